@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/error.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace imaged {
+
+namespace {
+
+constexpr std::array<std::pair<ErrorKind, std::string_view>, 15> names{{
+    {ErrorKind::invalid_reference, "InvalidReference"},
+    {ErrorKind::invalid_argument, "InvalidArgument"},
+    {ErrorKind::not_found, "NotFound"},
+    {ErrorKind::not_authorized, "NotAuthorized"},
+    {ErrorKind::cancelled, "Cancelled"},
+    {ErrorKind::source_unreachable, "SourceUnreachable"},
+    {ErrorKind::source_denied, "SourceDenied"},
+    {ErrorKind::policy_rejected, "PolicyRejected"},
+    {ErrorKind::digest_mismatch, "DigestMismatch"},
+    {ErrorKind::corrupt_input, "CorruptInput"},
+    {ErrorKind::unsupported_image, "UnsupportedImage"},
+    {ErrorKind::no_space, "NoSpace"},
+    {ErrorKind::repository_damaged, "RepositoryDamaged"},
+    {ErrorKind::queue_full, "QueueFull"},
+    {ErrorKind::failed, "Failed"},
+}};
+
+}  // namespace
+
+std::string_view error_name(ErrorKind kind) {
+    for (const auto& [candidate, name] : names) {
+        if (candidate == kind) return name;
+    }
+    return "Failed";
+}
+
+ErrorKind error_kind(std::string_view name) {
+    for (const auto& [kind, candidate] : names) {
+        if (candidate == name) return kind;
+    }
+    return ErrorKind::failed;
+}
+
+Error Error::with_context(std::string_view context) const {
+    return Error(kind_, std::string(context) + ": " + what());
+}
+
+Error system_error(int error_number, const std::string& what) {
+    const auto kind = error_number == ENOSPC || error_number == EDQUOT ? ErrorKind::no_space : ErrorKind::failed;
+    return Error(kind, what + ": " + std::strerror(error_number));
+}
+
+void throw_errno(const std::string& what) {
+    throw system_error(errno, what);
+}
+
+Error current_error() {
+    try {
+        throw;
+    } catch (const Error& error) {
+        return error;
+    } catch (const std::bad_alloc&) {
+        return Error(ErrorKind::failed, "out of memory");
+    } catch (const std::exception& error) {
+        return Error(ErrorKind::failed, error.what());
+    } catch (...) {
+        return Error(ErrorKind::failed, "unknown exception");
+    }
+}
+
+}  // namespace imaged

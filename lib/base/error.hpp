@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one error hierarchy of imaged.
+//
+// Every failure that a user may see is an Error with a kind. Context is put in front on the way up
+// ("layer sha256:…: gzip: bad header checksum at byte 12"), the first cause stays last and is never replaced.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace imaged {
+
+// The kinds are the error names of the bus interface (docs/dbus.md), without their prefix.
+enum class ErrorKind {
+    invalid_reference,
+    invalid_argument,
+    not_found,
+    not_authorized,
+    cancelled,
+    source_unreachable,
+    source_denied,
+    policy_rejected,
+    digest_mismatch,
+    corrupt_input,
+    unsupported_image,
+    no_space,
+    repository_damaged,
+    queue_full,
+    failed,
+};
+
+// "CorruptInput" for ErrorKind::corrupt_input, and so on.
+std::string_view error_name(ErrorKind kind);
+// The inverse; a name nobody knows is ErrorKind::failed.
+ErrorKind error_kind(std::string_view name);
+
+class Error : public std::runtime_error {
+public:
+    Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+    ErrorKind kind() const { return kind_; }
+    // The same error with "CONTEXT: " in front of its message.
+    Error with_context(std::string_view context) const;
+
+private:
+    ErrorKind kind_;
+};
+
+// What a failed system call means: ENOSPC and EDQUOT are no_space, everything else is failed.
+Error system_error(int error_number, const std::string& what);
+// Throws system_error(errno, what).
+[[noreturn]] void throw_errno(const std::string& what);
+
+// Any exception as an Error; std::exception becomes ErrorKind::failed with its text.
+// Call it inside a catch block only.
+Error current_error();
+
+// Runs FUNCTION; an exception leaves it as an Error with CONTEXT in front.
+template <typename Function>
+decltype(auto) in_context(std::string_view context, Function&& function) {
+    try {
+        return function();
+    } catch (...) {
+        throw current_error().with_context(context);
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// RAII for file descriptors, and the few system-call loops that everybody needs.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+
+namespace imaged {
+
+// Owns one file descriptor; -1 means none. Movable, not copyable. Not thread-safe.
+class FileDescriptor {
+public:
+    FileDescriptor() = default;
+    explicit FileDescriptor(int fd) : fd_(fd) {}
+    FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+        if (this != &other) reset(std::exchange(other.fd_, -1));
+        return *this;
+    }
+    ~FileDescriptor() { reset(); }
+
+    int get() const { return fd_; }
+    explicit operator bool() const { return fd_ >= 0; }
+    int release() { return std::exchange(fd_, -1); }
+    void reset(int fd = -1);
+
+private:
+    int fd_ = -1;
+};
+
+// openat(2) with O_CLOEXEC; throws system_error naming PATH.
+FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode = 0);
+// openat(2) with O_CLOEXEC; an empty FileDescriptor when PATH does not exist.
+FileDescriptor try_open_at(int directory, const std::string& path, int flags);
+// Writes everything or throws system_error naming WHAT.
+void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
+// Reads to the end of the file; throws Error(corrupt_input) when it is longer than LIMIT bytes.
+std::string read_all(int fd, std::size_t limit, const std::string& what);
+// Removes a file or a directory tree below DIRECTORY; never follows symbolic links. Missing is fine.
+void remove_tree(int directory, const std::string& name);
+
+}  // namespace imaged

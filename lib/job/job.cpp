@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/job.hpp"
+
+#include <array>
+#include <initializer_list>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged::job {
+
+namespace {
+
+using nlohmann::json;
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw Error(ErrorKind::failed, "job protocol: " + what);
+}
+
+json parse_object(std::string_view line, std::initializer_list<std::string_view> keys) {
+    if (line.size() > max_message_bytes) refuse("message is longer than the limit");
+    auto document = json::parse(line, nullptr, false);
+    if (!document.is_object()) refuse("message is not a JSON object");
+    for (const auto& [key, value] : document.items()) {
+        bool known = false;
+        for (const auto candidate : keys) known = known || candidate == key;
+        if (!known) refuse("unknown key \"" + key + "\"");
+    }
+    return document;
+}
+
+std::string text(const json& document, const char* key) {
+    const auto found = document.find(key);
+    if (found == document.end()) return {};
+    if (!found->is_string()) refuse(std::string("\"") + key + "\" is not a string");
+    return found->get<std::string>();
+}
+
+std::uint64_t count(const json& document, const char* key) {
+    const auto found = document.find(key);
+    if (found == document.end()) return 0;
+    if (!found->is_number_unsigned()) refuse(std::string("\"") + key + "\" is not an unsigned number");
+    return found->get<std::uint64_t>();
+}
+
+template <typename Enum>
+Enum one_of(const json& document, const char* key, std::initializer_list<Enum> values) {
+    const auto name = text(document, key);
+    for (const auto value : values) {
+        if (to_string(value) == name) return value;
+    }
+    refuse(std::string("\"") + key + "\" has the unknown value \"" + name + "\"");
+}
+
+// Broken UTF-8 (from a remote error text, say) is replaced: a result must always get through.
+std::string line_of(const json& document) {
+    return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+bool Request::operator==(const Request& other) const {
+    return kind == other.kind && image == other.image && repository == other.repository && digest == other.digest &&
+           target == other.target;
+}
+
+std::string_view to_string(Kind kind) {
+    switch (kind) {
+        case Kind::prepare: return "prepare";
+        case Kind::import: return "import";
+        case Kind::pull: return "pull";
+    }
+    return "";
+}
+
+std::string_view to_string(State state) {
+    switch (state) {
+        case State::queued: return "queued";
+        case State::running: return "running";
+        case State::cancelling: return "cancelling";
+        case State::finished: return "finished";
+    }
+    return "";
+}
+
+std::string_view to_string(Outcome outcome) {
+    switch (outcome) {
+        case Outcome::success: return "success";
+        case Outcome::failed: return "failed";
+        case Outcome::cancelled: return "cancelled";
+    }
+    return "";
+}
+
+std::string encode(const Request& request) {
+    json document{{"kind", to_string(request.kind)},
+                  {"image", request.image},
+                  {"repository", request.repository},
+                  {"digest", request.digest},
+                  {"target", request.target}};
+    if (request.auth_file) document["auth-file"] = static_cast<std::uint64_t>(*request.auth_file);
+    return line_of(document);
+}
+
+Request decode_request(std::string_view line) {
+    const auto document = parse_object(line, {"kind", "image", "repository", "digest", "target", "auth-file"});
+    Request request;
+    request.kind = one_of(document, "kind", {Kind::prepare, Kind::import, Kind::pull});
+    request.image = text(document, "image");
+    request.repository = text(document, "repository");
+    request.digest = text(document, "digest");
+    request.target = text(document, "target");
+    if (document.contains("auth-file")) request.auth_file = static_cast<int>(count(document, "auth-file"));
+    if (request.image.empty() || request.repository.empty()) refuse("request without image or repository");
+    return request;
+}
+
+std::string encode(const Message& message) {
+    json document;
+    if (const auto* progress = std::get_if<Progress>(&message)) {
+        document = {{"type", "progress"},
+                    {"phase", progress->phase},
+                    {"fraction", progress->fraction},
+                    {"bytes-done", progress->bytes_done},
+                    {"bytes-total", progress->bytes_total},
+                    {"layers-done", progress->layers_done},
+                    {"layers-total", progress->layers_total}};
+    } else if (const auto* layer = std::get_if<LayerProgress>(&message)) {
+        document = {{"type", "layer"},       {"index", layer->index}, {"digest", layer->digest},
+                    {"state", layer->state}, {"done", layer->done},   {"total", layer->total}};
+    } else {
+        const auto& result = std::get<Result>(message);
+        document = {{"type", "result"},
+                    {"outcome", to_string(result.outcome)},
+                    {"error-name", result.error_name},
+                    {"message", result.message},
+                    {"details", result.details},
+                    {"changed-images", result.changed_images}};
+    }
+    return line_of(document);
+}
+
+Message decode_message(std::string_view line) {
+    const auto document = parse_object(
+        line, {"type", "phase", "fraction", "bytes-done", "bytes-total", "layers-done", "layers-total", "index",
+               "digest", "state", "done", "total", "outcome", "error-name", "message", "details", "changed-images"});
+    const auto type = text(document, "type");
+    if (type == "progress") {
+        Progress progress;
+        progress.phase = text(document, "phase");
+        if (const auto found = document.find("fraction"); found != document.end() && found->is_number())
+            progress.fraction = found->get<double>();
+        progress.bytes_done = count(document, "bytes-done");
+        progress.bytes_total = count(document, "bytes-total");
+        progress.layers_done = static_cast<std::uint32_t>(count(document, "layers-done"));
+        progress.layers_total = static_cast<std::uint32_t>(count(document, "layers-total"));
+        return progress;
+    }
+    if (type == "layer") {
+        LayerProgress layer;
+        layer.index = static_cast<std::uint32_t>(count(document, "index"));
+        layer.digest = text(document, "digest");
+        layer.state = text(document, "state");
+        layer.done = count(document, "done");
+        layer.total = count(document, "total");
+        return layer;
+    }
+    if (type != "result") refuse("unknown message type \"" + type + "\"");
+    Result result;
+    result.outcome = one_of(document, "outcome", {Outcome::success, Outcome::failed, Outcome::cancelled});
+    result.error_name = text(document, "error-name");
+    result.message = text(document, "message");
+    if (document.contains("details") && document["details"].is_object()) result.details = document["details"];
+    if (document.contains("changed-images") && document["changed-images"].is_array())
+        result.changed_images = document["changed-images"];
+    return result;
+}
+
+}  // namespace imaged::job

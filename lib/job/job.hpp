@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What imaged and imaged-worker say to each other: a job's request, its progress and its result, as plain data.
+//
+// On the wire (an inherited SOCK_STREAM socket) each message is one line of JSON, at most max_message_bytes long:
+//   imaged → worker   one Request, then nothing; the socket stays open for as long as imaged lives
+//   worker → imaged   any number of Progress and LayerProgress, then exactly one Result
+// The worker ends with status 0 once its Result is written, whatever the result says; a worker that ends without
+// a Result crashed. Cancelling is SIGTERM. No function here blocks or knows a bus.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace imaged::job {
+
+// One line, newline included. Room for a manifest and a config at their limits.
+inline constexpr std::size_t max_message_bytes = 16 * 1024 * 1024;
+
+enum class Kind { prepare, import, pull };
+
+enum class State { queued, running, cancelling, finished };
+
+enum class Outcome { success, failed, cancelled };
+
+// One job. Two equal requests are the same work.
+struct Request {
+    Kind kind = Kind::pull;
+    std::string image;             // image reference in canonical form, with its signature source
+    std::string repository;        // absolute path
+    std::string digest;            // pinned manifest digest, empty for none
+    std::string target;            // reference to store under, empty for the image's own
+    std::optional<int> auth_file;  // number of an inherited descriptor; never part of equality
+    bool operator==(const Request& other) const;
+};
+
+struct Progress {
+    std::string phase;  // manifest, fetch, merge, commit
+    double fraction = 0;
+    std::uint64_t bytes_done = 0, bytes_total = 0;  // compressed bytes
+    std::uint32_t layers_done = 0, layers_total = 0;
+};
+
+struct LayerProgress {
+    std::uint32_t index = 0;  // place in the manifest
+    std::string digest;
+    std::string state;                  // waiting, fetching, reused, done
+    std::uint64_t done = 0, total = 0;  // compressed bytes
+};
+
+struct Result {
+    Outcome outcome = Outcome::failed;
+    std::string error_name;  // "DigestMismatch": no prefix; empty on success
+    std::string message;     // the first cause; empty on success
+    // Outcome keys as the interface describes them. JSON types stand for D-Bus types: string s, unsigned integer t,
+    // boolean b, number d, array of strings as, array of objects aa{sv}, object a{sv}. Keys that need another type
+    // on the bus (u, a{ss}, a{sa{su}}) are named in daemon/variant.cpp.
+    nlohmann::json details = nlohmann::json::object();
+    // Images whose digest changed: {"image": …, "old": …, "new": …}; imaged turns them into ImageChanged signals.
+    nlohmann::json changed_images = nlohmann::json::array();
+};
+
+using Message = std::variant<Progress, LayerProgress, Result>;
+
+std::string_view to_string(Kind kind);
+std::string_view to_string(State state);
+std::string_view to_string(Outcome outcome);
+
+// One line each, newline included.
+std::string encode(const Request& request);
+std::string encode(const Message& message);
+// Throw Error(failed) naming what is wrong with LINE. Unknown keys are errors: both ends are of one build.
+Request decode_request(std::string_view line);
+Message decode_message(std::string_view line);
+
+}  // namespace imaged::job

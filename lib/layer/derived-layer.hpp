@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A derived layer: an ordinary container layer's tar becomes a tree of OSTree objects, whiteouts kept as files for the merge.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "layer/layer-tree.hpp"
+#include "layer/object-sink.hpp"
+#include "layer/path-mapping.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+// Which top-level entries a layer keeps.
+enum class RootPolicy {
+    everything,     // generic images, and bases with a transient root
+    usr_etc_var,    // the root of the base is read-only: only what OSTree deploys
+};
+
+struct DerivedLayerRules {
+    RootPolicy root = RootPolicy::everything;
+    PathMapping mapping;
+};
+
+// What the merge still has to find in the layers below.
+struct UnresolvedLink {
+    std::string path, target;  // the image's own paths
+};
+
+struct DerivedLayer {
+    LayerTree::Root root;
+    std::map<std::string, std::uint32_t> filtered;  // top-level path to entries dropped by the rules
+    std::uint64_t special_files = 0;                // devices, fifos, sockets: dropped
+    std::uint64_t bad_names = 0;                    // names that are not UTF-8: dropped
+    std::uint64_t dropped_xattrs = 0;               // attributes that no file of that type can carry, and ACLs
+    std::vector<UnresolvedLink> unresolved;
+};
+
+// Reads TAR to its end and puts its objects into SINK. Throws Error(corrupt_input) or Error(unsupported_image) naming the entry.
+DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules);
+
+// Puts the current entry's content into SINK, as a regular file with META. Throws Error(corrupt_input) when its size is not what the header says.
+Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta, ObjectSink& sink);
+
+}  // namespace imaged

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/direct-sink.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::string staged_name(const Checksum& checksum, ObjectType type) { return checksum.hex() + "." + std::string(suffix(type)); }
+
+std::string object_path(const Checksum& checksum, ObjectType type) {
+    const auto hex = checksum.hex();
+    return hex.substr(0, 2) + "/" + hex.substr(2) + "." + std::string(suffix(type));
+}
+
+void clear_mtime(int fd) {
+    // libostree's objects carry mtime 0, so that a hard-link checkout is reproducible.
+    const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
+    if (::futimens(fd, times) != 0) throw_errno("set the time of an object");
+}
+
+Checksum hash_object(const std::string& header, std::span<const std::byte> content) {
+    thread_local Sha256 hash;
+    hash.update(header);
+    hash.update(content);
+    return hash.finish();
+}
+
+}  // namespace
+
+DirectSink::DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
+    : format_(format), objects_(objects), staging_(staging), pool_(pool), directory_(staging.make_directory(directory_name_)) {}
+
+DirectSink::~DirectSink() {
+    {
+        std::unique_lock lock(mutex_);
+        idle_.wait(lock, [&] { return pending_ == 0; });
+    }
+    try {
+        staging_.remove_directory(directory_name_);
+    } catch (const Error&) {
+        // The staging area is removed as a whole later on.
+    }
+}
+
+bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
+    struct stat status;
+    return ::fstatat(objects_, object_path(checksum, type).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void DirectSink::count_written(std::uint64_t bytes) {
+    ++objects_written_;
+    bytes_written_ += bytes;
+}
+
+Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {
+    const auto checksum = hash_object(file_header(meta, {}), content);
+    if (in_repository(checksum, ObjectType::file)) {
+        ++objects_reused_;
+        return checksum;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        if (failure_) std::rethrow_exception(failure_);
+        ++pending_;
+    }
+    pool_.submit([this, checksum, meta, content = std::move(content)] {
+        std::exception_ptr failure;
+        try {
+            write_file(staged_name(checksum, ObjectType::file), meta, content);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        const std::lock_guard lock(mutex_);
+        if (failure && !failure_) failure_ = failure;
+        if (--pending_ == 0) idle_.notify_all();
+    });
+    return checksum;
+}
+
+void DirectSink::write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content) {
+    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) {
+        if (errno == EEXIST) return;  // the same content twice in one layer
+        throw_errno("create an object");
+    }
+    write_all(fd.get(), content, "an object");
+    set_metadata(fd.get(), meta);
+    count_written(content.size());
+}
+
+void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
+    if (format_ == DirectFormat::bare) {
+        // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod.
+        if (::fchown(fd, meta.uid, meta.gid) != 0) throw_errno("set the owner of an object");
+        if (::fchmod(fd, meta.mode & 07777) != 0) throw_errno("set the mode of an object");
+        for (const auto& [name, value] : xattr_list(meta.xattrs)) {
+            if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
+                throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) + " bytes on an object");
+        }
+    } else {
+        const auto user_meta = serialise_user_meta(meta);
+        if (::fsetxattr(fd, "user.ostreemeta", user_meta.data(), user_meta.size(), 0) != 0)
+            throw_errno("set user.ostreemeta of " + std::to_string(user_meta.size()) + " bytes on an object");
+        // What libostree leaves of the mode: no setuid, always readable by its owner.
+        const auto mode = S_ISLNK(meta.mode) ? 0644U : (meta.mode & 0775U) | 0400U;
+        if (::fchmod(fd, mode) != 0) throw_errno("set the mode of an object");
+    }
+    clear_mtime(fd);
+}
+
+Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target) {
+    const auto checksum = hash_object(file_header(meta, target), {});
+    if (in_repository(checksum, ObjectType::file)) {
+        ++objects_reused_;
+        return checksum;
+    }
+    const auto name = staged_name(checksum, ObjectType::file);
+    if (format_ == DirectFormat::bare_user) {
+        write_file(name, meta, std::as_bytes(std::span(target)));
+        return checksum;
+    }
+    if (::symlinkat(target.c_str(), directory_.get(), name.c_str()) != 0) {
+        if (errno == EEXIST) return checksum;
+        throw_errno("create a symbolic link object");
+    }
+    if (::fchownat(directory_.get(), name.c_str(), meta.uid, meta.gid, AT_SYMLINK_NOFOLLOW) != 0) throw_errno("set the owner of a symbolic link");
+    if (meta.xattrs) {
+        // There is no descriptor for a symbolic link that xattr calls take.
+        const auto path = "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + name;
+        for (const auto& [key, value] : xattr_list(meta.xattrs)) {
+            if (::lsetxattr(path.c_str(), key.c_str(), value.data(), value.size(), 0) != 0)
+                throw_errno("set the extended attribute " + key + " on a symbolic link");
+        }
+    }
+    const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
+    ::utimensat(directory_.get(), name.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    count_written(0);
+    return checksum;
+}
+
+Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
+    const auto checksum = sha256(bytes);
+    if (in_repository(checksum, type)) return checksum;
+    const auto name = staged_name(checksum, type);
+    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!fd) {
+        if (errno == EEXIST) return checksum;
+        throw_errno("create an object");
+    }
+    write_all(fd.get(), std::as_bytes(std::span(bytes)), "an object");
+    if (::fchmod(fd.get(), 0644) != 0) throw_errno("set the mode of an object");
+    if (type == ObjectType::dirtree) dirtrees_.push_back(checksum);
+    ++objects_written_;
+    return checksum;
+}
+
+class DirectSink::Large : public ObjectSink::LargeFile {
+public:
+    Large(DirectSink& sink, const FileMeta& meta, std::uint64_t size)
+        : sink_(sink), meta_(meta), size_(size), name_("large-" + std::to_string(sink.large_files_++)) {
+        fd_.reset(::openat(sink_.directory_.get(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (!fd_) throw_errno("create an object");
+        hash_.update(file_header(meta, {}));
+    }
+    ~Large() override {
+        if (fd_) ::unlinkat(sink_.directory_.get(), name_.c_str(), 0);
+    }
+
+    void append(std::span<const std::byte> piece) override {
+        hash_.update(piece);
+        write_all(fd_.get(), piece, "an object");
+        written_ += piece.size();
+    }
+
+    Checksum finish() override {
+        if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+        const auto checksum = hash_.finish();
+        if (sink_.in_repository(checksum, ObjectType::file)) {
+            ++sink_.objects_reused_;
+            return checksum;  // the destructor drops the copy
+        }
+        sink_.set_metadata(fd_.get(), meta_);
+        if (::renameat(sink_.directory_.get(), name_.c_str(), sink_.directory_.get(), staged_name(checksum, ObjectType::file).c_str()) != 0)
+            throw_errno("name an object");
+        sink_.count_written(written_);
+        fd_.reset();
+        return checksum;
+    }
+
+private:
+    DirectSink& sink_;
+    const FileMeta meta_;
+    const std::uint64_t size_;
+    const std::string name_;
+    std::uint64_t written_ = 0;
+    FileDescriptor fd_;
+    Sha256 hash_;
+};
+
+std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& meta, std::uint64_t size) {
+    return std::make_unique<Large>(*this, meta, size);
+}
+
+FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type, int flags) const {
+    auto fd = try_open_at(directory_.get(), staged_name(checksum, type), flags);
+    if (!fd) fd = try_open_at(objects_, object_path(checksum, type), flags);
+    if (!fd) throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is missing");
+    return fd;
+}
+
+std::string DirectSink::read_metadata(ObjectType type, const Checksum& checksum) {
+    const auto fd = open_object(checksum, type, O_RDONLY | O_NOFOLLOW);
+    auto bytes = read_all(fd.get(), max_metadata_bytes, staged_name(checksum, type));
+    if (sha256(bytes) != checksum) throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is corrupt");
+    return bytes;
+}
+
+bool DirectSink::has_file(const Checksum& checksum) {
+    if (in_repository(checksum, ObjectType::file)) return true;
+    flush();
+    struct stat status;
+    return ::fstatat(directory_.get(), staged_name(checksum, ObjectType::file).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
+    // O_PATH opens the link itself.
+    flush();
+    const auto fd = open_object(checksum, ObjectType::file, O_PATH | O_NOFOLLOW);
+    if (format_ == DirectFormat::bare) {
+        std::array<char, PATH_MAX> target;
+        const auto size = ::readlinkat(fd.get(), "", target.data(), target.size());
+        if (size < 0) {
+            if (errno == EINVAL || errno == ENOENT) return std::nullopt;
+            throw_errno("read a symbolic link");
+        }
+        return std::string(target.data(), static_cast<std::size_t>(size));
+    }
+    const auto path = "/proc/self/fd/" + std::to_string(fd.get());
+    std::vector<char> user_meta(XATTR_SIZE_MAX);
+    const auto size = ::getxattr(path.c_str(), "user.ostreemeta", user_meta.data(), user_meta.size());
+    if (size < 0) throw_errno("read user.ostreemeta");
+    if (!S_ISLNK(parse_dirmeta({user_meta.data(), static_cast<std::size_t>(size)}).mode)) return std::nullopt;
+    return read_all(open_object(checksum, ObjectType::file, O_RDONLY).get(), PATH_MAX, "a symbolic link object");
+}
+
+std::unique_ptr<ObjectSink> DirectSink::limbo() { return std::make_unique<DirectSink>(format_, objects_, staging_, pool_); }
+
+void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
+    limbo.flush();
+    auto& other = dynamic_cast<DirectSink&>(limbo);
+    const auto name = staged_name(file, ObjectType::file);
+    if (::renameat(other.directory_.get(), name.c_str(), directory_.get(), name.c_str()) != 0 && errno != ENOENT) throw_errno("move an object");
+}
+
+void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
+    for (const auto& checksum : dirtrees_) {
+        if (!keep.contains(checksum)) ::unlinkat(directory_.get(), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
+    }
+}
+
+void DirectSink::flush() {
+    std::unique_lock lock(mutex_);
+    idle_.wait(lock, [&] { return pending_ == 0; });
+    if (failure_) std::rethrow_exception(failure_);
+}
+
+void DirectSink::publish() {
+    flush();
+    const int raw = ::openat(directory_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (raw < 0) throw_errno("read staged objects");
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
+    if (!stream) throw_errno("read staged objects");
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string name = entry->d_name;
+        if (name.size() < 66 || name[64] != '.') continue;
+        const auto prefix = name.substr(0, 2);
+        const auto target = prefix + "/" + name.substr(2);
+        if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) == 0) continue;
+        if (errno != ENOENT) throw_errno("move an object into the repository");
+        if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
+        if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0) throw_errno("move an object into the repository");
+    }
+}
+
+}  // namespace imaged

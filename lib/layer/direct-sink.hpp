@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes loose objects in the on-disk format of bare and bare-user repositories, without libostree's per-object transaction work.
+//
+// The format (libostree's documentation, "Repository" and ostree-repo.h, OstreeRepoMode):
+//   bare       a file object is the file itself: owner, mode and xattrs are the inode's, mtime 0; a symbolic link is a symbolic link
+//   bare-user  always a regular file; owner, mode and xattrs are in the xattr user.ostreemeta; a symbolic link's target is the content
+//   both       dirtree, dirmeta and commit are their serialised bytes, mode 0644
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <optional>
+
+#include "layer/object-sink.hpp"
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+
+namespace imaged {
+
+enum class DirectFormat { bare, bare_user };
+
+class DirectSink : public ObjectSink {
+public:
+    // All borrowed; OBJECTS is the repository's objects directory.
+    DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool);
+    ~DirectSink() override;
+
+    Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) override;
+    Checksum put_symlink(const FileMeta& meta, const std::string& target) override;
+    Checksum put_metadata(ObjectType type, std::string_view bytes) override;
+    std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) override;
+    std::string read_metadata(ObjectType type, const Checksum& checksum) override;
+    std::optional<std::string> read_symlink(const Checksum& checksum) override;
+    bool has_file(const Checksum& checksum) override;
+    std::unique_ptr<ObjectSink> limbo() override;
+    void adopt(const Checksum& file, ObjectSink& limbo) override;
+    void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;
+    void flush() override;
+    void publish() override;
+    SinkCounts counts() const override { return {objects_written_, objects_reused_, bytes_written_}; }
+
+private:
+    class Large;
+    bool in_repository(const Checksum& checksum, ObjectType type) const;
+    void write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content);
+    void set_metadata(int fd, const FileMeta& meta) const;
+    FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
+    void count_written(std::uint64_t bytes);
+
+    const DirectFormat format_;
+    const int objects_;
+    StagingArea& staging_;
+    WriterPool& pool_;
+    std::string directory_name_;
+    FileDescriptor directory_;
+    unsigned large_files_ = 0;
+    std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
+    std::vector<Checksum> dirtrees_;
+
+    // Shared with the pool's threads.
+    std::mutex mutex_;
+    std::condition_variable idle_;
+    std::size_t pending_ = 0;
+    std::exception_ptr failure_;
+};
+
+}  // namespace imaged

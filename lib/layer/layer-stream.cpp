@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/layer-stream.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
+#include "layer/decompressor.hpp"
+
+namespace imaged {
+
+LayerStream::LayerStream(DescriptorSource& compressed) : compressed_(compressed) {
+    for (std::size_t i = 0; i < blocks; ++i) empty_.push(Block(block_bytes));
+    thread_ = std::thread([this] { produce(); });
+}
+
+LayerStream::~LayerStream() {
+    compressed_.stop();
+    filled_.close();
+    empty_.close();
+    thread_.join();
+}
+
+void LayerStream::produce() {
+    try {
+        Sha256 hash;
+        std::uint64_t total = 0;
+        const auto source = decompress(compressed_);
+        while (auto block = empty_.pop()) {
+            block->resize(block_bytes);
+            const auto count = source->read(*block);
+            block->resize(count);
+            if (count == 0) break;
+            hash.update(*block);
+            total += count;
+            if (total > max_layer_bytes)
+                throw Error(ErrorKind::unsupported_image, "more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB in one layer");
+            if (!filled_.push(std::move(*block))) return;
+        }
+        // What follows the compressed content: the source must see its stream read to the end.
+        std::array<std::byte, 65536> rest;
+        while (compressed_.read(rest) > 0) {
+        }
+        diff_id_ = hash.finish();
+    } catch (...) {
+        failure_ = std::current_exception();
+    }
+    filled_.close();
+}
+
+bool LayerStream::next_block() {
+    if (!current_.empty()) empty_.push(std::move(current_));
+    current_ = {};
+    position_ = 0;
+    auto block = filled_.pop();
+    if (!block) {
+        if (failure_) std::rethrow_exception(failure_);
+        return false;
+    }
+    current_ = std::move(*block);
+    total_ += current_.size();
+    return true;
+}
+
+std::size_t LayerStream::read(std::span<std::byte> buffer) {
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+        if (position_ == current_.size() && !next_block()) break;
+        const auto count = std::min(buffer.size() - filled, current_.size() - position_);
+        std::memcpy(buffer.data() + filled, current_.data() + position_, count);
+        position_ += count;
+        filled += count;
+    }
+    return filled;
+}
+
+Checksum LayerStream::finish() {
+    while (next_block()) {
+    }
+    return diff_id_;
+}
+
+}  // namespace imaged

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/layer-tree.hpp"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/error.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+namespace {
+
+// As many as Linux follows for one path.
+constexpr unsigned max_links = 40;
+
+}  // namespace
+
+LayerTree::LayerTree() : table_(1024, none) { nodes_.push_back({{}, none, none, none, 0, 0, true, false}); }
+
+std::uint64_t LayerTree::hash(Index parent, std::string_view name) {
+    return (std::hash<std::string_view>()(name) ^ parent) * 0x9e3779b97f4a7c15ULL;
+}
+
+LayerTree::Index LayerTree::lookup(Index parent, std::string_view wanted) const {
+    for (auto slot = hash(parent, wanted) & (table_.size() - 1); table_[slot] != none; slot = (slot + 1) & (table_.size() - 1)) {
+        const auto& node = nodes_[table_[slot]];
+        if (!node.dead && node.parent == parent && name(node) == wanted) return table_[slot];
+    }
+    return none;
+}
+
+void LayerTree::grow() {
+    std::vector<Index> larger(table_.size() * 2, none);
+    for (Index index = 1; index < nodes_.size(); ++index) {
+        auto slot = hash(nodes_[index].parent, name(nodes_[index])) & (larger.size() - 1);
+        while (larger[slot] != none) slot = (slot + 1) & (larger.size() - 1);
+        larger[slot] = index;
+    }
+    table_ = std::move(larger);
+}
+
+LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool directory) {
+    if (nodes_.size() >= max_layer_entries)
+        throw Error(ErrorKind::unsupported_image, "more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
+    if (names_.size() + wanted.size() > max_layer_names_bytes)
+        throw Error(ErrorKind::unsupported_image,
+                    "the names in one layer take more than the limit of " + std::to_string(max_layer_names_bytes / 1024 / 1024) + " MiB");
+    if ((nodes_.size() + 1) * 3 > table_.size() * 2) grow();
+    const auto index = static_cast<Index>(nodes_.size());
+    nodes_.push_back({{}, parent, nodes_[parent].first_child, none, static_cast<std::uint32_t>(names_.size()),
+                      static_cast<std::uint8_t>(wanted.size()), directory, false});
+    nodes_[parent].first_child = index;
+    names_ += wanted;
+    auto slot = hash(parent, wanted) & (table_.size() - 1);
+    while (table_[slot] != none) slot = (slot + 1) & (table_.size() - 1);
+    table_[slot] = index;
+    return index;
+}
+
+void LayerTree::remove(const Path& path) {
+    Index index = 0;
+    for (const auto& component : path) {
+        index = lookup(index, component);
+        if (index == none) return;
+    }
+    nodes_[index].dead = true;
+}
+
+LayerTree::Index LayerTree::make_parents(const Path& path) {
+    Index parent = 0;
+    for (std::size_t i = 0; i + 1 < path.size(); ++i) {
+        auto index = lookup(parent, path[i]);
+        if (index != none && !nodes_[index].directory) {
+            nodes_[index].dead = true;
+            index = none;
+        }
+        if (index == none) index = insert(parent, path[i], true);
+        parent = index;
+    }
+    return parent;
+}
+
+void LayerTree::put_file(const Path& path, const Checksum& object) {
+    const auto parent = make_parents(path);
+    auto index = lookup(parent, path.back());
+    if (index != none && nodes_[index].directory) {
+        nodes_[index].dead = true;
+        index = none;
+    }
+    if (index == none) index = insert(parent, path.back(), false);
+    nodes_[index].checksum = object;
+}
+
+void LayerTree::put_directory(const Path& path, const Checksum& meta) {
+    Index index = 0;
+    if (!path.empty()) {
+        const auto parent = make_parents(path);
+        index = lookup(parent, path.back());
+        if (index != none && !nodes_[index].directory) {
+            nodes_[index].dead = true;
+            index = none;
+        }
+        if (index == none) index = insert(parent, path.back(), true);
+    }
+    nodes_[index].checksum = meta;
+    nodes_[index].is_explicit = true;
+}
+
+std::optional<LayerTree::Found> LayerTree::find(const Path& path) const {
+    Index index = 0;
+    for (const auto& component : path) {
+        if (!nodes_[index].directory) return std::nullopt;
+        index = lookup(index, component);
+        if (index == none) return std::nullopt;
+    }
+    return Found{nodes_[index].directory, nodes_[index].checksum};
+}
+
+Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) const {
+    Path resolved;
+    std::vector<std::string> rest(path.rbegin(), path.rend());
+    unsigned links = 0;
+    // The index of the directory that RESOLVED names, or none where this layer has nothing there.
+    std::vector<Index> chain{0};
+    while (!rest.empty()) {
+        const auto component = std::move(rest.back());
+        rest.pop_back();
+        if (component == "..") {
+            // Above the root is the root.
+            if (!resolved.empty()) {
+                resolved.pop_back();
+                chain.pop_back();
+            }
+            continue;
+        }
+        const auto index = chain.back() == none ? none : lookup(chain.back(), component);
+        if (!rest.empty() && index != none && !nodes_[index].directory) {
+            if (const auto target = sink.read_symlink(nodes_[index].checksum)) {
+                if (++links > max_links) throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");
+                if (target->starts_with('/')) {
+                    resolved.clear();
+                    chain.assign(1, 0);
+                }
+                Path parts;
+                for (std::size_t begin = 0; begin < target->size();) {
+                    const auto end = std::min(target->find('/', begin), target->size());
+                    const auto part = target->substr(begin, end - begin);
+                    begin = end + 1;
+                    if (!part.empty() && part != ".") parts.push_back(part);
+                }
+                rest.insert(rest.end(), parts.rbegin(), parts.rend());
+                continue;
+            }
+        }
+        resolved.push_back(component);
+        chain.push_back(index != none && nodes_[index].directory ? index : none);
+    }
+    return resolved;
+}
+
+LayerTree::Index LayerTree::move_directory(std::string_view child, const Path& into) {
+    Path below = into;
+    below.emplace_back(child);
+    // Looked up before parents are made: a file in the way must not be replaced by an implicit directory.
+    for (std::size_t length = 1; length <= into.size(); ++length) {
+        const auto found = find(Path(into.begin(), into.begin() + static_cast<std::ptrdiff_t>(length)));
+        if (found && !found->directory)
+            throw Error(ErrorKind::unsupported_image,
+                        "/" + std::string(child) + " cannot be stored: /" + join_path(into) + " is not a directory in this layer");
+    }
+    return make_parents(below);
+}
+
+LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
+    struct Move {
+        std::string_view name;
+        Index into;
+    };
+    std::vector<Move> moves;
+    const auto move = [&](std::string_view name, const Path& into) {
+        if (lookup(0, name) != none || lookup(0, std::string(whiteout_prefix) + std::string(name)) != none)
+            moves.push_back({name, move_directory(name, into)});
+    };
+    move("etc", etc_parent);
+    if (mapping.move_var) move("var", var_parent);
+    const auto moved_to = [&](Index child) -> Index {
+        if (nodes_[child].parent == 0) {
+            for (const auto& [moved, into] : moves) {
+                if (is_or_hides(name(nodes_[child]), moved)) return into;
+            }
+        }
+        return nodes_[child].parent;
+    };
+
+    const auto implicit_meta = sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
+    Root root;
+    // Depth is bounded by max_path_depth.
+    const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index, const std::string& path) {
+        if (!nodes_[index].is_explicit) root.implicit.push_back(path);
+        std::vector<Index> children;
+        const auto collect = [&](Index from) {
+            for (auto child = nodes_[from].first_child; child != none; child = nodes_[child].next) {
+                if (!nodes_[child].dead && moved_to(child) == index) children.push_back(child);
+            }
+        };
+        collect(index);
+        for (const auto& [moved, into] : moves) {
+            if (into == index) {
+                collect(0);
+                break;
+            }
+        }
+        std::sort(children.begin(), children.end(), [&](Index a, Index b) { return name(nodes_[a]) < name(nodes_[b]); });
+        DirectoryListing listing;
+        for (const auto child : children) {
+            const auto& node = nodes_[child];
+            const std::string child_name(name(node));
+            if (node.directory) {
+                // A moved directory's path is the image's own.
+                const bool top = node.parent == 0;
+                const auto tree = write_directory(child, top || path.empty() ? child_name : path + "/" + child_name);
+                listing.directories.push_back({child_name, tree, node.is_explicit ? node.checksum : implicit_meta});
+            } else {
+                listing.files.push_back({child_name, node.checksum});
+            }
+        }
+        return sink.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
+    };
+    root.tree = write_directory(0, "");
+    root.meta = nodes_[0].is_explicit ? nodes_[0].checksum : implicit_meta;
+    std::sort(root.implicit.begin(), root.implicit.end());
+    return root;
+}
+
+}  // namespace imaged

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/libostree-sink.hpp"
+
+#include "base/error.hpp"
+#include "base/glib.hpp"
+
+namespace imaged {
+
+namespace {
+
+OstreeObjectType object_type(ObjectType type) {
+    switch (type) {
+        case ObjectType::file: return OSTREE_OBJECT_TYPE_FILE;
+        case ObjectType::dirtree: return OSTREE_OBJECT_TYPE_DIR_TREE;
+        case ObjectType::dirmeta: return OSTREE_OBJECT_TYPE_DIR_META;
+        case ObjectType::commit: return OSTREE_OBJECT_TYPE_COMMIT;
+    }
+    return OSTREE_OBJECT_TYPE_FILE;
+}
+
+const char* variant_type(ObjectType type) {
+    switch (type) {
+        case ObjectType::dirtree: return "(a(say)a(sayay))";
+        case ObjectType::dirmeta: return "(uuua(ayay))";
+        default: return "(a{sv}aya(say)sstayay)";
+    }
+}
+
+Checksum expect_checksum(const char* hex) {
+    const auto checksum = Checksum::from_hex(hex);
+    if (!checksum) throw Error(ErrorKind::failed, "libostree returned no checksum");
+    return *checksum;
+}
+
+}  // namespace
+
+LibostreeSink::LibostreeSink(OstreeRepo* repository, bool shares_transaction) : repository_(repository), owns_transaction_(!shares_transaction) {
+    if (!owns_transaction_) return;
+    ErrorSlot error;
+    error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
+    open_ = true;
+}
+
+LibostreeSink::~LibostreeSink() {
+    if (open_) ostree_repo_abort_transaction(repository_, nullptr, nullptr);
+}
+
+class LibostreeSink::Large : public ObjectSink::LargeFile {
+public:
+    Large(LibostreeSink& sink, const FileMeta& meta, std::uint64_t size) : sink_(sink), size_(size) {
+        ErrorSlot error;
+        writer_.reset(ostree_repo_write_regfile(sink.repository_, nullptr, meta.uid, meta.gid, meta.mode, size, meta.xattrs.get(), error.out()));
+        error.check(writer_ != nullptr, "write an object");
+    }
+    void append(std::span<const std::byte> piece) override {
+        written_ += piece.size();
+        if (written_ > size_) throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
+        ErrorSlot error;
+        gsize done = 0;
+        error.check(g_output_stream_write_all(G_OUTPUT_STREAM(writer_.get()), piece.data(), piece.size(), &done, nullptr, error.out()),
+                    "write an object");
+    }
+    Checksum finish() override {
+        if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+        ErrorSlot error;
+        const CharPtr checksum(ostree_content_writer_finish(writer_.get(), nullptr, error.out()));
+        error.check(checksum != nullptr, "write an object");
+        ++sink_.counts_.objects_written;
+        sink_.counts_.bytes_written += written_;
+        return expect_checksum(checksum.get());
+    }
+
+private:
+    LibostreeSink& sink_;
+    const std::uint64_t size_;
+    std::uint64_t written_ = 0;
+    GObjectPtr<OstreeContentWriter> writer_;
+};
+
+Checksum LibostreeSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {
+    const auto file = begin_large(meta, content.size());
+    file->append(content);
+    return file->finish();
+}
+
+Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& target) {
+    ErrorSlot error;
+    const CharPtr checksum(ostree_repo_write_symlink(repository_, nullptr, meta.uid, meta.gid, meta.xattrs.get(), target.c_str(), nullptr, error.out()));
+    error.check(checksum != nullptr, "write a symbolic link");
+    ++counts_.objects_written;
+    return expect_checksum(checksum.get());
+}
+
+Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
+    const auto checksum = sha256(bytes);
+    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
+    const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
+    ErrorSlot error;
+    error.check(ostree_repo_write_metadata(repository_, object_type(type), checksum.hex().c_str(), variant.get(), nullptr, nullptr, error.out()),
+                "write an object");
+    ++counts_.objects_written;
+    return checksum;
+}
+
+std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta& meta, std::uint64_t size) {
+    return std::make_unique<Large>(*this, meta, size);
+}
+
+std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checksum) {
+    ErrorSlot error;
+    GVariant* loaded = nullptr;
+    if (ostree_repo_load_variant(repository_, object_type(type), checksum.hex().c_str(), &loaded, error.out()) == FALSE)
+        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
+    const VariantPtr variant(loaded);
+    return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+}
+
+std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
+    ErrorSlot error;
+    GFileInfo* loaded = nullptr;
+    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) == FALSE)
+        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
+    const GObjectPtr<GFileInfo> info(loaded);
+    const char* target = g_file_info_get_symlink_target(info.get());
+    if (target == nullptr) return std::nullopt;
+    return target;
+}
+
+bool LibostreeSink::has_file(const Checksum& checksum) {
+    ErrorSlot error;
+    gboolean present = FALSE;
+    error.check(ostree_repo_has_object(repository_, OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), &present, nullptr, error.out()),
+                "look for an object");
+    return present != FALSE;
+}
+
+void LibostreeSink::publish() {
+    if (!open_) return;
+    ErrorSlot error;
+    error.check(ostree_repo_commit_transaction(repository_, nullptr, nullptr, error.out()), "commit a transaction");
+    open_ = false;
+}
+
+}  // namespace imaged

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes objects through libostree, for repository modes whose format the direct sink does not write (archive, bare-split-xattrs).
+//
+// libostree has one transaction per repository handle, so only one such sink may be filled at a time, and publish() is its commit.
+#pragma once
+
+#include <ostree.h>
+
+#include "layer/object-sink.hpp"
+
+namespace imaged {
+
+class LibostreeSink : public ObjectSink {
+public:
+    // REPOSITORY is borrowed. Starts a transaction unless SHARES_TRANSACTION.
+    explicit LibostreeSink(OstreeRepo* repository, bool shares_transaction = false);
+    // Aborts what was not published.
+    ~LibostreeSink() override;
+
+    Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) override;
+    Checksum put_symlink(const FileMeta& meta, const std::string& target) override;
+    Checksum put_metadata(ObjectType type, std::string_view bytes) override;
+    std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) override;
+    std::string read_metadata(ObjectType type, const Checksum& checksum) override;
+    std::optional<std::string> read_symlink(const Checksum& checksum) override;
+    bool has_file(const Checksum& checksum) override;
+    // Content that is not adopted stays in the repository as an unreferenced object until the next prune.
+    std::unique_ptr<ObjectSink> limbo() override { return std::make_unique<LibostreeSink>(repository_, true); }
+    void adopt(const Checksum&, ObjectSink&) override {}
+    void retain_dirtrees(const std::unordered_set<Checksum>&) override {}
+    void flush() override {}
+    void publish() override;
+    SinkCounts counts() const override { return counts_; }
+
+private:
+    class Large;
+    OstreeRepo* const repository_;
+    const bool owns_transaction_;
+    bool open_ = false;
+    SinkCounts counts_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commit and chunk layers: tars of OSTree objects, as ostree-ext's encapsulation writes them (versions 0 and 1).
+//
+//   sysroot/ostree/repo/objects/XX/REST.TYPE           commit, commitmeta, dirtree, dirmeta, file
+//   sysroot/ostree/repo/objects/XX/REST.file-xattrs    the attributes of a file, a(ayay); named by their own checksum
+//   sysroot/ostree/repo/objects/XX/REST.file-xattrs-link   a hard link to those, before the file of the same name
+//   sysroot/ostree/repo/xattrs/SHA, objects/XX/REST.file.xattrs   the same in version 0
+// Everything else (the tree of hard links that makes the layer runnable) is ignored.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layer/object-sink.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+struct ObjectLayer {
+    std::optional<Checksum> commit;
+    std::optional<std::string> commit_metadata;  // the detached metadata (commitmeta), serialised a{sv}
+    std::vector<Checksum> files;                 // sorted, each once
+};
+
+// Reads TAR to its end and puts its objects into SINK; each must have the checksum that its name says. A commit is accepted only with WANTS_COMMIT, and is then
+// required. Throws Error(corrupt_input) naming the object.
+ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit);
+
+}  // namespace imaged

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a layer's objects go until the layer is verified: staged, invisible to the repository's readers, and dropped as a whole when the layer fails.
+//
+// A sink belongs to the thread that fills it. Objects that the repository has already are not written again.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "base/checksum.hpp"
+#include "layer/object.hpp"
+
+namespace imaged {
+
+struct SinkCounts {
+    std::uint64_t objects_written = 0, objects_reused = 0;
+    std::uint64_t bytes_written = 0;  // content of files
+};
+
+class ObjectSink {
+public:
+    virtual ~ObjectSink() = default;
+
+    // Content up to this size is handed over whole; more goes through begin_large().
+    static constexpr std::size_t max_small_bytes = 128 * 1024;
+
+    // A regular file. Returns the object's checksum; the writing may still be under way.
+    virtual Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) = 0;
+    virtual Checksum put_symlink(const FileMeta& meta, const std::string& target) = 0;
+    virtual Checksum put_metadata(ObjectType type, std::string_view bytes) = 0;
+
+    // A regular file of any size, piece by piece. Dropped unless finish() was called.
+    class LargeFile {
+    public:
+        virtual ~LargeFile() = default;
+        virtual void append(std::span<const std::byte> piece) = 0;
+        virtual Checksum finish() = 0;
+    };
+    // SIZE is what the stream promises; a stream that gives another amount fails in finish().
+    virtual std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) = 0;
+
+    // Reads back what was put here or is in the repository. Throw Error(repository_damaged) when it is in neither.
+    virtual std::string read_metadata(ObjectType type, const Checksum& checksum) = 0;
+    virtual std::optional<std::string> read_symlink(const Checksum& checksum) = 0;  // nothing for a regular file
+    // Whether a file object is here or in the repository.
+    virtual bool has_file(const Checksum& checksum) = 0;
+
+    // A sink beside this one for content that may turn out not to be wanted; adopt() takes an object over from it.
+    virtual std::unique_ptr<ObjectSink> limbo() = 0;
+    virtual void adopt(const Checksum& file, ObjectSink& limbo) = 0;
+    // Drops dirtrees that were put here and are not in KEEP.
+    virtual void retain_dirtrees(const std::unordered_set<Checksum>& keep) = 0;
+
+    // Waits until everything put so far is written; throws the first failure.
+    virtual void flush() = 0;
+    // Moves everything into the repository. The caller made the staged data durable before and makes the names durable after.
+    virtual void publish() = 0;
+    virtual SinkCounts counts() const = 0;
+};
+
+}  // namespace imaged

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// OSTree objects as bytes: how a file's metadata, a directory's metadata and a directory's listing are serialised and named.
+// (libostree's ostree-core.h: OSTREE_FILEMETA, OSTREE_DIRMETA_GVARIANT_FORMAT, OSTREE_TREE_GVARIANT_FORMAT, OSTREE_COMMIT_GVARIANT_FORMAT.)
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/checksum.hpp"
+#include "base/glib.hpp"
+
+namespace imaged {
+
+enum class ObjectType { file, dirtree, dirmeta, commit };
+
+// "file", "dirtree", "dirmeta", "commit": what an object's file name ends in.
+std::string_view suffix(ObjectType type);
+
+// Extended attributes as OSTree keeps them: a(ayay), names with their NUL, sorted by name. Immutable and shared; null stands for none.
+using Xattrs = std::shared_ptr<GVariant>;
+
+// From name and value pairs sorted by name, each name once.
+Xattrs make_xattrs(const std::vector<std::pair<std::string, std::string>>& sorted);
+// From the serialised form; throws Error(corrupt_input) unless it is in normal form, sorted, and every name is well-formed.
+Xattrs parse_xattrs(std::string_view bytes);
+// Each name and value. Null gives nothing.
+std::vector<std::pair<std::string, std::string>> xattr_list(const Xattrs& xattrs);
+
+struct FileMeta {
+    std::uint32_t uid = 0, gid = 0;
+    std::uint32_t mode = 0;  // with the file type
+    Xattrs xattrs;
+};
+
+// What is hashed before a file's content: length-prefixed header of the object's metadata. TARGET is a symbolic link's, else empty.
+std::string file_header(const FileMeta& meta, std::string_view target);
+
+// The bytes of a dirmeta object; META.mode carries S_IFDIR.
+std::string serialise_dirmeta(const FileMeta& meta);
+FileMeta parse_dirmeta(std::string_view bytes);
+// The directory that nobody described: 0755, root:root, no xattrs.
+inline constexpr std::uint32_t implicit_directory_mode = 040755;
+
+// The bytes of user.ostreemeta on an object in a bare-user repository.
+std::string serialise_user_meta(const FileMeta& meta);
+
+// A directory's listing.
+struct DirectoryListing {
+    struct File {
+        std::string name;
+        Checksum object;
+    };
+    struct Directory {
+        std::string name;
+        Checksum tree, meta;
+    };
+    std::vector<File> files;             // sorted by name
+    std::vector<Directory> directories;  // sorted by name
+};
+
+// libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
+inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
+
+// Throws Error(unsupported_image) when the directory has too many entries for one object.
+std::string serialise_dirtree(const DirectoryListing& listing);
+// Throws Error(repository_damaged) for bytes that are no dirtree, or one with names that a directory cannot have.
+DirectoryListing parse_dirtree(std::string_view bytes);
+
+struct CommitContent {
+    VariantPtr metadata;             // a{sv}; null for none
+    std::optional<Checksum> parent;
+    std::uint64_t timestamp = 0;     // seconds since 1970
+    Checksum tree, meta;             // of the root
+};
+std::string serialise_commit(const CommitContent& commit);
+
+}  // namespace imaged

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/staging-area.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* prefix = "imaged-";
+
+std::string random_name() {
+    std::uint64_t value = 0;
+    if (::getrandom(&value, sizeof value, 0) != sizeof value) throw_errno("getrandom");
+    return prefix + std::to_string(value);
+}
+
+}  // namespace
+
+StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)), name_(random_name()) {
+    if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
+    directory_ = open_at(tmp_.get(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (::flock(directory_.get(), LOCK_EX | LOCK_NB) != 0) throw_errno("lock the scratch directory");
+}
+
+StagingArea::~StagingArea() {
+    try {
+        remove_tree(tmp_.get(), name_);
+    } catch (const Error&) {
+        // The next job tries again.
+    }
+}
+
+FileDescriptor StagingArea::make_directory(std::string& name) {
+    name = std::to_string(next_++);
+    if (::mkdirat(directory_.get(), name.c_str(), 0700) != 0) throw_errno("make a scratch directory");
+    return open_at(directory_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+void StagingArea::remove_directory(const std::string& name) { remove_tree(directory_.get(), name); }
+
+unsigned StagingArea::clear_leftovers(int repository) {
+    const auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);
+    const int raw = ::fcntl(tmp.get(), F_DUPFD_CLOEXEC, 0);
+    if (raw < 0) throw_errno("duplicate tmp");
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
+    if (!stream) throw_errno("read tmp");
+    std::vector<std::string> names;
+    while (const dirent* entry = ::readdir(stream.get())) {
+        if (std::string_view(entry->d_name).starts_with(prefix)) names.emplace_back(entry->d_name);
+    }
+    unsigned removed = 0;
+    for (const auto& name : names) {
+        const auto directory = try_open_at(tmp.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
+        remove_tree(tmp.get(), name);
+        ++removed;
+    }
+    return removed;
+}
+
+}  // namespace imaged

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/tar-reader.hpp"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <glib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <clocale>
+#include <exception>
+#include <map>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t read_bytes = 256 * 1024;
+constexpr std::array<std::byte, 65536> zeros{};
+
+[[noreturn]] void corrupt(const std::string& what) { throw Error(ErrorKind::corrupt_input, what); }
+[[noreturn]] void over_limit(const std::string& what) { throw Error(ErrorKind::unsupported_image, what); }
+
+// Text for a message: short, and without anything that a terminal acts on.
+std::string shown(std::string_view path) {
+    std::string text(path.substr(0, 200));
+    for (auto& character : text) {
+        if (static_cast<unsigned char>(character) < 0x20 || character == 0x7f) character = '?';
+    }
+    return "\"" + text + "\"";
+}
+
+std::vector<std::string> split_path(std::string_view path) {
+    if (path.size() > max_path_bytes) over_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
+    std::vector<std::string> components;
+    for (std::size_t begin = 0; begin <= path.size();) {
+        const auto end = std::min(path.find('/', begin), path.size());
+        const auto component = path.substr(begin, end - begin);
+        begin = end + 1;
+        if (component.empty() || component == ".") continue;
+        if (component == "..") corrupt("path " + shown(path) + " has a \"..\"");
+        if (component.size() > max_name_bytes)
+            over_limit("path " + shown(path) + " has a name longer than " + std::to_string(max_name_bytes) + " bytes");
+        components.emplace_back(component);
+    }
+    if (components.size() > max_path_depth)
+        over_limit("path " + shown(path) + " is deeper than " + std::to_string(max_path_depth) + " levels");
+    return components;
+}
+
+std::uint32_t narrow_id(la_int64_t id, const char* what, std::string_view path) {
+    // (uid_t)-1 means "leave as it is" to chown(2).
+    if (id < 0 || id >= 0xffffffffLL) corrupt(shown(path) + " has the impossible " + what + " " + std::to_string(id));
+    return static_cast<std::uint32_t>(id);
+}
+
+}  // namespace
+
+std::string join_path(const std::vector<std::string>& components) {
+    std::string path;
+    for (const auto& component : components) {
+        if (!path.empty()) path += '/';
+        path += component;
+    }
+    return path.empty() ? "." : path;
+}
+
+class TarReader::Impl {
+public:
+    explicit Impl(ByteSource& source) : source_(source), buffer_(read_bytes), archive_(archive_read_new()) {
+        if (!archive_) throw Error(ErrorKind::failed, "libarchive cannot start");
+        archive_read_support_format_tar(archive_.get());
+    }
+
+    std::optional<TarEntry> next() {
+        if (!opened_) {
+            opened_ = true;
+            first_ = source_.read(buffer_);
+            // libarchive knows no empty stream as tar; an empty layer is one.
+            if (first_ == 0) return std::nullopt;
+            check(archive_read_open(archive_.get(), this, nullptr, &Impl::on_read, nullptr), "open the tar stream");
+        } else if (first_ == 0) {
+            return std::nullopt;
+        }
+        content_offset_ = 0;
+        archive_entry* entry = nullptr;
+        const int status = archive_read_next_header(archive_.get(), &entry);
+        if (status == ARCHIVE_EOF) return std::nullopt;
+        if (status != ARCHIVE_WARN) check(status, "tar header");
+        rethrow();
+        return convert(entry);
+    }
+
+    std::span<const std::byte> content() {
+        if (hole_left_ > 0) return take_zeros();
+        if (block_size_ == 0) {
+            const void* block = nullptr;
+            la_int64_t offset = 0;
+            const int status = archive_read_data_block(archive_.get(), &block, &block_size_, &offset);
+            rethrow();
+            if (status == ARCHIVE_EOF) {
+                // A sparse file may end in a hole.
+                block_size_ = 0;
+                if (content_offset_ >= entry_size_) return {};
+                hole_left_ = entry_size_ - content_offset_;
+                return take_zeros();
+            }
+            if (status != ARCHIVE_WARN) check(status, "tar content");
+            block_ = static_cast<const std::byte*>(block);
+            if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_) corrupt("a sparse file's map goes backwards" + position());
+            hole_left_ = static_cast<std::uint64_t>(offset) - content_offset_;
+            if (hole_left_ > 0) return take_zeros();
+            if (block_size_ == 0) return content();
+        }
+        const std::span piece(block_, block_size_);
+        content_offset_ += block_size_;
+        block_size_ = 0;
+        return piece;
+    }
+
+    std::uint64_t offset() const { return read_; }
+
+private:
+    static la_ssize_t on_read(archive* archive, void* self, const void** buffer) {
+        // No exception may cross libarchive's frames: it is kept and thrown again behind them.
+        auto& impl = *static_cast<Impl*>(self);
+        try {
+            const auto count = impl.first_ != SIZE_MAX ? std::exchange(impl.first_, SIZE_MAX) : impl.source_.read(impl.buffer_);
+            impl.read_ += count;
+            *buffer = impl.buffer_.data();
+            return static_cast<la_ssize_t>(count);
+        } catch (...) {
+            impl.failure_ = std::current_exception();
+            archive_set_error(archive, EIO, "the source failed");
+            return ARCHIVE_FATAL;
+        }
+    }
+
+    void rethrow() {
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
+
+    void check(int status, const char* what) {
+        rethrow();
+        if (status == ARCHIVE_OK) return;
+        const char* message = archive_error_string(archive_.get());
+        const std::string text = message != nullptr ? message : "unknown error";
+        if (text == "Unrecognized archive format") corrupt("the layer is neither gzip, zstd nor tar");
+        corrupt(std::string(what) + ": " + text + position());
+    }
+
+    std::string position() const { return " at byte " + std::to_string(read_) + " of the uncompressed stream"; }
+
+    std::span<const std::byte> take_zeros() {
+        const auto count = std::min<std::uint64_t>(hole_left_, zeros.size());
+        hole_left_ -= count;
+        content_offset_ += count;
+        return std::span(zeros).first(static_cast<std::size_t>(count));
+    }
+
+    TarEntry convert(archive_entry* entry) {
+        TarEntry result;
+        const char* path = archive_entry_pathname(entry);
+        if (path == nullptr) corrupt("a name that cannot be read" + position());
+        result.path = split_path(path);
+        result.utf8 = g_utf8_validate(path, -1, nullptr) != FALSE;
+        result.mode = static_cast<std::uint32_t>(archive_entry_perm(entry)) & 07777;
+        const auto size = archive_entry_size(entry);
+        if (size < 0) corrupt(shown(path) + " has a negative size");
+        result.size = entry_size_ = static_cast<std::uint64_t>(size);
+        hole_left_ = 0;
+        block_size_ = 0;
+        if (const char* link = archive_entry_hardlink(entry)) {
+            result.type = EntryType::hardlink;
+            result.link = in_context("hard link " + shown(path), [&] { return split_path(link); });
+            entry_size_ = 0;
+            return result;
+        }
+        result.uid = narrow_id(archive_entry_uid(entry), "uid", path);
+        result.gid = narrow_id(archive_entry_gid(entry), "gid", path);
+        switch (archive_entry_filetype(entry)) {
+            case AE_IFREG: result.type = EntryType::file; break;
+            case AE_IFDIR: result.type = EntryType::directory; break;
+            case AE_IFLNK: {
+                result.type = EntryType::symlink;
+                const char* target = archive_entry_symlink(entry);
+                if (target == nullptr || *target == '\0') corrupt("symbolic link " + shown(path) + " has no target");
+                result.target = target;
+                if (result.target.size() >= max_path_bytes) over_limit("symbolic link " + shown(path) + " has a target that is too long");
+                break;
+            }
+            default: result.type = EntryType::special; break;
+        }
+        if (result.type != EntryType::file) entry_size_ = 0;
+        read_xattrs(entry, path, result);
+        return result;
+    }
+
+    void read_xattrs(archive_entry* entry, std::string_view path, TarEntry& result) {
+        if (archive_entry_xattr_reset(entry) == 0) return;
+        const char* name = nullptr;
+        const void* value = nullptr;
+        std::size_t size = 0;
+        std::size_t total = 0;
+        std::map<std::string, std::string> xattrs;
+        while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
+            if (name == nullptr || *name == '\0') continue;
+            if (size > max_xattr_bytes || (total += size + std::char_traits<char>::length(name)) > max_xattrs_bytes)
+                over_limit(shown(path) + " has extended attributes of more than " + std::to_string(max_xattr_bytes) + " bytes");
+            xattrs[name] = std::string(static_cast<const char*>(value), size);
+        }
+        result.xattrs.assign(xattrs.begin(), xattrs.end());
+    }
+
+    struct FreeArchive {
+        void operator()(archive* pointer) const { archive_read_free(pointer); }
+    };
+    ByteSource& source_;
+    std::vector<std::byte> buffer_;
+    std::unique_ptr<archive, FreeArchive> archive_;
+    std::exception_ptr failure_;
+    bool opened_ = false;
+    std::size_t first_ = 0;  // bytes of the first read, until libarchive took them; then SIZE_MAX
+    std::uint64_t read_ = 0;
+    std::uint64_t entry_size_ = 0, content_offset_ = 0, hole_left_ = 0;
+    const std::byte* block_ = nullptr;
+    std::size_t block_size_ = 0;
+};
+
+TarReader::TarReader(ByteSource& source) : impl_(std::make_unique<Impl>(source)) {}
+TarReader::~TarReader() = default;
+std::optional<TarEntry> TarReader::next() { return impl_->next(); }
+std::span<const std::byte> TarReader::content() { return impl_->content(); }
+std::uint64_t TarReader::offset() const { return impl_->offset(); }
+
+void use_utf8_names() {
+    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) throw Error(ErrorKind::failed, "the system has no C.UTF-8 locale");
+}
+
+}  // namespace imaged

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer's tar stream, entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files, extended attributes.
+//
+// The process must have a UTF-8 LC_CTYPE (see use_utf8_names()), or libarchive cannot give PAX names.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "layer/byte-source.hpp"
+
+namespace imaged {
+
+// PATH_MAX; nothing on Linux can open a longer one.
+inline constexpr std::size_t max_path_bytes = 4096;
+// Deeper trees than any package has; bounds the recursion of everything that walks a tree.
+inline constexpr std::size_t max_path_depth = 256;
+// NAME_MAX.
+inline constexpr std::size_t max_name_bytes = 255;
+// XATTR_SIZE_MAX, and the most that listxattr(2) can name.
+inline constexpr std::size_t max_xattr_bytes = 65536;
+inline constexpr std::size_t max_xattrs_bytes = 256 * 1024;
+
+enum class EntryType { file, directory, symlink, hardlink, special };
+
+struct TarEntry {
+    EntryType type = EntryType::file;
+    std::vector<std::string> path;  // components; empty for the root. Never ".", ".." or empty ones.
+    bool utf8 = true;               // the path is valid UTF-8
+    std::uint32_t mode = 0;         // permission bits, setuid, setgid and sticky
+    std::uint32_t uid = 0, gid = 0;
+    std::uint64_t size = 0;         // bytes of content, holes included
+    std::string target;             // of a symlink, as written
+    std::vector<std::string> link;  // components of a hardlink's target
+    std::vector<std::pair<std::string, std::string>> xattrs;  // name to value, sorted by name, each name once
+};
+
+// "usr/lib/x"; "." for the root.
+std::string join_path(const std::vector<std::string>& components);
+
+class TarReader {
+public:
+    // SOURCE is borrowed. Nothing is read yet.
+    explicit TarReader(ByteSource& source);
+    ~TarReader();
+    TarReader(const TarReader&) = delete;
+    TarReader& operator=(const TarReader&) = delete;
+
+    // The next entry; nothing at the archive's end. Throws Error(corrupt_input) naming the offset in the uncompressed stream,
+    // Error(unsupported_image) for a limit, or what SOURCE threw.
+    std::optional<TarEntry> next();
+    // The next piece of the current entry's content, zeros for holes; empty at its end. Valid until the next call.
+    std::span<const std::byte> content();
+    // Bytes read of the uncompressed stream.
+    std::uint64_t offset() const;
+
+private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// Makes file names UTF-8 for this process whatever its environment says. Call before threads start.
+void use_utf8_names();
+
+}  // namespace imaged

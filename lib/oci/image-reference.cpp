@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oci/image-reference.hpp"
+
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+// A reference becomes part of a file name below refs/; PATH_MAX leaves room for three times this after escaping.
+constexpr std::size_t max_reference_bytes = 1024;
+
+constexpr std::array<std::pair<Transport, std::string_view>, 7> transports{{
+    {Transport::registry, "docker"},
+    {Transport::oci, "oci"},
+    {Transport::oci_archive, "oci-archive"},
+    {Transport::docker_archive, "docker-archive"},
+    {Transport::containers_storage, "containers-storage"},
+    {Transport::docker_daemon, "docker-daemon"},
+    {Transport::dir, "dir"},
+}};
+
+[[noreturn]] void refuse(std::string_view text, const std::string& why) {
+    throw Error(ErrorKind::invalid_reference,
+                "invalid image reference \"" + std::string(text.substr(0, 200)) + "\": " + why);
+}
+
+// Removes PREFIX from the front of TEXT and tells whether it was there.
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+    if (!text.starts_with(prefix)) return false;
+    text.remove_prefix(prefix.size());
+    return true;
+}
+
+std::string_view take_remote(std::string_view whole, std::string_view& rest) {
+    const auto colon = rest.find(':');
+    if (colon == std::string_view::npos || colon == 0) refuse(whole, "an OSTree remote and a colon must follow the signature source");
+    const auto remote = rest.substr(0, colon);
+    if (remote.find('/') != std::string_view::npos) refuse(whole, "the name of an OSTree remote has no slash");
+    rest.remove_prefix(colon + 1);
+    return remote;
+}
+
+}  // namespace
+
+ImageReference ImageReference::parse(std::string_view text) {
+    if (text.empty()) refuse(text, "it is empty");
+    if (text.size() > max_reference_bytes)
+        refuse(text, "it is longer than " + std::to_string(max_reference_bytes) + " bytes");
+    for (const unsigned char character : text) {
+        if (character < 0x20 || character == 0x7f) refuse("…", "it has a control character");
+    }
+    ImageReference reference;
+    auto rest = text;
+    bool registry_only = false;
+    if (take_prefix(rest, "ostree-image-signed:")) {
+        reference.source_ = SignatureSource::container_policy;
+    } else if (take_prefix(rest, "ostree-unverified-image:")) {
+        reference.source_ = SignatureSource::unverified;
+    } else if (take_prefix(rest, "ostree-unverified-registry:")) {
+        reference.source_ = SignatureSource::unverified;
+        registry_only = true;
+    } else if (take_prefix(rest, "ostree-remote-image:")) {
+        reference.source_ = SignatureSource::ostree_remote;
+        reference.remote_ = take_remote(text, rest);
+    } else if (take_prefix(rest, "ostree-remote-registry:")) {
+        reference.source_ = SignatureSource::ostree_remote;
+        reference.remote_ = take_remote(text, rest);
+        registry_only = true;
+    }
+    if (registry_only) {
+        // The short forms name a registry without a transport; a transport there is a mistake, not a host name.
+        if (rest.starts_with("docker://") || rest.starts_with("registry:"))
+            refuse(text, "this signature source takes a registry name without a transport");
+        reference.name_ = rest;
+    } else {
+        const auto colon = rest.find(':');
+        if (colon == std::string_view::npos) refuse(text, "it has no transport, such as docker://");
+        const auto scheme = rest.substr(0, colon);
+        rest.remove_prefix(colon + 1);
+        std::optional<Transport> found;
+        for (const auto& [transport, name] : transports) {
+            if (name == scheme) found = transport;
+        }
+        const bool is_registry_alias = scheme == "registry";
+        if (is_registry_alias) found = Transport::registry;
+        if (!found) refuse(text, "unknown transport \"" + std::string(scheme) + "\"");
+        reference.transport_ = *found;
+        if (*found == Transport::registry && !take_prefix(rest, "//") && !is_registry_alias)
+            refuse(text, "docker: must be followed by //");
+        reference.name_ = rest;
+    }
+    if (reference.name_.empty()) refuse(text, "it names no image");
+    if (reference.transport_ == Transport::registry && (reference.name_.front() == '/' || reference.name_.find(' ') != std::string::npos))
+        refuse(text, "it names no image in a registry");
+    return reference;
+}
+
+std::string ImageReference::image() const {
+    for (const auto& [transport, name] : transports) {
+        if (transport == transport_)
+            return std::string(name) + (transport == Transport::registry ? "://" : ":") + name_;
+    }
+    return name_;
+}
+
+std::string ImageReference::canonical() const {
+    const bool registry = transport_ == Transport::registry;
+    switch (source_) {
+        case SignatureSource::configured: return image();
+        case SignatureSource::container_policy: return "ostree-image-signed:" + image();
+        case SignatureSource::unverified:
+            return registry ? "ostree-unverified-registry:" + name_ : "ostree-unverified-image:" + image();
+        case SignatureSource::ostree_remote:
+            return registry ? "ostree-remote-registry:" + remote_ + ":" + name_ : "ostree-remote-image:" + remote_ + ":" + image();
+    }
+    return image();
+}
+
+}  // namespace imaged

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of images: TRANSPORT:NAME as skopeo writes them (containers-transports(5)), with an optional signature source in front as
+// ostree-ext writes it. A value type; parsing throws Error(invalid_reference) ending in what was refused.
+#pragma once
+
+#include <compare>
+#include <string>
+#include <string_view>
+
+namespace imaged {
+
+enum class Transport { registry, oci, oci_archive, docker_archive, containers_storage, docker_daemon, dir };
+
+enum class SignatureSource {
+    configured,        // no prefix: the host's containers policy decides, whatever it says
+    container_policy,  // ostree-image-signed: the containers policy decides, and must not be insecureAcceptAnything
+    unverified,        // ostree-unverified-image: or ostree-unverified-registry:
+    ostree_remote,     // ostree-remote-image:REMOTE: or ostree-remote-registry:REMOTE: keys of an OSTree remote
+};
+
+class ImageReference {
+public:
+    // Accepts every form that ostree-ext and skopeo accept; "registry:NAME" is read as docker://NAME.
+    static ImageReference parse(std::string_view text);
+
+    Transport transport() const { return transport_; }
+    const std::string& name() const { return name_; }  // without transport and slashes
+    SignatureSource signature_source() const { return source_; }
+    const std::string& remote() const { return remote_; }  // OSTree remote, empty but for ostree_remote
+
+    // TRANSPORT:NAME; what skopeo is given, and what the image's ref is made from.
+    std::string image() const;
+    // image() with its signature source in front, in the one canonical spelling.
+    std::string canonical() const;
+
+    bool operator==(const ImageReference&) const = default;
+
+private:
+    Transport transport_ = Transport::registry;
+    std::string name_;
+    SignatureSource source_ = SignatureSource::configured;
+    std::string remote_;
+};
+
+}  // namespace imaged

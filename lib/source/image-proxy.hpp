@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client of skopeo's image proxy: `skopeo experimental-image-proxy` on a SOCK_SEQPACKET pair, one JSON message a packet, pipes passed along.
+// skopeo brings transports, mirrors, credentials and the containers policy; what it hands out is checked again here where that is possible.
+//
+// Protocol 0.2.3 or later of the 0.2 line. Thread-safe: several threads may fetch blobs at once over one proxy. The process is ended with the object.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "base/file-descriptor.hpp"
+#include "oci/digest.hpp"
+
+namespace imaged {
+
+struct ProxyOptions {
+    // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults.
+    std::optional<int> auth_file;
+    // Longest wait for an answer or for the next byte.
+    std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+};
+
+class ImageProxy {
+public:
+    // Starts skopeo and agrees on the protocol. CANCELLATION must outlive the proxy.
+    ImageProxy(const Cancellation& cancellation, const ProxyOptions& options);
+    ~ImageProxy();
+    ImageProxy(const ImageProxy&) = delete;
+    ImageProxy& operator=(const ImageProxy&) = delete;
+
+    // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message stands for:
+    // not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.
+    void open_image(const std::string& image);
+
+    struct ManifestText {
+        Digest digest;     // of the manifest as the source serves it
+        std::string text;  // converted to OCI when the source serves a Docker one
+    };
+    ManifestText manifest();
+    // The config as skopeo re-writes it; only for a manifest whose own bytes are not to be had.
+    std::string rewritten_config();
+
+    // A blob on its way. Read fd() to its end, then call finish(): only that tells whether the bytes had the digest that was asked for.
+    class Blob {
+    public:
+        int fd() const { return pipe_.get(); }
+        // Waits for skopeo's verdict. Throws Error(digest_mismatch) or what went wrong on the way.
+        void finish();
+
+    private:
+        friend class ImageProxy;
+        Blob(ImageProxy& proxy, FileDescriptor pipe, std::uint64_t id) : proxy_(&proxy), pipe_(std::move(pipe)), id_(id) {}
+        ImageProxy* proxy_;
+        FileDescriptor pipe_;
+        std::uint64_t id_;
+    };
+    Blob blob(const Digest& digest, std::uint64_t size);
+    // A whole small blob, verified.
+    std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
+
+    const Cancellation& cancellation() const { return cancellation_; }
+    std::chrono::milliseconds stall_time() const { return options_.stall_time; }
+
+private:
+    struct Reply {
+        nlohmann::json value;
+        FileDescriptor pipe;
+        std::uint64_t pipe_id = 0;
+    };
+    Reply call(const std::string& method, nlohmann::json arguments);
+    std::string read_pipe(Reply reply, std::size_t limit, const std::string& what);
+    [[noreturn]] void proxy_died(const std::string& method);
+
+    const Cancellation& cancellation_;
+    const ProxyOptions options_;
+    std::mutex mutex_;  // one request and its reply at a time
+    FileDescriptor socket_;
+    pid_t process_ = -1;
+    std::uint64_t image_ = 0;
+};
+
+// Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled for STALL_TIME.
+void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time, const std::string& what);
+
+// The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
+std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);
+
+}  // namespace imaged

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/skopeo-error.hpp"
+
+#include <array>
+#include <string_view>
+
+namespace imaged {
+
+namespace {
+
+struct Pattern {
+    std::string_view text;
+    ErrorKind kind;
+};
+
+// In this order: a registry's "unauthorized" may be wrapped in words that a later line knows.
+constexpr std::array patterns{
+    Pattern{"Source image rejected", ErrorKind::policy_rejected},
+    Pattern{"rejected by policy", ErrorKind::policy_rejected},
+    Pattern{"policy.json", ErrorKind::policy_rejected},
+    Pattern{"corrupted blob", ErrorKind::digest_mismatch},
+    Pattern{"bytes in blob, got", ErrorKind::digest_mismatch},
+    Pattern{"Digest did not match", ErrorKind::digest_mismatch},
+    Pattern{"does not match provided manifest digest", ErrorKind::digest_mismatch},
+    Pattern{"unauthorized", ErrorKind::source_denied},
+    Pattern{"authentication required", ErrorKind::source_denied},
+    Pattern{"access to the resource is denied", ErrorKind::source_denied},
+    Pattern{"invalid username/password", ErrorKind::source_denied},
+    Pattern{"403 (Forbidden)", ErrorKind::source_denied},
+    Pattern{"status code 403", ErrorKind::source_denied},
+    Pattern{"status: 401", ErrorKind::source_denied},
+    Pattern{"401 (Unauthorized)", ErrorKind::source_denied},
+    Pattern{"manifest unknown", ErrorKind::not_found},
+    Pattern{"name unknown", ErrorKind::not_found},
+    Pattern{"blob unknown", ErrorKind::not_found},
+    Pattern{"no descriptor found for reference", ErrorKind::not_found},
+    Pattern{"no image found in manifest list", ErrorKind::not_found},
+    Pattern{"no image found in image index", ErrorKind::not_found},
+    Pattern{"Tag is missing", ErrorKind::not_found},
+    Pattern{"does not resolve to an image ID", ErrorKind::not_found},
+    Pattern{"404 (Not Found)", ErrorKind::not_found},
+    Pattern{"status 404", ErrorKind::not_found},
+    Pattern{"no such file or directory", ErrorKind::not_found},
+    Pattern{"invalid reference format", ErrorKind::invalid_reference},
+    Pattern{"Invalid image name", ErrorKind::invalid_reference},
+    Pattern{"invalid image name", ErrorKind::invalid_reference},
+    Pattern{"repository name must be", ErrorKind::invalid_reference},
+    Pattern{"connection refused", ErrorKind::source_unreachable},
+    Pattern{"connection reset", ErrorKind::source_unreachable},
+    Pattern{"no such host", ErrorKind::source_unreachable},
+    Pattern{"server misbehaving", ErrorKind::source_unreachable},
+    Pattern{"network is unreachable", ErrorKind::source_unreachable},
+    Pattern{"no route to host", ErrorKind::source_unreachable},
+    Pattern{"i/o timeout", ErrorKind::source_unreachable},
+    Pattern{"TLS handshake timeout", ErrorKind::source_unreachable},
+    Pattern{"context deadline exceeded", ErrorKind::source_unreachable},
+    Pattern{"unexpected EOF", ErrorKind::source_unreachable},
+    Pattern{"x509:", ErrorKind::source_unreachable},
+    Pattern{"server gave HTTP response to HTTPS client", ErrorKind::source_unreachable},
+    Pattern{"toomanyrequests", ErrorKind::source_unreachable},
+    Pattern{"too many requests", ErrorKind::source_unreachable},
+    Pattern{"pinging container registry", ErrorKind::source_unreachable},
+    Pattern{"status code 5", ErrorKind::source_unreachable},
+    Pattern{"500 (Internal Server Error)", ErrorKind::source_unreachable},
+    Pattern{"502 (Bad Gateway)", ErrorKind::source_unreachable},
+    Pattern{"503 (Service Unavailable)", ErrorKind::source_unreachable},
+    Pattern{"unsupported MIME type", ErrorKind::unsupported_image},
+    Pattern{"unsupported schema version", ErrorKind::unsupported_image},
+    Pattern{"Unimplemented manifest MIME type", ErrorKind::unsupported_image},
+    Pattern{"unexpected end of JSON input", ErrorKind::corrupt_input},
+    Pattern{"invalid character", ErrorKind::corrupt_input},
+    Pattern{"exceeded maximum allowed size", ErrorKind::corrupt_input},
+    Pattern{"unsupported digest algorithm", ErrorKind::unsupported_image},
+    Pattern{"invalid checksum digest", ErrorKind::corrupt_input},
+};
+
+}  // namespace
+
+Error skopeo_error(const std::string& message) {
+    for (const auto& pattern : patterns) {
+        if (message.find(pattern.text) != std::string::npos) return Error(pattern.kind, message);
+    }
+    return Error(ErrorKind::failed, message);
+}
+
+}  // namespace imaged

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading what a repository holds: list, show, manifest, config. Takes no lock and writes nothing, so a running job never delays it.
+//
+// An ImageCatalog belongs to one thread at a time. Commits never change under their checksum, so what was read once is kept
+// for as long as a ref names it; a listing costs one look at each ref.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "oci/image-reference.hpp"
+
+namespace imaged {
+
+class ImageCatalog {
+public:
+    // Throws Error(repository_damaged) when PATH cannot be opened as an OSTree repository.
+    explicit ImageCatalog(const std::string& path);
+    ~ImageCatalog();
+    ImageCatalog(const ImageCatalog&) = delete;
+    ImageCatalog& operator=(const ImageCatalog&) = delete;
+
+    // "bare", "bare-user", "bare-user-only", "archive".
+    std::string mode() const;
+
+    // An array of objects with the keys of org.imaged1.Manager.ListImages, ordered by reference. Unreadable images are listed as damaged.
+    nlohmann::json list();
+    // The keys of org.imaged1.Manager.GetImage. Throw Error(not_found) or Error(repository_damaged).
+    nlohmann::json describe(const ImageReference& image);
+    // The stored JSON texts, byte for byte.
+    std::string manifest(const ImageReference& image);
+    std::string config(const ImageReference& image);
+
+private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace imaged
