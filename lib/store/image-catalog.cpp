@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/image-catalog.hpp"
+
+#include <map>
+
+#include "base/error.hpp"
+#include "store/ref-name.hpp"
+#include "store/stored-image.hpp"
+
+namespace imaged {
+
+using nlohmann::json;
+
+namespace {
+
+json summary(const std::string& name, const StoredImage& image) {
+    std::uint64_t size = 0;
+    for (const auto& layer : image.manifest.layers) size += layer.size;
+    json entry{{"image", name},
+               {"state", "ok"},
+               {"digest", image.digest.text()},
+               {"commit", image.deployable().hex()},
+               {"merge-commit", image.merge_commit.hex()},
+               {"created", image.created},
+               {"layers", image.manifest.layers.size()},
+               {"size", size}};
+    if (image.base_commit) entry["base-commit"] = image.base_commit->hex();
+    if (const auto version = image.config.version()) entry["version"] = *version;
+    return entry;
+}
+
+json damaged(const std::string& name, const std::string& why) { return {{"image", name}, {"state", "damaged"}, {"error", why}}; }
+
+}  // namespace
+
+class ImageCatalog::Impl {
+public:
+    explicit Impl(const std::string& path) : repository_(path) {}
+
+    std::string mode() const { return repository_.mode(); }
+
+    json list() {
+        std::map<std::string, json> entries;  // ordered by reference
+        std::map<Checksum, Cached> kept;
+        const auto layers = repository_.refs(layers_prefix);
+        for (const auto& [ref, commit] : repository_.refs(images_prefix)) {
+            const auto name = unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
+            auto found = cache_.find(commit);
+            if (found == cache_.end()) found = cache_.emplace(commit, look_at(name, commit)).first;
+            auto entry = found->second.entry;
+            entry["image"] = name;
+            for (const auto& layer : found->second.layer_refs) {
+                if (layers.contains(layer)) continue;
+                entry["state"] = "damaged";
+                entry["error"] = "layer " + layer + " is missing";
+                break;
+            }
+            // Damage is looked at again each time: it may have been repaired.
+            if (found->second.entry["state"] == "ok") kept.insert(*found);
+            entries.emplace(name, std::move(entry));
+        }
+        cache_ = std::move(kept);
+        json images = json::array();
+        for (auto& [name, entry] : entries) images.push_back(std::move(entry));
+        return images;
+    }
+
+    json describe(const ImageReference& reference) {
+        const auto image = load(reference);
+        auto description = summary(reference.image(), image);
+        auto layers = json::array();
+        for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
+            const auto& layer = image.layout.layers[i];
+            const auto ref = layer_ref(layer.blob.digest);
+            json entry{{"digest", layer.blob.digest.text()}, {"size", layer.blob.size}, {"kind", to_string(layer.kind)}, {"ref", ref}};
+            if (const auto commit = repository_.resolve(ref)) entry["commit"] = commit->hex();
+            else {
+                description["state"] = "damaged";
+                description["error"] = "layer " + ref + " is missing";
+            }
+            if (const auto& created_by = image.config.created_by[i]) entry["created-by"] = *created_by;
+            layers.push_back(std::move(entry));
+        }
+        description["layer-list"] = std::move(layers);
+        description["labels"] = image.config.labels;
+        description["filtered"] = image.filtered;
+        description["importer"] = image.importer;
+        return description;
+    }
+
+    StoredImage load(const ImageReference& reference) {
+        const auto commit = repository_.resolve(image_ref(reference));
+        if (!commit) throw Error(ErrorKind::not_found, "image " + reference.image() + " is not in the repository");
+        return in_context("image " + reference.image(), [&] { return StoredImage::load(repository_, *commit); });
+    }
+
+private:
+    struct Cached {
+        json entry;
+        std::vector<std::string> layer_refs;
+    };
+
+    // libostree takes prefixes without their last slash.
+    inline static const std::string images_prefix{image_ref_prefix.substr(0, image_ref_prefix.size() - 1)};
+    inline static const std::string layers_prefix{layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1)};
+
+    Cached look_at(const std::string& name, const Checksum& commit) const {
+        try {
+            const auto image = StoredImage::load(repository_, commit);
+            if (!repository_.has_object(ObjectType::dirtree, image.tree))
+                return {damaged(name, "merge commit " + commit.hex() + ": the root of its tree is missing"), {}};
+            Cached cached{summary(name, image), {}};
+            for (const auto& layer : image.layout.layers) cached.layer_refs.push_back(layer_ref(layer.blob.digest));
+            return cached;
+        } catch (const Error& error) {
+            return {damaged(name, error.what()), {}};
+        }
+    }
+
+    Repository repository_;
+    std::map<Checksum, Cached> cache_;  // by merge commit
+};
+
+ImageCatalog::ImageCatalog(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
+ImageCatalog::~ImageCatalog() = default;
+std::string ImageCatalog::mode() const { return impl_->mode(); }
+json ImageCatalog::list() { return impl_->list(); }
+json ImageCatalog::describe(const ImageReference& image) { return impl_->describe(image); }
+std::string ImageCatalog::manifest(const ImageReference& image) { return impl_->load(image).manifest_text; }
+std::string ImageCatalog::config(const ImageReference& image) { return impl_->load(image).config_text; }
+
+}  // namespace imaged

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of refs in the store format shared with ostree-ext. A ref name may hold few characters, so what it is made from is escaped:
+//   ASCII letters, digits and '-' stand; '/' stands after one of those letters or digits unless it comes last; '_' becomes "__";
+//   every other code point becomes '_', its number in upper-case hexadecimal with at least two digits, '_'.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "oci/digest.hpp"
+#include "oci/image-reference.hpp"
+
+namespace imaged {
+
+inline constexpr std::string_view layer_ref_prefix = "ostree/container/blob/";
+inline constexpr std::string_view image_ref_prefix = "ostree/container/image/";
+
+// Throws Error(invalid_reference) for empty text, a NUL, or text that is not UTF-8.
+std::string escape_for_ref(std::string_view text);
+// The inverse; nothing for what escape_for_ref() never makes.
+std::optional<std::string> unescape_ref(std::string_view escaped);
+
+std::string layer_ref(const Digest& digest);
+// The signature source is not part of an image's ref.
+std::string image_ref(const ImageReference& image);
+
+}  // namespace imaged

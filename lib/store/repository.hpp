@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// An OSTree repository as the store uses it: refs, commits, locks and the right sink for its mode.
+//
+// Belongs to one thread, but for the members that say otherwise. Reading takes no lock. Errors: Error(repository_damaged) for what cannot be read.
+#pragma once
+
+#include <ostree.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/checksum.hpp"
+#include "base/glib.hpp"
+#include "layer/object-sink.hpp"
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+
+namespace imaged {
+
+class Repository {
+public:
+    // Throws Error(repository_damaged) when PATH is not an OSTree repository.
+    explicit Repository(const std::string& path);
+    // Makes one where nothing is: bare for root, bare-user for everybody else.
+    static void create(const std::string& path);
+
+    const std::string& path() const { return path_; }
+    std::string mode() const;
+    // The directory. Owned by the repository.
+    int fd() const;
+
+    std::optional<Checksum> resolve(const std::string& ref) const;
+    // Every ref below PREFIX, by full name.
+    std::map<std::string, Checksum> refs(const std::string& prefix) const;
+    void set_ref(const std::string& ref, const Checksum& commit);
+
+    struct Commit {
+        VariantPtr metadata;  // a{sv}
+        std::optional<Checksum> parent;
+        std::uint64_t timestamp = 0;
+        Checksum tree, meta;
+        // A text of the metadata; nothing when it is absent or no string.
+        std::optional<std::string> text(const char* key) const;
+    };
+    Commit load_commit(const Checksum& checksum) const;
+    // Nothing where the object is absent; parsed, its checksum verified.
+    std::optional<std::string> load_metadata(ObjectType type, const Checksum& checksum) const;
+    bool has_object(ObjectType type, const Checksum& checksum) const;
+    // Text of the regular file PATH in a commit's tree; nothing when it is absent or longer than LIMIT.
+    std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
+    void write_detached_metadata(const Checksum& commit, const std::string& serialised);
+
+    // A lock that keeps others from pruning while it is held; waits for as long as the repository's configuration says (lock-timeout-secs).
+    class SharedLock {
+    public:
+        explicit SharedLock(Repository& repository);
+        ~SharedLock();
+        SharedLock(const SharedLock&) = delete;
+        SharedLock& operator=(const SharedLock&) = delete;
+
+    private:
+        OstreeRepo* repository_;
+    };
+
+    // The number of layers that may be imported at once: libostree's own writer has one transaction.
+    unsigned lanes() const;
+    // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe where lanes() is more than one.
+    std::unique_ptr<ObjectSink> make_sink(StagingArea& staging, WriterPool& pool) const;
+    // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync). Thread-safe.
+    void sync() const;
+    // Throws Error(no_space) unless BYTES more fit besides the reserve that the repository's configuration names (min-free-space). Thread-safe.
+    void require_space(std::uint64_t bytes) const;
+
+private:
+    std::string path_;
+    GObjectPtr<OstreeRepo> repo_;
+    FileDescriptor objects_;
+    bool fsync_ = true;
+    std::uint64_t reserve_ = 0;
+};
+
+}  // namespace imaged
