@@ -11,15 +11,25 @@
 
 namespace imaged {
 
-DescriptorSource::DescriptorSource(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
-                                   std::function<void(std::size_t)> progress)
-    : fd_(fd), cancellation_(cancellation), stall_time_(stall_time), progress_(std::move(progress)) {}
+namespace {
+
+constexpr std::chrono::milliseconds slice(100);
+// A source this slow loses nothing by waiting for its end.
+constexpr std::chrono::milliseconds idle_time(500);
+
+}  // namespace
+
+DescriptorSource::DescriptorSource(int fd, const Cancellation& cancellation, Options options)
+    : fd_(fd), cancellation_(cancellation), options_(std::move(options)) {}
 
 std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
-    constexpr std::chrono::milliseconds slice(100);
     std::size_t filled = 0;
     auto waited = std::chrono::milliseconds(0);
     while (filled < buffer.size() && !ended_) {
+        if (options_.complete && !completed_ && (total_ >= options_.expected_bytes || waited >= idle_time)) {
+            completed_ = true;
+            options_.complete();
+        }
         pollfd fds[] = {{fd_, POLLIN, 0}, {cancellation_.fd(), POLLIN, 0}};
         const int ready = ::poll(fds, 2, static_cast<int>(slice.count()));
         cancellation_.check();
@@ -27,9 +37,9 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         if (ready < 0 && errno != EINTR) throw_errno("poll");
         if (ready == 0) {
             waited += slice;
-            if (waited >= stall_time_)
+            if (waited >= options_.stall_time)
                 throw Error(ErrorKind::source_unreachable,
-                            "the source stalled: nothing came for " + std::to_string(stall_time_.count() / 1000) + " seconds");
+                            "the source stalled: nothing came for " + std::to_string(options_.stall_time.count() / 1000) + " seconds");
         }
         if (ready <= 0) continue;
         waited = std::chrono::milliseconds(0);
@@ -41,7 +51,7 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         if (count == 0) ended_ = true;
         filled += static_cast<std::size_t>(count);
         total_ += static_cast<std::uint64_t>(count);
-        if (progress_ && count > 0) progress_(static_cast<std::size_t>(count));
+        if (options_.progress && count > 0) options_.progress(static_cast<std::size_t>(count));
     }
     return filled;
 }

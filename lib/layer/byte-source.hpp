@@ -23,19 +23,26 @@ public:
 // Reads a pipe or file to its end. Borrows the descriptor and the cancellation.
 class DescriptorSource : public ByteSource {
 public:
-    // PROGRESS, if any, is told the number of bytes of each read(2).
-    DescriptorSource(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
-                     std::function<void(std::size_t)> progress = {});
+    struct Options {
+        std::chrono::milliseconds stall_time;
+        // Told the number of bytes of each read(2).
+        std::function<void(std::size_t)> progress = {};
+        // Called once, when this many bytes have come or nothing comes for a while: some writers do not end the stream before they are asked to.
+        std::uint64_t expected_bytes = UINT64_MAX;
+        std::function<void()> complete = {};
+    };
+    DescriptorSource(int fd, const Cancellation& cancellation, Options options);
     std::size_t read(std::span<std::byte> buffer) override;
-    // Makes a read() in another thread end within a tenth of a second with Error(cancelled).
+    // Makes a read() in another thread end within a tenth of a second with Error(cancelled), until resume().
     void stop() { stopped_ = true; }
+    void resume() { stopped_ = false; }
     std::uint64_t total() const { return total_; }
 
 private:
     const int fd_;
     const Cancellation& cancellation_;
-    const std::chrono::milliseconds stall_time_;
-    const std::function<void(std::size_t)> progress_;
+    const Options options_;
+    bool completed_ = false;
     std::uint64_t total_ = 0;
     bool ended_ = false;
     std::atomic<bool> stopped_ = false;

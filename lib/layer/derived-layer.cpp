@@ -14,8 +14,6 @@ namespace imaged {
 
 namespace {
 
-// Directories that are mounted over at run time: kept, their entries are not.
-constexpr std::array<std::string_view, 5> runtime_directories{"run", "tmp", "proc", "sys", "dev"};
 constexpr std::array<std::string_view, 3> deployed_directories{"usr", "etc", "var"};
 const Path object_directory{"sysroot", "ostree", "repo", "objects"};
 // Links whose targets are not known yet are kept in memory.
@@ -95,7 +93,7 @@ private:
 
     bool is_filtered(const Path& path, const TarEntry& entry) const {
         const auto top = top_of(path);
-        if (contains(runtime_directories, top)) {
+        if (is_runtime_directory(top)) {
             // On a read-only root these are mount points and nothing else.
             return path.size() > 1 || (rules_.root == RootPolicy::usr_etc_var && entry.type != EntryType::directory);
         }
@@ -110,6 +108,7 @@ private:
             throw Error(ErrorKind::corrupt_input, "a whiteout that names nothing");
         const FileMeta meta{entry.uid, entry.gid, S_IFREG | (entry.type == EntryType::file ? entry.mode : 0U), nullptr};
         tree_.put_file(path, sink_.put_file(meta, {}));
+        layer_.has_whiteouts = true;
     }
 
     // Nothing of this layer or of one below is at PATH any more.
@@ -118,6 +117,7 @@ private:
         if (path.back().size() + whiteout_prefix.size() > max_name_bytes) return;  // too long for a whiteout, and for any file system's file below
         path.back().insert(0, whiteout_prefix);
         tree_.put_file(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
+        layer_.has_whiteouts = true;
     }
 
     // The object that PATH names in this layer, moved out of limbo if it was there.
@@ -236,6 +236,8 @@ private:
 };
 
 }  // namespace
+
+bool is_runtime_directory(std::string_view name) { return contains(runtime_directories, name); }
 
 DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules) {
     return DerivedReader(tar, sink, rules).read();

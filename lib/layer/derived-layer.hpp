@@ -2,9 +2,11 @@
 // A derived layer: an ordinary container layer's tar becomes a tree of OSTree objects, whiteouts kept as files for the merge.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "layer/layer-tree.hpp"
@@ -13,6 +15,10 @@
 #include "layer/tar-reader.hpp"
 
 namespace imaged {
+
+// Directories that are mounted over at run time: kept, their entries are not.
+inline constexpr std::array<std::string_view, 5> runtime_directories{"run", "tmp", "proc", "sys", "dev"};
+bool is_runtime_directory(std::string_view name);
 
 // Which top-level entries a layer keeps.
 enum class RootPolicy {
@@ -37,6 +43,7 @@ struct DerivedLayer {
     std::uint64_t bad_names = 0;                    // names that are not UTF-8: dropped
     std::uint64_t dropped_xattrs = 0;               // attributes that no file of that type can carry, and ACLs
     std::vector<UnresolvedLink> unresolved;
+    bool has_whiteouts = false;
 };
 
 // Reads TAR to its end and puts its objects into SINK. Throws Error(corrupt_input) or Error(unsupported_image) naming the entry.

@@ -256,6 +256,17 @@ std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
     return read_all(open_object(checksum, ObjectType::file, O_RDONLY).get(), PATH_MAX, "a symbolic link object");
 }
 
+std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
+    flush();
+    // In bare-user repositories a link is a file too.
+    if (format_ == DirectFormat::bare_user && read_symlink(checksum)) return std::nullopt;
+    struct stat status;
+    const auto fd = open_object(checksum, ObjectType::file, O_PATH | O_NOFOLLOW);
+    if (::fstat(fd.get(), &status) != 0) throw_errno("look at an object");
+    if (S_ISLNK(status.st_mode)) return std::nullopt;
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
 std::unique_ptr<ObjectSink> DirectSink::limbo() { return std::make_unique<DirectSink>(format_, objects_, staging_, pool_); }
 
 void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
@@ -283,16 +294,30 @@ void DirectSink::publish() {
     if (raw < 0) throw_errno("read staged objects");
     const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
     if (!stream) throw_errno("read staged objects");
+    // A crash half-way must not leave a commit or a directory whose parts are missing.
+    std::vector<std::string> dirtrees, commits;
     while (const dirent* entry = ::readdir(stream.get())) {
         const std::string name = entry->d_name;
         if (name.size() < 66 || name[64] != '.') continue;
-        const auto prefix = name.substr(0, 2);
-        const auto target = prefix + "/" + name.substr(2);
-        if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) == 0) continue;
-        if (errno != ENOENT) throw_errno("move an object into the repository");
-        if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
-        if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0) throw_errno("move an object into the repository");
+        if (name.ends_with(".commit")) {
+            commits.push_back(name);
+        } else if (name.ends_with(".dirtree")) {
+            dirtrees.push_back(name);
+        } else {
+            move_into_repository(name);
+        }
     }
+    for (const auto& name : dirtrees) move_into_repository(name);
+    for (const auto& name : commits) move_into_repository(name);
+}
+
+void DirectSink::move_into_repository(const std::string& name) const {
+    const auto prefix = name.substr(0, 2);
+    const auto target = prefix + "/" + name.substr(2);
+    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) == 0) return;
+    if (errno != ENOENT) throw_errno("move an object into the repository");
+    if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
+    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0) throw_errno("move an object into the repository");
 }
 
 }  // namespace imaged

@@ -32,6 +32,7 @@ public:
     std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) override;
     std::string read_metadata(ObjectType type, const Checksum& checksum) override;
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
+    std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override;
     std::unique_ptr<ObjectSink> limbo() override;
     void adopt(const Checksum& file, ObjectSink& limbo) override;
@@ -46,6 +47,7 @@ private:
     void write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content);
     void set_metadata(int fd, const FileMeta& meta) const;
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
+    void move_into_repository(const std::string& name) const;
     void count_written(std::uint64_t bytes);
 
     const DirectFormat format_;

@@ -126,6 +126,16 @@ std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum)
     return target;
 }
 
+std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) {
+    ErrorSlot error;
+    GFileInfo* loaded = nullptr;
+    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) == FALSE)
+        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
+    const GObjectPtr<GFileInfo> info(loaded);
+    if (g_file_info_get_file_type(loaded) != G_FILE_TYPE_REGULAR) return std::nullopt;
+    return static_cast<std::uint64_t>(g_file_info_get_size(loaded));
+}
+
 bool LibostreeSink::has_file(const Checksum& checksum) {
     ErrorSlot error;
     gboolean present = FALSE;

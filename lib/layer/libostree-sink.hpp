@@ -23,6 +23,7 @@ public:
     std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) override;
     std::string read_metadata(ObjectType type, const Checksum& checksum) override;
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
+    std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override;
     // Content that is not adopted stays in the repository as an unreferenced object until the next prune.
     std::unique_ptr<ObjectSink> limbo() override { return std::make_unique<LibostreeSink>(repository_, true); }

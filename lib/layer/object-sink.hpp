@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,6 +50,8 @@ public:
     // Reads back what was put here or is in the repository. Throw Error(repository_damaged) when it is in neither.
     virtual std::string read_metadata(ObjectType type, const Checksum& checksum) = 0;
     virtual std::optional<std::string> read_symlink(const Checksum& checksum) = 0;  // nothing for a regular file
+    // Bytes of a regular file; nothing for a symbolic link.
+    virtual std::optional<std::uint64_t> file_size(const Checksum& checksum) = 0;
     // Whether a file object is here or in the repository.
     virtual bool has_file(const Checksum& checksum) = 0;
 

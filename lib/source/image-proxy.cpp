@@ -124,15 +124,39 @@ void ImageProxy::proxy_died(const std::string& method) {
     throw Error(ErrorKind::failed, "skopeo's image proxy " + how + " during " + method);
 }
 
+void ImageProxy::take_turn(const std::string& method) {
+    while (!turn_.try_acquire_for(std::chrono::milliseconds(100))) cancellation_.check();
+    if (broken_) {
+        turn_.release();
+        throw Error(ErrorKind::failed, method + ": the connection to skopeo is out of step after an earlier failure");
+    }
+}
+
 ImageProxy::Reply ImageProxy::call(const std::string& method, json arguments) {
-    const std::lock_guard lock(mutex_);
+    take_turn(method);
+    try {
+        send_request(method, std::move(arguments));
+        auto reply = receive_reply(method);
+        turn_.release();
+        return reply;
+    } catch (...) {
+        turn_.release();
+        throw;
+    }
+}
+
+void ImageProxy::send_request(const std::string& method, json arguments) {
     const auto request = json{{"method", method}, {"args", std::move(arguments)}}.dump();
     if (request.size() > max_packet_bytes) throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
     if (::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) proxy_died(method);
         throw_errno("send to skopeo");
     }
+}
 
+ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
+    // Until it is here: what comes late must not be taken for the answer to the next request.
+    broken_ = true;
     wait_readable(socket_.get(), cancellation_, options_.stall_time, "skopeo's answer to " + method);
     // One byte more than allowed, so that an oversized packet shows.
     std::vector<char> packet(max_packet_bytes + 1);
@@ -163,6 +187,7 @@ ImageProxy::Reply ImageProxy::call(const std::string& method, json arguments) {
         }
     }
     const auto nonsense = [&](const std::string& why) { return Error(ErrorKind::failed, "skopeo's answer to " + method + " " + why); };
+    broken_ = false;
     if (static_cast<std::size_t>(size) > max_packet_bytes || (message.msg_flags & MSG_TRUNC) != 0)
         throw nonsense("is longer than " + std::to_string(max_packet_bytes) + " bytes");
     const auto document = json::parse(packet.data(), packet.data() + size, nullptr, false);
@@ -191,23 +216,21 @@ void ImageProxy::open_image(const std::string& image) {
 
 std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::string& what) {
     if (!reply.pipe) throw Error(ErrorKind::failed, "skopeo sent no pipe for the " + what);
+    Blob pipe(*this, std::move(reply.pipe), reply.pipe_id);
+    pipe.request_verdict();
     std::string text;
     std::array<char, 65536> buffer;
     for (;;) {
-        wait_readable(reply.pipe.get(), cancellation_, options_.stall_time, what);
-        const auto count = ::read(reply.pipe.get(), buffer.data(), buffer.size());
+        wait_readable(pipe.fd(), cancellation_, options_.stall_time, "the " + what);
+        const auto count = ::read(pipe.fd(), buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read the " + what);
         if (count == 0) break;
         text.append(buffer.data(), static_cast<std::size_t>(count));
-        if (text.size() > limit) {
-            // Closed before the verdict: skopeo's writer must not wait for a reader that has given up.
-            reply.pipe.reset();
+        if (text.size() > limit)
             throw Error(ErrorKind::unsupported_image, "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
-        }
     }
-    reply.pipe.reset();
-    call("FinishPipe", json::array({reply.pipe_id}));
+    pipe.finish();
     return text;
 }
 
@@ -228,9 +251,30 @@ ImageProxy::Blob ImageProxy::blob(const Digest& digest, std::uint64_t size) {
     return Blob(*this, std::move(reply.pipe), reply.pipe_id);
 }
 
+ImageProxy::Blob::Blob(Blob&& other) noexcept
+    : proxy_(other.proxy_), pipe_(std::move(other.pipe_)), id_(other.id_), asked_(std::exchange(other.asked_, false)) {}
+
+ImageProxy::Blob::~Blob() {
+    // Nobody waits for the answer: receive_reply() has not cleared the mark, or was never called.
+    if (asked_) {
+        proxy_->broken_ = true;
+        proxy_->turn_.release();
+    }
+}
+
+void ImageProxy::Blob::request_verdict() {
+    if (asked_) return;
+    proxy_->take_turn("FinishPipe");
+    asked_ = true;
+    proxy_->send_request("FinishPipe", json::array({id_}));
+}
+
 void ImageProxy::Blob::finish() {
+    request_verdict();
     pipe_.reset();
-    proxy_->call("FinishPipe", json::array({id_}));
+    proxy_->receive_reply("FinishPipe");
+    asked_ = false;
+    proxy_->turn_.release();
 }
 
 std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what) {

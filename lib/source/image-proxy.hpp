@@ -7,11 +7,12 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <semaphore>
 #include <string>
 
 #include "base/cancellation.hpp"
@@ -47,10 +48,15 @@ public:
     // The config as skopeo re-writes it; only for a manifest whose own bytes are not to be had.
     std::string rewritten_config();
 
-    // A blob on its way. Read fd() to its end, then call finish(): only that tells whether the bytes had the digest that was asked for.
+    // A blob on its way. Read fd(), and ask for the verdict when all bytes have come: skopeo ends the pipe only then. Read on to the end, then call
+    // finish(): only that tells whether the bytes had the digest that was asked for.
     class Blob {
     public:
+        Blob(Blob&& other) noexcept;
+        ~Blob();
         int fd() const { return pipe_.get(); }
+        // From here to finish() no other call gets through to skopeo, which waits for the pipe to be read. Asking twice is fine.
+        void request_verdict();
         // Waits for skopeo's verdict. Throws Error(digest_mismatch) or what went wrong on the way.
         void finish();
 
@@ -60,6 +66,7 @@ public:
         ImageProxy* proxy_;
         FileDescriptor pipe_;
         std::uint64_t id_;
+        bool asked_ = false;
     };
     Blob blob(const Digest& digest, std::uint64_t size);
     // A whole small blob, verified.
@@ -74,13 +81,18 @@ private:
         FileDescriptor pipe;
         std::uint64_t pipe_id = 0;
     };
+    // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by another thread.
+    void take_turn(const std::string& method);
+    void send_request(const std::string& method, nlohmann::json arguments);
+    Reply receive_reply(const std::string& method);
     Reply call(const std::string& method, nlohmann::json arguments);
     std::string read_pipe(Reply reply, std::size_t limit, const std::string& what);
     [[noreturn]] void proxy_died(const std::string& method);
 
     const Cancellation& cancellation_;
     const ProxyOptions options_;
-    std::mutex mutex_;  // one request and its reply at a time
+    std::binary_semaphore turn_{1};
+    std::atomic<bool> broken_ = false;  // a reply was not waited for
     FileDescriptor socket_;
     pid_t process_ = -1;
     std::uint64_t image_ = 0;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back the same way (job/job.hpp);
+// descriptor 4 holds registry credentials, where the request says so. SIGTERM cancels.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "base/error.hpp"
+#include "job/job.hpp"
+#include "layer/tar-reader.hpp"
+#include "outcome.hpp"
+#include "progress-meter.hpp"
+#include "store/image-import.hpp"
+
+namespace {
+
+using namespace imaged;
+
+constexpr int channel = 3;
+
+// A signal handler reaches nothing else.
+Cancellation* job_cancellation = nullptr;
+
+void on_terminate(int) { job_cancellation->request(); }
+
+std::string read_request() {
+    std::string line;
+    char c = 0;
+    while (line.size() < job::max_message_bytes) {
+        const auto count = ::read(channel, &c, 1);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) throw_errno("read the request");
+        if (count == 0) throw Error(ErrorKind::failed, "the request ended before its line did");
+        line += c;
+        if (c == '\n') return line;
+    }
+    throw Error(ErrorKind::failed, "the request is too long");
+}
+
+// All of it or nothing; progress that the reader has no room for is dropped.
+void send_line(const std::string& line, bool may_drop) {
+    for (std::size_t sent = 0; sent < line.size();) {
+        const int flags = MSG_NOSIGNAL | (may_drop && sent == 0 ? MSG_DONTWAIT : 0);
+        const auto count = ::send(channel, line.data() + sent, line.size() - sent, flags);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return;  // nobody listens any more
+        sent += static_cast<std::size_t>(count);
+    }
+}
+
+ImportRequest import_request(const job::Request& request) {
+    ImportRequest import{request.repository, ImageReference::parse(request.image), {}, {}, {}};
+    if (!request.target.empty()) import.target = ImageReference::parse(request.target);
+    if (!request.digest.empty()) import.digest = Digest::parse(request.digest);
+    import.proxy.auth_file = request.auth_file;
+    return import;
+}
+
+job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+    const auto import = import_request(request);
+    if (request.kind == job::Kind::prepare) return prepare_result(import, prepare_import(import, cancellation, meter));
+    return import_result(import, import_image(import, cancellation, meter));
+}
+
+job::Result failure(const Error& error) {
+    job::Result result;
+    result.outcome = error.kind() == ErrorKind::cancelled ? job::Outcome::cancelled : job::Outcome::failed;
+    result.error_name = error_name(error.kind());
+    result.message = error.what();
+    return result;
+}
+
+}  // namespace
+
+int main() {
+    if (::fcntl(channel, F_GETFD) < 0) {
+        std::fputs("imaged-worker is started by imaged; it takes its job on descriptor 3.\n", stderr);
+        return 2;
+    }
+    ::umask(022);
+    job::Result result;
+    try {
+        Cancellation cancellation;
+        job_cancellation = &cancellation;
+        struct sigaction action {};
+        action.sa_handler = on_terminate;
+        ::sigaction(SIGTERM, &action, nullptr);
+        ::sigaction(SIGINT, &action, nullptr);
+        use_utf8_names();
+        ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
+        result = run_job(job::decode_request(read_request()), cancellation, meter);
+    } catch (...) {
+        result = failure(current_error());
+    }
+    send_line(job::encode(job::Message(result)), false);
+    // What is left needs no clean-up, and a cancelled job should end now.
+    ::_exit(0);
+}

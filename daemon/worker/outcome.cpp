@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "outcome.hpp"
+
+#include <string>
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+
+job::Result success(json details) {
+    job::Result result;
+    result.outcome = job::Outcome::success;
+    result.details = std::move(details);
+    return result;
+}
+
+}  // namespace
+
+job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared) {
+    const auto& [source, plan] = prepared;
+    auto layers = json::array();
+    for (std::size_t i = 0; i < source.layout.layers.size(); ++i) {
+        const auto& layer = source.layout.layers[i];
+        json entry{{"digest", layer.blob.digest.text()}, {"size", layer.blob.size}, {"kind", to_string(layer.kind)}, {"present", plan.present[i].has_value()}};
+        if (const auto& created_by = source.config.created_by[i]) entry["created-by"] = *created_by;
+        layers.push_back(std::move(entry));
+    }
+    std::size_t missing = 0;
+    for (const auto& present : plan.present) missing += present ? 0 : 1;
+    json details{{"image", request.image.canonical()},
+                 {"digest", source.digest.text()},
+                 {"up-to-date", plan.up_to_date},
+                 {"layout", source.layout.ostree ? "ostree" : "generic"},
+                 {"signature-policy", source.signature_policy},
+                 {"layers", std::move(layers)},
+                 {"layers-present", plan.present.size() - missing},
+                 {"layers-missing", missing},
+                 {"bytes-to-fetch", plan.missing_bytes}};
+    if (plan.previous_digest) details["previous-digest"] = *plan.previous_digest;
+    if (const auto version = source.config.version()) details["version"] = *version;
+    return success(std::move(details));
+}
+
+job::Result import_result(const ImportRequest& request, const ImportedImage& imported) {
+    const auto& image = imported.image;
+    const auto name = request.target.value_or(request.image).image();
+    json details{{"image", name},
+                 {"digest", image.digest.text()},
+                 {"changed", imported.changed},
+                 {"commit", image.deployable().hex()},
+                 {"merge-commit", image.merge_commit.hex()},
+                 {"layers", image.layout.layers.size()},
+                 {"layers-fetched", imported.layers_fetched},
+                 {"bytes-fetched", imported.bytes_fetched},
+                 {"bytes-reused", imported.bytes_reused},
+                 {"objects-written", imported.objects_written},
+                 {"objects-reused", imported.objects_reused},
+                 {"bytes-written", imported.bytes_written},
+                 {"filtered", image.filtered},
+                 {"special-files-dropped", imported.special_files},
+                 {"names-dropped", imported.bad_names}};
+    if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;
+    if (image.base_commit) details["base-commit"] = image.base_commit->hex();
+    if (const auto version = image.config.version()) details["version"] = *version;
+    auto result = success(std::move(details));
+    if (imported.changed && imported.previous_digest != image.digest.text())
+        result.changed_images.push_back({{"image", name}, {"old", imported.previous_digest.value_or("")}, {"new", image.digest.text()}});
+    return result;
+}
+
+}  // namespace imaged

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a job found or did, with the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
+#pragma once
+
+#include "job/job.hpp"
+#include "store/image-import.hpp"
+
+namespace imaged {
+
+job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
+job::Result import_result(const ImportRequest& request, const ImportedImage& imported);
+
+}  // namespace imaged

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "progress-meter.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace imaged {
+
+namespace {
+
+constexpr std::chrono::milliseconds interval(100);
+
+// Where each phase begins on the way from 0 to 1: fetching takes nearly all of the time.
+constexpr double fetch_begin = 0.02, merge_begin = 0.90, commit_begin = 0.95;
+
+std::string phase_name(ImportPhase phase) {
+    switch (phase) {
+        case ImportPhase::manifest: return "manifest";
+        case ImportPhase::fetch: return "fetch";
+        case ImportPhase::merge: return "merge";
+        case ImportPhase::commit: return "commit";
+    }
+    return "";
+}
+
+}  // namespace
+
+void ProgressMeter::phase(ImportPhase phase) {
+    const std::lock_guard lock(mutex_);
+    progress_.phase = phase_name(phase);
+    if (phase == ImportPhase::fetch) progress_.fraction = fetch_begin;
+    if (phase == ImportPhase::merge) progress_.fraction = merge_begin;
+    if (phase == ImportPhase::commit) progress_.fraction = commit_begin;
+    send_progress(true);
+}
+
+void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto& blob = layers[i].blob;
+        const bool twice = std::any_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.progress.digest == blob.digest.text(); });
+        const bool reused = present[i] || twice;
+        layers_.push_back({{static_cast<std::uint32_t>(i), blob.digest.text(), reused ? "reused" : "waiting", 0, blob.size}});
+        if (!reused) progress_.bytes_total += blob.size;
+        progress_.layers_done += reused ? 1 : 0;
+        send_layer(layers_.back(), true);
+    }
+    progress_.layers_total = static_cast<std::uint32_t>(layers.size());
+    send_progress(true);
+}
+
+void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto& layer = layers_[index];
+    const bool first = layer.progress.done == 0;
+    layer.progress.state = "fetching";
+    layer.progress.done += bytes;
+    // A source that sends more than the manifest says fails later on; until then the sum must not pass its end.
+    progress_.bytes_done = std::min(progress_.bytes_done + bytes, progress_.bytes_total);
+    if (progress_.bytes_total > 0)
+        progress_.fraction = fetch_begin + (merge_begin - fetch_begin) * static_cast<double>(progress_.bytes_done) / static_cast<double>(progress_.bytes_total);
+    send_layer(layer, first);
+    send_progress(false);
+}
+
+void ProgressMeter::finished(std::size_t index) {
+    const std::lock_guard lock(mutex_);
+    layers_[index].progress.state = "done";
+    layers_[index].progress.done = layers_[index].progress.total;
+    ++progress_.layers_done;
+    send_layer(layers_[index], true);
+    send_progress(true);
+}
+
+void ProgressMeter::send_progress(bool now) {
+    const auto time = Clock::now();
+    if (!now && time - sent_ < interval) return;
+    sent_ = time;
+    send_(progress_);
+}
+
+void ProgressMeter::send_layer(Layer& layer, bool now) {
+    const auto time = Clock::now();
+    if (!now && time - layer.sent < interval) return;
+    layer.sent = time;
+    send_(layer.progress);
+}
+
+}  // namespace imaged

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns what an import tells its observer into progress messages, at most ten of a kind a second.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "job/job.hpp"
+#include "store/import-observer.hpp"
+
+namespace imaged {
+
+class ProgressMeter : public ImportObserver {
+public:
+    // SEND is called with one message at a time and must not block.
+    explicit ProgressMeter(std::function<void(const job::Message&)> send) : send_(std::move(send)) {}
+
+    void phase(ImportPhase phase) override;
+    void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
+    void fetched(std::size_t layer, std::size_t bytes) override;
+    void finished(std::size_t layer) override;
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    struct Layer {
+        job::LayerProgress progress;
+        Clock::time_point sent{};
+    };
+
+    // All of these are called with the mutex held.
+    void send_progress(bool now);
+    void send_layer(Layer& layer, bool now);
+
+    const std::function<void(const job::Message&)> send_;
+    std::mutex mutex_;
+    job::Progress progress_;
+    Clock::time_point sent_{};
+    std::vector<Layer> layers_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/image-import.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.hpp"
+#include "store/layer-fetch.hpp"
+#include "store/merge-commit.hpp"
+#include "store/ref-name.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::optional<Repository> open_existing(const std::string& path) {
+    if (!try_open_at(AT_FDCWD, path, O_PATH)) return std::nullopt;
+    return std::optional<Repository>(std::in_place, path);
+}
+
+// The commits of an image's layers, in manifest order, and the rules they were imported by.
+struct LayerCommits {
+    std::vector<Checksum> commits;
+    DerivedLayerRules rules;
+    std::optional<Checksum> base;
+};
+
+std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan& plan, bool derived) {
+    std::vector<FetchItem> items;
+    std::set<Digest> seen;
+    const auto& layers = source.layout.layers;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        if (plan.present[i] || (layers[i].kind == LayerKind::derived) != derived || !seen.insert(layers[i].blob.digest).second) continue;
+        items.push_back({i, &layers[i]});
+    }
+    // A commit is complete only with all chunks: it comes last.
+    std::stable_partition(items.begin(), items.end(), [](const auto& item) { return item.layer->kind != LayerKind::commit; });
+    return items;
+}
+
+LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan) {
+    LayerCommits found;
+    const auto& layers = source.layout.layers;
+    const auto fetch_kind = [&](bool derived) {
+        const auto items = missing_items(source, plan, derived);
+        const auto commits = fetch.run(items, found.rules);
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i]) plan.present[i] = commit->second;
+        }
+    };
+    if (source.layout.ostree) {
+        fetch_kind(false);
+        found.base = plan.present.front();
+        found.rules = derived_layer_rules(&repository, repository.load_commit(*found.base).tree);
+    } else {
+        found.rules = derived_layer_rules(&repository, std::nullopt);
+    }
+    fetch_kind(true);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        found.commits.push_back(plan.present[i].value());
+        // A layer that was found by its diff-id, or whose ref was lost.
+        const auto ref = layer_ref(layers[i].blob.digest);
+        if (repository.resolve(ref) != found.commits.back()) repository.set_ref(ref, found.commits.back());
+    }
+    return found;
+}
+
+void check_kinds(const ImageLayout& layout) {
+    for (const auto& first : layout.layers) {
+        for (const auto& second : layout.layers) {
+            if (first.blob.digest == second.blob.digest && first.kind != second.kind)
+                throw Error(ErrorKind::unsupported_image, "layer " + first.blob.digest.text() + " is both a " + std::string(to_string(first.kind)) + " and a " +
+                                                              std::string(to_string(second.kind)) + " layer");
+        }
+    }
+}
+
+}  // namespace
+
+PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    ImageProxy proxy(cancellation, request.proxy);
+    const auto repository = open_existing(request.repository);
+    auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
+    auto plan = ImportPlan::make(repository ? &*repository : nullptr, source, request.target.value_or(request.image), cancellation);
+    return {std::move(source), std::move(plan)};
+}
+
+ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    // First of all, because it takes longest to get going.
+    ImageProxy proxy(cancellation, request.proxy);
+    if (!open_existing(request.repository)) Repository::create(request.repository);
+    Repository repository(request.repository);
+    const Repository::SharedLock lock(repository);
+    StagingArea::clear_leftovers(repository.fd());
+    const auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
+    check_kinds(source.layout);
+    const auto target = request.target.value_or(request.image);
+    auto plan = ImportPlan::make(&repository, source, target, cancellation);
+
+    std::vector<bool> present;
+    for (const auto& commit : plan.present) present.push_back(commit.has_value());
+    observer.layers(source.layout.layers, present);
+    if (plan.up_to_date) {
+        ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
+        unchanged.bytes_reused = plan.present_bytes;
+        return unchanged;
+    }
+    repository.require_space(plan.missing_bytes);
+
+    observer.phase(ImportPhase::fetch);
+    StagingArea staging(repository.fd());
+    LayerFetch fetch(proxy, repository, staging, cancellation, observer);
+    const auto layers = fetch_layers(repository, fetch, source, plan);
+    observer.phase(ImportPhase::merge);
+    cancellation.check();
+    const auto merged = write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules, fetch.pool());
+    observer.phase(ImportPhase::commit);
+    cancellation.check();
+    repository.sync();
+    merged.sink->publish();
+    repository.sync();
+    repository.set_ref(image_ref(target), merged.commit);
+    repository.sync();
+
+    const auto& counts = fetch.counts();
+    return {plan.previous_digest,
+            true,
+            StoredImage::load(repository, merged.commit),
+            counts.layers,
+            counts.compressed_bytes,
+            plan.present_bytes,
+            counts.objects.objects_written + merged.sink->counts().objects_written,
+            counts.objects.objects_reused,
+            counts.objects.bytes_written,
+            counts.special_files,
+            counts.bad_names};
+}
+
+}  // namespace imaged

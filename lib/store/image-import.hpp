@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Importing an image: the layers that are missing are fetched, several at once, and merged with those that are there into one commit.
+//
+// Crash rule: a layer's ref is written when the layer is complete, verified and durable, the image's ref after everything else. Whatever happens before leaves
+// at most unreferenced objects and a scratch directory that the next job removes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "oci/digest.hpp"
+#include "oci/image-reference.hpp"
+#include "source/image-proxy.hpp"
+#include "source/source-image.hpp"
+#include "store/import-observer.hpp"
+#include "store/import-plan.hpp"
+#include "store/stored-image.hpp"
+
+namespace imaged {
+
+struct ImportRequest {
+    std::string repository;  // absolute path; made where nothing is
+    ImageReference image;
+    std::optional<ImageReference> target;  // stored under this one instead
+    std::optional<Digest> digest;          // nothing else is accepted
+    ProxyOptions proxy;
+};
+
+struct PreparedImage {
+    SourceImage source;
+    ImportPlan plan;
+};
+
+// What importing would do. Writes nothing, and makes no repository.
+PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
+
+struct ImportedImage {
+    std::optional<std::string> previous_digest;
+    bool changed = false;
+    StoredImage image;
+    unsigned layers_fetched = 0;
+    std::uint64_t bytes_fetched = 0, bytes_reused = 0;  // compressed
+    std::uint64_t objects_written = 0, objects_reused = 0, bytes_written = 0;
+    std::uint64_t special_files = 0, bad_names = 0;
+};
+
+// CANCELLATION is also requested when one of several layers fails; the first cause is what is thrown.
+ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer);
+
+}  // namespace imaged

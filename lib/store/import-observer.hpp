@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who wants to know how an import is getting on. Members are called from several threads, one at a time for each layer; they must be quick and must not throw.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "oci/layout.hpp"
+
+namespace imaged {
+
+enum class ImportPhase { manifest, fetch, merge, commit };
+
+class ImportObserver {
+public:
+    virtual ~ImportObserver() = default;
+    virtual void phase(ImportPhase phase) = 0;
+    // The image's layers, once, before anything is said of one; PRESENT tells for each whether it need not be fetched.
+    virtual void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) = 0;
+    // BYTES more of a layer's compressed bytes were read.
+    virtual void fetched(std::size_t layer, std::size_t bytes) = 0;
+    // The layer is verified and in the repository.
+    virtual void finished(std::size_t layer) = 0;
+};
+
+}  // namespace imaged

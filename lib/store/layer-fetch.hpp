@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetches the layers that are missing, several at once where the repository allows, and hands each to the publisher when it is verified.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+#include "source/image-proxy.hpp"
+#include "store/import-observer.hpp"
+#include "store/layer-import.hpp"
+#include "store/repository.hpp"
+
+namespace imaged {
+
+struct FetchItem {
+    std::size_t index;        // in the manifest
+    const ImageLayer* layer;  // borrowed
+};
+
+struct FetchCounts {
+    unsigned layers = 0;
+    std::uint64_t compressed_bytes = 0;
+    SinkCounts objects;
+    std::uint64_t special_files = 0, bad_names = 0;
+};
+
+class LayerFetch {
+public:
+    // Borrows everything. A failing layer requests CANCELLATION, which ends the others.
+    LayerFetch(ImageProxy& proxy, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer);
+
+    // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each layer; all of them have their refs
+    // then. Throws the first failure, naming the layer.
+    std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
+
+    const FetchCounts& counts() const { return counts_; }
+    WriterPool& pool() { return pool_; }
+
+private:
+    // Object writers beside the lanes' own threads.
+    static constexpr unsigned writers = 2;
+
+    ImageProxy& proxy_;
+    Repository& repository_;
+    StagingArea& staging_;
+    Cancellation& cancellation_;
+    ImportObserver& observer_;
+    WriterPool pool_{writers};
+    FetchCounts counts_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/layer-record.hpp"
+
+#include <algorithm>
+
+#include "store/stored-image.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* diff_id_key = "imaged.diff-id";
+constexpr const char* implicit_key = "imaged.implicit-directories";
+constexpr const char* unresolved_key = "imaged.unresolved-links";
+constexpr const char* root_key = "imaged.root-policy";
+constexpr const char* layer_filtered_key = "imaged.filtered";
+constexpr const char* moved_var_key = "imaged.moved-var";
+
+constexpr const char* whiteouts_key = "imaged.whiteouts";
+
+constexpr const char* everything = "everything";
+constexpr const char* usr_etc_var = "usr-etc-var";
+
+VariantPtr lookup(const Repository::Commit& commit, const char* key, const char* type) {
+    return VariantPtr(g_variant_lookup_value(commit.metadata.get(), key, G_VARIANT_TYPE(type)));
+}
+
+}  // namespace
+
+LayerRecord LayerRecord::read(const Repository::Commit& commit) {
+    LayerRecord record;
+    if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = Digest::parse(*diff_id);
+    if (const auto implicit = lookup(commit, implicit_key, "as")) {
+        record.has_implicit = true;
+        GVariantIter iterator;
+        g_variant_iter_init(&iterator, implicit.get());
+        const char* path = nullptr;
+        while (g_variant_iter_next(&iterator, "&s", &path) != FALSE) record.implicit_directories.insert(path);
+    }
+    if (const auto links = lookup(commit, unresolved_key, "a(ss)")) {
+        GVariantIter iterator;
+        g_variant_iter_init(&iterator, links.get());
+        const char *path = nullptr, *target = nullptr;
+        while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE) record.unresolved.push_back({path, target});
+    }
+    if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
+    if (const auto filtered = lookup(commit, layer_filtered_key, "a{su}")) {
+        GVariantIter iterator;
+        g_variant_iter_init(&iterator, filtered.get());
+        const char* path = nullptr;
+        guint32 count = 0;
+        while (g_variant_iter_next(&iterator, "{&su}", &path, &count) != FALSE) record.filtered[path] = count;
+    }
+    if (const auto moved = lookup(commit, moved_var_key, "b")) record.moved_var = g_variant_get_boolean(moved.get()) != FALSE;
+    if (const auto whiteouts = lookup(commit, whiteouts_key, "b")) record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
+    return record;
+}
+
+bool LayerRecord::fits(const DerivedLayerRules& rules) const {
+    if (has_implicit && moved_var != rules.mapping.move_var) return false;
+    // What was kept for another image is dropped by the merge.
+    if (root == RootPolicy::everything || rules.root == RootPolicy::usr_etc_var) return true;
+    return has_implicit && std::all_of(filtered.begin(), filtered.end(), [](const auto& entry) { return is_runtime_directory(entry.first); });
+}
+
+VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& rules, const Digest& diff_id) {
+    GVariantBuilder metadata;
+    g_variant_builder_init(&metadata, G_VARIANT_TYPE_VARDICT);
+    const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&metadata, "{sv}", key, value); };
+    add(importer_version_key, g_variant_new_string(importer_version().c_str()));
+    add(diff_id_key, g_variant_new_string(diff_id.text().c_str()));
+    GVariantBuilder implicit;
+    g_variant_builder_init(&implicit, G_VARIANT_TYPE_STRING_ARRAY);
+    for (const auto& path : layer.root.implicit) g_variant_builder_add(&implicit, "s", path.c_str());
+    add(implicit_key, g_variant_builder_end(&implicit));
+    if (!layer.unresolved.empty()) {
+        GVariantBuilder links;
+        g_variant_builder_init(&links, G_VARIANT_TYPE("a(ss)"));
+        for (const auto& link : layer.unresolved) g_variant_builder_add(&links, "(ss)", link.path.c_str(), link.target.c_str());
+        add(unresolved_key, g_variant_builder_end(&links));
+    }
+    add(root_key, g_variant_new_string(rules.root == RootPolicy::everything ? everything : usr_etc_var));
+    if (!layer.filtered.empty()) {
+        GVariantBuilder filtered;
+        g_variant_builder_init(&filtered, G_VARIANT_TYPE("a{su}"));
+        for (const auto& [path, count] : layer.filtered) g_variant_builder_add(&filtered, "{su}", path.c_str(), count);
+        add(layer_filtered_key, g_variant_builder_end(&filtered));
+    }
+    add(moved_var_key, g_variant_new_boolean(rules.mapping.move_var ? TRUE : FALSE));
+    add(whiteouts_key, g_variant_new_boolean(layer.has_whiteouts ? TRUE : FALSE));
+    return adopt_variant(g_variant_builder_end(&metadata));
+}
+
+std::string importer_version() { return std::string("imaged ") + IMAGED_VERSION; }
+
+}  // namespace imaged

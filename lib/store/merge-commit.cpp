@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/merge-commit.hpp"
+
+#include "base/error.hpp"
+#include "store/layer-record.hpp"
+#include "store/merge.hpp"
+#include "store/stored-image.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::optional<std::uint64_t> parse_time(const std::optional<std::string>& text) {
+    if (!text) return std::nullopt;
+    const std::unique_ptr<GDateTime, Free<g_date_time_unref>> time(g_date_time_new_from_iso8601(text->c_str(), nullptr));
+    if (!time || g_date_time_to_unix(time.get()) < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(g_date_time_to_unix(time.get()));
+}
+
+std::uint64_t timestamp_of(const SourceImage& source) {
+    const auto annotation = source.manifest.annotations.find("org.opencontainers.image.created");
+    if (annotation != source.manifest.annotations.end()) {
+        if (const auto time = parse_time(annotation->second)) return *time;
+    }
+    if (const auto time = parse_time(source.config.created)) return *time;
+    return static_cast<std::uint64_t>(g_get_real_time() / G_USEC_PER_SEC);
+}
+
+VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filtered) {
+    GVariantBuilder metadata;
+    g_variant_builder_init(&metadata, G_VARIANT_TYPE_VARDICT);
+    const auto add = [&](const char* key, const std::string& text) { g_variant_builder_add(&metadata, "{sv}", key, g_variant_new_string(text.c_str())); };
+    add(manifest_digest_key, source.digest.text());
+    add(manifest_key, source.manifest_text);
+    add(config_key, source.config_text);
+    add(importer_version_key, importer_version());
+    GVariantBuilder layers;
+    g_variant_builder_init(&layers, G_VARIANT_TYPE("a{sa{su}}"));
+    for (const auto& [layer, paths] : filtered) {
+        g_variant_builder_open(&layers, G_VARIANT_TYPE("{sa{su}}"));
+        g_variant_builder_add(&layers, "s", layer.c_str());
+        g_variant_builder_open(&layers, G_VARIANT_TYPE("a{su}"));
+        for (const auto& [path, count] : paths) g_variant_builder_add(&layers, "{su}", path.c_str(), count);
+        g_variant_builder_close(&layers);
+        g_variant_builder_close(&layers);
+    }
+    g_variant_builder_add(&metadata, "{sv}", filtered_key, g_variant_builder_end(&layers));
+    return adopt_variant(g_variant_builder_end(&metadata));
+}
+
+TreeEntry root_of(const Repository::Commit& commit) { return {true, commit.tree, commit.meta}; }
+
+}  // namespace
+
+MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source, const std::vector<Checksum>& layers,
+                               const std::optional<Checksum>& base, const DerivedLayerRules& rules, WriterPool& pool) {
+    auto sink = repository.make_sink(staging, pool);
+    FilteredPaths filtered;
+    std::optional<TreeEntry> base_root;
+    if (base) base_root = root_of(repository.load_commit(*base));
+    std::size_t next = 0;
+    const auto next_layer = [&]() -> std::optional<MergeLayer> {
+        for (; next < layers.size(); ++next) {
+            const auto& layer = source.layout.layers[next];
+            if (layer.kind != LayerKind::derived) continue;
+            const auto commit = repository.load_commit(layers[next++]);
+            MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
+            for (const auto& [path, count] : merge_layer.record.filtered) filtered[layer.blob.digest.text()][path] = count;
+            return merge_layer;
+        }
+        return std::nullopt;
+    };
+    const auto merged = merge_layers(base_root, next_layer, rules, *sink);
+    for (const auto& [layer, paths] : merged.filtered) {
+        for (const auto& [path, count] : paths) filtered[layer][path] += count;
+    }
+    CommitContent commit;
+    commit.metadata = image_metadata(source, filtered);
+    commit.parent = base;
+    commit.timestamp = timestamp_of(source);
+    commit.tree = merged.root.object;
+    commit.meta = merged.root.meta;
+    const auto checksum = sink->put_metadata(ObjectType::commit, serialise_commit(commit));
+    sink->flush();
+    return {std::move(sink), checksum};
+}
+
+}  // namespace imaged

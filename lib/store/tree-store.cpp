@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/tree-store.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+namespace {
+
+// As many as Linux follows for one path.
+constexpr unsigned max_links = 40;
+
+// The components of a symbolic link's target, last first.
+std::vector<std::string> reversed_components(std::string_view target) {
+    std::vector<std::string> components;
+    for (std::size_t begin = 0; begin < target.size();) {
+        const auto end = std::min(target.find('/', begin), target.size());
+        const auto component = target.substr(begin, end - begin);
+        begin = end + 1;
+        if (!component.empty() && component != ".") components.emplace_back(component);
+    }
+    std::reverse(components.begin(), components.end());
+    return components;
+}
+
+}  // namespace
+
+TreeStore::TreeStore(ObjectSink& sink)
+    : sink_(sink), default_meta_(sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))) {}
+
+std::string TreeStore::bytes_of(const Checksum& tree) {
+    if (const auto found = pending_.find(tree); found != pending_.end()) return found->second;
+    return sink_.read_metadata(ObjectType::dirtree, tree);
+}
+
+Directory TreeStore::load(const Checksum& tree) {
+    auto listing = parse_dirtree(bytes_of(tree));
+    Directory directory;
+    for (auto& file : listing.files) directory.emplace(std::move(file.name), TreeEntry{false, file.object, {}});
+    for (auto& child : listing.directories) directory.emplace(std::move(child.name), TreeEntry{true, child.tree, child.meta});
+    return directory;
+}
+
+Checksum TreeStore::store(const Directory& directory) {
+    DirectoryListing listing;
+    for (const auto& [name, entry] : directory) {
+        if (entry.directory) {
+            listing.directories.push_back({name, entry.object, entry.meta});
+        } else {
+            listing.files.push_back({name, entry.object});
+        }
+    }
+    auto bytes = serialise_dirtree(listing);
+    const auto checksum = sha256(bytes);
+    if (pending_bytes_ + bytes.size() > max_pending_bytes) spill();
+    const auto size = bytes.size();
+    if (!spilled_.contains(checksum) && pending_.emplace(checksum, std::move(bytes)).second) pending_bytes_ += size;
+    return checksum;
+}
+
+void TreeStore::spill() {
+    for (const auto& [checksum, bytes] : pending_) {
+        sink_.put_metadata(ObjectType::dirtree, bytes);
+        spilled_.insert(checksum);
+    }
+    pending_.clear();
+    pending_bytes_ = 0;
+}
+
+TreeEntry TreeStore::empty_directory() { return {true, store({}), default_meta_}; }
+
+Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last) {
+    Path resolved;
+    std::vector<std::string> rest(path.rbegin(), path.rend());
+    unsigned links = 0;
+    // The directories on the way; an empty one where the tree has ended.
+    std::vector<std::optional<TreeEntry>> chain{root};
+    while (!rest.empty()) {
+        const auto component = std::move(rest.back());
+        rest.pop_back();
+        if (component == std::string_view("..")) {
+            // Above the root is the root.
+            if (!resolved.empty()) {
+                resolved.pop_back();
+                chain.pop_back();
+            }
+            continue;
+        }
+        const auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
+        if (found && !found->directory && (follow_last || !rest.empty())) {
+            if (const auto target = read_symlink(found->object)) {
+                if (++links > max_links) throw Error(ErrorKind::corrupt_input, "too many symbolic links on the way to \"" + join_path(path) + "\"");
+                if (target->starts_with('/')) {
+                    resolved.clear();
+                    chain.assign(1, root);
+                }
+                const auto parts = reversed_components(*target);
+                rest.insert(rest.end(), parts.begin(), parts.end());
+                continue;
+            }
+        }
+        resolved.push_back(component);
+        chain.push_back(found && found->directory ? found : std::nullopt);
+    }
+    if (resolved.size() > max_path_depth) throw Error(ErrorKind::unsupported_image, "\"" + join_path(path) + "\" leads deeper than the limit");
+    return resolved;
+}
+
+std::optional<TreeEntry> TreeStore::find(const TreeEntry& root, const Path& path) {
+    auto entry = root;
+    for (const auto& component : path) {
+        if (!entry.directory) return std::nullopt;
+        const auto directory = load(entry.object);
+        const auto found = directory.find(component);
+        if (found == directory.end()) return std::nullopt;
+        entry = found->second;
+    }
+    return entry;
+}
+
+TreeEntry TreeStore::replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry) {
+    return replace_below(root, path, 0, entry);
+}
+
+TreeEntry TreeStore::replace_below(const TreeEntry& root, const Path& path, std::size_t depth, const std::optional<TreeEntry>& entry) {
+    auto directory = load(root.object);
+    const auto& name = path[depth];
+    if (depth + 1 < path.size()) {
+        const auto found = directory.find(name);
+        const bool usable = found != directory.end() && found->second.directory;
+        if (!usable && !entry) return root;
+        directory[name] = replace_below(usable ? found->second : empty_directory(), path, depth + 1, entry);
+    } else if (entry) {
+        directory[name] = *entry;
+    } else {
+        directory.erase(name);
+    }
+    return {true, store(directory), root.meta};
+}
+
+void TreeStore::finish(const TreeEntry& root) {
+    std::unordered_set<Checksum> reached;
+    std::vector<Checksum> rest{root.object};
+    while (!rest.empty()) {
+        const auto tree = rest.back();
+        rest.pop_back();
+        const auto found = pending_.find(tree);
+        if ((found == pending_.end() && !spilled_.contains(tree)) || !reached.insert(tree).second) continue;
+        if (found != pending_.end()) sink_.put_metadata(ObjectType::dirtree, found->second);
+        for (const auto& child : parse_dirtree(bytes_of(tree)).directories) rest.push_back(child.tree);
+    }
+    if (!spilled_.empty()) sink_.retain_dirtrees(reached);
+}
+
+}  // namespace imaged

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Directory trees that are put together in memory: dirtrees are read when they are looked at, and new ones are written only when the whole tree is finished.
+//
+// Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory up to a limit and go to the sink beyond it.
+// Belongs to one thread; borrows the sink.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "layer/object-sink.hpp"
+#include "layer/path-mapping.hpp"
+
+namespace imaged {
+
+struct TreeEntry {
+    bool directory = false;
+    Checksum object;  // of a file or symbolic link; the dirtree of a directory
+    Checksum meta;    // dirmeta of a directory
+    bool operator==(const TreeEntry&) const = default;
+};
+
+using Directory = std::map<std::string, TreeEntry, std::less<>>;
+
+class TreeStore {
+public:
+    explicit TreeStore(ObjectSink& sink);
+
+    Directory load(const Checksum& tree);
+    Checksum store(const Directory& directory);
+    std::optional<std::string> read_symlink(const Checksum& object) { return sink_.read_symlink(object); }
+
+    // 0755, root:root, no attributes: what a directory has that nobody described.
+    const Checksum& default_meta() const { return default_meta_; }
+    TreeEntry empty_directory();
+
+    // PATH in the tree with the symbolic links on its way followed, its last component too with FOLLOW_LAST. Where the tree ends, the rest is
+    // taken as it stands. Throws Error(corrupt_input) for a loop.
+    Path resolve(const TreeEntry& root, const Path& path, bool follow_last);
+    // What is at PATH; no links are followed.
+    std::optional<TreeEntry> find(const TreeEntry& root, const Path& path);
+    // A tree with ENTRY (or nothing) at PATH. Parents that are missing or no directories are replaced by directories with default metadata.
+    TreeEntry replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry);
+
+    // Writes every new dirtree that ROOT reaches to the sink, and drops from it what only intermediate trees used.
+    void finish(const TreeEntry& root);
+
+private:
+    // Dirtrees of a few thousand changed directories.
+    static constexpr std::size_t max_pending_bytes = 8 * 1024 * 1024;
+
+    void spill();
+    std::string bytes_of(const Checksum& tree);
+    TreeEntry replace_below(const TreeEntry& root, const Path& path, std::size_t depth, const std::optional<TreeEntry>& entry);
+
+    ObjectSink& sink_;
+    const Checksum default_meta_;
+    std::unordered_map<Checksum, std::string> pending_;
+    std::size_t pending_bytes_ = 0;
+    std::unordered_set<Checksum> spilled_;
+};
+
+}  // namespace imaged
