@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/libostree-sink.hpp"
 
+#include <fcntl.h>
+#include <gio/gunixinputstream.h>
+#include <unistd.h>
+
+#include <cstring>
+
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
 
 namespace imaged {
@@ -45,42 +52,56 @@ LibostreeSink::~LibostreeSink() {
     if (open_) ostree_repo_abort_transaction(repository_, nullptr, nullptr);
 }
 
+Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size) {
+    const auto info = imaged::adopt(g_file_info_new());
+    g_file_info_set_file_type(info.get(), G_FILE_TYPE_REGULAR);
+    g_file_info_set_size(info.get(), static_cast<goffset>(size));
+    g_file_info_set_attribute_uint32(info.get(), "unix::uid", meta.uid);
+    g_file_info_set_attribute_uint32(info.get(), "unix::gid", meta.gid);
+    g_file_info_set_attribute_uint32(info.get(), "unix::mode", meta.mode);
+    ErrorSlot error;
+    GInputStream* framed = nullptr;
+    guint64 length = 0;
+    error.check(ostree_raw_file_to_content_stream(content, info.get(), meta.xattrs.get(), &framed, &length, nullptr, error.out()), "write an object");
+    const auto stream = imaged::adopt(framed);
+    guchar* binary = nullptr;
+    error.check(ostree_repo_write_content(repository_, nullptr, stream.get(), length, &binary, nullptr, error.out()), "write an object");
+    const std::unique_ptr<guchar, Free<g_free>> owner(binary);
+    Checksum checksum;
+    std::memcpy(checksum.bytes.data(), binary, checksum.bytes.size());
+    ++counts_.objects_written;
+    counts_.bytes_written += size;
+    return checksum;
+}
+
+// libostree reads content from a stream, so a large file is spooled first.
 class LibostreeSink::Large : public ObjectSink::LargeFile {
 public:
-    Large(LibostreeSink& sink, const FileMeta& meta, std::uint64_t size) : sink_(sink), size_(size) {
-        ErrorSlot error;
-        writer_.reset(ostree_repo_write_regfile(sink.repository_, nullptr, meta.uid, meta.gid, meta.mode, size, meta.xattrs.get(), error.out()));
-        error.check(writer_ != nullptr, "write an object");
-    }
+    Large(LibostreeSink& sink, const FileMeta& meta, std::uint64_t size)
+        : sink_(sink), meta_(meta), size_(size), spool_(open_at(ostree_repo_get_dfd(sink.repository_), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
     void append(std::span<const std::byte> piece) override {
         written_ += piece.size();
         if (written_ > size_) throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
-        ErrorSlot error;
-        gsize done = 0;
-        error.check(g_output_stream_write_all(G_OUTPUT_STREAM(writer_.get()), piece.data(), piece.size(), &done, nullptr, error.out()),
-                    "write an object");
+        write_all(spool_.get(), piece, "an object");
     }
     Checksum finish() override {
         if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
-        ErrorSlot error;
-        const CharPtr checksum(ostree_content_writer_finish(writer_.get(), nullptr, error.out()));
-        error.check(checksum != nullptr, "write an object");
-        ++sink_.counts_.objects_written;
-        sink_.counts_.bytes_written += written_;
-        return expect_checksum(checksum.get());
+        if (::lseek(spool_.get(), 0, SEEK_SET) != 0) throw_errno("read an object back");
+        const auto stream = imaged::adopt(g_unix_input_stream_new(spool_.get(), FALSE));
+        return sink_.write_content(meta_, stream.get(), size_);
     }
 
 private:
     LibostreeSink& sink_;
+    const FileMeta meta_;
     const std::uint64_t size_;
     std::uint64_t written_ = 0;
-    GObjectPtr<OstreeContentWriter> writer_;
+    FileDescriptor spool_;
 };
 
 Checksum LibostreeSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {
-    const auto file = begin_large(meta, content.size());
-    file->append(content);
-    return file->finish();
+    const auto stream = imaged::adopt(g_memory_input_stream_new_from_data(content.data(), static_cast<gssize>(content.size()), nullptr));
+    return write_content(meta, stream.get(), content.size());
 }
 
 Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& target) {

@@ -35,6 +35,7 @@ public:
 
 private:
     class Large;
+    Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
     OstreeRepo* const repository_;
     const bool owns_transaction_;
     bool open_ = false;
