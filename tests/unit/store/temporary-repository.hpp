@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// An empty repository in a temporary directory, and what is needed to put objects into it. Gone with the object.
+#pragma once
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+#include "store/repository.hpp"
+
+namespace imaged {
+
+class TemporaryDirectory {
+public:
+    TemporaryDirectory() {
+        std::string name = (std::filesystem::temp_directory_path() / "imaged-test-XXXXXX").string();
+        if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+        path = name;
+    }
+    ~TemporaryDirectory() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path, ignored);
+    }
+    TemporaryDirectory(const TemporaryDirectory&) = delete;
+    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+    std::string path;
+};
+
+struct TemporaryRepository {
+    TemporaryDirectory directory;
+    std::string path = made(directory.path + "/repo");
+    Repository repository{path};
+    StagingArea staging{repository.fd()};
+    WriterPool pool{2};
+
+private:
+    static std::string made(const std::string& path) {
+        Repository::create(path);
+        return path;
+    }
+};
+
+}  // namespace imaged
