@@ -31,7 +31,8 @@ std::string escape_for_ref(std::string_view text) {
     for (const char* position = text.data(); position < text.data() + text.size(); position = g_utf8_next_char(position)) {
         const char c = *position;
         const bool last = position + 1 == text.data() + text.size();
-        if (is_alphanumeric(c) || c == '-' || (c == '/' && is_alphanumeric(previous) && !last)) {
+        const bool begins = escaped.empty() || escaped.back() == '/';
+        if (is_alphanumeric(c) || (c == '-' && !begins) || (c == '/' && is_alphanumeric(previous) && !last)) {
             escaped += c;
         } else if (c == '_') {
             escaped += "__";

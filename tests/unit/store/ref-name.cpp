@@ -24,7 +24,8 @@ TEST_CASE("a digest becomes a layer's ref", "[ref-name]") {
 TEST_CASE("an underscore is doubled, a last slash and a slash after anything but a letter or digit are escaped", "[ref-name]") {
     CHECK(escape_for_ref("a_b") == "a__b");
     CHECK(escape_for_ref("a/") == "a_2F_");
-    CHECK(escape_for_ref("-/a") == "-_2F_a");
+    CHECK(escape_for_ref("-/a") == "_2D__2F_a");
+    CHECK(escape_for_ref("a/-b") == "a/_2D_b");
     CHECK(escape_for_ref("a-b/c") == "a-b/c");
     CHECK(escape_for_ref("\xc3\xa9") == "_E9_");
     CHECK(escape_for_ref("\t") == "_09_");
