@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -47,6 +48,9 @@ pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd
         }
     }
     if (!auth_argument.empty()) arguments.push_back(auth_argument);
+    // podman and buildah read this variable themselves; skopeo has an option instead.
+    if (const char* registries = std::getenv("CONTAINERS_REGISTRIES_CONF"); registries != nullptr && *registries != '\0')
+        arguments.insert(arguments.begin() + 1, std::string("--registries-conf=") + registries);
     std::vector<char*> argv;
     for (auto& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
