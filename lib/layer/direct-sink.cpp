@@ -91,32 +91,45 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
 }
 
 void DirectSink::write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content) {
-    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    // Nobody else can look into the scratch directory, so the mode may be right from the start; what the umask takes away is looked at below.
+    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
     if (!fd) {
         if (errno == EEXIST) return;  // the same content twice in one layer
         throw_errno("create an object");
     }
-    write_all(fd.get(), content, "an object");
+    if (!content.empty()) write_all(fd.get(), content, "an object");
     set_metadata(fd.get(), meta);
     count_written(content.size());
 }
 
+mode_t DirectSink::object_mode(const FileMeta& meta) const {
+    if (format_ == DirectFormat::bare) return meta.mode & 07777;
+    // What libostree leaves of the mode: no setuid, always readable by its owner.
+    return S_ISLNK(meta.mode) ? 0644 : (meta.mode & 0775) | 0400;
+}
+
 void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
-    if (format_ == DirectFormat::bare) {
-        // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod.
+    struct stat status;
+    if (::fstat(fd, &status) != 0) throw_errno("look at an object");
+    // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod. Each is a transaction of the file system, so
+    // what is right already is left alone.
+    bool changed_owner = false;
+    if (format_ == DirectFormat::bare && (status.st_uid != meta.uid || status.st_gid != meta.gid)) {
         if (::fchown(fd, meta.uid, meta.gid) != 0) throw_errno("set the owner of an object");
-        if (::fchmod(fd, meta.mode & 07777) != 0) throw_errno("set the mode of an object");
-        for (const auto& [name, value] : xattr_list(meta.xattrs)) {
-            if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
-                throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) + " bytes on an object");
-        }
-    } else {
-        const auto user_meta = serialise_user_meta(meta);
-        if (::fsetxattr(fd, "user.ostreemeta", user_meta.data(), user_meta.size(), 0) != 0)
-            throw_errno("set user.ostreemeta of " + std::to_string(user_meta.size()) + " bytes on an object");
-        // What libostree leaves of the mode: no setuid, always readable by its owner.
-        const auto mode = S_ISLNK(meta.mode) ? 0644U : (meta.mode & 0775U) | 0400U;
+        changed_owner = true;
+    }
+    const auto mode = object_mode(meta);
+    if ((changed_owner && (mode & 06000) != 0) || (status.st_mode & 07777) != mode) {
         if (::fchmod(fd, mode) != 0) throw_errno("set the mode of an object");
+    }
+    const auto set_xattr = [&](const std::string& name, std::string_view value) {
+        if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
+            throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) + " bytes on an object");
+    };
+    if (format_ == DirectFormat::bare) {
+        for (const auto& [name, value] : xattr_list(meta.xattrs)) set_xattr(name, value);
+    } else {
+        set_xattr("user.ostreemeta", serialise_user_meta(meta));
     }
     clear_mtime(fd);
 }
@@ -161,7 +174,8 @@ Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
         throw_errno("create an object");
     }
     write_all(fd.get(), std::as_bytes(std::span(bytes)), "an object");
-    if (::fchmod(fd.get(), 0644) != 0) throw_errno("set the mode of an object");
+    struct stat status;
+    if (::fstat(fd.get(), &status) != 0 || ((status.st_mode & 07777) != 0644 && ::fchmod(fd.get(), 0644) != 0)) throw_errno("set the mode of an object");
     if (type == ObjectType::dirtree) dirtrees_.push_back(checksum);
     ++objects_written_;
     return checksum;

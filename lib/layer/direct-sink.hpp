@@ -7,6 +7,8 @@
 //   both       dirtree, dirmeta and commit are their serialised bytes, mode 0644
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -45,6 +47,7 @@ private:
     class Large;
     bool in_repository(const Checksum& checksum, ObjectType type) const;
     void write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content);
+    mode_t object_mode(const FileMeta& meta) const;
     void set_metadata(int fd, const FileMeta& meta) const;
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
     void move_into_repository(const std::string& name) const;
