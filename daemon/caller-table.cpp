@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "caller-table.hpp"
+
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* bus_interface = "org.freedesktop.DBus";
+// Calls whose sender is being asked about: a flood is answered with an error instead of memory.
+constexpr std::size_t max_waiting = 4096;
+
+}  // namespace
+
+CallerTable::CallerTable(sdbus::IConnection& connection, Left left) : left_(std::move(left)) {
+    bus_ = sdbus::createProxy(connection, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
+#if __has_include(<sdbus-c++/VTableItems.h>)
+    // Version 2 has nothing to finish.
+#else
+    bus_->finishRegistration();
+#endif
+    // An empty third argument: the name has no owner any more.
+    watch_ = connection.addMatch("type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
+                                 [this](auto&& message) {
+                                     std::string name, old_owner, new_owner;
+                                     try {
+                                         message >> name >> old_owner >> new_owner;
+                                     } catch (const sdbus::Error&) {
+                                         return;
+                                     }
+                                     if (!name.starts_with(':') || !new_owner.empty()) return;
+                                     known_.erase(name);
+                                     left_(name);
+                                 });
+}
+
+void CallerTable::identify(const std::string& bus_name, Found found) {
+    if (const auto entry = known_.find(bus_name); entry != known_.end()) {
+        found(Caller{bus_name, entry->second});
+        return;
+    }
+    if (waiting_ >= max_waiting) throw Error(ErrorKind::queue_full, "too many calls wait to be authorised");
+    ++waiting_;
+    auto& waiters = asked_[bus_name];
+    waiters.push_back(std::move(found));
+    if (waiters.size() > 1) return;
+    bus_->callMethodAsync("GetConnectionUnixUser")
+        .onInterface(bus_interface)
+        .withArguments(bus_name)
+        .uponReplyInvoke([this, bus_name](bus::ReplyError error, std::uint32_t uid) {
+            answered(bus_name, error ? std::nullopt : std::optional<uid_t>(uid));
+        });
+}
+
+void CallerTable::answered(const std::string& bus_name, std::optional<uid_t> uid) {
+    auto waiters = std::move(asked_[bus_name]);
+    asked_.erase(bus_name);
+    waiting_ -= waiters.size();
+    if (uid) known_[bus_name] = *uid;
+    for (auto& found : waiters) found(uid ? std::optional(Caller{bus_name, *uid}) : std::nullopt);
+}
+
+}  // namespace imaged

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is behind a unique bus name, asked of the bus without waiting, and who has left. Bus thread only.
+//
+// Unique names are never used twice, so an answer stays right until the connection is gone; then it is dropped.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "authority.hpp"
+#include "sdbus-shim.hpp"
+
+namespace imaged {
+
+class CallerTable {
+public:
+    // Empty when the caller left before it could be asked about.
+    using Found = std::function<void(std::optional<Caller>)>;
+    using Left = std::function<void(const std::string& bus_name)>;
+
+    // CONNECTION outlives the table. LEFT is told of every connection that leaves the bus.
+    CallerTable(sdbus::IConnection& connection, Left left);
+
+    // Throws Error(queue_full) when too many callers are being asked about.
+    void identify(const std::string& bus_name, Found found);
+    bool known(const std::string& bus_name) const { return known_.contains(bus_name); }
+
+private:
+    void answered(const std::string& bus_name, std::optional<uid_t> uid);
+
+    std::map<std::string, uid_t> known_;
+    std::map<std::string, std::vector<Found>> asked_;
+    std::size_t waiting_ = 0;
+    Left left_;
+    std::unique_ptr<sdbus::IProxy> bus_;
+    sdbus::Slot watch_;
+};
+
+}  // namespace imaged

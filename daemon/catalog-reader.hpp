@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the repository on a thread of its own, so that a slow disk never delays the bus. Requests are answered in
+// order.
+//
+// The repository is opened by the first request, and again when another directory took its place.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "event-loop.hpp"
+#include "store/image-catalog.hpp"
+
+namespace imaged {
+
+class CatalogReader {
+public:
+    // The open repository; null when it does not exist yet and that is fine. Throws Error(repository_damaged).
+    using Open = std::function<ImageCatalog*()>;
+    // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
+    using Task = std::function<EventLoop::Callback(const Open& open)>;
+
+    // With MISSING_IS_EMPTY a repository that does not exist is one without images, otherwise it is an error.
+    CatalogReader(EventLoop& loop, std::string repository, bool missing_is_empty);
+    // Waits for the request that is being answered; those behind it are dropped.
+    ~CatalogReader();
+    CatalogReader(const CatalogReader&) = delete;
+    CatalogReader& operator=(const CatalogReader&) = delete;
+
+    // Throws Error(queue_full) when too many requests wait.
+    void ask(Task task);
+
+private:
+    void work();
+    ImageCatalog* open();
+
+    EventLoop& loop_;
+    const std::string repository_;
+    const bool missing_is_empty_;
+    std::unique_ptr<ImageCatalog> catalog_;  // the thread's own
+    std::pair<std::uint64_t, std::uint64_t> opened_{};
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<Task> tasks_;
+    bool ending_ = false;
+    std::thread thread_;
+};
+
+// "bare", "bare-user", "bare-user-only" or "archive"; empty when REPOSITORY has no readable config. One small file is
+// read.
+std::string repository_mode(const std::string& repository);
+
+}  // namespace imaged

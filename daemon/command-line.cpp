@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command-line.hpp"
+
+#include <getopt.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* default_repository = "/ostree/repo";
+constexpr std::string_view environment_name_characters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+
+enum Option { session = 1, bus_address, repository, worker, idle_timeout, pass_environment, log_level, version, help };
+
+constexpr std::array<struct option, 10> long_options{
+    {{"session", no_argument, nullptr, session},
+     {"bus-address", required_argument, nullptr, bus_address},
+     {"repository", required_argument, nullptr, repository},
+     {"worker", required_argument, nullptr, worker},
+     {"idle-timeout", required_argument, nullptr, idle_timeout},
+     {"pass-environment", required_argument, nullptr, pass_environment},
+     {"log-level", required_argument, nullptr, log_level},
+     {"version", no_argument, nullptr, version},
+     {"help", no_argument, nullptr, help},
+     {nullptr, 0, nullptr, 0}}};
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw Error(ErrorKind::invalid_argument, what);
+}
+
+std::chrono::seconds seconds(std::string_view text) {
+    std::uint32_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) {
+        refuse("--idle-timeout takes whole seconds, not \"" + std::string(text) + "\"");
+    }
+    return std::chrono::seconds(value);
+}
+
+std::string absolute(const std::string& path, const char* name) {
+    if (path.empty()) refuse(std::string(name) + " takes a path");
+    return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+std::string variable_name(const std::string& name) {
+    if (name.empty() || name.find_first_not_of(environment_name_characters) != std::string::npos) {
+        refuse("--pass-environment takes the name of a variable, not \"" + name + "\"");
+    }
+    return name;
+}
+
+std::string known_log_level(const std::string& level) {
+    constexpr std::array levels{"debug", "info", "warning", "error", "off"};
+    if (std::find(levels.begin(), levels.end(), std::string_view(level)) == levels.end()) {
+        refuse("--log-level is debug, info, warning, error or off, not \"" + level + "\"");
+    }
+    return level;
+}
+
+std::string user_repository() {
+    if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/') {
+        return std::string(data) + "/imaged/repo";
+    }
+    if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+        return std::string(home) + "/.local/share/imaged/repo";
+    }
+    refuse("neither XDG_DATA_HOME nor HOME is set: name a --repository");
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int count, char** arguments) {
+    CommandLine line;
+    ::opterr = 0;
+    ::optind = 1;
+    for (int option = 0; (option = ::getopt_long(count, arguments, ":", long_options.data(), nullptr)) != -1;) {
+        const std::string value = ::optarg != nullptr ? ::optarg : "";
+        switch (option) {
+            case session: line.session = true; break;
+            case bus_address:
+                line.bus_address = value;
+                line.session = true;
+                break;
+            case repository: line.repository = absolute(value, "--repository"); break;
+            case worker: line.worker = absolute(value, "--worker"); break;
+            case idle_timeout: line.idle_timeout = seconds(value); break;
+            case pass_environment: line.pass_environment.push_back(variable_name(value)); break;
+            case log_level: line.log_level = known_log_level(value); break;
+            case version: line.mode = CommandLine::Mode::version; return line;
+            case help: line.mode = CommandLine::Mode::help; return line;
+            case ':': refuse(std::string(arguments[::optind - 1]) + " needs a value");
+            default: refuse(std::string("unknown option ") + arguments[::optind - 1]);
+        }
+    }
+    if (::optind < count) refuse(std::string("unexpected argument ") + arguments[::optind]);
+    if (line.repository.empty()) line.repository = line.session ? user_repository() : default_repository;
+    if (line.worker.empty()) line.worker = IMAGED_LIBEXECDIR "/imaged-worker";
+    return line;
+}
+
+const char* usage() {
+    return "Usage: imaged [OPTION]…\n"
+           "Keeps container images in an OSTree repository, at the word of callers on D-Bus.\n"
+           "It is started by the bus when it is needed, and leaves when it is not.\n"
+           "\n"
+           "  --session                serve the user's own repository on the session bus\n"
+           "  --bus-address ADDRESS    serve on the bus at ADDRESS, with the rules of --session\n"
+           "  --repository DIR         the OSTree repository (default /ostree/repo;\n"
+           "                           with --session $XDG_DATA_HOME/imaged/repo)\n"
+           "  --worker PATH            the program that does the jobs\n"
+           "  --idle-timeout SECONDS   leave after so long without a call or a job (default 60; 0: never)\n"
+           "  --pass-environment NAME  hand this variable on to the worker; may be given several times\n"
+           "  --log-level LEVEL        debug, info, warning, error or off (default info)\n"
+           "  --version                print the version\n"
+           "  --help                   print this\n";
+}
+
+}  // namespace imaged

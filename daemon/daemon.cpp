@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon.hpp"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "activity.hpp"
+#include "authority.hpp"
+#include "base/error.hpp"
+#include "event-loop.hpp"
+#include "manager.hpp"
+#include "sdbus-shim.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* bus_name = "org.imaged1";
+// Messages served before timers and workers get their turn.
+constexpr int messages_a_turn = 64;
+// How long answers and workers may take after SIGTERM; a worker is killed well before.
+constexpr auto shutdown_limit = 5s;
+// How often a daemon whose time has come, but who is still needed, looks again.
+constexpr auto busy_interval = 500ms;
+
+class BusSource : public EventLoop::Source {
+public:
+    explicit BusSource(sdbus::IConnection& connection) : connection_(connection) {}
+
+    int prepare(std::vector<std::pair<int, short>>& descriptors) override {
+        const auto data = connection_.getEventLoopPollData();
+        descriptors.emplace_back(data.fd, data.events);
+        if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), data.events);
+        return data.getPollTimeout();
+    }
+
+    void dispatch() override {
+        for (int count = 0; count < messages_a_turn && bus::process(connection_); ++count) {
+        }
+    }
+
+    // Serves everything that has arrived.
+    void drain() {
+        while (bus::process(connection_)) {
+        }
+    }
+
+private:
+    sdbus::IConnection& connection_;
+};
+
+std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {
+    if (!line.bus_address.empty()) return sdbus::createSessionBusConnectionWithAddress(line.bus_address);
+    return line.session ? sdbus::createSessionBusConnection() : sdbus::createSystemBusConnection();
+}
+
+FileDescriptor blocked_signals() {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGTERM);
+    ::sigaddset(&signals, SIGINT);
+    if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0) throw_errno("block signals");
+    FileDescriptor file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!file) throw_errno("signalfd");
+    return file;
+}
+
+class Daemon {
+public:
+    explicit Daemon(const CommandLine& line)
+        : idle_timeout_(line.idle_timeout),
+          signals_(blocked_signals()),
+          connection_(connect(line)),
+          bus_(*connection_) {
+        if (line.session) {
+            authority_ = std::make_unique<OwnerAuthority>(::getuid());
+        } else {
+            authority_ = std::make_unique<OwnerAuthority>();
+        }
+        manager_ = std::make_unique<Manager>(
+            *connection_, loop_, activity_, *authority_,
+            ManagerSettings{line.repository, line.session, {line.worker, line.pass_environment}});
+        loop_.set_source(&bus_);
+        loop_.watch(signals_.get(), [this] { signalled(); });
+        // Last: whoever sees the name finds everything behind it.
+        connection_->requestName(bus::ServiceName{bus_name});
+        spdlog::info("serving {}", line.repository);
+    }
+
+    void run() {
+        if (idle_timeout_ > 0s) look_after(idle_timeout_);
+        loop_.run();
+    }
+
+private:
+    bool needed() const { return manager_->has_jobs() || manager_->has_job_objects() || activity_.holds() > 0; }
+
+    void look_after(EventLoop::Clock::duration delay) {
+        loop_.after(delay, [this] { look_whether_idle(); });
+    }
+
+    void look_whether_idle() {
+        const auto left = idle_timeout_ - activity_.quiet_for();
+        if (left > 0s) {
+            look_after(left);
+        } else if (needed()) {
+            look_after(std::min<EventLoop::Clock::duration>(idle_timeout_, busy_interval));
+        } else {
+            leave();
+        }
+    }
+
+    // Once the name is released the bus sends later calls to the next imaged; what came before is still answered here.
+    void leave() {
+        connection_->releaseName(bus::ServiceName{bus_name});
+        do {
+            bus_.drain();
+            if (activity_.holds() > 0) loop_.iterate(-1);
+        } while (activity_.holds() > 0);
+        if (!manager_->has_jobs()) {
+            spdlog::info("leaving: nothing to do");
+            loop_.stop();
+            return;
+        }
+        // A job came at the last moment: stay, with the name if nobody else has taken it by now.
+        try {
+            connection_->requestName(bus::ServiceName{bus_name});
+        } catch (const sdbus::Error& error) {
+            spdlog::info("finishing the last job without the bus name: {}", error.getMessage());
+        }
+        look_after(busy_interval);
+    }
+
+    void signalled() {
+        struct signalfd_siginfo information {};
+        if (::read(signals_.get(), &information, sizeof information) != sizeof information) return;
+        if (shutting_down_) {
+            loop_.stop();
+            return;
+        }
+        shutting_down_ = true;
+        spdlog::info("leaving: signal {}", information.ssi_signo);
+        manager_->shut_down();
+        loop_.after(shutdown_limit, [this] { loop_.stop(); });
+        stop_when_done();
+    }
+
+    void stop_when_done() {
+        if (!manager_->has_jobs() && activity_.holds() == 0) {
+            connection_->releaseName(bus::ServiceName{bus_name});
+            bus_.drain();
+            loop_.stop();
+        } else {
+            loop_.after(10ms, [this] { stop_when_done(); });
+        }
+    }
+
+    // Destroyed from the last to the first: what posts into the loop goes before it, what answers on the bus before the
+    // bus.
+    const std::chrono::seconds idle_timeout_;
+    bool shutting_down_ = false;
+    Activity activity_;
+    FileDescriptor signals_;
+    std::unique_ptr<sdbus::IConnection> connection_;
+    BusSource bus_;
+    EventLoop loop_;
+    std::unique_ptr<Authority> authority_;
+    std::unique_ptr<Manager> manager_;
+};
+
+}  // namespace
+
+int serve(const CommandLine& line) {
+    ::signal(SIGPIPE, SIG_IGN);
+    try {
+        Daemon daemon(line);
+        daemon.run();
+        return 0;
+    } catch (const sdbus::Error& error) {
+        throw Error(ErrorKind::failed, "bus: " + error.getMessage());
+    }
+}
+
+}  // namespace imaged

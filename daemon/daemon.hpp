@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of imaged: connect, offer the objects, claim the name, serve, and leave when nothing is left to do or a
+// signal says so.
+#pragma once
+
+#include "command-line.hpp"
+
+namespace imaged {
+
+// Returns the exit status. Throws Error when the bus cannot be reached or the name is taken.
+int serve(const CommandLine& line);
+
+}  // namespace imaged

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-object.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "bus-error.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto signal_interval = 100ms;
+// Below 1.0, which means finished.
+constexpr double largest_unfinished = 0.9999;
+// What a worker may make the daemon remember and repeat.
+constexpr std::uint32_t max_layers = 4096;
+constexpr std::size_t max_phase_bytes = 64;
+constexpr std::size_t max_digest_bytes = 256;
+constexpr std::size_t max_error_bytes = 8192;
+
+std::uint64_t now() {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count());
+}
+
+template <typename Function>
+void quietly(Function&& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        // The bus is gone or refuses the message; the loop finds out by itself when it is gone.
+    }
+}
+
+}  // namespace
+
+JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel)
+    : AdaptorInterfaces(connection, path(job.id)),
+      loop_(loop),
+      on_cancel_(std::move(on_cancel)),
+      id_(job.id),
+      kind_(job.request.kind),
+      image_(bus_text(job.request.image)),
+      owner_(job.owner),
+      created_(now()),
+      state_(job.state) {
+    registerAdaptor();
+}
+
+JobObject::~JobObject() {
+    loop_.cancel(timer_);
+    quietly([this] { unregisterAdaptor(); });
+}
+
+sdbus::ObjectPath JobObject::path(JobId id) {
+    return sdbus::ObjectPath{"/org/imaged1/job/" + std::to_string(number(id))};
+}
+
+void JobObject::announce() {
+    quietly([this] { getObject().emitInterfacesAddedSignal(); });
+}
+
+void JobObject::retract() {
+    quietly([this] { getObject().emitInterfacesRemovedSignal(); });
+}
+
+template <typename Value>
+void JobObject::set(Value& member, Value value, const char* property) {
+    if (member == value) return;
+    member = std::move(value);
+    changed_.insert(property);
+}
+
+void JobObject::moved(job::State state, std::uint32_t position) {
+    if (state == job::State::running && started_ == 0) set(started_, now(), "Started");
+    set(state_, state, "State");
+    set(position_, position, "Position");
+    arm();
+}
+
+void JobObject::progressed(const job::Progress& progress) {
+    if (state_ == job::State::finished) return;
+    if (progress.phase.size() <= max_phase_bytes) set(phase_, bus_text(progress.phase), "Phase");
+    if (std::isfinite(progress.fraction)) {
+        set(fraction_, std::clamp(progress.fraction, fraction_, std::max(fraction_, largest_unfinished)), "Fraction");
+    }
+    set(bytes_done_, progress.bytes_done, "Bytes");
+    set(bytes_total_, progress.bytes_total, "Bytes");
+    set(layers_done_, progress.layers_done, "Layers");
+    set(layers_total_, progress.layers_total, "Layers");
+    arm();
+}
+
+void JobObject::layer_progressed(const job::LayerProgress& progress) {
+    if (progress.index >= max_layers || progress.digest.size() > max_digest_bytes ||
+        progress.state.size() > max_phase_bytes || state_ == job::State::finished) {
+        return;
+    }
+    auto& layer = layers_[progress.index];
+    const bool same_state = layer.latest.state == progress.state;
+    layer.latest = progress;
+    layer.latest.digest = bus_text(layer.latest.digest);
+    layer.latest.state = bus_text(layer.latest.state);
+    layer.pending = true;
+    // The states themselves are few and each of them matters; only counting within one is thinned out.
+    if (!same_state || EventLoop::Clock::now() - layer.told >= signal_interval) {
+        tell_layer(layer);
+    } else {
+        arm();
+    }
+}
+
+job::Result JobObject::finish(const job::Result& result) {
+    auto told = result;
+    if (told.outcome == job::Outcome::success) {
+        try {
+            outcome_ = to_variant_map(told.details);
+        } catch (...) {
+            told.outcome = job::Outcome::failed;
+            told.error_name = error_name(ErrorKind::failed);
+            told.message = std::string("the worker's result: ") + current_error().what();
+        }
+    }
+    set(finished_, now(), "Finished");
+    set(state_, job::State::finished, "State");
+    set(position_, 0U, "Position");
+    set(phase_, std::string("done"), "Phase");
+    set(fraction_, 1.0, "Fraction");
+    set(result_, std::string(to_string(told.outcome)), "Result");
+    if (told.outcome != job::Outcome::success) {
+        set(error_name_, bus_error_name(told.error_name.empty() ? error_name(ErrorKind::failed) : told.error_name),
+            "ErrorName");
+        set(error_message_, bus_text(told.message.substr(0, max_error_bytes)), "ErrorMessage");
+    }
+    if (!outcome_.empty()) changed_.insert("Outcome");
+    for (auto& [index, layer] : layers_) {
+        if (layer.pending) tell_layer(layer);
+    }
+    layers_.clear();
+    tell_properties();
+    quietly([this] { emitFinished(result_, error_name_, error_message_, outcome_); });
+    return told;
+}
+
+void JobObject::Cancel(sdbus::Result<>&& result) {
+    fenced([&] { on_cancel_(id_, bus::sender(getObject()), std::move(result)); });
+}
+
+void JobObject::arm() {
+    if (timer_ != EventLoop::TimerId::none) return;
+    const auto due = told_ + signal_interval - EventLoop::Clock::now();
+    timer_ = loop_.after(std::max<EventLoop::Clock::duration>(due, 0ms), [this] { tell(); });
+}
+
+void JobObject::tell() {
+    timer_ = EventLoop::TimerId::none;
+    tell_properties();
+    for (auto& [index, layer] : layers_) {
+        if (layer.pending) tell_layer(layer);
+    }
+}
+
+void JobObject::tell_properties() {
+    if (changed_.empty()) return;
+    told_ = EventLoop::Clock::now();
+    std::vector<bus::PropertyName> names;
+    for (const auto& name : changed_) names.push_back(bus::PropertyName{name});
+    changed_.clear();
+    quietly([&] {
+        getObject().emitPropertiesChangedSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME}, names);
+    });
+}
+
+void JobObject::tell_layer(Layer& layer) {
+    layer.pending = false;
+    layer.told = EventLoop::Clock::now();
+    const auto& latest = layer.latest;
+    quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
+}
+
+}  // namespace imaged

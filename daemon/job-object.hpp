@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// One job on the bus: /org/imaged1/job/ID with its properties and signals. Bus thread only.
+//
+// Changes are collected and told at most ten times a second; the end is told at once. Telling never fails: a bus that
+// refuses a signal loses that signal.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+
+#include "event-loop.hpp"
+#include "job-adaptor.hpp"
+#include "job-queue.hpp"
+#include "variant.hpp"
+
+namespace imaged {
+
+class JobObject final : public sdbus::AdaptorInterfaces<org::imaged1::Job_adaptor> {
+public:
+    // Takes over the answer that Cancel owes to SENDER.
+    using OnCancel = std::function<void(JobId id, const std::string& sender, sdbus::Result<>&& result)>;
+
+    // CONNECTION and LOOP outlive the object.
+    JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel);
+    ~JobObject();
+    JobObject(const JobObject&) = delete;
+    JobObject& operator=(const JobObject&) = delete;
+
+    static sdbus::ObjectPath path(JobId id);
+
+    void announce();  // InterfacesAdded
+    void retract();   // InterfacesRemoved
+
+    void moved(job::State state, std::uint32_t position);
+    void progressed(const job::Progress& progress);
+    void layer_progressed(const job::LayerProgress& layer);
+    // RESULT with an outcome that the bus cannot carry counts as a failure; what was told is returned.
+    job::Result finish(const job::Result& result);
+
+    JobId id() const { return id_; }
+    job::Kind kind() const { return kind_; }
+    job::State state() const { return state_; }
+    const std::string& image() const { return image_; }
+    std::uint64_t started() const { return started_; }
+    std::uint64_t finished() const { return finished_; }
+
+private:
+    struct Layer {
+        job::LayerProgress latest;
+        EventLoop::Clock::time_point told{};
+        bool pending = false;
+    };
+
+    void Cancel(sdbus::Result<>&& result) override;
+    std::uint32_t Id() override { return number(id_); }
+    std::string Kind() override { return std::string(to_string(kind_)); }
+    std::string Image() override { return image_; }
+    std::uint32_t Owner() override { return owner_; }
+    std::string State() override { return std::string(to_string(state_)); }
+    std::uint32_t Position() override { return position_; }
+    std::string Phase() override { return phase_; }
+    double Fraction() override { return fraction_; }
+    sdbus::Struct<std::uint64_t, std::uint64_t> Bytes() override { return {bytes_done_, bytes_total_}; }
+    sdbus::Struct<std::uint32_t, std::uint32_t> Layers() override { return {layers_done_, layers_total_}; }
+    std::uint64_t Created() override { return created_; }
+    std::uint64_t Started() override { return started_; }
+    std::uint64_t Finished() override { return finished_; }
+    std::string Result() override { return result_; }
+    std::string ErrorName() override { return error_name_; }
+    std::string ErrorMessage() override { return error_message_; }
+    VariantMap Outcome() override { return outcome_; }
+
+    template <typename Value>
+    void set(Value& member, Value value, const char* property);
+    void arm();
+    void tell();
+    void tell_properties();
+    void tell_layer(Layer& layer);
+
+    EventLoop& loop_;
+    OnCancel on_cancel_;
+
+    const JobId id_;
+    const job::Kind kind_;
+    const std::string image_;
+    const std::uint32_t owner_;
+    const std::uint64_t created_;
+    job::State state_;
+    std::uint32_t position_ = 0;
+    std::string phase_ = "waiting";
+    double fraction_ = 0;
+    std::uint64_t bytes_done_ = 0, bytes_total_ = 0;
+    std::uint32_t layers_done_ = 0, layers_total_ = 0;
+    std::uint64_t started_ = 0, finished_ = 0;
+    std::string result_, error_name_, error_message_;
+    VariantMap outcome_;
+
+    std::set<std::string> changed_;
+    std::map<std::uint32_t, Layer> layers_;
+    EventLoop::Clock::time_point told_{};
+    EventLoop::TimerId timer_ = EventLoop::TimerId::none;
+};
+
+}  // namespace imaged

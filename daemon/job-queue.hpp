@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which job runs, which wait, and for whom. Pure logic: no bus, no process, no clock. One thread.
+//
+// One job runs at a time, the rest wait in the order they came. A request that equals a waiting or running one joins
+// it. Requests with credentials are joined only by the same user's, and never by those without: what the credentials
+// open is not everybody's, and a stranger's wrong ones must not fail an honest request.
+//
+// Every caller that asked for a job holds a share in it, and a job ends early only when no share is left:
+//   - a connection that cancels gives up its own share;
+//   - a connection without a share (another terminal of the same user) gives up all shares of its user;
+//   - root's connection without a share, like any authorised cancel, takes all shares away;
+//   - a connection that leaves the bus gives up its share if it asked for bind-to-caller; otherwise the share stays, as
+//   its user's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "authority.hpp"
+#include "base/file-descriptor.hpp"
+#include "job/job.hpp"
+
+namespace imaged {
+
+enum class JobId : std::uint32_t {};
+inline std::uint32_t number(JobId id) {
+    return static_cast<std::uint32_t>(id);
+}
+
+struct Share {
+    std::string bus_name;  // empty once its connection has left
+    uid_t uid = 0;
+    bool bound = false;
+};
+
+// A job that has not finished.
+struct QueuedJob {
+    JobId id{};
+    job::Request request;
+    uid_t owner = 0;  // who asked first
+    job::State state = job::State::queued;
+    FileDescriptor auth_file;  // until the job starts
+    bool has_auth_file = false;
+    std::vector<Share> shares;
+};
+
+// The queue tells what happened. Calls come from inside the queue's own functions; an implementation must not call back
+// into it, but may do so later.
+class JobQueueObserver {
+public:
+    virtual ~JobQueueObserver() = default;
+    virtual void job_added(const QueuedJob& job) = 0;
+    // State or place in the queue changed.
+    virtual void job_moved(const QueuedJob& job, std::uint32_t position) = 0;
+    virtual void job_finished(const QueuedJob& job, const job::Result& result) = 0;
+    // Start the work; its end is told with JobQueue::finished, later.
+    virtual void start_job(const QueuedJob& job, FileDescriptor auth_file) = 0;
+    // End the work early; its end is still told with JobQueue::finished.
+    virtual void stop_job(JobId id) = 0;
+};
+
+class JobQueue {
+public:
+    static constexpr std::size_t max_queued_per_user = 32;  // waiting jobs that one uid started
+    static constexpr std::size_t max_queued = 256;          // waiting jobs in all
+
+    // OBSERVER outlives the queue.
+    explicit JobQueue(JobQueueObserver& observer) : observer_(observer) {}
+
+    // The new job's number, or that of the job that was joined. Throws Error(queue_full).
+    JobId submit(const Caller& caller, job::Request request, FileDescriptor auth_file, bool bound);
+
+    // Whether CALLER cancels by giving up a share, which needs no authorisation: its own, or its user's unless that is
+    // root.
+    bool has_share(JobId id, const Caller& caller) const;
+    // Gives up CALLER's share, or its user's. A job that is not there is a no-op.
+    void give_up(JobId id, const Caller& caller);
+    // Cancels for everyone.
+    void cancel(JobId id);
+    void cancel_all();
+    void caller_left(const std::string& bus_name);
+
+    // The running job ended. A result of an unknown job is ignored.
+    void finished(JobId id, const job::Result& result);
+
+    bool empty() const { return jobs_.empty(); }
+    const std::deque<QueuedJob>& jobs() const { return jobs_; }
+
+private:
+    QueuedJob* find(JobId id);
+    const QueuedJob* find(JobId id) const { return const_cast<JobQueue*>(this)->find(id); }
+    QueuedJob* joinable(const job::Request& request, uid_t uid, bool has_auth_file);
+    void check_limits(uid_t uid) const;
+    void stop(QueuedJob& job);
+    void remove(JobId id, const job::Result& result);
+    void start_next();
+
+    JobQueueObserver& observer_;
+    std::deque<QueuedJob> jobs_;  // the first one runs
+    std::uint32_t last_id_ = 0;
+};
+
+}  // namespace imaged

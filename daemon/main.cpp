@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// imaged: keeps container images in an OSTree repository, at the word of callers on D-Bus (dbus/*.xml). It never writes
+// to the repository itself: each job is done by an imaged-worker of its own.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <clocale>
+#include <cstdio>
+
+#include "base/error.hpp"
+#include "command-line.hpp"
+#include "daemon.hpp"
+
+namespace {
+
+// Each queued job may hold one descriptor of its caller's.
+constexpr rlim_t wanted_descriptors = 8192;
+
+void start_logging(const std::string& level) {
+    auto logger = std::make_shared<spdlog::logger>("imaged", std::make_shared<spdlog::sinks::stderr_sink_st>());
+    logger->set_pattern("imaged: %l: %v");
+    logger->set_level(spdlog::level::from_str(level));
+    spdlog::set_default_logger(std::move(logger));
+}
+
+void raise_descriptor_limit() {
+    struct rlimit limit {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted_descriptors) return;
+    limit.rlim_cur = std::min(limit.rlim_max, wanted_descriptors);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    try {
+        const auto line = imaged::parse_command_line(count, arguments);
+        switch (line.mode) {
+            case imaged::CommandLine::Mode::help: std::fputs(imaged::usage(), stdout); return 0;
+            case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
+            case imaged::CommandLine::Mode::serve: break;
+        }
+        start_logging(line.log_level);
+        raise_descriptor_limit();
+        return imaged::serve(line);
+    } catch (...) {
+        const auto error = imaged::current_error();
+        std::fprintf(stderr, "imaged: %s\n", error.what());
+        return error.kind() == imaged::ErrorKind::invalid_argument ? 2 : 1;
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "manager.hpp"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "oci/image-reference.hpp"
+
+namespace imaged {
+
+namespace {
+
+// The bus takes 128 MiB a message; a document over this was not stored by us.
+constexpr std::size_t max_document_bytes = 32 * 1024 * 1024;
+// Bounds the answer of ListImages.
+constexpr std::size_t max_listed_images = 50'000;
+
+template <typename Function>
+void quietly(Function&& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        // A signal that the bus does not take is lost; callers read the state as well.
+    }
+}
+
+std::string document(std::string text) {
+    if (text.size() > max_document_bytes) throw Error(ErrorKind::failed, "the document is too long for the bus");
+    if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
+    return text;
+}
+
+[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller) {
+    throw Error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
+}
+
+}  // namespace
+
+Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
+                 ManagerSettings settings)
+    : AdaptorInterfaces(connection, sdbus::ObjectPath{"/org/imaged1"}),
+      loop_(loop),
+      activity_(activity),
+      authority_(authority),
+      settings_(std::move(settings)),
+      jobs_(connection, loop, settings_.worker,
+            {[this](JobId id) { quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
+             [this](JobId id, const std::string& result) {
+                 activity_.touch();
+                 quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
+             },
+             [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
+                 quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+             },
+             [this](JobId id, const std::string& sender, sdbus::Result<>&& result) {
+                 cancel(id, sender, std::move(result));
+             }}),
+      callers_(connection, [this](const std::string& bus_name) { jobs_.queue().caller_left(bus_name); }),
+      catalog_(loop, settings_.repository, settings_.missing_repository_is_empty) {
+    registerAdaptor();
+}
+
+Manager::~Manager() {
+    quietly([this] { unregisterAdaptor(); });
+}
+
+void Manager::shut_down() {
+    shutting_down_ = true;
+    jobs_.queue().cancel_all();
+}
+
+void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::prepare, std::move(result), image, options); });
+}
+
+void Manager::Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::import, std::move(result), image, options); });
+}
+
+void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::pull, std::move(result), image, options); });
+}
+
+template <typename... Values>
+void Manager::with_caller(const std::string& sender, const Reply<Values...>& reply,
+                          std::function<void(const Caller&)> function) {
+    callers_.identify(sender, [reply, function = std::move(function)](const std::optional<Caller>& caller) {
+        reply.answer_with([&] {
+            if (!caller) throw Error(ErrorKind::not_authorized, "the bus does not say who is calling");
+            function(*caller);
+        });
+    });
+}
+
+void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
+                    const VariantMap& options) {
+    activity_.touch();
+    const auto arguments =
+        std::make_shared<JobArguments>(parse_job_arguments(kind, image, options, settings_.repository));
+    const Started reply(std::move(result), activity_);
+    with_caller(bus::sender(getObject()), reply, [this, kind, arguments, reply](const Caller& caller) {
+        if (kind == job::Kind::prepare) {
+            submit(reply, caller, *arguments);
+            return;
+        }
+        const auto action = kind == job::Kind::pull ? Action::pull_image : Action::import_image;
+        authority_.check({action, caller, arguments->request.image, arguments->interactive},
+                         [this, kind, arguments, reply, caller](bool allowed) {
+                             reply.answer_with([&] {
+                                 if (!allowed) refuse_unauthorised(std::string(to_string(kind)) + " images", caller);
+                                 submit(reply, caller, *arguments);
+                             });
+                         });
+    });
+}
+
+void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments) {
+    if (shutting_down_) throw Error(ErrorKind::cancelled, "imaged is being stopped");
+    const bool gone = !callers_.known(caller.bus_name);
+    if (gone && arguments.bind_to_caller) throw Error(ErrorKind::cancelled, "the caller has left");
+    const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.auth_file),
+                                         arguments.bind_to_caller);
+    if (gone) jobs_.queue().caller_left(caller.bus_name);
+    reply.answer(number(id), JobObject::path(id));
+}
+
+void Manager::CancelJob(sdbus::Result<>&& result, std::uint32_t id) {
+    fenced([&] {
+        if (!jobs_.contains(JobId{id})) throw Error(ErrorKind::not_found, "there is no job " + std::to_string(id));
+        cancel(JobId{id}, bus::sender(getObject()), std::move(result));
+    });
+}
+
+void Manager::cancel(JobId id, const std::string& sender, sdbus::Result<>&& result) {
+    activity_.touch();
+    const Reply<> reply(std::move(result), activity_);
+    with_caller(sender, reply, [this, id, reply](const Caller& caller) { cancel_as(reply, id, caller); });
+}
+
+void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
+    if (jobs_.queue().has_share(id, caller)) {
+        jobs_.queue().give_up(id, caller);
+        reply.answer();
+        return;
+    }
+    const auto found = jobs_.objects().find(id);
+    if (found == jobs_.objects().end() || found->second->state() == job::State::finished) {
+        reply.answer();  // over already: nothing to cancel
+        return;
+    }
+    authority_.check({Action::cancel_job, caller, found->second->image(), false},
+                     [this, reply, id, caller](bool allowed) {
+                         reply.answer_with([&] {
+                             if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
+                             jobs_.queue().cancel(id);
+                             reply.answer();
+                         });
+                     });
+}
+
+template <typename Value>
+void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
+                   std::function<Value(ImageCatalog&, const ImageReference&)> function) {
+    activity_.touch();
+    check_reference_length(image);
+    const auto reference = ImageReference::parse(image);
+    const Reply<Value> reply(std::move(result), activity_);
+    catalog_.ask([reply, reference, function = std::move(function)](const CatalogReader::Open& open) {
+        try {
+            auto* catalog = open();
+            if (catalog == nullptr) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
+            return EventLoop::Callback([reply, value = function(*catalog, reference)] { reply.answer(value); });
+        } catch (...) {
+            return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+        }
+    });
+}
+
+void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
+    fenced([&] {
+        activity_.touch();
+        refuse_all_options(options);
+        const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
+        catalog_.ask([reply](const CatalogReader::Open& open) {
+            try {
+                auto* catalog = open();
+                const auto images = catalog == nullptr ? nlohmann::json::array() : catalog->list();
+                if (images.size() > max_listed_images) throw Error(ErrorKind::failed, "too many images for one answer");
+                return EventLoop::Callback([reply, maps = to_variant_maps(images)] { reply.answer(maps); });
+            } catch (...) {
+                return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+            }
+        });
+    });
+}
+
+void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
+    fenced([&] {
+        read<VariantMap>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+            return to_variant_map(catalog.describe(reference));
+        });
+    });
+}
+
+void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image) {
+    fenced([&] {
+        read<std::string>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+            return document(catalog.manifest(reference));
+        });
+    });
+}
+
+void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) {
+    fenced([&] {
+        read<std::string>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+            return document(catalog.config(reference));
+        });
+    });
+}
+
+std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> Manager::ListJobs() {
+    return fenced([this] {
+        activity_.touch();
+        std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> list;
+        for (const auto& [id, object] : jobs_.objects()) {
+            list.emplace_back(number(id), JobObject::path(id), std::string(to_string(object->kind())),
+                              std::string(to_string(object->state())));
+        }
+        return list;
+    });
+}
+
+std::string Manager::Version() {
+    activity_.touch();
+    return IMAGED_VERSION;
+}
+
+std::string Manager::RepositoryPath() {
+    activity_.touch();
+    return bus_text(settings_.repository);
+}
+
+std::string Manager::RepositoryMode() {
+    return fenced([this] {
+        activity_.touch();
+        return repository_mode(settings_.repository);
+    });
+}
+
+std::vector<std::string> Manager::Features() {
+    activity_.touch();
+    return {"gzip", "zstd"};
+}
+
+}  // namespace imaged

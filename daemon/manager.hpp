@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// /org/imaged1 on the bus: org.imaged1.Manager and the ObjectManager of the jobs. Bus thread only.
+//
+// A method that starts a job checks its arguments, finds out who calls, asks the authority, and only then makes the
+// job. Reading methods are answered by the catalog reader's thread.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "activity.hpp"
+#include "authority.hpp"
+#include "caller-table.hpp"
+#include "catalog-reader.hpp"
+#include "job-table.hpp"
+#include "manager-adaptor.hpp"
+#include "options.hpp"
+#include "reply.hpp"
+#include "variant.hpp"
+
+namespace imaged {
+
+struct ManagerSettings {
+    std::string repository;  // absolute path
+    bool missing_repository_is_empty = false;
+    WorkerSettings worker;
+};
+
+class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
+public:
+    // Everything handed in outlives the manager.
+    Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
+            ManagerSettings settings);
+    ~Manager();
+    Manager(const Manager&) = delete;
+    Manager& operator=(const Manager&) = delete;
+
+    // Jobs that wait or run.
+    bool has_jobs() { return !jobs_.queue().empty(); }
+    // Jobs that somebody may still look at.
+    bool has_job_objects() const { return !jobs_.objects().empty(); }
+    // Cancels all jobs and refuses new ones.
+    void shut_down();
+
+private:
+    using Started = Reply<std::uint32_t, sdbus::ObjectPath>;
+
+    void Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                 VariantMap options) override;
+    void Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                VariantMap options) override;
+    void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;
+    void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
+    void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
+    void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;
+    void GetConfig(sdbus::Result<std::string>&& result, std::string image) override;
+    std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> ListJobs() override;
+    void CancelJob(sdbus::Result<>&& result, std::uint32_t id) override;
+    std::string Version() override;
+    std::string RepositoryPath() override;
+    std::string RepositoryMode() override;
+    std::vector<std::string> Features() override;
+
+    void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
+               const VariantMap& options);
+    void submit(const Started& reply, const Caller& caller, JobArguments& arguments);
+    void cancel(JobId id, const std::string& sender, sdbus::Result<>&& result);
+    void cancel_as(const Reply<>& reply, JobId id, const Caller& caller);
+    // Identifies SENDER; a caller that has left gets no answer.
+    template <typename... Values>
+    void with_caller(const std::string& sender, const Reply<Values...>& reply,
+                     std::function<void(const Caller&)> function);
+    // Answers with what READ makes of the catalog, on the reader's thread, and ANSWER of that, on this one.
+    template <typename Value>
+    void read(sdbus::Result<Value>&& result, const std::string& image,
+              std::function<Value(ImageCatalog&, const ImageReference&)> function);
+
+    EventLoop& loop_;
+    Activity& activity_;
+    Authority& authority_;
+    const ManagerSettings settings_;
+    bool shutting_down_ = false;
+    JobTable jobs_;
+    CallerTable callers_;
+    CatalogReader catalog_;
+};
+
+}  // namespace imaged

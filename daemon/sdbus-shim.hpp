@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place that knows whether sdbus-c++ is version 1 or 2: version 2 has strong types for names and renamed a few
+// calls.
+#pragma once
+
+#include <poll.h>
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <array>
+#include <string>
+
+namespace imaged::bus {
+
+#if __has_include(<sdbus-c++/VTableItems.h>)
+using ServiceName = sdbus::ServiceName;
+using InterfaceName = sdbus::InterfaceName;
+using PropertyName = sdbus::PropertyName;
+using ErrorName = sdbus::Error::Name;
+using ReplyError = std::optional<sdbus::Error>;
+inline std::string sender(const sdbus::IObject& object) {
+    return object.getCurrentlyProcessedMessage().getSender();
+}
+inline bool process(sdbus::IConnection& connection) {
+    return connection.processPendingEvent();
+}
+inline int second_descriptor(const sdbus::IConnection::PollData& data) {
+    return data.eventFd;
+}
+#else
+using ServiceName = std::string;
+using InterfaceName = std::string;
+using PropertyName = std::string;
+using ErrorName = std::string;
+using ReplyError = const sdbus::Error*;
+inline std::string sender(const sdbus::IObject& object) {
+    const auto* message = object.getCurrentlyProcessedMessage();
+    return message != nullptr ? message->getSender() : std::string();
+}
+inline bool process(sdbus::IConnection& connection) {
+    return connection.processPendingRequest();
+}
+inline int second_descriptor(const sdbus::IConnection::PollData&) {
+    return -1;
+}
+#endif
+
+inline sdbus::Error error(const std::string& name, const std::string& message) {
+    return {ErrorName{name}, message};
+}
+
+}  // namespace imaged::bus

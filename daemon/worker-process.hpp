@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// One imaged-worker: started, listened to, stopped and reaped. Bus thread only.
+//
+// The worker leads a process group of its own; whatever is left of it when the worker ends is killed. It is told to end
+// by the kernel when the daemon dies. Its environment holds what WorkerSettings names and nothing else.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file-descriptor.hpp"
+#include "event-loop.hpp"
+#include "job/job.hpp"
+
+namespace imaged {
+
+struct WorkerSettings {
+    std::string program;                        // absolute path
+    std::vector<std::string> pass_environment;  // names of variables, beyond the few that are always passed
+};
+
+class WorkerProcess {
+public:
+    using OnMessage = std::function<void(const job::Message&)>;  // progress only
+    using OnEnd = std::function<void(const job::Result&)>;  // exactly once, and the last call; may destroy the process
+
+    // Throws Error(failed) when the worker cannot be started. AUTH_FILE may be empty.
+    WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, FileDescriptor auth_file,
+                  OnMessage on_message, OnEnd on_end);
+    // Kills what still runs.
+    ~WorkerProcess();
+    WorkerProcess(const WorkerProcess&) = delete;
+    WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+    // SIGTERM now, SIGKILL to the whole group after stop_grace. The end is still told by on_end.
+    void stop();
+    pid_t pid() const { return pid_; }
+
+private:
+    void read_channel();
+    void take_lines();
+    void take_line(std::string_view line);
+    void close_channel();
+    void break_off(const std::string& why);
+    void kill_later();
+    void process_ended();
+    job::Result result_without_message(int status) const;
+
+    EventLoop& loop_;
+    OnMessage on_message_;
+    OnEnd on_end_;
+    std::string program_;
+    pid_t pid_ = -1;
+    FileDescriptor process_;  // pidfd
+    FileDescriptor channel_;
+    std::string input_;  // an incomplete line
+    std::size_t searched_ = 0;
+    std::optional<job::Result> result_;
+    std::string protocol_error_;
+    bool stopping_ = false;
+    EventLoop::TimerId kill_timer_ = EventLoop::TimerId::none;
+};
+
+}  // namespace imaged
