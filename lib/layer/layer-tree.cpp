@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/error.hpp"
+#include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
 
 namespace imaged {

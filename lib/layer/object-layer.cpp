@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "layer/derived-layer.hpp"
+#include "layer/dirtree.hpp"
 
 namespace imaged {
 

@@ -12,8 +12,6 @@ namespace imaged {
 
 namespace {
 
-constexpr const char* dirtree_format = "(a(say)a(sayay))";
-
 Xattrs share(GVariant* variant) { return Xattrs(g_variant_ref_sink(variant), g_variant_unref); }
 
 GVariant* byte_array(std::string_view bytes) { return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bytes.data(), bytes.size(), 1); }
@@ -34,20 +32,6 @@ std::string bytes_of(GVariant* floating) {
 VariantPtr variant_of(std::string_view bytes, const char* format) {
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     return adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(format), copy.get(), FALSE));
-}
-
-Checksum checksum_of(GVariant* bytes, const char* what) {
-    gsize size = 0;
-    const void* data = g_variant_get_fixed_array(bytes, &size, 1);
-    Checksum checksum;
-    if (size != checksum.bytes.size()) throw Error(ErrorKind::repository_damaged, std::string("a dirtree has a broken checksum of a ") + what);
-    std::memcpy(checksum.bytes.data(), data, size);
-    return checksum;
-}
-
-void check_name(const char* name) {
-    if (*name == '\0' || std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0 || std::strchr(name, '/') != nullptr)
-        throw Error(ErrorKind::repository_damaged, "a dirtree has an entry with an impossible name");
 }
 
 }  // namespace
@@ -145,44 +129,6 @@ FileMeta parse_dirmeta(std::string_view bytes) {
     meta.mode = GUINT32_FROM_BE(meta.mode);
     if (g_variant_n_children(xattrs) > 0) meta.xattrs = Xattrs(g_variant_ref(xattrs), g_variant_unref);
     return meta;
-}
-
-std::string serialise_dirtree(const DirectoryListing& listing) {
-    GVariantBuilder files, directories;
-    g_variant_builder_init(&files, G_VARIANT_TYPE("a(say)"));
-    for (const auto& file : listing.files) g_variant_builder_add(&files, "(s@ay)", file.name.c_str(), byte_array(file.object));
-    g_variant_builder_init(&directories, G_VARIANT_TYPE("a(sayay)"));
-    for (const auto& directory : listing.directories)
-        g_variant_builder_add(&directories, "(s@ay@ay)", directory.name.c_str(), byte_array(directory.tree), byte_array(directory.meta));
-    auto bytes = bytes_of(g_variant_new(dirtree_format, &files, &directories));
-    if (bytes.size() > max_metadata_bytes)
-        throw Error(ErrorKind::unsupported_image, "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
-                                                      " entries is larger than an OSTree object may be (" +
-                                                      std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
-    return bytes;
-}
-
-DirectoryListing parse_dirtree(std::string_view bytes) {
-    const auto variant = variant_of(bytes, dirtree_format);
-    DirectoryListing listing;
-    GVariantIter *files = nullptr, *directories = nullptr;
-    g_variant_get(variant.get(), dirtree_format, &files, &directories);
-    const std::unique_ptr<GVariantIter, Free<g_variant_iter_free>> files_owner(files), directories_owner(directories);
-    const char* name = nullptr;
-    GVariant *first = nullptr, *second = nullptr;
-    listing.files.reserve(g_variant_iter_n_children(files));
-    while (g_variant_iter_next(files, "(&s@ay)", &name, &first) != FALSE) {
-        const VariantPtr owner(first);
-        check_name(name);
-        listing.files.push_back({name, checksum_of(first, "file")});
-    }
-    listing.directories.reserve(g_variant_iter_n_children(directories));
-    while (g_variant_iter_next(directories, "(&s@ay@ay)", &name, &first, &second) != FALSE) {
-        const VariantPtr first_owner(first), second_owner(second);
-        check_name(name);
-        listing.directories.push_back({name, checksum_of(first, "directory"), checksum_of(second, "directory")});
-    }
-    return listing;
 }
 
 std::string serialise_commit(const CommitContent& commit) {

@@ -16,6 +16,9 @@
 
 namespace imaged {
 
+// libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
+inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
+
 enum class ObjectType { file, dirtree, dirmeta, commit };
 
 // "file", "dirtree", "dirmeta", "commit": what an object's file name ends in.
@@ -48,28 +51,6 @@ inline constexpr std::uint32_t implicit_directory_mode = 040755;
 
 // The bytes of user.ostreemeta on an object in a bare-user repository.
 std::string serialise_user_meta(const FileMeta& meta);
-
-// A directory's listing.
-struct DirectoryListing {
-    struct File {
-        std::string name;
-        Checksum object;
-    };
-    struct Directory {
-        std::string name;
-        Checksum tree, meta;
-    };
-    std::vector<File> files;             // sorted by name
-    std::vector<Directory> directories;  // sorted by name
-};
-
-// libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
-inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
-
-// Throws Error(unsupported_image) when the directory has too many entries for one object.
-std::string serialise_dirtree(const DirectoryListing& listing);
-// Throws Error(repository_damaged) for bytes that are no dirtree, or one with names that a directory cannot have.
-DirectoryListing parse_dirtree(std::string_view bytes);
 
 struct CommitContent {
     VariantPtr metadata;             // a{sv}; null for none

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "layer/byte-source.hpp"
+#include "layer/dirtree.hpp"
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"

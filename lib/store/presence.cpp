@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "layer/dirtree.hpp"
 
 namespace imaged {
 

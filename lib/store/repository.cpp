@@ -13,6 +13,7 @@
 
 #include "base/error.hpp"
 #include "layer/direct-sink.hpp"
+#include "layer/dirtree.hpp"
 #include "layer/libostree-sink.hpp"
 
 namespace imaged {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
 
 namespace imaged {

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "layer/dirtree.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;

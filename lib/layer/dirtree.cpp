@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/dirtree.hpp"
+
+#include <cstdint>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "layer/object.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t checksum_bytes = sizeof(Checksum::bytes);
+
+[[noreturn]] void broken(const char* what) { throw Error(ErrorKind::repository_damaged, std::string("a dirtree ") + what); }
+
+unsigned offset_width(std::size_t container_bytes) { return container_bytes <= 0xff ? 1 : container_bytes <= 0xffff ? 2 : container_bytes <= 0xffffffff ? 4 : 8; }
+
+// The width that a container of BODY bytes needs with COUNT offsets behind them.
+unsigned width_with_offsets(std::size_t body, std::size_t count) {
+    for (const unsigned width : {1U, 2U, 4U}) {
+        if (offset_width(body + count * width) == width) return width;
+    }
+    return 8;
+}
+
+void append_offset(std::string& bytes, std::size_t offset, unsigned width) {
+    for (unsigned i = 0; i < width; ++i) bytes.push_back(static_cast<char>(offset >> (8 * i)));
+}
+
+std::size_t read_offset(std::string_view bytes, std::size_t position, unsigned width) {
+    std::size_t offset = 0;
+    for (unsigned i = 0; i < width; ++i) offset |= static_cast<std::size_t>(static_cast<unsigned char>(bytes[position + i])) << (8 * i);
+    return offset;
+}
+
+std::string_view view(const Checksum& checksum) { return {reinterpret_cast<const char*>(checksum.bytes.data()), checksum_bytes}; }
+
+Checksum read_checksum(std::string_view bytes) {
+    Checksum checksum;
+    std::memcpy(checksum.bytes.data(), bytes.data(), checksum_bytes);
+    return checksum;
+}
+
+// The elements of an array, appended one by one.
+class ArrayWriter {
+public:
+    // One tuple of a name and one or two checksums.
+    void add(std::string_view name, std::string_view first, std::string_view second) {
+        const auto begin = bytes_.size();
+        bytes_.append(name).push_back('\0');
+        const auto name_end = bytes_.size() - begin;
+        bytes_.append(first);
+        const auto first_end = bytes_.size() - begin;
+        bytes_.append(second);
+        const bool two = !second.empty();
+        const auto width = width_with_offsets(bytes_.size() - begin, two ? 2 : 1);
+        if (two) append_offset(bytes_, first_end, width);
+        append_offset(bytes_, name_end, width);
+        ends_.push_back(bytes_.size());
+    }
+    std::string finish() {
+        const auto width = width_with_offsets(bytes_.size(), ends_.size());
+        for (const auto end : ends_) append_offset(bytes_, end, width);
+        return std::move(bytes_);
+    }
+
+private:
+    std::string bytes_;
+    std::vector<std::size_t> ends_;
+};
+
+struct Element {
+    std::string_view name, checksums;
+};
+
+// One tuple of a name and CHECKSUMS checksums.
+Element parse_element(std::string_view bytes, std::size_t checksums) {
+    const auto width = offset_width(bytes.size());
+    if (bytes.size() < checksums * (checksum_bytes + width) + 2) broken("has an entry that is too short");
+    const auto offsets = bytes.size() - checksums * width;
+    const auto name_end = read_offset(bytes, bytes.size() - width, width);
+    if (name_end < 2 || name_end + checksums * checksum_bytes != offsets) broken("has a broken checksum");
+    if (checksums == 2 && read_offset(bytes, offsets, width) != name_end + checksum_bytes) broken("has a broken checksum");
+    const auto name = bytes.substr(0, name_end - 1);
+    if (bytes[name_end - 1] != '\0' || name.find('\0') != std::string_view::npos || name.find('/') != std::string_view::npos || name == "." || name == "..")
+        broken("has an entry with an impossible name");
+    return {name, bytes.substr(name_end, checksums * checksum_bytes)};
+}
+
+// Calls TAKE with each element of the array that BYTES are.
+template <typename Take>
+void parse_array(std::string_view bytes, Take&& take) {
+    if (bytes.empty()) return;
+    const auto width = offset_width(bytes.size());
+    if (bytes.size() < width) broken("is cut short");
+    // The last element ends where the table begins.
+    const auto table = read_offset(bytes, bytes.size() - width, width);
+    if (table > bytes.size() || (bytes.size() - table) % width != 0) broken("has a broken table");
+    std::size_t begin = 0;
+    for (auto position = table; position < bytes.size(); position += width) {
+        const auto end = read_offset(bytes, position, width);
+        if (end < begin || end > table) broken("has a broken table");
+        take(bytes.substr(begin, end - begin));
+        begin = end;
+    }
+}
+
+}  // namespace
+
+std::string serialise_dirtree(const DirectoryListing& listing) {
+    ArrayWriter files, directories;
+    for (const auto& file : listing.files) files.add(file.name, view(file.object), {});
+    for (const auto& directory : listing.directories) directories.add(directory.name, view(directory.tree), view(directory.meta));
+    auto bytes = files.finish();
+    const auto files_end = bytes.size();
+    bytes += directories.finish();
+    append_offset(bytes, files_end, width_with_offsets(bytes.size(), 1));
+    if (bytes.size() > max_metadata_bytes)
+        throw Error(ErrorKind::unsupported_image, "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
+                                                      " entries is larger than an OSTree object may be (" +
+                                                      std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
+    return bytes;
+}
+
+DirectoryListing parse_dirtree(std::string_view bytes) {
+    const auto width = offset_width(bytes.size());
+    if (bytes.size() < width) broken("is empty");
+    const auto directories_end = bytes.size() - width;
+    const auto files_end = read_offset(bytes, directories_end, width);
+    if (files_end > directories_end) broken("has a broken table");
+    DirectoryListing listing;
+    parse_array(bytes.substr(0, files_end), [&](std::string_view element) {
+        const auto [name, checksums] = parse_element(element, 1);
+        listing.files.push_back({std::string(name), read_checksum(checksums)});
+    });
+    parse_array(bytes.substr(files_end, directories_end - files_end), [&](std::string_view element) {
+        const auto [name, checksums] = parse_element(element, 2);
+        listing.directories.push_back({std::string(name), read_checksum(checksums), read_checksum(checksums.substr(checksum_bytes))});
+    });
+    return listing;
+}
+
+}  // namespace imaged
