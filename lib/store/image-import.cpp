@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <future>
 #include <set>
 
 #include "base/error.hpp"
@@ -18,6 +19,11 @@ namespace {
 std::optional<Repository> open_existing(const std::string& path) {
     if (!try_open_at(AT_FDCWD, path, O_PATH)) return std::nullopt;
     return std::optional<Repository>(std::in_place, path);
+}
+
+SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository, Presence& presence, const ImageReference& target) {
+    const auto ahead = std::async(std::launch::async, [&] { look_ahead(repository, presence, target); });
+    return open_source_image(proxy, request.image, request.digest, request.proxy);
 }
 
 // The commits of an image's layers, in manifest order, and the rules they were imported by.
@@ -82,9 +88,16 @@ void check_kinds(const ImageLayout& layout) {
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     ImageProxy proxy(cancellation, request.proxy);
+    const auto target = request.target.value_or(request.image);
     const auto repository = open_existing(request.repository);
-    auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
-    auto plan = ImportPlan::make(repository ? &*repository : nullptr, source, request.target.value_or(request.image), cancellation);
+    if (!repository) {
+        auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
+        auto plan = ImportPlan::make(nullptr, nullptr, source, target);
+        return {std::move(source), std::move(plan)};
+    }
+    Presence presence(*repository, cancellation);
+    auto source = open_while_looking_ahead(proxy, request, *repository, presence, target);
+    auto plan = ImportPlan::make(&*repository, &presence, source, target);
     return {std::move(source), std::move(plan)};
 }
 
@@ -96,10 +109,11 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     Repository repository(request.repository);
     const Repository::SharedLock lock(repository);
     StagingArea::clear_leftovers(repository.fd());
-    const auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
-    check_kinds(source.layout);
     const auto target = request.target.value_or(request.image);
-    auto plan = ImportPlan::make(&repository, source, target, cancellation);
+    Presence presence(repository, cancellation);
+    const auto source = open_while_looking_ahead(proxy, request, repository, presence, target);
+    check_kinds(source.layout);
+    auto plan = ImportPlan::make(&repository, &presence, source, target);
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());

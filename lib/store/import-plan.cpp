@@ -26,8 +26,8 @@ bool has_transient_root(const std::string& text) {
 
 class LayerLookup {
 public:
-    LayerLookup(const Repository& repository, const Cancellation& cancellation, const DerivedLayerRules& rules)
-        : repository_(repository), presence_(repository, cancellation), rules_(rules) {}
+    LayerLookup(const Repository& repository, Presence& presence, const DerivedLayerRules& rules)
+        : repository_(repository), presence_(presence), rules_(rules) {}
 
     std::optional<Checksum> find(const ImageLayer& layer) {
         if (const auto commit = repository_.resolve(layer_ref(layer.blob.digest)); commit && presence_.complete(*commit) && serves(layer, *commit)) return commit;
@@ -36,8 +36,6 @@ public:
         if (found != by_diff_id().end() && presence_.complete(found->second) && serves(layer, found->second)) return found->second;
         return std::nullopt;
     }
-
-    Presence& presence() { return presence_; }
 
 private:
     bool serves(const ImageLayer& layer, const Checksum& checksum) const {
@@ -68,7 +66,7 @@ private:
     }
 
     const Repository& repository_;
-    Presence presence_;
+    Presence& presence_;
     const DerivedLayerRules& rules_;
     std::optional<std::map<Digest, Checksum>> by_diff_id_;
 };
@@ -85,7 +83,22 @@ DerivedLayerRules derived_layer_rules(const Repository* repository, const std::o
     return rules;
 }
 
-ImportPlan ImportPlan::make(const Repository* repository, const SourceImage& source, const ImageReference& target, const Cancellation& cancellation) {
+void look_ahead(const Repository& repository, Presence& presence, const ImageReference& target) {
+    try {
+        const auto commit = repository.resolve(image_ref(target));
+        if (!commit) return;
+        const auto image = StoredImage::load(repository, *commit);
+        for (const auto& layer : image.layout.layers) {
+            if (const auto layer_commit = repository.resolve(layer_ref(layer.blob.digest))) presence.complete(*layer_commit);
+        }
+        presence.complete(*commit);
+        if (image.base_commit) presence.complete(*image.base_commit);
+    } catch (const Error&) {
+        // Whoever needs it will look again, and say what is wrong.
+    }
+}
+
+ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, const SourceImage& source, const ImageReference& target) {
     ImportPlan plan;
     const auto& layers = source.layout.layers;
     plan.present.resize(layers.size());
@@ -122,7 +135,7 @@ ImportPlan ImportPlan::make(const Repository* repository, const SourceImage& sou
     }
     auto rules = derived_layer_rules(repository, base_tree);
     if (source.layout.ostree && !base_tree) rules.root = RootPolicy::usr_etc_var;
-    LayerLookup lookup(*repository, cancellation, rules);
+    LayerLookup lookup(*repository, *presence, rules);
     std::map<Digest, std::optional<Checksum>> looked_up;
     for (std::size_t i = 0; i < layers.size(); ++i) {
         auto found = looked_up.find(layers[i].blob.digest);
@@ -132,8 +145,8 @@ ImportPlan ImportPlan::make(const Repository* repository, const SourceImage& sou
     count();
     const bool same = plan.previous && plan.previous->digest == source.digest && plan.missing == 0;
     plan.up_to_date = same && std::all_of(layers.begin(), layers.end(), [&](const auto& layer) { return repository->resolve(layer_ref(layer.blob.digest)).has_value(); }) &&
-                      lookup.presence().complete(plan.previous->merge_commit) &&
-                      (!plan.previous->base_commit || lookup.presence().complete(*plan.previous->base_commit));
+                      presence->complete(plan.previous->merge_commit) &&
+                      (!plan.previous->base_commit || presence->complete(*plan.previous->base_commit));
     return plan;
 }
 

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "base/cancellation.hpp"
 #include "layer/derived-layer.hpp"
 #include "oci/image-reference.hpp"
 #include "source/source-image.hpp"
@@ -27,9 +26,12 @@ struct ImportPlan {
     std::uint64_t missing_bytes = 0, present_bytes = 0;  // compressed; a layer that is there twice counts once
     unsigned missing = 0;                                // distinct layers
 
-    // REPOSITORY may be null: nothing is there then. Throws Error(digest_mismatch) when a layer's verified diff-id is not what the config says.
-    static ImportPlan make(const Repository* repository, const SourceImage& source, const ImageReference& target, const Cancellation& cancellation);
+    // REPOSITORY may be null, and PRESENCE with it: nothing is there then. Throws Error(digest_mismatch) when a layer's verified diff-id is not what the config says.
+    static ImportPlan make(const Repository* repository, Presence* presence, const SourceImage& source, const ImageReference& target);
 };
+
+// Looks at all that is stored under TARGET, so that PRESENCE knows it already when the plan is made: the source takes its time to answer. Never fails.
+void look_ahead(const Repository& repository, Presence& presence, const ImageReference& target);
 
 // How derived layers are to be read over the base whose root tree is BASE_TREE; without one for a generic image.
 DerivedLayerRules derived_layer_rules(const Repository* repository, const std::optional<Checksum>& base_tree);

@@ -8,6 +8,14 @@
 
 namespace imaged {
 
+Presence::Presence(const Repository& repository, const Cancellation& cancellation)
+    : repository_(repository), cancellation_(cancellation), names_(repository.objects(), repository.file_suffix()) {}
+
+bool Presence::has_file(const Checksum& file) {
+    // What is not there under its own name may be in a parent repository.
+    return names_.has_file(file) || repository_.has_object(ObjectType::file, file);
+}
+
 bool Presence::complete(const Checksum& commit) {
     if (commits_.contains(commit)) return true;
     try {
@@ -41,7 +49,7 @@ bool Presence::tree_complete(const Checksum& root) {
         if (!bytes) return false;
         const auto listing = parse_dirtree(*bytes);
         for (const auto& file : listing.files) {
-            if (!repository_.has_object(ObjectType::file, file.object)) return false;
+            if (!has_file(file.object)) return false;
         }
         for (const auto& directory : listing.directories) {
             if (!meta_present(directory.meta)) return false;

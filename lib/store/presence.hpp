@@ -7,23 +7,26 @@
 #include <unordered_set>
 
 #include "base/cancellation.hpp"
+#include "store/object-names.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
 
 class Presence {
 public:
-    Presence(const Repository& repository, const Cancellation& cancellation) : repository_(repository), cancellation_(cancellation) {}
+    Presence(const Repository& repository, const Cancellation& cancellation);
 
     // False for a commit that is missing, unreadable or incomplete. Throws Error(cancelled) only.
     bool complete(const Checksum& commit);
 
 private:
     bool tree_complete(const Checksum& tree);
+    bool has_file(const Checksum& file);
     bool meta_present(const Checksum& meta);
 
     const Repository& repository_;
     const Cancellation& cancellation_;
+    ObjectNames names_;
     std::unordered_set<Checksum> trees_, metas_, commits_;
 };
 

@@ -30,6 +30,9 @@ public:
     std::string mode() const;
     // The directory. Owned by the repository.
     int fd() const;
+    // Its objects directory, likewise, and what the name of a file object ends in there.
+    int objects() const { return objects_.get(); }
+    std::string file_suffix() const;
 
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.

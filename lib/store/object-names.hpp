@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which file objects a repository has, for many questions in a row: a directory of objects that is asked about often is listed once, which is much cheaper than one
+// stat(2) for each object.
+//
+// What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the descriptor.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+class ObjectNames {
+public:
+    // OBJECTS is the repository's objects directory; SUFFIX is ".file" or, in an archive repository, ".filez".
+    ObjectNames(int objects, std::string suffix) : objects_(objects), suffix_(std::move(suffix)) {}
+
+    bool has_file(const Checksum& checksum);
+
+private:
+    // One of the 256 directories.
+    struct Bucket {
+        unsigned questions = 0;
+        bool listed = false;
+        // Eight bytes of each checksum, sorted: that two objects share them does not happen, and by choice only to who can try 2^64 times.
+        std::vector<std::uint64_t> names;
+    };
+    static constexpr unsigned questions_before_listing = 4;
+
+    void list(Bucket& bucket, const std::string& directory) const;
+
+    const int objects_;
+    const std::string suffix_;
+    std::array<Bucket, 256> buckets_;
+};
+
+}  // namespace imaged
