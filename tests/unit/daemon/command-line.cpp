@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command-line.hpp"
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+
+namespace {
+
+imaged::CommandLine parse(std::vector<std::string> words) {
+    words.insert(words.begin(), "imaged");
+    std::vector<char*> arguments;
+    for (auto& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    return imaged::parse_command_line(static_cast<int>(words.size()), arguments.data());
+}
+
+}  // namespace
+
+TEST_CASE("without options imaged serves the system's repository") {
+    const auto line = parse({});
+    CHECK_FALSE(line.session);
+    CHECK(line.repository == "/ostree/repo");
+    CHECK(line.idle_timeout == std::chrono::seconds(60));
+}
+
+TEST_CASE("a session's repository is the user's") {
+    ::setenv("XDG_DATA_HOME", "/data", 1);
+    CHECK(parse({"--session"}).repository == "/data/imaged/repo");
+    ::unsetenv("XDG_DATA_HOME");
+    ::setenv("HOME", "/home/me", 1);
+    CHECK(parse({"--session"}).repository == "/home/me/.local/share/imaged/repo");
+}
+
+TEST_CASE("a bus address brings the rules of a session") {
+    CHECK(parse({"--bus-address", "unix:path=/x"}).session);
+}
+
+TEST_CASE("paths become absolute") {
+    CHECK(parse({"--repository", "repo"}).repository.starts_with('/'));
+}
+
+TEST_CASE("wrong command lines are refused") {
+    CHECK_THROWS_AS(parse({"--idle-timeout", "soon"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"--idle-timeout", "-1"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"--pass-environment", "A=B"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"--log-level", "loud"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"--colour"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"--repository"}), imaged::Error);
+    CHECK_THROWS_AS(parse({"stray"}), imaged::Error);
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "event-loop.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "catch.hpp"
+
+using namespace std::chrono_literals;
+using imaged::EventLoop;
+
+TEST_CASE("timers run in the order they are due, cancelled ones never") {
+    EventLoop loop;
+    std::string order;
+    loop.after(20ms, [&] {
+        order += 'c';
+        loop.stop();
+    });
+    loop.after(0ms, [&] { order += 'a'; });
+    const auto never = loop.after(5ms, [&] { order += 'x'; });
+    loop.after(1ms, [&] {
+        order += 'b';
+        loop.cancel(never);
+    });
+    loop.run();
+    CHECK(order == "abc");
+}
+
+TEST_CASE("a call posted from another thread wakes the loop") {
+    EventLoop loop;
+    std::thread other([&] {
+        std::this_thread::sleep_for(10ms);
+        loop.post([&] { loop.stop(); });
+    });
+    loop.run();
+    other.join();
+}
+
+TEST_CASE("a watch may remove itself and its neighbour while it is called") {
+    EventLoop loop;
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const imaged::FileDescriptor reading(ends[0]), writing(ends[1]), twin(::dup(ends[0]));
+    REQUIRE(::write(writing.get(), "x", 1) == 1);
+    int calls = 0;
+    const auto once = [&] {
+        ++calls;
+        loop.unwatch(reading.get());
+        loop.unwatch(twin.get());
+    };
+    loop.watch(reading.get(), once);
+    loop.watch(twin.get(), once);
+    loop.iterate(100);
+    loop.iterate(0);
+    CHECK(calls == 1);
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-queue.hpp"
+
+#include <fcntl.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+
+namespace {
+
+using namespace imaged;
+
+struct FakeRunner : JobQueueObserver {
+    std::vector<std::uint32_t> started, stopped;
+    std::map<std::uint32_t, job::Result> finished;
+    std::map<std::uint32_t, std::uint32_t> positions;
+    bool had_auth_file = false;
+
+    void job_added(const QueuedJob&) override {}
+    void job_moved(const QueuedJob& job, std::uint32_t position) override { positions[number(job.id)] = position; }
+    void job_finished(const QueuedJob& job, const job::Result& result) override { finished[number(job.id)] = result; }
+    void start_job(const QueuedJob& job, FileDescriptor auth_file) override {
+        started.push_back(number(job.id));
+        had_auth_file = static_cast<bool>(auth_file);
+    }
+    void stop_job(JobId id) override { stopped.push_back(number(id)); }
+};
+
+job::Request request(const std::string& image, job::Kind kind = job::Kind::pull) {
+    job::Request request;
+    request.kind = kind;
+    request.image = image;
+    request.repository = "/repo";
+    return request;
+}
+
+job::Result success() {
+    job::Result result;
+    result.outcome = job::Outcome::success;
+    return result;
+}
+
+struct Fixture {
+    FakeRunner runner;
+    JobQueue queue{runner};
+    const Caller alice{":1.1", 1000}, alice_again{":1.2", 1000}, bob{":1.3", 1001}, root{":1.4", 0};
+
+    JobId submit(const Caller& caller, const std::string& image, bool bound = false) {
+        return queue.submit(caller, request(image), {}, bound);
+    }
+    bool was_cancelled(JobId id) {
+        const auto found = runner.finished.find(number(id));
+        return found != runner.finished.end() && found->second.outcome == job::Outcome::cancelled;
+    }
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "jobs run one at a time in the order they came") {
+    submit(alice, "a");
+    submit(bob, "b");
+    submit(alice, "c");
+    CHECK(runner.started == std::vector<std::uint32_t>{1});
+    CHECK(runner.positions == std::map<std::uint32_t, std::uint32_t>{{1, 0}, {2, 1}, {3, 2}});
+    queue.finished(JobId{1}, success());
+    CHECK(runner.started == std::vector<std::uint32_t>{1, 2});
+    CHECK(runner.positions[2] == 0);
+    CHECK(runner.positions[3] == 1);
+    queue.finished(JobId{2}, success());
+    queue.finished(JobId{3}, success());
+    CHECK(queue.empty());
+}
+
+TEST_CASE_METHOD(Fixture, "an equal request joins, a different one queues") {
+    const auto first = submit(alice, "a");
+    CHECK(submit(bob, "a") == first);
+    CHECK(queue.submit(alice, request("a", job::Kind::prepare), {}, false) != first);
+    auto pinned = request("a");
+    pinned.digest = "sha256:1";
+    CHECK(queue.submit(alice, pinned, {}, false) != first);
+    const auto waiting = submit(alice, "b");
+    CHECK(submit(bob, "b") == waiting);
+}
+
+TEST_CASE_METHOD(Fixture, "a request that comes after a cancel is a new job") {
+    const auto first = submit(alice, "a");
+    queue.give_up(first, alice);
+    CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+    CHECK(submit(alice, "a") != first);
+}
+
+TEST_CASE_METHOD(Fixture, "credentials are shared with nobody else") {
+    const auto with = [&](const Caller& caller) {
+        return queue.submit(caller, request("a"), FileDescriptor(::open("/dev/null", O_RDONLY)), false);
+    };
+    const auto first = with(alice);
+    CHECK(runner.had_auth_file);
+    CHECK(with(alice_again) == first);
+    CHECK(with(bob) != first);
+    CHECK(submit(alice, "a") != first);
+}
+
+TEST_CASE_METHOD(Fixture, "one user may have 32 jobs waiting") {
+    submit(alice, "running");
+    for (std::size_t count = 0; count < JobQueue::max_queued_per_user; ++count) submit(alice, std::to_string(count));
+    try {
+        submit(alice, "one more");
+        FAIL("accepted");
+    } catch (const Error& error) {
+        CHECK(error.kind() == ErrorKind::queue_full);
+    }
+    CHECK_NOTHROW(submit(alice, "0"));  // joins
+    CHECK_NOTHROW(submit(bob, "one more"));
+}
+
+TEST_CASE_METHOD(Fixture, "256 jobs may wait in all") {
+    submit(alice, "running");
+    for (std::size_t count = 0; count < JobQueue::max_queued; ++count) {
+        submit({":2." + std::to_string(count), static_cast<uid_t>(count)}, std::to_string(count));
+    }
+    CHECK_THROWS_AS(submit({":3.1", 5000}, "one more"), Error);
+}
+
+TEST_CASE_METHOD(Fixture, "a waiting job that is cancelled is gone at once and the others move up") {
+    submit(alice, "a");
+    const auto second = submit(alice, "b");
+    submit(alice, "c");
+    queue.give_up(second, alice);
+    CHECK(was_cancelled(second));
+    CHECK(runner.positions[3] == 1);
+    CHECK(runner.stopped.empty());
+}
+
+TEST_CASE_METHOD(Fixture, "a running job that is cancelled ends when its worker has ended") {
+    const auto id = submit(alice, "a");
+    submit(alice, "b");
+    queue.give_up(id, alice);
+    queue.give_up(id, alice);
+    CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+    CHECK(runner.started == std::vector<std::uint32_t>{1});
+    auto result = success();
+    result.outcome = job::Outcome::cancelled;
+    queue.finished(id, result);
+    CHECK(runner.started == std::vector<std::uint32_t>{1, 2});
+}
+
+TEST_CASE_METHOD(Fixture, "a joined job goes on while another caller wants it") {
+    const auto id = submit(alice, "a");
+    submit(bob, "a");
+    queue.give_up(id, alice);
+    CHECK(runner.stopped.empty());
+    CHECK_FALSE(queue.has_share(id, alice));
+    queue.give_up(id, bob);
+    CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE_METHOD(Fixture, "another connection of the same user gives up that user's shares") {
+    const auto id = submit(alice, "a");
+    CHECK(queue.has_share(id, alice_again));
+    CHECK_FALSE(queue.has_share(id, bob));
+    queue.give_up(id, alice_again);
+    CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE_METHOD(Fixture, "root's other connection holds no share, its cancel is for everyone") {
+    const auto id = submit(root, "a");
+    submit(bob, "a");
+    CHECK(queue.has_share(id, root));
+    CHECK_FALSE(queue.has_share(id, Caller{":9.9", 0}));
+    queue.cancel(id);
+    CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE_METHOD(Fixture, "a caller that leaves stops its job only when it is bound") {
+    const auto id = submit(alice, "a");
+    const auto bound = submit(alice, "b", true);
+    queue.caller_left(alice.bus_name);
+    CHECK(was_cancelled(bound));
+    CHECK(runner.stopped.empty());
+    CHECK(queue.has_share(id, alice_again));
+}
+
+TEST_CASE_METHOD(Fixture, "a bound caller that leaves does not stop what another one wants") {
+    submit(alice, "a", true);
+    submit(bob, "a");
+    queue.caller_left(alice.bus_name);
+    CHECK(runner.stopped.empty());
+}
+
+TEST_CASE_METHOD(Fixture, "callers that come and go leave one share a user") {
+    submit(alice, "a");
+    for (int count = 0; count < 1000; ++count) {
+        const Caller caller{":5." + std::to_string(count), 1001};
+        submit(caller, "a");
+        queue.caller_left(caller.bus_name);
+    }
+    CHECK(queue.jobs().front().shares.size() == 2);
+}
+
+TEST_CASE_METHOD(Fixture, "cancelling all starts no other job") {
+    submit(alice, "a");
+    submit(alice, "b");
+    submit(bob, "c");
+    queue.cancel_all();
+    CHECK(runner.started == std::vector<std::uint32_t>{1});
+    CHECK(runner.finished.size() == 2);
+    queue.finished(JobId{1}, success());
+    CHECK(queue.empty());
+}
