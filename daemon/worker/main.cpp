@@ -73,7 +73,8 @@ job::Result failure(const Error& error) {
     job::Result result;
     result.outcome = error.kind() == ErrorKind::cancelled ? job::Outcome::cancelled : job::Outcome::failed;
     result.error_name = error_name(error.kind());
-    result.message = error.what();
+    // Where the job was when it stopped is nobody's concern.
+    result.message = error.kind() == ErrorKind::cancelled ? "the job was cancelled" : error.what();
     return result;
 }
 

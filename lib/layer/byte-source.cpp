@@ -49,9 +49,9 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
             throw_errno("read from the source");
         }
         if (count == 0) ended_ = true;
+        if (options_.taken && count > 0) options_.taken(buffer.subspan(filled, static_cast<std::size_t>(count)));
         filled += static_cast<std::size_t>(count);
         total_ += static_cast<std::uint64_t>(count);
-        if (options_.progress && count > 0) options_.progress(static_cast<std::size_t>(count));
     }
     return filled;
 }

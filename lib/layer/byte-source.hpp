@@ -25,8 +25,8 @@ class DescriptorSource : public ByteSource {
 public:
     struct Options {
         std::chrono::milliseconds stall_time;
-        // Told the number of bytes of each read(2).
-        std::function<void(std::size_t)> progress = {};
+        // Told of the bytes of each read(2).
+        std::function<void(std::span<const std::byte>)> taken = {};
         // Called once, when this many bytes have come or nothing comes for a while: some writers do not end the stream before they are asked to.
         std::uint64_t expected_bytes = UINT64_MAX;
         std::function<void()> complete = {};

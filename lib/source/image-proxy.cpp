@@ -218,9 +218,41 @@ void ImageProxy::open_image(const std::string& image) {
     image_ = id.get<std::uint64_t>();
 }
 
+class ImageProxy::PipeBlob : public Blob {
+public:
+    PipeBlob(ImageProxy& proxy, FileDescriptor pipe, std::uint64_t id) : proxy_(proxy), pipe_(std::move(pipe)), id_(id) {}
+    ~PipeBlob() override {
+        if (!asked_) return;
+        // Nobody waits for the answer.
+        proxy_.broken_ = true;
+        proxy_.turn_.release();
+    }
+
+    int fd() const override { return pipe_.get(); }
+    void request_verdict() override {
+        if (asked_) return;
+        proxy_.take_turn("FinishPipe");
+        asked_ = true;
+        proxy_.send_request("FinishPipe", json::array({id_}));
+    }
+    void finish() override {
+        request_verdict();
+        pipe_.reset();
+        proxy_.receive_reply("FinishPipe");
+        asked_ = false;
+        proxy_.turn_.release();
+    }
+
+private:
+    ImageProxy& proxy_;
+    FileDescriptor pipe_;
+    const std::uint64_t id_;
+    bool asked_ = false;
+};
+
 std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::string& what) {
     if (!reply.pipe) throw Error(ErrorKind::failed, "skopeo sent no pipe for the " + what);
-    Blob pipe(*this, std::move(reply.pipe), reply.pipe_id);
+    PipeBlob pipe(*this, std::move(reply.pipe), reply.pipe_id);
     pipe.request_verdict();
     std::string text;
     std::array<char, 65536> buffer;
@@ -249,36 +281,10 @@ std::string ImageProxy::rewritten_config() {
     return read_pipe(call("GetFullConfig", json::array({image_})), max_config_bytes, "config");
 }
 
-ImageProxy::Blob ImageProxy::blob(const Digest& digest, std::uint64_t size) {
+std::unique_ptr<Blob> ImageProxy::blob(const Digest& digest, std::uint64_t size) {
     auto reply = call("GetBlob", json::array({image_, digest.text(), size}));
     if (!reply.pipe) throw Error(ErrorKind::failed, "skopeo sent no pipe for a blob");
-    return Blob(*this, std::move(reply.pipe), reply.pipe_id);
-}
-
-ImageProxy::Blob::Blob(Blob&& other) noexcept
-    : proxy_(other.proxy_), pipe_(std::move(other.pipe_)), id_(other.id_), asked_(std::exchange(other.asked_, false)) {}
-
-ImageProxy::Blob::~Blob() {
-    // Nobody waits for the answer: receive_reply() has not cleared the mark, or was never called.
-    if (asked_) {
-        proxy_->broken_ = true;
-        proxy_->turn_.release();
-    }
-}
-
-void ImageProxy::Blob::request_verdict() {
-    if (asked_) return;
-    proxy_->take_turn("FinishPipe");
-    asked_ = true;
-    proxy_->send_request("FinishPipe", json::array({id_}));
-}
-
-void ImageProxy::Blob::finish() {
-    request_verdict();
-    pipe_.reset();
-    proxy_->receive_reply("FinishPipe");
-    asked_ = false;
-    proxy_->turn_.release();
+    return std::make_unique<PipeBlob>(*this, std::move(reply.pipe), reply.pipe_id);
 }
 
 std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what) {

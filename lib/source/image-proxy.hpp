@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <semaphore>
@@ -18,6 +19,7 @@
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
 #include "oci/digest.hpp"
+#include "source/blob.hpp"
 
 namespace imaged {
 
@@ -48,27 +50,8 @@ public:
     // The config as skopeo re-writes it; only for a manifest whose own bytes are not to be had.
     std::string rewritten_config();
 
-    // A blob on its way. Read fd(), and ask for the verdict when all bytes have come: skopeo ends the pipe only then. Read on to the end, then call
-    // finish(): only that tells whether the bytes had the digest that was asked for.
-    class Blob {
-    public:
-        Blob(Blob&& other) noexcept;
-        ~Blob();
-        int fd() const { return pipe_.get(); }
-        // From here to finish() no other call gets through to skopeo, which waits for the pipe to be read. Asking twice is fine.
-        void request_verdict();
-        // Waits for skopeo's verdict. Throws Error(digest_mismatch) or what went wrong on the way.
-        void finish();
-
-    private:
-        friend class ImageProxy;
-        Blob(ImageProxy& proxy, FileDescriptor pipe, std::uint64_t id) : proxy_(&proxy), pipe_(std::move(pipe)), id_(id) {}
-        ImageProxy* proxy_;
-        FileDescriptor pipe_;
-        std::uint64_t id_;
-        bool asked_ = false;
-    };
-    Blob blob(const Digest& digest, std::uint64_t size);
+    // The proxy must outlive the blob. From request_verdict() to finish() no other call gets through to skopeo, which waits for the pipe to be read.
+    std::unique_ptr<Blob> blob(const Digest& digest, std::uint64_t size);
     // A whole small blob, verified.
     std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
 
@@ -81,6 +64,7 @@ private:
         FileDescriptor pipe;
         std::uint64_t pipe_id = 0;
     };
+    class PipeBlob;
     // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by another thread.
     void take_turn(const std::string& method);
     void send_request(const std::string& method, nlohmann::json arguments);

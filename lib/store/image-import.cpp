@@ -127,7 +127,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
 
     observer.phase(ImportPhase::fetch);
     StagingArea staging(repository.fd());
-    LayerFetch fetch(proxy, repository, staging, cancellation, observer);
+    LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer);
     const auto layers = fetch_layers(repository, fetch, source, plan);
     observer.phase(ImportPhase::merge);
     cancellation.check();

@@ -54,8 +54,8 @@ private:
 
 }  // namespace
 
-LayerFetch::LayerFetch(ImageProxy& proxy, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer)
-    : proxy_(proxy), repository_(repository), staging_(staging), cancellation_(cancellation), observer_(observer) {}
+LayerFetch::LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer)
+    : proxy_(proxy), image_(image), repository_(repository), staging_(staging), cancellation_(cancellation), observer_(observer) {}
 
 std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
     std::map<Digest, Checksum> commits;
@@ -77,7 +77,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             const std::lock_guard lock(mutex);
             sink = repository_.make_sink(staging_, pool_);
         }
-        auto staged = import_layer(proxy_, *item.layer, rules, std::move(sink), [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
+        auto staged = import_layer(proxy_, image_, *item.layer, rules, std::move(sink), [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
         const std::lock_guard lock(mutex);
         ++counts_.layers;
         counts_.compressed_bytes += staged.compressed_bytes;

@@ -31,7 +31,7 @@ struct FetchCounts {
 class LayerFetch {
 public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others.
-    LayerFetch(ImageProxy& proxy, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer);
+    LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer);
 
     // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each layer; all of them have their refs
     // then. Throws the first failure, naming the layer.
@@ -45,6 +45,7 @@ private:
     static constexpr unsigned writers = 2;
 
     ImageProxy& proxy_;
+    const ImageReference& image_;
     Repository& repository_;
     StagingArea& staging_;
     Cancellation& cancellation_;

@@ -9,6 +9,7 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
+#include "source/layout-blob.hpp"
 #include "store/layer-record.hpp"
 
 namespace imaged {
@@ -58,12 +59,17 @@ void drain(DescriptorSource& source) {
 
 }  // namespace
 
-StagedLayer import_layer(ImageProxy& proxy, const ImageLayer& layer, const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
+StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer, const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
                          const std::function<void(std::size_t)>& progress) {
     StagedLayer staged;
     staged.sink = std::move(sink);
-    auto blob = proxy.blob(layer.blob.digest, layer.blob.size);
-    DescriptorSource compressed(blob.fd(), proxy.cancellation(), {proxy.stall_time(), progress, layer.blob.size, [&] { blob.request_verdict(); }});
+    auto blob = open_layout_blob(image, layer.blob);
+    if (!blob) blob = proxy.blob(layer.blob.digest, layer.blob.size);
+    const auto taken = [&](std::span<const std::byte> bytes) {
+        blob->taken(bytes);
+        progress(bytes.size());
+    };
+    DescriptorSource compressed(blob->fd(), proxy.cancellation(), {proxy.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
     Checksum diff_id;
     try {
         LayerStream stream(compressed);
@@ -75,10 +81,10 @@ StagedLayer import_layer(ImageProxy& proxy, const ImageLayer& layer, const Deriv
         // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
         compressed.resume();
         drain(compressed);
-        blob.finish();
+        blob->finish();
         throw;
     }
-    blob.finish();
+    blob->finish();
     if (diff_id.hex() != layer.diff_id.hex())
         throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() + ", the config says " + layer.diff_id.text());
     staged.compressed_bytes = compressed.total();
