@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus-error.hpp"
+
+#include <cstdio>
+
+#include "display-text.hpp"
+
+namespace imagectl {
+
+void print_error(const std::string& name, const std::string& message) {
+    std::fflush(stdout);
+    const std::string text = message.empty() ? "failed without a message" : escaped(message);
+    const std::string suffix = name.empty() ? "" : " (" + escaped(name) + ")";
+    std::fprintf(stderr, "imagectl: %s%s\n", text.c_str(), suffix.c_str());
+}
+
+}  // namespace imagectl

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
+#include "job-verb.hpp"
+#include "json-output.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() != 1) throw UsageError("cancel takes one job");
+    const std::uint32_t id = job_argument(arguments.positional[0]);
+    const Connection connection(arguments.bus);
+    Call call;
+    call.method = "CancelJob";
+    call.arguments = adopt(g_variant_new("(u)", id));
+    call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password
+    connection.call(std::move(call));
+    if (arguments.json) print_result(detached_json(id, "/org/imaged1/job/" + std::to_string(id)));
+    return ExitCode::ok;
+}
+
+}  // namespace
+
+const Verb cancel_verb = {
+    {"cancel", "JOB", "Cancel a job",
+     "Asks imaged to cancel JOB, a number as imagectl jobs shows it, and returns at once. Cancelling a job that ended "
+     "changes nothing.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl cancel 3\n"
+     "  imagectl cancel 3; imagectl watch 3\n"
+     "\n",
+     VerbHelp::none},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command-line.hpp"
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+#include "exit-code.hpp"
+
+namespace imagectl {
+
+namespace {
+
+// GOption writes into these; one parse, one object.
+struct Raw {
+    gboolean json = FALSE, session = FALSE, system = FALSE, quiet = FALSE, no_progress = FALSE, help = FALSE,
+             version = FALSE, detach = FALSE, bind = FALSE, interactive = FALSE, no_interactive = FALSE;
+    char *address = nullptr, *digest = nullptr, *target = nullptr, *authfile = nullptr;
+    Raw() = default;
+    Raw(const Raw&) = delete;
+    Raw& operator=(const Raw&) = delete;
+    ~Raw() {
+        for (char* text : {address, digest, target, authfile}) g_free(text);
+    }
+};
+
+struct ContextDeleter {
+    void operator()(GOptionContext* context) const { g_option_context_free(context); }
+};
+using Context = std::unique_ptr<GOptionContext, ContextDeleter>;
+
+// FILENAME and not STRING: GOption converts the latter from the locale, which fails for UTF-8 in the C locale.
+Context make_context(Raw& raw, const VerbHelp* verb) {
+    const std::string parameters = verb ? verb->arguments : "VERB [ARGUMENT…]";
+    Context context(g_option_context_new(parameters.empty() ? nullptr : parameters.c_str()));
+    g_option_context_set_help_enabled(context.get(), FALSE);
+    const GOptionEntry global[] = {
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &raw.help, "Show this help", nullptr},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &raw.json, "Print results as JSON, with exact numbers", nullptr},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &raw.quiet, "No progress; pull and import print the digest alone",
+         nullptr},
+        {"no-progress", 0, 0, G_OPTION_ARG_NONE, &raw.no_progress, "No progress", nullptr},
+        {"system", 0, 0, G_OPTION_ARG_NONE, &raw.system, "Use imaged on the system bus (default)", nullptr},
+        {"session", 0, 0, G_OPTION_ARG_NONE, &raw.session, "Use imaged on the session bus", nullptr},
+        {"address", 0, 0, G_OPTION_ARG_FILENAME, &raw.address,
+         "Use imaged on the bus at ADDRESS (default: $IMAGED_BUS_ADDRESS, if set)", "ADDRESS"},
+        {},
+    };
+    g_option_context_add_main_entries(context.get(), global, nullptr);
+    if (!verb) {
+        const GOptionEntry version[] = {{"version", 0, 0, G_OPTION_ARG_NONE, &raw.version, "Show the version", nullptr},
+                                        {}};
+        g_option_context_add_main_entries(context.get(), version, nullptr);
+        g_option_context_set_strict_posix(context.get(), TRUE);
+        return context;
+    }
+    const GOptionEntry store[] = {
+        {"digest", 0, 0, G_OPTION_ARG_FILENAME, &raw.digest, "Accept no other manifest than the one with this digest",
+         "DIGEST"},
+        {"target", 0, 0, G_OPTION_ARG_FILENAME, &raw.target, "Store the image under this reference", "IMAGE"},
+        {},
+    };
+    const GOptionEntry job[] = {
+        {"authfile", 0, 0, G_OPTION_ARG_FILENAME, &raw.authfile,
+         "Registry credentials, containers-auth.json(5); opened by imagectl", "PATH"},
+        {"detach", 'd', 0, G_OPTION_ARG_NONE, &raw.detach, "Print the job's number and path, and do not wait", nullptr},
+        {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job when imagectl ends in any way", nullptr},
+        {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
+         "Allow an authorisation dialogue (default on a terminal)", nullptr},
+        {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},
+        {},
+    };
+    if (verb->options & VerbHelp::store) g_option_context_add_main_entries(context.get(), store, nullptr);
+    if (verb->options & VerbHelp::job) g_option_context_add_main_entries(context.get(), job, nullptr);
+    return context;
+}
+
+// Parses WORDS and leaves what is no option in it.
+void parse(GOptionContext* context, std::vector<std::string>& words) {
+    char** vector = g_new0(char*, words.size() + 2);
+    vector[0] = g_strdup("imagectl");
+    for (std::size_t i = 0; i < words.size(); i++) vector[i + 1] = g_strdup(words[i].c_str());
+    GError* error = nullptr;
+    const bool parsed = g_option_context_parse_strv(context, &vector, &error);
+    words.clear();
+    bool options = true;
+    for (char** word = vector + 1; vector[0] && *word; word++) {
+        // GOption leaves the "--" in where what follows looks like an option.
+        if (options && std::string_view(*word) == "--")
+            options = false;
+        else
+            words.emplace_back(*word);
+    }
+    g_strfreev(vector);
+    if (parsed) return;
+    const std::string message = error->message;
+    g_error_free(error);
+    throw UsageError(message);
+}
+
+std::optional<std::string> text(const char* option, const char* value) {
+    if (!value) return {};
+    if (!*value) throw UsageError(std::string("--") + option + " is empty");
+    if (!g_utf8_validate(value, -1, nullptr)) throw UsageError(std::string("--") + option + " is not UTF-8");
+    return value;
+}
+
+void take_global(const Raw& raw, Arguments& arguments) {
+    arguments.json |= raw.json != FALSE;
+    arguments.quiet |= raw.quiet != FALSE;
+    arguments.no_progress |= raw.no_progress != FALSE;
+    if (raw.system + raw.session + (raw.address ? 1 : 0) > 1)
+        throw UsageError("--system, --session and --address exclude each other");
+    if (raw.system) arguments.bus = {Bus::Kind::system, {}};
+    if (raw.session) arguments.bus = {Bus::Kind::session, {}};
+    if (raw.address) arguments.bus = {Bus::Kind::address, *text("address", raw.address)};
+}
+
+}  // namespace
+
+void parse_global(std::vector<std::string>& words, Arguments& arguments, bool& help, bool& version) {
+    if (const char* address = std::getenv("IMAGED_BUS_ADDRESS"); address && *address)
+        arguments.bus = {Bus::Kind::address, address};
+    Raw raw;
+    const Context context = make_context(raw, nullptr);
+    parse(context.get(), words);
+    take_global(raw, arguments);
+    help = raw.help;
+    version = raw.version;
+}
+
+bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments& arguments) {
+    Raw raw;
+    const Context context = make_context(raw, &verb);
+    parse(context.get(), words);
+    take_global(raw, arguments);
+    arguments.digest = text("digest", raw.digest);
+    arguments.target = text("target", raw.target);
+    if (raw.authfile) arguments.authfile = raw.authfile;
+    arguments.detach = raw.detach;
+    arguments.bind = raw.bind;
+    if (raw.interactive && raw.no_interactive)
+        throw UsageError("--interactive and --no-interactive exclude each other");
+    if (raw.interactive || raw.no_interactive) arguments.interactive = raw.interactive != FALSE;
+    if (raw.detach && raw.bind)
+        throw UsageError("--detach and --bind exclude each other: the job would be cancelled at once");
+    for (const auto& word : words)
+        if (!g_utf8_validate(word.data(), static_cast<gssize>(word.size()), nullptr))
+            throw UsageError("an argument is not UTF-8");
+    arguments.positional = std::move(words);
+    return raw.help;
+}
+
+std::string verb_help(const VerbHelp& verb) {
+    Raw raw;
+    const Context context = make_context(raw, &verb);
+    char* text = g_option_context_get_help(context.get(), TRUE, nullptr);
+    const std::string options = std::string(text).substr(std::string(text).find('\n') + 1);
+    g_free(text);
+    const std::string arguments = verb.arguments;
+    return std::string("Usage: imagectl ") + verb.name + " [OPTION…]" + (arguments.empty() ? "" : " ") + arguments +
+           "\n\n" + verb.description + options + exit_code_help();
+}
+
+std::string global_help(const std::vector<const VerbHelp*>& verbs) {
+    Raw raw;
+    const Context context = make_context(raw, nullptr);
+    char* text = g_option_context_get_help(context.get(), TRUE, nullptr);
+    const std::string options = std::string(text).substr(std::string(text).find('\n') + 1);
+    g_free(text);
+    std::string result =
+        "Usage: imagectl [OPTION…] VERB [OPTION…] [ARGUMENT…]\n\n"
+        "Pulls container images into the OSTree repository that imaged keeps, and shows what is there.\n"
+        "An image is named TRANSPORT:NAME, for instance docker://docker.io/library/debian:12.\n\nVerbs:\n";
+    for (const VerbHelp* verb : verbs) {
+        const std::string call = std::string(verb->name) + " " + verb->arguments;
+        result += "  " + call + std::string(call.size() < 16 ? 16 - call.size() : 1, ' ') + " " + verb->summary + "\n";
+    }
+    return result +
+           "\nExamples:\n"
+           "  imagectl pull docker://quay.io/example/host:stable\n"
+           "  imagectl list\n"
+           "  imagectl show docker://quay.io/example/host:stable --json\n"
+           "  imagectl pull --help\n" +
+           options + exit_code_help();
+}
+
+std::string image_argument(const Arguments& arguments) {
+    if (arguments.positional.empty()) throw UsageError("an image is missing");
+    if (arguments.positional.size() > 1)
+        throw UsageError("one image is wanted, but there is also '" + arguments.positional[1] + "'");
+    if (arguments.positional[0].empty()) throw UsageError("the image is empty");
+    return arguments.positional[0];
+}
+
+std::uint32_t job_argument(const std::string& word) {
+    static constexpr std::string_view prefix = "/org/imaged1/job/";
+    const std::string_view digits = std::string_view(word).substr(word.starts_with(prefix) ? prefix.size() : 0);
+    std::uint32_t id = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+    if (error != std::errc() || end != digits.data() + digits.size())
+        throw UsageError("'" + word + "' is no job: give its number");
+    return id;
+}
+
+}  // namespace imagectl

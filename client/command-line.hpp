@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: options, verbs and their help. Throws UsageError.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "connection.hpp"
+
+namespace imagectl {
+
+struct Arguments {
+    // global
+    Bus bus;
+    bool json = false, quiet = false, no_progress = false;
+    // of pull, import and prepare
+    std::optional<std::string> digest, target, authfile;
+    bool detach = false, bind = false;
+    std::optional<bool> interactive;  // default: whether standard input is a terminal
+    std::vector<std::string> positional;
+};
+
+// What a verb is and how it is used; a plain table entry, see verb.hpp.
+struct VerbHelp {
+    const char* name;
+    const char* arguments;                                             // "IMAGE", "[JOB]", ""
+    const char* summary;                                               // one line
+    const char* description;                                           // paragraphs and examples
+    enum Options : unsigned { none = 0, job = 1, store = 2 } options;  // job: --authfile …; store: --digest, --target
+};
+
+// Parses the options of VERB in WORDS (the verb itself excluded) into ARGUMENTS. True when --help was asked for.
+bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments& arguments);
+
+// Parses the options in front of the verb and removes them from WORDS. Sets HELP and VERSION when they were asked for.
+void parse_global(std::vector<std::string>& words, Arguments& arguments, bool& help, bool& version);
+
+std::string verb_help(const VerbHelp& verb);
+std::string global_help(const std::vector<const VerbHelp*>& verbs);
+
+// The one positional argument of a verb that takes an image; the number of a job given as number or object path.
+std::string image_argument(const Arguments& arguments);
+std::uint32_t job_argument(const std::string& word);
+
+}  // namespace imagectl

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// An a{sv} that a daemon sent, read with suspicion: a key that is missing and one of another type than expected are
+// both absent.
+#pragma once
+
+#include <glib.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace imagectl {
+
+struct VariantDeleter {
+    void operator()(GVariant* value) const { g_variant_unref(value); }
+};
+using Variant = std::unique_ptr<GVariant, VariantDeleter>;
+
+// Takes over VALUE, floating or not.
+Variant adopt(GVariant* value);
+
+class Dictionary {
+public:
+    Dictionary() = default;
+    // Takes over VALUE; anything but an a{sv} makes an empty dictionary.
+    explicit Dictionary(Variant value);
+
+    std::optional<std::string> text(const char* key) const;
+    std::optional<std::uint64_t> number(const char* key) const;  // any integer type that is not negative
+    std::optional<double> real(const char* key) const;
+    std::optional<bool> flag(const char* key) const;
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> pair(const char* key) const;  // (tt) or (uu)
+    std::vector<Dictionary> list(const char* key) const;                                 // aa{sv}
+    std::vector<std::pair<std::string, std::string>> texts(const char* key) const;       // a{ss}
+    // a{sa{su}}, in the order it came
+    std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::uint32_t>>>> counts(
+        const char* key) const;
+    Dictionary dictionary(const char* key) const;
+    bool empty() const;
+
+private:
+    Variant value(const char* key) const;                    // null when absent
+    Variant value(const char* key, const char* type) const;  // null when absent or of another type
+
+    std::shared_ptr<GVariant> value_;
+};
+
+// The elements of an aa{sv}.
+std::vector<Dictionary> dictionaries(GVariant* array);
+
+}  // namespace imagectl

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+ExitCode run(const Arguments& arguments) {
+    image_argument(arguments);
+    if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
+    return run_job_verb(arguments, "Import");
+}
+
+}  // namespace
+
+const Verb import_verb = {
+    {"import", "IMAGE", "Fetch exactly the image that prepare showed",
+     "Fetches the manifest with the digest that --digest (required) gives, as imagectl prepare showed it, and stores "
+     "the image.\n"
+     "When the source serves another manifest by now, that is an error and nothing is stored.\n"
+     "\n"
+     "Example:\n"
+     "  imagectl import docker://registry.example/host:stable --digest sha256:0123…\n"
+     "\n",
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store)},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-run.hpp"
+
+#include <glib-unix.h>
+
+#include <limits>
+#include <map>
+#include <memory>
+
+namespace imagectl {
+
+namespace {
+
+struct LoopDeleter {
+    void operator()(GMainLoop* loop) const { g_main_loop_unref(loop); }
+};
+
+class Run {
+public:
+    Run(const Connection& connection, const RunOptions& options)
+        : connection_(connection),
+          options_(options),
+          loop_(g_main_loop_new(nullptr, FALSE)),
+          monitor_(connection, {[this](FollowedJob& job) { show(job); }, [this](FollowedJob& job) { ended(job); },
+                                [this](std::uint32_t id, const std::string& path) {
+                                    if (options_.until_idle) follow({{id, path}});
+                                },
+                                [this](const BusError& error) { fail(error); }}) {
+        for (const int number : {SIGINT, SIGTERM, SIGHUP})
+            sources_.push_back(g_unix_signal_add(number, interrupted, this));
+        if (options.progress == ProgressStyle::live) sources_.push_back(g_timeout_add(101, tick, this));
+    }
+    ~Run() {
+        for (const guint source : sources_) g_source_remove(source);
+    }
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
+
+    RunResult start(Call call) {
+        const std::string method = call.method;
+        connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
+            if (error) return fail(*error);
+            guint32 id = 0;
+            const char* path = nullptr;
+            g_variant_get(reply->body.get(), "(u&o)", &id, &path);
+            result_.id = id;
+            result_.path = path;
+            if (options_.detach && !interrupts_) return g_main_loop_quit(loop_.get());
+            begin(reply->sender, {{id, path}});
+            if (interrupts_) cancel();
+        });
+        return loop();
+    }
+
+    RunResult watch(std::optional<std::uint32_t> selected) {
+        Call call;
+        call.method = "ListJobs";
+        connection_.call_async(std::move(call), [this, selected](Reply* reply, const BusError* error) {
+            if (error) return fail(*error);
+            Jobs jobs;
+            for (const auto& job : listed_jobs(reply->body.get()))
+                if (selected ? job.id == *selected : job.state != "finished") jobs.emplace_back(job.id, job.path);
+            if (selected && jobs.empty())
+                return fail(BusError("org.imaged1.Error.NotFound", "there is no job " + std::to_string(*selected)));
+            begin(reply->sender, jobs);
+            if (followed_ == result_.ended.size()) g_main_loop_quit(loop_.get());
+        });
+        return loop();
+    }
+
+private:
+    using Jobs = std::vector<std::pair<std::uint32_t, std::string>>;
+
+    RunResult loop() {
+        g_main_loop_run(loop_.get());
+        for (auto& [path, display] : displays_) display->finish();
+        if (error_) throw BusError(*error_);
+        return std::move(result_);
+    }
+
+    void begin(const std::string& daemon, const Jobs& jobs) {
+        note(jobs);
+        monitor_.start(daemon, jobs);
+    }
+
+    void follow(const Jobs& jobs) {
+        note(jobs);
+        for (const auto& [id, path] : jobs) monitor_.follow(id, path);
+    }
+
+    void note(const Jobs& jobs) {
+        for (const auto& [id, path] : jobs) {
+            if (displays_.contains(path)) continue;
+            followed_++;
+            const bool several = options_.until_idle;
+            displays_[path] = std::make_unique<ProgressDisplay>(
+                options_.progress, several ? "job " + std::to_string(id) + ": " : std::string());
+        }
+    }
+
+    void show(FollowedJob& job) {
+        if (!job.known) return;
+        shown_ = &job;
+        displays_.at(job.status.path)->update(job.status);
+    }
+
+    void ended(FollowedJob& job) {
+        auto& display = *displays_.at(job.status.path);
+        if (options_.progress == ProgressStyle::lines) display.update(job.status);
+        display.finish();
+        if (shown_ == &job) shown_ = nullptr;
+        result_.ended.push_back(job);
+        if (result_.ended.size() == followed_) g_main_loop_quit(loop_.get());
+    }
+
+    void fail(const BusError& error) {
+        if (!error_) error_ = std::make_unique<BusError>(error);
+        g_main_loop_quit(loop_.get());
+    }
+
+    void cancel() {
+        for (const auto& [path, display] : displays_)
+            if (options_.progress != ProgressStyle::none)
+                display->say("imagectl: cancelling; press Ctrl-C again to leave at once");
+        Call call;
+        call.path = result_.path;
+        call.interface = job_interface;
+        call.method = "Cancel";
+        call.timeout_milliseconds = std::numeric_limits<int>::max();
+        connection_.call_async(std::move(call), [this](Reply*, const BusError* error) {
+            if (error)
+                fail(BusError(error->name(),
+                              "cannot cancel job " + std::to_string(result_.id) + ", it goes on: " + error->what()));
+        });
+    }
+
+    static gboolean interrupted(gpointer self) {
+        auto& run = *static_cast<Run*>(self);
+        run.interrupts_++;
+        if (run.options_.interrupt == Interrupt::leaves || run.interrupts_ > 1) {
+            run.result_.interrupted = true;
+            g_main_loop_quit(run.loop_.get());
+        } else if (!run.result_.path.empty()) {
+            run.cancel();
+        }
+        return G_SOURCE_CONTINUE;
+    }
+
+    static gboolean tick(gpointer self) {
+        auto& run = *static_cast<Run*>(self);
+        if (run.shown_) run.displays_.at(run.shown_->status.path)->update(run.shown_->status);
+        return G_SOURCE_CONTINUE;
+    }
+
+    const Connection& connection_;
+    RunOptions options_;
+    std::unique_ptr<GMainLoop, LoopDeleter> loop_;
+    std::map<std::string, std::unique_ptr<ProgressDisplay>> displays_;  // by path
+    std::vector<guint> sources_;
+    RunResult result_;
+    std::unique_ptr<BusError> error_;
+    std::size_t followed_ = 0;
+    FollowedJob* shown_ = nullptr;  // owned by the monitor, which forgets no job
+    int interrupts_ = 0;
+    JobMonitor monitor_;
+};
+
+}  // namespace
+
+RunResult run_new_job(const Connection& connection, Call call, const RunOptions& options) {
+    Run run(connection, options);
+    return run.start(std::move(call));
+}
+
+RunResult run_listed_jobs(const Connection& connection, std::optional<std::uint32_t> selected,
+                          const RunOptions& options) {
+    Run run(connection, options);
+    return run.watch(selected);
+}
+
+std::vector<ListedJob> listed_jobs(GVariant* answer) {
+    std::vector<ListedJob> jobs;
+    GVariantIter* iterator = nullptr;
+    g_variant_get(answer, "(a(uoss))", &iterator);
+    guint32 id = 0;
+    const char *path = nullptr, *kind = nullptr, *state = nullptr;
+    while (g_variant_iter_next(iterator, "(u&o&s&s)", &id, &path, &kind, &state))
+        jobs.push_back({id, path, kind, state});
+    g_variant_iter_free(iterator);
+    return jobs;
+}
+
+}  // namespace imagectl

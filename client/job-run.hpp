@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs imagectl while jobs run: progress, Ctrl-C, the end.
+//
+// One main loop per run. The first SIGINT, SIGTERM or SIGHUP cancels the job (or, for an onlooker, leaves it alone and
+// stops looking); the second leaves at once.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "connection.hpp"
+#include "job-monitor.hpp"
+#include "progress-display.hpp"
+
+namespace imagectl {
+
+enum class Interrupt { cancels, leaves };
+
+struct RunOptions {
+    ProgressStyle progress = ProgressStyle::none;
+    Interrupt interrupt = Interrupt::cancels;
+    bool detach = false;      // return as soon as the job exists
+    bool until_idle = false;  // also follow the jobs that appear meanwhile
+};
+
+struct RunResult {
+    std::vector<FollowedJob> ended;  // in the order of their ends
+    std::uint32_t id = 0;            // of a detached job
+    std::string path;
+    bool interrupted = false;  // left before the end
+};
+
+// Starts a job with CALL, whose answer is (uo), and follows it to its end. Throws BusError when it cannot be started or
+// followed.
+RunResult run_new_job(const Connection& connection, Call call, const RunOptions& options);
+
+// Follows the job SELECTED, or all that are not finished, until their ends. Throws BusError NotFound when there is no
+// such job.
+RunResult run_listed_jobs(const Connection& connection, std::optional<std::uint32_t> selected,
+                          const RunOptions& options);
+
+// "(a(uoss))" as numbers and paths, oldest first; with kinds and states.
+struct ListedJob {
+    std::uint32_t id;
+    std::string path, kind, state;
+};
+std::vector<ListedJob> listed_jobs(GVariant* answer);
+
+}  // namespace imagectl

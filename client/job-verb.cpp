@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+
+#include "display-text.hpp"
+#include "json-output.hpp"
+#include "outcome-text.hpp"
+
+namespace imagectl {
+
+namespace {
+
+int append_file(GUnixFDList* fds, const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) throw BusError("", "cannot open the credentials file '" + path + "': " + std::strerror(errno));
+    GError* error = nullptr;
+    const int index = g_unix_fd_list_append(fds, fd, &error);  // duplicates it
+    ::close(fd);
+    if (index >= 0) return index;
+    const std::string message = error->message;
+    g_error_free(error);
+    throw BusError("", "cannot pass on the credentials file: " + message);
+}
+
+}  // namespace
+
+void print_result(const std::string& text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+        throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
+}
+
+ExitCode run_job_verb(const Arguments& arguments, const char* method) {
+    const std::string image = image_argument(arguments);
+    const Object<GUnixFDList> fds(g_unix_fd_list_new());
+    GVariantBuilder options;
+    g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
+    const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
+    // Options at their defaults are not sent.
+    if (arguments.digest) add("digest", g_variant_new_string(arguments.digest->c_str()));
+    if (arguments.target) add("target", g_variant_new_string(arguments.target->c_str()));
+    if (arguments.bind) add("bind-to-caller", g_variant_new_boolean(TRUE));
+    if (arguments.interactive.value_or(isatty(STDIN_FILENO) != 0)) add("interactive", g_variant_new_boolean(TRUE));
+    if (arguments.authfile) add("authfile", g_variant_new_handle(append_file(fds.get(), *arguments.authfile)));
+
+    const Connection connection(arguments.bus);
+    Call call;
+    call.method = method;
+    call.arguments = adopt(g_variant_new("(sa{sv})", image.c_str(), &options));
+    if (arguments.authfile) call.fds = fds.get();
+    call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password
+    RunOptions run;
+    run.progress = progress_style(!arguments.quiet && !arguments.no_progress);
+    run.detach = arguments.detach;
+    const RunResult result = run_new_job(connection, std::move(call), run);
+    if (result.interrupted) return ExitCode::cancelled;
+    if (!result.ended.empty()) return report_end(arguments, result.ended.front());
+    print_result(arguments.json ? detached_json(result.id, result.path)
+                                : std::to_string(result.id) + " " + result.path + "\n");
+    return ExitCode::ok;
+}
+
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job) {
+    const bool success = job.status.result == "success";
+    if (arguments.json) {
+        print_result(outcome_json(job));
+    } else if (success && arguments.quiet) {
+        if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
+    } else if (success) {
+        print_result(job.status.kind == "prepare" ? prepare_text(job.outcome) : pull_text(job.outcome));
+    }
+    if (success) return ExitCode::ok;
+    const bool cancelled = job.status.result == "cancelled";
+    print_error(job.status.error_name,
+                job.status.error_message.empty() && cancelled ? "the job was cancelled" : job.status.error_message);
+    return cancelled ? ExitCode::cancelled : exit_code(job.status.error_name);
+}
+
+}  // namespace imagectl

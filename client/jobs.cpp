@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "display-text.hpp"
+#include "job-run.hpp"
+#include "job-verb.hpp"
+#include "json-output.hpp"
+#include "table.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+JobStatus read_job(const Connection& connection, const ListedJob& listed) {
+    JobStatus status;
+    status.id = listed.id;
+    status.path = listed.path;
+    status.kind = listed.kind;
+    status.state = listed.state;
+    Call call;
+    call.path = listed.path;
+    call.interface = "org.freedesktop.DBus.Properties";
+    call.method = "GetAll";
+    call.arguments = adopt(g_variant_new("(s)", job_interface));
+    try {
+        const Reply reply = connection.call(std::move(call));
+        apply_properties(status, Dictionary(Variant(g_variant_get_child_value(reply.body.get(), 0))));
+    } catch (const BusError& error) {
+        // It may have gone since; what ListJobs said of it is still true.
+        if (exit_code(error.name()) == ExitCode::no_daemon) throw;
+    }
+    return status;
+}
+
+ExitCode run(const Arguments& arguments) {
+    if (!arguments.positional.empty()) throw UsageError("jobs takes no argument");
+    const Connection connection(arguments.bus);
+    Call call;
+    call.method = "ListJobs";
+    const Reply reply = connection.call(std::move(call));
+    std::vector<JobStatus> jobs;
+    for (const auto& listed : listed_jobs(reply.body.get())) jobs.push_back(read_job(connection, listed));
+    if (arguments.json) {
+        print_result(jobs_json(jobs));
+        return ExitCode::ok;
+    }
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& job : jobs)
+        rows.push_back({std::to_string(job.id), job.kind, job.result.empty() ? job.state : job.result, job.phase,
+                        std::to_string(static_cast<int>(job.fraction * 100)) + "%", std::to_string(job.owner),
+                        job.image});
+    print_result(
+        table({{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER", true}, {"IMAGE"}}, rows));
+    return ExitCode::ok;
+}
+
+}  // namespace
+
+const Verb jobs_verb = {
+    {"jobs", "", "List the jobs",
+     "Lists the jobs that wait, run, or ended within the last minute, oldest first. OWNER is a user id.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl jobs\n"
+     "  imagectl jobs --json\n"
+     "\n",
+     VerbHelp::none},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "json-output.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "bus-error.hpp"
+
+namespace imagectl {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int schema = 1;
+constexpr int max_depth = 100;
+
+enum class Type { text, number, flag, layers, texts, counts };
+struct Field {
+    const char* key;
+    Type type;
+};
+
+constexpr Field image_fields[] = {
+    {"image", Type::text},     {"state", Type::text},        {"error", Type::text},       {"digest", Type::text},
+    {"commit", Type::text},    {"merge-commit", Type::text}, {"base-commit", Type::text}, {"version", Type::text},
+    {"created", Type::number}, {"layers", Type::number},     {"size", Type::number},
+};
+constexpr Field show_fields[] = {
+    {"importer", Type::text}, {"layer-list", Type::layers}, {"labels", Type::texts}, {"filtered", Type::counts}};
+constexpr Field layer_fields[] = {{"digest", Type::text},    {"size", Type::number}, {"kind", Type::text},
+                                  {"present", Type::flag},   {"ref", Type::text},    {"commit", Type::text},
+                                  {"created-by", Type::text}};
+constexpr Field prepare_fields[] = {
+    {"image", Type::text},
+    {"digest", Type::text},
+    {"previous-digest", Type::text},
+    {"up-to-date", Type::flag},
+    {"version", Type::text},
+    {"layout", Type::text},
+    {"signature-policy", Type::text},
+    {"layers", Type::layers},
+    {"layers-present", Type::number},
+    {"layers-missing", Type::number},
+    {"bytes-to-fetch", Type::number},
+};
+constexpr Field pull_fields[] = {
+    {"image", Type::text},
+    {"digest", Type::text},
+    {"previous-digest", Type::text},
+    {"changed", Type::flag},
+    {"commit", Type::text},
+    {"merge-commit", Type::text},
+    {"base-commit", Type::text},
+    {"version", Type::text},
+    {"layers", Type::number},
+    {"layers-fetched", Type::number},
+    {"bytes-fetched", Type::number},
+    {"bytes-reused", Type::number},
+    {"objects-written", Type::number},
+    {"objects-reused", Type::number},
+    {"bytes-written", Type::number},
+    {"filtered", Type::counts},
+    {"special-files-dropped", Type::number},
+    {"names-dropped", Type::number},
+};
+
+template <std::size_t Count>
+void add(Json& json, const Dictionary& dictionary, const Field (&fields)[Count]) {
+    for (const auto& [key, type] : fields) switch (type) {
+            case Type::text:
+                if (const auto value = dictionary.text(key)) json[key] = *value;
+                break;
+            case Type::number:
+                if (const auto value = dictionary.number(key)) json[key] = *value;
+                break;
+            case Type::flag:
+                if (const auto value = dictionary.flag(key)) json[key] = *value;
+                break;
+            case Type::layers:
+                json[key] = Json::array();
+                for (const auto& layer : dictionary.list(key)) {
+                    Json item = Json::object();
+                    if constexpr (Count != std::size(layer_fields)) add(item, layer, layer_fields);
+                    json[key].push_back(std::move(item));
+                }
+                break;
+            case Type::texts:
+                json[key] = Json::object();
+                for (const auto& [name, value] : dictionary.texts(key)) json[key][name] = value;
+                break;
+            case Type::counts:
+                json[key] = Json::object();
+                for (const auto& [name, numbers] : dictionary.counts(key)) {
+                    json[key][name] = Json::object();
+                    for (const auto& [path, count] : numbers) json[key][name][path] = count;
+                }
+                break;
+        }
+}
+
+Json document() {
+    return {{"schema", schema}};
+}
+
+std::string line(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::string list_json(const std::vector<Dictionary>& images) {
+    Json json = document();
+    json["images"] = Json::array();
+    for (const auto& image : images) {
+        Json item = Json::object();
+        add(item, image, image_fields);
+        json["images"].push_back(std::move(item));
+    }
+    return line(json);
+}
+
+std::string show_json(const Dictionary& image) {
+    Json json = document();
+    add(json, image, image_fields);
+    add(json, image, show_fields);
+    return line(json);
+}
+
+std::string jobs_json(const std::vector<JobStatus>& jobs) {
+    Json json = document();
+    json["jobs"] = Json::array();
+    for (const auto& job : jobs) {
+        Json item = {{"job", job.id},
+                     {"path", job.path},
+                     {"kind", job.kind},
+                     {"state", job.state},
+                     {"image", job.image},
+                     {"owner", job.owner},
+                     {"position", job.position},
+                     {"phase", job.phase},
+                     {"fraction", job.fraction},
+                     {"bytes-done", job.bytes_done},
+                     {"bytes-total", job.bytes_total},
+                     {"layers-done", job.layers_done},
+                     {"layers-total", job.layers_total},
+                     {"created", job.created},
+                     {"started", job.started},
+                     {"finished", job.finished}};
+        if (!job.result.empty()) item["result"] = job.result;
+        if (!job.error_name.empty()) item["error"] = {{"name", job.error_name}, {"message", job.error_message}};
+        json["jobs"].push_back(std::move(item));
+    }
+    return line(json);
+}
+
+std::string outcome_json(const FollowedJob& job) {
+    Json json = document();
+    json["job"] = job.status.id;
+    json["kind"] = job.status.kind;
+    json["result"] = job.status.result;
+    if (job.status.result != "success")
+        json["error"] = {{"name", job.status.error_name}, {"message", job.status.error_message}};
+    else if (job.status.kind == "prepare")
+        add(json, job.outcome, prepare_fields);
+    else
+        add(json, job.outcome, pull_fields);
+    return line(json);
+}
+
+std::string detached_json(std::uint32_t id, const std::string& path) {
+    Json json = document();
+    json["job"] = id;
+    json["path"] = path;
+    return line(json);
+}
+
+std::string document_json(const std::string& image, const char* key, const std::string& text) {
+    Json json = document();
+    json["image"] = image;
+    try {
+        json[key] = Json::parse(text, [](int depth, Json::parse_event_t, Json&) {
+            if (depth > max_depth) throw std::length_error("nested too deeply");
+            return true;
+        });
+    } catch (const std::exception& error) {
+        throw BusError("org.imaged1.Error.CorruptInput",
+                       std::string("the stored ") + key + " is not usable JSON: " + error.what());
+    }
+    return line(json);
+}
+
+}  // namespace imagectl

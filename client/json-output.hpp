@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What --json prints: one document a line, with the keys that docs/imagectl-json.md lists and no others. A key the
+// daemon leaves out, or sends with another type than the interface says, is left out here too.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dictionary.hpp"
+#include "job-monitor.hpp"
+
+namespace imagectl {
+
+std::string list_json(const std::vector<Dictionary>& images);
+std::string show_json(const Dictionary& image);
+std::string jobs_json(const std::vector<JobStatus>& jobs);
+// How a job ended: its outcome, or its error.
+std::string outcome_json(const FollowedJob& job);
+// A job that goes on without us.
+std::string detached_json(std::uint32_t id, const std::string& path);
+// KEY is "manifest" or "config". Throws BusError CorruptInput when TEXT is no JSON or nested absurdly.
+std::string document_json(const std::string& image, const char* key, const std::string& text);
+
+}  // namespace imagectl

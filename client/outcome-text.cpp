@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "outcome-text.hpp"
+
+#include "display-text.hpp"
+#include "table.hpp"
+
+namespace imagectl {
+
+namespace {
+
+class Lines {
+public:
+    explicit Lines(const Dictionary& from) : from_(from) {}
+    void text(const char* name, const char* key) {
+        if (const auto value = from_.text(key)) add(name, *value);
+    }
+    void number(const char* name, const char* key) {
+        if (const auto value = from_.number(key)) add(name, std::to_string(*value));
+    }
+    void bytes(const char* name, const char* key) {
+        if (const auto value = from_.number(key)) add(name, human_bytes(*value));
+    }
+    void dropped(const char* name, const char* key) {
+        if (from_.number(key).value_or(0) > 0) number(name, key);
+    }
+    void add(const char* name, const std::string& value) { lines_.emplace_back(name, value); }
+    std::string str() const { return fields(lines_); }
+
+private:
+    const Dictionary& from_;
+    std::vector<std::pair<std::string, std::string>> lines_;
+};
+
+std::string filtered_text(const Dictionary& from) {
+    std::string result;
+    for (const auto& [layer, paths] : from.counts("filtered"))
+        for (const auto& [path, count] : paths)
+            result += "  " + escaped(short_digest(layer)) + "  " + escaped(path) + "  " + std::to_string(count) +
+                      (count == 1 ? " entry\n" : " entries\n");
+    return result.empty() ? result : "Not kept by the store format:\n" + result;
+}
+
+std::string layer_table(const std::vector<Dictionary>& layers, bool presence) {
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& layer : layers) {
+        const auto size = layer.number("size");
+        std::vector<std::string> row = {short_digest(layer.text("digest").value_or("?")),
+                                        layer.text("kind").value_or("-"), size ? human_bytes(*size) : "-"};
+        if (presence)
+            row.push_back(layer.flag("present").value_or(false) ? "present" : "missing");
+        else
+            row.push_back(fit(layer.text("commit").value_or("gone"), 13));
+        row.push_back(fit(escaped(layer.text("created-by").value_or("")), 60));
+        rows.push_back(std::move(row));
+    }
+    return table({{"LAYER"}, {"KIND"}, {"SIZE", true}, {presence ? "STATE" : "COMMIT"}, {"CREATED BY"}}, rows);
+}
+
+}  // namespace
+
+std::string pull_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Version", "version");
+    lines.text("Digest", "digest");
+    if (outcome.flag("changed") == false)
+        lines.add("Changed", "no, the image was there already");
+    else
+        lines.text("Previous", "previous-digest");
+    lines.text("Commit", "commit");
+    if (const auto layers = outcome.number("layers"))
+        lines.add("Layers", std::to_string(*layers) + ", " +
+                                std::to_string(outcome.number("layers-fetched").value_or(0)) + " fetched");
+    if (const auto fetched = outcome.number("bytes-fetched"))
+        lines.add("Fetched",
+                  human_bytes(*fetched) + ", " + human_bytes(outcome.number("bytes-reused").value_or(0)) + " reused");
+    if (const auto written = outcome.number("objects-written"))
+        lines.add("Objects", std::to_string(*written) + " written (" +
+                                 human_bytes(outcome.number("bytes-written").value_or(0)) + "), " +
+                                 std::to_string(outcome.number("objects-reused").value_or(0)) + " reused");
+    lines.dropped("Special files dropped", "special-files-dropped");
+    lines.dropped("Names dropped (not UTF-8)", "names-dropped");
+    return lines.str() + filtered_text(outcome);
+}
+
+std::string prepare_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Version", "version");
+    lines.text("Digest", "digest");
+    lines.text("Stored digest", "previous-digest");
+    if (const auto current = outcome.flag("up-to-date")) lines.add("Up to date", *current ? "yes" : "no");
+    lines.text("Layout", "layout");
+    lines.text("Signatures", "signature-policy");
+    if (const auto missing = outcome.number("layers-missing"))
+        lines.add("Layers", std::to_string(outcome.number("layers-present").value_or(0)) + " present, " +
+                                std::to_string(*missing) + " missing");
+    lines.bytes("To fetch", "bytes-to-fetch");
+    const auto layers = outcome.list("layers");
+    return lines.str() + (layers.empty() ? "" : "\n" + layer_table(layers, true));
+}
+
+std::string image_text(const Dictionary& image) {
+    Lines lines(image);
+    lines.text("Image", "image");
+    lines.text("State", "state");
+    lines.text("Error", "error");
+    lines.text("Version", "version");
+    lines.text("Digest", "digest");
+    lines.text("Commit", "commit");
+    lines.text("Merge commit", "merge-commit");
+    lines.text("Base commit", "base-commit");
+    if (const auto created = image.number("created")) lines.add("Created", human_time(*created));
+    lines.number("Layers", "layers");
+    lines.bytes("Size", "size");
+    lines.text("Importer", "importer");
+    std::string result = lines.str();
+    if (const auto labels = image.texts("labels"); !labels.empty()) {
+        result += "Labels:\n";
+        for (const auto& [name, value] : labels) result += "  " + escaped(name) + "=" + escaped(value) + "\n";
+    }
+    result += filtered_text(image);
+    if (const auto layers = image.list("layer-list"); !layers.empty()) result += "\n" + layer_table(layers, false);
+    return result;
+}
+
+}  // namespace imagectl

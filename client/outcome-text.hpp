@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results for people: what a job brought, what an image is. Pure functions; everything remote is escaped.
+#pragma once
+
+#include <string>
+
+#include "dictionary.hpp"
+
+namespace imagectl {
+
+std::string pull_text(const Dictionary& outcome);
+std::string prepare_text(const Dictionary& outcome);
+std::string image_text(const Dictionary& image);
+
+}  // namespace imagectl

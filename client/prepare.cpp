@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+ExitCode run(const Arguments& arguments) {
+    return run_job_verb(arguments, "Prepare");
+}
+
+}  // namespace
+
+const Verb prepare_verb = {
+    {"prepare", "IMAGE", "Show what fetching an image would do",
+     "Fetches the manifest and the configuration of IMAGE and shows what an import would do: its digest, its layers, "
+     "which of them\n"
+     "are missing, how many bytes to fetch, what decides about signatures. Changes nothing.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl prepare docker://registry.example/host:stable\n"
+     "  imagectl prepare docker://registry.example/host:stable --json\n"
+     "\n",
+     VerbHelp::job},
+    run,
+};
+
+}  // namespace imagectl

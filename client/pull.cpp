@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+ExitCode run(const Arguments& arguments) {
+    return run_job_verb(arguments, "Pull");
+}
+
+}  // namespace
+
+const Verb pull_verb = {
+    {"pull", "IMAGE", "Fetch an image into the repository",
+     "Fetches IMAGE into the repository of imaged. Layers that are there already are not fetched again.\n"
+     "Standard error tells of the progress, standard output of the result. Ctrl-C cancels the job and waits for its "
+     "end;\n"
+     "a second Ctrl-C leaves at once.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl pull docker://docker.io/library/debian:12\n"
+     "  imagectl pull oci:/srv/images/host:stable --target docker://registry.example/host:stable\n"
+     "  imagectl pull docker://registry.example/host:stable --authfile ~/.config/containers/auth.json\n"
+     "  imagectl pull --detach docker://registry.example/host:stable && imagectl watch\n"
+     "\n",
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store)},
+    run,
+};
+
+}  // namespace imagectl

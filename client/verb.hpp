@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of imagectl: each one's help and what it does, in a file of its own.
+#pragma once
+
+#include "command-line.hpp"
+#include "exit-code.hpp"
+
+namespace imagectl {
+
+struct Verb {
+    VerbHelp help;
+    ExitCode (*run)(const Arguments& arguments);  // may throw UsageError and BusError
+};
+
+extern const Verb pull_verb, prepare_verb, import_verb, list_verb, show_verb, manifest_verb, config_verb, jobs_verb,
+    cancel_verb, watch_verb;
+
+}  // namespace imagectl

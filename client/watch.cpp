@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() > 1) throw UsageError("watch takes one job, or none for all");
+    std::optional<std::uint32_t> selected;
+    if (!arguments.positional.empty()) selected = job_argument(arguments.positional[0]);
+    const Connection connection(arguments.bus);
+    RunOptions run;
+    run.progress = progress_style(!arguments.quiet && !arguments.no_progress);
+    run.interrupt = Interrupt::leaves;
+    run.until_idle = !selected;
+    // Several live displays would draw over each other.
+    if (!selected && run.progress == ProgressStyle::live) run.progress = ProgressStyle::lines;
+    const RunResult result = run_listed_jobs(connection, selected, run);
+    ExitCode code = ExitCode::ok;
+    for (const auto& job : result.ended)
+        if (const ExitCode end = report_end(arguments, job); code == ExitCode::ok) code = end;
+    return result.interrupted ? ExitCode::cancelled : code;
+}
+
+}  // namespace
+
+const Verb watch_verb = {
+    {"watch", "[JOB]", "Follow a job, or all jobs, to the end",
+     "Follows JOB, or without an argument every job that waits, runs, or appears meanwhile, until none is left. Prints "
+     "their outcomes.\n"
+     "Exits as the verb that started the job would; of several, the first failure counts. Ctrl-C stops watching and "
+     "cancels nothing.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl watch\n"
+     "  imagectl watch 3\n"
+     "\n",
+     VerbHelp::none},
+    run,
+};
+
+}  // namespace imagectl
