@@ -17,11 +17,7 @@ constexpr std::size_t max_waiting = 4096;
 
 CallerTable::CallerTable(sdbus::IConnection& connection, Left left) : left_(std::move(left)) {
     bus_ = sdbus::createProxy(connection, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
-#if __has_include(<sdbus-c++/VTableItems.h>)
-    // Version 2 has nothing to finish.
-#else
-    bus_->finishRegistration();
-#endif
+    bus::finish(*bus_);
     // An empty third argument: the name has no owner any more.
     watch_ = connection.addMatch("type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
                                  [this](auto&& message) {

@@ -58,7 +58,7 @@ void CatalogReader::work() {
     }
 }
 
-ImageCatalog* CatalogReader::open() {
+Catalog* CatalogReader::open() {
     struct stat status {};
     if (::stat(repository_.c_str(), &status) < 0) {
         const int error_number = errno;
@@ -69,7 +69,7 @@ ImageCatalog* CatalogReader::open() {
     const std::pair<std::uint64_t, std::uint64_t> found{status.st_dev, status.st_ino};
     if (!catalog_ || found != opened_) {
         catalog_.reset();
-        catalog_ = std::make_unique<ImageCatalog>(repository_);
+        catalog_ = open_catalog(repository_);
         opened_ = found;
     }
     return catalog_.get();

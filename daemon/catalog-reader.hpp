@@ -16,15 +16,15 @@
 #include <thread>
 #include <utility>
 
+#include "catalog.hpp"
 #include "event-loop.hpp"
-#include "store/image-catalog.hpp"
 
 namespace imaged {
 
 class CatalogReader {
 public:
     // The open repository; null when it does not exist yet and that is fine. Throws Error(repository_damaged).
-    using Open = std::function<ImageCatalog*()>;
+    using Open = std::function<Catalog*()>;
     // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
     using Task = std::function<EventLoop::Callback(const Open& open)>;
 
@@ -40,12 +40,12 @@ public:
 
 private:
     void work();
-    ImageCatalog* open();
+    Catalog* open();
 
     EventLoop& loop_;
     const std::string repository_;
     const bool missing_is_empty_;
-    std::unique_ptr<ImageCatalog> catalog_;  // the thread's own
+    std::unique_ptr<Catalog> catalog_;  // the thread's own
     std::pair<std::uint64_t, std::uint64_t> opened_{};
 
     std::mutex mutex_;

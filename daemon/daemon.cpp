@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
@@ -39,7 +40,7 @@ public:
     int prepare(std::vector<std::pair<int, short>>& descriptors) override {
         const auto data = connection_.getEventLoopPollData();
         descriptors.emplace_back(data.fd, data.events);
-        if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), data.events);
+        if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), POLLIN);
         return data.getPollTimeout();
     }
 

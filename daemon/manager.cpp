@@ -161,7 +161,7 @@ void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
 
 template <typename Value>
 void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
-                   std::function<Value(ImageCatalog&, const ImageReference&)> function) {
+                   std::function<Value(Catalog&, const ImageReference&)> function) {
     activity_.touch();
     check_reference_length(image);
     const auto reference = ImageReference::parse(image);
@@ -197,7 +197,7 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
 
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
     fenced([&] {
-        read<VariantMap>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+        read<VariantMap>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
             return to_variant_map(catalog.describe(reference));
         });
     });
@@ -205,7 +205,7 @@ void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
 
 void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image) {
     fenced([&] {
-        read<std::string>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+        read<std::string>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
             return document(catalog.manifest(reference));
         });
     });
@@ -213,7 +213,7 @@ void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image
 
 void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) {
     fenced([&] {
-        read<std::string>(std::move(result), image, [](ImageCatalog& catalog, const ImageReference& reference) {
+        read<std::string>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
             return document(catalog.config(reference));
         });
     });

@@ -74,7 +74,7 @@ private:
     // Answers with what READ makes of the catalog, on the reader's thread, and ANSWER of that, on this one.
     template <typename Value>
     void read(sdbus::Result<Value>&& result, const std::string& image,
-              std::function<Value(ImageCatalog&, const ImageReference&)> function);
+              std::function<Value(Catalog&, const ImageReference&)> function);
 
     EventLoop& loop_;
     Activity& activity_;

@@ -3,10 +3,9 @@
 // calls.
 #pragma once
 
-#include <poll.h>
 #include <sdbus-c++/sdbus-c++.h>
 
-#include <array>
+#include <optional>
 #include <string>
 
 namespace imaged::bus {

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// imaged-catalog.so: the catalog of lib/store behind the interface that imaged loads it by.
+#include "catalog.hpp"
+#include "store/image-catalog.hpp"
+
+namespace {
+
+class StoreCatalog final : public imaged::Catalog {
+public:
+    explicit StoreCatalog(const std::string& repository) : catalog_(repository) {}
+    nlohmann::json list() override { return catalog_.list(); }
+    nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_.describe(image); }
+    std::string manifest(const imaged::ImageReference& image) override { return catalog_.manifest(image); }
+    std::string config(const imaged::ImageReference& image) override { return catalog_.config(image); }
+
+private:
+    imaged::ImageCatalog catalog_;
+};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) imaged::Catalog* imaged_open_catalog(const std::string& repository) {
+    return new StoreCatalog(repository);
+}
