@@ -2,8 +2,10 @@
 #include "store/image-catalog.hpp"
 
 #include <map>
+#include <vector>
 
 #include "base/error.hpp"
+#include "store/ref-listing.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
 
@@ -39,30 +41,30 @@ public:
 
     std::string mode() const { return repository_.mode(); }
 
-    json list() {
+    std::shared_ptr<const json> list() {
+        const bool changed = images_.refresh() | layers_.refresh();
+        // Damage is looked at again each time: it may have been repaired.
+        if (listing_ && !changed && !any_damaged_) return listing_;
         std::map<std::string, json> entries;  // ordered by reference
-        std::map<Checksum, Cached> kept;
-        const auto layers = repository_.refs(layers_prefix);
-        for (const auto& [ref, commit] : repository_.refs(images_prefix)) {
-            const auto name = unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
-            auto found = cache_.find(commit);
-            if (found == cache_.end()) found = cache_.emplace(commit, look_at(name, commit)).first;
-            auto entry = found->second.entry;
+        Cache used;
+        any_damaged_ = false;
+        for (const auto& [ref, commit] : images_.refs()) {
+            auto name = unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
+            const auto& cached = look_up(name, commit, used);
+            auto entry = cached.entry;
             entry["image"] = name;
-            for (const auto& layer : found->second.layer_refs) {
-                if (layers.contains(layer)) continue;
+            if (const auto missing = missing_layer(cached)) {
                 entry["state"] = "damaged";
-                entry["error"] = "layer " + layer + " is missing";
-                break;
+                entry["error"] = "layer " + *missing + " is missing";
             }
-            // Damage is looked at again each time: it may have been repaired.
-            if (found->second.entry["state"] == "ok") kept.insert(*found);
-            entries.emplace(name, std::move(entry));
+            any_damaged_ |= entry["state"] != "ok";
+            entries.emplace(std::move(name), std::move(entry));
         }
-        cache_ = std::move(kept);
-        json images = json::array();
+        cache_ = std::move(used);
+        auto images = json::array();
         for (auto& [name, entry] : entries) images.push_back(std::move(entry));
-        return images;
+        listing_ = std::make_shared<const json>(std::move(images));
+        return listing_;
     }
 
     json describe(const ImageReference& reference) {
@@ -99,10 +101,21 @@ private:
         json entry;
         std::vector<std::string> layer_refs;
     };
+    using Cache = std::map<Checksum, Cached>;  // by merge commit
 
-    // libostree takes prefixes without their last slash.
-    inline static const std::string images_prefix{image_ref_prefix.substr(0, image_ref_prefix.size() - 1)};
-    inline static const std::string layers_prefix{layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1)};
+    // What is known of COMMIT moves to USED.
+    const Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
+        if (const auto found = used.find(commit); found != used.end()) return found->second;
+        if (auto known = cache_.extract(commit); known && known.mapped().entry["state"] == "ok") return used.insert(std::move(known)).position->second;
+        return used.emplace(commit, look_at(name, commit)).first->second;
+    }
+
+    std::optional<std::string> missing_layer(const Cached& cached) const {
+        for (const auto& layer : cached.layer_refs) {
+            if (!layers_.refs().contains(layer)) return layer;
+        }
+        return std::nullopt;
+    }
 
     Cached look_at(const std::string& name, const Checksum& commit) const {
         try {
@@ -118,13 +131,17 @@ private:
     }
 
     Repository repository_;
-    std::map<Checksum, Cached> cache_;  // by merge commit
+    RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
+    RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
+    Cache cache_;
+    std::shared_ptr<const json> listing_;
+    bool any_damaged_ = false;
 };
 
 ImageCatalog::ImageCatalog(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
 ImageCatalog::~ImageCatalog() = default;
 std::string ImageCatalog::mode() const { return impl_->mode(); }
-json ImageCatalog::list() { return impl_->list(); }
+std::shared_ptr<const json> ImageCatalog::list() { return impl_->list(); }
 json ImageCatalog::describe(const ImageReference& image) { return impl_->describe(image); }
 std::string ImageCatalog::manifest(const ImageReference& image) { return impl_->load(image).manifest_text; }
 std::string ImageCatalog::config(const ImageReference& image) { return impl_->load(image).config_text; }

@@ -25,7 +25,8 @@ public:
     std::string mode() const;
 
     // An array of objects with the keys of org.imaged1.Manager.ListImages, ordered by reference. Unreadable images are listed as damaged.
-    nlohmann::json list();
+    // The same pointer means that nothing has changed since the last call.
+    std::shared_ptr<const nlohmann::json> list();
     // The keys of org.imaged1.Manager.GetImage. Throw Error(not_found) or Error(repository_damaged).
     nlohmann::json describe(const ImageReference& image);
     // The stored JSON texts, byte for byte.

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/ref-listing.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <ctime>
+#include <memory>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Times of files tick with the kernel's timer, a few milliseconds apart; two changes within a tick look like one.
+constexpr std::int64_t settling_nanoseconds = 100'000'000;
+
+std::int64_t nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000LL + time.tv_nsec; }
+
+std::int64_t now() {
+    timespec time;
+    ::clock_gettime(CLOCK_REALTIME, &time);
+    return nanoseconds(time);
+}
+
+Checksum read_ref(int directory, const char* name) {
+    std::array<char, 65> text;
+    const auto file = try_open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (!file) return {};
+    const auto size = ::read(file.get(), text.data(), text.size());
+    return size < 64 ? Checksum{} : Checksum::from_hex(std::string_view(text.data(), 64)).value_or(Checksum{});
+}
+
+}  // namespace
+
+bool RefListing::refresh() {
+    if (!refresh("refs/heads/" + prefix_, root_)) return false;
+    refs_.clear();
+    collect(prefix_, root_);
+    return true;
+}
+
+bool RefListing::refresh(const std::string& path, Directory& directory) const {
+    struct stat status;
+    if (::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        const bool changed = directory.inode != 0;
+        directory = {};
+        return changed;
+    }
+    bool changed = false;
+    const auto modified = nanoseconds(status.st_mtim);
+    if (!directory.settled || directory.inode != status.st_ino || directory.modified != modified) {
+        directory.inode = status.st_ino;
+        directory.modified = modified;
+        directory.settled = now() - modified > settling_nanoseconds;
+        read(path, directory);
+        changed = true;
+    }
+    for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
+    return changed;
+}
+
+void RefListing::read(const std::string& path, Directory& directory) const {
+    directory.files.clear();
+    std::map<std::string, Directory> known;
+    std::swap(known, directory.directories);
+    auto fd = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!fd) return;
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
+    if (!stream) throw_errno("list " + path);
+    const int raw = fd.release();
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string name = entry->d_name;
+        if (name.starts_with('.')) continue;
+        struct stat status;
+        const bool unknown = entry->d_type == DT_UNKNOWN;
+        if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (unknown ? S_ISDIR(status.st_mode) : entry->d_type == DT_DIR) {
+            const auto found = known.find(name);
+            directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
+        } else {
+            directory.files.emplace(name, read_ref(raw, entry->d_name));
+        }
+    }
+}
+
+void RefListing::collect(const std::string& name, const Directory& directory) {
+    for (const auto& [file, checksum] : directory.files) refs_.emplace(name + "/" + file, checksum);
+    for (const auto& [child, content] : directory.directories) collect(name + "/" + child, content);
+}
+
+}  // namespace imaged

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The local refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by rename(2), which shows in its directory's
+// modification time. A listing without changes costs one stat(2) for each directory.
+//
+// Belongs to one thread; borrows the descriptor. Refs that cannot be read are left out.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <unordered_map>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+class RefListing {
+public:
+    // REPOSITORY is the repository's directory; PREFIX is without a last slash.
+    RefListing(int repository, std::string prefix) : repository_(repository), prefix_(std::move(prefix)) {}
+
+    // Looks for changes. True when there may be any since the last time.
+    bool refresh();
+    // By full name. A file with nonsense in it gives a checksum that no object has.
+    const std::unordered_map<std::string, Checksum>& refs() const { return refs_; }
+
+private:
+    struct Directory {
+        ino_t inode = 0;
+        std::int64_t modified = 0;  // nanoseconds
+        // Whether MODIFIED was old enough when the directory was read that a later change must show in it.
+        bool settled = false;
+        std::map<std::string, Checksum> files;
+        std::map<std::string, Directory> directories;
+    };
+
+    bool refresh(const std::string& path, Directory& directory) const;
+    void read(const std::string& path, Directory& directory) const;
+    void collect(const std::string& name, const Directory& directory);
+
+    const int repository_;
+    const std::string prefix_;
+    Directory root_;
+    std::unordered_map<std::string, Checksum> refs_;
+};
+
+}  // namespace imaged
