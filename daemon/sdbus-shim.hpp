@@ -25,6 +25,7 @@ inline bool process(sdbus::IConnection& connection) {
 inline int second_descriptor(const sdbus::IConnection::PollData& data) {
     return data.eventFd;
 }
+inline void finish(sdbus::IProxy&) {}
 #else
 using ServiceName = std::string;
 using InterfaceName = std::string;
@@ -40,6 +41,9 @@ inline bool process(sdbus::IConnection& connection) {
 }
 inline int second_descriptor(const sdbus::IConnection::PollData&) {
     return -1;
+}
+inline void finish(sdbus::IProxy& proxy) {
+    proxy.finishRegistration();
 }
 #endif
 
