@@ -6,11 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 from gi.repository import Gio, GLib
 
@@ -552,6 +551,32 @@ class Activated(Case):
                 None, 0, -1, None).unpack()[0])
         self.assertGreater(len(owners), 1, "the daemon never left")
         self.eventually(lambda: not self.has_owner(client))
+
+
+class Policy(unittest.TestCase):
+    """What dbus/org.imaged1.conf lets through is what the interfaces have, member by member."""
+
+    sources = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dbus")
+
+    def test_the_bus_policy_names_every_method_and_no_other(self):
+        methods = set()
+        for path in glob.glob(self.sources + "/*.xml"):
+            for interface in xml.etree.ElementTree.parse(path).getroot().iter("interface"):
+                methods |= {(interface.get("name"), method.get("name")) for method in interface.iter("method")}
+        allowed = set()
+        root = xml.etree.ElementTree.parse(self.sources + "/org.imaged1.conf").getroot()
+        for policy in root.iter("policy"):
+            for rule in policy.iter("allow"):
+                if rule.get("own"):
+                    self.assertEqual(policy.get("user"), "root")
+                    continue
+                self.assertEqual(rule.get("send_destination"), NAME)
+                allowed.add((rule.get("send_interface"), rule.get("send_member")))
+        self.assertNotIn((None, None), allowed)
+        own = {rule for rule in allowed if rule[0].startswith(NAME)}
+        self.assertEqual(own, methods)
+        self.assertNotIn(("org.freedesktop.DBus.Properties", "Set"), allowed)
+        self.assertEqual(root.find("policy[@context='default']/deny").attrib, {"send_destination": NAME})
 
 
 if __name__ == "__main__":
