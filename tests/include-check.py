@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the rule of who may include whom (docs/architecture.md), the licence line and the length of source files.
+
+Usage: include-check.py SOURCE_ROOT
+"""
+import os
+import re
+import sys
+import unittest
+
+ROOT = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else os.getcwd()
+MAX_LINES = 400
+
+# For each folder: the folders of ours that its files may include.
+ALLOWED = {
+    "lib/base": {"lib/base"},
+    "lib/oci": {"lib/oci", "lib/base"},
+    "lib/source": {"lib/source", "lib/oci", "lib/base"},
+    "lib/layer": {"lib/layer", "lib/oci", "lib/base"},
+    "lib/store": {"lib/store", "lib/source", "lib/layer", "lib/oci", "lib/base"},
+    "lib/job": {"lib/job", "lib/base/error.hpp"},
+    "daemon": {"daemon", "lib/job", "lib/oci", "lib/base", "lib/store/image-catalog.hpp",
+               "lib/store/stored-image.hpp"},
+    "daemon/worker": {"daemon/worker", "lib/store", "lib/source", "lib/layer", "lib/job", "lib/oci", "lib/base"},
+    "client": {"client", "lib/job", "lib/base/error.hpp"},
+}
+# For each folder: foreign headers that its files must not include.
+FORBIDDEN = {
+    "lib/base": r"ostree|sdbus|archive|spdlog",
+    "lib/oci": r"ostree|sdbus|archive|spdlog|gio/|glib",
+    "lib/source": r"ostree|sdbus|archive\.h|spdlog",
+    "lib/layer": r"sdbus|spdlog",
+    "lib/store": r"sdbus|spdlog",
+    "lib/job": r"ostree|sdbus|archive|spdlog|gio/|glib|zstd|openssl",
+    "daemon": r"ostree|archive\.h|zstd|gio/",
+    "daemon/worker": r"sdbus",
+    "client": r"ostree|sdbus|archive\.h|spdlog|zstd|openssl",
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
+SKIP = re.compile(r"^(build.*|\..*|__pycache__|data)$")
+SOURCE = re.compile(r"\.(cpp|hpp|c|h|py)$|(^|/)meson\.build$|^dev$")
+
+
+def folder_of(path):
+    """The folder with rules of its own that a path is in, or None."""
+    while path:
+        path = os.path.dirname(path)
+        if path in ALLOWED:
+            return path
+    return None
+
+
+def sources():
+    for where, folders, files in os.walk(ROOT):
+        folders[:] = sorted(name for name in folders if not SKIP.match(name))
+        for name in sorted(files):
+            path = os.path.relpath(os.path.join(where, name), ROOT)
+            if SOURCE.search(path):
+                yield path
+
+
+def text_of(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def resolve(path, name):
+    """The file of ours that an include means, or None when it is foreign or generated."""
+    for base in (os.path.dirname(path), "lib", "daemon", "client", ""):
+        candidate = os.path.normpath(os.path.join(base, name))
+        if not candidate.startswith("..") and os.path.isfile(os.path.join(ROOT, candidate)):
+            return candidate
+    return None
+
+
+def broken_includes():
+    for path in sources():
+        folder = folder_of(path)
+        if folder is None or not path.endswith((".cpp", ".hpp", ".c", ".h")):
+            continue
+        for _, name in INCLUDE.findall(text_of(path)):
+            target = resolve(path, name)
+            if target is None:
+                if re.match(FORBIDDEN[folder], name):
+                    yield f"{path}: <{name}> has no place in {folder}"
+            elif target not in ALLOWED[folder] and folder_of(target) not in ALLOWED[folder]:
+                yield f"{path}: {target} must not be known to {folder}"
+
+
+class TreeTest(unittest.TestCase):
+    maxDiff = None
+
+    def test_includes_keep_to_the_folders_a_folder_may_know(self):
+        self.assertEqual([], list(broken_includes()))
+
+    def test_every_source_file_names_its_licence(self):
+        self.assertEqual([], [path for path in sources()
+                              if "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text_of(path).split("\n")[:3])])
+
+    def test_files_are_short(self):
+        long = []
+        for path in sources():
+            lines = text_of(path).count("\n")
+            if lines > MAX_LINES and not path.startswith("tests/"):
+                long.append(f"{path}: {lines} lines, more than {MAX_LINES}")
+        self.assertEqual([], long)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
