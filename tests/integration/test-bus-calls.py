@@ -1,0 +1,187 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Calls on the bus: arguments, other users, floods, the daemon's leaving, and the bus policy."""
+import glob
+import os
+import subprocess
+import time
+import unittest
+import xml.etree.ElementTree
+
+from gi.repository import GLib
+
+from bus_fixture import DIGEST, ERROR, MANAGER, NAME, ROOT, Case
+
+NOBODY = 65534
+
+
+class Arguments(Case):
+    def test_options_are_strict(self):
+        client = self.client()
+        image = self.image("succeed")
+        text, flag = GLib.Variant("s", "x"), GLib.Variant("b", True)
+        for method, options, key in [("Pull", {"colour": text}, "colour"), ("Pull", {"digest": flag}, "digest"),
+                                     ("Pull", {"digest": text}, "digest"), ("Import", {}, "digest"),
+                                     ("Prepare", {"target": text}, "target"), ("Pull", {"authfile": text}, "authfile"),
+                                     ("Pull", {"bind_to_caller": text}, "bind-to-caller")]:
+            with self.subTest(method=method, key=key):
+                self.assertIn(f'"{key}"', self.refused("InvalidArgument", client.start, method, image, **options))
+        self.assertIn('"x"', self.refused("InvalidArgument", client.call, MANAGER, "ListImages",
+                                          GLib.Variant("(a{sv})", ({"x": text},))))
+        many = {f"k{number}": text for number in range(65)}
+        self.assertIn("64", self.refused("InvalidArgument", client.start, "Pull", image, **many))
+        self.assertEqual(client.call(MANAGER, "ListJobs")[0], [])
+
+    def test_references_are_checked(self):
+        client = self.client()
+        for image in ["", "nonsense", "docker://" + "a" * 5000, "ftp://x", "ostree-image-signed:"]:
+            with self.subTest(image[:20]):
+                self.refused("InvalidReference", client.pull, image)
+                self.refused("InvalidReference", client.call, MANAGER, "GetManifest", GLib.Variant("(s)", (image,)))
+        self.refused("InvalidReference", client.pull, self.image("succeed"), target=GLib.Variant("s", "nonsense"))
+
+    def test_what_is_not_there_is_not_found(self):
+        client = self.client()
+        self.refused("NotFound", client.cancel, 7)
+        for method in ["GetImage", "GetManifest", "GetConfig"]:
+            self.refused("NotFound", client.call, MANAGER, method, GLib.Variant("(s)", ("docker://a/b:c",)))
+        self.assertEqual(client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},))), ([],))
+
+    def test_a_damaged_repository_is_an_error_and_no_crash(self):
+        client = self.client()
+        os.mkdir(self.directory + "/repo")
+        self.refused("RepositoryDamaged", client.call, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+
+    def test_busctl_shows_error_names(self):
+        run = subprocess.run(["busctl", "--address=" + self.address, "call", NAME, ROOT, MANAGER, "Pull", "sa{sv}",
+                              "nonsense", "0"], capture_output=True, text=True)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("nonsense", run.stderr)
+        run = subprocess.run(["dbus-send", "--bus=" + self.address, "--print-reply", "--dest=" + NAME, ROOT,
+                              MANAGER + ".CancelJob", "uint32:9"], capture_output=True, text=True)
+        self.assertIn(ERROR + "NotFound", run.stderr)
+
+    def test_properties_can_be_read(self):
+        client = self.client()
+        values = client.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (MANAGER,)))[0]
+        self.assertEqual(values["RepositoryPath"], self.directory + "/repo")
+        self.assertEqual(values["RepositoryMode"], "")
+        self.assertTrue(values["Version"])
+        os.mkdir(self.directory + "/repo")
+        with open(self.directory + "/repo/config", "w") as file:
+            file.write("[core]\nrepo_version=1\nmode=bare-user\n")
+        values = client.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (MANAGER,)))[0]
+        self.assertEqual(values["RepositoryMode"], "bare-user")
+
+    def test_a_flood_of_calls_is_answered(self):
+        clients = [self.client() for _ in range(100)]
+        answers = []
+        for client in clients:
+            for method, parameters in [("ListImages", GLib.Variant("(a{sv})", ({},))), ("ListJobs", None),
+                                       ("Pull", GLib.Variant("(sa{sv})", ("nonsense", {}))),
+                                       ("GetConfig", GLib.Variant("(s)", ("docker://a/b:c",)))] * 25:
+                client.connection.call(NAME, ROOT, MANAGER, method, parameters, None, 0, 60000, None,
+                                       lambda *_: answers.append(1))
+        end = time.monotonic() + 60
+        while len(answers) < 10000 and time.monotonic() < end:
+            GLib.MainContext.default().iteration(True)
+        self.assertEqual(len(answers), 10000)
+        self.assertIsNone(self.daemon.poll())
+
+
+@unittest.skipUnless(os.getuid() == 0, "needs root to become another user")
+class OtherUsers(Case):
+    def as_nobody(self, method, signature, *arguments):
+        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
+                               "--address=" + self.address, "call", NAME, ROOT, MANAGER, method, signature,
+                               *arguments], capture_output=True, text=True)
+
+    def test_strangers_read_and_prepare_but_change_nothing(self):
+        run = self.as_nobody("Pull", "sa{sv}", self.image("wait"), "0")
+        self.assertIn("user 65534 may not pull images", run.stderr)
+        run = self.as_nobody("Import", "sa{sv}", self.image("wait"), "1", "digest", "s", DIGEST)
+        self.assertIn("user 65534 may not import images", run.stderr)
+        self.assertEqual(self.as_nobody("ListImages", "a{sv}", "0").returncode, 0)
+        self.assertEqual(self.as_nobody("Prepare", "sa{sv}", self.image("succeed"), "0").returncode, 0)
+        self.assertNotIn("pull wait", self.starts())
+
+    def test_strangers_cancel_only_what_is_theirs(self):
+        client = self.client()
+        job = client.pull(self.image("wait"))
+        client.running(job)
+        self.assertIn("may not cancel", self.as_nobody("CancelJob", "u", str(job)).stderr)
+        self.assertEqual(client.job(job)["State"], "running")
+        own = self.as_nobody("Prepare", "sa{sv}", self.image("succeed"), "0").stdout.split()[1]
+        self.assertEqual(client.job(int(own))["Owner"], NOBODY)
+        self.assertEqual(self.as_nobody("CancelJob", "u", own).returncode, 0)
+        self.assertEqual(client.job(int(own))["Result"], "cancelled")
+        self.release()
+        client.finished(job)
+        self.assertEqual(self.as_nobody("CancelJob", "u", str(job)).returncode, 0)
+
+
+class Leaving(Case):
+    options = ["--idle-timeout", "1"]
+
+    def test_an_idle_daemon_leaves(self):
+        self.assertEqual(self.daemon.wait(4), 0)
+
+    def test_calls_and_jobs_keep_it(self):
+        client = self.client()
+        for _ in range(8):
+            time.sleep(0.3)
+            client.call(MANAGER, "ListJobs")
+        client.pull(self.image("wait"))
+        time.sleep(2.5)
+        self.assertIsNone(self.daemon.poll())
+
+
+class Activated(Case):
+    options = ["--idle-timeout", "1"]
+    activation = True
+
+    def test_no_call_is_lost_to_an_exit(self):
+        """Calls come at the moment at which the daemon leaves; each is answered, by it or by the next."""
+        client = self.client()
+        owners = set()
+        client.call(MANAGER, "ListJobs")
+        for step in range(12):
+            time.sleep(0.985 + step * 0.003)
+            for _ in range(20):
+                client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), timeout=5000)
+            owners.add(client.connection.call_sync(
+                "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "GetNameOwner", GLib.Variant("(s)", (NAME,)),
+                None, 0, -1, None).unpack()[0])
+        self.assertGreater(len(owners), 1, "the daemon never left")
+        self.eventually(lambda: not self.has_owner(client))
+
+
+class Policy(unittest.TestCase):
+    """What dbus/org.imaged1.conf lets through is what the interfaces have, member by member."""
+
+    sources = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dbus")
+
+    def test_the_bus_policy_names_every_method_and_no_other(self):
+        methods = set()
+        for path in glob.glob(self.sources + "/*.xml"):
+            for interface in xml.etree.ElementTree.parse(path).getroot().iter("interface"):
+                methods |= {(interface.get("name"), method.get("name")) for method in interface.iter("method")}
+        allowed = set()
+        root = xml.etree.ElementTree.parse(self.sources + "/org.imaged1.conf").getroot()
+        for policy in root.iter("policy"):
+            for rule in policy.iter("allow"):
+                if rule.get("own"):
+                    self.assertEqual(policy.get("user"), "root")
+                    continue
+                self.assertEqual(rule.get("send_destination"), NAME)
+                allowed.add((rule.get("send_interface"), rule.get("send_member")))
+        self.assertNotIn((None, None), allowed)
+        own = {rule for rule in allowed if rule[0].startswith(NAME)}
+        self.assertEqual(own, methods)
+        self.assertNotIn(("org.freedesktop.DBus.Properties", "Set"), allowed)
+        self.assertEqual(root.find("policy[@context='default']/deny").attrib, {"send_destination": NAME})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
