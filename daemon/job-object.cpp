@@ -110,7 +110,7 @@ void JobObject::layer_progressed(const job::LayerProgress& progress) {
     layer.latest.state = bus_text(layer.latest.state);
     layer.pending = true;
     // The states themselves are few and each of them matters; only counting within one is thinned out.
-    if (!same_state || EventLoop::Clock::now() - layer.told >= signal_interval) {
+    if (!same_state) {
         tell_layer(layer);
     } else {
         arm();
@@ -161,6 +161,7 @@ void JobObject::arm() {
 
 void JobObject::tell() {
     timer_ = EventLoop::TimerId::none;
+    told_ = EventLoop::Clock::now();
     tell_properties();
     for (auto& [index, layer] : layers_) {
         if (layer.pending) tell_layer(layer);
@@ -180,7 +181,6 @@ void JobObject::tell_properties() {
 
 void JobObject::tell_layer(Layer& layer) {
     layer.pending = false;
-    layer.told = EventLoop::Clock::now();
     const auto& latest = layer.latest;
     quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
 }

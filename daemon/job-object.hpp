@@ -50,7 +50,6 @@ public:
 private:
     struct Layer {
         job::LayerProgress latest;
-        EventLoop::Clock::time_point told{};
         bool pending = false;
     };
 
