@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""imagectl against a scripted daemon on a private bus: results, exit codes, progress on a terminal and elsewhere, Ctrl-C."""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+IMAGECTL = os.environ.get("IMAGECTL")
+HERE = os.path.dirname(os.path.abspath(__file__))
+DIGEST = "sha256:" + "ab" * 32
+PULL_KEYS = {"schema", "job", "kind", "result", "image", "digest", "previous-digest", "changed", "commit", "merge-commit", "base-commit",
+             "version", "layers", "layers-fetched", "bytes-fetched", "bytes-reused", "objects-written", "objects-reused", "bytes-written",
+             "filtered", "special-files-dropped", "names-dropped"}
+
+
+class ImagectlTest(unittest.TestCase):
+    def setUp(self):
+        self.bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"],
+                                    stdout=subprocess.PIPE, text=True)
+        self.address = self.bus.stdout.readline().strip()
+        self.start_daemon()
+
+    def start_daemon(self):
+        self.daemon = subprocess.Popen([sys.executable, os.path.join(HERE, "scripted-daemon.py")], stdout=subprocess.PIPE,
+                                       text=True, env={**os.environ, "DBUS_TEST_ADDRESS": self.address})
+        self.assertEqual(self.daemon.stdout.readline(), "ready\n")
+
+    def tearDown(self):
+        for process in (self.daemon, self.bus):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+    def environment(self, **more):
+        return {**os.environ, "IMAGED_BUS_ADDRESS": self.address, "TERM": "xterm", **more}
+
+    def run_it(self, *words, **options):
+        return subprocess.run([IMAGECTL, *words], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
+                              env=self.environment(), **options)
+
+    def call(self):
+        return json.loads(self.daemon.stdout.readline())
+
+    def start_on_terminal(self, *words, rows=24, columns=80):
+        """imagectl with a terminal of its own; (pid, file descriptor of the terminal)."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(IMAGECTL, [IMAGECTL, *words], self.environment())
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        return pid, terminal
+
+    def read_terminal(self, terminal, until=None, seconds=15):
+        text, end = b"", time.monotonic() + seconds
+        while time.monotonic() < end and not (until and until in text):
+            if not select.select([terminal], [], [], 0.1)[0]:
+                continue
+            try:
+                more = os.read(terminal, 65536)
+            except OSError:
+                break
+            if not more:
+                break
+            text += more
+        return text
+
+    def end_of(self, pid):
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def test_pull_prints_its_result_on_standard_output_and_progress_on_standard_error(self):
+        done = self.run_it("pull", "play:success")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(DIGEST, done.stdout)
+        self.assertIn("fetch: 2 layers", done.stderr)
+        self.assertIn("layer 000000000000 done, 1.0 kB", done.stderr)
+        self.assertNotIn("\x1b", done.stdout + done.stderr)
+        self.assertIn("1\\x1b[2J", done.stdout)
+
+    def test_json_outcome_has_the_documented_keys_only(self):
+        done = self.run_it("pull", "play:success", "--json")
+        result = json.loads(done.stdout)
+        self.assertLessEqual(set(result), PULL_KEYS)
+        self.assertEqual((result["schema"], result["result"], result["bytes-fetched"], result["changed"]), (1, "success", 3000, True))
+        self.assertEqual(result["filtered"], {DIGEST: {"dev": 2}})
+
+    def test_every_json_key_is_documented(self):
+        with open(os.path.join(HERE, "../../docs/imagectl-json.md"), encoding="utf-8") as page:
+            documented = set(re.findall(r"^\| `([^`]+)`", page.read(), re.M))
+        self.run_it("pull", "play:success")
+
+        def keys(value, skip=("labels", "filtered", "manifest", "config")):
+            if isinstance(value, list):
+                return set().union(*[keys(item) for item in value], set())
+            if isinstance(value, dict):
+                return set(value).union(*[keys(item) for key, item in value.items() if key not in skip], set())
+            return set()
+        for words in (["pull", "play:success"], ["prepare", "play:success"], ["pull", "play:error:NoSpace"], ["list"], ["jobs"],
+                      ["show", "docker://example/a:1"], ["manifest", "x"], ["pull", "-d", "play:endless"], ["watch", "1"]):
+            with self.subTest(words=words):
+                done = self.run_it("--json", *words)
+                self.assertEqual(keys(json.loads(done.stdout)) - documented, set())
+
+    def test_a_job_that_is_over_before_the_answer_is_not_missed(self):
+        self.assertEqual(self.run_it("pull", "play:instant").returncode, 0)
+
+    def test_each_error_name_has_its_exit_code(self):
+        codes = {"InvalidReference": 2, "InvalidArgument": 2, "NotFound": 3, "NotAuthorized": 4, "SourceDenied": 4, "PolicyRejected": 5,
+                 "SourceUnreachable": 6, "DigestMismatch": 7, "CorruptInput": 7, "UnsupportedImage": 7, "NoSpace": 8,
+                 "RepositoryDamaged": 1, "QueueFull": 1, "Failed": 1, "Cancelled": 130, "Unheard": 1}
+        for name, code in codes.items():
+            for scene in ("error", "refuse"):
+                with self.subTest(name=name, scene=scene):
+                    done = self.run_it("pull", "--quiet", f"play:{scene}:{name}")
+                    self.assertEqual(done.returncode, code)
+                    self.assertRegex(done.stderr, rf"^imagectl: .* \(org\.imaged1\.Error\.{name}\)\n$")
+                    self.assertNotIn("\x1b", done.stderr)
+
+    def test_no_bus_and_no_daemon_are_exit_code_9(self):
+        self.daemon.kill()
+        self.daemon.wait()
+        for words in (["list"], ["pull", "x"], ["--address", "unix:path=/nonexistent/bus", "list"]):
+            done = self.run_it(*words)
+            self.assertEqual((done.returncode, done.stdout), (9, ""), done.stderr)
+
+    def test_a_daemon_that_leaves_in_the_middle_is_exit_code_9(self):
+        done = self.run_it("pull", "play:vanish")
+        self.assertEqual(done.returncode, 9)
+        self.assertIn("imaged left the bus", done.stderr)
+
+    def test_a_bus_that_leaves_in_the_middle_is_exit_code_9(self):
+        process = subprocess.Popen([IMAGECTL, "pull", "play:endless"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        self.call()
+        self.bus.kill()
+        self.assertIn("imagectl: ", process.communicate(timeout=10)[1])
+        self.assertEqual(process.returncode, 9)
+
+    def test_hostile_answers_end_in_a_clear_error(self):
+        done = self.run_it("pull", "play:hostile")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertNotIn("\x1b", done.stderr)
+        done = self.run_it("config", "x")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("(u) instead of (s)", done.stderr)
+        self.assertEqual(self.run_it("manifest", "play:deep", "--json").returncode, 7)
+
+    def test_detach_prints_number_and_path(self):
+        done = self.run_it("pull", "--detach", "play:endless")
+        self.assertEqual((done.returncode, done.stdout), (0, "1 /org/imaged1/job/1\n"))
+        self.assertEqual(json.loads(self.run_it("jobs", "--json").stdout)["jobs"][0]["state"], "running")
+        self.assertEqual(self.run_it("cancel", "1").returncode, 0)
+        self.assertEqual(self.run_it("watch", "1").returncode, 130)
+        self.assertEqual(self.run_it("cancel", "7").returncode, 3)
+        self.assertEqual(self.run_it("watch", "7").returncode, 3)
+
+    def test_options_reach_the_daemon(self):
+        with tempfile.NamedTemporaryFile() as auth:
+            self.run_it("pull", "play:success", "--digest", DIGEST, "--target", "t", "--authfile", auth.name, "--bind", "--interactive")
+        self.assertEqual(self.call()["options"], {"digest": DIGEST, "target": "t", "authfile": "fd", "bind-to-caller": 1, "interactive": 1})
+        self.run_it("prepare", "play:success")
+        self.assertEqual(self.call()["options"], {})
+        self.assertEqual(self.run_it("pull", "x", "--authfile", "/nonexistent").returncode, 1)
+
+    def test_wrong_usage_is_exit_code_2(self):
+        for words in ([], ["fly"], ["pull"], ["pull", "a", "b"], ["pull", "--fly", "a"], ["import", "a"], ["list", "a"], ["cancel"],
+                      ["cancel", "x"], ["watch", "-1"], ["pull", "--detach", "--bind", "a"], ["--session", "--system", "list"],
+                      ["prepare", "--target", "x", "a"], ["pull", ""]):
+            with self.subTest(words=words):
+                self.assertEqual(self.run_it(*words).returncode, 2)
+
+    def test_help_of_every_verb_has_an_example_and_the_exit_codes(self):
+        overall = self.run_it("--help").stdout
+        for verb in "pull prepare import list show manifest config jobs cancel watch".split():
+            self.assertIn(f"  {verb} ", overall)
+            text = self.run_it(verb, "--help").stdout
+            self.assertIn("Example", text)
+            self.assertIn("130  cancelled", text)
+
+    def test_lists_and_documents(self):
+        lines = self.run_it("list").stdout.splitlines()
+        self.assertRegex(lines[1], r"^docker://example/a:1 +abababababab +12 +2023-11-14 22:13:20Z +3 +123.5 MB$")
+        self.assertRegex(lines[2], r"damaged$")
+        images = json.loads(self.run_it("list", "--json").stdout)["images"]
+        self.assertEqual(images[1], {"image": "docker://example/b:1", "state": "damaged", "error": "no commit"})
+        self.assertEqual(self.run_it("manifest", "x").stdout, '{"schemaVersion": 2, "z":1,"a" :[]}')
+        self.assertEqual(self.run_it("show", "docker://example/none:1").returncode, 3)
+        self.assertIn("a=b\\x1b[31m", self.run_it("show", "docker://example/a:1").stdout)
+
+    def test_a_full_standard_output_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            process = subprocess.run([IMAGECTL, "list"], stdout=full, stderr=subprocess.PIPE, env=self.environment(), check=False)
+        self.assertEqual(process.returncode, 1)
+
+    def test_the_live_display_shows_layers_and_restores_the_cursor(self):
+        pid, terminal = self.start_on_terminal("pull", "play:success")
+        text = self.read_terminal(terminal)
+        self.assertEqual(self.end_of(pid), 0)
+        os.close(terminal)
+        self.assertIn(b"000000000001 fetching [", text)
+        self.assertIn(b"0/2 layers", text)
+        self.assertEqual(text.count(b"\x1b[?25l"), text.count(b"\x1b[?25h"))
+        self.assertGreater(text.rfind(b"\x1b[?25h"), text.rfind(b"\x1b[?25l"))
+
+    def test_the_live_display_fits_a_small_terminal(self):
+        pid, terminal = self.start_on_terminal("pull", "play:many:50", rows=10, columns=40)
+        text = self.read_terminal(terminal)
+        self.assertEqual(self.end_of(pid), 0)
+        os.close(terminal)
+        frames = text.split(b"\x1b[?25l")[2:-1]
+        self.assertTrue(frames)
+        for frame in frames:
+            frame = frame.split(b"\x1b[?25h")[0]
+            lines = [re.sub(rb"\x1b\[[0-9?]*[A-Za-z]", b"", line).strip(b"\r") for line in frame.split(b"\r\n")]
+            self.assertLessEqual(len(lines), 10)
+            self.assertTrue(all(len(line.decode()) < 40 for line in lines), lines)
+
+    def test_ctrl_c_cancels_the_job_and_waits(self):
+        pid, terminal = self.start_on_terminal("pull", "play:endless")
+        self.read_terminal(terminal, b"fetching")
+        self.assertEqual(self.call()["call"], "pull")
+        os.write(terminal, b"\x03")
+        text = self.read_terminal(terminal)
+        self.assertEqual(self.end_of(pid), 130)
+        os.close(terminal)
+        self.assertEqual(self.call()["call"], "Cancel")
+        self.assertIn(b"(org.imaged1.Error.Cancelled)", text)
+
+    def test_a_second_interrupt_leaves_at_once(self):
+        process = subprocess.Popen([IMAGECTL, "pull", "play:stubborn"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        self.call()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(self.call()["call"], "Cancel")
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=5)
+        self.assertEqual(process.returncode, 130)
+
+    def test_a_cancel_that_is_refused_says_that_the_job_goes_on(self):
+        process = subprocess.Popen([IMAGECTL, "pull", "play:mine"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        self.call()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        self.assertIn("it goes on", process.communicate(timeout=5)[1])
+        self.assertEqual(process.returncode, 4)
+
+    def test_watch_follows_all_jobs_and_cancels_nothing(self):
+        for _ in range(2):
+            self.run_it("pull", "--detach", "play:success")
+        self.assertEqual(self.run_it("watch").returncode, 0)
+        self.run_it("pull", "--detach", "play:endless")
+        process = subprocess.Popen([IMAGECTL, "watch", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(timeout=5), 130)
+        self.assertEqual(json.loads(self.run_it("jobs", "--json").stdout)["jobs"][-1]["state"], "running")
+
+
+if __name__ == "__main__":
+    if not IMAGECTL:
+        sys.exit("IMAGECTL must be the path of the built imagectl")
+    unittest.main(verbosity=2)
