@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Owns org.imaged1 on the bus of DBUS_TEST_ADDRESS and plays jobs from a script, so that every behaviour of the client can be provoked.
 
@@ -120,7 +120,7 @@ class Job(dbus.service.Object):
         self.change(Phase="fetch", Fraction=done / 1100, Bytes=dbus.Struct((dbus.UInt64(done * layers), dbus.UInt64(1000 * layers)), signature="tt"),
                     Layers=dbus.Struct((dbus.UInt32(0), dbus.UInt32(layers)), signature="uu"))
         for index in range(layers):
-            self.LayerProgress(index, f"sha256:{index:064x}", "done" if done == 1000 else "fetching", done, 1000)
+            self.LayerProgress(index, f"sha256:{index:012x}" + 52 * "0", "done" if done == 1000 else "fetching", done, 1000)
         if done == 1000:
             return self.end("success")
         return True

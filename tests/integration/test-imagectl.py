@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """imagectl against a scripted daemon on a private bus: results, exit codes, progress on a terminal and elsewhere, Ctrl-C."""
 import fcntl
@@ -26,21 +26,22 @@ PULL_KEYS = {"schema", "job", "kind", "result", "image", "digest", "previous-dig
 
 class ImagectlTest(unittest.TestCase):
     def setUp(self):
-        self.bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"],
-                                    stdout=subprocess.PIPE, text=True)
+        self.bus = self.start(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"])
         self.address = self.bus.stdout.readline().strip()
-        self.start_daemon()
-
-    def start_daemon(self):
-        self.daemon = subprocess.Popen([sys.executable, os.path.join(HERE, "scripted-daemon.py")], stdout=subprocess.PIPE,
-                                       text=True, env={**os.environ, "DBUS_TEST_ADDRESS": self.address})
+        self.daemon = self.start([sys.executable, os.path.join(HERE, "scripted-daemon.py")],
+                                 env={**os.environ, "DBUS_TEST_ADDRESS": self.address})
         self.assertEqual(self.daemon.stdout.readline(), "ready\n")
 
-    def tearDown(self):
-        for process in (self.daemon, self.bus):
+    def start(self, command, **options):
+        """A process that ends with the test, also when setUp fails."""
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+
+        def end():
             process.kill()
             process.wait()
             process.stdout.close()
+        self.addCleanup(end)
+        return process
 
     def environment(self, **more):
         return {**os.environ, "IMAGED_BUS_ADDRESS": self.address, "TERM": "xterm", **more}
