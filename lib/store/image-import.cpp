@@ -107,7 +107,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     ImageProxy proxy(cancellation, request.proxy);
     if (!open_existing(request.repository)) Repository::create(request.repository);
     Repository repository(request.repository);
-    const Repository::SharedLock lock(repository);
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
     StagingArea::clear_leftovers(repository.fd());
     const auto target = request.target.value_or(request.image);
     Presence presence(repository, cancellation);

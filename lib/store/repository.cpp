@@ -39,6 +39,23 @@ Checksum checksum_of(GVariant* bytes, const char* what) {
     return checksum;
 }
 
+std::map<std::string, Checksum> list_refs(OstreeRepo* repo, const char* prefix, OstreeRepoListRefsExtFlags flags) {
+    ErrorSlot error;
+    GHashTable* table = nullptr;
+    error.check(ostree_repo_list_refs_ext(repo, prefix, &table, flags, nullptr, error.out()), "list refs");
+    const HashTablePtr owner(table);
+    std::map<std::string, Checksum> refs;
+    GHashTableIter iterator;
+    g_hash_table_iter_init(&iterator, table);
+    gpointer name = nullptr, revision = nullptr;
+    while (g_hash_table_iter_next(&iterator, &name, &revision) != FALSE) {
+        // A ref file with nonsense in it gives a checksum that no object has.
+        const auto checksum = Checksum::from_hex(static_cast<const char*>(revision));
+        refs.emplace(static_cast<const char*>(name), checksum.value_or(Checksum{}));
+    }
+    return refs;
+}
+
 GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
     const auto file = adopt(g_file_new_for_path(path.c_str()));
     auto repo = adopt(ostree_repo_new(file.get()));
@@ -102,27 +119,14 @@ std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     return Checksum::from_hex(revision);
 }
 
-std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const {
-    ErrorSlot error;
-    GHashTable* table = nullptr;
-    error.check(ostree_repo_list_refs_ext(repo_.get(), prefix.c_str(), &table, OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES, nullptr, error.out()),
-                "list the refs below " + prefix);
-    const HashTablePtr owner(table);
-    std::map<std::string, Checksum> refs;
-    GHashTableIter iterator;
-    g_hash_table_iter_init(&iterator, table);
-    gpointer name = nullptr, revision = nullptr;
-    while (g_hash_table_iter_next(&iterator, &name, &revision) != FALSE) {
-        // A ref file with nonsense in it gives a checksum that no object has.
-        const auto checksum = Checksum::from_hex(static_cast<const char*>(revision));
-        refs.emplace(static_cast<const char*>(name), checksum.value_or(Checksum{}));
-    }
-    return refs;
-}
+std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const { return list_refs(repo_.get(), prefix.c_str(), OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES); }
 
-void Repository::set_ref(const std::string& ref, const Checksum& commit) {
+std::map<std::string, Checksum> Repository::all_refs() const { return list_refs(repo_.get(), nullptr, OSTREE_REPO_LIST_REFS_EXT_NONE); }
+
+void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
     ErrorSlot error;
-    error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit.hex().c_str(), nullptr, error.out()), "write the ref " + ref);
+    const auto hex = commit ? commit->hex() : std::string();
+    error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit ? hex.c_str() : nullptr, nullptr, error.out()), "write the ref " + ref);
 }
 
 std::optional<std::string> Repository::Commit::text(const char* key) const {
@@ -220,13 +224,13 @@ void Repository::write_detached_metadata(const Checksum& commit, const std::stri
                 "write the detached metadata of commit " + commit.hex());
 }
 
-Repository::SharedLock::SharedLock(Repository& repository) : repository_(repository.repo_.get()) {
+Repository::Lock::Lock(Repository& repository, LockKind kind)
+    : repository_(repository.repo_.get()), type_(kind == LockKind::shared ? OSTREE_REPO_LOCK_SHARED : OSTREE_REPO_LOCK_EXCLUSIVE) {
     ErrorSlot error;
-    error.check(ostree_repo_lock_push(repository_, OSTREE_REPO_LOCK_SHARED, nullptr, error.out()),
-                "another program holds the lock of the repository " + repository.path_);
+    error.check(ostree_repo_lock_push(repository_, type_, nullptr, error.out()), "another program holds the lock of the repository " + repository.path_);
 }
 
-Repository::SharedLock::~SharedLock() { ostree_repo_lock_pop(repository_, OSTREE_REPO_LOCK_SHARED, nullptr, nullptr); }
+Repository::Lock::~Lock() { ostree_repo_lock_pop(repository_, type_, nullptr, nullptr); }
 
 unsigned Repository::lanes() const {
     const auto mode = ostree_repo_get_mode(repo_.get());

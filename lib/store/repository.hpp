@@ -37,7 +37,10 @@ public:
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
     std::map<std::string, Checksum> refs(const std::string& prefix) const;
-    void set_ref(const std::string& ref, const Checksum& commit);
+    // Every ref of this repository, mirrored and remote ones too, by full name (remotes' as REMOTE:NAME).
+    std::map<std::string, Checksum> all_refs() const;
+    // No COMMIT removes the ref.
+    void set_ref(const std::string& ref, const std::optional<Checksum>& commit);
 
     struct Commit {
         VariantPtr metadata;  // a{sv}
@@ -55,16 +58,19 @@ public:
     std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised);
 
-    // A lock that keeps others from pruning while it is held; waits for as long as the repository's configuration says (lock-timeout-secs).
-    class SharedLock {
+    // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the repository's configuration says
+    // (lock-timeout-secs), then throws Error(failed).
+    enum class LockKind { shared, exclusive };
+    class Lock {
     public:
-        explicit SharedLock(Repository& repository);
-        ~SharedLock();
-        SharedLock(const SharedLock&) = delete;
-        SharedLock& operator=(const SharedLock&) = delete;
+        Lock(Repository& repository, LockKind kind);
+        ~Lock();
+        Lock(const Lock&) = delete;
+        Lock& operator=(const Lock&) = delete;
 
     private:
         OstreeRepo* repository_;
+        OstreeRepoLockType type_;
     };
 
     // The number of layers that may be imported at once: libostree's own writer has one transaction.

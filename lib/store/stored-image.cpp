@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "store/ref-name.hpp"
 
 namespace imaged {
 
@@ -39,9 +40,14 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
     auto manifest = Manifest::parse(manifest_text);
     auto config = ImageConfig::parse(config_text);
     auto layout = ImageLayout::of(manifest, config);
-    if (layout.ostree && !commit.parent) throw Error(ErrorKind::repository_damaged, "it has no base commit");
+    std::optional<Checksum> base;
+    if (layout.ostree) {
+        // ostree-ext's merge commits have no parent.
+        base = commit.parent ? commit.parent : repository.resolve(layer_ref(layout.layers.front().blob.digest));
+        if (!base) throw Error(ErrorKind::repository_damaged, "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
+    }
     return {merge_commit,
-            layout.ostree ? commit.parent : std::nullopt,
+            base,
             commit.tree,
             commit.meta,
             commit.timestamp,
