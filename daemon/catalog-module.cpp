@@ -8,7 +8,7 @@ namespace {
 class StoreCatalog final : public imaged::Catalog {
 public:
     explicit StoreCatalog(const std::string& repository) : catalog_(repository) {}
-    nlohmann::json list() override { return *catalog_.list(); }
+    std::shared_ptr<const nlohmann::json> list() override { return catalog_.list(); }
     nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_.describe(image); }
     std::string manifest(const imaged::ImageReference& image) override { return catalog_.manifest(image); }
     std::string config(const imaged::ImageReference& image) override { return catalog_.config(image); }

@@ -17,7 +17,7 @@ namespace imaged {
 class Catalog {
 public:
     virtual ~Catalog() = default;
-    virtual nlohmann::json list() = 0;
+    virtual std::shared_ptr<const nlohmann::json> list() = 0;
     virtual nlohmann::json describe(const ImageReference& image) = 0;
     virtual std::string manifest(const ImageReference& image) = 0;
     virtual std::string config(const ImageReference& image) = 0;

@@ -182,12 +182,18 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
         activity_.touch();
         refuse_all_options(options);
         const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
-        catalog_.ask([reply](const CatalogReader::Open& open) {
+        catalog_.ask([reply, listing = listing_](const CatalogReader::Open& open) {
             try {
                 auto* catalog = open();
-                const auto images = catalog == nullptr ? nlohmann::json::array() : catalog->list();
-                if (images.size() > max_listed_images) throw Error(ErrorKind::failed, "too many images for one answer");
-                return EventLoop::Callback([reply, maps = to_variant_maps(images)] { reply.answer(maps); });
+                const auto images = catalog == nullptr ? nullptr : catalog->list();
+                if (images && images->size() > max_listed_images)
+                    throw Error(ErrorKind::failed, "too many images for one answer");
+                if (!listing->maps || listing->images != images) {
+                    listing->maps = std::make_shared<const std::vector<VariantMap>>(
+                        images ? to_variant_maps(*images) : std::vector<VariantMap>());
+                    listing->images = images;
+                }
+                return EventLoop::Callback([reply, maps = listing->maps] { reply.answer(*maps); });
             } catch (...) {
                 return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
             }

@@ -76,6 +76,14 @@ private:
     void read(sdbus::Result<Value>&& result, const std::string& image,
               std::function<Value(Catalog&, const ImageReference&)> function);
 
+    // The last listing and what the bus is told of it, made once for as long as nothing changes. The catalog reader's
+    // thread's own.
+    struct Listing {
+        std::shared_ptr<const nlohmann::json> images;
+        std::shared_ptr<const std::vector<VariantMap>> maps;
+    };
+
+    const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
     EventLoop& loop_;
     Activity& activity_;
     Authority& authority_;
