@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs imaged-worker as imaged does: one request on descriptor 3, then messages until the result. IMAGED_WORKER names the program."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
+
+
+class Run:
+    """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB) behind."""
+
+    def __init__(self, image, repository, kind="pull", digest="", target="", cwd=None, env=None):
+        ours, theirs = socket.socketpair()
+        # The shell moves the socket to the number that the worker expects.
+        self.process = subprocess.Popen(["sh", "-c", f"exec 3<&{theirs.fileno()} \"$0\"", PROGRAM], pass_fds=[theirs.fileno()],
+                                        stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})})
+        theirs.close()
+        self.channel = ours
+        self.lines = ours.makefile("r", encoding="utf-8")
+        self.messages = []
+        request = {"kind": kind, "image": image, "repository": str(repository), "digest": digest, "target": target}
+        ours.sendall((json.dumps(request) + "\n").encode())
+
+    def next_message(self):
+        """The next message, or None at the end."""
+        line = self.lines.readline()
+        if not line:
+            return None
+        self.messages.append(json.loads(line))
+        return self.messages[-1]
+
+    def cancel(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def finish(self):
+        started = time.monotonic()
+        while self.next_message() is not None:
+            pass
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = self.status = os.waitstatus_to_exitcode(status)
+        self.waited = time.monotonic() - started
+        self.rss = usage.ru_maxrss
+        self.lines.close()
+        self.channel.close()
+        results = [message for message in self.messages if "outcome" in message]
+        assert len(results) == 1, f"{len(results)} results; the worker ended with {self.status}"
+        self.result = results[0]
+        return self
+
+
+def pull(image, repository, **options):
+    return Run(image, repository, **options).finish()
