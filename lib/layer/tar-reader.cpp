@@ -85,6 +85,7 @@ public:
         } else if (first_ == 0) {
             return std::nullopt;
         }
+        if (finished_) return std::nullopt;
         content_offset_ = 0;
         archive_entry* entry = nullptr;
         const int status = archive_read_next_header(archive_.get(), &entry);
@@ -108,6 +109,12 @@ public:
                 hole_left_ = entry_size_ - content_offset_;
                 return take_zeros();
             }
+            if (status != ARCHIVE_WARN && status != ARCHIVE_OK && ended_ && content_offset_ == entry_size_) {
+                // Every byte of the last file is here; some tools leave out the padding behind it, and the end marker.
+                finished_ = true;
+                block_size_ = 0;
+                return {};
+            }
             if (status != ARCHIVE_WARN) check(status, "tar content");
             block_ = static_cast<const std::byte*>(block);
             if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_) corrupt("a sparse file's map goes backwards" + position());
@@ -130,6 +137,7 @@ private:
         try {
             const auto count = impl.first_ != SIZE_MAX ? std::exchange(impl.first_, SIZE_MAX) : impl.source_.read(impl.buffer_);
             impl.read_ += count;
+            impl.ended_ = count == 0;
             *buffer = impl.buffer_.data();
             return static_cast<la_ssize_t>(count);
         } catch (...) {
@@ -223,6 +231,8 @@ private:
     std::unique_ptr<archive, FreeArchive> archive_;
     std::exception_ptr failure_;
     bool opened_ = false;
+    bool ended_ = false;     // the source has nothing more
+    bool finished_ = false;  // the archive has nothing more
     std::size_t first_ = 0;  // bytes of the first read, until libarchive took them; then SIZE_MAX
     std::uint64_t read_ = 0;
     std::uint64_t entry_size_ = 0, content_offset_ = 0, hole_left_ = 0;

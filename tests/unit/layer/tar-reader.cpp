@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/tar-reader.hpp"
+
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+
+using namespace imaged;
+
+namespace {
+
+class TextSource : public ByteSource {
+public:
+    explicit TextSource(std::string text) : text_(std::move(text)) {}
+    std::size_t read(std::span<std::byte> buffer) override {
+        const auto count = std::min(buffer.size(), text_.size() - position_);
+        std::memcpy(buffer.data(), text_.data() + position_, count);
+        position_ += count;
+        return count;
+    }
+
+private:
+    const std::string text_;
+    std::size_t position_ = 0;
+};
+
+// A ustar header.
+std::string header(const std::string& name, std::size_t size, char type = '0') {
+    std::string block(512, '\0');
+    const auto put = [&](std::size_t offset, const std::string& text) { block.replace(offset, text.size(), text); };
+    char octal[13];
+    put(0, name);
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    std::snprintf(octal, sizeof octal, "%011zo", size);
+    put(124, octal);
+    put(136, "00000000000");
+    put(148, "        ");
+    block[156] = type;
+    put(257, std::string("ustar\00000", 8));
+    unsigned sum = 0;
+    for (const unsigned char c : block) sum += c;
+    std::snprintf(octal, sizeof octal, "%06o", sum);
+    put(148, std::string(octal, 6) + std::string("\0 ", 2));
+    return block;
+}
+
+std::string padded(std::string content) {
+    content.resize((content.size() + 511) / 512 * 512);
+    return content;
+}
+
+std::string read_content(TarReader& tar) {
+    std::string content;
+    for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    return content;
+}
+
+}  // namespace
+
+TEST_CASE("names are taken apart: no leading slash, no empty or dot components", "[tar-reader]") {
+    use_utf8_names();
+    TextSource source(header("./usr//bin/./x", 0) + header("/etc/y", 0) + header("./", 0, '5') + std::string(1024, '\0'));
+    TarReader tar(source);
+    CHECK(join_path(tar.next()->path) == "usr/bin/x");
+    CHECK(join_path(tar.next()->path) == "etc/y");
+    CHECK(tar.next()->path.empty());
+    CHECK_FALSE(tar.next());
+}
+
+TEST_CASE("a path that climbs is refused by its name", "[tar-reader]") {
+    TextSource source(header("usr/../../x", 0) + std::string(1024, '\0'));
+    TarReader tar(source);
+    CHECK_THROWS_WITH(tar.next(), Catch::Matchers::Contains("usr/../../x"));
+}
+
+TEST_CASE("an empty stream is an empty layer", "[tar-reader]") {
+    TextSource source("");
+    TarReader tar(source);
+    CHECK_FALSE(tar.next());
+}
+
+TEST_CASE("padding and end marker may be missing behind the last file, its content may not", "[tar-reader]") {
+    const auto first = header("a", 5) + padded("first");
+    {
+        TextSource source(first + header("b", 4) + "last");
+        TarReader tar(source);
+        tar.next();
+        CHECK(read_content(tar) == "first");
+        REQUIRE(tar.next());
+        CHECK(read_content(tar) == "last");
+        CHECK_FALSE(tar.next());
+    }
+    {
+        TextSource source(first + header("b", 4) + "las");
+        TarReader tar(source);
+        tar.next();
+        read_content(tar);
+        tar.next();
+        CHECK_THROWS_AS(read_content(tar), Error);
+    }
+}
+
+TEST_CASE("a header that is cut short or has a wrong checksum is corrupt", "[tar-reader]") {
+    auto broken = header("b", 0);
+    broken[3] = 'x';
+    for (const auto& tail : {header("b", 0).substr(0, 300), broken}) {
+        TextSource source(header("a", 5) + padded("first") + tail);
+        TarReader tar(source);
+        tar.next();
+        read_content(tar);
+        CHECK_THROWS_AS(tar.next(), Error);
+    }
+}
+
+TEST_CASE("what is no tar at all is named so", "[tar-reader]") {
+    TextSource source(std::string(2000, 'x'));
+    TarReader tar(source);
+    CHECK_THROWS_WITH(tar.next(), Catch::Matchers::Contains("neither gzip, zstd nor tar"));
+}
