@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random stacks of layers, merged by imaged-worker and unpacked by umoci, give the same tree. --seed (or SEED) and --rounds (or ROUNDS)."""
+import argparse
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import oci_layout
+import tree
+import worker
+from oci_layout import Entry, directory, opaque, whiteout
+
+TOP = ["a", "b", "usr", "etc", "var", "opt", "lib", "run"]
+NAMES = ["a", "b", "c", "lib", ".hid", "with space", "ünï", "-n"]
+SPELLINGS = [lambda path: path, lambda path: "./" + path, lambda path: "/" + path, lambda path: path.replace("/", "//")]
+
+
+def random_path(rng):
+    return "/".join([rng.choice(TOP)] + [rng.choice(NAMES) for _ in range(rng.choice([0, 1, 1, 2, 2, 3]))])
+
+
+def random_entry(rng, path, files):
+    owner = {"uid": rng.choice([0, 0, 33, 4000000]), "gid": rng.choice([0, 0, 42])}
+    xattrs = {"user.note": rng.choice([b"one", b"two"])} if rng.random() < 0.15 else {}
+    kind = rng.choice(["file"] * 4 + ["dir"] * 4 + ["symlink", "hardlink", "fifo"])
+    if path in TOP and kind != "symlink":
+        kind = "dir"
+    if path in ("usr", "etc", "var", "run"):
+        kind = "dir"
+    if kind == "hardlink" and files:
+        return Entry(path, "hardlink", target=rng.choice(sorted(files)))
+    if kind == "dir":
+        return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o2755]), xattrs=xattrs, **owner)
+    if kind == "symlink":
+        return Entry(path, "symlink", mode=0o777, target=rng.choice(["/a", "/usr/lib", "nowhere", "b"]), **owner)
+    if kind == "fifo":
+        return Entry(path, "fifo", **owner)
+    return Entry(path, "file", rng.choice([b"", b"x", b"yy", b"zzz"]), rng.choice([0o644, 0o755, 0o4755, 0o600]), xattrs=xattrs, **owner)
+
+
+def random_layer(rng):
+    """Entries that do not contradict one another: nothing is below what the same layer says is no directory."""
+    found, whiteouts = {}, []
+    for _ in range(rng.randint(1, 9)):
+        path = random_path(rng)
+        parents = ["/".join(path.split("/")[:number]) for number in range(1, path.count("/") + 1)]
+        chance = rng.random()
+        if any(parent in found and found[parent].kind != "dir" for parent in parents):
+            continue
+        if chance < 0.2:
+            whiteouts.append(whiteout(path))
+        elif chance < 0.28:
+            if path not in found or found[path].kind == "dir":
+                whiteouts.append(opaque(path))
+        elif path not in found:
+            entry = random_entry(rng, path, {name for name, other in found.items() if other.kind == "file"})
+            below = any(other.startswith(path + "/") for other in list(found) + [entry.path for entry in whiteouts])
+            if entry.kind == "dir" or not below:
+                found[path] = entry
+    return list(found.values()) + whiteouts
+
+
+def shuffled(rng, entries):
+    """Any order but for hardlinks, which follow their targets; any spelling of the paths."""
+    links = [entry for entry in entries if entry.kind == "hardlink"]
+    others = [entry for entry in entries if entry.kind != "hardlink"]
+    rng.shuffle(others)
+    spell = rng.choice(SPELLINGS)
+    return [Entry(**{**vars(entry), "path": spell(entry.path)}) for entry in others + links]
+
+
+def for_umoci(entries):
+    """The same layer in the order that no unpacker can misread: whiteouts before what replaces them, links last. umoci 0.4 lets a
+    whiteout remove a file that the same layer has already brought; the specification applies whiteouts to lower layers only."""
+    return sorted(entries, key=lambda entry: (entry.kind == "hardlink", entry.path.count("/"), ".wh." not in entry.path))
+
+
+def hollow_parents(stack, expected, actual):
+    """Directories that exist because a layer has a whiteout below them, and for nothing else. We make a directory for each parent
+    that a layer names; umoci makes none for a whiteout that finds nothing to hide."""
+    named = set()
+    for entries in stack:
+        for entry in entries:
+            if ".wh." in entry.path:
+                path = "/".join(entry.path.split("/")[:-1])
+                while path:
+                    named.add(path)
+                    path = path.rpartition("/")[0]
+    moved = {"etc": "usr/etc", "var": "usr/share/factory/var"}
+    places = {"/".join([moved.get(first, first)] + rest) for first, *rest in (path.split("/") for path in named)}
+    places |= {"/".join(place.split("/")[:number]) for place in places for number in range(1, place.count("/") + 1)}
+    default = ("dir", 0o755, 0, 0, (), "")
+    return {path for path in places if path not in expected and actual.get(path) == default}
+
+
+class Merge(unittest.TestCase):
+    def test_random_stacks_equal_what_umoci_unpacks(self):
+        print(f"seed {arguments.seed}, {arguments.rounds} rounds", file=sys.stderr)
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+            scratch = pathlib.Path(scratch)
+            repository = scratch / "repo"
+            subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
+            refused, hollows, wrong = 0, 0, []
+            for number in range(arguments.rounds):
+                rng = random.Random(f"{arguments.seed}/{number}")
+                stack = [random_layer(rng) for _ in range(rng.randint(2, 5))]
+                # What is below /run is dropped as a layer is read; the directory itself is there when a layer lists it.
+                stack[0] = [entry for entry in stack[0] if entry.path != "run"] + [directory("run")]
+                stack = [[entry for entry in entries if entry.path not in (".wh.run", "run/.wh..wh..opq")] for entries in stack]
+                if rng.random() < 0.1:
+                    stack.append(stack[0])
+                ours, theirs = oci_layout.Layout(scratch / "ours"), oci_layout.Layout(scratch / "theirs")
+                ours.image("t", [oci_layout.layer(shuffled(rng, entries), rng.choice(["gzip", "plain"])) for entries in stack])
+                theirs.image("t", [oci_layout.layer(for_umoci(entries)) for entries in stack])
+                unpacked = subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", scratch / "bundle"], capture_output=True, text=True)
+                result = worker.pull("ostree-unverified-image:" + ours.reference("t"), repository, target="oci:merged:t").result
+                if unpacked.returncode != 0:
+                    refused += 1
+                elif result["outcome"] != "success":
+                    wrong.append(f"round {number}: {result['error_name']}: {result['message']}")
+                else:
+                    expected = tree.mapped(tree.of_directory(scratch / "bundle/rootfs"))
+                    actual = tree.of_commit(repository, "ostree/container/image/oci_3A_merged_3A_t")
+                    expected[""] = actual[""]  # no layer lists the root
+                    hollow = hollow_parents(stack, expected, actual)
+                    hollows += len(hollow)
+                    for path in hollow:
+                        del actual[path]
+                    lines = tree.differences(expected, actual)
+                    if lines:
+                        wrong.append(f"round {number}:\n  " + "\n  ".join(lines))
+                for name in ("ours", "theirs", "bundle"):
+                    shutil.rmtree(scratch / name, ignore_errors=True)
+            print(f"umoci refused {refused} stacks; {hollows} parents of nothing but whiteouts", file=sys.stderr)
+            subprocess.run(["ostree", f"--repo={repository}", "fsck", "-q"], check=True)
+            self.assertEqual(wrong, [], f"{len(wrong)} of {arguments.rounds} differ\n" + "\n".join(wrong[:10]))
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--seed", default=os.environ.get("SEED", "imaged"))
+parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "300")))
+arguments, remaining = parser.parse_known_args()
+
+if __name__ == "__main__":
+    if os.geteuid() != 0 or not shutil.which("umoci"):
+        sys.exit(77)  # owners and special modes need root
+    unittest.main(argv=sys.argv[:1] + remaining, verbosity=2)
