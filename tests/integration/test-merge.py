@@ -35,7 +35,8 @@ def random_entry(rng, path, files):
     if kind == "hardlink" and files:
         return Entry(path, "hardlink", target=rng.choice(sorted(files)))
     if kind == "dir":
-        return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o2755]), xattrs=xattrs, **owner)
+        # No setgid: below such a directory the kernel hands umoci's implicit parents its group and the bit itself.
+        return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o1755]), xattrs=xattrs, **owner)
     if kind == "symlink":
         return Entry(path, "symlink", mode=0o777, target=rng.choice(["/a", "/usr/lib", "nowhere", "b"]), **owner)
     if kind == "fifo":
