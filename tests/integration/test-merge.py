@@ -123,7 +123,7 @@ class Merge(unittest.TestCase):
                 if unpacked.returncode != 0:
                     refused += 1
                 elif result["outcome"] != "success":
-                    wrong.append(f"round {number}: {result['error_name']}: {result['message']}")
+                    wrong.append(f"round {number}: {result['error-name']}: {result['message']}")
                 else:
                     expected = tree.mapped(tree.of_directory(scratch / "bundle/rootfs"))
                     actual = tree.of_commit(repository, "ostree/container/image/oci_3A_merged_3A_t")
