@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command-line.hpp"
 
+#include <array>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 
 #include "exit-code.hpp"
@@ -190,7 +192,23 @@ std::string image_argument(const Arguments& arguments) {
     if (arguments.positional.size() > 1)
         throw UsageError("one image is wanted, but there is also '" + arguments.positional[1] + "'");
     if (arguments.positional[0].empty()) throw UsageError("the image is empty");
-    return arguments.positional[0];
+    return absolute_image(arguments.positional[0]);
+}
+
+std::string absolute_image(const std::string& image) {
+    // With or without a signature source in front (ostree-unverified-image:oci:PATH).
+    static constexpr std::array<std::string_view, 4> transports{"oci:", "oci-archive:", "docker-archive:", "dir:"};
+    for (const auto transport : transports) {
+        const auto found = image.find(transport);
+        if (found == std::string::npos || (found > 0 && (image[found - 1] != ':' || !image.starts_with("ostree-"))))
+            continue;
+        const auto path = found + transport.size();
+        if (path == image.size() || image[path] == '/') return image;
+        std::error_code failure;
+        const auto directory = std::filesystem::current_path(failure);
+        return failure ? image : image.substr(0, path) + (directory / image.substr(path)).lexically_normal().string();
+    }
+    return image;
 }
 
 std::uint32_t job_argument(const std::string& word) {

@@ -41,6 +41,8 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs);
 
 // The one positional argument of a verb that takes an image; the number of a job given as number or object path.
 std::string image_argument(const Arguments& arguments);
+// IMAGE with the path of a local transport made absolute: the daemon has another working directory.
+std::string absolute_image(const std::string& image);
 std::uint32_t job_argument(const std::string& word);
 
 }  // namespace imagectl

@@ -44,7 +44,7 @@ ExitCode run_job_verb(const Arguments& arguments, const char* method) {
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
     // Options at their defaults are not sent.
     if (arguments.digest) add("digest", g_variant_new_string(arguments.digest->c_str()));
-    if (arguments.target) add("target", g_variant_new_string(arguments.target->c_str()));
+    if (arguments.target) add("target", g_variant_new_string(absolute_image(*arguments.target).c_str()));
     if (arguments.bind) add("bind-to-caller", g_variant_new_boolean(TRUE));
     if (arguments.interactive.value_or(isatty(STDIN_FILENO) != 0)) add("interactive", g_variant_new_boolean(TRUE));
     if (arguments.authfile) add("authfile", g_variant_new_handle(append_file(fds.get(), *arguments.authfile)));
