@@ -189,8 +189,8 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
                 if (images && images->size() > max_listed_images)
                     throw Error(ErrorKind::failed, "too many images for one answer");
                 if (!listing->maps || listing->images != images) {
-                    listing->maps = std::make_shared<const std::vector<VariantMap>>(
-                        images ? to_variant_maps(*images) : std::vector<VariantMap>());
+                    listing->maps = std::make_shared<const std::vector<VariantMap>>(images ? to_variant_maps(*images)
+                                                                                           : std::vector<VariantMap>());
                     listing->images = images;
                 }
                 return EventLoop::Callback([reply, maps = listing->maps] { reply.answer(*maps); });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back the same way (job/job.hpp);
-// descriptor 4 holds registry credentials, where the request says so. SIGTERM cancels.
+// imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back
+// the same way (job/job.hpp); descriptor 4 holds registry credentials, where the request says so. SIGTERM cancels.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,7 +28,9 @@ constexpr int channel = 3;
 // A signal handler reaches nothing else.
 Cancellation* job_cancellation = nullptr;
 
-void on_terminate(int) { job_cancellation->request(); }
+void on_terminate(int) {
+    job_cancellation->request();
+}
 
 std::string read_request() {
     std::string line;

@@ -23,7 +23,10 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     auto layers = json::array();
     for (std::size_t i = 0; i < source.layout.layers.size(); ++i) {
         const auto& layer = source.layout.layers[i];
-        json entry{{"digest", layer.blob.digest.text()}, {"size", layer.blob.size}, {"kind", to_string(layer.kind)}, {"present", plan.present[i].has_value()}};
+        json entry{{"digest", layer.blob.digest.text()},
+                   {"size", layer.blob.size},
+                   {"kind", to_string(layer.kind)},
+                   {"present", plan.present[i].has_value()}};
         if (const auto& created_by = source.config.created_by[i]) entry["created-by"] = *created_by;
         layers.push_back(std::move(entry));
     }
@@ -66,7 +69,8 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     if (const auto version = image.config.version()) details["version"] = *version;
     auto result = success(std::move(details));
     if (imported.changed && imported.previous_digest != image.digest.text())
-        result.changed_images.push_back({{"image", name}, {"old", imported.previous_digest.value_or("")}, {"new", image.digest.text()}});
+        result.changed_images.push_back(
+            {{"image", name}, {"old", imported.previous_digest.value_or("")}, {"new", image.digest.text()}});
     return result;
 }
 

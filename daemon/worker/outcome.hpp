@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a job found or did, with the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
+// What a job found or did, with the keys that the interface documents for each method's outcome
+// (dbus/org.imaged1.Manager.xml).
 #pragma once
 
 #include "job/job.hpp"

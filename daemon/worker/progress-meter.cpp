@@ -38,9 +38,11 @@ void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vec
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto& blob = layers[i].blob;
-        const bool twice = std::any_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.progress.digest == blob.digest.text(); });
+        const bool twice = std::any_of(layers_.begin(), layers_.end(),
+                                       [&](const auto& layer) { return layer.progress.digest == blob.digest.text(); });
         const bool reused = present[i] || twice;
-        layers_.push_back({{static_cast<std::uint32_t>(i), blob.digest.text(), reused ? "reused" : "waiting", 0, blob.size}});
+        layers_.push_back(
+            {{static_cast<std::uint32_t>(i), blob.digest.text(), reused ? "reused" : "waiting", 0, blob.size}});
         if (!reused) progress_.bytes_total += blob.size;
         progress_.layers_done += reused ? 1 : 0;
         send_layer(layers_.back(), true);
@@ -58,7 +60,8 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     // A source that sends more than the manifest says fails later on; until then the sum must not pass its end.
     progress_.bytes_done = std::min(progress_.bytes_done + bytes, progress_.bytes_total);
     if (progress_.bytes_total > 0)
-        progress_.fraction = fetch_begin + (merge_begin - fetch_begin) * static_cast<double>(progress_.bytes_done) / static_cast<double>(progress_.bytes_total);
+        progress_.fraction = fetch_begin + (merge_begin - fetch_begin) * static_cast<double>(progress_.bytes_done) /
+                                               static_cast<double>(progress_.bytes_total);
     send_layer(layer, first);
     send_progress(false);
 }

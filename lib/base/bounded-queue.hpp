@@ -10,7 +10,8 @@
 
 namespace imaged {
 
-// Any number of producers and consumers. close() ends it: push() is refused from then on, pop() gives what is left and then nothing.
+// Any number of producers and consumers. close() ends it: push() is refused from then on, pop() gives what is left and
+// then nothing.
 template <typename T>
 class BoundedQueue {
 public:

@@ -8,7 +8,8 @@
 
 namespace imaged {
 
-// Shared by reference; outlives every thread that looks at it. All members are thread-safe, request() also inside a signal handler.
+// Shared by reference; outlives every thread that looks at it. All members are thread-safe, request() also inside a
+// signal handler.
 class Cancellation {
 public:
     Cancellation();

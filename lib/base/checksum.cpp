@@ -45,7 +45,9 @@ std::optional<Checksum> Checksum::from_hex(std::string_view text) {
     return checksum;
 }
 
-void Sha256::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
+void Sha256::Free::operator()(evp_md_ctx_st* context) const {
+    EVP_MD_CTX_free(context);
+}
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
     if (!context_ || EVP_DigestInit_ex2(context_.get(), algorithm(), nullptr) != 1)

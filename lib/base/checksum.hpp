@@ -45,7 +45,9 @@ private:
 };
 
 Checksum sha256(std::span<const std::byte> bytes);
-inline Checksum sha256(std::string_view bytes) { return sha256(std::as_bytes(std::span(bytes))); }
+inline Checksum sha256(std::string_view bytes) {
+    return sha256(std::as_bytes(std::span(bytes)));
+}
 
 }  // namespace imaged
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RAII at the border to GLib and libostree: owners for their pointers, and GError out-parameters that become exceptions.
+// RAII at the border to GLib and libostree: owners for their pointers, and GError out-parameters that become
+// exceptions.
 #pragma once
 
 #include <gio/gio.h>
@@ -34,7 +35,9 @@ GObjectPtr<T> adopt(T* object) {
     return GObjectPtr<T>(object);
 }
 // A new variant: sinks a floating reference.
-inline VariantPtr adopt_variant(GVariant* variant) { return VariantPtr(g_variant_ref_sink(variant)); }
+inline VariantPtr adopt_variant(GVariant* variant) {
+    return VariantPtr(g_variant_ref_sink(variant));
+}
 
 // A GError out-parameter: pass out() to a GLib function, then check() what it returned.
 class ErrorSlot {

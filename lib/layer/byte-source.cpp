@@ -38,8 +38,9 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         if (ready == 0) {
             waited += slice;
             if (waited >= options_.stall_time)
-                throw Error(ErrorKind::source_unreachable,
-                            "the source stalled: nothing came for " + std::to_string(options_.stall_time.count() / 1000) + " seconds");
+                throw Error(ErrorKind::source_unreachable, "the source stalled: nothing came for " +
+                                                               std::to_string(options_.stall_time.count() / 1000) +
+                                                               " seconds");
         }
         if (ready <= 0) continue;
         waited = std::chrono::milliseconds(0);

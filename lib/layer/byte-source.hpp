@@ -27,7 +27,8 @@ public:
         std::chrono::milliseconds stall_time;
         // Told of the bytes of each read(2).
         std::function<void(std::span<const std::byte>)> taken = {};
-        // Called once, when this many bytes have come or nothing comes for a while: some writers do not end the stream before they are asked to.
+        // Called once, when this many bytes have come or nothing comes for a while: some writers do not end the stream
+        // before they are asked to.
         std::uint64_t expected_bytes = UINT64_MAX;
         std::function<void()> complete = {};
     };

@@ -25,8 +25,8 @@ public:
     std::span<std::byte> peek(std::size_t count) {
         while (end_ - begin_ < count && !ended_) {
             if (begin_ > 0) {
-                std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_), buffer_.begin() + static_cast<std::ptrdiff_t>(end_),
-                          buffer_.begin());
+                std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_),
+                          buffer_.begin() + static_cast<std::ptrdiff_t>(end_), buffer_.begin());
                 end_ -= begin_;
                 begin_ = 0;
             }

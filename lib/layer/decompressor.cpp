@@ -66,7 +66,8 @@ private:
         const std::string name = ZSTD_getErrorName(status);
         if (ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge)
             throw Error(ErrorKind::unsupported_image, "the zstd stream needs a window of more than " +
-                                                          std::to_string((1 << max_zstd_window_log) / 1024 / 1024) + " MiB" + input_->position());
+                                                          std::to_string((1 << max_zstd_window_log) / 1024 / 1024) +
+                                                          " MiB" + input_->position());
         throw Error(ErrorKind::corrupt_input, "the zstd stream is corrupt (" + name + ")" + input_->position());
     }
 
@@ -80,7 +81,8 @@ private:
 
 bool starts_with(std::span<const std::byte> bytes, std::initializer_list<unsigned> magic) {
     return bytes.size() >= magic.size() &&
-           std::equal(magic.begin(), magic.end(), bytes.begin(), [](unsigned expected, std::byte byte) { return std::byte(expected) == byte; });
+           std::equal(magic.begin(), magic.end(), bytes.begin(),
+                      [](unsigned expected, std::byte byte) { return std::byte(expected) == byte; });
 }
 
 }  // namespace
@@ -98,8 +100,10 @@ std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     const bool skippable = head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
                            starts_with(head.subspan(1), {0x2a, 0x4d, 0x18});
     if (skippable || starts_with(head, {0x28, 0xb5, 0x2f, 0xfd})) return std::make_unique<Zstd>(std::move(input));
-    if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0})) throw Error(ErrorKind::unsupported_image, "the layer is compressed with xz");
-    if (starts_with(head, {'B', 'Z', 'h'})) throw Error(ErrorKind::unsupported_image, "the layer is compressed with bzip2");
+    if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0}))
+        throw Error(ErrorKind::unsupported_image, "the layer is compressed with xz");
+    if (starts_with(head, {'B', 'Z', 'h'}))
+        throw Error(ErrorKind::unsupported_image, "the layer is compressed with bzip2");
     return std::make_unique<Plain>(std::move(input));
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers come as gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable frames) or plain.
-// The content decides, not the media type: registries mislabel layers.
+// Layers come as gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable frames) or
+// plain. The content decides, not the media type: registries mislabel layers.
 #pragma once
 
 #include <memory>
@@ -10,13 +10,13 @@
 
 namespace imaged {
 
-// A zstd stream may ask its reader for a window of up to 2 GiB. 16 MiB covers every level up to 19 (and --long=24), for two layers at once
-// within the worker's memory.
+// A zstd stream may ask its reader for a window of up to 2 GiB. 16 MiB covers every level up to 19 (and --long=24), for
+// two layers at once within the worker's memory.
 inline constexpr int max_zstd_window_log = 24;
 
-// The decompressed bytes of UPSTREAM, which is borrowed. Looks at the first bytes. Trailing bytes that start no further gzip member are
-// skipped: the diff-id decides whether the layer is right.
-// Reading throws Error(corrupt_input) with the offset in the compressed stream, or Error(unsupported_image) for another compression.
+// The decompressed bytes of UPSTREAM, which is borrowed. Looks at the first bytes. Trailing bytes that start no further
+// gzip member are skipped: the diff-id decides whether the layer is right. Reading throws Error(corrupt_input) with the
+// offset in the compressed stream, or Error(unsupported_image) for another compression.
 std::unique_ptr<ByteSource> decompress(ByteSource& upstream);
 
 // "ISA-L" or "zlib": what inflates gzip in this build.

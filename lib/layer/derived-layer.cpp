@@ -26,7 +26,8 @@ bool contains(const std::array<std::string_view, size>& names, std::string_view 
 
 class DerivedReader {
 public:
-    DerivedReader(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules) : tar_(tar), sink_(sink), rules_(rules) {}
+    DerivedReader(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules)
+        : tar_(tar), sink_(sink), rules_(rules) {}
 
     DerivedLayer read() {
         while (auto entry = tar_.next()) {
@@ -71,7 +72,9 @@ private:
                 // A filtered directory leads to no file that a hard link could want.
                 if (!filtered) tree.put_directory(path, put_dirmeta(entry));
                 break;
-            case EntryType::file: tree.put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), filtered ? limbo() : sink_)); break;
+            case EntryType::file:
+                tree.put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), filtered ? limbo() : sink_));
+                break;
             case EntryType::symlink: {
                 const FileMeta meta{entry.uid, entry.gid, S_IFLNK | 0777, xattrs_of(entry)};
                 tree.put_file(path, (filtered ? limbo() : sink_).put_symlink(meta, entry.target));
@@ -114,7 +117,8 @@ private:
     // Nothing of this layer or of one below is at PATH any more.
     void hide(Path path) {
         tree_.remove(path);
-        if (path.back().size() + whiteout_prefix.size() > max_name_bytes) return;  // too long for a whiteout, and for any file system's file below
+        if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
+            return;  // too long for a whiteout, and for any file system's file below
         path.back().insert(0, whiteout_prefix);
         tree_.put_file(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
         layer_.has_whiteouts = true;
@@ -123,7 +127,8 @@ private:
     // The object that PATH names in this layer, moved out of limbo if it was there.
     std::optional<Checksum> find_object(const Path& path) {
         if (const auto found = tree_.find(path)) {
-            if (found->directory) throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(path) + "\"");
+            if (found->directory)
+                throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(path) + "\"");
             return found->object;
         }
         if (const auto found = limbo_tree_.find(path); found && !found->directory) {
@@ -163,7 +168,8 @@ private:
         pending_.push_back({path, std::move(target), filtered});
     }
 
-    // Links whose target came later, links through other such links, links to objects of the repository; what is left is for the merge.
+    // Links whose target came later, links through other such links, links to objects of the repository; what is left
+    // is for the merge.
     void settle_pending() {
         for (bool progress = true; progress;) {
             progress = false;
@@ -171,7 +177,8 @@ private:
             for (auto& link : pending_) {
                 auto& tree = link.filtered ? limbo_tree_ : tree_;
                 if (tree.find(link.path)) continue;  // a later entry took its place
-                if (const auto object = in_context("hard link \"" + join_path(link.path) + "\"", [&] { return find_object(link.target); })) {
+                if (const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
+                                                   [&] { return find_object(link.target); })) {
                     tree.put_file(link.path, *object);
                     progress = true;
                 } else {
@@ -192,7 +199,8 @@ private:
 
     // sysroot/ostree/repo/objects/XX/REST.file names an object that the base may have brought.
     std::optional<Checksum> repository_object(const Path& target) {
-        if (target.size() != object_directory.size() + 2 || !std::equal(object_directory.begin(), object_directory.end(), target.begin()))
+        if (target.size() != object_directory.size() + 2 ||
+            !std::equal(object_directory.begin(), object_directory.end(), target.begin()))
             return std::nullopt;
         const auto& file = target.back();
         const auto dot = file.find('.');
@@ -208,15 +216,20 @@ private:
             // The label belongs to the policy of the machine that deploys, and is set from it.
             if (name == "security.selinux") return true;
             // ACLs would change with the mode; user attributes exist on files and directories only.
-            const bool impossible = name.starts_with("system.") || (entry.type == EntryType::symlink && name.starts_with("user."));
+            const bool impossible =
+                name.starts_with("system.") || (entry.type == EntryType::symlink && name.starts_with("user."));
             if (impossible) ++layer_.dropped_xattrs;
             return impossible;
         });
         return make_xattrs(entry.xattrs);
     }
 
-    FileMeta meta_of(TarEntry& entry, std::uint32_t type) { return {entry.uid, entry.gid, type | entry.mode, xattrs_of(entry)}; }
-    Checksum put_dirmeta(TarEntry& entry) { return sink_.put_metadata(ObjectType::dirmeta, serialise_dirmeta(meta_of(entry, S_IFDIR))); }
+    FileMeta meta_of(TarEntry& entry, std::uint32_t type) {
+        return {entry.uid, entry.gid, type | entry.mode, xattrs_of(entry)};
+    }
+    Checksum put_dirmeta(TarEntry& entry) {
+        return sink_.put_metadata(ObjectType::dirmeta, serialise_dirmeta(meta_of(entry, S_IFDIR)));
+    }
 
     ObjectSink& limbo() {
         if (!limbo_) limbo_ = sink_.limbo();
@@ -237,7 +250,9 @@ private:
 
 }  // namespace
 
-bool is_runtime_directory(std::string_view name) { return contains(runtime_directories, name); }
+bool is_runtime_directory(std::string_view name) {
+    return contains(runtime_directories, name);
+}
 
 DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules) {
     return DerivedReader(tar, sink, rules).read();
@@ -245,7 +260,8 @@ DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedL
 
 Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta, ObjectSink& sink) {
     if (entry.size > max_layer_bytes)
-        throw Error(ErrorKind::unsupported_image, "a file of more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB");
+        throw Error(ErrorKind::unsupported_image,
+                    "a file of more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB");
     if (entry.size > ObjectSink::max_small_bytes) {
         const auto file = sink.begin_large(meta, entry.size);
         for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) file->append(piece);
@@ -254,10 +270,12 @@ Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta
     std::vector<std::byte> content;
     content.reserve(entry.size);
     for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) {
-        if (content.size() + piece.size() > entry.size) throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
+        if (content.size() + piece.size() > entry.size)
+            throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
         content.insert(content.end(), piece.begin(), piece.end());
     }
-    if (content.size() != entry.size) throw Error(ErrorKind::corrupt_input, "a file has fewer bytes than its header says");
+    if (content.size() != entry.size)
+        throw Error(ErrorKind::corrupt_input, "a file has fewer bytes than its header says");
     return sink.put_file(meta, std::move(content));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A derived layer: an ordinary container layer's tar becomes a tree of OSTree objects, whiteouts kept as files for the merge.
+// A derived layer: an ordinary container layer's tar becomes a tree of OSTree objects, whiteouts kept as files for the
+// merge.
 #pragma once
 
 #include <array>
@@ -22,8 +23,8 @@ bool is_runtime_directory(std::string_view name);
 
 // Which top-level entries a layer keeps.
 enum class RootPolicy {
-    everything,     // generic images, and bases with a transient root
-    usr_etc_var,    // the root of the base is read-only: only what OSTree deploys
+    everything,   // generic images, and bases with a transient root
+    usr_etc_var,  // the root of the base is read-only: only what OSTree deploys
 };
 
 struct DerivedLayerRules {
@@ -46,10 +47,12 @@ struct DerivedLayer {
     bool has_whiteouts = false;
 };
 
-// Reads TAR to its end and puts its objects into SINK. Throws Error(corrupt_input) or Error(unsupported_image) naming the entry.
+// Reads TAR to its end and puts its objects into SINK. Throws Error(corrupt_input) or Error(unsupported_image) naming
+// the entry.
 DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules);
 
-// Puts the current entry's content into SINK, as a regular file with META. Throws Error(corrupt_input) when its size is not what the header says.
+// Puts the current entry's content into SINK, as a regular file with META. Throws Error(corrupt_input) when its size is
+// not what the header says.
 Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta, ObjectSink& sink);
 
 }  // namespace imaged

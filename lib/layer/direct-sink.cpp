@@ -18,7 +18,9 @@ namespace imaged {
 
 namespace {
 
-std::string staged_name(const Checksum& checksum, ObjectType type) { return checksum.hex() + "." + std::string(suffix(type)); }
+std::string staged_name(const Checksum& checksum, ObjectType type) {
+    return checksum.hex() + "." + std::string(suffix(type));
+}
 
 std::string object_path(const Checksum& checksum, ObjectType type) {
     const auto hex = checksum.hex();
@@ -41,7 +43,11 @@ Checksum hash_object(const std::string& header, std::span<const std::byte> conte
 }  // namespace
 
 DirectSink::DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
-    : format_(format), objects_(objects), staging_(staging), pool_(pool), directory_(staging.make_directory(directory_name_)) {}
+    : format_(format),
+      objects_(objects),
+      staging_(staging),
+      pool_(pool),
+      directory_(staging.make_directory(directory_name_)) {}
 
 DirectSink::~DirectSink() {
     {
@@ -91,8 +97,10 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
 }
 
 void DirectSink::write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content) {
-    // Nobody else can look into the scratch directory, so the mode may be right from the start; what the umask takes away is looked at below.
-    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
+    // Nobody else can look into the scratch directory, so the mode may be right from the start; what the umask takes
+    // away is looked at below.
+    const FileDescriptor fd(
+        ::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
     if (!fd) {
         if (errno == EEXIST) return;  // the same content twice in one layer
         throw_errno("create an object");
@@ -111,8 +119,8 @@ mode_t DirectSink::object_mode(const FileMeta& meta) const {
 void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     struct stat status;
     if (::fstat(fd, &status) != 0) throw_errno("look at an object");
-    // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod. Each is a transaction of the file system, so
-    // what is right already is left alone.
+    // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod. Each is a
+    // transaction of the file system, so what is right already is left alone.
     bool changed_owner = false;
     if (format_ == DirectFormat::bare && (status.st_uid != meta.uid || status.st_gid != meta.gid)) {
         if (::fchown(fd, meta.uid, meta.gid) != 0) throw_errno("set the owner of an object");
@@ -124,7 +132,8 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     }
     const auto set_xattr = [&](const std::string& name, std::string_view value) {
         if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
-            throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) + " bytes on an object");
+            throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) +
+                        " bytes on an object");
     };
     if (format_ == DirectFormat::bare) {
         for (const auto& [name, value] : xattr_list(meta.xattrs)) set_xattr(name, value);
@@ -149,7 +158,8 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
         if (errno == EEXIST) return checksum;
         throw_errno("create a symbolic link object");
     }
-    if (::fchownat(directory_.get(), name.c_str(), meta.uid, meta.gid, AT_SYMLINK_NOFOLLOW) != 0) throw_errno("set the owner of a symbolic link");
+    if (::fchownat(directory_.get(), name.c_str(), meta.uid, meta.gid, AT_SYMLINK_NOFOLLOW) != 0)
+        throw_errno("set the owner of a symbolic link");
     if (meta.xattrs) {
         // There is no descriptor for a symbolic link that xattr calls take.
         const auto path = "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + name;
@@ -175,7 +185,8 @@ Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
     }
     write_all(fd.get(), std::as_bytes(std::span(bytes)), "an object");
     struct stat status;
-    if (::fstat(fd.get(), &status) != 0 || ((status.st_mode & 07777) != 0644 && ::fchmod(fd.get(), 0644) != 0)) throw_errno("set the mode of an object");
+    if (::fstat(fd.get(), &status) != 0 || ((status.st_mode & 07777) != 0644 && ::fchmod(fd.get(), 0644) != 0))
+        throw_errno("set the mode of an object");
     if (type == ObjectType::dirtree) dirtrees_.push_back(checksum);
     ++objects_written_;
     return checksum;
@@ -207,7 +218,8 @@ public:
             return checksum;  // the destructor drops the copy
         }
         sink_.set_metadata(fd_.get(), meta_);
-        if (::renameat(sink_.directory_.get(), name_.c_str(), sink_.directory_.get(), staged_name(checksum, ObjectType::file).c_str()) != 0)
+        if (::renameat(sink_.directory_.get(), name_.c_str(), sink_.directory_.get(),
+                       staged_name(checksum, ObjectType::file).c_str()) != 0)
             throw_errno("name an object");
         sink_.count_written(written_);
         fd_.reset();
@@ -238,7 +250,8 @@ FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type
 std::string DirectSink::read_metadata(ObjectType type, const Checksum& checksum) {
     const auto fd = open_object(checksum, type, O_RDONLY | O_NOFOLLOW);
     auto bytes = read_all(fd.get(), max_metadata_bytes, staged_name(checksum, type));
-    if (sha256(bytes) != checksum) throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is corrupt");
+    if (sha256(bytes) != checksum)
+        throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is corrupt");
     return bytes;
 }
 
@@ -246,7 +259,8 @@ bool DirectSink::has_file(const Checksum& checksum) {
     if (in_repository(checksum, ObjectType::file)) return true;
     flush();
     struct stat status;
-    return ::fstatat(directory_.get(), staged_name(checksum, ObjectType::file).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    return ::fstatat(directory_.get(), staged_name(checksum, ObjectType::file).c_str(), &status, AT_SYMLINK_NOFOLLOW) ==
+           0;
 }
 
 std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
@@ -281,18 +295,22 @@ std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
-std::unique_ptr<ObjectSink> DirectSink::limbo() { return std::make_unique<DirectSink>(format_, objects_, staging_, pool_); }
+std::unique_ptr<ObjectSink> DirectSink::limbo() {
+    return std::make_unique<DirectSink>(format_, objects_, staging_, pool_);
+}
 
 void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
     limbo.flush();
     auto& other = dynamic_cast<DirectSink&>(limbo);
     const auto name = staged_name(file, ObjectType::file);
-    if (::renameat(other.directory_.get(), name.c_str(), directory_.get(), name.c_str()) != 0 && errno != ENOENT) throw_errno("move an object");
+    if (::renameat(other.directory_.get(), name.c_str(), directory_.get(), name.c_str()) != 0 && errno != ENOENT)
+        throw_errno("move an object");
 }
 
 void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
     for (const auto& checksum : dirtrees_) {
-        if (!keep.contains(checksum)) ::unlinkat(directory_.get(), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
+        if (!keep.contains(checksum))
+            ::unlinkat(directory_.get(), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
     }
 }
 
@@ -331,7 +349,8 @@ void DirectSink::move_into_repository(const std::string& name) const {
     if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) == 0) return;
     if (errno != ENOENT) throw_errno("move an object into the repository");
     if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
-    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0) throw_errno("move an object into the repository");
+    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0)
+        throw_errno("move an object into the repository");
 }
 
 }  // namespace imaged

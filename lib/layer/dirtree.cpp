@@ -13,9 +13,13 @@ namespace {
 
 constexpr std::size_t checksum_bytes = sizeof(Checksum::bytes);
 
-[[noreturn]] void broken(const char* what) { throw Error(ErrorKind::repository_damaged, std::string("a dirtree ") + what); }
+[[noreturn]] void broken(const char* what) {
+    throw Error(ErrorKind::repository_damaged, std::string("a dirtree ") + what);
+}
 
-unsigned offset_width(std::size_t container_bytes) { return container_bytes <= 0xff ? 1 : container_bytes <= 0xffff ? 2 : container_bytes <= 0xffffffff ? 4 : 8; }
+unsigned offset_width(std::size_t container_bytes) {
+    return container_bytes <= 0xff ? 1 : container_bytes <= 0xffff ? 2 : container_bytes <= 0xffffffff ? 4 : 8;
+}
 
 // The width that a container of BODY bytes needs with COUNT offsets behind them.
 unsigned width_with_offsets(std::size_t body, std::size_t count) {
@@ -31,11 +35,14 @@ void append_offset(std::string& bytes, std::size_t offset, unsigned width) {
 
 std::size_t read_offset(std::string_view bytes, std::size_t position, unsigned width) {
     std::size_t offset = 0;
-    for (unsigned i = 0; i < width; ++i) offset |= static_cast<std::size_t>(static_cast<unsigned char>(bytes[position + i])) << (8 * i);
+    for (unsigned i = 0; i < width; ++i)
+        offset |= static_cast<std::size_t>(static_cast<unsigned char>(bytes[position + i])) << (8 * i);
     return offset;
 }
 
-std::string_view view(const Checksum& checksum) { return {reinterpret_cast<const char*>(checksum.bytes.data()), checksum_bytes}; }
+std::string_view view(const Checksum& checksum) {
+    return {reinterpret_cast<const char*>(checksum.bytes.data()), checksum_bytes};
+}
 
 Checksum read_checksum(std::string_view bytes) {
     Checksum checksum;
@@ -82,9 +89,11 @@ Element parse_element(std::string_view bytes, std::size_t checksums) {
     const auto offsets = bytes.size() - checksums * width;
     const auto name_end = read_offset(bytes, bytes.size() - width, width);
     if (name_end < 2 || name_end + checksums * checksum_bytes != offsets) broken("has a broken checksum");
-    if (checksums == 2 && read_offset(bytes, offsets, width) != name_end + checksum_bytes) broken("has a broken checksum");
+    if (checksums == 2 && read_offset(bytes, offsets, width) != name_end + checksum_bytes)
+        broken("has a broken checksum");
     const auto name = bytes.substr(0, name_end - 1);
-    if (bytes[name_end - 1] != '\0' || name.find('\0') != std::string_view::npos || name.find('/') != std::string_view::npos || name == "." || name == "..")
+    if (bytes[name_end - 1] != '\0' || name.find('\0') != std::string_view::npos ||
+        name.find('/') != std::string_view::npos || name == "." || name == "..")
         broken("has an entry with an impossible name");
     return {name, bytes.substr(name_end, checksums * checksum_bytes)};
 }
@@ -112,15 +121,17 @@ void parse_array(std::string_view bytes, Take&& take) {
 std::string serialise_dirtree(const DirectoryListing& listing) {
     ArrayWriter files, directories;
     for (const auto& file : listing.files) files.add(file.name, view(file.object), {});
-    for (const auto& directory : listing.directories) directories.add(directory.name, view(directory.tree), view(directory.meta));
+    for (const auto& directory : listing.directories)
+        directories.add(directory.name, view(directory.tree), view(directory.meta));
     auto bytes = files.finish();
     const auto files_end = bytes.size();
     bytes += directories.finish();
     append_offset(bytes, files_end, width_with_offsets(bytes.size(), 1));
     if (bytes.size() > max_metadata_bytes)
-        throw Error(ErrorKind::unsupported_image, "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
-                                                      " entries is larger than an OSTree object may be (" +
-                                                      std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
+        throw Error(ErrorKind::unsupported_image,
+                    "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
+                        " entries is larger than an OSTree object may be (" +
+                        std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
     return bytes;
 }
 
@@ -137,7 +148,8 @@ DirectoryListing parse_dirtree(std::string_view bytes) {
     });
     parse_array(bytes.substr(files_end, directories_end - files_end), [&](std::string_view element) {
         const auto [name, checksums] = parse_element(element, 2);
-        listing.directories.push_back({std::string(name), read_checksum(checksums), read_checksum(checksums.substr(checksum_bytes))});
+        listing.directories.push_back(
+            {std::string(name), read_checksum(checksums), read_checksum(checksums.substr(checksum_bytes))});
     });
     return listing;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Directory listings as OSTree keeps them: dirtree objects, GVariants of the type (a(say)a(sayay)) (libostree's OSTREE_TREE_GVARIANT_FORMAT).
+// Directory listings as OSTree keeps them: dirtree objects, GVariants of the type (a(say)a(sayay)) (libostree's
+// OSTREE_TREE_GVARIANT_FORMAT).
 //
-// Reading and writing them is most of what merging and checking an image does, so the bytes are handled here without a GVariant: arrays of variable-sized elements
-// end in a table of where each element ends, tuples in the ends of all members but the last, last member first; such numbers are little-endian and as wide as the
-// container's size needs (GVariant specification, "Framing Offsets").
+// Reading and writing them is most of what merging and checking an image does, so the bytes are handled here without a
+// GVariant: arrays of variable-sized elements end in a table of where each element ends, tuples in the ends of all
+// members but the last, last member first; such numbers are little-endian and as wide as the container's size needs
+// (GVariant specification, "Framing Offsets").
 #pragma once
 
 #include <string>

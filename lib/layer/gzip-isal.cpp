@@ -30,7 +30,8 @@ public:
             input_->eat(in.size() - state_.avail_in);
             filled += room - state_.avail_out;
             if (status < 0 || status == ISAL_NEED_DICT)
-                throw Error(ErrorKind::corrupt_input, std::string("the gzip stream is corrupt (") + meaning(status) + ")" + input_->position());
+                throw Error(ErrorKind::corrupt_input,
+                            std::string("the gzip stream is corrupt (") + meaning(status) + ")" + input_->position());
             if (state_.block_state == ISAL_BLOCK_FINISH) {
                 if (at_gzip_member(*input_)) {
                     isal_inflate_reset(&state_);
@@ -66,6 +67,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<ByteSource> isal_gzip(std::unique_ptr<CompressedInput> input) { return std::make_unique<IsalGzip>(std::move(input)); }
+std::unique_ptr<ByteSource> isal_gzip(std::unique_ptr<CompressedInput> input) {
+    return std::make_unique<IsalGzip>(std::move(input));
+}
 
 }  // namespace imaged

@@ -40,7 +40,8 @@ public:
                 throw Error(ErrorKind::corrupt_input, "the gzip stream is cut off" + input_->position());
             } else if (status != Z_OK && status != Z_BUF_ERROR) {
                 throw Error(ErrorKind::corrupt_input, std::string("the gzip stream is corrupt (") +
-                                                          (stream_.msg != nullptr ? stream_.msg : "error") + ")" + input_->position());
+                                                          (stream_.msg != nullptr ? stream_.msg : "error") + ")" +
+                                                          input_->position());
             }
         }
         return filled;
@@ -54,6 +55,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<ByteSource> zlib_gzip(std::unique_ptr<CompressedInput> input) { return std::make_unique<ZlibGzip>(std::move(input)); }
+std::unique_ptr<ByteSource> zlib_gzip(std::unique_ptr<CompressedInput> input) {
+    return std::make_unique<ZlibGzip>(std::move(input));
+}
 
 }  // namespace imaged

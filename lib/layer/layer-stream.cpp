@@ -36,7 +36,8 @@ void LayerStream::produce() {
             hash.update(*block);
             total += count;
             if (total > max_layer_bytes)
-                throw Error(ErrorKind::unsupported_image, "more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB in one layer");
+                throw Error(ErrorKind::unsupported_image,
+                            "more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB in one layer");
             if (!filled_.push(std::move(*block))) return;
         }
         // What follows the compressed content: the source must see its stream read to the end.

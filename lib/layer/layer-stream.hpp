@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's uncompressed stream: reads, decompresses and hashes in a thread of its own, a bounded number of blocks ahead of its consumer.
+// A layer's uncompressed stream: reads, decompresses and hashes in a thread of its own, a bounded number of blocks
+// ahead of its consumer.
 #pragma once
 
 #include <exception>

@@ -17,14 +17,17 @@ constexpr unsigned max_links = 40;
 
 }  // namespace
 
-LayerTree::LayerTree() : table_(1024, none) { nodes_.push_back({{}, none, none, none, 0, 0, true, false}); }
+LayerTree::LayerTree() : table_(1024, none) {
+    nodes_.push_back({{}, none, none, none, 0, 0, true, false});
+}
 
 std::uint64_t LayerTree::hash(Index parent, std::string_view name) {
     return (std::hash<std::string_view>()(name) ^ parent) * 0x9e3779b97f4a7c15ULL;
 }
 
 LayerTree::Index LayerTree::lookup(Index parent, std::string_view wanted) const {
-    for (auto slot = hash(parent, wanted) & (table_.size() - 1); table_[slot] != none; slot = (slot + 1) & (table_.size() - 1)) {
+    for (auto slot = hash(parent, wanted) & (table_.size() - 1); table_[slot] != none;
+         slot = (slot + 1) & (table_.size() - 1)) {
         const auto& node = nodes_[table_[slot]];
         if (!node.dead && node.parent == parent && name(node) == wanted) return table_[slot];
     }
@@ -43,14 +46,21 @@ void LayerTree::grow() {
 
 LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool directory) {
     if (nodes_.size() >= max_layer_entries)
-        throw Error(ErrorKind::unsupported_image, "more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
-    if (names_.size() + wanted.size() > max_layer_names_bytes)
         throw Error(ErrorKind::unsupported_image,
-                    "the names in one layer take more than the limit of " + std::to_string(max_layer_names_bytes / 1024 / 1024) + " MiB");
+                    "more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
+    if (names_.size() + wanted.size() > max_layer_names_bytes)
+        throw Error(ErrorKind::unsupported_image, "the names in one layer take more than the limit of " +
+                                                      std::to_string(max_layer_names_bytes / 1024 / 1024) + " MiB");
     if ((nodes_.size() + 1) * 3 > table_.size() * 2) grow();
     const auto index = static_cast<Index>(nodes_.size());
-    nodes_.push_back({{}, parent, nodes_[parent].first_child, none, static_cast<std::uint32_t>(names_.size()),
-                      static_cast<std::uint8_t>(wanted.size()), directory, false});
+    nodes_.push_back({{},
+                      parent,
+                      nodes_[parent].first_child,
+                      none,
+                      static_cast<std::uint32_t>(names_.size()),
+                      static_cast<std::uint8_t>(wanted.size()),
+                      directory,
+                      false});
     nodes_[parent].first_child = index;
     names_ += wanted;
     auto slot = hash(parent, wanted) & (table_.size() - 1);
@@ -138,7 +148,8 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) const {
         const auto index = chain.back() == none ? none : lookup(chain.back(), component);
         if (!rest.empty() && index != none && !nodes_[index].directory) {
             if (const auto target = sink.read_symlink(nodes_[index].checksum)) {
-                if (++links > max_links) throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");
+                if (++links > max_links)
+                    throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");
                 if (target->starts_with('/')) {
                     resolved.clear();
                     chain.assign(1, 0);
@@ -167,8 +178,8 @@ LayerTree::Index LayerTree::move_directory(std::string_view child, const Path& i
     for (std::size_t length = 1; length <= into.size(); ++length) {
         const auto found = find(Path(into.begin(), into.begin() + static_cast<std::ptrdiff_t>(length)));
         if (found && !found->directory)
-            throw Error(ErrorKind::unsupported_image,
-                        "/" + std::string(child) + " cannot be stored: /" + join_path(into) + " is not a directory in this layer");
+            throw Error(ErrorKind::unsupported_image, "/" + std::string(child) + " cannot be stored: /" +
+                                                          join_path(into) + " is not a directory in this layer");
     }
     return make_parents(below);
 }
@@ -194,10 +205,12 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
         return nodes_[child].parent;
     };
 
-    const auto implicit_meta = sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
+    const auto implicit_meta =
+        sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
     Root root;
     // Depth is bounded by max_path_depth.
-    const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index, const std::string& path) {
+    const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index,
+                                                                                   const std::string& path) {
         if (!nodes_[index].is_explicit) root.implicit.push_back(path);
         std::vector<Index> children;
         const auto collect = [&](Index from) {
@@ -212,7 +225,8 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
                 break;
             }
         }
-        std::sort(children.begin(), children.end(), [&](Index a, Index b) { return name(nodes_[a]) < name(nodes_[b]); });
+        std::sort(children.begin(), children.end(),
+                  [&](Index a, Index b) { return name(nodes_[a]) < name(nodes_[b]); });
         DirectoryListing listing;
         for (const auto child : children) {
             const auto& node = nodes_[child];

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file tree of one layer while its tar is read: entries in any order, later ones over earlier ones, parents made on need.
+// The file tree of one layer while its tar is read: entries in any order, later ones over earlier ones, parents made on
+// need.
 //
-// Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them (see path-mapping.hpp). Names are kept in one arena and entries in one table, some 80 bytes each,
-// so that a layer of a hundred thousand files stays within the worker's memory.
+// Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them (see
+// path-mapping.hpp). Names are kept in one arena and entries in one table, some 80 bytes each, so that a layer of a
+// hundred thousand files stays within the worker's memory.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +42,8 @@ public:
     };
     std::optional<Found> find(const Path& path) const;
 
-    // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component is not followed.
-    // SINK reads the links. Throws Error(corrupt_input) for a loop.
+    // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
+    // is not followed. SINK reads the links. Throws Error(corrupt_input) for a loop.
     Path resolve_parents(const Path& path, ObjectSink& sink) const;
 
     // Writes the dirtrees and dirmetas in the layout of MAPPING, and returns the root's.
@@ -61,7 +63,7 @@ private:
     struct Node {
         Checksum checksum;  // object of a file, dirmeta of a directory
         Index parent;
-        Index next;         // sibling
+        Index next;  // sibling
         Index first_child = none;
         std::uint32_t name_offset;
         std::uint8_t name_size;

@@ -41,7 +41,8 @@ Checksum expect_checksum(const char* hex) {
 
 }  // namespace
 
-LibostreeSink::LibostreeSink(OstreeRepo* repository, bool shares_transaction) : repository_(repository), owns_transaction_(!shares_transaction) {
+LibostreeSink::LibostreeSink(OstreeRepo* repository, bool shares_transaction)
+    : repository_(repository), owns_transaction_(!shares_transaction) {
     if (!owns_transaction_) return;
     ErrorSlot error;
     error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
@@ -62,10 +63,13 @@ Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* conten
     ErrorSlot error;
     GInputStream* framed = nullptr;
     guint64 length = 0;
-    error.check(ostree_raw_file_to_content_stream(content, info.get(), meta.xattrs.get(), &framed, &length, nullptr, error.out()), "write an object");
+    error.check(ostree_raw_file_to_content_stream(content, info.get(), meta.xattrs.get(), &framed, &length, nullptr,
+                                                  error.out()),
+                "write an object");
     const auto stream = imaged::adopt(framed);
     guchar* binary = nullptr;
-    error.check(ostree_repo_write_content(repository_, nullptr, stream.get(), length, &binary, nullptr, error.out()), "write an object");
+    error.check(ostree_repo_write_content(repository_, nullptr, stream.get(), length, &binary, nullptr, error.out()),
+                "write an object");
     const std::unique_ptr<guchar, Free<g_free>> owner(binary);
     Checksum checksum;
     std::memcpy(checksum.bytes.data(), binary, checksum.bytes.size());
@@ -78,7 +82,10 @@ Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* conten
 class LibostreeSink::Large : public ObjectSink::LargeFile {
 public:
     Large(LibostreeSink& sink, const FileMeta& meta, std::uint64_t size)
-        : sink_(sink), meta_(meta), size_(size), spool_(open_at(ostree_repo_get_dfd(sink.repository_), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
+        : sink_(sink),
+          meta_(meta),
+          size_(size),
+          spool_(open_at(ostree_repo_get_dfd(sink.repository_), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
     void append(std::span<const std::byte> piece) override {
         written_ += piece.size();
         if (written_ > size_) throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
@@ -100,13 +107,15 @@ private:
 };
 
 Checksum LibostreeSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {
-    const auto stream = imaged::adopt(g_memory_input_stream_new_from_data(content.data(), static_cast<gssize>(content.size()), nullptr));
+    const auto stream = imaged::adopt(
+        g_memory_input_stream_new_from_data(content.data(), static_cast<gssize>(content.size()), nullptr));
     return write_content(meta, stream.get(), content.size());
 }
 
 Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& target) {
     ErrorSlot error;
-    const CharPtr checksum(ostree_repo_write_symlink(repository_, nullptr, meta.uid, meta.gid, meta.xattrs.get(), target.c_str(), nullptr, error.out()));
+    const CharPtr checksum(ostree_repo_write_symlink(repository_, nullptr, meta.uid, meta.gid, meta.xattrs.get(),
+                                                     target.c_str(), nullptr, error.out()));
     error.check(checksum != nullptr, "write a symbolic link");
     ++counts_.objects_written;
     return expect_checksum(checksum.get());
@@ -117,7 +126,8 @@ Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
     ErrorSlot error;
-    error.check(ostree_repo_write_metadata(repository_, object_type(type), checksum.hex().c_str(), variant.get(), nullptr, nullptr, error.out()),
+    error.check(ostree_repo_write_metadata(repository_, object_type(type), checksum.hex().c_str(), variant.get(),
+                                           nullptr, nullptr, error.out()),
                 "write an object");
     ++counts_.objects_written;
     return checksum;
@@ -131,7 +141,8 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
     ErrorSlot error;
     GVariant* loaded = nullptr;
     if (ostree_repo_load_variant(repository_, object_type(type), checksum.hex().c_str(), &loaded, error.out()) == FALSE)
-        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
+        throw Error(ErrorKind::repository_damaged,
+                    "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
     const VariantPtr variant(loaded);
     return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
 }
@@ -139,7 +150,8 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
 std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
-    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) == FALSE)
+    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) ==
+        FALSE)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
     const GObjectPtr<GFileInfo> info(loaded);
     const char* target = g_file_info_get_symlink_target(info.get());
@@ -150,7 +162,8 @@ std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum)
 std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) {
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
-    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) == FALSE)
+    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) ==
+        FALSE)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
     const GObjectPtr<GFileInfo> info(loaded);
     if (g_file_info_get_file_type(loaded) != G_FILE_TYPE_REGULAR) return std::nullopt;
@@ -160,7 +173,8 @@ std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) 
 bool LibostreeSink::has_file(const Checksum& checksum) {
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(ostree_repo_has_object(repository_, OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), &present, nullptr, error.out()),
+    error.check(ostree_repo_has_object(repository_, OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), &present, nullptr,
+                                       error.out()),
                 "look for an object");
     return present != FALSE;
 }

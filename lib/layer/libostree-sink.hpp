@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes objects through libostree, for repository modes whose format the direct sink does not write (archive, bare-split-xattrs).
+// Writes objects through libostree, for repository modes whose format the direct sink does not write (archive,
+// bare-split-xattrs).
 //
-// libostree has one transaction per repository handle, so only one such sink may be filled at a time, and publish() is its commit.
+// libostree has one transaction per repository handle, so only one such sink may be filled at a time, and publish() is
+// its commit.
 #pragma once
 
 #include <ostree.h>

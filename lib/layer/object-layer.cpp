@@ -23,7 +23,9 @@ struct ObjectName {
     std::string type;  // what follows the checksum and a dot
 };
 
-[[noreturn]] void corrupt(const std::string& what) { throw Error(ErrorKind::corrupt_input, what); }
+[[noreturn]] void corrupt(const std::string& what) {
+    throw Error(ErrorKind::corrupt_input, what);
+}
 
 std::optional<ObjectName> object_name(const Path& path) {
     static const Path repository{"sysroot", "ostree", "repo"};
@@ -48,12 +50,14 @@ std::optional<ObjectName> object_name(const Path& path) {
 
 class ObjectReader {
 public:
-    ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit) : tar_(tar), sink_(sink), wants_commit_(wants_commit) {}
+    ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit)
+        : tar_(tar), sink_(sink), wants_commit_(wants_commit) {}
 
     ObjectLayer read() {
         while (auto entry = tar_.next()) {
             if (entry->type == EntryType::directory) continue;
-            if (const auto name = object_name(entry->path)) in_context("object " + name->checksum.hex() + "." + name->type, [&] { take(*name, *entry); });
+            if (const auto name = object_name(entry->path))
+                in_context("object " + name->checksum.hex() + "." + name->type, [&] { take(*name, *entry); });
         }
         if (wants_commit_ && !layer_.commit) corrupt("the commit layer has no commit");
         sink_.flush();
@@ -98,7 +102,8 @@ private:
     }
 
     std::string put_metadata(ObjectType type, const char* format, const ObjectName& name, const TarEntry& entry) {
-        if (entry.size > max_metadata_bytes) corrupt("larger than the limit of " + std::to_string(max_metadata_bytes) + " bytes");
+        if (entry.size > max_metadata_bytes)
+            corrupt("larger than the limit of " + std::to_string(max_metadata_bytes) + " bytes");
         auto bytes = read_content(entry);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
         const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
@@ -119,7 +124,8 @@ private:
 
     void take_xattrs(const ObjectName& name, const TarEntry& entry) {
         xattrs_bytes_ += entry.size;
-        if (entry.size > max_xattrs_bytes || xattrs_bytes_ > max_xattr_sets_bytes) corrupt("more extended attributes than the limit");
+        if (entry.size > max_xattrs_bytes || xattrs_bytes_ > max_xattr_sets_bytes)
+            corrupt("more extended attributes than the limit");
         const auto bytes = read_content(entry);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
         xattr_sets_[name.checksum] = parse_xattrs(bytes);
@@ -169,6 +175,8 @@ private:
 
 }  // namespace
 
-ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit) { return ObjectReader(tar, sink, wants_commit).read(); }
+ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit) {
+    return ObjectReader(tar, sink, wants_commit).read();
+}
 
 }  // namespace imaged

@@ -23,8 +23,8 @@ struct ObjectLayer {
     std::vector<Checksum> files;                 // sorted, each once
 };
 
-// Reads TAR to its end and puts its objects into SINK; each must have the checksum that its name says. A commit is accepted only with WANTS_COMMIT, and is then
-// required. Throws Error(corrupt_input) naming the object.
+// Reads TAR to its end and puts its objects into SINK; each must have the checksum that its name says. A commit is
+// accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.
 ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit);
 
 }  // namespace imaged

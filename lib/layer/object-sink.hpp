@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a layer's objects go until the layer is verified: staged, invisible to the repository's readers, and dropped as a whole when the layer fails.
+// Where a layer's objects go until the layer is verified: staged, invisible to the repository's readers, and dropped as
+// a whole when the layer fails.
 //
 // A sink belongs to the thread that fills it. Objects that the repository has already are not written again.
 #pragma once
@@ -63,7 +64,8 @@ public:
 
     // Waits until everything put so far is written; throws the first failure.
     virtual void flush() = 0;
-    // Moves everything into the repository. The caller made the staged data durable before and makes the names durable after.
+    // Moves everything into the repository. The caller made the staged data durable before and makes the names durable
+    // after.
     virtual void publish() = 0;
     virtual SinkCounts counts() const = 0;
 };

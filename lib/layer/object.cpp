@@ -12,9 +12,13 @@ namespace imaged {
 
 namespace {
 
-Xattrs share(GVariant* variant) { return Xattrs(g_variant_ref_sink(variant), g_variant_unref); }
+Xattrs share(GVariant* variant) {
+    return Xattrs(g_variant_ref_sink(variant), g_variant_unref);
+}
 
-GVariant* byte_array(std::string_view bytes) { return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bytes.data(), bytes.size(), 1); }
+GVariant* byte_array(std::string_view bytes) {
+    return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bytes.data(), bytes.size(), 1);
+}
 GVariant* byte_array(const Checksum& checksum) {
     return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, checksum.bytes.data(), checksum.bytes.size(), 1);
 }
@@ -51,12 +55,15 @@ Xattrs make_xattrs(const std::vector<std::pair<std::string, std::string>>& sorte
     GVariantBuilder builder;
     g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
     for (const auto& [name, value] : sorted)
-        g_variant_builder_add(&builder, "(@ay@ay)", byte_array(std::string_view(name.c_str(), name.size() + 1)), byte_array(value));
+        g_variant_builder_add(&builder, "(@ay@ay)", byte_array(std::string_view(name.c_str(), name.size() + 1)),
+                              byte_array(value));
     return share(g_variant_builder_end(&builder));
 }
 
 Xattrs parse_xattrs(std::string_view bytes) {
-    const auto refuse = [](const char* why) { throw Error(ErrorKind::corrupt_input, std::string("extended attributes of an object: ") + why); };
+    const auto refuse = [](const char* why) {
+        throw Error(ErrorKind::corrupt_input, std::string("extended attributes of an object: ") + why);
+    };
     if (bytes.empty()) return nullptr;
     const auto variant = variant_of(bytes, "a(ayay)");
     if (g_variant_is_normal_form(variant.get()) == FALSE) refuse("not in normal form");
@@ -83,7 +90,8 @@ std::vector<std::pair<std::string, std::string>> xattr_list(const Xattrs& xattrs
         const auto* value_data = static_cast<const char*>(g_variant_get_fixed_array(value, &value_size, 1));
         // Stored with its NUL; one without becomes empty, which no caller takes for a name.
         const bool terminated = name_size > 1 && name_data[name_size - 1] == '\0';
-        list.emplace_back(terminated ? std::string(name_data, name_size - 1) : std::string(), std::string(value_data, value_size));
+        list.emplace_back(terminated ? std::string(name_data, name_size - 1) : std::string(),
+                          std::string(value_data, value_size));
     }
     return list;
 }
@@ -96,14 +104,16 @@ std::string file_header(const FileMeta& meta, std::string_view target) {
     };
     const std::size_t string_end = 16 + target.size() + 1;
     if (!meta.xattrs && string_end + 1 <= 255) {
-        // The common case by hand: four numbers, the string, an empty array, and one offset byte that tells where the string ends.
+        // The common case by hand: four numbers, the string, an empty array, and one offset byte that tells where the
+        // string ends.
         for (const std::uint32_t value : {meta.uid, meta.gid, meta.mode, std::uint32_t{0}}) append_be(header, value);
         header.append(target);
         header.push_back('\0');
         header.push_back(static_cast<char>(string_end));
     } else {
-        header = bytes_of(g_variant_new("(uuuus@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid), GUINT32_TO_BE(meta.mode), 0,
-                                        std::string(target).c_str(), xattrs_or_empty(meta.xattrs)));
+        header = bytes_of(g_variant_new("(uuuus@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
+                                        GUINT32_TO_BE(meta.mode), 0, std::string(target).c_str(),
+                                        xattrs_or_empty(meta.xattrs)));
     }
     std::string framed;
     append_be(framed, static_cast<std::uint32_t>(header.size()));
@@ -111,11 +121,13 @@ std::string file_header(const FileMeta& meta, std::string_view target) {
     return framed + header;
 }
 
-std::string serialise_dirmeta(const FileMeta& meta) { return serialise_user_meta(meta); }
+std::string serialise_dirmeta(const FileMeta& meta) {
+    return serialise_user_meta(meta);
+}
 
 std::string serialise_user_meta(const FileMeta& meta) {
-    return bytes_of(g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid), GUINT32_TO_BE(meta.mode),
-                                  xattrs_or_empty(meta.xattrs)));
+    return bytes_of(g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
+                                  GUINT32_TO_BE(meta.mode), xattrs_or_empty(meta.xattrs)));
 }
 
 FileMeta parse_dirmeta(std::string_view bytes) {
@@ -134,8 +146,9 @@ FileMeta parse_dirmeta(std::string_view bytes) {
 std::string serialise_commit(const CommitContent& commit) {
     auto* metadata = commit.metadata ? commit.metadata.get() : g_variant_new_array(G_VARIANT_TYPE("{sv}"), nullptr, 0);
     auto* parent = commit.parent ? byte_array(*commit.parent) : byte_array(std::string_view());
-    return bytes_of(g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, parent, g_variant_new_array(G_VARIANT_TYPE("(say)"), nullptr, 0), "",
-                                  "", GUINT64_TO_BE(commit.timestamp), byte_array(commit.tree), byte_array(commit.meta)));
+    return bytes_of(g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, parent,
+                                  g_variant_new_array(G_VARIANT_TYPE("(say)"), nullptr, 0), "", "",
+                                  GUINT64_TO_BE(commit.timestamp), byte_array(commit.tree), byte_array(commit.meta)));
 }
 
 }  // namespace imaged

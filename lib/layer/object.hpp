@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// OSTree objects as bytes: how a file's metadata, a directory's metadata and a directory's listing are serialised and named.
-// (libostree's ostree-core.h: OSTREE_FILEMETA, OSTREE_DIRMETA_GVARIANT_FORMAT, OSTREE_TREE_GVARIANT_FORMAT, OSTREE_COMMIT_GVARIANT_FORMAT.)
+// OSTree objects as bytes: how a file's metadata, a directory's metadata and a directory's listing are serialised and
+// named. (libostree's ostree-core.h: OSTREE_FILEMETA, OSTREE_DIRMETA_GVARIANT_FORMAT, OSTREE_TREE_GVARIANT_FORMAT,
+// OSTREE_COMMIT_GVARIANT_FORMAT.)
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,14 @@ enum class ObjectType { file, dirtree, dirmeta, commit };
 // "file", "dirtree", "dirmeta", "commit": what an object's file name ends in.
 std::string_view suffix(ObjectType type);
 
-// Extended attributes as OSTree keeps them: a(ayay), names with their NUL, sorted by name. Immutable and shared; null stands for none.
+// Extended attributes as OSTree keeps them: a(ayay), names with their NUL, sorted by name. Immutable and shared; null
+// stands for none.
 using Xattrs = std::shared_ptr<GVariant>;
 
 // From name and value pairs sorted by name, each name once.
 Xattrs make_xattrs(const std::vector<std::pair<std::string, std::string>>& sorted);
-// From the serialised form; throws Error(corrupt_input) unless it is in normal form, sorted, and every name is well-formed.
+// From the serialised form; throws Error(corrupt_input) unless it is in normal form, sorted, and every name is
+// well-formed.
 Xattrs parse_xattrs(std::string_view bytes);
 // Each name and value. Null gives nothing.
 std::vector<std::pair<std::string, std::string>> xattr_list(const Xattrs& xattrs);
@@ -40,7 +43,8 @@ struct FileMeta {
     Xattrs xattrs;
 };
 
-// What is hashed before a file's content: length-prefixed header of the object's metadata. TARGET is a symbolic link's, else empty.
+// What is hashed before a file's content: length-prefixed header of the object's metadata. TARGET is a symbolic link's,
+// else empty.
 std::string file_header(const FileMeta& meta, std::string_view target);
 
 // The bytes of a dirmeta object; META.mode carries S_IFDIR.
@@ -53,10 +57,10 @@ inline constexpr std::uint32_t implicit_directory_mode = 040755;
 std::string serialise_user_meta(const FileMeta& meta);
 
 struct CommitContent {
-    VariantPtr metadata;             // a{sv}; null for none
+    VariantPtr metadata;  // a{sv}; null for none
     std::optional<Checksum> parent;
-    std::uint64_t timestamp = 0;     // seconds since 1970
-    Checksum tree, meta;             // of the root
+    std::uint64_t timestamp = 0;  // seconds since 1970
+    Checksum tree, meta;          // of the root
 };
 std::string serialise_commit(const CommitContent& commit);
 

@@ -9,7 +9,8 @@ namespace {
 
 // PARENT/MOVED/… becomes MOVED/…
 void unmap(Path& path, const Path& parent, std::string_view moved) {
-    if (path.size() > parent.size() && std::equal(parent.begin(), parent.end(), path.begin()) && is_or_hides(path[parent.size()], moved))
+    if (path.size() > parent.size() && std::equal(parent.begin(), parent.end(), path.begin()) &&
+        is_or_hides(path[parent.size()], moved))
         path.erase(path.begin(), path.begin() + static_cast<std::ptrdiff_t>(parent.size()));
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where an image's paths live in a commit (the store format shared with ostree-ext): /etc is kept as usr/etc, because OSTree makes /etc from it at deployment;
-// /var is kept as usr/share/factory/var where the running libostree does not fill /var from a commit's /var (before 2024.3).
+// Where an image's paths live in a commit (the store format shared with ostree-ext): /etc is kept as usr/etc, because
+// OSTree makes /etc from it at deployment; /var is kept as usr/share/factory/var where the running libostree does not
+// fill /var from a commit's /var (before 2024.3).
 //
-// Reading tars and merging both work on the image's own paths; commits are converted where they are read and written. So a whiteout of /usr does not
-// take /etc with it, and a link under /etc that climbs out of it leads where the image's author meant.
+// Reading tars and merging both work on the image's own paths; commits are converted where they are read and written.
+// So a whiteout of /usr does not take /etc with it, and a link under /etc that climbs out of it leads where the image's
+// author meant.
 #pragma once
 
 #include <string>

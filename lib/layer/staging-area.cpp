@@ -29,7 +29,8 @@ std::string random_name() {
 
 }  // namespace
 
-StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)), name_(random_name()) {
+StagingArea::StagingArea(int repository)
+    : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)), name_(random_name()) {
     if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
     directory_ = open_at(tmp_.get(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (::flock(directory_.get(), LOCK_EX | LOCK_NB) != 0) throw_errno("lock the scratch directory");
@@ -49,7 +50,9 @@ FileDescriptor StagingArea::make_directory(std::string& name) {
     return open_at(directory_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
-void StagingArea::remove_directory(const std::string& name) { remove_tree(directory_.get(), name); }
+void StagingArea::remove_directory(const std::string& name) {
+    remove_tree(directory_.get(), name);
+}
 
 unsigned StagingArea::clear_leftovers(int repository) {
     const auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);

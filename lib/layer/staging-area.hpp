@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A job's scratch space inside the repository: tmp/imaged-XXXXXX, on the repository's file system so that objects move into place by rename(2).
+// A job's scratch space inside the repository: tmp/imaged-XXXXXX, on the repository's file system so that objects move
+// into place by rename(2).
 //
-// On disk: each sink has a directory of its own below it, holding objects as CHECKSUM.TYPE. The job holds an flock(2) on the scratch directory; one that nobody
-// holds is left over from a job that was killed, and the next job removes it. Nothing in here is ever reachable from a ref, so a crash needs no repair.
+// On disk: each sink has a directory of its own below it, holding objects as CHECKSUM.TYPE. The job holds an flock(2)
+// on the scratch directory; one that nobody holds is left over from a job that was killed, and the next job removes it.
+// Nothing in here is ever reachable from a ref, so a crash needs no repair.
 #pragma once
 
 #include <string>

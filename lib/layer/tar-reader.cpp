@@ -21,8 +21,12 @@ namespace {
 constexpr std::size_t read_bytes = 256 * 1024;
 constexpr std::array<std::byte, 65536> zeros{};
 
-[[noreturn]] void corrupt(const std::string& what) { throw Error(ErrorKind::corrupt_input, what); }
-[[noreturn]] void over_limit(const std::string& what) { throw Error(ErrorKind::unsupported_image, what); }
+[[noreturn]] void corrupt(const std::string& what) {
+    throw Error(ErrorKind::corrupt_input, what);
+}
+[[noreturn]] void over_limit(const std::string& what) {
+    throw Error(ErrorKind::unsupported_image, what);
+}
 
 // Text for a message: short, and without anything that a terminal acts on.
 std::string shown(std::string_view path) {
@@ -34,7 +38,8 @@ std::string shown(std::string_view path) {
 }
 
 std::vector<std::string> split_path(std::string_view path) {
-    if (path.size() > max_path_bytes) over_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
+    if (path.size() > max_path_bytes)
+        over_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
     std::vector<std::string> components;
     for (std::size_t begin = 0; begin <= path.size();) {
         const auto end = std::min(path.find('/', begin), path.size());
@@ -117,7 +122,8 @@ public:
             }
             if (status != ARCHIVE_WARN) check(status, "tar content");
             block_ = static_cast<const std::byte*>(block);
-            if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_) corrupt("a sparse file's map goes backwards" + position());
+            if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_)
+                corrupt("a sparse file's map goes backwards" + position());
             hole_left_ = static_cast<std::uint64_t>(offset) - content_offset_;
             if (hole_left_ > 0) return take_zeros();
             if (block_size_ == 0) return content();
@@ -135,7 +141,8 @@ private:
         // No exception may cross libarchive's frames: it is kept and thrown again behind them.
         auto& impl = *static_cast<Impl*>(self);
         try {
-            const auto count = impl.first_ != SIZE_MAX ? std::exchange(impl.first_, SIZE_MAX) : impl.source_.read(impl.buffer_);
+            const auto count =
+                impl.first_ != SIZE_MAX ? std::exchange(impl.first_, SIZE_MAX) : impl.source_.read(impl.buffer_);
             impl.read_ += count;
             impl.ended_ = count == 0;
             *buffer = impl.buffer_.data();
@@ -197,7 +204,8 @@ private:
                 const char* target = archive_entry_symlink(entry);
                 if (target == nullptr || *target == '\0') corrupt("symbolic link " + shown(path) + " has no target");
                 result.target = target;
-                if (result.target.size() >= max_path_bytes) over_limit("symbolic link " + shown(path) + " has a target that is too long");
+                if (result.target.size() >= max_path_bytes)
+                    over_limit("symbolic link " + shown(path) + " has a target that is too long");
                 break;
             }
             default: result.type = EntryType::special; break;
@@ -217,7 +225,8 @@ private:
         while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
             if (name == nullptr || *name == '\0') continue;
             if (size > max_xattr_bytes || (total += size + std::char_traits<char>::length(name)) > max_xattrs_bytes)
-                over_limit(shown(path) + " has extended attributes of more than " + std::to_string(max_xattr_bytes) + " bytes");
+                over_limit(shown(path) + " has extended attributes of more than " + std::to_string(max_xattr_bytes) +
+                           " bytes");
             xattrs[name] = std::string(static_cast<const char*>(value), size);
         }
         result.xattrs.assign(xattrs.begin(), xattrs.end());
@@ -242,12 +251,19 @@ private:
 
 TarReader::TarReader(ByteSource& source) : impl_(std::make_unique<Impl>(source)) {}
 TarReader::~TarReader() = default;
-std::optional<TarEntry> TarReader::next() { return impl_->next(); }
-std::span<const std::byte> TarReader::content() { return impl_->content(); }
-std::uint64_t TarReader::offset() const { return impl_->offset(); }
+std::optional<TarEntry> TarReader::next() {
+    return impl_->next();
+}
+std::span<const std::byte> TarReader::content() {
+    return impl_->content();
+}
+std::uint64_t TarReader::offset() const {
+    return impl_->offset();
+}
 
 void use_utf8_names() {
-    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) throw Error(ErrorKind::failed, "the system has no C.UTF-8 locale");
+    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr)
+        throw Error(ErrorKind::failed, "the system has no C.UTF-8 locale");
 }
 
 }  // namespace imaged

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's tar stream, entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files, extended attributes.
+// A layer's tar stream, entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files,
+// extended attributes.
 //
 // The process must have a UTF-8 LC_CTYPE (see use_utf8_names()), or libarchive cannot give PAX names.
 #pragma once
@@ -34,9 +35,9 @@ struct TarEntry {
     bool utf8 = true;               // the path is valid UTF-8
     std::uint32_t mode = 0;         // permission bits, setuid, setgid and sticky
     std::uint32_t uid = 0, gid = 0;
-    std::uint64_t size = 0;         // bytes of content, holes included
-    std::string target;             // of a symlink, as written
-    std::vector<std::string> link;  // components of a hardlink's target
+    std::uint64_t size = 0;                                   // bytes of content, holes included
+    std::string target;                                       // of a symlink, as written
+    std::vector<std::string> link;                            // components of a hardlink's target
     std::vector<std::pair<std::string, std::string>> xattrs;  // name to value, sorted by name, each name once
 };
 
@@ -51,8 +52,8 @@ public:
     TarReader(const TarReader&) = delete;
     TarReader& operator=(const TarReader&) = delete;
 
-    // The next entry; nothing at the archive's end. Throws Error(corrupt_input) naming the offset in the uncompressed stream,
-    // Error(unsupported_image) for a limit, or what SOURCE threw.
+    // The next entry; nothing at the archive's end. Throws Error(corrupt_input) naming the offset in the uncompressed
+    // stream, Error(unsupported_image) for a limit, or what SOURCE threw.
     std::optional<TarEntry> next();
     // The next piece of the current entry's content, zeros for holes; empty at its end. Valid until the next call.
     std::span<const std::byte> content();

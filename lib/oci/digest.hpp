@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Content digests (OCI image-spec, "Digests"). Only sha256 is accepted: it is what every layer ref in a repository is made from.
+// Content digests (OCI image-spec, "Digests"). Only sha256 is accepted: it is what every layer ref in a repository is
+// made from.
 #pragma once
 
 #include <compare>

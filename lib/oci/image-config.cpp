@@ -23,19 +23,24 @@ ImageConfig parse_config(const json& document) {
         throw Error(ErrorKind::unsupported_image, "more than " + std::to_string(max_layers) + " diff_ids");
     for (const auto& diff_id : *diff_ids) {
         if (!diff_id.is_string()) throw Error(ErrorKind::corrupt_input, "a diff_id is not a string");
-        config.diff_ids.push_back(in_context("diff_ids", [&] { return Digest::parse(diff_id.get_ref<const std::string&>()); }));
+        config.diff_ids.push_back(
+            in_context("diff_ids", [&] { return Digest::parse(diff_id.get_ref<const std::string&>()); }));
     }
-    if (const auto* runtime = optional_object(document, "config")) config.labels = optional_text_map(*runtime, "Labels");
+    if (const auto* runtime = optional_object(document, "config"))
+        config.labels = optional_text_map(*runtime, "Labels");
     config.created = optional_text(document, "created");
     if (const auto* history = optional_array(document, "history")) {
         for (const auto& entry : *history) {
             if (!entry.is_object()) throw Error(ErrorKind::corrupt_input, "a history entry is not an object");
-            if (const auto empty = entry.find("empty_layer"); empty != entry.end() && empty->is_boolean() && empty->get<bool>()) continue;
+            if (const auto empty = entry.find("empty_layer");
+                empty != entry.end() && empty->is_boolean() && empty->get<bool>())
+                continue;
             config.created_by.push_back(optional_text(entry, "created_by"));
         }
     }
     // A history that does not match the layers describes none of them.
-    if (config.created_by.size() != config.diff_ids.size()) config.created_by.assign(config.diff_ids.size(), std::nullopt);
+    if (config.created_by.size() != config.diff_ids.size())
+        config.created_by.assign(config.diff_ids.size(), std::nullopt);
     return config;
 }
 
@@ -48,7 +53,8 @@ ImageConfig ImageConfig::parse(std::string_view text) {
 
 std::optional<std::string> ImageConfig::version() const {
     for (const char* label : {"org.opencontainers.image.version", "version"}) {
-        if (const auto found = labels.find(label); found != labels.end() && !found->second.empty()) return found->second;
+        if (const auto found = labels.find(label); found != labels.end() && !found->second.empty())
+            return found->second;
     }
     return std::nullopt;
 }

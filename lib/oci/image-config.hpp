@@ -16,10 +16,11 @@ namespace imaged {
 inline constexpr std::size_t max_config_bytes = 4 * 1024 * 1024;
 
 struct ImageConfig {
-    std::vector<Digest> diff_ids;                     // SHA-256 of each layer's uncompressed tar
-    std::map<std::string, std::string> labels;        // config.Labels
-    std::vector<std::optional<std::string>> created_by;  // per layer: entries of the history marked empty_layer take no place
-    std::optional<std::string> created;               // RFC 3339
+    std::vector<Digest> diff_ids;               // SHA-256 of each layer's uncompressed tar
+    std::map<std::string, std::string> labels;  // config.Labels
+    std::vector<std::optional<std::string>>
+        created_by;                      // per layer: entries of the history marked empty_layer take no place
+    std::optional<std::string> created;  // RFC 3339
 
     // Throws Error(corrupt_input) or Error(unsupported_image).
     static ImageConfig parse(std::string_view text);

@@ -38,7 +38,8 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 
 std::string_view take_remote(std::string_view whole, std::string_view& rest) {
     const auto colon = rest.find(':');
-    if (colon == std::string_view::npos || colon == 0) refuse(whole, "an OSTree remote and a colon must follow the signature source");
+    if (colon == std::string_view::npos || colon == 0)
+        refuse(whole, "an OSTree remote and a colon must follow the signature source");
     const auto remote = rest.substr(0, colon);
     if (remote.find('/') != std::string_view::npos) refuse(whole, "the name of an OSTree remote has no slash");
     rest.remove_prefix(colon + 1);
@@ -95,7 +96,8 @@ ImageReference ImageReference::parse(std::string_view text) {
         reference.name_ = rest;
     }
     if (reference.name_.empty()) refuse(text, "it names no image");
-    if (reference.transport_ == Transport::registry && (reference.name_.front() == '/' || reference.name_.find(' ') != std::string::npos))
+    if (reference.transport_ == Transport::registry &&
+        (reference.name_.front() == '/' || reference.name_.find(' ') != std::string::npos))
         refuse(text, "it names no image in a registry");
     return reference;
 }
@@ -116,7 +118,8 @@ std::string ImageReference::canonical() const {
         case SignatureSource::unverified:
             return registry ? "ostree-unverified-registry:" + name_ : "ostree-unverified-image:" + image();
         case SignatureSource::ostree_remote:
-            return registry ? "ostree-remote-registry:" + remote_ + ":" + name_ : "ostree-remote-image:" + remote_ + ":" + image();
+            return registry ? "ostree-remote-registry:" + remote_ + ":" + name_
+                            : "ostree-remote-image:" + remote_ + ":" + image();
     }
     return image();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of images: TRANSPORT:NAME as skopeo writes them (containers-transports(5)), with an optional signature source in front as
-// ostree-ext writes it. A value type; parsing throws Error(invalid_reference) ending in what was refused.
+// Names of images: TRANSPORT:NAME as skopeo writes them (containers-transports(5)), with an optional signature source
+// in front as ostree-ext writes it. A value type; parsing throws Error(invalid_reference) ending in what was refused.
 #pragma once
 
 #include <compare>

@@ -14,7 +14,9 @@ constexpr int max_depth = 32;
 // A manifest with every limit used has some 20,000 values; small values cost far more memory than text.
 constexpr std::size_t max_values = 200'000;
 
-[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorKind::corrupt_input, what); }
+[[noreturn]] void refuse(const std::string& what) {
+    throw Error(ErrorKind::corrupt_input, what);
+}
 
 const json* find(const json& object, const char* key) {
     const auto found = object.find(key);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading fields of untrusted JSON documents. Every function throws Error(corrupt_input) that names the field it refused.
+// Reading fields of untrusted JSON documents. Every function throws Error(corrupt_input) that names the field it
+// refused.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,8 @@
 
 namespace imaged {
 
-// TEXT as a JSON object. Refuses text over LIMIT bytes, text that is not UTF-8, and nesting too deep to be an OCI document.
+// TEXT as a JSON object. Refuses text over LIMIT bytes, text that is not UTF-8, and nesting too deep to be an OCI
+// document.
 nlohmann::json parse_document(std::string_view text, std::size_t limit, const std::string& what);
 
 // The member KEY; absence and null are the same.

@@ -15,7 +15,9 @@ constexpr std::string_view docker_manifest = "application/vnd.docker.distributio
 constexpr std::string_view oci_config = "application/vnd.oci.image.config.v1+json";
 constexpr std::string_view docker_config = "application/vnd.docker.container.image.v1+json";
 
-[[noreturn]] void unsupported(const std::string& what) { throw Error(ErrorKind::unsupported_image, what); }
+[[noreturn]] void unsupported(const std::string& what) {
+    throw Error(ErrorKind::unsupported_image, what);
+}
 
 Descriptor parse_descriptor(const json& object) {
     if (!object.is_object()) throw Error(ErrorKind::corrupt_input, "descriptor is not an object");
@@ -24,14 +26,15 @@ Descriptor parse_descriptor(const json& object) {
 }
 
 bool is_layer_type(std::string_view type) {
-    return type.starts_with("application/vnd.oci.image.layer.") || type.starts_with("application/vnd.docker.image.rootfs.") ||
-           type.empty();
+    return type.starts_with("application/vnd.oci.image.layer.") ||
+           type.starts_with("application/vnd.docker.image.rootfs.") || type.empty();
 }
 
 Manifest parse_manifest(const json& document) {
     const auto version = document.find("schemaVersion");
     if (version == document.end() || *version != 2)
-        unsupported("schemaVersion is not 2: " + (version == document.end() ? "missing" : version->dump().substr(0, 40)));
+        unsupported("schemaVersion is not 2: " +
+                    (version == document.end() ? "missing" : version->dump().substr(0, 40)));
     const auto type = optional_text(document, "mediaType").value_or(std::string(oci_manifest));
     if (type != oci_manifest && type != docker_manifest) unsupported("manifest has the media type \"" + type + "\"");
     const auto* config = optional_object(document, "config");
@@ -44,12 +47,14 @@ Manifest parse_manifest(const json& document) {
         !config_type.empty() && config_type != oci_config && config_type != docker_config)
         unsupported("not a container image but an artifact: its config has the media type \"" + config_type + "\"");
     if (layers->size() > max_layers)
-        unsupported(std::to_string(layers->size()) + " layers are more than the limit of " + std::to_string(max_layers));
+        unsupported(std::to_string(layers->size()) + " layers are more than the limit of " +
+                    std::to_string(max_layers));
     if (layers->empty()) unsupported("the image has no layers");
     for (std::size_t i = 0; i < layers->size(); ++i) {
         manifest.layers.push_back(in_context("layer " + std::to_string(i), [&] {
             auto layer = parse_descriptor((*layers)[i]);
-            if (!is_layer_type(layer.media_type)) unsupported("media type \"" + layer.media_type + "\" is not a layer's");
+            if (!is_layer_type(layer.media_type))
+                unsupported("media type \"" + layer.media_type + "\" is not a layer's");
             return layer;
         }));
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image manifests: OCI image-spec "Image Manifest" and Docker "Image Manifest Version 2, Schema 2". Indexes are resolved before (by skopeo).
+// Image manifests: OCI image-spec "Image Manifest" and Docker "Image Manifest Version 2, Schema 2". Indexes are
+// resolved before (by skopeo).
 //
-// Parsing reads an explicit list of fields and refuses what it does not understand with Error(unsupported_image), and what is broken with
-// Error(corrupt_input). Unknown fields are kept in the text that is stored, and otherwise ignored.
+// Parsing reads an explicit list of fields and refuses what it does not understand with Error(unsupported_image), and
+// what is broken with Error(corrupt_input). Unknown fields are kept in the text that is stored, and otherwise ignored.
 #pragma once
 
 #include <cstddef>

@@ -19,9 +19,11 @@ public:
     virtual int fd() const = 0;
     // Told of all bytes that were read, in order.
     virtual void taken(std::span<const std::byte>) {}
-    // To be called when all bytes have come, or nothing has come for a while: some sources end the stream only then. Asking twice is fine.
+    // To be called when all bytes have come, or nothing has come for a while: some sources end the stream only then.
+    // Asking twice is fine.
     virtual void request_verdict() {}
-    // After the end: only this tells whether the bytes had the digest that was asked for. Throws Error(digest_mismatch) or what went wrong on the way.
+    // After the end: only this tells whether the bytes had the digest that was asked for. Throws Error(digest_mismatch)
+    // or what went wrong on the way.
     virtual void finish() = 0;
 };
 

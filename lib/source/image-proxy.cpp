@@ -33,7 +33,6 @@ constexpr int pipe_bytes = 1024 * 1024;
 // Credentials of the host for image pulls, in the order in which ostree-ext looks.
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
 
-
 // Runs skopeo with CHANNEL_FD as descriptor CHILD_FD and the auth file, if any, as proxy_auth_file.
 pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd, std::optional<int> auth_file) {
     std::string auth_argument;
@@ -49,7 +48,8 @@ pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd
     }
     if (!auth_argument.empty()) arguments.push_back(auth_argument);
     // podman and buildah read this variable themselves; skopeo has an option instead.
-    if (const char* registries = std::getenv("CONTAINERS_REGISTRIES_CONF"); registries != nullptr && *registries != '\0')
+    if (const char* registries = std::getenv("CONTAINERS_REGISTRIES_CONF");
+        registries != nullptr && *registries != '\0')
         arguments.insert(arguments.begin() + 1, std::string("--registries-conf=") + registries);
     std::vector<char*> argv;
     for (auto& argument : arguments) argv.push_back(argument.data());
@@ -62,7 +62,8 @@ pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd
     if (process < 0) throw_errno("fork");
     if (process == 0) {
         // Only async-signal-safe calls from here on: other threads of this process are gone with their locks.
-        if (::dup2(moved_channel.get(), child_fd) < 0 || (moved_auth && ::dup2(moved_auth.get(), proxy_auth_file) < 0)) ::_exit(126);
+        if (::dup2(moved_channel.get(), child_fd) < 0 || (moved_auth && ::dup2(moved_auth.get(), proxy_auth_file) < 0))
+            ::_exit(126);
         ::execvp(argv[0], argv.data());
         ::_exit(127);
     }
@@ -78,11 +79,13 @@ void end_process(pid_t process) {
 
 }  // namespace
 
-void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time, const std::string& what) {
+void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
+                   const std::string& what) {
     const auto deadline = std::chrono::steady_clock::now() + stall_time;
     for (;;) {
         cancellation.check();
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
         if (left.count() <= 0)
             throw Error(ErrorKind::source_unreachable,
                         what + " stalled: nothing came for " + std::to_string(stall_time.count() / 1000) + " seconds");
@@ -96,13 +99,14 @@ void wait_readable(int fd, const Cancellation& cancellation, std::chrono::millis
     }
 }
 
-ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options) : cancellation_(cancellation), options_(options) {
+ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
+    : cancellation_(cancellation), options_(options) {
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
     socket_.reset(pair[0]);
     const FileDescriptor theirs(pair[1]);
-    process_ = spawn_skopeo({"skopeo", "experimental-image-proxy", "--sockfd", std::to_string(proxy_socket)}, theirs.get(), proxy_socket,
-                            options_.auth_file);
+    process_ = spawn_skopeo({"skopeo", "experimental-image-proxy", "--sockfd", std::to_string(proxy_socket)},
+                            theirs.get(), proxy_socket, options_.auth_file);
 }
 
 ImageProxy::~ImageProxy() {
@@ -151,7 +155,8 @@ ImageProxy::Reply ImageProxy::call(const std::string& method, json arguments) {
 
 void ImageProxy::send_request(const std::string& method, json arguments) {
     const auto request = json{{"method", method}, {"args", std::move(arguments)}}.dump();
-    if (request.size() > max_packet_bytes) throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
+    if (request.size() > max_packet_bytes)
+        throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
     if (::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) proxy_died(method);
         throw_errno("send to skopeo");
@@ -190,7 +195,9 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
             ++descriptors;
         }
     }
-    const auto nonsense = [&](const std::string& why) { return Error(ErrorKind::failed, "skopeo's answer to " + method + " " + why); };
+    const auto nonsense = [&](const std::string& why) {
+        return Error(ErrorKind::failed, "skopeo's answer to " + method + " " + why);
+    };
     broken_ = false;
     if (static_cast<std::size_t>(size) > max_packet_bytes || (message.msg_flags & MSG_TRUNC) != 0)
         throw nonsense("is longer than " + std::to_string(max_packet_bytes) + " bytes");
@@ -200,9 +207,11 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     if (success == document.end() || !success->is_boolean()) throw nonsense("does not say whether it succeeded");
     if (!success->get<bool>()) {
         const auto error = document.find("error");
-        throw skopeo_error(error != document.end() && error->is_string() ? error->get<std::string>() : method + " failed without a message");
+        throw skopeo_error(error != document.end() && error->is_string() ? error->get<std::string>()
+                                                                         : method + " failed without a message");
     }
-    if (const auto id = document.find("pipeid"); id != document.end() && id->is_number_unsigned()) reply.pipe_id = id->get<std::uint64_t>();
+    if (const auto id = document.find("pipeid"); id != document.end() && id->is_number_unsigned())
+        reply.pipe_id = id->get<std::uint64_t>();
     if ((reply.pipe_id != 0) != (descriptors == 1) || descriptors > 1) throw nonsense("has a pipe that does not fit");
     if (const auto value = document.find("value"); value != document.end()) reply.value = *value;
     if (reply.pipe) ::fcntl(reply.pipe.get(), F_SETPIPE_SZ, pipe_bytes);  // refused above the user's quota: only slower
@@ -220,7 +229,8 @@ void ImageProxy::open_image(const std::string& image) {
 
 class ImageProxy::PipeBlob : public Blob {
 public:
-    PipeBlob(ImageProxy& proxy, FileDescriptor pipe, std::uint64_t id) : proxy_(proxy), pipe_(std::move(pipe)), id_(id) {}
+    PipeBlob(ImageProxy& proxy, FileDescriptor pipe, std::uint64_t id)
+        : proxy_(proxy), pipe_(std::move(pipe)), id_(id) {}
     ~PipeBlob() override {
         if (!asked_) return;
         // Nobody waits for the answer.
@@ -264,7 +274,8 @@ std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::str
         if (count == 0) break;
         text.append(buffer.data(), static_cast<std::size_t>(count));
         if (text.size() > limit)
-            throw Error(ErrorKind::unsupported_image, "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
+            throw Error(ErrorKind::unsupported_image,
+                        "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
     }
     pipe.finish();
     return text;
@@ -287,11 +298,14 @@ std::unique_ptr<Blob> ImageProxy::blob(const Digest& digest, std::uint64_t size)
     return std::make_unique<PipeBlob>(*this, std::move(reply.pipe), reply.pipe_id);
 }
 
-std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what) {
+std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std::size_t limit,
+                                   const std::string& what) {
     if (size > limit)
-        throw Error(ErrorKind::unsupported_image, "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
+        throw Error(ErrorKind::unsupported_image,
+                    "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
     auto text = read_pipe(call("GetBlob", json::array({image_, digest.text(), size})), limit, what);
-    if (sha256(text).hex() != digest.hex()) throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + digest.text());
+    if (sha256(text).hex() != digest.hex())
+        throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + digest.text());
     return text;
 }
 
@@ -300,7 +314,8 @@ std::string raw_manifest(const std::string& image, const Cancellation& cancellat
     if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
     const FileDescriptor ours(ends[0]);
     FileDescriptor theirs(ends[1]);
-    const pid_t process = spawn_skopeo({"skopeo", "inspect", "--raw", image}, theirs.get(), STDOUT_FILENO, options.auth_file);
+    const pid_t process =
+        spawn_skopeo({"skopeo", "inspect", "--raw", image}, theirs.get(), STDOUT_FILENO, options.auth_file);
     theirs.reset();
     std::string text;
     try {
@@ -311,7 +326,8 @@ std::string raw_manifest(const std::string& image, const Cancellation& cancellat
             if (count < 0) throw_errno("read the manifest");
             if (count == 0) break;
             text.append(buffer.data(), static_cast<std::size_t>(count));
-            if (text.size() > max_manifest_bytes) throw Error(ErrorKind::unsupported_image, "the manifest is larger than the limit");
+            if (text.size() > max_manifest_bytes)
+                throw Error(ErrorKind::unsupported_image, "the manifest is larger than the limit");
         }
     } catch (...) {
         end_process(process);

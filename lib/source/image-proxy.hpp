@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client of skopeo's image proxy: `skopeo experimental-image-proxy` on a SOCK_SEQPACKET pair, one JSON message a packet, pipes passed along.
-// skopeo brings transports, mirrors, credentials and the containers policy; what it hands out is checked again here where that is possible.
+// The client of skopeo's image proxy: `skopeo experimental-image-proxy` on a SOCK_SEQPACKET pair, one JSON message a
+// packet, pipes passed along. skopeo brings transports, mirrors, credentials and the containers policy; what it hands
+// out is checked again here where that is possible.
 //
-// Protocol 0.2.3 or later of the 0.2 line. Thread-safe: several threads may fetch blobs at once over one proxy. The process is ended with the object.
+// Protocol 0.2.3 or later of the 0.2 line. Thread-safe: several threads may fetch blobs at once over one proxy. The
+// process is ended with the object.
 #pragma once
 
 #include <sys/types.h>
@@ -38,8 +40,8 @@ public:
     ImageProxy(const ImageProxy&) = delete;
     ImageProxy& operator=(const ImageProxy&) = delete;
 
-    // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message stands for:
-    // not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.
+    // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message
+    // stands for: not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.
     void open_image(const std::string& image);
 
     struct ManifestText {
@@ -50,7 +52,8 @@ public:
     // The config as skopeo re-writes it; only for a manifest whose own bytes are not to be had.
     std::string rewritten_config();
 
-    // The proxy must outlive the blob. From request_verdict() to finish() no other call gets through to skopeo, which waits for the pipe to be read.
+    // The proxy must outlive the blob. From request_verdict() to finish() no other call gets through to skopeo, which
+    // waits for the pipe to be read.
     std::unique_ptr<Blob> blob(const Digest& digest, std::uint64_t size);
     // A whole small blob, verified.
     std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
@@ -65,7 +68,8 @@ private:
         std::uint64_t pipe_id = 0;
     };
     class PipeBlob;
-    // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by another thread.
+    // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by
+    // another thread.
     void take_turn(const std::string& method);
     void send_request(const std::string& method, nlohmann::json arguments);
     Reply receive_reply(const std::string& method);
@@ -82,8 +86,10 @@ private:
     std::uint64_t image_ = 0;
 };
 
-// Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled for STALL_TIME.
-void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time, const std::string& what);
+// Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
+// for STALL_TIME.
+void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
+                   const std::string& what);
 
 // The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);

@@ -24,9 +24,11 @@ public:
     void finish() override {
         const auto digest = hash_.finish();
         if (digest.hex() != descriptor_.digest.hex())
-            throw Error(ErrorKind::digest_mismatch, "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
+            throw Error(ErrorKind::digest_mismatch,
+                        "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
         if (size_ != descriptor_.size)
-            throw Error(ErrorKind::corrupt_input, "the blob has " + std::to_string(size_) + " bytes, the manifest says " + std::to_string(descriptor_.size));
+            throw Error(ErrorKind::corrupt_input, "the blob has " + std::to_string(size_) +
+                                                      " bytes, the manifest says " + std::to_string(descriptor_.size));
     }
 
 private:
@@ -42,7 +44,8 @@ std::unique_ptr<Blob> open_layout_blob(const ImageReference& image, const Descri
     if (image.transport() != Transport::oci) return nullptr;
     const auto directory = image.name().substr(0, image.name().find(':'));
     // Never waits, whatever the name leads to.
-    FileDescriptor file(::open((directory + "/blobs/sha256/" + std::string(descriptor.digest.hex())).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    FileDescriptor file(::open((directory + "/blobs/sha256/" + std::string(descriptor.digest.hex())).c_str(),
+                               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status;
     if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;
     ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_SEQUENTIAL);

@@ -30,7 +30,8 @@ void add_parents(std::vector<std::string>& scopes, std::string text, char separa
 std::string full_registry_name(std::string name) {
     const auto slash = name.find('/');
     const auto host = name.substr(0, slash);
-    const bool has_host = slash != std::string::npos && (host.find_first_of(".:") != std::string::npos || host == "localhost");
+    const bool has_host =
+        slash != std::string::npos && (host.find_first_of(".:") != std::string::npos || host == "localhost");
     if (!has_host) name = "docker.io/" + (slash == std::string::npos ? "library/" + name : name);
     const auto last = name.rfind('/');
     if (name.find('@') == std::string::npos && name.find(':', last) == std::string::npos) name += ":latest";
@@ -50,7 +51,8 @@ std::vector<std::string> scopes_of(const ImageReference& image) {
             add_parents(scopes, name, '/');
             auto host = name.substr(0, name.find('/'));
             if (const auto port = host.find(':'); port != std::string::npos) host.resize(port);
-            for (auto dot = host.find('.'); dot != std::string::npos; dot = host.find('.', dot + 1)) scopes.push_back("*" + host.substr(dot));
+            for (auto dot = host.find('.'); dot != std::string::npos; dot = host.find('.', dot + 1))
+                scopes.push_back("*" + host.substr(dot));
             break;
         }
         case Transport::oci:
@@ -96,7 +98,8 @@ AppliedPolicy applied_policy(std::string_view text, const ImageReference& image)
     if (const auto transports = document.find("transports"); transports != document.end() && transports->is_object()) {
         if (const auto found = transports->find(transport); found != transports->end() && found->is_object()) {
             for (const auto& scope : scopes_of(image)) {
-                if (const auto entry = found->find(scope); entry != found->end()) return describe(*entry, transport + ": " + (scope.empty() ? "any" : scope));
+                if (const auto entry = found->find(scope); entry != found->end())
+                    return describe(*entry, transport + ": " + (scope.empty() ? "any" : scope));
             }
         }
     }
@@ -106,7 +109,8 @@ AppliedPolicy applied_policy(std::string_view text, const ImageReference& image)
 
 std::string load_host_policy() {
     std::vector<std::string> paths;
-    if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') paths.push_back(std::string(home) + "/.config/containers/policy.json");
+    if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+        paths.push_back(std::string(home) + "/.config/containers/policy.json");
     paths.emplace_back("/etc/containers/policy.json");
     for (const auto& path : paths) {
         if (const auto fd = try_open_at(AT_FDCWD, path, O_RDONLY)) return read_all(fd.get(), max_policy_bytes, path);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which requirement of the host's containers policy (containers-policy.json(5)) applies to an image. skopeo enforces the policy; this only tells what it is,
-// because ostree-image-signed: must refuse a policy that accepts anything.
+// Which requirement of the host's containers policy (containers-policy.json(5)) applies to an image. skopeo enforces
+// the policy; this only tells what it is, because ostree-image-signed: must refuse a policy that accepts anything.
 #pragma once
 
 #include <string>

@@ -11,18 +11,23 @@ namespace {
 
 std::string check_signature_source(const ImageReference& reference) {
     if (reference.signature_source() == SignatureSource::ostree_remote)
-        throw Error(ErrorKind::unsupported_image, "verification with the keys of an OSTree remote is not supported yet: " + reference.canonical());
+        throw Error(ErrorKind::unsupported_image,
+                    "verification with the keys of an OSTree remote is not supported yet: " + reference.canonical());
     const auto policy = applied_policy(load_host_policy(), reference);
     if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
-        throw Error(ErrorKind::policy_rejected, "ostree-image-signed: asks for a signature, but the containers policy that applies to " + reference.image() +
-                                                    " is " + policy.description);
+        throw Error(ErrorKind::policy_rejected,
+                    "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
+                        reference.image() + " is " + policy.description);
     return policy.description;
 }
 
-bool has_digest(std::string_view text, const Digest& digest) { return sha256(text).hex() == digest.hex(); }
+bool has_digest(std::string_view text, const Digest& digest) {
+    return sha256(text).hex() == digest.hex();
+}
 
 // skopeo converts Docker's manifests; the text that is stored is the one that was signed and pinned.
-std::string original_manifest(ImageProxy& proxy, const ImageReference& reference, ImageProxy::ManifestText served, const ProxyOptions& options) {
+std::string original_manifest(ImageProxy& proxy, const ImageReference& reference, ImageProxy::ManifestText served,
+                              const ProxyOptions& options) {
     if (has_digest(served.text, served.digest)) return std::move(served.text);
     auto name = reference.image();
     if (reference.transport() == Transport::registry) {
@@ -35,25 +40,34 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
     }
     auto text = raw_manifest(name, proxy.cancellation(), options);
     if (!has_digest(text, served.digest))
-        throw Error(ErrorKind::digest_mismatch, "the manifest of " + reference.image() + " does not have the digest " + served.digest.text());
+        throw Error(ErrorKind::digest_mismatch,
+                    "the manifest of " + reference.image() + " does not have the digest " + served.digest.text());
     return text;
 }
 
 }  // namespace
 
-SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned, const ProxyOptions& options) {
+SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
+                              const ProxyOptions& options) {
     auto policy = check_signature_source(reference);
     proxy.open_image(reference.image());
     auto served = proxy.manifest();
     const auto digest = served.digest;
     if (pinned && digest != *pinned)
-        throw Error(ErrorKind::digest_mismatch, reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
+        throw Error(ErrorKind::digest_mismatch,
+                    reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
     auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
     auto manifest = Manifest::parse(manifest_text);
     auto config_text = proxy.small_blob(manifest.config.digest, manifest.config.size, max_config_bytes, "config");
     auto config = ImageConfig::parse(config_text);
     auto layout = ImageLayout::of(manifest, config);
-    return {digest, std::move(manifest_text), std::move(config_text), std::move(manifest), std::move(config), std::move(layout), std::move(policy)};
+    return {digest,
+            std::move(manifest_text),
+            std::move(config_text),
+            std::move(manifest),
+            std::move(config),
+            std::move(layout),
+            std::move(policy)};
 }
 
 }  // namespace imaged

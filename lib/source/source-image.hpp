@@ -22,8 +22,10 @@ struct SourceImage {
     std::string signature_policy;  // what decided that the image may be used
 };
 
-// Opens REFERENCE on a fresh PROXY. PINNED is the only digest that is accepted, where it is given. Throws what ImageProxy::open_image() throws, and Error(policy_rejected) for
-// a signature source that the host's policy does not meet, Error(digest_mismatch), Error(corrupt_input), Error(unsupported_image).
-SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned, const ProxyOptions& options);
+// Opens REFERENCE on a fresh PROXY. PINNED is the only digest that is accepted, where it is given. Throws what
+// ImageProxy::open_image() throws, and Error(policy_rejected) for a signature source that the host's policy does not
+// meet, Error(digest_mismatch), Error(corrupt_input), Error(unsupported_image).
+SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
+                              const ProxyOptions& options);
 
 }  // namespace imaged

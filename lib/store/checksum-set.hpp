@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A set of checksums in eight bytes each, for sets as large as a repository. Two checksums with the same first eight bytes count as one: a caller may use it where a
-// wrong "yes" is harmless.
+// A set of checksums in eight bytes each, for sets as large as a repository. Two checksums with the same first eight
+// bytes count as one: a caller may use it where a wrong "yes" is harmless.
 #pragma once
 
 #include <cstdint>

@@ -37,7 +37,8 @@ void visit_objects(int objects, const Visit& visit) {
         while (const dirent* entry = ::readdir(stream.get())) {
             const std::string_view name(entry->d_name);
             if (name.size() < checksum_tail + 2 || name[checksum_tail] != '.') continue;
-            if (const auto checksum = Checksum::from_hex(prefix + std::string(name.substr(0, checksum_tail)))) visit(directory, entry->d_name, *checksum, name.substr(checksum_tail + 1));
+            if (const auto checksum = Checksum::from_hex(prefix + std::string(name.substr(0, checksum_tail))))
+                visit(directory, entry->d_name, *checksum, name.substr(checksum_tail + 1));
         }
     }
 }
@@ -93,7 +94,8 @@ private:
         const auto bytes = repository_.load_metadata(ObjectType::dirtree, commit.tree);
         if (!bytes) return false;
         const auto listing = parse_dirtree(*bytes);
-        return listing.directories.empty() && !listing.files.empty() && listing.files.front().name == listing.files.front().object.hex();
+        return listing.directories.empty() && !listing.files.empty() &&
+               listing.files.front().name == listing.files.front().object.hex();
     }
 
     void mark_commit(Checksum checksum) {
@@ -145,16 +147,18 @@ private:
 
     template <typename Wanted>
     void sweep(Wanted&& wanted) {
-        visit_objects(repository_.objects(), [&](int directory, const char* name, const Checksum& checksum, std::string_view type) {
-            if (!wanted(type)) return;
-            ++counts_.objects_total;
-            if (is_needed(checksum, type)) return;
-            struct stat status;
-            if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
-            ++counts_.objects;
-            if (status.st_nlink == 1) counts_.bytes += static_cast<std::uint64_t>(status.st_size);
-            if (!rules_.dry_run && ::unlinkat(directory, name, 0) != 0 && errno != ENOENT) throw_errno("remove the object " + checksum.hex());
-        });
+        visit_objects(repository_.objects(),
+                      [&](int directory, const char* name, const Checksum& checksum, std::string_view type) {
+                          if (!wanted(type)) return;
+                          ++counts_.objects_total;
+                          if (is_needed(checksum, type)) return;
+                          struct stat status;
+                          if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+                          ++counts_.objects;
+                          if (status.st_nlink == 1) counts_.bytes += static_cast<std::uint64_t>(status.st_size);
+                          if (!rules_.dry_run && ::unlinkat(directory, name, 0) != 0 && errno != ENOENT)
+                              throw_errno("remove the object " + checksum.hex());
+                      });
     }
 
     const Repository& repository_;
@@ -167,7 +171,8 @@ private:
 
 }  // namespace
 
-GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules, const Cancellation& cancellation) {
+GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules,
+                              const Cancellation& cancellation) {
     return Collector(repository, rules, cancellation).run();
 }
 

@@ -31,7 +31,9 @@ json summary(const std::string& name, const StoredImage& image) {
     return entry;
 }
 
-json damaged(const std::string& name, const std::string& why) { return {{"image", name}, {"state", "damaged"}, {"error", why}}; }
+json damaged(const std::string& name, const std::string& why) {
+    return {{"image", name}, {"state", "damaged"}, {"error", why}};
+}
 
 }  // namespace
 
@@ -74,8 +76,12 @@ public:
         for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
             const auto& layer = image.layout.layers[i];
             const auto ref = layer_ref(layer.blob.digest);
-            json entry{{"digest", layer.blob.digest.text()}, {"size", layer.blob.size}, {"kind", to_string(layer.kind)}, {"ref", ref}};
-            if (const auto commit = repository_.resolve(ref)) entry["commit"] = commit->hex();
+            json entry{{"digest", layer.blob.digest.text()},
+                       {"size", layer.blob.size},
+                       {"kind", to_string(layer.kind)},
+                       {"ref", ref}};
+            if (const auto commit = repository_.resolve(ref))
+                entry["commit"] = commit->hex();
             else {
                 description["state"] = "damaged";
                 description["error"] = "layer " + ref + " is missing";
@@ -106,7 +112,8 @@ private:
     // What is known of COMMIT moves to USED.
     const Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
         if (const auto found = used.find(commit); found != used.end()) return found->second;
-        if (auto known = cache_.extract(commit); known && known.mapped().entry["state"] == "ok") return used.insert(std::move(known)).position->second;
+        if (auto known = cache_.extract(commit); known && known.mapped().entry["state"] == "ok")
+            return used.insert(std::move(known)).position->second;
         return used.emplace(commit, look_at(name, commit)).first->second;
     }
 
@@ -140,10 +147,20 @@ private:
 
 ImageCatalog::ImageCatalog(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
 ImageCatalog::~ImageCatalog() = default;
-std::string ImageCatalog::mode() const { return impl_->mode(); }
-std::shared_ptr<const json> ImageCatalog::list() { return impl_->list(); }
-json ImageCatalog::describe(const ImageReference& image) { return impl_->describe(image); }
-std::string ImageCatalog::manifest(const ImageReference& image) { return impl_->load(image).manifest_text; }
-std::string ImageCatalog::config(const ImageReference& image) { return impl_->load(image).config_text; }
+std::string ImageCatalog::mode() const {
+    return impl_->mode();
+}
+std::shared_ptr<const json> ImageCatalog::list() {
+    return impl_->list();
+}
+json ImageCatalog::describe(const ImageReference& image) {
+    return impl_->describe(image);
+}
+std::string ImageCatalog::manifest(const ImageReference& image) {
+    return impl_->load(image).manifest_text;
+}
+std::string ImageCatalog::config(const ImageReference& image) {
+    return impl_->load(image).config_text;
+}
 
 }  // namespace imaged

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading what a repository holds: list, show, manifest, config. Takes no lock and writes nothing, so a running job never delays it.
+// Reading what a repository holds: list, show, manifest, config. Takes no lock and writes nothing, so a running job
+// never delays it.
 //
-// An ImageCatalog belongs to one thread at a time. Commits never change under their checksum, so what was read once is kept
-// for as long as a ref names it; a listing costs one look at each ref.
+// An ImageCatalog belongs to one thread at a time. Commits never change under their checksum, so what was read once is
+// kept for as long as a ref names it; a listing costs one look at each ref.
 #pragma once
 
 #include <memory>
@@ -24,8 +25,8 @@ public:
     // "bare", "bare-user", "bare-user-only", "archive".
     std::string mode() const;
 
-    // An array of objects with the keys of org.imaged1.Manager.ListImages, ordered by reference. Unreadable images are listed as damaged.
-    // The same pointer means that nothing has changed since the last call.
+    // An array of objects with the keys of org.imaged1.Manager.ListImages, ordered by reference. Unreadable images are
+    // listed as damaged. The same pointer means that nothing has changed since the last call.
     std::shared_ptr<const nlohmann::json> list();
     // The keys of org.imaged1.Manager.GetImage. Throw Error(not_found) or Error(repository_damaged).
     nlohmann::json describe(const ImageReference& image);

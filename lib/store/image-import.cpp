@@ -21,7 +21,8 @@ std::optional<Repository> open_existing(const std::string& path) {
     return std::optional<Repository>(std::in_place, path);
 }
 
-SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository, Presence& presence, const ImageReference& target) {
+SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository,
+                                     Presence& presence, const ImageReference& target) {
     const auto ahead = std::async(std::launch::async, [&] { look_ahead(repository, presence, target); });
     return open_source_image(proxy, request.image, request.digest, request.proxy);
 }
@@ -38,11 +39,14 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
     std::set<Digest> seen;
     const auto& layers = source.layout.layers;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        if (plan.present[i] || (layers[i].kind == LayerKind::derived) != derived || !seen.insert(layers[i].blob.digest).second) continue;
+        if (plan.present[i] || (layers[i].kind == LayerKind::derived) != derived ||
+            !seen.insert(layers[i].blob.digest).second)
+            continue;
         items.push_back({i, &layers[i]});
     }
     // A commit is complete only with all chunks: it comes last.
-    std::stable_partition(items.begin(), items.end(), [](const auto& item) { return item.layer->kind != LayerKind::commit; });
+    std::stable_partition(items.begin(), items.end(),
+                          [](const auto& item) { return item.layer->kind != LayerKind::commit; });
     return items;
 }
 
@@ -53,7 +57,8 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         const auto items = missing_items(source, plan, derived);
         const auto commits = fetch.run(items, found.rules);
         for (std::size_t i = 0; i < layers.size(); ++i) {
-            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i]) plan.present[i] = commit->second;
+            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i])
+                plan.present[i] = commit->second;
         }
     };
     if (source.layout.ostree) {
@@ -77,7 +82,8 @@ void check_kinds(const ImageLayout& layout) {
     for (const auto& first : layout.layers) {
         for (const auto& second : layout.layers) {
             if (first.blob.digest == second.blob.digest && first.kind != second.kind)
-                throw Error(ErrorKind::unsupported_image, "layer " + first.blob.digest.text() + " is both a " + std::string(to_string(first.kind)) + " and a " +
+                throw Error(ErrorKind::unsupported_image, "layer " + first.blob.digest.text() + " is both a " +
+                                                              std::string(to_string(first.kind)) + " and a " +
                                                               std::string(to_string(second.kind)) + " layer");
         }
     }
@@ -131,7 +137,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     const auto layers = fetch_layers(repository, fetch, source, plan);
     observer.phase(ImportPhase::merge);
     cancellation.check();
-    const auto merged = write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules, fetch.pool());
+    const auto merged =
+        write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules, fetch.pool());
     observer.phase(ImportPhase::commit);
     cancellation.check();
     repository.sync();

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Importing an image: the layers that are missing are fetched, several at once, and merged with those that are there into one commit.
+// Importing an image: the layers that are missing are fetched, several at once, and merged with those that are there
+// into one commit.
 //
-// Crash rule: a layer's ref is written when the layer is complete, verified and durable, the image's ref after everything else. Whatever happens before leaves
-// at most unreferenced objects and a scratch directory that the next job removes.
+// Crash rule: a layer's ref is written when the layer is complete, verified and durable, the image's ref after
+// everything else. Whatever happens before leaves at most unreferenced objects and a scratch directory that the next
+// job removes.
 #pragma once
 
 #include <cstdint>

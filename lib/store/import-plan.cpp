@@ -20,7 +20,8 @@ constexpr std::size_t max_prepare_root_bytes = 64 * 1024;
 
 bool has_transient_root(const std::string& text) {
     const std::unique_ptr<GKeyFile, Free<g_key_file_unref>> file(g_key_file_new());
-    if (g_key_file_load_from_data(file.get(), text.data(), text.size(), G_KEY_FILE_NONE, nullptr) == FALSE) return false;
+    if (g_key_file_load_from_data(file.get(), text.data(), text.size(), G_KEY_FILE_NONE, nullptr) == FALSE)
+        return false;
     return g_key_file_get_boolean(file.get(), "root", "transient", nullptr) != FALSE;
 }
 
@@ -30,10 +31,13 @@ public:
         : repository_(repository), presence_(presence), rules_(rules) {}
 
     std::optional<Checksum> find(const ImageLayer& layer) {
-        if (const auto commit = repository_.resolve(layer_ref(layer.blob.digest)); commit && presence_.complete(*commit) && serves(layer, *commit)) return commit;
+        if (const auto commit = repository_.resolve(layer_ref(layer.blob.digest));
+            commit && presence_.complete(*commit) && serves(layer, *commit))
+            return commit;
         if (layer.kind != LayerKind::derived) return std::nullopt;
         const auto found = by_diff_id().find(layer.diff_id);
-        if (found != by_diff_id().end() && presence_.complete(found->second) && serves(layer, found->second)) return found->second;
+        if (found != by_diff_id().end() && presence_.complete(found->second) && serves(layer, found->second))
+            return found->second;
         return std::nullopt;
     }
 
@@ -46,8 +50,9 @@ private:
         if (!derived) return true;
         const auto record = LayerRecord::read(commit);
         if (record.diff_id && *record.diff_id != layer.diff_id)
-            throw Error(ErrorKind::digest_mismatch, "layer " + layer.blob.digest.text() + ": its uncompressed content has the digest " + record.diff_id->text() +
-                                                        ", the config says " + layer.diff_id.text());
+            throw Error(ErrorKind::digest_mismatch,
+                        "layer " + layer.blob.digest.text() + ": its uncompressed content has the digest " +
+                            record.diff_id->text() + ", the config says " + layer.diff_id.text());
         return record.fits(rules_);
     }
 
@@ -55,9 +60,11 @@ private:
     const std::map<Digest, Checksum>& by_diff_id() {
         if (by_diff_id_) return *by_diff_id_;
         by_diff_id_.emplace();
-        for (const auto& [ref, checksum] : repository_.refs(std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1)))) {
+        for (const auto& [ref, checksum] :
+             repository_.refs(std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1)))) {
             try {
-                if (const auto record = LayerRecord::read(repository_.load_commit(checksum)); record.diff_id) by_diff_id_->emplace(*record.diff_id, checksum);
+                if (const auto record = LayerRecord::read(repository_.load_commit(checksum)); record.diff_id)
+                    by_diff_id_->emplace(*record.diff_id, checksum);
             } catch (const Error&) {
                 // A damaged layer serves nobody, and stops nobody.
             }
@@ -78,7 +85,8 @@ DerivedLayerRules derived_layer_rules(const Repository* repository, const std::o
     // From this version on, OSTree fills an empty /var from the commit's at the first boot of a deployment.
     rules.mapping.move_var = ostree_check_version(2024, 3) == FALSE;
     if (!base_tree) return rules;
-    const auto prepare_root = repository->read_text(*base_tree, "usr/lib/ostree/prepare-root.conf", max_prepare_root_bytes);
+    const auto prepare_root =
+        repository->read_text(*base_tree, "usr/lib/ostree/prepare-root.conf", max_prepare_root_bytes);
     rules.root = prepare_root && has_transient_root(*prepare_root) ? RootPolicy::everything : RootPolicy::usr_etc_var;
     return rules;
 }
@@ -89,7 +97,8 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
         if (!commit) return;
         const auto image = StoredImage::load(repository, *commit);
         for (const auto& layer : image.layout.layers) {
-            if (const auto layer_commit = repository.resolve(layer_ref(layer.blob.digest))) presence.complete(*layer_commit);
+            if (const auto layer_commit = repository.resolve(layer_ref(layer.blob.digest)))
+                presence.complete(*layer_commit);
         }
         presence.complete(*commit);
         if (image.base_commit) presence.complete(*image.base_commit);
@@ -98,7 +107,8 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
     }
 }
 
-ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, const SourceImage& source, const ImageReference& target) {
+ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, const SourceImage& source,
+                            const ImageReference& target) {
     ImportPlan plan;
     const auto& layers = source.layout.layers;
     plan.present.resize(layers.size());
@@ -144,9 +154,12 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
     }
     count();
     const bool same = plan.previous && plan.previous->digest == source.digest && plan.missing == 0;
-    plan.up_to_date = same && std::all_of(layers.begin(), layers.end(), [&](const auto& layer) { return repository->resolve(layer_ref(layer.blob.digest)).has_value(); }) &&
-                      presence->complete(plan.previous->merge_commit) &&
-                      (!plan.previous->base_commit || presence->complete(*plan.previous->base_commit));
+    plan.up_to_date =
+        same &&
+        std::all_of(layers.begin(), layers.end(),
+                    [&](const auto& layer) { return repository->resolve(layer_ref(layer.blob.digest)).has_value(); }) &&
+        presence->complete(plan.previous->merge_commit) &&
+        (!plan.previous->base_commit || presence->complete(*plan.previous->base_commit));
     return plan;
 }
 

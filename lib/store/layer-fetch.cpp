@@ -16,7 +16,8 @@ namespace {
 // The layers of one run(), shared by its lanes.
 class Lanes {
 public:
-    Lanes(const std::vector<FetchItem>& items, Cancellation& cancellation) : items_(items), cancellation_(cancellation) {}
+    Lanes(const std::vector<FetchItem>& items, Cancellation& cancellation)
+        : items_(items), cancellation_(cancellation) {}
 
     // Runs FETCH for each item in COUNT threads; ends early after a failure, which it throws.
     void run(unsigned count, const std::function<void(const FetchItem&)>& fetch) {
@@ -54,8 +55,14 @@ private:
 
 }  // namespace
 
-LayerFetch::LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer)
-    : proxy_(proxy), image_(image), repository_(repository), staging_(staging), cancellation_(cancellation), observer_(observer) {}
+LayerFetch::LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
+                       Cancellation& cancellation, ImportObserver& observer)
+    : proxy_(proxy),
+      image_(image),
+      repository_(repository),
+      staging_(staging),
+      cancellation_(cancellation),
+      observer_(observer) {}
 
 std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
     std::map<Digest, Checksum> commits;
@@ -77,7 +84,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             const std::lock_guard lock(mutex);
             sink = repository_.make_sink(staging_, pool_);
         }
-        auto staged = import_layer(proxy_, image_, *item.layer, rules, std::move(sink), [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
+        auto staged = import_layer(proxy_, image_, *item.layer, rules, std::move(sink),
+                                   [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
         const std::lock_guard lock(mutex);
         ++counts_.layers;
         counts_.compressed_bytes += staged.compressed_bytes;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches the layers that are missing, several at once where the repository allows, and hands each to the publisher when it is verified.
+// Fetches the layers that are missing, several at once where the repository allows, and hands each to the publisher
+// when it is verified.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,11 @@ struct FetchCounts {
 class LayerFetch {
 public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others.
-    LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging, Cancellation& cancellation, ImportObserver& observer);
+    LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
+               Cancellation& cancellation, ImportObserver& observer);
 
-    // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each layer; all of them have their refs
-    // then. Throws the first failure, naming the layer.
+    // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
+    // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
     const FetchCounts& counts() const { return counts_; }

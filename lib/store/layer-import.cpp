@@ -24,19 +24,22 @@ Checksum put_commit(ObjectSink& sink, VariantPtr metadata, const Checksum& tree,
     return sink.put_metadata(ObjectType::commit, serialise_commit(commit));
 }
 
-// A chunk layer has files and no tree of its own: its commit is a flat directory in which every file is named by its checksum.
+// A chunk layer has files and no tree of its own: its commit is a flat directory in which every file is named by its
+// checksum.
 Checksum put_chunk_commit(ObjectSink& sink, const std::vector<Checksum>& files) {
     DirectoryListing listing;
     for (const auto& file : files) listing.files.push_back({file.hex(), file});
     const auto tree = sink.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
-    const auto meta = sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
+    const auto meta =
+        sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
     return put_commit(sink, nullptr, tree, meta);
 }
 
 void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged) {
     if (layer.kind == LayerKind::derived) {
         auto derived = read_derived_layer(tar, *staged.sink, rules);
-        staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree, derived.root.meta);
+        staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
+                                   derived.root.meta);
         staged.filtered = std::move(derived.filtered);
         staged.special_files = derived.special_files;
         staged.bad_names = derived.bad_names;
@@ -59,7 +62,8 @@ void drain(DescriptorSource& source) {
 
 }  // namespace
 
-StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer, const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
+StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer,
+                         const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
                          const std::function<void(std::size_t)>& progress) {
     StagedLayer staged;
     staged.sink = std::move(sink);
@@ -69,7 +73,8 @@ StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const I
         blob->taken(bytes);
         progress(bytes.size());
     };
-    DescriptorSource compressed(blob->fd(), proxy.cancellation(), {proxy.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
+    DescriptorSource compressed(blob->fd(), proxy.cancellation(),
+                                {proxy.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
     Checksum diff_id;
     try {
         LayerStream stream(compressed);
@@ -86,7 +91,8 @@ StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const I
     }
     blob->finish();
     if (diff_id.hex() != layer.diff_id.hex())
-        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() + ", the config says " + layer.diff_id.text());
+        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
+                                                    ", the config says " + layer.diff_id.text());
     staged.compressed_bytes = compressed.total();
     staged.sink->flush();
     return staged;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer from the source into staged objects: fetched, decompressed, hashed, read, verified. Nothing of it is in the repository yet, and no ref names it.
+// One layer from the source into staged objects: fetched, decompressed, hashed, read, verified. Nothing of it is in the
+// repository yet, and no ref names it.
 #pragma once
 
 #include <functional>
@@ -18,16 +19,18 @@ namespace imaged {
 
 struct StagedLayer {
     std::unique_ptr<ObjectSink> sink;
-    Checksum commit;                              // what the layer's ref will name
+    Checksum commit;                               // what the layer's ref will name
     std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
     std::uint64_t compressed_bytes = 0;
     std::map<std::string, std::uint32_t> filtered;
     std::uint64_t special_files = 0, bad_names = 0;
 };
 
-// Fetches LAYER of IMAGE, which PROXY has open, into SINK. PROGRESS is told the number of compressed bytes of each read, from another thread. Throws Error(digest_mismatch) when the blob does not have
-// its digest or its content not its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
-StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer, const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
+// Fetches LAYER of IMAGE, which PROXY has open, into SINK. PROGRESS is told the number of compressed bytes of each
+// read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not
+// its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
+StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer,
+                         const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
                          const std::function<void(std::size_t)>& progress);
 
 }  // namespace imaged

@@ -8,14 +8,19 @@ namespace imaged {
 
 namespace {
 
-bool is_whiteout(std::string_view name) { return name.starts_with(whiteout_prefix); }
+bool is_whiteout(std::string_view name) {
+    return name.starts_with(whiteout_prefix);
+}
 
-std::string below(const std::string& directory, const std::string& name) { return directory.empty() ? name : directory + "/" + name; }
+std::string below(const std::string& directory, const std::string& name) {
+    return directory.empty() ? name : directory + "/" + name;
+}
 
 // A layer's tree holds /var where a commit does; its record speaks of the image's own path.
 std::string own_path(const std::string& path, bool moved_var) {
     static const std::string moved = join_path(var_parent) + "/var";
-    if (moved_var && path.starts_with(moved) && (path.size() == moved.size() || path[moved.size()] == '/')) return path.substr(moved.size() - 3);
+    if (moved_var && path.starts_with(moved) && (path.size() == moved.size() || path[moved.size()] == '/'))
+        return path.substr(moved.size() - 3);
     return path;
 }
 
@@ -41,7 +46,8 @@ bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) 
 TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper) {
     grafts_.clear();
     Path place;
-    const TreeEntry merged{true, merge(lower.object, upper.object, place, ""), is_implicit("", upper.meta) ? lower.meta : upper.meta};
+    const TreeEntry merged{true, merge(lower.object, upper.object, place, ""),
+                           is_implicit("", upper.meta) ? lower.meta : upper.meta};
     return place_links(place_grafts(merged), lower);
 }
 
@@ -117,7 +123,9 @@ TreeEntry LayerOverlay::place_grafts(TreeEntry root) {
         const auto found = store_.find(root, place);
         const auto path = place;
         if (found && found->directory) {
-            root = store_.replace(root, path, TreeEntry{true, merge(found->object, graft.upper.object, place, graft.listed), found->meta});
+            root = store_.replace(
+                root, path,
+                TreeEntry{true, merge(found->object, graft.upper.object, place, graft.listed), found->meta});
         } else {
             root = store_.replace(root, path, TreeEntry{true, strip(graft.upper.object), graft.upper.meta});
         }
@@ -129,7 +137,8 @@ TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
     for (const auto& [path, target] : record_.unresolved) {
         const auto found = store_.find(lower, store_.resolve(lower, components(target), false));
         if (!found || found->directory)
-            throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target + "\" in this layer or in one below it");
+            throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target +
+                                                      "\" in this layer or in one below it");
         root = store_.replace(root, store_.resolve(root, components(path), false), found);
     }
     return root;

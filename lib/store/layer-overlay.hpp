@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One derived layer laid over the tree of those below it, by the rules of the OCI image-spec ("Image Layer Filesystem Changeset"):
+// One derived layer laid over the tree of those below it, by the rules of the OCI image-spec ("Image Layer Filesystem
+// Changeset"):
 //   - whiteouts and opaque markers hide what lies below, never what their own layer brings, and are gone afterwards;
 //   - a directory that the layer lists replaces the metadata of the one below, and any other kind of entry;
 //   - a directory that it only implies keeps the metadata below, and follows a symbolic link below to where it leads;

@@ -57,7 +57,8 @@ void LayerPublisher::publish(std::vector<Item>& batch) {
     repository_.sync();
     for (auto& item : batch) {
         item.staged.sink->publish();
-        if (item.staged.detached_metadata) repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+        if (item.staged.detached_metadata)
+            repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
     }
     repository_.sync();
     for (auto& item : batch) {

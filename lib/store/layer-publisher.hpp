@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moves verified layers into the repository, in a thread of its own so that fetching goes on: their bytes are made durable, then their objects get their names,
-// then those are made durable, then the refs are written. A crash at any point leaves no ref to anything incomplete.
+// Moves verified layers into the repository, in a thread of its own so that fetching goes on: their bytes are made
+// durable, then their objects get their names, then those are made durable, then the refs are written. A crash at any
+// point leaves no ref to anything incomplete.
 #pragma once
 
 #include <condition_variable>
@@ -18,7 +19,8 @@ namespace imaged {
 
 class LayerPublisher {
 public:
-    // Borrows the repository, whose refs nobody else writes meanwhile. PUBLISHED is called, from the thread, for each layer that is done.
+    // Borrows the repository, whose refs nobody else writes meanwhile. PUBLISHED is called, from the thread, for each
+    // layer that is done.
     LayerPublisher(Repository& repository, std::function<void(const StagedLayer&, std::size_t layer)> published);
     // Layers that were not begun are dropped.
     ~LayerPublisher();

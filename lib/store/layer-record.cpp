@@ -41,7 +41,8 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         GVariantIter iterator;
         g_variant_iter_init(&iterator, links.get());
         const char *path = nullptr, *target = nullptr;
-        while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE) record.unresolved.push_back({path, target});
+        while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE)
+            record.unresolved.push_back({path, target});
     }
     if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
     if (const auto filtered = lookup(commit, layer_filtered_key, "a{su}")) {
@@ -51,8 +52,10 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         guint32 count = 0;
         while (g_variant_iter_next(&iterator, "{&su}", &path, &count) != FALSE) record.filtered[path] = count;
     }
-    if (const auto moved = lookup(commit, moved_var_key, "b")) record.moved_var = g_variant_get_boolean(moved.get()) != FALSE;
-    if (const auto whiteouts = lookup(commit, whiteouts_key, "b")) record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
+    if (const auto moved = lookup(commit, moved_var_key, "b"))
+        record.moved_var = g_variant_get_boolean(moved.get()) != FALSE;
+    if (const auto whiteouts = lookup(commit, whiteouts_key, "b"))
+        record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
     return record;
 }
 
@@ -60,7 +63,8 @@ bool LayerRecord::fits(const DerivedLayerRules& rules) const {
     if (has_implicit && moved_var != rules.mapping.move_var) return false;
     // What was kept for another image is dropped by the merge.
     if (root == RootPolicy::everything || rules.root == RootPolicy::usr_etc_var) return true;
-    return has_implicit && std::all_of(filtered.begin(), filtered.end(), [](const auto& entry) { return is_runtime_directory(entry.first); });
+    return has_implicit && std::all_of(filtered.begin(), filtered.end(),
+                                       [](const auto& entry) { return is_runtime_directory(entry.first); });
 }
 
 VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& rules, const Digest& diff_id) {
@@ -76,7 +80,8 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     if (!layer.unresolved.empty()) {
         GVariantBuilder links;
         g_variant_builder_init(&links, G_VARIANT_TYPE("a(ss)"));
-        for (const auto& link : layer.unresolved) g_variant_builder_add(&links, "(ss)", link.path.c_str(), link.target.c_str());
+        for (const auto& link : layer.unresolved)
+            g_variant_builder_add(&links, "(ss)", link.path.c_str(), link.target.c_str());
         add(unresolved_key, g_variant_builder_end(&links));
     }
     add(root_key, g_variant_new_string(rules.root == RootPolicy::everything ? everything : usr_etc_var));
@@ -91,6 +96,8 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     return adopt_variant(g_variant_builder_end(&metadata));
 }
 
-std::string importer_version() { return std::string("imaged ") + IMAGED_VERSION; }
+std::string importer_version() {
+    return std::string("imaged ") + IMAGED_VERSION;
+}
 
 }  // namespace imaged

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the commit of a derived layer says besides its tree. ostree-ext writes and reads only ostree.importer.version; the rest is ours, ignored by it:
+// What the commit of a derived layer says besides its tree. ostree-ext writes and reads only ostree.importer.version;
+// the rest is ours, ignored by it:
 //   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
-//   imaged.implicit-directories  as   directories that no entry of the tar listed, as the image's own paths, "" for the root
-//   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
-//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories were kept
+//   imaged.implicit-directories  as   directories that no entry of the tar listed, as the image's own paths, "" for the
+//   root imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own
+//   paths imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories were kept
 //   imaged.filtered              a{su}  top-level path to number of entries that were not
 //   imaged.moved-var             b    /var is at usr/share/factory/var
 //   imaged.whiteouts             b    whether there is any
@@ -25,7 +26,8 @@ namespace imaged {
 
 struct LayerRecord {
     std::optional<Digest> diff_id;
-    bool has_implicit = false;  // whether the next field is known; without, a directory with default metadata counts as implicit
+    bool has_implicit =
+        false;  // whether the next field is known; without, a directory with default metadata counts as implicit
     std::unordered_set<std::string> implicit_directories;
     std::vector<UnresolvedLink> unresolved;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does

@@ -11,9 +11,12 @@ namespace imaged {
 
 namespace {
 
-constexpr std::array<const char*, 4> protected_prefixes{"ostree/0", "ostree/1", "rpmostree/base", "ostree/container/baseimage"};
+constexpr std::array<const char*, 4> protected_prefixes{"ostree/0", "ostree/1", "rpmostree/base",
+                                                        "ostree/container/baseimage"};
 
-std::string without_slash(std::string_view prefix) { return std::string(prefix.substr(0, prefix.size() - 1)); }
+std::string without_slash(std::string_view prefix) {
+    return std::string(prefix.substr(0, prefix.size() - 1));
+}
 
 // The manifest's layers; a commit without a manifest has none.
 void add_layers(const Repository& repository, const Checksum& checksum, std::set<std::string>& used) {
@@ -30,7 +33,8 @@ LayerUse LayerUse::find(const Repository& repository) {
         try {
             add_layers(repository, commit, use.used);
         } catch (const Error& error) {
-            use.damaged.emplace(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref), error.what());
+            use.damaged.emplace(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
+                                error.what());
         }
     }
     for (const char* prefix : protected_prefixes) {

@@ -12,7 +12,8 @@ namespace {
 
 std::optional<std::uint64_t> parse_time(const std::optional<std::string>& text) {
     if (!text) return std::nullopt;
-    const std::unique_ptr<GDateTime, Free<g_date_time_unref>> time(g_date_time_new_from_iso8601(text->c_str(), nullptr));
+    const std::unique_ptr<GDateTime, Free<g_date_time_unref>> time(
+        g_date_time_new_from_iso8601(text->c_str(), nullptr));
     if (!time || g_date_time_to_unix(time.get()) < 0) return std::nullopt;
     return static_cast<std::uint64_t>(g_date_time_to_unix(time.get()));
 }
@@ -29,7 +30,9 @@ std::uint64_t timestamp_of(const SourceImage& source) {
 VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filtered) {
     GVariantBuilder metadata;
     g_variant_builder_init(&metadata, G_VARIANT_TYPE_VARDICT);
-    const auto add = [&](const char* key, const std::string& text) { g_variant_builder_add(&metadata, "{sv}", key, g_variant_new_string(text.c_str())); };
+    const auto add = [&](const char* key, const std::string& text) {
+        g_variant_builder_add(&metadata, "{sv}", key, g_variant_new_string(text.c_str()));
+    };
     add(manifest_digest_key, source.digest.text());
     add(manifest_key, source.manifest_text);
     add(config_key, source.config_text);
@@ -48,12 +51,15 @@ VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filter
     return adopt_variant(g_variant_builder_end(&metadata));
 }
 
-TreeEntry root_of(const Repository::Commit& commit) { return {true, commit.tree, commit.meta}; }
+TreeEntry root_of(const Repository::Commit& commit) {
+    return {true, commit.tree, commit.meta};
+}
 
 }  // namespace
 
-MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source, const std::vector<Checksum>& layers,
-                               const std::optional<Checksum>& base, const DerivedLayerRules& rules, WriterPool& pool) {
+MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source,
+                               const std::vector<Checksum>& layers, const std::optional<Checksum>& base,
+                               const DerivedLayerRules& rules, WriterPool& pool) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
     std::optional<TreeEntry> base_root;
@@ -65,7 +71,8 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
             if (layer.kind != LayerKind::derived) continue;
             const auto commit = repository.load_commit(layers[next++]);
             MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
-            for (const auto& [path, count] : merge_layer.record.filtered) filtered[layer.blob.digest.text()][path] = count;
+            for (const auto& [path, count] : merge_layer.record.filtered)
+                filtered[layer.blob.digest.text()][path] = count;
             return merge_layer;
         }
         return std::nullopt;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commit of a whole image: the merged tree of its layers, with manifest and config in its metadata (store format, "The image (merge) commit").
+// The commit of a whole image: the merged tree of its layers, with manifest and config in its metadata (store format,
+// "The image (merge) commit").
 #pragma once
 
 #include <memory>
@@ -19,8 +20,10 @@ struct MergeCommit {
     Checksum commit;
 };
 
-// LAYERS are the commits of the image's layers in manifest order, BASE the one of its commit layer. Throws what merge_layers() throws.
-MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source, const std::vector<Checksum>& layers,
-                               const std::optional<Checksum>& base, const DerivedLayerRules& rules, WriterPool& pool);
+// LAYERS are the commits of the image's layers in manifest order, BASE the one of its commit layer. Throws what
+// merge_layers() throws.
+MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source,
+                               const std::vector<Checksum>& layers, const std::optional<Checksum>& base,
+                               const DerivedLayerRules& rules, WriterPool& pool);
 
 }  // namespace imaged

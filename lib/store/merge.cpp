@@ -66,7 +66,8 @@ public:
         for (const char* name : build_leftovers) {
             const Path path{"etc", name};
             const auto found = store_.find(root, path);
-            if (found && !found->directory && is_empty_file(found->object)) root = store_.replace(root, path, std::nullopt);
+            if (found && !found->directory && is_empty_file(found->object))
+                root = store_.replace(root, path, std::nullopt);
         }
         return root;
     }
@@ -97,7 +98,8 @@ private:
         const auto empty = store_.empty_directory().object;
         for (; !path.empty(); path.pop_back()) {
             const auto found = store_.find(root, path);
-            const bool implied = record.has_implicit ? record.implicit_directories.contains(join_path(path)) : found->meta == store_.default_meta();
+            const bool implied = record.has_implicit ? record.implicit_directories.contains(join_path(path))
+                                                     : found->meta == store_.default_meta();
             if (found->object != empty || !implied) break;
             root = store_.replace(root, path, std::nullopt);
         }
@@ -108,13 +110,17 @@ private:
         const auto found = store_.find(root, {name});
         if (!found) return root;
         for (std::size_t length = 1; length <= parent.size(); ++length) {
-            const auto place = store_.find(root, Path(parent.begin(), parent.begin() + static_cast<std::ptrdiff_t>(length)));
+            const auto place =
+                store_.find(root, Path(parent.begin(), parent.begin() + static_cast<std::ptrdiff_t>(length)));
             if (place && !place->directory)
-                throw Error(ErrorKind::unsupported_image, "/" + name + " cannot be stored: /" + join_path(parent) + " is not a directory in this image");
+                throw Error(ErrorKind::unsupported_image, "/" + name + " cannot be stored: /" + join_path(parent) +
+                                                              " is not a directory in this image");
         }
         auto path = parent;
         path.push_back(name);
-        if (store_.find(root, path)) throw Error(ErrorKind::unsupported_image, "/" + name + " cannot be stored: /" + join_path(path) + " is in its place");
+        if (store_.find(root, path))
+            throw Error(ErrorKind::unsupported_image,
+                        "/" + name + " cannot be stored: /" + join_path(path) + " is in its place");
         return store_.replace(store_.replace(root, {name}, std::nullopt), path, found);
     }
 
@@ -128,7 +134,8 @@ private:
 
 }  // namespace
 
-MergedTree merge_layers(const std::optional<TreeEntry>& base, const std::function<std::optional<MergeLayer>()>& next_layer, const DerivedLayerRules& rules,
+MergedTree merge_layers(const std::optional<TreeEntry>& base,
+                        const std::function<std::optional<MergeLayer>()>& next_layer, const DerivedLayerRules& rules,
                         ObjectSink& sink) {
     Merge merge(rules, !base, sink);
     MergedTree merged;

@@ -31,7 +31,8 @@ bool ObjectNames::has_file(const Checksum& checksum) {
         const auto directory = hex.substr(0, 2);
         if (++bucket.questions <= questions_before_listing) {
             struct stat status;
-            return ::fstatat(objects_, (directory + "/" + hex.substr(2) + suffix_).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+            return ::fstatat(objects_, (directory + "/" + hex.substr(2) + suffix_).c_str(), &status,
+                             AT_SYMLINK_NOFOLLOW) == 0;
         }
         list(bucket, directory);
     }
@@ -48,7 +49,8 @@ void ObjectNames::list(Bucket& bucket, const std::string& directory) const {
     while (const dirent* entry = ::readdir(stream.get())) {
         const std::string_view name(entry->d_name);
         if (name.size() != 62 + suffix_.size() || !name.ends_with(suffix_)) continue;
-        if (const auto checksum = Checksum::from_hex(directory + std::string(name.substr(0, 62)))) bucket.names.push_back(key_of(*checksum));
+        if (const auto checksum = Checksum::from_hex(directory + std::string(name.substr(0, 62))))
+            bucket.names.push_back(key_of(*checksum));
     }
     std::sort(bucket.names.begin(), bucket.names.end());
 }

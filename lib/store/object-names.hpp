@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which file objects a repository has, for many questions in a row: a directory of objects that is asked about often is listed once, which is much cheaper than one
-// stat(2) for each object.
+// Which file objects a repository has, for many questions in a row: a directory of objects that is asked about often is
+// listed once, which is much cheaper than one stat(2) for each object.
 //
-// What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the descriptor.
+// What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the
+// descriptor.
 #pragma once
 
 #include <array>
@@ -26,7 +27,8 @@ private:
     struct Bucket {
         unsigned questions = 0;
         bool listed = false;
-        // Eight bytes of each checksum, sorted: that two objects share them does not happen, and by choice only to who can try 2^64 times.
+        // Eight bytes of each checksum, sorted: that two objects share them does not happen, and by choice only to who
+        // can try 2^64 times.
         std::vector<std::uint64_t> names;
     };
     static constexpr unsigned questions_before_listing = 4;

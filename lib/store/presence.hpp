@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether commits are really there: every directory and every file object that a commit reaches. What was found complete once is not looked at again.
+// Whether commits are really there: every directory and every file object that a commit reaches. What was found
+// complete once is not looked at again.
 //
-// Looks at names only; that the bytes under a name are right was verified when they were written. Belongs to one thread; borrows the repository.
+// Looks at names only; that the bytes under a name are right was verified when they were written. Belongs to one
+// thread; borrows the repository.
 #pragma once
 
 #include <unordered_set>

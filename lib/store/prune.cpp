@@ -12,7 +12,8 @@ namespace {
 
 std::vector<std::string> digests_of(const std::map<std::string, Checksum>& refs) {
     std::vector<std::string> digests;
-    for (const auto& [ref, commit] : refs) digests.push_back(unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref));
+    for (const auto& [ref, commit] : refs)
+        digests.push_back(unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref));
     return digests;
 }
 

@@ -21,12 +21,14 @@ struct PruneRequest {
 };
 
 struct PruneOutcome {
-    std::vector<std::string> layers;             // digests of those that no image uses
+    std::vector<std::string> layers;  // digests of those that no image uses
     GarbageCounts garbage;
-    std::map<std::string, std::string> damaged;  // images that cannot be read, and why; no layer goes while there is one
+    std::map<std::string, std::string>
+        damaged;  // images that cannot be read, and why; no layer goes while there is one
 };
 
-// Layers that nobody uses lose their refs, then what nothing reaches goes. Waits for the repository's exclusive lock as long as the repository says (lock-timeout-secs).
+// Layers that nobody uses lose their refs, then what nothing reaches goes. Waits for the repository's exclusive lock as
+// long as the repository says (lock-timeout-secs).
 PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation);
 
 struct RemovedImage {

@@ -20,7 +20,9 @@ namespace {
 // Times of files tick with the kernel's timer, a few milliseconds apart; two changes within a tick look like one.
 constexpr std::int64_t settling_nanoseconds = 100'000'000;
 
-std::int64_t nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000LL + time.tv_nsec; }
+std::int64_t nanoseconds(const timespec& time) {
+    return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+}
 
 std::int64_t now() {
     timespec time;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The local refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by rename(2), which shows in its directory's
-// modification time. A listing without changes costs one stat(2) for each directory.
+// The local refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by
+// rename(2), which shows in its directory's modification time. A listing without changes costs one stat(2) for each
+// directory.
 //
 // Belongs to one thread; borrows the descriptor. Refs that cannot be read are left out.
 #pragma once

@@ -12,7 +12,9 @@ namespace imaged {
 
 namespace {
 
-bool is_alphanumeric(char c) { return g_ascii_isalnum(c) != FALSE; }
+bool is_alphanumeric(char c) {
+    return g_ascii_isalnum(c) != FALSE;
+}
 
 void append_code_point(std::string& text, std::uint32_t code_point) {
     char buffer[6];
@@ -28,7 +30,8 @@ std::string escape_for_ref(std::string_view text) {
         throw Error(ErrorKind::invalid_reference, "a name that is not UTF-8 text cannot be a ref");
     std::string escaped;
     char previous = '\0';
-    for (const char* position = text.data(); position < text.data() + text.size(); position = g_utf8_next_char(position)) {
+    for (const char* position = text.data(); position < text.data() + text.size();
+         position = g_utf8_next_char(position)) {
         const char c = *position;
         const bool last = position + 1 == text.data() + text.size();
         const bool begins = escaped.empty() || escaped.back() == '/';
@@ -77,8 +80,12 @@ std::optional<std::string> unescape_ref(std::string_view escaped) {
     return text;
 }
 
-std::string layer_ref(const Digest& digest) { return std::string(layer_ref_prefix) + escape_for_ref(digest.text()); }
+std::string layer_ref(const Digest& digest) {
+    return std::string(layer_ref_prefix) + escape_for_ref(digest.text());
+}
 
-std::string image_ref(const ImageReference& image) { return std::string(image_ref_prefix) + escape_for_ref(image.image()); }
+std::string image_ref(const ImageReference& image) {
+    return std::string(image_ref_prefix) + escape_for_ref(image.image());
+}
 
 }  // namespace imaged

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of refs in the store format shared with ostree-ext. A ref name may hold few characters, so what it is made from is escaped:
-//   ASCII letters, digits and '-' stand; '/' stands after one of those letters or digits unless it comes last; '_' becomes "__";
+// Names of refs in the store format shared with ostree-ext. A ref name may hold few characters, so what it is made from
+// is escaped:
+//   ASCII letters, digits and '-' stand; '/' stands after one of those letters or digits unless it comes last; '_'
+//   becomes "__";
 //   '-' does not stand where a part of the ref begins, because libostree refuses such a ref;
 //   every other code point becomes '_', its number in upper-case hexadecimal with at least two digits, '_'.
 #pragma once

@@ -34,7 +34,8 @@ Checksum checksum_of(GVariant* bytes, const char* what) {
     gsize size = 0;
     const void* data = g_variant_get_fixed_array(bytes, &size, 1);
     Checksum checksum;
-    if (size != checksum.bytes.size()) throw Error(ErrorKind::repository_damaged, std::string("broken checksum of its ") + what);
+    if (size != checksum.bytes.size())
+        throw Error(ErrorKind::repository_damaged, std::string("broken checksum of its ") + what);
     std::memcpy(checksum.bytes.data(), data, size);
     return checksum;
 }
@@ -80,7 +81,8 @@ Repository::Repository(const std::string& path) : path_(path), repo_(open_reposi
     fsync_ = !fsync || std::string_view(fsync.get()) != "false";
     ErrorSlot error;
     guint64 reserve = 0;
-    error.check(ostree_repo_get_min_free_space_bytes(repo_.get(), &reserve, error.out()), "read min-free-space of " + path);
+    error.check(ostree_repo_get_min_free_space_bytes(repo_.get(), &reserve, error.out()),
+                "read min-free-space of " + path);
     reserve_ = reserve;
 }
 
@@ -91,7 +93,8 @@ void Repository::create(const std::string& path) {
     const auto file = adopt(g_file_new_for_path(path.c_str()));
     const auto repo = adopt(ostree_repo_new(file.get()));
     ErrorSlot error;
-    error.check(ostree_repo_create(repo.get(), ::geteuid() == 0 ? OSTREE_REPO_MODE_BARE : OSTREE_REPO_MODE_BARE_USER, nullptr, error.out()),
+    error.check(ostree_repo_create(repo.get(), ::geteuid() == 0 ? OSTREE_REPO_MODE_BARE : OSTREE_REPO_MODE_BARE_USER,
+                                   nullptr, error.out()),
                 "make the repository " + path);
 }
 
@@ -105,28 +108,39 @@ std::string Repository::mode() const {
     }
 }
 
-int Repository::fd() const { return ostree_repo_get_dfd(repo_.get()); }
+int Repository::fd() const {
+    return ostree_repo_get_dfd(repo_.get());
+}
 
-std::string Repository::file_suffix() const { return ostree_repo_get_mode(repo_.get()) == OSTREE_REPO_MODE_ARCHIVE ? ".filez" : ".file"; }
+std::string Repository::file_suffix() const {
+    return ostree_repo_get_mode(repo_.get()) == OSTREE_REPO_MODE_ARCHIVE ? ".filez" : ".file";
+}
 
 std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     ErrorSlot error;
     char* revision = nullptr;
-    error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY, &revision, error.out()),
+    error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY,
+                                            &revision, error.out()),
                 "resolve the ref " + ref);
     if (revision == nullptr) return std::nullopt;
     const CharPtr owner(revision);
     return Checksum::from_hex(revision);
 }
 
-std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const { return list_refs(repo_.get(), prefix.c_str(), OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES); }
+std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const {
+    return list_refs(repo_.get(), prefix.c_str(), OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES);
+}
 
-std::map<std::string, Checksum> Repository::all_refs() const { return list_refs(repo_.get(), nullptr, OSTREE_REPO_LIST_REFS_EXT_NONE); }
+std::map<std::string, Checksum> Repository::all_refs() const {
+    return list_refs(repo_.get(), nullptr, OSTREE_REPO_LIST_REFS_EXT_NONE);
+}
 
 void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
     ErrorSlot error;
     const auto hex = commit ? commit->hex() : std::string();
-    error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit ? hex.c_str() : nullptr, nullptr, error.out()), "write the ref " + ref);
+    error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit ? hex.c_str() : nullptr,
+                                              nullptr, error.out()),
+                "write the ref " + ref);
 }
 
 std::optional<std::string> Repository::Commit::text(const char* key) const {
@@ -140,12 +154,14 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
     const auto name = hex + "." + std::string(suffix(type));
     std::string bytes;
     // By hand, because checking and merging an image reads thousands of them.
-    if (const auto file = try_open_at(objects_.get(), name.substr(0, 2) + "/" + name.substr(2), O_RDONLY | O_NOFOLLOW)) {
+    if (const auto file =
+            try_open_at(objects_.get(), name.substr(0, 2) + "/" + name.substr(2), O_RDONLY | O_NOFOLLOW)) {
         bytes = read_all(file.get(), max_metadata_bytes, name);
     } else {
         ErrorSlot error;
         GVariant* loaded = nullptr;
-        if (ostree_repo_load_variant_if_exists(repo_.get(), object_type(type), hex.c_str(), &loaded, error.out()) == FALSE)
+        if (ostree_repo_load_variant_if_exists(repo_.get(), object_type(type), hex.c_str(), &loaded, error.out()) ==
+            FALSE)
             throw Error(ErrorKind::repository_damaged, "object " + name + " cannot be read");
         if (loaded == nullptr) return std::nullopt;
         const VariantPtr owner(loaded);
@@ -163,8 +179,8 @@ Repository::Commit Repository::load_commit(const Checksum& checksum) const {
     return in_context("commit " + checksum.hex(), [&] {
         Commit commit;
         commit.metadata.reset(g_variant_get_child_value(variant.get(), 0));
-        const VariantPtr parent(g_variant_get_child_value(variant.get(), 1)), tree(g_variant_get_child_value(variant.get(), 6)),
-            meta(g_variant_get_child_value(variant.get(), 7));
+        const VariantPtr parent(g_variant_get_child_value(variant.get(), 1)),
+            tree(g_variant_get_child_value(variant.get(), 6)), meta(g_variant_get_child_value(variant.get(), 7));
         if (g_variant_n_children(parent.get()) > 0) commit.parent = checksum_of(parent.get(), "parent");
         commit.timestamp = ostree_commit_get_timestamp(variant.get());
         commit.tree = checksum_of(tree.get(), "tree");
@@ -175,17 +191,20 @@ Repository::Commit Repository::load_commit(const Checksum& checksum) const {
 
 bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     const auto hex = checksum.hex();
-    const auto name = hex.substr(0, 2) + "/" + hex.substr(2) + (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
+    const auto name = hex.substr(0, 2) + "/" + hex.substr(2) +
+                      (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
     struct stat status;
     if (::fstatat(objects_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
     // Parent repositories are libostree's business.
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(ostree_repo_has_object(repo_.get(), object_type(type), hex.c_str(), &present, nullptr, error.out()), "look for object " + hex);
+    error.check(ostree_repo_has_object(repo_.get(), object_type(type), hex.c_str(), &present, nullptr, error.out()),
+                "look for object " + hex);
     return present != FALSE;
 }
 
-std::optional<std::string> Repository::read_text(const Checksum& root, const std::string& path, std::size_t limit) const {
+std::optional<std::string> Repository::read_text(const Checksum& root, const std::string& path,
+                                                 std::size_t limit) const {
     auto tree = root;
     for (std::size_t begin = 0;;) {
         const auto end = path.find('/', begin);
@@ -194,22 +213,27 @@ std::optional<std::string> Repository::read_text(const Checksum& root, const std
         if (!bytes) return std::nullopt;
         const auto listing = parse_dirtree(*bytes);
         if (end != std::string::npos) {
-            const auto found = std::find_if(listing.directories.begin(), listing.directories.end(), [&](const auto& entry) { return entry.name == name; });
+            const auto found = std::find_if(listing.directories.begin(), listing.directories.end(),
+                                            [&](const auto& entry) { return entry.name == name; });
             if (found == listing.directories.end()) return std::nullopt;
             tree = found->tree;
             begin = end + 1;
             continue;
         }
-        const auto found = std::find_if(listing.files.begin(), listing.files.end(), [&](const auto& entry) { return entry.name == name; });
+        const auto found = std::find_if(listing.files.begin(), listing.files.end(),
+                                        [&](const auto& entry) { return entry.name == name; });
         if (found == listing.files.end()) return std::nullopt;
         ErrorSlot error;
         GInputStream* raw = nullptr;
-        error.check(ostree_repo_load_file(repo_.get(), found->object.hex().c_str(), &raw, nullptr, nullptr, nullptr, error.out()), "read " + path);
+        error.check(ostree_repo_load_file(repo_.get(), found->object.hex().c_str(), &raw, nullptr, nullptr, nullptr,
+                                          error.out()),
+                    "read " + path);
         if (raw == nullptr) return std::nullopt;
         const auto stream = adopt(raw);
         std::string text(limit + 1, '\0');
         gsize size = 0;
-        error.check(g_input_stream_read_all(stream.get(), text.data(), text.size(), &size, nullptr, error.out()), "read " + path);
+        error.check(g_input_stream_read_all(stream.get(), text.data(), text.size(), &size, nullptr, error.out()),
+                    "read " + path);
         if (size > limit) return std::nullopt;
         text.resize(size);
         return text;
@@ -220,17 +244,22 @@ void Repository::write_detached_metadata(const Checksum& commit, const std::stri
     const BytesPtr copy(g_bytes_new(serialised.data(), serialised.size()));
     const auto metadata = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE_VARDICT, copy.get(), FALSE));
     ErrorSlot error;
-    error.check(ostree_repo_write_commit_detached_metadata(repo_.get(), commit.hex().c_str(), metadata.get(), nullptr, error.out()),
+    error.check(ostree_repo_write_commit_detached_metadata(repo_.get(), commit.hex().c_str(), metadata.get(), nullptr,
+                                                           error.out()),
                 "write the detached metadata of commit " + commit.hex());
 }
 
 Repository::Lock::Lock(Repository& repository, LockKind kind)
-    : repository_(repository.repo_.get()), type_(kind == LockKind::shared ? OSTREE_REPO_LOCK_SHARED : OSTREE_REPO_LOCK_EXCLUSIVE) {
+    : repository_(repository.repo_.get()),
+      type_(kind == LockKind::shared ? OSTREE_REPO_LOCK_SHARED : OSTREE_REPO_LOCK_EXCLUSIVE) {
     ErrorSlot error;
-    error.check(ostree_repo_lock_push(repository_, type_, nullptr, error.out()), "another program holds the lock of the repository " + repository.path_);
+    error.check(ostree_repo_lock_push(repository_, type_, nullptr, error.out()),
+                "another program holds the lock of the repository " + repository.path_);
 }
 
-Repository::Lock::~Lock() { ostree_repo_lock_pop(repository_, type_, nullptr, nullptr); }
+Repository::Lock::~Lock() {
+    ostree_repo_lock_pop(repository_, type_, nullptr, nullptr);
+}
 
 unsigned Repository::lanes() const {
     const auto mode = ostree_repo_get_mode(repo_.get());
@@ -240,11 +269,15 @@ unsigned Repository::lanes() const {
 std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPool& pool) const {
     switch (ostree_repo_get_mode(repo_.get())) {
         case OSTREE_REPO_MODE_BARE:
-            if (::geteuid() != 0) throw Error(ErrorKind::failed, "writing to the bare repository " + path_ + " needs root");
+            if (::geteuid() != 0)
+                throw Error(ErrorKind::failed, "writing to the bare repository " + path_ + " needs root");
             return std::make_unique<DirectSink>(DirectFormat::bare, objects_.get(), staging, pool);
-        case OSTREE_REPO_MODE_BARE_USER: return std::make_unique<DirectSink>(DirectFormat::bare_user, objects_.get(), staging, pool);
+        case OSTREE_REPO_MODE_BARE_USER:
+            return std::make_unique<DirectSink>(DirectFormat::bare_user, objects_.get(), staging, pool);
         case OSTREE_REPO_MODE_BARE_USER_ONLY:
-            throw Error(ErrorKind::unsupported_image, "a bare-user-only repository does not keep owners and attributes, so it cannot hold container images");
+            throw Error(
+                ErrorKind::unsupported_image,
+                "a bare-user-only repository does not keep owners and attributes, so it cannot hold container images");
         default: return std::make_unique<LibostreeSink>(repo_.get());
     }
 }
@@ -259,7 +292,8 @@ void Repository::require_space(std::uint64_t bytes) const {
     const auto free = static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
     const auto mebibytes = [](std::uint64_t count) { return std::to_string((count >> 20) + 1) + " MiB"; };
     if (free < bytes + reserve_)
-        throw Error(ErrorKind::no_space, "the file system of " + path_ + " has " + mebibytes(free) + " left; at least " + mebibytes(bytes) + " and the reserve of " +
+        throw Error(ErrorKind::no_space, "the file system of " + path_ + " has " + mebibytes(free) +
+                                             " left; at least " + mebibytes(bytes) + " and the reserve of " +
                                              mebibytes(reserve_) + " (min-free-space) are needed");
 }
 

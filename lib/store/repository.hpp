@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An OSTree repository as the store uses it: refs, commits, locks and the right sink for its mode.
 //
-// Belongs to one thread, but for the members that say otherwise. Reading takes no lock. Errors: Error(repository_damaged) for what cannot be read.
+// Belongs to one thread, but for the members that say otherwise. Reading takes no lock. Errors:
+// Error(repository_damaged) for what cannot be read.
 #pragma once
 
 #include <ostree.h>
@@ -58,8 +59,8 @@ public:
     std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised);
 
-    // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the repository's configuration says
-    // (lock-timeout-secs), then throws Error(failed).
+    // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the
+    // repository's configuration says (lock-timeout-secs), then throws Error(failed).
     enum class LockKind { shared, exclusive };
     class Lock {
     public:
@@ -75,11 +76,14 @@ public:
 
     // The number of layers that may be imported at once: libostree's own writer has one transaction.
     unsigned lanes() const;
-    // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe where lanes() is more than one.
+    // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe where lanes() is more
+    // than one.
     std::unique_ptr<ObjectSink> make_sink(StagingArea& staging, WriterPool& pool) const;
-    // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync). Thread-safe.
+    // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync).
+    // Thread-safe.
     void sync() const;
-    // Throws Error(no_space) unless BYTES more fit besides the reserve that the repository's configuration names (min-free-space). Thread-safe.
+    // Throws Error(no_space) unless BYTES more fit besides the reserve that the repository's configuration names
+    // (min-free-space). Thread-safe.
     void require_space(std::uint64_t bytes) const;
 
 private:

@@ -44,7 +44,9 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
     if (layout.ostree) {
         // ostree-ext's merge commits have no parent.
         base = commit.parent ? commit.parent : repository.resolve(layer_ref(layout.layers.front().blob.digest));
-        if (!base) throw Error(ErrorKind::repository_damaged, "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
+        if (!base)
+            throw Error(ErrorKind::repository_damaged,
+                        "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
     }
     return {merge_commit,
             base,
@@ -64,7 +66,8 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
 }  // namespace
 
 const Checksum& StoredImage::deployable() const {
-    const bool derived = std::any_of(layout.layers.begin(), layout.layers.end(), [](const auto& layer) { return layer.kind == LayerKind::derived; });
+    const bool derived = std::any_of(layout.layers.begin(), layout.layers.end(),
+                                     [](const auto& layer) { return layer.kind == LayerKind::derived; });
     return base_commit && !derived ? *base_commit : merge_commit;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a merge commit says of its image (store format, "The image (merge) commit"). Written by imaged and by ostree-ext alike; plain data once read.
+// What a merge commit says of its image (store format, "The image (merge) commit"). Written by imaged and by ostree-ext
+// alike; plain data once read.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ using FilteredPaths = std::map<std::string, std::map<std::string, std::uint32_t>
 struct StoredImage {
     Checksum merge_commit;
     std::optional<Checksum> base_commit;
-    Checksum tree, meta;  // of the merged root
+    Checksum tree, meta;        // of the merged root
     std::uint64_t created = 0;  // seconds since 1970
     Digest digest;
     std::string manifest_text, config_text;

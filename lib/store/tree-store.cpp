@@ -30,7 +30,9 @@ std::vector<std::string> reversed_components(std::string_view target) {
 }  // namespace
 
 TreeStore::TreeStore(ObjectSink& sink)
-    : sink_(sink), default_meta_(sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))) {}
+    : sink_(sink),
+      default_meta_(
+          sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))) {}
 
 std::string TreeStore::bytes_of(const Checksum& tree) {
     if (const auto found = pending_.find(tree); found != pending_.end()) return found->second;
@@ -41,7 +43,8 @@ Directory TreeStore::load(const Checksum& tree) {
     auto listing = parse_dirtree(bytes_of(tree));
     Directory directory;
     for (auto& file : listing.files) directory.emplace(std::move(file.name), TreeEntry{false, file.object, {}});
-    for (auto& child : listing.directories) directory.emplace(std::move(child.name), TreeEntry{true, child.tree, child.meta});
+    for (auto& child : listing.directories)
+        directory.emplace(std::move(child.name), TreeEntry{true, child.tree, child.meta});
     return directory;
 }
 
@@ -71,7 +74,9 @@ void TreeStore::spill() {
     pending_bytes_ = 0;
 }
 
-TreeEntry TreeStore::empty_directory() { return {true, store({}), default_meta_}; }
+TreeEntry TreeStore::empty_directory() {
+    return {true, store({}), default_meta_};
+}
 
 Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last) {
     Path resolved;
@@ -93,7 +98,9 @@ Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_las
         const auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
         if (found && !found->directory && (follow_last || !rest.empty())) {
             if (const auto target = read_symlink(found->object)) {
-                if (++links > max_links) throw Error(ErrorKind::corrupt_input, "too many symbolic links on the way to \"" + join_path(path) + "\"");
+                if (++links > max_links)
+                    throw Error(ErrorKind::corrupt_input,
+                                "too many symbolic links on the way to \"" + join_path(path) + "\"");
                 if (target->starts_with('/')) {
                     resolved.clear();
                     chain.assign(1, root);
@@ -106,7 +113,8 @@ Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_las
         resolved.push_back(component);
         chain.push_back(found && found->directory ? found : std::nullopt);
     }
-    if (resolved.size() > max_path_depth) throw Error(ErrorKind::unsupported_image, "\"" + join_path(path) + "\" leads deeper than the limit");
+    if (resolved.size() > max_path_depth)
+        throw Error(ErrorKind::unsupported_image, "\"" + join_path(path) + "\" leads deeper than the limit");
     return resolved;
 }
 
@@ -126,7 +134,8 @@ TreeEntry TreeStore::replace(const TreeEntry& root, const Path& path, const std:
     return replace_below(root, path, 0, entry);
 }
 
-TreeEntry TreeStore::replace_below(const TreeEntry& root, const Path& path, std::size_t depth, const std::optional<TreeEntry>& entry) {
+TreeEntry TreeStore::replace_below(const TreeEntry& root, const Path& path, std::size_t depth,
+                                   const std::optional<TreeEntry>& entry) {
     auto directory = load(root.object);
     const auto& name = path[depth];
     if (depth + 1 < path.size()) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Directory trees that are put together in memory: dirtrees are read when they are looked at, and new ones are written only when the whole tree is finished.
+// Directory trees that are put together in memory: dirtrees are read when they are looked at, and new ones are written
+// only when the whole tree is finished.
 //
-// Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory up to a limit and go to the sink beyond it.
-// Belongs to one thread; borrows the sink.
+// Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory up to a limit and go to the
+// sink beyond it. Belongs to one thread; borrows the sink.
 #pragma once
 
 #include <map>
@@ -38,12 +39,13 @@ public:
     const Checksum& default_meta() const { return default_meta_; }
     TreeEntry empty_directory();
 
-    // PATH in the tree with the symbolic links on its way followed, its last component too with FOLLOW_LAST. Where the tree ends, the rest is
-    // taken as it stands. Throws Error(corrupt_input) for a loop.
+    // PATH in the tree with the symbolic links on its way followed, its last component too with FOLLOW_LAST. Where the
+    // tree ends, the rest is taken as it stands. Throws Error(corrupt_input) for a loop.
     Path resolve(const TreeEntry& root, const Path& path, bool follow_last);
     // What is at PATH; no links are followed.
     std::optional<TreeEntry> find(const TreeEntry& root, const Path& path);
-    // A tree with ENTRY (or nothing) at PATH. Parents that are missing or no directories are replaced by directories with default metadata.
+    // A tree with ENTRY (or nothing) at PATH. Parents that are missing or no directories are replaced by directories
+    // with default metadata.
     TreeEntry replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry);
 
     // Writes every new dirtree that ROOT reaches to the sink, and drops from it what only intermediate trees used.
@@ -55,7 +57,8 @@ private:
 
     void spill();
     std::string bytes_of(const Checksum& tree);
-    TreeEntry replace_below(const TreeEntry& root, const Path& path, std::size_t depth, const std::optional<TreeEntry>& entry);
+    TreeEntry replace_below(const TreeEntry& root, const Path& path, std::size_t depth,
+                            const std::optional<TreeEntry>& entry);
 
     ObjectSink& sink_;
     const Checksum default_meta_;

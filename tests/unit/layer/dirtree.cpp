@@ -13,21 +13,26 @@ namespace {
 
 constexpr const char* format = "(a(say)a(sayay))";
 
-GVariant* variant_of(const Checksum& checksum) { return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, checksum.bytes.data(), checksum.bytes.size(), 1); }
+GVariant* variant_of(const Checksum& checksum) {
+    return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, checksum.bytes.data(), checksum.bytes.size(), 1);
+}
 
 // What GLib makes of the listing: the definition of the format.
 std::string serialise_with_glib(const DirectoryListing& listing) {
     GVariantBuilder files, directories;
     g_variant_builder_init(&files, G_VARIANT_TYPE("a(say)"));
-    for (const auto& file : listing.files) g_variant_builder_add(&files, "(s@ay)", file.name.c_str(), variant_of(file.object));
+    for (const auto& file : listing.files)
+        g_variant_builder_add(&files, "(s@ay)", file.name.c_str(), variant_of(file.object));
     g_variant_builder_init(&directories, G_VARIANT_TYPE("a(sayay)"));
     for (const auto& directory : listing.directories)
-        g_variant_builder_add(&directories, "(s@ay@ay)", directory.name.c_str(), variant_of(directory.tree), variant_of(directory.meta));
+        g_variant_builder_add(&directories, "(s@ay@ay)", directory.name.c_str(), variant_of(directory.tree),
+                              variant_of(directory.meta));
     const auto variant = adopt_variant(g_variant_new(format, &files, &directories));
     return {static_cast<const char*>(g_variant_get_data(variant.get())), g_variant_get_size(variant.get())};
 }
 
-DirectoryListing random_listing(std::mt19937& random, std::size_t files, std::size_t directories, std::size_t longest_name) {
+DirectoryListing random_listing(std::mt19937& random, std::size_t files, std::size_t directories,
+                                std::size_t longest_name) {
     const auto name = [&] { return std::string(1 + random() % longest_name, static_cast<char>('a' + random() % 26)); };
     const auto checksum = [&] {
         Checksum value;
@@ -42,9 +47,12 @@ DirectoryListing random_listing(std::mt19937& random, std::size_t files, std::si
 
 bool equal(const DirectoryListing& a, const DirectoryListing& b) {
     const auto same_file = [](const auto& x, const auto& y) { return x.name == y.name && x.object == y.object; };
-    const auto same_directory = [](const auto& x, const auto& y) { return x.name == y.name && x.tree == y.tree && x.meta == y.meta; };
+    const auto same_directory = [](const auto& x, const auto& y) {
+        return x.name == y.name && x.tree == y.tree && x.meta == y.meta;
+    };
     return std::equal(a.files.begin(), a.files.end(), b.files.begin(), b.files.end(), same_file) &&
-           std::equal(a.directories.begin(), a.directories.end(), b.directories.begin(), b.directories.end(), same_directory);
+           std::equal(a.directories.begin(), a.directories.end(), b.directories.begin(), b.directories.end(),
+                      same_directory);
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ std::string padded(std::string content) {
 
 std::string read_content(TarReader& tar) {
     std::string content;
-    for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    for (auto piece = tar.content(); !piece.empty(); piece = tar.content())
+        content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
     return content;
 }
 
@@ -63,7 +64,8 @@ std::string read_content(TarReader& tar) {
 
 TEST_CASE("names are taken apart: no leading slash, no empty or dot components", "[tar-reader]") {
     use_utf8_names();
-    TextSource source(header("./usr//bin/./x", 0) + header("/etc/y", 0) + header("./", 0, '5') + std::string(1024, '\0'));
+    TextSource source(header("./usr//bin/./x", 0) + header("/etc/y", 0) + header("./", 0, '5') +
+                      std::string(1024, '\0'));
     TarReader tar(source);
     CHECK(join_path(tar.next()->path) == "usr/bin/x");
     CHECK(join_path(tar.next()->path) == "etc/y");

@@ -15,7 +15,8 @@ namespace {
 
 const Digest some_digest = Digest::from_hex(std::string(64, 'a'));
 
-// Builds layers out of paths, merges them, and lists the result as path to content ("/" and mode for a directory, "->" and target for a link).
+// Builds layers out of paths, merges them, and lists the result as path to content ("/" and mode for a directory, "->"
+// and target for a link).
 class Stack {
 public:
     struct Layer {
@@ -32,7 +33,8 @@ public:
     }
     Stack& file(const std::string& path, const std::string& content) {
         const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
-        layers_.back().tree.put_file(split(path), sink_->put_file({0, 0, 0100644, nullptr}, {bytes, bytes + content.size()}));
+        layers_.back().tree.put_file(split(path),
+                                     sink_->put_file({0, 0, 0100644, nullptr}, {bytes, bytes + content.size()}));
         contents_[content_key(content)] = content;
         return *this;
     }
@@ -41,7 +43,8 @@ public:
         return *this;
     }
     Stack& directory(const std::string& path, std::uint32_t mode = 0755) {
-        layers_.back().tree.put_directory(split(path), sink_->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040000 | mode, nullptr})));
+        layers_.back().tree.put_directory(
+            split(path), sink_->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040000 | mode, nullptr})));
         return *this;
     }
     Stack& whiteout(const std::string& path) {
@@ -108,7 +111,9 @@ private:
         for (const auto& child : listing.directories) list({true, child.tree, child.meta}, below(child.name), entries);
         for (const auto& file : listing.files) {
             const auto target = sink_->read_symlink(file.object);
-            entries[below(file.name)] = target ? "->" + *target : contents_.contains(file.object) ? contents_[file.object] : "?";
+            entries[below(file.name)] = target                            ? "->" + *target
+                                        : contents_.contains(file.object) ? contents_[file.object]
+                                                                          : "?";
         }
     }
 
@@ -126,26 +131,37 @@ TEST_CASE("an upper file replaces a lower one", "[merge]") {
     CHECK(Stack().layer().file("a", "1").file("b", "1").layer().file("a", "2").merge() == Tree{{"a", "2"}, {"b", "1"}});
 }
 
-TEST_CASE("a directory that the upper layer lists takes over its metadata, one that it only implies does not", "[merge]") {
+TEST_CASE("a directory that the upper layer lists takes over its metadata, one that it only implies does not",
+          "[merge]") {
     CHECK(Stack().layer().directory("d", 0700).layer().directory("d", 0755).merge() == Tree{{"d", "/755"}});
     CHECK(Stack().layer().directory("d", 0700).layer().file("d/f", "1").merge() == Tree{{"d", "/700"}, {"d/f", "1"}});
 }
 
 TEST_CASE("without a record, a directory with default metadata counts as implied", "[merge]") {
-    CHECK(Stack().layer().directory("d", 0700).layer().without_record().directory("d", 0755).merge() == Tree{{"d", "/700"}});
-    CHECK(Stack().layer().directory("d", 0700).layer().without_record().directory("d", 0711).merge() == Tree{{"d", "/711"}});
+    CHECK(Stack().layer().directory("d", 0700).layer().without_record().directory("d", 0755).merge() ==
+          Tree{{"d", "/700"}});
+    CHECK(Stack().layer().directory("d", 0700).layer().without_record().directory("d", 0711).merge() ==
+          Tree{{"d", "/711"}});
 }
 
 TEST_CASE("a whiteout hides what is below, never what its own layer brings", "[merge]") {
-    CHECK(Stack().layer().file("d/a", "1").file("d/b", "1").layer().whiteout("d/.wh.a").merge() == Tree{{"d", "/755"}, {"d/b", "1"}});
+    CHECK(Stack().layer().file("d/a", "1").file("d/b", "1").layer().whiteout("d/.wh.a").merge() ==
+          Tree{{"d", "/755"}, {"d/b", "1"}});
     CHECK(Stack().layer().file("a", "1").layer().whiteout(".wh.a").file("a", "2").merge() == Tree{{"a", "2"}});
-    CHECK(Stack().layer().file("d/old", "1").layer().file("d/new", "2").whiteout(".wh.d").merge() == Tree{{"d", "/755"}, {"d/new", "2"}});
+    CHECK(Stack().layer().file("d/old", "1").layer().file("d/new", "2").whiteout(".wh.d").merge() ==
+          Tree{{"d", "/755"}, {"d/new", "2"}});
     CHECK(Stack().layer().file(".hid", "1").layer().whiteout(".wh..hid").merge() == Tree{});
 }
 
 TEST_CASE("an opaque directory hides all that is below it", "[merge]") {
-    CHECK(Stack().layer().file("d/old", "1").file("d/e/old", "1").layer().file("d/new", "2").whiteout("d/.wh..wh..opq").merge() ==
-          Tree{{"d", "/755"}, {"d/new", "2"}});
+    CHECK(Stack()
+              .layer()
+              .file("d/old", "1")
+              .file("d/e/old", "1")
+              .layer()
+              .file("d/new", "2")
+              .whiteout("d/.wh..wh..opq")
+              .merge() == Tree{{"d", "/755"}, {"d/new", "2"}});
 }
 
 TEST_CASE("whiteouts that hide nothing and aufs' own files leave no trace", "[merge]") {
@@ -154,9 +170,12 @@ TEST_CASE("whiteouts that hide nothing and aufs' own files leave no trace", "[me
 }
 
 TEST_CASE("an implied parent follows a lower link to a directory, a listed one replaces it", "[merge]") {
-    auto lower = [](Stack& stack) -> Stack& { return stack.layer().directory("usr/lib").link("lib", "usr/lib").layer(); };
+    auto lower = [](Stack& stack) -> Stack& {
+        return stack.layer().directory("usr/lib").link("lib", "usr/lib").layer();
+    };
     Stack implied, listed;
-    CHECK(lower(implied).file("lib/x", "1").merge() == Tree{{"lib", "->usr/lib"}, {"usr", "/755"}, {"usr/lib", "/755"}, {"usr/lib/x", "1"}});
+    CHECK(lower(implied).file("lib/x", "1").merge() ==
+          Tree{{"lib", "->usr/lib"}, {"usr", "/755"}, {"usr/lib", "/755"}, {"usr/lib/x", "1"}});
     CHECK(lower(listed).directory("lib", 0711).file("lib/x", "1").merge() ==
           Tree{{"lib", "/711"}, {"lib/x", "1"}, {"usr", "/755"}, {"usr/lib", "/755"}});
 }
@@ -169,18 +188,29 @@ TEST_CASE("a link into a directory that does not exist makes it, a loop is an er
 
 TEST_CASE("kinds replace one another over three layers", "[merge]") {
     CHECK(Stack().layer().file("a", "1").layer().file("a/b", "2").layer().link("a", "c").merge() == Tree{{"a", "->c"}});
-    CHECK(Stack().layer().file("a/b", "1").layer().file("a", "2").layer().directory("a", 0700).merge() == Tree{{"a", "/700"}});
+    CHECK(Stack().layer().file("a/b", "1").layer().file("a", "2").layer().directory("a", 0700).merge() ==
+          Tree{{"a", "/700"}});
 }
 
 TEST_CASE("a hard link to a file of a lower layer is found there", "[merge]") {
-    CHECK(Stack().layer().directory("usr/lib").link("lib", "usr/lib").file("usr/lib/f", "1").layer().hard_link("g", "lib/f").merge() ==
+    CHECK(Stack()
+              .layer()
+              .directory("usr/lib")
+              .link("lib", "usr/lib")
+              .file("usr/lib/f", "1")
+              .layer()
+              .hard_link("g", "lib/f")
+              .merge() ==
           Tree{{"g", "1"}, {"lib", "->usr/lib"}, {"usr", "/755"}, {"usr/lib", "/755"}, {"usr/lib/f", "1"}});
-    CHECK_THROWS_WITH(Stack().layer().file("a", "1").layer().hard_link("g", "none").merge(), Catch::Matchers::Contains("\"g\"") && Catch::Matchers::Contains("\"none\""));
+    CHECK_THROWS_WITH(Stack().layer().file("a", "1").layer().hard_link("g", "none").merge(),
+                      Catch::Matchers::Contains("\"g\"") && Catch::Matchers::Contains("\"none\""));
 }
 
 TEST_CASE("/etc is kept as usr/etc, also where /usr is hidden or /etc is", "[merge]") {
-    CHECK(Stack().layer().file("etc/a", "1").file("usr/b", "1").layer().whiteout(".wh.usr").merge() == Tree{{"usr", "/755"}, {"usr/etc", "/755"}, {"usr/etc/a", "1"}});
-    CHECK(Stack().layer().file("etc/a", "1").file("usr/b", "1").layer().whiteout(".wh.etc").merge() == Tree{{"usr", "/755"}, {"usr/b", "1"}});
+    CHECK(Stack().layer().file("etc/a", "1").file("usr/b", "1").layer().whiteout(".wh.usr").merge() ==
+          Tree{{"usr", "/755"}, {"usr/etc", "/755"}, {"usr/etc/a", "1"}});
+    CHECK(Stack().layer().file("etc/a", "1").file("usr/b", "1").layer().whiteout(".wh.etc").merge() ==
+          Tree{{"usr", "/755"}, {"usr/b", "1"}});
     CHECK(Stack().layer().directory("etc", 0700).layer().file("etc/a", "1").whiteout("etc/.wh.b").merge() ==
           Tree{{"usr", "/755"}, {"usr/etc", "/700"}, {"usr/etc/a", "1"}});
 }
@@ -189,7 +219,12 @@ TEST_CASE("/var moves to usr/share/factory/var where the deployment does not fil
     Stack moved;
     moved.move_var = true;
     CHECK(moved.layer().file("var/lib/a", "1").layer().whiteout("var/lib/.wh.a").file("var/b", "2").merge() ==
-          Tree{{"usr", "/755"}, {"usr/share", "/755"}, {"usr/share/factory", "/755"}, {"usr/share/factory/var", "/755"}, {"usr/share/factory/var/b", "2"}, {"usr/share/factory/var/lib", "/755"}});
+          Tree{{"usr", "/755"},
+               {"usr/share", "/755"},
+               {"usr/share/factory", "/755"},
+               {"usr/share/factory/var", "/755"},
+               {"usr/share/factory/var/b", "2"},
+               {"usr/share/factory/var/lib", "/755"}});
 }
 
 TEST_CASE("empty hostname and resolv.conf of a container build are dropped, others kept", "[merge]") {

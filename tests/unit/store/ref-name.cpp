@@ -18,10 +18,12 @@ TEST_CASE("a registry reference becomes the ref that ostree-ext writes", "[ref-n
 
 TEST_CASE("a digest becomes a layer's ref", "[ref-name]") {
     const auto digest = Digest::parse("sha256:0d82c2f332ce42dd71025991c93b637761191b81fc32c6c942e9dfee1e278fa2");
-    CHECK(layer_ref(digest) == "ostree/container/blob/sha256_3A_0d82c2f332ce42dd71025991c93b637761191b81fc32c6c942e9dfee1e278fa2");
+    CHECK(layer_ref(digest) ==
+          "ostree/container/blob/sha256_3A_0d82c2f332ce42dd71025991c93b637761191b81fc32c6c942e9dfee1e278fa2");
 }
 
-TEST_CASE("an underscore is doubled, a last slash and a slash after anything but a letter or digit are escaped", "[ref-name]") {
+TEST_CASE("an underscore is doubled, a last slash and a slash after anything but a letter or digit are escaped",
+          "[ref-name]") {
     CHECK(escape_for_ref("a_b") == "a__b");
     CHECK(escape_for_ref("a/") == "a_2F_");
     CHECK(escape_for_ref("-/a") == "_2D__2F_a");
@@ -38,7 +40,8 @@ TEST_CASE("empty text, NUL and what is not UTF-8 have no ref", "[ref-name]") {
 }
 
 TEST_CASE("what escaping never makes is not unescaped", "[ref-name]") {
-    for (const char* foreign : {"a_", "a_zz_", "_0_", "_41_", "a.b", "_110000_", "_D800_", "a/", "_2f_"}) CHECK_FALSE(unescape_ref(foreign));
+    for (const char* foreign : {"a_", "a_zz_", "_0_", "_41_", "a.b", "_110000_", "_D800_", "a/", "_2f_"})
+        CHECK_FALSE(unescape_ref(foreign));
 }
 
 TEST_CASE("unescaping gives back any text, and the ref is valid", "[ref-name]") {
