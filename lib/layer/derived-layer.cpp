@@ -110,17 +110,18 @@ private:
         if (hidden.empty() || hidden == "." || hidden == "..")
             throw Error(ErrorKind::corrupt_input, "a whiteout that names nothing");
         const FileMeta meta{entry.uid, entry.gid, S_IFREG | (entry.type == EntryType::file ? entry.mode : 0U), nullptr};
-        tree_.put_file(path, sink_.put_file(meta, {}));
+        tree_.put_whiteout(path, sink_.put_file(meta, {}));
         layer_.has_whiteouts = true;
     }
 
     // Nothing of this layer or of one below is at PATH any more.
     void hide(Path path) {
         tree_.remove(path);
+        tree_.need_parents(path);
         if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
             return;  // too long for a whiteout, and for any file system's file below
         path.back().insert(0, whiteout_prefix);
-        tree_.put_file(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
+        tree_.put_whiteout(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
         layer_.has_whiteouts = true;
     }
 

@@ -78,7 +78,7 @@ void LayerTree::remove(const Path& path) {
     nodes_[index].dead = true;
 }
 
-LayerTree::Index LayerTree::make_parents(const Path& path) {
+LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
     Index parent = 0;
     for (std::size_t i = 0; i + 1 < path.size(); ++i) {
         auto index = lookup(parent, path[i]);
@@ -87,13 +87,26 @@ LayerTree::Index LayerTree::make_parents(const Path& path) {
             index = none;
         }
         if (index == none) index = insert(parent, path[i], true);
+        nodes_[index].needed |= needed;
         parent = index;
     }
     return parent;
 }
 
 void LayerTree::put_file(const Path& path, const Checksum& object) {
-    const auto parent = make_parents(path);
+    put(path, object, true);
+}
+
+void LayerTree::put_whiteout(const Path& path, const Checksum& object) {
+    put(path, object, false);
+}
+
+void LayerTree::need_parents(const Path& path) {
+    make_parents(path, true);
+}
+
+void LayerTree::put(const Path& path, const Checksum& object, bool needed) {
+    const auto parent = make_parents(path, needed);
     auto index = lookup(parent, path.back());
     if (index != none && nodes_[index].directory) {
         nodes_[index].dead = true;
@@ -106,7 +119,7 @@ void LayerTree::put_file(const Path& path, const Checksum& object) {
 void LayerTree::put_directory(const Path& path, const Checksum& meta) {
     Index index = 0;
     if (!path.empty()) {
-        const auto parent = make_parents(path);
+        const auto parent = make_parents(path, true);
         index = lookup(parent, path.back());
         if (index != none && !nodes_[index].directory) {
             nodes_[index].dead = true;
@@ -181,7 +194,7 @@ LayerTree::Index LayerTree::move_directory(std::string_view child, const Path& i
             throw Error(ErrorKind::unsupported_image, "/" + std::string(child) + " cannot be stored: /" +
                                                           join_path(into) + " is not a directory in this layer");
     }
-    return make_parents(below);
+    return make_parents(below, false);
 }
 
 LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
@@ -212,6 +225,7 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
     const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index,
                                                                                    const std::string& path) {
         if (!nodes_[index].is_explicit) root.implicit.push_back(path);
+        if (!nodes_[index].is_explicit && !nodes_[index].needed && index != 0) root.hollow.push_back(path);
         std::vector<Index> children;
         const auto collect = [&](Index from) {
             for (auto child = nodes_[from].first_child; child != none; child = nodes_[child].next) {
@@ -245,6 +259,7 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
     root.tree = write_directory(0, "");
     root.meta = nodes_[0].is_explicit ? nodes_[0].checksum : implicit_meta;
     std::sort(root.implicit.begin(), root.implicit.end());
+    std::sort(root.hollow.begin(), root.hollow.end());
     return root;
 }
 

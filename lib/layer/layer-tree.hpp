@@ -30,6 +30,10 @@ public:
 
     // A file or symbolic link; replaces whatever was there.
     void put_file(const Path& path, const Checksum& object);
+    // A file that only hides something below: its parents are there for it alone until something else needs them.
+    void put_whiteout(const Path& path, const Checksum& object);
+    // Something that is not kept needs its parents all the same.
+    void need_parents(const Path& path);
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.
     void put_directory(const Path& path, const Checksum& meta);
 
@@ -51,6 +55,8 @@ public:
         Checksum tree, meta;
         // Directories that no entry listed, as paths of the image; "" is the root. Sorted.
         std::vector<std::string> implicit;
+        // Those of them that nothing but whiteouts needs: they hide, and make nothing. Sorted.
+        std::vector<std::string> hollow;
     };
     Root write(const PathMapping& mapping, ObjectSink& sink);
 
@@ -69,13 +75,15 @@ private:
         std::uint8_t name_size;
         bool directory;
         bool is_explicit;
-        bool dead = false;  // replaced
+        bool needed = false;  // by anything but a whiteout
+        bool dead = false;    // replaced
     };
 
     std::string_view name(const Node& node) const { return {names_.data() + node.name_offset, node.name_size}; }
     Index lookup(Index parent, std::string_view name) const;
     Index insert(Index parent, std::string_view name, bool directory);
-    Index make_parents(const Path& path);
+    Index make_parents(const Path& path, bool needed);
+    void put(const Path& path, const Checksum& object, bool needed);
     Index move_directory(std::string_view child, const Path& into);
     void grow();
     static std::uint64_t hash(Index parent, std::string_view name);

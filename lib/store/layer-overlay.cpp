@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/layer-overlay.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "layer/tar-reader.hpp"
 
@@ -43,6 +45,15 @@ bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) 
     return record_.implicit_directories.contains(own_path(listed, record_.moved_var));
 }
 
+bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) {
+    if (!record_.has_whiteouts || !is_implicit(listed, upper.meta)) return false;
+    if (record_.has_implicit) return record_.hollow_directories.contains(own_path(listed, record_.moved_var));
+    const auto directory = store_.load(upper.object);
+    return !directory.empty() && std::all_of(directory.begin(), directory.end(), [&](const auto& entry) {
+        return entry.second.directory ? is_hollow(below(listed, entry.first), entry.second) : is_whiteout(entry.first);
+    });
+}
+
 TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper) {
     grafts_.clear();
     Path place;
@@ -53,7 +64,7 @@ TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper) {
 
 TreeEntry LayerOverlay::apply(const TreeEntry& upper) {
     const TreeEntry nothing = store_.empty_directory();
-    return place_links({true, strip(upper.object), upper.meta}, nothing);
+    return place_links({true, strip(upper.object, ""), upper.meta}, nothing);
 }
 
 Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed) {
@@ -71,41 +82,44 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
         }
         const auto path = below(listed, name);
         const auto found = result.find(name);
-        if (found == result.end()) {
-            result.emplace(name, TreeEntry{true, strip(entry.object), entry.meta});
-        } else if (found->second.directory) {
+        const bool is_directory = found != result.end() && found->second.directory;
+        const bool hollow = !is_directory && is_hollow(path, entry);
+        if (is_directory) {
             place.push_back(name);
             auto& existing = found->second;
             existing.object = merge(existing.object, entry.object, place, path);
             if (!is_implicit(path, entry.meta)) existing.meta = entry.meta;
             place.pop_back();
-        } else if (is_implicit(path, entry.meta) && store_.read_symlink(found->second.object)) {
+        } else if (found != result.end() && is_implicit(path, entry.meta) &&
+                   store_.read_symlink(found->second.object)) {
             auto link = place;
             link.push_back(name);
-            grafts_.push_back({std::move(link), path, entry});
-        } else {
-            found->second = {true, strip(entry.object), entry.meta};
+            grafts_.push_back({std::move(link), path, entry, hollow});
+        } else if (!hollow) {
+            result[name] = {true, strip(entry.object, path), entry.meta};
         }
     }
     return result == before ? lower : store_.store(result);
 }
 
-Checksum LayerOverlay::strip(const Checksum& tree) {
+Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
     if (!record_.has_whiteouts) return tree;
     auto directory = store_.load(tree);
     bool changed = false;
     for (auto entry = directory.begin(); entry != directory.end();) {
-        if (entry->second.directory) {
-            const auto stripped = strip(entry->second.object);
-            changed |= stripped != entry->second.object;
-            entry->second.object = stripped;
-            ++entry;
-        } else if (is_whiteout(entry->first)) {
+        const auto path = below(listed, entry->first);
+        const bool dropped = entry->second.directory ? is_hollow(path, entry->second) : is_whiteout(entry->first);
+        if (dropped) {
             entry = directory.erase(entry);
             changed = true;
-        } else {
-            ++entry;
+            continue;
         }
+        if (entry->second.directory) {
+            const auto stripped = strip(entry->second.object, path);
+            changed |= stripped != entry->second.object;
+            entry->second.object = stripped;
+        }
+        ++entry;
     }
     return changed ? store_.store(directory) : tree;
 }
@@ -126,8 +140,9 @@ TreeEntry LayerOverlay::place_grafts(TreeEntry root) {
             root = store_.replace(
                 root, path,
                 TreeEntry{true, merge(found->object, graft.upper.object, place, graft.listed), found->meta});
-        } else {
-            root = store_.replace(root, path, TreeEntry{true, strip(graft.upper.object), graft.upper.meta});
+        } else if (!graft.hollow) {
+            root =
+                store_.replace(root, path, TreeEntry{true, strip(graft.upper.object, graft.listed), graft.upper.meta});
         }
     }
     return root;

@@ -3,6 +3,7 @@
 // Changeset"):
 //   - whiteouts and opaque markers hide what lies below, never what their own layer brings, and are gone afterwards;
 //   - a directory that the layer lists replaces the metadata of the one below, and any other kind of entry;
+//   - a directory that is there for whiteouts only makes nothing;
 //   - a directory that it only implies keeps the metadata below, and follows a symbolic link below to where it leads;
 //   - any other entry replaces what is below.
 #pragma once
@@ -31,12 +32,15 @@ private:
         Path place;          // in the result
         std::string listed;  // the image's own path
         TreeEntry upper;
+        bool hollow;
     };
 
     bool is_implicit(const std::string& listed, const Checksum& meta) const;
     Checksum merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed);
+    // Whether the directory is there for whiteouts only.
+    bool is_hollow(const std::string& listed, const TreeEntry& upper);
     // A tree with nothing below it: whiteouts have nothing to hide.
-    Checksum strip(const Checksum& tree);
+    Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_grafts(TreeEntry root);
     TreeEntry place_links(TreeEntry root, const TreeEntry& lower);
 

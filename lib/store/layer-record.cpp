@@ -11,6 +11,7 @@ namespace {
 
 constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
+constexpr const char* hollow_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
 constexpr const char* root_key = "imaged.root-policy";
 constexpr const char* layer_filtered_key = "imaged.filtered";
@@ -25,6 +26,22 @@ VariantPtr lookup(const Repository::Commit& commit, const char* key, const char*
     return VariantPtr(g_variant_lookup_value(commit.metadata.get(), key, G_VARIANT_TYPE(type)));
 }
 
+std::unordered_set<std::string> strings(GVariant* array) {
+    std::unordered_set<std::string> set;
+    GVariantIter iterator;
+    g_variant_iter_init(&iterator, array);
+    const char* text = nullptr;
+    while (g_variant_iter_next(&iterator, "&s", &text) != FALSE) set.insert(text);
+    return set;
+}
+
+GVariant* string_array(const std::vector<std::string>& strings) {
+    GVariantBuilder builder;
+    g_variant_builder_init(&builder, G_VARIANT_TYPE_STRING_ARRAY);
+    for (const auto& text : strings) g_variant_builder_add(&builder, "s", text.c_str());
+    return g_variant_builder_end(&builder);
+}
+
 }  // namespace
 
 LayerRecord LayerRecord::read(const Repository::Commit& commit) {
@@ -32,11 +49,9 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = Digest::parse(*diff_id);
     if (const auto implicit = lookup(commit, implicit_key, "as")) {
         record.has_implicit = true;
-        GVariantIter iterator;
-        g_variant_iter_init(&iterator, implicit.get());
-        const char* path = nullptr;
-        while (g_variant_iter_next(&iterator, "&s", &path) != FALSE) record.implicit_directories.insert(path);
+        record.implicit_directories = strings(implicit.get());
     }
+    if (const auto hollow = lookup(commit, hollow_key, "as")) record.hollow_directories = strings(hollow.get());
     if (const auto links = lookup(commit, unresolved_key, "a(ss)")) {
         GVariantIter iterator;
         g_variant_iter_init(&iterator, links.get());
@@ -73,10 +88,8 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&metadata, "{sv}", key, value); };
     add(importer_version_key, g_variant_new_string(importer_version().c_str()));
     add(diff_id_key, g_variant_new_string(diff_id.text().c_str()));
-    GVariantBuilder implicit;
-    g_variant_builder_init(&implicit, G_VARIANT_TYPE_STRING_ARRAY);
-    for (const auto& path : layer.root.implicit) g_variant_builder_add(&implicit, "s", path.c_str());
-    add(implicit_key, g_variant_builder_end(&implicit));
+    add(implicit_key, string_array(layer.root.implicit));
+    if (!layer.root.hollow.empty()) add(hollow_key, string_array(layer.root.hollow));
     if (!layer.unresolved.empty()) {
         GVariantBuilder links;
         g_variant_builder_init(&links, G_VARIANT_TYPE("a(ss)"));

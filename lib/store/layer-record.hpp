@@ -28,7 +28,7 @@ struct LayerRecord {
     std::optional<Digest> diff_id;
     bool has_implicit =
         false;  // whether the next field is known; without, a directory with default metadata counts as implicit
-    std::unordered_set<std::string> implicit_directories;
+    std::unordered_set<std::string> implicit_directories, hollow_directories;
     std::vector<UnresolvedLink> unresolved;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;

@@ -48,7 +48,7 @@ public:
         return *this;
     }
     Stack& whiteout(const std::string& path) {
-        layers_.back().tree.put_file(split(path), sink_->put_file({0, 0, 0100000, nullptr}, {}));
+        layers_.back().tree.put_whiteout(split(path), sink_->put_file({0, 0, 0100000, nullptr}, {}));
         return *this;
     }
     Stack& hard_link(const std::string& path, const std::string& target) {
@@ -76,6 +76,7 @@ public:
                 record.root = RootPolicy::everything;
                 record.moved_var = move_var;
                 record.unresolved = layer.links;
+                record.hollow_directories.insert(root.hollow.begin(), root.hollow.end());
                 if (layer.record) record.implicit_directories.insert(root.implicit.begin(), root.implicit.end());
                 return MergeLayer{some_digest, {true, root.tree, root.meta}, std::move(record)};
             },
@@ -165,8 +166,25 @@ TEST_CASE("an opaque directory hides all that is below it", "[merge]") {
 }
 
 TEST_CASE("whiteouts that hide nothing and aufs' own files leave no trace", "[merge]") {
-    CHECK(Stack().layer().whiteout(".wh.nothing").whiteout("d/.wh.nothing").merge() == Tree{{"d", "/755"}});
+    CHECK(Stack().layer().whiteout(".wh.nothing").whiteout("d/.wh.nothing").merge() == Tree{});
     CHECK(Stack().layer().file("a", "1").layer().whiteout(".wh..wh.plnk").merge() == Tree{{"a", "1"}});
+}
+
+TEST_CASE("a parent that is there for whiteouts only neither makes nor replaces anything", "[merge]") {
+    const auto check = [](bool record) {
+        const auto upper = [&](Stack& stack) -> Stack& {
+            stack.layer();
+            return record ? stack : stack.without_record();
+        };
+        Stack over_file, over_nothing, over_link, through_link;
+        CHECK(upper(over_file.layer().file("a", "1")).whiteout("a/b/.wh..wh..opq").merge() == Tree{{"a", "1"}});
+        CHECK(upper(over_nothing.layer().file("a", "1")).whiteout("x/y/.wh.z").merge() == Tree{{"a", "1"}});
+        CHECK(upper(over_link.layer().link("l", "nowhere")).whiteout("l/a/.wh.b").merge() == Tree{{"l", "->nowhere"}});
+        CHECK(upper(through_link.layer().link("l", "d").file("d/a", "1").file("d/b", "1")).whiteout("l/.wh.a").merge() ==
+              Tree{{"d", "/755"}, {"d/b", "1"}, {"l", "->d"}});
+    };
+    check(true);
+    check(false);
 }
 
 TEST_CASE("an implied parent follows a lower link to a directory, a listed one replaces it", "[merge]") {
