@@ -18,6 +18,8 @@ public:
     virtual ~ByteSource() = default;
     // Fills as much of BUFFER as there is; less than all of it only at the end, 0 after the end. BUFFER is not empty.
     virtual std::size_t read(std::span<std::byte> buffer) = 0;
+    // What comes next, in BUFFER or in memory of the source's own, valid until the next call; empty after the end.
+    virtual std::span<const std::byte> next_piece(std::span<std::byte> buffer) { return buffer.first(read(buffer)); }
 };
 
 // Reads a pipe or file to its end. Borrows the descriptor and the cancellation.

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "layer/decompressor.hpp"
@@ -75,6 +76,11 @@ std::size_t LayerStream::read(std::span<std::byte> buffer) {
         filled += count;
     }
     return filled;
+}
+
+std::span<const std::byte> LayerStream::next_piece(std::span<std::byte>) {
+    if (position_ == current_.size() && !next_block()) return {};
+    return std::span(current_).subspan(std::exchange(position_, current_.size()));
 }
 
 Checksum LayerStream::finish() {

@@ -27,6 +27,8 @@ public:
 
     // Throws what the thread threw: Error(corrupt_input), Error(source_unreachable), Error(cancelled), …
     std::size_t read(std::span<std::byte> buffer) override;
+    // A block as it was decompressed, without a copy.
+    std::span<const std::byte> next_piece(std::span<std::byte> buffer) override;
     // Reads what is left, to the end of the compressed stream, and returns the SHA-256 of all uncompressed bytes.
     Checksum finish();
     std::uint64_t total() const { return total_; }

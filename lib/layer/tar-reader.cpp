@@ -83,12 +83,11 @@ public:
     std::optional<TarEntry> next() {
         if (!opened_) {
             opened_ = true;
-            first_ = source_.read(buffer_);
+            first_piece_ = source_.next_piece(buffer_);
             // libarchive knows no empty stream as tar; an empty layer is one.
-            if (first_ == 0) return std::nullopt;
+            finished_ = first_piece_->empty();
+            if (finished_) return std::nullopt;
             check(archive_read_open(archive_.get(), this, nullptr, &Impl::on_read, nullptr), "open the tar stream");
-        } else if (first_ == 0) {
-            return std::nullopt;
         }
         if (finished_) return std::nullopt;
         content_offset_ = 0;
@@ -141,12 +140,12 @@ private:
         // No exception may cross libarchive's frames: it is kept and thrown again behind them.
         auto& impl = *static_cast<Impl*>(self);
         try {
-            const auto count =
-                impl.first_ != SIZE_MAX ? std::exchange(impl.first_, SIZE_MAX) : impl.source_.read(impl.buffer_);
-            impl.read_ += count;
-            impl.ended_ = count == 0;
-            *buffer = impl.buffer_.data();
-            return static_cast<la_ssize_t>(count);
+            const auto piece = impl.first_piece_ ? *std::exchange(impl.first_piece_, std::nullopt)
+                                                 : impl.source_.next_piece(impl.buffer_);
+            impl.read_ += piece.size();
+            impl.ended_ = piece.empty();
+            *buffer = piece.data();
+            return static_cast<la_ssize_t>(piece.size());
         } catch (...) {
             impl.failure_ = std::current_exception();
             archive_set_error(archive, EIO, "the source failed");
@@ -240,9 +239,9 @@ private:
     std::unique_ptr<archive, FreeArchive> archive_;
     std::exception_ptr failure_;
     bool opened_ = false;
-    bool ended_ = false;     // the source has nothing more
-    bool finished_ = false;  // the archive has nothing more
-    std::size_t first_ = 0;  // bytes of the first read, until libarchive took them; then SIZE_MAX
+    bool ended_ = false;                                     // the source has nothing more
+    bool finished_ = false;                                  // the archive has nothing more
+    std::optional<std::span<const std::byte>> first_piece_;  // until libarchive took it
     std::uint64_t read_ = 0;
     std::uint64_t entry_size_ = 0, content_offset_ = 0, hole_left_ = 0;
     const std::byte* block_ = nullptr;
