@@ -19,18 +19,18 @@ CallerTable::CallerTable(sdbus::IConnection& connection, Left left) : left_(std:
     bus_ = sdbus::createProxy(connection, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
     bus::finish(*bus_);
     // An empty third argument: the name has no owner any more.
-    watch_ = connection.addMatch("type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
-                                 [this](auto&& message) {
-                                     std::string name, old_owner, new_owner;
-                                     try {
-                                         message >> name >> old_owner >> new_owner;
-                                     } catch (const sdbus::Error&) {
-                                         return;
-                                     }
-                                     if (!name.starts_with(':') || !new_owner.empty()) return;
-                                     known_.erase(name);
-                                     left_(name);
-                                 });
+    watch_ = bus::watch(connection, "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
+                        [this](auto&& message) {
+                            std::string name, old_owner, new_owner;
+                            try {
+                                message >> name >> old_owner >> new_owner;
+                            } catch (const sdbus::Error&) {
+                                return;
+                            }
+                            if (!name.starts_with(':') || !new_owner.empty()) return;
+                            known_.erase(name);
+                            left_(name);
+                        });
 }
 
 void CallerTable::identify(const std::string& bus_name, Found found) {

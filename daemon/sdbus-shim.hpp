@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace imaged::bus {
 
@@ -26,6 +27,10 @@ inline int second_descriptor(const sdbus::IConnection::PollData& data) {
     return data.eventFd;
 }
 inline void finish(sdbus::IProxy&) {}
+template <typename Callback>
+sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Callback&& callback) {
+    return connection.addMatch(match, std::forward<Callback>(callback), sdbus::return_slot);
+}
 #else
 using ServiceName = std::string;
 using InterfaceName = std::string;
@@ -44,6 +49,10 @@ inline int second_descriptor(const sdbus::IConnection::PollData&) {
 }
 inline void finish(sdbus::IProxy& proxy) {
     proxy.finishRegistration();
+}
+template <typename Callback>
+sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Callback&& callback) {
+    return connection.addMatch(match, std::forward<Callback>(callback));
 }
 #endif
 
