@@ -18,11 +18,18 @@ struct Raw {
     gboolean json = FALSE, session = FALSE, system = FALSE, quiet = FALSE, no_progress = FALSE, help = FALSE,
              version = FALSE, detach = FALSE, bind = FALSE, interactive = FALSE, no_interactive = FALSE;
     char *address = nullptr, *digest = nullptr, *target = nullptr, *authfile = nullptr;
+    // One of both for each of the verb's own options; never resized once GOption knows where they are.
+    struct Own {
+        gboolean flag = FALSE;
+        char* text = nullptr;
+    };
+    std::vector<Own> own;
     Raw() = default;
     Raw(const Raw&) = delete;
     Raw& operator=(const Raw&) = delete;
     ~Raw() {
         for (char* text : {address, digest, target, authfile}) g_free(text);
+        for (const auto& option : own) g_free(option.text);
     }
 };
 
@@ -62,9 +69,12 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         {"target", 0, 0, G_OPTION_ARG_FILENAME, &raw.target, "Store the image under this reference", "IMAGE"},
         {},
     };
-    const GOptionEntry job[] = {
+    const GOptionEntry credentials[] = {
         {"authfile", 0, 0, G_OPTION_ARG_FILENAME, &raw.authfile,
          "Registry credentials, containers-auth.json(5); opened by imagectl", "PATH"},
+        {},
+    };
+    const GOptionEntry job[] = {
         {"detach", 'd', 0, G_OPTION_ARG_NONE, &raw.detach, "Print the job's number and path, and do not wait", nullptr},
         {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job when imagectl ends in any way", nullptr},
         {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
@@ -72,7 +82,19 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},
         {},
     };
+    raw.own.resize(verb->own.size());
+    std::vector<GOptionEntry> own;
+    for (std::size_t i = 0; i < verb->own.size(); i++) {
+        const auto& [name, argument, help] = verb->own[i];
+        if (argument)
+            own.push_back({name, 0, 0, G_OPTION_ARG_FILENAME, &raw.own[i].text, help, argument});
+        else
+            own.push_back({name, 0, 0, G_OPTION_ARG_NONE, &raw.own[i].flag, help, nullptr});
+    }
+    own.push_back({});
+    g_option_context_add_main_entries(context.get(), own.data(), nullptr);
     if (verb->options & VerbHelp::store) g_option_context_add_main_entries(context.get(), store, nullptr);
+    if (verb->options & VerbHelp::credentials) g_option_context_add_main_entries(context.get(), credentials, nullptr);
     if (verb->options & VerbHelp::job) g_option_context_add_main_entries(context.get(), job, nullptr);
     return context;
 }
@@ -120,6 +142,11 @@ void take_global(const Raw& raw, Arguments& arguments) {
 
 }  // namespace
 
+std::optional<std::string> Arguments::text(const char* name) const {
+    const auto found = own.find(name);
+    return found == own.end() ? std::nullopt : std::optional(found->second);
+}
+
 void parse_global(std::vector<std::string>& words, Arguments& arguments, bool& help, bool& version) {
     if (const char* address = std::getenv("IMAGED_BUS_ADDRESS"); address && *address)
         arguments.bus = {Bus::Kind::address, address};
@@ -139,6 +166,11 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
     arguments.digest = text("digest", raw.digest);
     arguments.target = text("target", raw.target);
     if (raw.authfile) arguments.authfile = raw.authfile;
+    for (std::size_t i = 0; i < verb.own.size(); i++) {
+        const auto* name = verb.own[i].name;
+        if (raw.own[i].flag) arguments.own[name];
+        if (const auto value = text(name, raw.own[i].text)) arguments.own[name] = *value;
+    }
     arguments.detach = raw.detach;
     arguments.bind = raw.bind;
     if (raw.interactive && raw.no_interactive)

@@ -2,7 +2,9 @@
 // The command line: options, verbs and their help. Throws UsageError.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,20 +16,34 @@ struct Arguments {
     // global
     Bus bus;
     bool json = false, quiet = false, no_progress = false;
-    // of pull, import and prepare
+    // of verbs that start a job
     std::optional<std::string> digest, target, authfile;
     bool detach = false, bind = false;
     std::optional<bool> interactive;  // default: whether standard input is a terminal
+    // The options that VerbHelp::own lists, by name; a flag's value is empty.
+    std::map<std::string, std::string> own;
     std::vector<std::string> positional;
+
+    bool flag(const char* name) const { return own.contains(name); }
+    std::optional<std::string> text(const char* name) const;
+};
+
+// An option that one verb has for itself.
+struct VerbOption {
+    const char* name;
+    const char* argument;  // what its value is called in the help; null for a flag
+    const char* help;
 };
 
 // What a verb is and how it is used; a plain table entry, see verb.hpp.
 struct VerbHelp {
     const char* name;
-    const char* arguments;                                             // "IMAGE", "[JOB]", ""
-    const char* summary;                                               // one line
-    const char* description;                                           // paragraphs and examples
-    enum Options : unsigned { none = 0, job = 1, store = 2 } options;  // job: --authfile …; store: --digest, --target
+    const char* arguments;    // "IMAGE", "[JOB]", ""
+    const char* summary;      // one line
+    const char* description;  // paragraphs and examples
+    // job: --detach …; credentials: --authfile; store: --digest, --target
+    enum Options : unsigned { none = 0, job = 1, store = 2, credentials = 4 } options;
+    std::span<const VerbOption> own = {};
 };
 
 // Parses the options of VERB in WORDS (the verb itself excluded) into ARGUMENTS. True when --help was asked for.

@@ -9,7 +9,7 @@ namespace {
 ExitCode run(const Arguments& arguments) {
     image_argument(arguments);
     if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
-    return run_job_verb(arguments, "Import");
+    return run_job_verb(arguments, image_call("Import", arguments));
 }
 
 }  // namespace
@@ -23,7 +23,7 @@ const Verb import_verb = {
      "Example:\n"
      "  imagectl import docker://registry.example/host:stable --digest sha256:0123…\n"
      "\n",
-     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store)},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials)},
     run,
 };
 

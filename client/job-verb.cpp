@@ -15,45 +15,52 @@
 
 namespace imagectl {
 
-namespace {
-
-int append_file(GUnixFDList* fds, const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) throw BusError("", "cannot open the credentials file '" + path + "': " + std::strerror(errno));
-    GError* error = nullptr;
-    const int index = g_unix_fd_list_append(fds, fd, &error);  // duplicates it
-    ::close(fd);
-    if (index >= 0) return index;
-    const std::string message = error->message;
-    g_error_free(error);
-    throw BusError("", "cannot pass on the credentials file: " + message);
-}
-
-}  // namespace
-
 void print_result(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
         throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
 }
 
-ExitCode run_job_verb(const Arguments& arguments, const char* method) {
-    const std::string image = image_argument(arguments);
-    const Object<GUnixFDList> fds(g_unix_fd_list_new());
+Variant open_for_call(JobCall& call, const std::string& path, const std::string& what) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) throw BusError("", "cannot open the " + what + " '" + path + "': " + std::strerror(errno));
+    if (!call.fds) call.fds.reset(g_unix_fd_list_new());
+    GError* error = nullptr;
+    const int index = g_unix_fd_list_append(call.fds.get(), fd, &error);  // duplicates it
+    ::close(fd);
+    if (index >= 0) return adopt(g_variant_new_handle(index));
+    const std::string message = error->message;
+    g_error_free(error);
+    throw BusError("", "cannot pass on the " + what + ": " + message);
+}
+
+JobCall image_call(const char* method, const Arguments& arguments) {
+    JobCall call{method, {}};
+    call.arguments.push_back(adopt(g_variant_new_string(image_argument(arguments).c_str())));
+    const auto add = [&](const char* key, const std::string& value) {
+        call.options.emplace_back(key, adopt(g_variant_new_string(value.c_str())));
+    };
+    if (arguments.digest) add("digest", *arguments.digest);
+    if (arguments.target) add("target", absolute_image(*arguments.target));
+    return call;
+}
+
+ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     GVariantBuilder options;
     g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
-    // Options at their defaults are not sent.
-    if (arguments.digest) add("digest", g_variant_new_string(arguments.digest->c_str()));
-    if (arguments.target) add("target", g_variant_new_string(absolute_image(*arguments.target).c_str()));
+    for (const auto& [key, value] : job.options) add(key.c_str(), value.get());
     if (arguments.bind) add("bind-to-caller", g_variant_new_boolean(TRUE));
     if (arguments.interactive.value_or(isatty(STDIN_FILENO) != 0)) add("interactive", g_variant_new_boolean(TRUE));
-    if (arguments.authfile) add("authfile", g_variant_new_handle(append_file(fds.get(), *arguments.authfile)));
+    if (arguments.authfile) add("authfile", open_for_call(job, *arguments.authfile, "credentials file").get());
+    job.arguments.push_back(adopt(g_variant_builder_end(&options)));
+    std::vector<GVariant*> members;
+    for (const auto& argument : job.arguments) members.push_back(argument.get());
 
     const Connection connection(arguments.bus);
     Call call;
-    call.method = method;
-    call.arguments = adopt(g_variant_new("(sa{sv})", image.c_str(), &options));
-    if (arguments.authfile) call.fds = fds.get();
+    call.method = job.method;
+    call.arguments = adopt(g_variant_new_tuple(members.data(), members.size()));
+    call.fds = job.fds.get();
     call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password
     RunOptions run;
     run.progress = progress_style(!arguments.quiet && !arguments.no_progress);
@@ -73,7 +80,7 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job) {
     } else if (success && arguments.quiet) {
         if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
     } else if (success) {
-        print_result(job.status.kind == "prepare" ? prepare_text(job.outcome) : pull_text(job.outcome));
+        print_result(outcome_text(job.status.kind, job.outcome));
     }
     if (success) return ExitCode::ok;
     const bool cancelled = job.status.result == "cancelled";

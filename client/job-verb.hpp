@@ -2,14 +2,32 @@
 // What the verbs that start or follow a job share: the options they send, and how they tell of the end.
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "command-line.hpp"
 #include "exit-code.hpp"
 #include "job-run.hpp"
 
 namespace imagectl {
 
-// Starts METHOD (Pull, Import, Prepare) as ARGUMENTS say, follows it unless detached, prints its outcome.
-ExitCode run_job_verb(const Arguments& arguments, const char* method);
+// A method that starts a job, and what it is given. Options that every such verb has are added by run_job_verb().
+struct JobCall {
+    const char* method;
+    std::vector<Variant> arguments;                             // before the options
+    std::vector<std::pair<std::string, Variant>> options = {};  // those at their defaults are left out
+    Object<GUnixFDList> fds = nullptr;                          // made when it is needed
+};
+
+// METHOD on the one image that ARGUMENTS name, with --digest and --target.
+JobCall image_call(const char* method, const Arguments& arguments);
+
+// PATH, opened for reading, as a descriptor that goes with CALL. WHAT it is, for the error.
+Variant open_for_call(JobCall& call, const std::string& path, const std::string& what);
+
+// Starts the job, follows it unless detached, prints its outcome.
+ExitCode run_job_verb(const Arguments& arguments, JobCall call);
 
 // Prints how JOB ended: its outcome on standard output, an error on standard error.
 ExitCode report_end(const Arguments& arguments, const FollowedJob& job);

@@ -2,6 +2,8 @@
 #include "json-output.hpp"
 
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 
 #include "bus-error.hpp"
 
@@ -64,8 +66,13 @@ constexpr Field pull_fields[] = {
     {"names-dropped", Type::number},
 };
 
-template <std::size_t Count>
-void add(Json& json, const Dictionary& dictionary, const Field (&fields)[Count]) {
+// What a job of each kind finds.
+constexpr struct {
+    std::string_view kind;
+    std::span<const Field> fields;
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields}, {"import", pull_fields}};
+
+void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {
     for (const auto& [key, type] : fields) switch (type) {
             case Type::text:
                 if (const auto value = dictionary.text(key)) json[key] = *value;
@@ -80,7 +87,7 @@ void add(Json& json, const Dictionary& dictionary, const Field (&fields)[Count])
                 json[key] = Json::array();
                 for (const auto& layer : dictionary.list(key)) {
                     Json item = Json::object();
-                    if constexpr (Count != std::size(layer_fields)) add(item, layer, layer_fields);
+                    add(item, layer, layer_fields);  // which holds no lists itself
                     json[key].push_back(std::move(item));
                 }
                 break;
@@ -160,10 +167,9 @@ std::string outcome_json(const FollowedJob& job) {
     json["result"] = job.status.result;
     if (job.status.result != "success")
         json["error"] = {{"name", job.status.error_name}, {"message", job.status.error_message}};
-    else if (job.status.kind == "prepare")
-        add(json, job.outcome, prepare_fields);
     else
-        add(json, job.outcome, pull_fields);
+        for (const auto& [kind, fields] : outcomes)
+            if (job.status.kind == kind) add(json, job.outcome, fields);
     return line(json);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outcome-text.hpp"
 
+#include <string_view>
+
 #include "display-text.hpp"
 #include "table.hpp"
 
@@ -122,6 +124,16 @@ std::string image_text(const Dictionary& image) {
     result += filtered_text(image);
     if (const auto layers = image.list("layer-list"); !layers.empty()) result += "\n" + layer_table(layers, false);
     return result;
+}
+
+std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
+    static constexpr struct {
+        std::string_view kind;
+        std::string (*text)(const Dictionary&);
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text}, {"import", pull_text}};
+    for (const auto& format : formats)
+        if (format.kind == kind) return format.text(outcome);
+    return {};
 }
 
 }  // namespace imagectl

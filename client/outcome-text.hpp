@@ -8,6 +8,9 @@
 
 namespace imagectl {
 
+// The outcome of a job of KIND.
+std::string outcome_text(const std::string& kind, const Dictionary& outcome);
+
 std::string pull_text(const Dictionary& outcome);
 std::string prepare_text(const Dictionary& outcome);
 std::string image_text(const Dictionary& image);

@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 ExitCode run(const Arguments& arguments) {
-    return run_job_verb(arguments, "Prepare");
+    return run_job_verb(arguments, image_call("Prepare", arguments));
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ const Verb prepare_verb = {
      "  imagectl prepare docker://registry.example/host:stable\n"
      "  imagectl prepare docker://registry.example/host:stable --json\n"
      "\n",
-     VerbHelp::job},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials)},
     run,
 };
 

@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 ExitCode run(const Arguments& arguments) {
-    return run_job_verb(arguments, "Pull");
+    return run_job_verb(arguments, image_call("Pull", arguments));
 }
 
 }  // namespace
@@ -25,7 +25,7 @@ const Verb pull_verb = {
      "  imagectl pull docker://registry.example/host:stable --authfile ~/.config/containers/auth.json\n"
      "  imagectl pull --detach docker://registry.example/host:stable && imagectl watch\n"
      "\n",
-     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store)},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials)},
     run,
 };
 

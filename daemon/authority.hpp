@@ -15,12 +15,13 @@ struct Caller {
     uid_t uid = 0;
 };
 
-enum class Action { import_image, pull_image, cancel_job };
+// One for each verb that changes something.
+enum class Action { import, pull, cancel };
 
 struct Question {
-    Action action = Action::pull_image;
+    Action action = Action::pull;
     Caller caller;
-    std::string image;         // canonical reference, for whoever is asked
+    std::string image;         // canonical reference, for whoever is asked; empty where the verb takes none
     bool interactive = false;  // the caller allows a dialogue
 };
 

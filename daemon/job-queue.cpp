@@ -20,9 +20,8 @@ job::Result cancelled_result() {
 
 }  // namespace
 
-JobId JobQueue::submit(const Caller& caller, job::Request request, FileDescriptor auth_file, bool bound) {
-    const bool has_auth_file = static_cast<bool>(auth_file);
-    if (auto* job = joinable(request, caller.uid, has_auth_file)) {
+JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles files, bool bound) {
+    if (auto* job = joinable(request, caller.uid, files)) {
         const auto own = std::find_if(job->shares.begin(), job->shares.end(),
                                       [&](const Share& share) { return share.bus_name == caller.bus_name; });
         if (own == job->shares.end()) {
@@ -37,8 +36,9 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, FileDescripto
     job.id = JobId{++last_id_};
     job.request = std::move(request);
     job.owner = caller.uid;
-    job.auth_file = std::move(auth_file);
-    job.has_auth_file = has_auth_file;
+    job.has_auth_file = static_cast<bool>(files.auth);
+    job.has_input = static_cast<bool>(files.input);
+    job.files = std::move(files);
     job.shares.push_back({caller.bus_name, caller.uid, bound});
     const auto id = job.id;
     jobs_.push_back(std::move(job));
@@ -51,9 +51,11 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, FileDescripto
     return id;
 }
 
-QueuedJob* JobQueue::joinable(const job::Request& request, uid_t uid, bool has_auth_file) {
+QueuedJob* JobQueue::joinable(const job::Request& request, uid_t uid, const JobFiles& files) {
+    if (files.input) return nullptr;
+    const bool has_auth_file = static_cast<bool>(files.auth);
     for (auto& job : jobs_) {
-        if (job.state == job::State::cancelling || !(job.request == request)) continue;
+        if (job.state == job::State::cancelling || job.has_input || !(job.request == request)) continue;
         if (job.has_auth_file != has_auth_file || (has_auth_file && job.owner != uid)) continue;
         return &job;
     }
@@ -162,7 +164,7 @@ void JobQueue::start_next() {
     auto& job = jobs_.front();
     job.state = job::State::running;
     observer_.job_moved(job, 0);
-    observer_.start_job(job, std::move(job.auth_file));
+    observer_.start_job(job, std::move(job.files));
 }
 
 }  // namespace imaged

@@ -38,14 +38,20 @@ struct Share {
     bool bound = false;
 };
 
+// Files that came with a request; the worker gets them. Empty where there is none.
+struct JobFiles {
+    FileDescriptor auth;   // registry credentials
+    FileDescriptor input;  // what the job reads: it is the caller's, so such a job is joined by nobody
+};
+
 // A job that has not finished.
 struct QueuedJob {
     JobId id{};
     job::Request request;
     uid_t owner = 0;  // who asked first
     job::State state = job::State::queued;
-    FileDescriptor auth_file;  // until the job starts
-    bool has_auth_file = false;
+    JobFiles files;  // until the job starts
+    bool has_auth_file = false, has_input = false;
     std::vector<Share> shares;
 };
 
@@ -59,7 +65,7 @@ public:
     virtual void job_moved(const QueuedJob& job, std::uint32_t position) = 0;
     virtual void job_finished(const QueuedJob& job, const job::Result& result) = 0;
     // Start the work; its end is told with JobQueue::finished, later.
-    virtual void start_job(const QueuedJob& job, FileDescriptor auth_file) = 0;
+    virtual void start_job(const QueuedJob& job, JobFiles files) = 0;
     // End the work early; its end is still told with JobQueue::finished.
     virtual void stop_job(JobId id) = 0;
 };
@@ -73,7 +79,7 @@ public:
     explicit JobQueue(JobQueueObserver& observer) : observer_(observer) {}
 
     // The new job's number, or that of the job that was joined. Throws Error(queue_full).
-    JobId submit(const Caller& caller, job::Request request, FileDescriptor auth_file, bool bound);
+    JobId submit(const Caller& caller, job::Request request, JobFiles files, bool bound);
 
     // Whether CALLER cancels by giving up a share, which needs no authorisation: its own, or its user's unless that is
     // root.
@@ -94,7 +100,7 @@ public:
 private:
     QueuedJob* find(JobId id);
     const QueuedJob* find(JobId id) const { return const_cast<JobQueue*>(this)->find(id); }
-    QueuedJob* joinable(const job::Request& request, uid_t uid, bool has_auth_file);
+    QueuedJob* joinable(const job::Request& request, uid_t uid, const JobFiles& files);
     void check_limits(uid_t uid) const;
     void stop(QueuedJob& job);
     void remove(JobId id, const job::Result& result);

@@ -61,13 +61,13 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     if (finished_.size() > max_finished) loop_.post([this] { forget_oldest(); });
 }
 
-void JobTable::start_job(const QueuedJob& job, FileDescriptor auth_file) {
+void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     const auto id = job.id;
     spdlog::info("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind), job.request.image,
                  job.owner);
     try {
         running_ = Running{id, std::make_unique<WorkerProcess>(
-                                   loop_, settings_, job.request, std::move(auth_file),
+                                   loop_, settings_, job.request, std::move(files.auth), std::move(files.input),
                                    [this, id](const job::Message& message) { worker_said(id, message); },
                                    [this, id](const job::Result& result) { worker_ended(id, result); })};
     } catch (...) {

@@ -31,6 +31,16 @@ std::string document(std::string text) {
     return text;
 }
 
+// What must be allowed for a job of KIND; nothing for what changes nothing.
+std::optional<Action> action_of(job::Kind kind) {
+    switch (kind) {
+        case job::Kind::prepare: return std::nullopt;
+        case job::Kind::import: return Action::import;
+        case job::Kind::pull: return Action::pull;
+    }
+    return std::nullopt;
+}
+
 [[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller) {
     throw Error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
 }
@@ -95,17 +105,21 @@ void Manager::with_caller(const std::string& sender, const Reply<Values...>& rep
 
 void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                     const VariantMap& options) {
+    start(parse_job_arguments(kind, image, options, settings_.repository), std::move(result));
+}
+
+void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result) {
     activity_.touch();
-    const auto arguments =
-        std::make_shared<JobArguments>(parse_job_arguments(kind, image, options, settings_.repository));
+    const auto arguments = std::make_shared<JobArguments>(std::move(parsed));
     const Started reply(std::move(result), activity_);
-    with_caller(bus::sender(getObject()), reply, [this, kind, arguments, reply](const Caller& caller) {
-        if (kind == job::Kind::prepare) {
+    with_caller(bus::sender(getObject()), reply, [this, arguments, reply](const Caller& caller) {
+        const auto kind = arguments->request.kind;
+        const auto action = action_of(kind);
+        if (!action) {
             submit(reply, caller, *arguments);
             return;
         }
-        const auto action = kind == job::Kind::pull ? Action::pull_image : Action::import_image;
-        authority_.check({action, caller, arguments->request.image, arguments->interactive},
+        authority_.check({*action, caller, arguments->request.image, arguments->interactive},
                          [this, kind, arguments, reply, caller](bool allowed) {
                              reply.answer_with([&] {
                                  if (!allowed) refuse_unauthorised(std::string(to_string(kind)) + " images", caller);
@@ -119,7 +133,7 @@ void Manager::submit(const Started& reply, const Caller& caller, JobArguments& a
     if (shutting_down_) throw Error(ErrorKind::cancelled, "imaged is being stopped");
     const bool gone = !callers_.known(caller.bus_name);
     if (gone && arguments.bind_to_caller) throw Error(ErrorKind::cancelled, "the caller has left");
-    const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.auth_file),
+    const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.files),
                                          arguments.bind_to_caller);
     if (gone) jobs_.queue().caller_left(caller.bus_name);
     reply.answer(number(id), JobObject::path(id));
@@ -149,22 +163,20 @@ void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
         reply.answer();  // over already: nothing to cancel
         return;
     }
-    authority_.check({Action::cancel_job, caller, found->second->image(), false},
-                     [this, reply, id, caller](bool allowed) {
-                         reply.answer_with([&] {
-                             if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
-                             jobs_.queue().cancel(id);
-                             reply.answer();
-                         });
-                     });
+    authority_.check({Action::cancel, caller, found->second->image(), false}, [this, reply, id, caller](bool allowed) {
+        reply.answer_with([&] {
+            if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
+            jobs_.queue().cancel(id);
+            reply.answer();
+        });
+    });
 }
 
 template <typename Value>
 void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
                    std::function<Value(Catalog&, const ImageReference&)> function) {
     activity_.touch();
-    check_reference_length(image);
-    const auto reference = ImageReference::parse(image);
+    const auto reference = parse_reference(image);
     const Reply<Value> reply(std::move(result), activity_);
     catalog_.ask([reply, reference, function = std::move(function)](const CatalogReader::Open& open) {
         try {

@@ -62,6 +62,7 @@ private:
     std::string RepositoryMode() override;
     std::vector<std::string> Features() override;
 
+    void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
     void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                const VariantMap& options);
     void submit(const Started& reply, const Caller& caller, JobArguments& arguments);

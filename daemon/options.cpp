@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 #include "base/error.hpp"
 #include "bus-error.hpp"
@@ -22,6 +25,8 @@ constexpr std::size_t max_reference_bytes = 4096;
 constexpr std::size_t max_options = 64;
 // As containers-auth.json(5) files go, generous.
 constexpr off_t max_auth_file_bytes = 1024 * 1024;
+// A request must fit into the worker's socket before the worker reads.
+constexpr std::size_t max_request_bytes = 96 * 1024;
 // How much of a foreign key or value an error message repeats.
 constexpr std::size_t max_quoted_bytes = 128;
 
@@ -54,14 +59,13 @@ std::string digest_of(const std::string& key, const sdbus::Variant& variant) {
     }
 }
 
-std::string target_of(const std::string& key, const sdbus::Variant& variant, const ImageReference& image) {
+std::string target_of(const std::string& key, const sdbus::Variant& variant) {
     const auto text = text_of(key, variant);
     const auto target = in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text); });
     if (target.signature_source() != SignatureSource::configured) {
         refuse(key, "must not name a signature source: " + text.substr(0, max_quoted_bytes));
     }
-    // Storing an image under its own name is what happens anyway; one spelling lets equal requests join.
-    return target.image() == image.image() ? std::string() : target.image();
+    return target.image();
 }
 
 FileDescriptor auth_file_of(const std::string& key, const sdbus::Variant& variant) {
@@ -85,44 +89,92 @@ void check_count(const VariantMap& options) {
     }
 }
 
+// One option: which kinds of job know it, and how its value is taken. A value at its default is not put into the
+// request, so that equal requests are equal.
+struct Rule {
+    std::string_view key;
+    std::initializer_list<job::Kind> kinds;
+    void (*take)(JobArguments& arguments, const std::string& key, const sdbus::Variant& value);
+};
+
+using enum job::Kind;
+
+const Rule rules[] = {
+    {"digest",
+     {import, pull},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         arguments.request.arguments[key] = digest_of(key, value);
+     }},
+    {"target",
+     {import, pull},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         const auto target = target_of(key, value);
+         // Storing an image under its own name is what happens anyway.
+         if (target != ImageReference::parse(arguments.request.image).image())
+             arguments.request.arguments[key] = target;
+     }},
+    {"authfile",
+     {prepare, import, pull},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         arguments.files.auth = auth_file_of(key, value);
+     }},
+};
+
+// Options of every method that starts a job.
+bool take_common(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+    if (key == "bind-to-caller") {
+        arguments.bind_to_caller = value_of<bool>(key, value, "b");
+    } else if (key == "interactive") {
+        arguments.interactive = value_of<bool>(key, value, "b");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void take_option(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+    if (take_common(arguments, key, value)) return;
+    for (const auto& rule : rules) {
+        const auto& kinds = rule.kinds;
+        if (rule.key != key || std::find(kinds.begin(), kinds.end(), arguments.request.kind) == kinds.end()) continue;
+        rule.take(arguments, key, value);
+        return;
+    }
+    refuse(key, "unknown");
+}
+
 }  // namespace
 
-void check_reference_length(const std::string& image) {
-    if (image.size() > max_reference_bytes) {
+ImageReference parse_reference(const std::string& text) {
+    if (text.size() > max_reference_bytes) {
         throw Error(ErrorKind::invalid_reference, "image reference is longer than " +
                                                       std::to_string(max_reference_bytes) +
-                                                      " bytes: " + image.substr(0, max_quoted_bytes) + "…");
+                                                      " bytes: " + text.substr(0, max_quoted_bytes) + "…");
     }
+    return ImageReference::parse(text);
+}
+
+JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const VariantMap& options,
+                                 const std::string& repository) {
+    check_count(options);
+    JobArguments arguments;
+    arguments.request.kind = kind;
+    if (subject.image) arguments.request.image = subject.image->canonical();
+    arguments.request.repository = repository;
+    arguments.request.arguments = std::move(subject.arguments);
+    arguments.files.input = std::move(subject.input);
+    for (const auto& [key, value] : options) take_option(arguments, key, value);
+    if (kind == import && !arguments.request.arguments.contains("digest")) refuse("digest", "missing");
+    if (job::encode(arguments.request).size() > max_request_bytes)
+        throw Error(ErrorKind::invalid_argument,
+                    "the arguments are longer than " + std::to_string(max_request_bytes) + " bytes in all");
+    return arguments;
 }
 
 JobArguments parse_job_arguments(job::Kind kind, const std::string& image, const VariantMap& options,
                                  const std::string& repository) {
-    check_reference_length(image);
-    const auto reference = ImageReference::parse(image);
-    check_count(options);
-
-    JobArguments arguments;
-    arguments.request.kind = kind;
-    arguments.request.image = reference.canonical();
-    arguments.request.repository = repository;
-    const bool imports = kind != job::Kind::prepare;
-    for (const auto& [key, value] : options) {
-        if (key == "digest" && imports) {
-            arguments.request.digest = digest_of(key, value);
-        } else if (key == "target" && imports) {
-            arguments.request.target = target_of(key, value, reference);
-        } else if (key == "authfile") {
-            arguments.auth_file = auth_file_of(key, value);
-        } else if (key == "bind-to-caller") {
-            arguments.bind_to_caller = value_of<bool>(key, value, "b");
-        } else if (key == "interactive") {
-            arguments.interactive = value_of<bool>(key, value, "b");
-        } else {
-            refuse(key, "unknown");
-        }
-    }
-    if (kind == job::Kind::import && arguments.request.digest.empty()) refuse("digest", "missing");
-    return arguments;
+    return parse_job_arguments(kind, JobSubject{parse_reference(image), nlohmann::json::object(), {}}, options,
+                               repository);
 }
 
 void refuse_all_options(const VariantMap& options) {

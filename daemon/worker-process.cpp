@@ -31,7 +31,7 @@ using namespace std::chrono_literals;
 constexpr auto stop_grace = 1500ms;
 // Read at most this much before the bus gets its turn.
 constexpr std::size_t max_bytes_a_turn = 256 * 1024;
-constexpr int channel_number = 3, auth_file_number = 4;
+constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
 // What a shell says of a program that it cannot run.
 constexpr int cannot_run = 127;
 constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
@@ -55,7 +55,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 // In the child, between fork and exec: only what is safe after a fork of a threaded process.
 [[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* variables, pid_t parent,
-                                int channel, int auth_file, int null) {
+                                int channel, int auth_file, int input_file, int null) {
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(cannot_run);
@@ -63,18 +63,20 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    // The parent handed over numbers from 5 on, so no dup2 overwrites what another one still needs.
+    // The parent handed over numbers from 6 on, so no dup2 overwrites what another one still needs.
     if (::dup2(null, 0) < 0 || ::dup2(channel, channel_number) < 0) ::_exit(cannot_run);
+    ::close(auth_file_number);
+    ::close(input_file_number);
     if (auth_file >= 0 && ::dup2(auth_file, auth_file_number) < 0) ::_exit(cannot_run);
-    ::syscall(SYS_close_range, static_cast<unsigned>(auth_file >= 0 ? auth_file_number + 1 : auth_file_number), ~0U,
-              0U);
+    if (input_file >= 0 && ::dup2(input_file, input_file_number) < 0) ::_exit(cannot_run);
+    ::syscall(SYS_close_range, static_cast<unsigned>(input_file_number + 1), ~0U, 0U);
     ::execve(program, arguments, variables);
     ::_exit(cannot_run);
 }
 
 FileDescriptor moved_up(const FileDescriptor& file) {
     if (!file) return {};
-    FileDescriptor copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, auth_file_number + 1));
+    FileDescriptor copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, input_file_number + 1));
     if (!copy) throw_errno("duplicate a descriptor for the worker");
     return copy;
 }
@@ -82,7 +84,7 @@ FileDescriptor moved_up(const FileDescriptor& file) {
 }  // namespace
 
 WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
-                             FileDescriptor auth_file, OnMessage on_message, OnEnd on_end)
+                             FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
     : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)), program_(settings.program) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) throw_errno("socketpair");
@@ -90,6 +92,7 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     const FileDescriptor low_end(ends[1]);
     const auto far_end = moved_up(low_end);
     const auto auth_copy = moved_up(auth_file);
+    const auto input_copy = moved_up(input_file);
     const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY));
     std::vector<std::string> arguments{settings.program};
     auto variables = environment(settings);
@@ -97,6 +100,7 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     const auto variable_pointers = pointers(variables);
 
     request.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
+    request.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
     // A line of a few kilobytes fits into the socket at once, so this never waits for the worker.
     const auto line = job::encode(request);
     write_all(channel_.get(), std::as_bytes(std::span(line)), "send the request");
@@ -106,7 +110,7 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     if (pid_ < 0) throw_errno("fork");
     if (pid_ == 0) {
         become_worker(settings.program.c_str(), argument_pointers.data(), variable_pointers.data(), parent,
-                      far_end.get(), auth_copy.get(), null.get());
+                      far_end.get(), auth_copy.get(), input_copy.get(), null.get());
     }
     ::setpgid(pid_, pid_);  // both sides do it, so that it is done whoever comes first
     process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U)));

@@ -29,9 +29,9 @@ public:
     using OnMessage = std::function<void(const job::Message&)>;  // progress only
     using OnEnd = std::function<void(const job::Result&)>;  // exactly once, and the last call; may destroy the process
 
-    // Throws Error(failed) when the worker cannot be started. AUTH_FILE may be empty.
+    // Throws Error(failed) when the worker cannot be started. AUTH_FILE and INPUT_FILE may be empty.
     WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, FileDescriptor auth_file,
-                  OnMessage on_message, OnEnd on_end);
+                  FileDescriptor input_file, OnMessage on_message, OnEnd on_end);
     // Kills what still runs.
     ~WorkerProcess();
     WorkerProcess(const WorkerProcess&) = delete;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back
-// the same way (job/job.hpp); descriptor 4 holds registry credentials, where the request says so. SIGTERM cancels.
+// the same way (job/job.hpp); further descriptors hold what the request says. SIGTERM cancels.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,9 +15,8 @@
 #include "base/error.hpp"
 #include "job/job.hpp"
 #include "layer/tar-reader.hpp"
-#include "outcome.hpp"
 #include "progress-meter.hpp"
-#include "store/image-import.hpp"
+#include "run-job.hpp"
 
 namespace {
 
@@ -55,20 +54,6 @@ void send_line(const std::string& line, bool may_drop) {
         if (count < 0) return;  // nobody listens any more
         sent += static_cast<std::size_t>(count);
     }
-}
-
-ImportRequest import_request(const job::Request& request) {
-    ImportRequest import{request.repository, ImageReference::parse(request.image), {}, {}, {}};
-    if (!request.target.empty()) import.target = ImageReference::parse(request.target);
-    if (!request.digest.empty()) import.digest = Digest::parse(request.digest);
-    import.proxy.auth_file = request.auth_file;
-    return import;
-}
-
-job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
-    const auto import = import_request(request);
-    if (request.kind == job::Kind::prepare) return prepare_result(import, prepare_import(import, cancellation, meter));
-    return import_result(import, import_image(import, cancellation, meter));
 }
 
 job::Result failure(const Error& error) {

@@ -75,6 +75,26 @@ void ProgressMeter::finished(std::size_t index) {
     send_progress(true);
 }
 
+void ProgressMeter::begin(std::string_view name, double from, double to) {
+    const std::lock_guard lock(mutex_);
+    progress_.phase = name;
+    progress_.fraction = std::max(progress_.fraction, from);
+    phase_from_ = from;
+    phase_to_ = to;
+    send_progress(true);
+}
+
+void ProgressMeter::advance(std::uint64_t done, std::uint64_t total) {
+    const std::lock_guard lock(mutex_);
+    progress_.bytes_done = std::min(done, total);
+    progress_.bytes_total = total;
+    if (total > 0) {
+        const auto share = static_cast<double>(progress_.bytes_done) / static_cast<double>(total);
+        progress_.fraction = std::max(progress_.fraction, phase_from_ + (phase_to_ - phase_from_) * share);
+    }
+    send_progress(false);
+}
+
 void ProgressMeter::send_progress(bool now) {
     const auto time = Clock::now();
     if (!now && time - sent_ < interval) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns what an import tells its observer into progress messages, at most ten of a kind a second.
+// Turns what an import or another job tells its observer into progress messages, at most ten of a kind a second.
 #pragma once
 
 #include <chrono>
@@ -9,10 +9,11 @@
 
 #include "job/job.hpp"
 #include "store/import-observer.hpp"
+#include "store/work-observer.hpp"
 
 namespace imaged {
 
-class ProgressMeter : public ImportObserver {
+class ProgressMeter : public ImportObserver, public WorkObserver {
 public:
     // SEND is called with one message at a time and must not block.
     explicit ProgressMeter(std::function<void(const job::Message&)> send) : send_(std::move(send)) {}
@@ -21,6 +22,8 @@ public:
     void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
     void fetched(std::size_t layer, std::size_t bytes) override;
     void finished(std::size_t layer) override;
+    void begin(std::string_view name, double from, double to) override;
+    void advance(std::uint64_t done, std::uint64_t total) override;
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -37,6 +40,7 @@ private:
     const std::function<void(const job::Message&)> send_;
     std::mutex mutex_;
     job::Progress progress_;
+    double phase_from_ = 0, phase_to_ = 1;
     Clock::time_point sent_{};
     std::vector<Layer> layers_;
 };

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <initializer_list>
+#include <span>
 #include <utility>
 
 #include "base/error.hpp"
@@ -44,7 +45,7 @@ std::uint64_t count(const json& document, const char* key) {
 }
 
 template <typename Enum>
-Enum one_of(const json& document, const char* key, std::initializer_list<Enum> values) {
+Enum one_of(const json& document, const char* key, std::span<const Enum> values) {
     const auto name = text(document, key);
     for (const auto value : values) {
         if (to_string(value) == name) return value;
@@ -60,8 +61,30 @@ std::string line_of(const json& document) {
 }  // namespace
 
 bool Request::operator==(const Request& other) const {
-    return kind == other.kind && image == other.image && repository == other.repository && digest == other.digest &&
-           target == other.target;
+    return kind == other.kind && image == other.image && repository == other.repository && arguments == other.arguments;
+}
+
+std::string Request::text(const char* key) const {
+    return job::text(arguments, key);
+}
+
+bool Request::flag(const char* key) const {
+    const auto found = arguments.find(key);
+    if (found == arguments.end()) return false;
+    if (!found->is_boolean()) refuse(std::string("\"") + key + "\" is not a boolean");
+    return found->get<bool>();
+}
+
+std::vector<std::string> Request::texts(const char* key) const {
+    std::vector<std::string> list;
+    const auto found = arguments.find(key);
+    if (found == arguments.end()) return list;
+    for (const auto& element : *found) {
+        if (!found->is_array() || !element.is_string())
+            refuse(std::string("\"") + key + "\" is not an array of strings");
+        list.push_back(element.get<std::string>());
+    }
+    return list;
 }
 
 std::string_view to_string(Kind kind) {
@@ -96,22 +119,23 @@ std::string encode(const Request& request) {
     json document{{"kind", to_string(request.kind)},
                   {"image", request.image},
                   {"repository", request.repository},
-                  {"digest", request.digest},
-                  {"target", request.target}};
+                  {"arguments", request.arguments}};
     if (request.auth_file) document["auth-file"] = static_cast<std::uint64_t>(*request.auth_file);
+    if (request.input_file) document["input-file"] = static_cast<std::uint64_t>(*request.input_file);
     return line_of(document);
 }
 
 Request decode_request(std::string_view line) {
-    const auto document = parse_object(line, {"kind", "image", "repository", "digest", "target", "auth-file"});
+    const auto document = parse_object(line, {"kind", "image", "repository", "arguments", "auth-file", "input-file"});
     Request request;
-    request.kind = one_of(document, "kind", {Kind::prepare, Kind::import, Kind::pull});
+    request.kind = one_of<Kind>(document, "kind", all_kinds);
     request.image = text(document, "image");
     request.repository = text(document, "repository");
-    request.digest = text(document, "digest");
-    request.target = text(document, "target");
+    if (const auto found = document.find("arguments"); found != document.end()) request.arguments = *found;
+    if (!request.arguments.is_object()) refuse("\"arguments\" is not an object");
     if (document.contains("auth-file")) request.auth_file = static_cast<int>(count(document, "auth-file"));
-    if (request.image.empty() || request.repository.empty()) refuse("request without image or repository");
+    if (document.contains("input-file")) request.input_file = static_cast<int>(count(document, "input-file"));
+    if (request.repository.empty()) refuse("request without repository");
     return request;
 }
 
@@ -167,7 +191,8 @@ Message decode_message(std::string_view line) {
     }
     if (type != "result") refuse("unknown message type \"" + type + "\"");
     Result result;
-    result.outcome = one_of(document, "outcome", {Outcome::success, Outcome::failed, Outcome::cancelled});
+    constexpr std::array outcomes{Outcome::success, Outcome::failed, Outcome::cancelled};
+    result.outcome = one_of<Outcome>(document, "outcome", outcomes);
     result.error_name = text(document, "error-name");
     result.message = text(document, "message");
     if (document.contains("details") && document["details"].is_object()) result.details = document["details"];

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace imaged::job {
 
@@ -21,6 +22,7 @@ namespace imaged::job {
 inline constexpr std::size_t max_message_bytes = 16 * 1024 * 1024;
 
 enum class Kind { prepare, import, pull };
+inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import, Kind::pull};
 
 enum class State { queued, running, cancelling, finished };
 
@@ -29,18 +31,26 @@ enum class Outcome { success, failed, cancelled };
 // One job. Two equal requests are the same work.
 struct Request {
     Kind kind = Kind::pull;
-    std::string image;             // image reference in canonical form, with its signature source
-    std::string repository;        // absolute path
-    std::string digest;            // pinned manifest digest, empty for none
-    std::string target;            // reference to store under, empty for the image's own
-    std::optional<int> auth_file;  // number of an inherited descriptor; never part of equality
+    std::string image;  // image reference in canonical form, with its signature source; empty where a kind has none
+    std::string repository;  // absolute path
+    // What else the method was given, checked and in canonical form: its options and other arguments, under the names
+    // of the interface. What is at its default is absent.
+    nlohmann::json arguments = nlohmann::json::object();
+    // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
+    // opened.
+    std::optional<int> auth_file, input_file;
     bool operator==(const Request& other) const;
+
+    // An argument, or its default: empty, false, empty. Throw Error(failed) for one of another type.
+    std::string text(const char* key) const;
+    bool flag(const char* key) const;
+    std::vector<std::string> texts(const char* key) const;
 };
 
 struct Progress {
-    std::string phase;  // manifest, fetch, merge, commit
+    std::string phase;  // what the interface lists at Job.Phase
     double fraction = 0;
-    std::uint64_t bytes_done = 0, bytes_total = 0;  // compressed bytes
+    std::uint64_t bytes_done = 0, bytes_total = 0;  // as the interface says at Job.Bytes
     std::uint32_t layers_done = 0, layers_total = 0;
 };
 

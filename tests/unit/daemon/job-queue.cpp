@@ -23,9 +23,9 @@ struct FakeRunner : JobQueueObserver {
     void job_added(const QueuedJob&) override {}
     void job_moved(const QueuedJob& job, std::uint32_t position) override { positions[number(job.id)] = position; }
     void job_finished(const QueuedJob& job, const job::Result& result) override { finished[number(job.id)] = result; }
-    void start_job(const QueuedJob& job, FileDescriptor auth_file) override {
+    void start_job(const QueuedJob& job, JobFiles files) override {
         started.push_back(number(job.id));
-        had_auth_file = static_cast<bool>(auth_file);
+        had_auth_file = static_cast<bool>(files.auth);
     }
     void stop_job(JobId id) override { stopped.push_back(number(id)); }
 };
@@ -80,7 +80,7 @@ TEST_CASE_METHOD(Fixture, "an equal request joins, a different one queues") {
     CHECK(submit(bob, "a") == first);
     CHECK(queue.submit(alice, request("a", job::Kind::prepare), {}, false) != first);
     auto pinned = request("a");
-    pinned.digest = "sha256:1";
+    pinned.arguments["digest"] = "sha256:1";
     CHECK(queue.submit(alice, pinned, {}, false) != first);
     const auto waiting = submit(alice, "b");
     CHECK(submit(bob, "b") == waiting);
@@ -95,7 +95,7 @@ TEST_CASE_METHOD(Fixture, "a request that comes after a cancel is a new job") {
 
 TEST_CASE_METHOD(Fixture, "credentials are shared with nobody else") {
     const auto with = [&](const Caller& caller) {
-        return queue.submit(caller, request("a"), FileDescriptor(::open("/dev/null", O_RDONLY)), false);
+        return queue.submit(caller, request("a"), {FileDescriptor(::open("/dev/null", O_RDONLY)), {}}, false);
     };
     const auto first = with(alice);
     CHECK(runner.had_auth_file);

@@ -40,8 +40,8 @@ TEST_CASE("every option reaches the request") {
                                                      {"bind-to-caller", sdbus::Variant(true)},
                                                      {"interactive", sdbus::Variant(true)}});
     CHECK(arguments.request.kind == job::Kind::import);
-    CHECK(arguments.request.digest == digest);
-    CHECK(arguments.request.target == "docker://other/name:1");
+    CHECK(arguments.request.text("digest") == digest);
+    CHECK(arguments.request.text("target") == "docker://other/name:1");
     CHECK(arguments.request.repository == "/repo");
     CHECK(arguments.bind_to_caller);
     CHECK(arguments.interactive);
@@ -80,7 +80,7 @@ TEST_CASE("a target must be a reference without a signature source") {
 }
 
 TEST_CASE("a target that is the image itself is no target") {
-    CHECK(parse(job::Kind::pull, {{"target", sdbus::Variant(image)}}).request.target.empty());
+    CHECK(parse(job::Kind::pull, {{"target", sdbus::Variant(image)}}).request.text("target").empty());
 }
 
 TEST_CASE("a reference over the limit is refused") {
@@ -104,7 +104,7 @@ TEST_CASE("the credentials' descriptor is looked at before it is taken") {
     FileDescriptor file(::mkstemp(path.data()));
     ::unlink(path.c_str());
     REQUIRE(file);
-    CHECK(parse(job::Kind::pull, with_descriptor(file.get())).auth_file);
+    CHECK(parse(job::Kind::pull, with_descriptor(file.get())).files.auth);
     REQUIRE(::ftruncate(file.get(), 2 * 1024 * 1024) == 0);
     CHECK(refusal(job::Kind::pull, with_descriptor(file.get())).find("larger") != std::string::npos);
     const FileDescriptor directory(::open("/tmp", O_RDONLY | O_DIRECTORY));
@@ -114,6 +114,6 @@ TEST_CASE("the credentials' descriptor is looked at before it is taken") {
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
     const FileDescriptor reading(ends[0]), writing(ends[1]);
-    CHECK(parse(job::Kind::pull, with_descriptor(reading.get())).auth_file);
+    CHECK(parse(job::Kind::pull, with_descriptor(reading.get())).files.auth);
     CHECK(refusal(job::Kind::pull, with_descriptor(writing.get())).find("reading") != std::string::npos);
 }

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who wants to know how a job that fetches nothing is getting on. Members may be called from several threads; they must
+// be quick and must not throw.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace imaged {
+
+class WorkObserver {
+public:
+    virtual ~WorkObserver() = default;
+    // NAME as the interface lists them at Job.Phase. FROM and TO are its share of the whole job, between 0 and 1.
+    virtual void begin(std::string_view name, double from, double to) = 0;
+    // Of the phase's work, in whatever unit: bytes where there are any.
+    virtual void advance(std::uint64_t done, std::uint64_t total) = 0;
+};
+
+}  // namespace imaged
