@@ -66,11 +66,29 @@ constexpr Field pull_fields[] = {
     {"names-dropped", Type::number},
 };
 
+constexpr Field copy_fields[] = {
+    {"image", Type::text},
+    {"repository", Type::text},
+    {"digest", Type::text},
+    {"previous-digest", Type::text},
+    {"changed", Type::flag},
+    {"commit", Type::text},
+    {"merge-commit", Type::text},
+    {"base-commit", Type::text},
+    {"version", Type::text},
+    {"layers", Type::number},
+    {"objects-linked", Type::number},
+    {"objects-reflinked", Type::number},
+    {"objects-copied", Type::number},
+    {"objects-present", Type::number},
+    {"bytes-copied", Type::number},
+};
+
 // What a job of each kind finds.
 constexpr struct {
     std::string_view kind;
     std::span<const Field> fields;
-} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields}, {"import", pull_fields}};
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields}, {"import", pull_fields}, {"copy", copy_fields}};
 
 void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {
     for (const auto& [key, type] : fields) switch (type) {

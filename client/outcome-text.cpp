@@ -85,6 +85,26 @@ std::string pull_text(const Dictionary& outcome) {
     return lines.str() + filtered_text(outcome);
 }
 
+std::string copy_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Repository", "repository");
+    lines.text("Version", "version");
+    lines.text("Digest", "digest");
+    if (outcome.flag("changed") == false)
+        lines.add("Changed", "no, the image was there already");
+    else
+        lines.text("Previous", "previous-digest");
+    lines.text("Commit", "commit");
+    lines.number("Layers", "layers");
+    const auto count = [&](const char* key) { return std::to_string(outcome.number(key).value_or(0)); };
+    lines.add("Objects", count("objects-linked") + " linked, " + count("objects-reflinked") + " reflinked, " +
+                             count("objects-copied") + " copied (" +
+                             human_bytes(outcome.number("bytes-copied").value_or(0)) + "), " +
+                             count("objects-present") + " there already");
+    return lines.str();
+}
+
 std::string prepare_text(const Dictionary& outcome) {
     Lines lines(outcome);
     lines.text("Image", "image");
@@ -130,7 +150,7 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);
-    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text}, {"import", pull_text}};
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text}, {"import", pull_text}, {"copy", copy_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome);
     return {};

@@ -12,6 +12,7 @@ namespace imagectl {
 std::string outcome_text(const std::string& kind, const Dictionary& outcome);
 
 std::string pull_text(const Dictionary& outcome);
+std::string copy_text(const Dictionary& outcome);
 std::string prepare_text(const Dictionary& outcome);
 std::string image_text(const Dictionary& image);
 

@@ -16,7 +16,7 @@ struct Caller {
 };
 
 // One for each verb that changes something.
-enum class Action { import, pull, cancel };
+enum class Action { import, pull, copy, cancel };
 
 struct Question {
     Action action = Action::pull;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "manager.hpp"
 
+#include <unistd.h>
+
 #include <memory>
 #include <optional>
 #include <utility>
@@ -37,6 +39,7 @@ std::optional<Action> action_of(job::Kind kind) {
         case job::Kind::prepare: return std::nullopt;
         case job::Kind::import: return Action::import;
         case job::Kind::pull: return Action::pull;
+        case job::Kind::copy: return Action::copy;
     }
     return std::nullopt;
 }
@@ -92,6 +95,15 @@ void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std
     fenced([&] { start(job::Kind::pull, std::move(result), image, options); });
 }
 
+void Manager::Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
+                   VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), {{"repository", parse_path("repository", repository)}}, {}, true};
+        start(parse_job_arguments(job::Kind::copy, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
 template <typename... Values>
 void Manager::with_caller(const std::string& sender, const Reply<Values...>& reply,
                           std::function<void(const Caller&)> function) {
@@ -114,6 +126,10 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
     const Started reply(std::move(result), activity_);
     with_caller(bus::sender(getObject()), reply, [this, arguments, reply](const Caller& caller) {
         const auto kind = arguments->request.kind;
+        // Before anybody is asked: no authorisation lends out the daemon's eyes.
+        if (arguments->opens_path && caller.uid != 0 && caller.uid != ::geteuid())
+            refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open",
+                                caller);
         const auto action = action_of(kind);
         if (!action) {
             submit(reply, caller, *arguments);

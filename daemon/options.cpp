@@ -106,12 +106,17 @@ const Rule rules[] = {
          arguments.request.arguments[key] = digest_of(key, value);
      }},
     {"target",
-     {import, pull},
+     {import, pull, copy},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          const auto target = target_of(key, value);
          // Storing an image under its own name is what happens anyway.
          if (target != ImageReference::parse(arguments.request.image).image())
              arguments.request.arguments[key] = target;
+     }},
+    {"from",
+     {copy},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         if (value_of<bool>(key, value, "b")) arguments.request.arguments[key] = true;
      }},
     {"authfile",
      {prepare, import, pull},
@@ -145,6 +150,24 @@ void take_option(JobArguments& arguments, const std::string& key, const sdbus::V
 
 }  // namespace
 
+std::string parse_path(const std::string& what, const std::string& text) {
+    const auto invalid = [&](const std::string& why) {
+        return Error(ErrorKind::invalid_argument, what + " " + why + ": \"" + text.substr(0, max_quoted_bytes) + "\"");
+    };
+    if (!text.starts_with('/')) throw invalid("is not an absolute path");
+    if (text.size() > max_reference_bytes)
+        throw invalid("is longer than " + std::to_string(max_reference_bytes) + " bytes");
+    // One spelling lets equal requests join. Not lexically_normal(): what ".." leaves behind may be a link.
+    std::string path;
+    for (std::size_t begin = 1; begin <= text.size();) {
+        const auto end = std::min(text.find('/', begin), text.size());
+        const auto name = text.substr(begin, end - begin);
+        if (!name.empty() && name != ".") path += "/" + name;
+        begin = end + 1;
+    }
+    return path.empty() ? "/" : path;
+}
+
 ImageReference parse_reference(const std::string& text) {
     if (text.size() > max_reference_bytes) {
         throw Error(ErrorKind::invalid_reference, "image reference is longer than " +
@@ -163,6 +186,7 @@ JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const Varia
     arguments.request.repository = repository;
     arguments.request.arguments = std::move(subject.arguments);
     arguments.files.input = std::move(subject.input);
+    arguments.opens_path = subject.opens_path;
     for (const auto& [key, value] : options) take_option(arguments, key, value);
     if (kind == import && !arguments.request.arguments.contains("digest")) refuse("digest", "missing");
     if (job::encode(arguments.request).size() > max_request_bytes)

@@ -20,6 +20,8 @@ struct JobArguments {
     JobFiles files;        // ours
     bool bind_to_caller = false;
     bool interactive = false;
+    // The job opens a path that the caller named, with the daemon's rights.
+    bool opens_path = false;
 };
 
 // What a method was given besides its options.
@@ -27,7 +29,11 @@ struct JobSubject {
     std::optional<ImageReference> image;
     nlohmann::json arguments = nlohmann::json::object();  // the others, as job::Request::arguments
     FileDescriptor input;
+    bool opens_path = false;  // as in JobArguments
 };
+
+// TEXT as the absolute path of something that the job opens. Throws Error(invalid_argument) naming WHAT.
+std::string parse_path(const std::string& what, const std::string& text);
 
 // Throws Error(invalid_reference) or Error(invalid_argument).
 JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const VariantMap& options,

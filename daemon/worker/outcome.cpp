@@ -74,4 +74,30 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     return result;
 }
 
+job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied) {
+    const auto& image = copied.image;
+    const auto& objects = copied.objects;
+    const auto name = request.target.value_or(request.image).image();
+    json details{{"image", name},
+                 {"repository", request.destination},
+                 {"digest", image.digest.text()},
+                 {"changed", copied.changed},
+                 {"commit", image.deployable().hex()},
+                 {"merge-commit", image.merge_commit.hex()},
+                 {"layers", image.layout.layers.size()},
+                 {"objects-linked", objects.linked},
+                 {"objects-reflinked", objects.reflinked},
+                 {"objects-copied", objects.copied},
+                 {"objects-present", objects.present},
+                 {"bytes-copied", objects.bytes_copied}};
+    if (copied.previous_digest) details["previous-digest"] = *copied.previous_digest;
+    if (image.base_commit) details["base-commit"] = image.base_commit->hex();
+    if (const auto version = image.config.version()) details["version"] = *version;
+    auto result = success(std::move(details));
+    if (into_ours && copied.changed && copied.previous_digest != image.digest.text())
+        result.changed_images.push_back(
+            {{"image", name}, {"old", copied.previous_digest.value_or("")}, {"new", image.digest.text()}});
+    return result;
+}
+
 }  // namespace imaged

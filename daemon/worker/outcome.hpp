@@ -4,11 +4,15 @@
 #pragma once
 
 #include "job/job.hpp"
+#include "store/image-copy.hpp"
 #include "store/image-import.hpp"
 
 namespace imaged {
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported);
+
+// INTO_OURS: whether the destination is the repository whose images the daemon tells of.
+job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied);
 
 }  // namespace imaged

@@ -17,6 +17,7 @@ std::string phase_name(ImportPhase phase) {
     switch (phase) {
         case ImportPhase::manifest: return "manifest";
         case ImportPhase::fetch: return "fetch";
+        case ImportPhase::copy: return "copy";
         case ImportPhase::merge: return "merge";
         case ImportPhase::commit: return "commit";
     }
@@ -28,7 +29,7 @@ std::string phase_name(ImportPhase phase) {
 void ProgressMeter::phase(ImportPhase phase) {
     const std::lock_guard lock(mutex_);
     progress_.phase = phase_name(phase);
-    if (phase == ImportPhase::fetch) progress_.fraction = fetch_begin;
+    if (phase == ImportPhase::fetch || phase == ImportPhase::copy) progress_.fraction = fetch_begin;
     if (phase == ImportPhase::merge) progress_.fraction = merge_begin;
     if (phase == ImportPhase::commit) progress_.fraction = commit_begin;
     send_progress(true);

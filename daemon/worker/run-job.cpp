@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "outcome.hpp"
+#include "store/image-copy.hpp"
 #include "store/image-import.hpp"
 
 namespace imaged {
@@ -27,6 +28,18 @@ job::Result run_import(const job::Request& request, Cancellation& cancellation, 
     return import_result(import, import_image(import, cancellation, meter));
 }
 
+job::Result run_copy(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+    const bool from = request.flag("from");
+    const auto other = request.text("repository");
+    CopyRequest copy{from ? other : request.repository,
+                     from ? request.repository : other,
+                     from,
+                     ImageReference::parse(request.image),
+                     {}};
+    if (const auto target = request.text("target"); !target.empty()) copy.target = ImageReference::parse(target);
+    return copy_result(copy, from, copy_image(copy, cancellation, meter));
+}
+
 }  // namespace
 
 job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
@@ -34,6 +47,7 @@ job::Result run_job(const job::Request& request, Cancellation& cancellation, Pro
         case job::Kind::prepare: return run_prepare(request, cancellation, meter);
         case job::Kind::import:
         case job::Kind::pull: return run_import(request, cancellation, meter);
+        case job::Kind::copy: return run_copy(request, cancellation, meter);
     }
     throw Error(ErrorKind::failed, "no such kind of job");
 }

@@ -92,6 +92,7 @@ std::string_view to_string(Kind kind) {
         case Kind::prepare: return "prepare";
         case Kind::import: return "import";
         case Kind::pull: return "pull";
+        case Kind::copy: return "copy";
     }
     return "";
 }

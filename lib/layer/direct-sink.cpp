@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/limits.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -238,6 +240,24 @@ private:
 
 std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& meta, std::uint64_t size) {
     return std::make_unique<Large>(*this, meta, size);
+}
+
+bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int content) {
+    const auto name = staged_name(checksum, ObjectType::file);
+    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) {
+        if (errno == EEXIST) return true;
+        throw_errno("create an object");
+    }
+    if (::ioctl(fd.get(), FICLONE, content) != 0) {
+        const int reason = errno;
+        ::unlinkat(directory_.get(), name.c_str(), 0);
+        if (reason == ENOSPC || reason == EDQUOT) throw system_error(reason, "share the content of an object");
+        return false;
+    }
+    set_metadata(fd.get(), meta);
+    ++objects_written_;
+    return true;
 }
 
 FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type, int flags) const {

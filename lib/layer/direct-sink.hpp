@@ -33,6 +33,7 @@ public:
     Checksum put_symlink(const FileMeta& meta, const std::string& target) override;
     Checksum put_metadata(ObjectType type, std::string_view bytes) override;
     std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) override;
+    bool clone_file(const Checksum& checksum, const FileMeta& meta, int content) override;
     std::string read_metadata(ObjectType type, const Checksum& checksum) override;
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;

@@ -48,6 +48,10 @@ public:
     // SIZE is what the stream promises; a stream that gives another amount fails in finish().
     virtual std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) = 0;
 
+    // A regular file that shares its content with the file CONTENT of the same file system (FICLONE). It is the
+    // caller's word that this gives CHECKSUM. False, and nothing done, where sharing is not possible.
+    virtual bool clone_file(const Checksum& checksum, const FileMeta& meta, int content) = 0;
+
     // Reads back what was put here or is in the repository. Throw Error(repository_damaged) when it is in neither.
     virtual std::string read_metadata(ObjectType type, const Checksum& checksum) = 0;
     virtual std::optional<std::string> read_symlink(const Checksum& checksum) = 0;  // nothing for a regular file

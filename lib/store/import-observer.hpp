@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who wants to know how an import is getting on. Members are called from several threads, one at a time for each layer;
-// they must be quick and must not throw.
+// Who wants to know how an import, or a copy, is getting on. Members are called from several threads, one at a time for
+// each layer; they must be quick and must not throw.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace imaged {
 
-enum class ImportPhase { manifest, fetch, merge, commit };
+enum class ImportPhase { manifest, fetch, copy, merge, commit };
 
 class ImportObserver {
 public:

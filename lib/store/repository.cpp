@@ -143,6 +143,17 @@ void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& 
                 "write the ref " + ref);
 }
 
+void Repository::set_refs(const std::map<std::string, Checksum>& refs) {
+    ErrorSlot error;
+    error.check(ostree_repo_prepare_transaction(repo_.get(), nullptr, nullptr, error.out()), "start a transaction");
+    for (const auto& [ref, commit] : refs)
+        ostree_repo_transaction_set_ref(repo_.get(), nullptr, ref.c_str(), commit.hex().c_str());
+    if (ostree_repo_commit_transaction(repo_.get(), nullptr, nullptr, error.out()) == FALSE) {
+        ostree_repo_abort_transaction(repo_.get(), nullptr, nullptr);
+        error.raise("write refs");
+    }
+}
+
 std::optional<std::string> Repository::Commit::text(const char* key) const {
     const VariantPtr value(g_variant_lookup_value(metadata.get(), key, G_VARIANT_TYPE_STRING));
     if (!value) return std::nullopt;
@@ -238,6 +249,17 @@ std::optional<std::string> Repository::read_text(const Checksum& root, const std
         text.resize(size);
         return text;
     }
+}
+
+std::optional<std::string> Repository::detached_metadata(const Checksum& commit) const {
+    ErrorSlot error;
+    GVariant* loaded = nullptr;
+    error.check(
+        ostree_repo_read_commit_detached_metadata(repo_.get(), commit.hex().c_str(), &loaded, nullptr, error.out()),
+        "read the detached metadata of commit " + commit.hex());
+    if (loaded == nullptr) return std::nullopt;
+    const VariantPtr owner(loaded);
+    return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
 }
 
 void Repository::write_detached_metadata(const Checksum& commit, const std::string& serialised) {

@@ -34,6 +34,8 @@ public:
     // Its objects directory, likewise, and what the name of a file object ends in there.
     int objects() const { return objects_.get(); }
     std::string file_suffix() const;
+    // libostree's own handle, for what reads objects through it. Owned by the repository.
+    OstreeRepo* handle() const { return repo_.get(); }
 
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
@@ -42,6 +44,8 @@ public:
     std::map<std::string, Checksum> all_refs() const;
     // No COMMIT removes the ref.
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit);
+    // Several refs in one transaction of libostree.
+    void set_refs(const std::map<std::string, Checksum>& refs);
 
     struct Commit {
         VariantPtr metadata;  // a{sv}
@@ -57,6 +61,8 @@ public:
     bool has_object(ObjectType type, const Checksum& checksum) const;
     // Text of the regular file PATH in a commit's tree; nothing when it is absent or longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
+    // Serialised a{sv}; nothing where there is none.
+    std::optional<std::string> detached_metadata(const Checksum& commit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised);
 
     // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the

@@ -40,6 +40,23 @@ class Arguments(Case):
                 self.refused("InvalidReference", client.call, MANAGER, "GetManifest", GLib.Variant("(s)", (image,)))
         self.refused("InvalidReference", client.pull, self.image("succeed"), target=GLib.Variant("s", "nonsense"))
 
+    def test_paths_are_absolute(self):
+        client = self.client()
+        for path in ["", "repo", "./repo", "/" + "a" * 5000]:
+            with self.subTest(path[:20]):
+                self.refused("InvalidArgument", client.call, MANAGER, "Copy",
+                             GLib.Variant("(ssa{sv})", (self.image("succeed"), path, {})))
+
+    def test_equal_copies_join(self):
+        client = self.client()
+        ids = [client.call(MANAGER, "Copy", GLib.Variant("(ssa{sv})", (self.image("wait"), path, options)))[0]
+               for path, options in [("/srv/repo", {}), ("/srv//./repo/", {}), ("/srv/repo", {"from": GLib.Variant("b", True)})]]
+        self.assertEqual(ids[0], ids[1])
+        self.assertNotEqual(ids[0], ids[2])
+        self.release()
+        for job in ids[1:]:
+            self.assertEqual(client.finished(job)["Kind"], "copy")
+
     def test_what_is_not_there_is_not_found(self):
         client = self.client()
         self.refused("NotFound", client.cancel, 7)
@@ -102,6 +119,8 @@ class OtherUsers(Case):
         self.assertIn("user 65534 may not pull images", run.stderr)
         run = self.as_nobody("Import", "sa{sv}", self.image("wait"), "1", "digest", "s", DIGEST)
         self.assertIn("user 65534 may not import images", run.stderr)
+        run = self.as_nobody("Copy", "ssa{sv}", self.image("wait"), "/srv/repo", "0")
+        self.assertIn("user 65534 may not copy images by a path", run.stderr)
         self.assertEqual(self.as_nobody("ListImages", "a{sv}", "0").returncode, 0)
         self.assertEqual(self.as_nobody("Prepare", "sa{sv}", self.image("succeed"), "0").returncode, 0)
         self.assertNotIn("pull wait", self.starts())

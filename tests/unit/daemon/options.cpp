@@ -47,6 +47,19 @@ TEST_CASE("every option reaches the request") {
     CHECK(arguments.interactive);
 }
 
+TEST_CASE("a path has one spelling, and is absolute") {
+    CHECK(parse_path("repository", "/srv//a/./repo/") == "/srv/a/repo");
+    CHECK(parse_path("repository", "/srv/a/../repo") == "/srv/a/../repo");
+    CHECK(parse_path("repository", "/") == "/");
+    for (const std::string path : {"", "repo", "./repo"}) CHECK_THROWS_AS(parse_path("repository", path), Error);
+}
+
+TEST_CASE("an option at its default is not part of the request") {
+    CHECK(parse(job::Kind::copy, {{"from", sdbus::Variant(false)}}).request ==
+          parse(job::Kind::copy, VariantMap{}).request);
+    CHECK(parse(job::Kind::copy, {{"from", sdbus::Variant(true)}}).request.flag("from"));
+}
+
 TEST_CASE("an unknown option is refused by name") {
     CHECK(refusal(job::Kind::pull, {{"colour", sdbus::Variant(true)}}) == "option \"colour\": unknown");
     CHECK(refusal(job::Kind::prepare, {{"digest", sdbus::Variant(digest)}}) == "option \"digest\": unknown");

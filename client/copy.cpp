@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <system_error>
+
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"from", nullptr, "Copy from REPOSITORY into the repository of imaged"},
+    {"target", "IMAGE", "Store the image under this reference"},
+};
+
+std::string absolute_path(const std::string& path) {
+    std::error_code failure;
+    const auto absolute = std::filesystem::absolute(path, failure);
+    return failure ? path : absolute.string();
+}
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() != 2) throw UsageError("an image and a repository are wanted");
+    if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
+    JobCall call{"Copy", {}};
+    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(arguments.positional[0]).c_str())));
+    call.arguments.push_back(adopt(g_variant_new_string(absolute_path(arguments.positional[1]).c_str())));
+    if (arguments.flag("from")) call.options.emplace_back("from", adopt(g_variant_new_boolean(TRUE)));
+    if (const auto target = arguments.text("target"))
+        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(*target).c_str())));
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb copy_verb = {
+    {"copy", "IMAGE REPOSITORY", "Copy a stored image to or from another repository",
+     "Copies IMAGE, its layers and their refs from the repository of imaged into the OSTree repository at the path "
+     "REPOSITORY,\n"
+     "or with --from the other way round. What the destination holds is not copied again; on one file system objects "
+     "become hard\n"
+     "links where both repositories have the same mode, and share their extents where the file system can do that.\n"
+     "Only root, and on a user's own bus that user, may do this.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl copy docker://registry.example/host:stable /srv/mirror/repo\n"
+     "  imagectl copy --from docker://registry.example/host:stable /run/media/stick/repo\n"
+     "  imagectl copy docker://registry.example/host:stable /srv/mirror/repo --target "
+     "docker://registry.example/host:tested\n"
+     "\n",
+     VerbHelp::job, options},
+    run,
+};
+
+}  // namespace imagectl
