@@ -13,6 +13,9 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE,
          "fifo": tarfile.FIFOTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE}
 
@@ -102,7 +105,7 @@ class Layout:
         return digest(data)
 
     def image(self, tag, layers, config=None, manifest=None):
-        """Adds an image of LAYERS (Blobs) and returns its digest; CONFIG and MANIFEST replace keys, or everything when bytes."""
+        """Adds or replaces an image of LAYERS (Blobs) and returns its digest; CONFIG and MANIFEST replace keys, or everything when bytes."""
         document = {"architecture": "amd64", "os": "linux", "config": {}, "created": "2024-01-02T03:04:05Z",
                     "rootfs": {"type": "layers", "diff_ids": [blob.diff_id for blob in layers]},
                     "history": [{"created_by": f"layer {number}"} for number in range(len(layers))]}
@@ -111,6 +114,7 @@ class Layout:
                      "config": {"mediaType": CONFIG, "digest": self.put(raw), "size": len(raw)},
                      "layers": [{"mediaType": blob.media_type, "digest": self.put(blob.data), "size": len(blob.data)} for blob in layers]}
         text = manifest if isinstance(manifest, bytes) else json.dumps({**described, **(manifest or {})}).encode()
+        self.manifests = [entry for entry in self.manifests if entry["annotations"]["org.opencontainers.image.ref.name"] != tag]
         self.manifests.append({"mediaType": MANIFEST, "digest": self.put(text), "size": len(text),
                                "annotations": {"org.opencontainers.image.ref.name": tag}})
         (self.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests}))
@@ -118,3 +122,21 @@ class Layout:
 
     def reference(self, tag):
         return f"oci:{self.path}:{tag}"
+
+    def as_dir(self, tag, path, docker=False):
+        """The same image in skopeo's dir: transport, whose blobs come through the image proxy; DOCKER changes its media types."""
+        path = pathlib.Path(path)
+        path.mkdir(exist_ok=True)
+        described, = [entry for entry in self.manifests if entry["annotations"]["org.opencontainers.image.ref.name"] == tag]
+        text = self.blob_path(described["digest"]).read_bytes()
+        manifest = json.loads(text)
+        for blob in [manifest["config"], *manifest["layers"]]:
+            (path / blob["digest"].removeprefix("sha256:")).write_bytes(self.blob_path(blob["digest"]).read_bytes())
+        if docker:
+            manifest["mediaType"], manifest["config"]["mediaType"] = DOCKER_MANIFEST, DOCKER_CONFIG
+            for blob in manifest["layers"]:
+                blob["mediaType"] = DOCKER_LAYER
+            text = json.dumps(manifest).encode()
+        (path / "version").write_text("Directory Transport Version: 1.1\n")
+        (path / "manifest.json").write_bytes(text)
+        return f"dir:{path}"

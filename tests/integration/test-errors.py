@@ -1,41 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input ends in the right error, which names what was wrong, and leaves the repository as it was."""
 import os
-import pathlib
-import subprocess
 import sys
-import tempfile
 import unittest
 
 import oci_layout
-import worker
 from oci_layout import Entry
+from repository_case import RepositoryCase
 
 
-class Errors(unittest.TestCase):
+class Errors(RepositoryCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(scratch.cleanup)
-        self.directory = pathlib.Path(scratch.name)
-        self.repository = self.directory / "repo"
-        subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
-        self.layout = oci_layout.Layout(self.directory / "layout")
+        super().setUp()
         self.layer = oci_layout.layer([Entry("opt/file", content=b"content " * 500)])
-
-    def pull(self, reference=None, **options):
-        return worker.pull(reference or "ostree-unverified-image:" + self.layout.reference("t"), self.repository, **options).result
-
-    def refs(self):
-        return subprocess.run(["ostree", f"--repo={self.repository}", "refs"], check=True, capture_output=True, text=True).stdout
-
-    def assert_refused(self, error, *texts, layers_stay=False, **options):
-        result = self.pull(**options)
-        self.assertEqual((result["outcome"], result["error-name"]), ("failed", error), result["message"])
-        for text in texts:
-            self.assertIn(text, result["message"])
-        self.assertNotIn("ostree/container/image/", self.refs())
-        if not layers_stay:
-            self.assertEqual(self.refs(), "")
 
     def test_a_tampered_blob_is_refused_until_it_is_repaired(self):
         self.layout.image("t", [self.layer])
