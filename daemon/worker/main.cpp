@@ -14,7 +14,6 @@
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
 #include "job/job.hpp"
-#include "layer/tar-reader.hpp"
 #include "progress-meter.hpp"
 #include "run-job.hpp"
 
@@ -81,7 +80,6 @@ int main() {
         action.sa_handler = on_terminate;
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
-        use_utf8_names();
         ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
         result = run_job(job::decode_request(read_request()), cancellation, meter);
     } catch (...) {

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <clocale>
 #include <exception>
 #include <map>
 
@@ -258,11 +257,6 @@ std::span<const std::byte> TarReader::content() {
 }
 std::uint64_t TarReader::offset() const {
     return impl_->offset();
-}
-
-void use_utf8_names() {
-    if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr)
-        throw Error(ErrorKind::failed, "the system has no C.UTF-8 locale");
 }
 
 }  // namespace imaged

@@ -2,7 +2,9 @@
 // A layer's tar stream, entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files,
 // extended attributes.
 //
-// The process must have a UTF-8 LC_CTYPE (see use_utf8_names()), or libarchive cannot give PAX names.
+// The process must stay in the C locale that it starts with. In a UTF-8 locale libarchive composes the characters of
+// PAX names (Unicode's form C), which makes other files of them; in the C locale it warns that it cannot, and leaves
+// them be.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +66,5 @@ private:
     class Impl;
     std::unique_ptr<Impl> impl_;
 };
-
-// Makes file names UTF-8 for this process whatever its environment says. Call before threads start.
-void use_utf8_names();
 
 }  // namespace imaged
