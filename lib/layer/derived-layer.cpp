@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
 
 #include "base/error.hpp"
@@ -117,6 +118,7 @@ private:
     // Nothing of this layer or of one below is at PATH any more.
     void hide(Path path) {
         tree_.remove(path);
+        if (const auto link = pending_at_.find(path); link != pending_at_.end()) pending_[link->second].target.clear();
         tree_.need_parents(path);
         if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
             return;  // too long for a whiteout, and for any file system's file below
@@ -158,15 +160,31 @@ private:
             tree_.put_file(path, *object);
         } else {
             tree_.remove(path);
+            // As if it were there: what comes later at a parent of it replaces it.
+            tree_.need_parents(path);
             defer(path, std::move(target), false);
         }
     }
 
     void defer(const Path& path, Path target, bool filtered) {
-        pending_bytes_ += join_path(path).size() + join_path(target).size() + sizeof(Pending);
+        pending_bytes_ += 2 * join_path(path).size() + join_path(target).size() + sizeof(Pending);
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
-        pending_.push_back({path, std::move(target), filtered});
+        if (const auto [place, is_new] = pending_at_.emplace(path, pending_.size()); !is_new) {
+            pending_[place->second] = {path, std::move(target), filtered};
+        } else {
+            pending_.push_back({path, std::move(target), filtered});
+        }
+    }
+
+    // A later entry took the place of LINK, or of one of its parents.
+    bool is_replaced(const Pending& link) const {
+        if (link.target.empty()) return true;
+        const auto& tree = link.filtered ? limbo_tree_ : tree_;
+        if (tree.find(link.path)) return true;
+        if (link.filtered) return false;
+        const auto parent = tree.find(Path(link.path.begin(), link.path.end() - 1));
+        return !parent || !parent->directory;
     }
 
     // Links whose target came later, links through other such links, links to objects of the repository; what is left
@@ -176,8 +194,8 @@ private:
             progress = false;
             std::vector<Pending> left;
             for (auto& link : pending_) {
+                if (is_replaced(link)) continue;
                 auto& tree = link.filtered ? limbo_tree_ : tree_;
-                if (tree.find(link.path)) continue;  // a later entry took its place
                 if (const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
                                                    [&] { return find_object(link.target); })) {
                     tree.put_file(link.path, *object);
@@ -246,6 +264,7 @@ private:
     LayerTree limbo_tree_;
     std::unique_ptr<ObjectSink> limbo_;
     std::vector<Pending> pending_;
+    std::map<Path, std::size_t> pending_at_;  // while entries come
     std::size_t pending_bytes_ = 0;
 };
 
