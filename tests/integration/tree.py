@@ -8,7 +8,7 @@ import subprocess
 
 DROPPED_CHILDREN = ("run", "tmp", "proc", "sys", "dev")
 _LINE = re.compile(r"(.)0(\d{4}) (\d+) (\d+) +\d+ ([0-9a-f]{64})(?: [0-9a-f]{64})? \{ (.*?) \} (/.*)", re.S)
-_XATTR = re.compile(r"\(b['\"]([^'\"]+)['\"], (?:\[byte ([^\]]*)\]|@ay \[\])\)")
+_XATTR = re.compile(r"\(b['\"]([^'\"]+)['\"], (?:\[(?:byte )?([^\]]*)\]|@ay \[\])\)")
 
 
 def of_commit(repository, commit):
