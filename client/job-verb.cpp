@@ -35,7 +35,7 @@ Variant open_for_call(JobCall& call, const std::string& path, const std::string&
 
 JobCall image_call(const char* method, const Arguments& arguments) {
     JobCall call{method, {}};
-    call.arguments.push_back(adopt(g_variant_new_string(image_argument(arguments).c_str())));
+    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(image_argument(arguments)).c_str())));
     const auto add = [&](const char* key, const std::string& value) {
         call.options.emplace_back(key, adopt(g_variant_new_string(value.c_str())));
     };

@@ -3,6 +3,7 @@
 
 #include "job-verb.hpp"
 #include "json-output.hpp"
+#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -11,16 +12,12 @@ namespace {
 
 ExitCode run(const Arguments& arguments) {
     const std::string image = image_argument(arguments);
-    const Connection connection(arguments.bus);
-    Call call;
-    call.method = "GetManifest";
-    call.arguments = adopt(g_variant_new("(s)", image.c_str()));
-    const Reply reply = connection.call(std::move(call));
+    const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetManifest", image);
     const char* stored = nullptr;
-    g_variant_get(reply.body.get(), "(&s)", &stored);
+    g_variant_get(answer.body.get(), "(&s)", &stored);
     std::string text = stored;
     if (arguments.json)
-        text = document_json(image, "manifest", text);
+        text = document_json(answer.image, "manifest", text);
     else if (isatty(STDOUT_FILENO) && !text.ends_with('\n'))
         text += '\n';  // elsewhere the text stays what its digest says
     print_result(text);

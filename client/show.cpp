@@ -2,6 +2,7 @@
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
+#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -10,12 +11,8 @@ namespace {
 
 ExitCode run(const Arguments& arguments) {
     const std::string image = image_argument(arguments);
-    const Connection connection(arguments.bus);
-    Call call;
-    call.method = "GetImage";
-    call.arguments = adopt(g_variant_new("(s)", image.c_str()));
-    const Reply reply = connection.call(std::move(call));
-    const Dictionary description(Variant(g_variant_get_child_value(reply.body.get(), 0)));
+    const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetImage", image);
+    const Dictionary description(Variant(g_variant_get_child_value(answer.body.get(), 0)));
     print_result(arguments.json ? show_json(description) : image_text(description));
     return ExitCode::ok;
 }

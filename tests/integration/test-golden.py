@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that ostree-ext wrote give, pulled by imaged-worker, the commits and trees that ostree-ext made of them."""
+import json
 import os
 import pathlib
 import subprocess
@@ -7,22 +8,11 @@ import sys
 import tempfile
 import unittest
 
+import golden
 import worker
+from golden import BLOB, IMAGE, expected_refs, ostree, refs
 
-DATA = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).resolve().parents[2])) / "tests/data"
-BLOB, IMAGE = "ostree/container/blob/", "ostree/container/image/"
-
-
-def ostree(repository, *arguments):
-    return subprocess.run(["ostree", f"--repo={repository}", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def refs(repository):
-    return {name: ostree(repository, "rev-parse", name).strip() for name in ostree(repository, "refs").split()}
-
-
-def expected_refs():
-    return dict(line.split() for line in (DATA / "refs.txt").read_text().splitlines())
+SOURCE_ROOT = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).resolve().parents[2]))
 
 
 class Golden(unittest.TestCase):
@@ -31,7 +21,7 @@ class Golden(unittest.TestCase):
         cls.scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
         cls.addClassCleanup(cls.scratch.cleanup)
         cls.directory = pathlib.Path(cls.scratch.name)
-        subprocess.run(["tar", "-xzf", DATA / "oci.tar.gz", "-C", cls.directory], check=True)
+        golden.unpack("oci.tar.gz", cls.directory)
         cls.repository = cls.directory / "fresh"
         ostree(cls.repository, "init", "--mode=bare")
         cls.results = {tag: worker.pull(f"ostree-unverified-image:oci:oci:{tag}", cls.repository, cwd=cls.directory).result
@@ -52,11 +42,11 @@ class Golden(unittest.TestCase):
 
     def test_the_base_tree_is_identical(self):
         listing = ostree(self.repository, "ls", "-R", "-X", "-C", IMAGE + "oci_3A_oci_3A_base")
-        self.assertEqual(listing, (DATA / "base.ls").read_text())
+        self.assertEqual(listing, (golden.DATA / "base.ls").read_text())
 
     def test_the_derived_tree_is_identical(self):
         listing = ostree(self.repository, "ls", "-R", "-X", "-C", IMAGE + "oci_3A_oci_3A_derived")
-        self.assertEqual(listing, (DATA / "derived.ls").read_text())
+        self.assertEqual(listing, (golden.DATA / "derived.ls").read_text())
 
     def test_fsck_finds_nothing_wrong(self):
         ostree(self.repository, "fsck")
@@ -64,8 +54,7 @@ class Golden(unittest.TestCase):
     def test_a_pull_over_the_existing_repository_reuses_every_layer(self):
         home = self.directory / "existing"
         home.mkdir()
-        subprocess.run(["tar", "-xzf", DATA / "repo.tar.gz", "--xattrs", "--xattrs-include=*", "-C", home], check=True)
-        repository = home / "repo"
+        repository = golden.unpack("repo.tar.gz", home)
         before = refs(repository)
         run = worker.pull("ostree-unverified-image:oci:oci:derived", repository, cwd=self.directory)
         self.assertEqual(run.result["outcome"], "success", run.result)
@@ -74,6 +63,30 @@ class Golden(unittest.TestCase):
         after = refs(repository)
         self.assertEqual({name for name in before if name.startswith(BLOB) and before[name] != after.get(name)}, set())
         ostree(repository, "fsck")
+
+    def test_imagectl_reads_the_repository_as_ostree_ext_left_it(self):
+        home = self.directory / "as-found"
+        home.mkdir()
+        repository = golden.unpack("repo.tar.gz", home)
+        before = refs(repository)
+        program = os.environ["IMAGECTL"]
+        script = "; ".join(f'"{program}" --json {verb} && echo' for verb in
+                           ("list", "show oci:oci:base", "show oci:oci:derived", "manifest oci:oci:base", "config oci:oci:derived"))
+        build = pathlib.Path(program).parents[1]
+        done = subprocess.run([SOURCE_ROOT / "dev", "run", "--repo", repository, "--", "sh", "-c", script], capture_output=True, text=True,
+                              cwd=self.directory, env={**os.environ, "IMAGED_BUILD_DIR": str(build)}, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        listed, base, derived, manifest, config = (json.loads(line) for line in done.stdout.splitlines() if line)
+        self.assertEqual([(image["image"], image["state"]) for image in listed["images"]], [("oci:oci:base", "ok"), ("oci:oci:derived", "ok")])
+        expected = expected_refs()
+        # An image of ostree layers alone is its base commit, a derived one its merge commit.
+        self.assertEqual(base["commit"], base["base-commit"])
+        self.assertEqual(derived["commit"], expected[IMAGE + "oci_3A_oci_3A_derived"])
+        for image in (base, derived):
+            self.assertEqual([expected[layer["ref"]] for layer in image["layer-list"]], [layer["commit"] for layer in image["layer-list"]])
+        self.assertEqual(len(manifest["manifest"]["layers"]), len(base["layer-list"]))
+        self.assertEqual(len(config["config"]["rootfs"]["diff_ids"]), len(derived["layer-list"]))
+        self.assertEqual(refs(repository), before)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 import resource
 import struct
 import subprocess
@@ -13,6 +12,7 @@ import sys
 import tarfile
 import unittest
 
+import golden
 import oci_layout
 import tree
 import worker
@@ -222,9 +222,7 @@ class ObjectLinks(RepositoryCase):
 
     def setUp(self):
         super().setUp()
-        data = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).resolve().parents[2])) / "tests/data"
-        subprocess.run(["tar", "-xzf", data / "oci.tar.gz", "-C", self.directory], check=True)
-        self.path = self.directory / "oci"
+        self.path = golden.unpack("oci.tar.gz", self.directory)
         self.assertEqual(worker.pull(f"ostree-unverified-image:oci:{self.path}:base", self.repository).result["outcome"], "success")
         self.base = tree.of_commit(self.repository, self.base_ref())
         listing = self.ostree("ls", "-R", "-C", self.base_ref(), "/usr").splitlines()

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Questions about an image that is stored.
+#pragma once
+
+#include <string>
+
+#include "connection.hpp"
+
+namespace imagectl {
+
+struct StoredImageAnswer {
+    std::string image;  // the name that the image is stored under
+    Variant body;
+};
+
+// Asks METHOD, which takes an image, about IMAGE as it is written; where none is stored under that name, about IMAGE
+// with the path of its local transport made absolute. Other programs store relative paths as they were given. Throws
+// BusError.
+StoredImageAnswer ask_about_image(const Connection& connection, const char* method, const std::string& image);
+
+}  // namespace imagectl
