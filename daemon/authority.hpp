@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <map>
 #include <string>
+#include <string_view>
 
 namespace imaged {
 
@@ -15,14 +17,18 @@ struct Caller {
     uid_t uid = 0;
 };
 
-// One for each verb that changes something.
-enum class Action { import, pull, copy, cancel };
+// One for each verb that changes something, and one for pulling or importing what nothing vouches for.
+enum class Action { import, pull, pull_unverified, copy, cancel };
+
+// "pull-unverified" for Action::pull_unverified, and so on.
+std::string_view action_name(Action action);
 
 struct Question {
     Action action = Action::pull;
     Caller caller;
-    std::string image;         // canonical reference, for whoever is asked; empty where the verb takes none
-    bool interactive = false;  // the caller allows a dialogue
+    std::string image;  // canonical reference, for whoever is asked; empty where the verb takes none
+    std::map<std::string, std::string> options;  // what else was asked for, by the names of the interface
+    bool interactive = false;                    // the caller allows a dialogue
 };
 
 class Authority {
@@ -33,19 +39,16 @@ public:
     virtual void check(const Question& question, Answer answer) = 0;
 };
 
-// root, and on a user's own bus that user: no question is asked of anybody.
+// On a user's own bus, root and that user: no question is asked of anybody.
 class OwnerAuthority : public Authority {
 public:
-    // Only root.
-    OwnerAuthority() = default;
-    // root and OWNER.
     explicit OwnerAuthority(uid_t owner) : owner_(owner) {}
     void check(const Question& question, Answer answer) override {
         answer(question.caller.uid == 0 || question.caller.uid == owner_);
     }
 
 private:
-    uid_t owner_ = 0;
+    const uid_t owner_;
 };
 
 }  // namespace imaged

@@ -16,17 +16,33 @@ namespace imaged {
 
 namespace {
 
+enum Option {
+    session = 1,
+    bus_address,
+    config,
+    check_config,
+    repository,
+    worker,
+    confine,
+    proxy_socket,
+    idle_timeout,
+    pass_environment,
+    log_level,
+    version,
+    help
+};
+
 constexpr const char* default_repository = "/ostree/repo";
-constexpr std::string_view environment_name_characters =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
 
-enum Option { session = 1, bus_address, repository, worker, idle_timeout, pass_environment, log_level, version, help };
-
-constexpr std::array<struct option, 10> long_options{
+constexpr std::array<struct option, 14> long_options{
     {{"session", no_argument, nullptr, session},
      {"bus-address", required_argument, nullptr, bus_address},
+     {"config", required_argument, nullptr, config},
+     {"check-config", no_argument, nullptr, check_config},
      {"repository", required_argument, nullptr, repository},
      {"worker", required_argument, nullptr, worker},
+     {"confine", no_argument, nullptr, confine},
+     {"proxy-socket", required_argument, nullptr, proxy_socket},
      {"idle-timeout", required_argument, nullptr, idle_timeout},
      {"pass-environment", required_argument, nullptr, pass_environment},
      {"log-level", required_argument, nullptr, log_level},
@@ -50,21 +66,6 @@ std::chrono::seconds seconds(std::string_view text) {
 std::string absolute(const std::string& path, const char* name) {
     if (path.empty()) refuse(std::string(name) + " takes a path");
     return std::filesystem::absolute(path).lexically_normal().string();
-}
-
-std::string variable_name(const std::string& name) {
-    if (name.empty() || name.find_first_not_of(environment_name_characters) != std::string::npos) {
-        refuse("--pass-environment takes the name of a variable, not \"" + name + "\"");
-    }
-    return name;
-}
-
-std::string known_log_level(const std::string& level) {
-    constexpr std::array levels{"debug", "info", "warning", "error", "off"};
-    if (std::find(levels.begin(), levels.end(), std::string_view(level)) == levels.end()) {
-        refuse("--log-level is debug, info, warning, error or off, not \"" + level + "\"");
-    }
-    return level;
 }
 
 std::string user_repository() {
@@ -91,11 +92,17 @@ CommandLine parse_command_line(int count, char** arguments) {
                 line.bus_address = value;
                 line.session = true;
                 break;
+            case config: line.config = absolute(value, "--config"); break;
+            case check_config: line.mode = CommandLine::Mode::check_config; break;
             case repository: line.repository = absolute(value, "--repository"); break;
             case worker: line.worker = absolute(value, "--worker"); break;
+            case confine: line.confined = true; break;
+            case proxy_socket: line.proxy_socket = absolute(value, "--proxy-socket"); break;
             case idle_timeout: line.idle_timeout = seconds(value); break;
-            case pass_environment: line.pass_environment.push_back(variable_name(value)); break;
-            case log_level: line.log_level = known_log_level(value); break;
+            case pass_environment:
+                line.pass_environment.push_back(in_context("--pass-environment", [&] { return variable_name(value); }));
+                break;
+            case log_level: line.log_level = in_context("--log-level", [&] { return known_log_level(value); }); break;
             case version: line.mode = CommandLine::Mode::version; return line;
             case help: line.mode = CommandLine::Mode::help; return line;
             case ':': refuse(std::string(arguments[::optind - 1]) + " needs a value");
@@ -103,7 +110,6 @@ CommandLine parse_command_line(int count, char** arguments) {
         }
     }
     if (::optind < count) refuse(std::string("unexpected argument ") + arguments[::optind]);
-    if (line.repository.empty()) line.repository = line.session ? user_repository() : default_repository;
     if (line.worker.empty()) line.worker = IMAGED_LIBEXECDIR "/imaged-worker";
     return line;
 }
@@ -115,14 +121,40 @@ const char* usage() {
            "\n"
            "  --session                serve the user's own repository on the session bus\n"
            "  --bus-address ADDRESS    serve on the bus at ADDRESS, with the rules of --session\n"
+           "  --config FILE            read this file and FILE.d/*.conf, not imaged.conf(5) of the system\n"
+           "  --check-config           check the configuration, print what holds, and leave\n"
            "  --repository DIR         the OSTree repository (default /ostree/repo;\n"
            "                           with --session $XDG_DATA_HOME/imaged/repo)\n"
            "  --worker PATH            the program that does the jobs\n"
+           "  --confine                let the worker give up what its job does not need: writing elsewhere,\n"
+           "                           capabilities, system calls, and with --proxy-socket the network\n"
+           "  --proxy-socket PATH      have registries asked by the service behind this socket\n"
            "  --idle-timeout SECONDS   leave after so long without a call or a job (default 60; 0: never)\n"
            "  --pass-environment NAME  hand this variable on to the worker; may be given several times\n"
            "  --log-level LEVEL        debug, info, warning, error or off (default info)\n"
            "  --version                print the version\n"
-           "  --help                   print this\n";
+           "  --help                   print this\n"
+           "\n"
+           "What is said here goes before what the configuration says. SIGHUP reads the configuration again.\n";
+}
+
+ReadConfig read_config(const CommandLine& line) {
+    std::vector<ConfigFile> files;
+    if (!line.config.empty()) {
+        files = named_config_files(line.config);
+    } else if (!line.session) {
+        files = system_config_files("");
+    }
+    auto read = parse_config(files);
+    auto& config = read.config;
+    if (line.repository) config.repository = *line.repository;
+    if (config.repository.empty()) config.repository = line.session ? user_repository() : default_repository;
+    if (line.idle_timeout) config.idle_timeout = *line.idle_timeout;
+    if (line.log_level) config.log_level = *line.log_level;
+    config.jobs.confined = line.confined;
+    config.jobs.skopeo_service = line.proxy_socket;
+    for (const auto& name : line.pass_environment) config.pass_environment.push_back(name);
+    return read;
 }
 
 }  // namespace imaged

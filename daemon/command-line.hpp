@@ -3,26 +3,38 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "config.hpp"
 
 namespace imaged {
 
 struct CommandLine {
-    enum class Mode { serve, help, version };
+    enum class Mode { serve, check_config, help, version };
 
     Mode mode = Mode::serve;
-    bool session = false;                   // a user's own bus: --session or --bus-address
-    std::string bus_address;                // empty for the system's or the session's well-known bus
-    std::string repository;                 // absolute path
-    std::string worker;                     // absolute path
-    std::chrono::seconds idle_timeout{60};  // 0: never leave
+    bool session = false;      // a user's own bus: --session or --bus-address
+    std::string bus_address;   // empty for the system's or the session's well-known bus
+    std::string worker;        // absolute path
+    bool confined = false;     // the worker gives up what its job does not need
+    std::string proxy_socket;  // of the service that talks to registries, empty for none
+    std::string config;        // a file to read in place of the system's, empty for none
+
+    // What is said here goes before what the configuration says.
+    std::optional<std::string> repository;  // absolute path
+    std::optional<std::chrono::seconds> idle_timeout;
+    std::optional<std::string> log_level;
     std::vector<std::string> pass_environment;
-    std::string log_level = "info";
 };
 
 // Throws Error(invalid_argument) naming what is wrong.
 CommandLine parse_command_line(int count, char** arguments);
 const char* usage();
+
+// The configuration that holds with LINE: of the files it names, else on the system bus those of the system, and over
+// them what LINE says itself. Throws as parse_config and its files do.
+ReadConfig read_config(const CommandLine& line);
 
 }  // namespace imaged

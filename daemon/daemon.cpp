@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "event-loop.hpp"
 #include "manager.hpp"
+#include "polkit-authority.hpp"
 #include "sdbus-shim.hpp"
 
 namespace imaged {
@@ -69,6 +70,7 @@ FileDescriptor blocked_signals() {
     ::sigemptyset(&signals);
     ::sigaddset(&signals, SIGTERM);
     ::sigaddset(&signals, SIGINT);
+    ::sigaddset(&signals, SIGHUP);
     if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0) throw_errno("block signals");
     FileDescriptor file(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!file) throw_errno("signalfd");
@@ -77,44 +79,71 @@ FileDescriptor blocked_signals() {
 
 class Daemon {
 public:
-    explicit Daemon(const CommandLine& line)
-        : idle_timeout_(line.idle_timeout),
-          signals_(blocked_signals()),
-          connection_(connect(line)),
-          bus_(*connection_) {
+    Daemon(const CommandLine& line, const Config& config)
+        : line_(line), config_(config), signals_(blocked_signals()), connection_(connect(line)), bus_(*connection_) {
         if (line.session) {
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {
-            authority_ = std::make_unique<OwnerAuthority>();
+            authority_ = std::make_unique<PolkitAuthority>(*connection_);
         }
-        manager_ = std::make_unique<Manager>(
-            *connection_, loop_, activity_, *authority_,
-            ManagerSettings{line.repository, line.session, {line.worker, line.pass_environment}});
+        manager_ = std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, manager_settings());
         loop_.set_source(&bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.
         connection_->requestName(bus::ServiceName{bus_name});
-        spdlog::info("serving {}", line.repository);
+        spdlog::info("serving {}", config.repository);
     }
 
     void run() {
-        if (idle_timeout_ > 0s) look_after(idle_timeout_);
+        look_after(config_.idle_timeout);
         loop_.run();
     }
 
 private:
+    ManagerSettings manager_settings() const {
+        return {config_.repository,
+                line_.session,
+                {line_.worker, config_.pass_environment, config_.jobs},
+                {config_.queued_jobs, config_.queued_jobs_per_user}};
+    }
+
+    // A configuration that cannot be read leaves everything as it was.
+    void reload() {
+        try {
+            auto read = read_config(line_);
+            for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
+            if (read.config.repository != config_.repository) {
+                spdlog::warn("the repository is {} until imaged is started again, not {}", config_.repository,
+                             read.config.repository);
+                read.config.repository = config_.repository;
+            }
+            config_ = std::move(read.config);
+            spdlog::set_level(spdlog::level::from_str(config_.log_level));
+            manager_->reconfigure(manager_settings());
+            activity_.touch();
+            look_after(config_.idle_timeout);
+            spdlog::info("took the new configuration");
+        } catch (...) {
+            spdlog::error("kept the old configuration: {}", current_error().what());
+        }
+    }
+
     bool needed() const { return manager_->has_jobs() || manager_->has_job_objects() || activity_.holds() > 0; }
 
+    // One look is planned at a time, none when imaged never leaves.
     void look_after(EventLoop::Clock::duration delay) {
-        loop_.after(delay, [this] { look_whether_idle(); });
+        loop_.cancel(look_);
+        look_ = EventLoop::TimerId::none;
+        if (config_.idle_timeout > 0s) look_ = loop_.after(delay, [this] { look_whether_idle(); });
     }
 
     void look_whether_idle() {
-        const auto left = idle_timeout_ - activity_.quiet_for();
+        look_ = EventLoop::TimerId::none;
+        const auto left = config_.idle_timeout - activity_.quiet_for();
         if (left > 0s) {
             look_after(left);
         } else if (needed()) {
-            look_after(std::min<EventLoop::Clock::duration>(idle_timeout_, busy_interval));
+            look_after(std::min<EventLoop::Clock::duration>(config_.idle_timeout, busy_interval));
         } else {
             leave();
         }
@@ -144,6 +173,10 @@ private:
     void signalled() {
         struct signalfd_siginfo information {};
         if (::read(signals_.get(), &information, sizeof information) != sizeof information) return;
+        if (information.ssi_signo == SIGHUP) {
+            if (!shutting_down_) reload();
+            return;
+        }
         if (shutting_down_) {
             loop_.stop();
             return;
@@ -167,7 +200,9 @@ private:
 
     // Destroyed from the last to the first: what posts into the loop goes before it, what answers on the bus before the
     // bus.
-    const std::chrono::seconds idle_timeout_;
+    const CommandLine line_;
+    Config config_;
+    EventLoop::TimerId look_ = EventLoop::TimerId::none;
     bool shutting_down_ = false;
     Activity activity_;
     FileDescriptor signals_;
@@ -180,10 +215,10 @@ private:
 
 }  // namespace
 
-int serve(const CommandLine& line) {
+int serve(const CommandLine& line, const Config& config) {
     ::signal(SIGPIPE, SIG_IGN);
     try {
-        Daemon daemon(line);
+        Daemon daemon(line, config);
         daemon.run();
         return 0;
     } catch (const sdbus::Error& error) {

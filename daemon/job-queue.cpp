@@ -67,11 +67,11 @@ void JobQueue::check_limits(uid_t uid) const {
     const auto waiting = std::count_if(jobs_.begin(), jobs_.end(), is_waiting);
     const auto of_user = std::count_if(jobs_.begin(), jobs_.end(),
                                        [&](const QueuedJob& job) { return is_waiting(job) && job.owner == uid; });
-    if (static_cast<std::size_t>(waiting) >= max_queued) {
-        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(max_queued) + " jobs wait");
+    if (static_cast<std::size_t>(waiting) >= limits_.queued) {
+        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(limits_.queued) + " jobs wait");
     }
-    if (static_cast<std::size_t>(of_user) >= max_queued_per_user) {
-        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(max_queued_per_user) +
+    if (static_cast<std::size_t>(of_user) >= limits_.queued_per_user) {
+        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(limits_.queued_per_user) +
                                                " jobs of user " + std::to_string(uid) + " wait");
     }
 }

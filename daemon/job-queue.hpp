@@ -72,11 +72,15 @@ public:
 
 class JobQueue {
 public:
-    static constexpr std::size_t max_queued_per_user = 32;  // waiting jobs that one uid started
-    static constexpr std::size_t max_queued = 256;          // waiting jobs in all
+    struct Limits {
+        std::size_t queued = 256;          // waiting jobs in all
+        std::size_t queued_per_user = 32;  // waiting jobs that one uid started
+    };
 
     // OBSERVER outlives the queue.
     explicit JobQueue(JobQueueObserver& observer) : observer_(observer) {}
+    // For jobs that are yet to come.
+    void set_limits(const Limits& limits) { limits_ = limits; }
 
     // The new job's number, or that of the job that was joined. Throws Error(queue_full).
     JobId submit(const Caller& caller, job::Request request, JobFiles files, bool bound);
@@ -107,6 +111,7 @@ private:
     void start_next();
 
     JobQueueObserver& observer_;
+    Limits limits_;
     std::deque<QueuedJob> jobs_;  // the first one runs
     std::uint32_t last_id_ = 0;
 };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "bus-error.hpp"
+#include "journal.hpp"
 
 namespace imaged {
 
@@ -22,6 +23,36 @@ constexpr std::size_t max_finished = 128;
 std::string text_member(const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_string() ? bus_text(found->get<std::string>()) : std::string();
+}
+
+std::map<std::string, std::string> fields_of(const QueuedJob& job) {
+    return {{"IMAGED_JOB", std::to_string(number(job.id))},
+            {"IMAGED_KIND", std::string(to_string(job.request.kind))},
+            {"IMAGED_IMAGE", job.request.image},
+            {"IMAGED_USER", std::to_string(job.owner)}};
+}
+
+// One line, with what the job read and how long it took.
+void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
+    auto fields = fields_of(job);
+    fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", seconds);
+    if (result.outcome != job::Outcome::success) {
+        const bool failed = result.outcome == job::Outcome::failed;
+        fields["IMAGED_ERROR"] = result.error_name;
+        journal::tell(failed ? journal::Event::job_failed : journal::Event::job_cancelled,
+                      fmt::format("job {} {} after {:.1f} s: {}: {}", number(job.id), to_string(result.outcome),
+                                  seconds, result.error_name, result.message),
+                      fields);
+        return;
+    }
+    fields["IMAGED_DIGEST"] = text_member(result.details, "digest");
+    std::string bytes;
+    if (const auto found = result.details.find("bytes-fetched"); found != result.details.end()) {
+        fields["IMAGED_BYTES"] = found->dump();
+        bytes = ", " + found->dump() + " bytes fetched";
+    }
+    journal::tell(journal::Event::job_succeeded,
+                  fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
 }
 
 }  // namespace
@@ -49,11 +80,7 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     const auto told = object.finish(result);
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = object.started() == 0 ? 0.0 : static_cast<double>(object.finished() - object.started()) / 1e6;
-    if (told.outcome == job::Outcome::failed) {
-        spdlog::warn("job {} failed after {:.1f} s: {}: {}", number(job.id), seconds, told.error_name, told.message);
-    } else {
-        spdlog::info("job {} ended after {:.1f} s: {}", number(job.id), seconds, outcome);
-    }
+    tell_end(job, told, seconds);
     tell_changed_images(told);
     events_.removed(job.id, outcome);
     finished_[job.id] = loop_.after(keep_finished, [this, id = job.id] { forget(id); });
@@ -63,11 +90,15 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
 
 void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     const auto id = job.id;
-    spdlog::info("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind), job.request.image,
-                 job.owner);
+    auto request = job.request;
+    request.settings = settings_.jobs;
+    journal::tell(journal::Event::job_started,
+                  fmt::format("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind),
+                              job.request.image, job.owner),
+                  fields_of(job));
     try {
         running_ = Running{id, std::make_unique<WorkerProcess>(
-                                   loop_, settings_, job.request, std::move(files.auth), std::move(files.input),
+                                   loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
                                    [this, id](const job::Message& message) { worker_said(id, message); },
                                    [this, id](const job::Result& result) { worker_ended(id, result); })};
     } catch (...) {

@@ -31,6 +31,8 @@ public:
     ~JobTable() override;
 
     JobQueue& queue() { return queue_; }
+    // For jobs that start later.
+    void set_worker(WorkerSettings settings) { settings_ = std::move(settings); }
     // Queued, running and lately finished ones, oldest first.
     const std::map<JobId, std::unique_ptr<JobObject>>& objects() const { return objects_; }
     bool contains(JobId id) const { return objects_.contains(id); }
@@ -55,7 +57,7 @@ private:
 
     sdbus::IConnection& connection_;
     EventLoop& loop_;
-    const WorkerSettings settings_;
+    WorkerSettings settings_;
     const Events events_;
     JobQueue queue_{*this};
     std::map<JobId, std::unique_ptr<JobObject>> objects_;

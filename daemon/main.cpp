@@ -32,19 +32,30 @@ void raise_descriptor_limit() {
     ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// What is wrong goes to standard error, what holds to standard output.
+int check_config(const imaged::CommandLine& line) {
+    const auto read = imaged::read_config(line);
+    for (const auto& warning : read.warnings) std::fprintf(stderr, "imaged: warning: %s\n", warning.c_str());
+    std::fputs(to_text(read.config).c_str(), stdout);
+    return 0;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
     try {
         const auto line = imaged::parse_command_line(count, arguments);
         switch (line.mode) {
+            case imaged::CommandLine::Mode::check_config: return check_config(line);
             case imaged::CommandLine::Mode::help: std::fputs(imaged::usage(), stdout); return 0;
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }
-        start_logging(line.log_level);
+        const auto read = imaged::read_config(line);
+        start_logging(read.config.log_level);
+        for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();
-        return imaged::serve(line);
+        return imaged::serve(line, read.config);
     } catch (...) {
         const auto error = imaged::current_error();
         std::fprintf(stderr, "imaged: %s\n", error.what());

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "oci/image-reference.hpp"
+#include "verification.hpp"
 
 namespace imaged {
 
@@ -44,6 +45,14 @@ std::optional<Action> action_of(job::Kind kind) {
     return std::nullopt;
 }
 
+// The arguments as texts, for whoever decides.
+std::map<std::string, std::string> options_of(const job::Request& request) {
+    std::map<std::string, std::string> options;
+    for (const auto& [key, value] : request.arguments.items())
+        options[key] = bus_text(value.is_string() ? value.get<std::string>() : value.dump());
+    return options;
+}
+
 [[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller) {
     throw Error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
 }
@@ -71,11 +80,18 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
              }}),
       callers_(connection, [this](const std::string& bus_name) { jobs_.queue().caller_left(bus_name); }),
       catalog_(loop, settings_.repository, settings_.missing_repository_is_empty) {
+    jobs_.queue().set_limits(settings_.limits);
     registerAdaptor();
 }
 
 Manager::~Manager() {
     quietly([this] { unregisterAdaptor(); });
+}
+
+void Manager::reconfigure(const ManagerSettings& settings) {
+    settings_.worker = settings.worker;
+    jobs_.set_worker(settings.worker);
+    jobs_.queue().set_limits(settings.limits);
 }
 
 void Manager::shut_down() {
@@ -130,18 +146,28 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
         if (arguments->opens_path && caller.uid != 0 && caller.uid != ::geteuid())
             refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open",
                                 caller);
-        const auto action = action_of(kind);
+        auto action = action_of(kind);
         if (!action) {
             submit(reply, caller, *arguments);
             return;
         }
-        authority_.check({*action, caller, arguments->request.image, arguments->interactive},
-                         [this, kind, arguments, reply, caller](bool allowed) {
-                             reply.answer_with([&] {
-                                 if (!allowed) refuse_unauthorised(std::string(to_string(kind)) + " images", caller);
-                                 submit(reply, caller, *arguments);
-                             });
-                         });
+        std::string what = std::string(to_string(kind)) + " images";
+        if (fetches_image(kind)) {
+            if (is_unverified(arguments->request, settings_.worker.jobs)) {
+                action = Action::pull_unverified;
+                what += " that nothing vouches for";
+            } else if (caller.uid != 0) {
+                demand_signature(arguments->request);
+            }
+        }
+        authority_.check(
+            {*action, caller, arguments->request.image, options_of(arguments->request), arguments->interactive},
+            [this, what, arguments, reply, caller](bool allowed) {
+                reply.answer_with([&] {
+                    if (!allowed) refuse_unauthorised(what, caller);
+                    submit(reply, caller, *arguments);
+                });
+            });
     });
 }
 
@@ -179,13 +205,14 @@ void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
         reply.answer();  // over already: nothing to cancel
         return;
     }
-    authority_.check({Action::cancel, caller, found->second->image(), false}, [this, reply, id, caller](bool allowed) {
-        reply.answer_with([&] {
-            if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
-            jobs_.queue().cancel(id);
-            reply.answer();
-        });
-    });
+    authority_.check({Action::cancel, caller, found->second->image(), {}, false},
+                     [this, reply, id, caller](bool allowed) {
+                         reply.answer_with([&] {
+                             if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
+                             jobs_.queue().cancel(id);
+                             reply.answer();
+                         });
+                     });
 }
 
 template <typename Value>

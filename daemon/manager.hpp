@@ -25,6 +25,7 @@ struct ManagerSettings {
     std::string repository;  // absolute path
     bool missing_repository_is_empty = false;
     WorkerSettings worker;
+    JobQueue::Limits limits;
 };
 
 class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
@@ -40,6 +41,8 @@ public:
     bool has_jobs() { return !jobs_.queue().empty(); }
     // Jobs that somebody may still look at.
     bool has_job_objects() const { return !jobs_.objects().empty(); }
+    // Takes all of SETTINGS but the repository, for jobs that start later.
+    void reconfigure(const ManagerSettings& settings);
     // Cancels all jobs and refuses new ones.
     void shut_down();
 
@@ -90,7 +93,7 @@ private:
     EventLoop& loop_;
     Activity& activity_;
     Authority& authority_;
-    const ManagerSettings settings_;
+    ManagerSettings settings_;
     bool shutting_down_ = false;
     JobTable jobs_;
     CallerTable callers_;

@@ -22,6 +22,7 @@ namespace imaged {
 struct WorkerSettings {
     std::string program;                        // absolute path
     std::vector<std::string> pass_environment;  // names of variables, beyond the few that are always passed
+    job::Settings jobs;                         // what each request is given
 };
 
 class WorkerProcess {

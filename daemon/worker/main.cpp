@@ -16,6 +16,7 @@
 #include "job/job.hpp"
 #include "progress-meter.hpp"
 #include "run-job.hpp"
+#include "sandbox.hpp"
 
 namespace {
 
@@ -81,7 +82,9 @@ int main() {
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
         ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
-        result = run_job(job::decode_request(read_request()), cancellation, meter);
+        const auto request = job::decode_request(read_request());
+        confine(request);
+        result = run_job(request, cancellation, meter);
     } catch (...) {
         result = failure(current_error());
     }

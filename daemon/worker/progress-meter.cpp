@@ -37,6 +37,10 @@ void ProgressMeter::phase(ImportPhase phase) {
 
 void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) {
     const std::lock_guard lock(mutex_);
+    // Again when the job is tried again: what was read stays read.
+    layers_.clear();
+    progress_.layers_done = 0;
+    progress_.bytes_total = progress_.bytes_done;
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto& blob = layers[i].blob;
         const bool twice = std::any_of(layers_.begin(), layers_.end(),

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "outcome.hpp"
+#include "retry.hpp"
 #include "store/image-copy.hpp"
 #include "store/image-import.hpp"
 
@@ -10,22 +11,39 @@ namespace imaged {
 
 namespace {
 
+// The image as the job is to read it: what asks for no signature source gets the administrator's.
+ImageReference source_reference(const job::Request& request) {
+    const auto image = ImageReference::parse(request.image);
+    if (image.signature_source() == SignatureSource::configured &&
+        request.settings.signature_policy == job::SignaturePolicy::signature)
+        return image.with(SignatureSource::container_policy);
+    return image;
+}
+
 ImportRequest import_request(const job::Request& request) {
-    ImportRequest import{request.repository, ImageReference::parse(request.image), {}, {}, {}};
+    ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
     if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
     if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
     import.proxy.auth_file = request.auth_file;
+    if (import.image.transport() == Transport::registry) import.proxy.service = request.settings.skopeo_service;
+    import.proxy.stall_time = request.settings.stall_time;
+    import.layers_at_once = request.settings.layers_at_once;
+    import.disk_reserve = request.settings.disk_reserve;
     return import;
 }
 
 job::Result run_prepare(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
     const auto import = import_request(request);
-    return prepare_result(import, prepare_import(import, cancellation, meter));
+    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
+        return prepare_result(import, prepare_import(import, attempt, meter));
+    });
 }
 
 job::Result run_import(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
     const auto import = import_request(request);
-    return import_result(import, import_image(import, cancellation, meter));
+    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
+        return import_result(import, import_image(import, attempt, meter));
+    });
 }
 
 job::Result run_copy(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {

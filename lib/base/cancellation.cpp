@@ -18,6 +18,7 @@ void Cancellation::request() noexcept {
     requested_.store(true, std::memory_order_relaxed);
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+    if (auto* part = part_.load()) part->request();
 }
 
 void Cancellation::check() const {

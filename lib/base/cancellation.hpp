@@ -14,6 +14,8 @@ class Cancellation {
 public:
     Cancellation();
     void request() noexcept;
+    // What is requested here from now on is requested of PART too, which lives as long. Only the last one counts.
+    void forward_to(Cancellation& part) noexcept { part_.store(&part); }
     bool requested() const noexcept { return requested_.load(std::memory_order_relaxed); }
     // Throws Error(cancelled) once requested.
     void check() const;
@@ -22,6 +24,7 @@ public:
 
 private:
     std::atomic<bool> requested_ = false;
+    std::atomic<Cancellation*> part_ = nullptr;
     FileDescriptor event_;
 };
 

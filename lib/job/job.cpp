@@ -120,20 +120,26 @@ std::string encode(const Request& request) {
     json document{{"kind", to_string(request.kind)},
                   {"image", request.image},
                   {"repository", request.repository},
-                  {"arguments", request.arguments}};
+                  {"arguments", request.arguments},
+                  {"settings", to_json(request.settings)}};
     if (request.auth_file) document["auth-file"] = static_cast<std::uint64_t>(*request.auth_file);
     if (request.input_file) document["input-file"] = static_cast<std::uint64_t>(*request.input_file);
     return line_of(document);
 }
 
 Request decode_request(std::string_view line) {
-    const auto document = parse_object(line, {"kind", "image", "repository", "arguments", "auth-file", "input-file"});
+    const auto document =
+        parse_object(line, {"kind", "image", "repository", "arguments", "settings", "auth-file", "input-file"});
     Request request;
     request.kind = one_of<Kind>(document, "kind", all_kinds);
     request.image = text(document, "image");
     request.repository = text(document, "repository");
     if (const auto found = document.find("arguments"); found != document.end()) request.arguments = *found;
     if (!request.arguments.is_object()) refuse("\"arguments\" is not an object");
+    if (const auto found = document.find("settings"); found != document.end()) {
+        if (!found->is_object()) refuse("\"settings\" is not an object");
+        request.settings = settings_from_json(*found);
+    }
     if (document.contains("auth-file")) request.auth_file = static_cast<int>(count(document, "auth-file"));
     if (document.contains("input-file")) request.input_file = static_cast<int>(count(document, "input-file"));
     if (request.repository.empty()) refuse("request without repository");

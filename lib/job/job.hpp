@@ -16,6 +16,8 @@
 #include <variant>
 #include <vector>
 
+#include "job/settings.hpp"
+
 namespace imaged::job {
 
 // One line, newline included. Room for a manifest and a config at their limits.
@@ -39,6 +41,8 @@ struct Request {
     // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
     // opened.
     std::optional<int> auth_file, input_file;
+    // The administrator's, when the job starts; never part of equality.
+    Settings settings;
     bool operator==(const Request& other) const;
 
     // An argument, or its default: empty, false, empty. Throw Error(failed) for one of another type.

@@ -124,4 +124,11 @@ std::string ImageReference::canonical() const {
     return image();
 }
 
+ImageReference ImageReference::with(SignatureSource source) const {
+    auto copy = *this;
+    copy.source_ = source;
+    copy.remote_.clear();
+    return copy;
+}
+
 }  // namespace imaged

@@ -32,6 +32,8 @@ public:
     std::string image() const;
     // image() with its signature source in front, in the one canonical spelling.
     std::string canonical() const;
+    // The same image with SOURCE, which is not ostree_remote.
+    ImageReference with(SignatureSource source) const;
 
     bool operator==(const ImageReference&) const = default;
 

@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -18,6 +17,7 @@
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
 #include "source/skopeo-error.hpp"
+#include "source/skopeo.hpp"
 
 namespace imaged {
 
@@ -26,49 +26,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t max_packet_bytes = 32 * 1024;  // the protocol's own limit
-constexpr int proxy_socket = 3;                      // number of the socket in the child
-constexpr int proxy_auth_file = 4;
 // Linux lets an unprivileged process have this much; the default of 64 KiB costs a context switch for each.
 constexpr int pipe_bytes = 1024 * 1024;
-// Credentials of the host for image pulls, in the order in which ostree-ext looks.
-constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
-
-// Runs skopeo with CHANNEL_FD as descriptor CHILD_FD and the auth file, if any, as proxy_auth_file.
-pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd, std::optional<int> auth_file) {
-    std::string auth_argument;
-    if (auth_file) {
-        auth_argument = "--authfile=/proc/self/fd/" + std::to_string(proxy_auth_file);
-    } else {
-        for (const char* path : host_auth_files) {
-            if (::access(path, R_OK) == 0) {
-                auth_argument = std::string("--authfile=") + path;
-                break;
-            }
-        }
-    }
-    if (!auth_argument.empty()) arguments.push_back(auth_argument);
-    // podman and buildah read this variable themselves; skopeo has an option instead.
-    if (const char* registries = std::getenv("CONTAINERS_REGISTRIES_CONF");
-        registries != nullptr && *registries != '\0')
-        arguments.insert(arguments.begin() + 1, std::string("--registries-conf=") + registries);
-    std::vector<char*> argv;
-    for (auto& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    // Descriptors that dup2() must not overwrite are moved out of its way first.
-    FileDescriptor moved_channel(::fcntl(channel, F_DUPFD_CLOEXEC, 10));
-    FileDescriptor moved_auth(auth_file ? ::fcntl(*auth_file, F_DUPFD_CLOEXEC, 10) : -1);
-    if (!moved_channel || (auth_file && !moved_auth)) throw_errno("duplicate a descriptor for skopeo");
-    const pid_t process = ::fork();
-    if (process < 0) throw_errno("fork");
-    if (process == 0) {
-        // Only async-signal-safe calls from here on: other threads of this process are gone with their locks.
-        if (::dup2(moved_channel.get(), child_fd) < 0 || (moved_auth && ::dup2(moved_auth.get(), proxy_auth_file) < 0))
-            ::_exit(126);
-        ::execvp(argv[0], argv.data());
-        ::_exit(127);
-    }
-    return process;
-}
 
 void end_process(pid_t process) {
     if (process <= 0) return;
@@ -101,12 +60,16 @@ void wait_readable(int fd, const Cancellation& cancellation, std::chrono::millis
 
 ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
     : cancellation_(cancellation), options_(options) {
+    const SkopeoRequest request{SkopeoRequest::Kind::image_proxy, {}, wanted_registries_conf()};
+    if (!options_.service.empty()) {
+        socket_ = connect_skopeo(options_.service, request, -1, options_.auth_file);
+        return;
+    }
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
     socket_.reset(pair[0]);
     const FileDescriptor theirs(pair[1]);
-    process_ = spawn_skopeo({"skopeo", "experimental-image-proxy", "--sockfd", std::to_string(proxy_socket)},
-                            theirs.get(), proxy_socket, options_.auth_file);
+    process_ = spawn_skopeo(request, theirs.get(), skopeo_channel, options_.auth_file);
 }
 
 ImageProxy::~ImageProxy() {
@@ -314,8 +277,14 @@ std::string raw_manifest(const std::string& image, const Cancellation& cancellat
     if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
     const FileDescriptor ours(ends[0]);
     FileDescriptor theirs(ends[1]);
-    const pid_t process =
-        spawn_skopeo({"skopeo", "inspect", "--raw", image}, theirs.get(), STDOUT_FILENO, options.auth_file);
+    const SkopeoRequest request{SkopeoRequest::Kind::inspect_raw, image, wanted_registries_conf()};
+    pid_t process = -1;
+    FileDescriptor service;
+    if (options.service.empty()) {
+        process = spawn_skopeo(request, theirs.get(), STDOUT_FILENO, options.auth_file);
+    } else {
+        service = connect_skopeo(options.service, request, theirs.get(), options.auth_file);
+    }
     theirs.reset();
     std::string text;
     try {
@@ -333,8 +302,9 @@ std::string raw_manifest(const std::string& image, const Cancellation& cancellat
         end_process(process);
         throw;
     }
+    // How a service ended is not known here; that the text is the right one is for the caller to check anyway.
     int status = 0;
-    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    while (process > 0 && ::waitpid(process, &status, 0) < 0 && errno == EINTR) {
     }
     if (status != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
     return text;

@@ -26,6 +26,8 @@
 namespace imaged {
 
 struct ProxyOptions {
+    // Socket of a service that runs skopeo (source/skopeo.hpp); empty: as a child of this process.
+    std::string service;
     // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults.
     std::optional<int> auth_file;
     // Longest wait for an answer or for the next byte.

@@ -113,6 +113,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     ImageProxy proxy(cancellation, request.proxy);
     if (!open_existing(request.repository)) Repository::create(request.repository);
     Repository repository(request.repository);
+    repository.reserve(request.disk_reserve);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     StagingArea::clear_leftovers(repository.fd());
     const auto target = request.target.value_or(request.image);
@@ -133,7 +134,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
 
     observer.phase(ImportPhase::fetch);
     StagingArea staging(repository.fd());
-    LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer);
+    LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer, request.layers_at_once);
     const auto layers = fetch_layers(repository, fetch, source, plan);
     observer.phase(ImportPhase::merge);
     cancellation.check();

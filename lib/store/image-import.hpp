@@ -28,6 +28,8 @@ struct ImportRequest {
     std::optional<ImageReference> target;  // stored under this one instead
     std::optional<Digest> digest;          // nothing else is accepted
     ProxyOptions proxy;
+    unsigned layers_at_once = 2;     // where the repository allows more than one
+    std::uint64_t disk_reserve = 0;  // bytes that stay free, where the repository does not want more
 };
 
 struct PreparedImage {

@@ -56,13 +56,14 @@ private:
 }  // namespace
 
 LayerFetch::LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
-                       Cancellation& cancellation, ImportObserver& observer)
+                       Cancellation& cancellation, ImportObserver& observer, unsigned lanes)
     : proxy_(proxy),
       image_(image),
       repository_(repository),
       staging_(staging),
       cancellation_(cancellation),
-      observer_(observer) {}
+      observer_(observer),
+      lanes_(repository.lanes(lanes)) {}
 
 std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
     std::map<Digest, Checksum> commits;
@@ -77,7 +78,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     std::mutex mutex;
     std::optional<LayerPublisher::Item> commit_layer;
     Lanes lanes(items, cancellation_);
-    lanes.run(repository_.lanes(), [&](const FetchItem& item) {
+    lanes.run(lanes_, [&](const FetchItem& item) {
         repository_.require_space(item.layer->blob.size);
         std::unique_ptr<ObjectSink> sink;
         {
@@ -98,7 +99,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         } else {
             publisher.add(std::move(published));
             // libostree has one transaction at a time: the next layer's can begin when this one's has ended.
-            if (repository_.lanes() == 1) publisher.wait();
+            if (lanes_ == 1) publisher.wait();
         }
     });
     publisher.wait();

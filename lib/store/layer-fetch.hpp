@@ -31,9 +31,10 @@ struct FetchCounts {
 
 class LayerFetch {
 public:
-    // Borrows everything. A failing layer requests CANCELLATION, which ends the others.
+    // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
+    // once, where the repository allows.
     LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
-               Cancellation& cancellation, ImportObserver& observer);
+               Cancellation& cancellation, ImportObserver& observer, unsigned lanes);
 
     // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
@@ -52,6 +53,7 @@ private:
     StagingArea& staging_;
     Cancellation& cancellation_;
     ImportObserver& observer_;
+    const unsigned lanes_;
     WriterPool pool_{writers};
     FetchCounts counts_;
 };

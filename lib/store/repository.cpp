@@ -283,9 +283,9 @@ Repository::Lock::~Lock() {
     ostree_repo_lock_pop(repository_, type_, nullptr, nullptr);
 }
 
-unsigned Repository::lanes() const {
+unsigned Repository::lanes(unsigned wanted) const {
     const auto mode = ostree_repo_get_mode(repo_.get());
-    return mode == OSTREE_REPO_MODE_BARE || mode == OSTREE_REPO_MODE_BARE_USER ? 2 : 1;
+    return mode == OSTREE_REPO_MODE_BARE || mode == OSTREE_REPO_MODE_BARE_USER ? wanted : 1;
 }
 
 std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPool& pool) const {

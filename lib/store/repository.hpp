@@ -7,6 +7,7 @@
 
 #include <ostree.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -80,14 +81,16 @@ public:
         OstreeRepoLockType type_;
     };
 
-    // The number of layers that may be imported at once: libostree's own writer has one transaction.
-    unsigned lanes() const;
+    // The number of layers of WANTED that may be imported at once: libostree's own writer has one transaction.
+    unsigned lanes(unsigned wanted = 2) const;
     // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe where lanes() is more
     // than one.
     std::unique_ptr<ObjectSink> make_sink(StagingArea& staging, WriterPool& pool) const;
     // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync).
     // Thread-safe.
     void sync() const;
+    // Keeps at least BYTES free from now on.
+    void reserve(std::uint64_t bytes) { reserve_ = std::max(reserve_, bytes); }
     // Throws Error(no_space) unless BYTES more fit besides the reserve that the repository's configuration names
     // (min-free-space). Thread-safe.
     void require_space(std::uint64_t bytes) const;

@@ -13,7 +13,7 @@ PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
 class Run:
     """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB) behind."""
 
-    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, cwd=None, env=None):
+    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, cwd=None, env=None):
         ours, theirs = socket.socketpair()
         # The shell moves the socket to the number that the worker expects.
         self.process = subprocess.Popen(["sh", "-c", f"exec 3<&{theirs.fileno()} \"$0\"", PROGRAM], pass_fds=[theirs.fileno()],
@@ -23,7 +23,7 @@ class Run:
         self.lines = ours.makefile("r", encoding="utf-8")
         self.messages = []
         options = {key: value for key, value in {"digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
-        request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options}
+        request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
         ours.sendall((json.dumps(request) + "\n").encode())
 
     def next_message(self):

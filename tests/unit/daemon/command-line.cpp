@@ -23,16 +23,16 @@ imaged::CommandLine parse(std::vector<std::string> words) {
 TEST_CASE("without options imaged serves the system's repository") {
     const auto line = parse({});
     CHECK_FALSE(line.session);
-    CHECK(line.repository == "/ostree/repo");
-    CHECK(line.idle_timeout == std::chrono::seconds(60));
+    CHECK_FALSE(line.repository);
+    CHECK(imaged::Config().idle_timeout == std::chrono::seconds(60));
 }
 
 TEST_CASE("a session's repository is the user's") {
     ::setenv("XDG_DATA_HOME", "/data", 1);
-    CHECK(parse({"--session"}).repository == "/data/imaged/repo");
+    CHECK(imaged::read_config(parse({"--session"})).config.repository == "/data/imaged/repo");
     ::unsetenv("XDG_DATA_HOME");
     ::setenv("HOME", "/home/me", 1);
-    CHECK(parse({"--session"}).repository == "/home/me/.local/share/imaged/repo");
+    CHECK(imaged::read_config(parse({"--session"})).config.repository == "/home/me/.local/share/imaged/repo");
 }
 
 TEST_CASE("a bus address brings the rules of a session") {
@@ -40,7 +40,15 @@ TEST_CASE("a bus address brings the rules of a session") {
 }
 
 TEST_CASE("paths become absolute") {
-    CHECK(parse({"--repository", "repo"}).repository.starts_with('/'));
+    CHECK(parse({"--repository", "repo"}).repository->starts_with('/'));
+    CHECK(parse({"--config", "conf"}).config.starts_with('/'));
+}
+
+TEST_CASE("a session knows nothing of the system's configuration, and the command line goes before any") {
+    const auto read = imaged::read_config(parse({"--session", "--repository", "/r", "--idle-timeout", "5"}));
+    CHECK(read.config.repository == "/r");
+    CHECK(read.config.idle_timeout == std::chrono::seconds(5));
+    CHECK(read.warnings.empty());
 }
 
 TEST_CASE("wrong command lines are refused") {

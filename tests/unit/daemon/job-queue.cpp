@@ -106,7 +106,8 @@ TEST_CASE_METHOD(Fixture, "credentials are shared with nobody else") {
 
 TEST_CASE_METHOD(Fixture, "one user may have 32 jobs waiting") {
     submit(alice, "running");
-    for (std::size_t count = 0; count < JobQueue::max_queued_per_user; ++count) submit(alice, std::to_string(count));
+    for (std::size_t count = 0; count < JobQueue::Limits().queued_per_user; ++count)
+        submit(alice, std::to_string(count));
     try {
         submit(alice, "one more");
         FAIL("accepted");
@@ -119,7 +120,7 @@ TEST_CASE_METHOD(Fixture, "one user may have 32 jobs waiting") {
 
 TEST_CASE_METHOD(Fixture, "256 jobs may wait in all") {
     submit(alice, "running");
-    for (std::size_t count = 0; count < JobQueue::max_queued; ++count) {
+    for (std::size_t count = 0; count < JobQueue::Limits().queued; ++count) {
         submit({":2." + std::to_string(count), static_cast<uid_t>(count)}, std::to_string(count));
     }
     CHECK_THROWS_AS(submit({":3.1", 5000}, "one more"), Error);

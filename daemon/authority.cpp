@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "authority.hpp"
+
+namespace imaged {
+
+std::string_view action_name(Action action) {
+    switch (action) {
+        case Action::import: return "import";
+        case Action::pull: return "pull";
+        case Action::pull_unverified: return "pull-unverified";
+        case Action::copy: return "copy";
+        case Action::cancel: return "cancel";
+    }
+    return "";
+}
+
+}  // namespace imaged

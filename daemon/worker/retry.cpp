@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "retry.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Doubled each time: a registry that restarts is back soon, one that is overloaded is not helped by haste.
+constexpr std::chrono::milliseconds first_wait = 1s, longest_wait = 30s;
+
+void wait(std::chrono::milliseconds time, const Cancellation& job) {
+    struct pollfd cancelled {
+        job.fd(), POLLIN, 0
+    };
+    ::poll(&cancelled, 1, static_cast<int>(time.count()));
+    job.check();
+}
+
+}  // namespace
+
+job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt) {
+    // None goes before the job does: a signal may be on its way to one.
+    static std::deque<Cancellation> attempts;
+    auto pause = first_wait;
+    for (unsigned left = retries;; --left) {
+        auto& cancellation = attempts.emplace_back();
+        job.forward_to(cancellation);
+        job.check();
+        try {
+            return attempt(cancellation);
+        } catch (...) {
+            const auto error = current_error();
+            if (error.kind() != ErrorKind::source_unreachable || left == 0) throw;
+        }
+        wait(pause, job);
+        pause = std::min(pause * 2, longest_wait);
+    }
+}
+
+}  // namespace imaged

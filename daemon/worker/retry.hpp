@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// A job whose source cannot be reached, or stalls, is tried again after a while; what an attempt has stored the next
+// one finds there. No other failure gets better by waiting.
+#pragma once
+
+#include <functional>
+
+#include "base/cancellation.hpp"
+#include "job/job.hpp"
+
+namespace imaged {
+
+// One attempt; its own cancellation, because a failing layer requests it.
+using Attempt = std::function<job::Result(Cancellation& cancellation)>;
+
+// Runs ATTEMPT, and again up to RETRIES times while it throws Error(source_unreachable); the last error is the one that
+// leaves. JOB cancels the attempt, and the waiting in between.
+job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt);
+
+}  // namespace imaged

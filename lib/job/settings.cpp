@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/settings.hpp"
+
+#include <string>
+
+#include "base/error.hpp"
+
+namespace imaged::job {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& key) {
+    throw Error(ErrorKind::failed, "job protocol: setting \"" + key + "\" is unknown or has no such value");
+}
+
+std::uint64_t count(const std::string& key, const nlohmann::json& value) {
+    if (!value.is_number_unsigned()) refuse(key);
+    return value.get<std::uint64_t>();
+}
+
+SignaturePolicy policy(const std::string& key, const nlohmann::json& value) {
+    for (const auto candidate : {SignaturePolicy::containers_policy, SignaturePolicy::signature}) {
+        if (value == to_string(candidate)) return candidate;
+    }
+    refuse(key);
+}
+
+}  // namespace
+
+std::string_view to_string(SignaturePolicy policy) {
+    switch (policy) {
+        case SignaturePolicy::containers_policy: return "containers-policy";
+        case SignaturePolicy::signature: return "signature";
+    }
+    return "";
+}
+
+nlohmann::json to_json(const Settings& settings) {
+    return {{"signature-policy", to_string(settings.signature_policy)},
+            {"layers-at-once", settings.layers_at_once},
+            {"stall-milliseconds", static_cast<std::uint64_t>(settings.stall_time.count())},
+            {"retries", settings.retries},
+            {"disk-reserve", settings.disk_reserve},
+            {"confined", settings.confined},
+            {"skopeo-service", settings.skopeo_service}};
+}
+
+Settings settings_from_json(const nlohmann::json& document) {
+    Settings settings;
+    for (const auto& [key, value] : document.items()) {
+        if (key == "signature-policy") {
+            settings.signature_policy = policy(key, value);
+        } else if (key == "layers-at-once") {
+            settings.layers_at_once = static_cast<unsigned>(count(key, value));
+        } else if (key == "stall-milliseconds") {
+            settings.stall_time = std::chrono::milliseconds(count(key, value));
+        } else if (key == "retries") {
+            settings.retries = static_cast<unsigned>(count(key, value));
+        } else if (key == "disk-reserve") {
+            settings.disk_reserve = count(key, value);
+        } else if (key == "confined" && value.is_boolean()) {
+            settings.confined = value.get<bool>();
+        } else if (key == "skopeo-service" && value.is_string()) {
+            settings.skopeo_service = value.get<std::string>();
+        } else {
+            refuse(key);
+        }
+    }
+    return settings;
+}
+
+}  // namespace imaged::job

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the administrator says about every job, as the worker is told of it: part of a job's request, and never a reason
+// why two requests would be different work.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace imaged::job {
+
+// What an image reference that names no signature source asks for.
+enum class SignaturePolicy {
+    containers_policy,  // what containers-policy.json(5) says, whatever that is
+    signature,          // as ostree-image-signed:, a policy that accepts anything is not enough
+};
+
+struct Settings {
+    SignaturePolicy signature_policy = SignaturePolicy::containers_policy;
+    unsigned layers_at_once = 2;
+    std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+    unsigned retries = 0;  // of a job whose source could not be reached
+    std::uint64_t disk_reserve =
+        0;                       // bytes of the file system that stay free, beside the repository's own min-free-space
+    bool confined = false;       // the worker gives up what its job does not need
+    std::string skopeo_service;  // socket of the service that talks to registries; empty: the worker does
+    bool operator==(const Settings&) const = default;
+};
+
+std::string_view to_string(SignaturePolicy policy);
+
+nlohmann::json to_json(const Settings& settings);
+// What is absent is at its default. Throws Error(failed) naming a key that is unknown or has no such value.
+Settings settings_from_json(const nlohmann::json& document);
+
+}  // namespace imaged::job

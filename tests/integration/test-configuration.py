@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""imaged's configuration from outside: --check-config, what reaches a job, and SIGHUP."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import worker
+from bus_fixture import IMAGED, Case
+from oci_layout import Entry, Layout, layer
+
+
+def check(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(text)
+        file.flush()
+        return file.name, subprocess.run([IMAGED, "--config", file.name, "--check-config"], capture_output=True, text=True)
+
+
+class CheckConfig(unittest.TestCase):
+    def test_what_holds_is_printed(self):
+        _, run = check("[Pull]\nStallSec=2min\n")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("StallSec=120\n", run.stdout)
+        self.assertIn("Path=/ostree/repo\n", run.stdout)
+        self.assertEqual(run.stderr, "")
+
+    def test_an_unknown_key_is_a_warning(self):
+        path, run = check("[Pull]\nRetries=1\nColour=red\n")
+        self.assertEqual(run.returncode, 0)
+        self.assertIn(f"warning: {path}:3: unknown key Colour=", run.stderr)
+
+    def test_a_bad_value_is_an_error(self):
+        path, run = check("[Pull]\nRetries=many\n")
+        self.assertEqual((run.returncode, run.stdout), (2, ""))
+        self.assertIn(f"{path}:2: Retries=: must be a whole number", run.stderr)
+
+    def test_a_file_that_is_not_there_is_an_error(self):
+        run = subprocess.run([IMAGED, "--config", "/nowhere", "--check-config"], capture_output=True, text=True)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("/nowhere", run.stderr)
+
+
+class Reload(Case):
+    def command(self):
+        self.configure("[Daemon]\nQueuedJobsPerUser=5\n")
+        return super().command() + ["--config", self.directory + "/imaged.conf"]
+
+    def configure(self, text):
+        with open(self.directory + "/imaged.conf", "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def fill_queue(self, client):
+        """How many jobs may wait behind one that runs."""
+        running = client.pull(self.image("wait"))
+        client.running(running)
+        waiting = []
+        try:
+            while len(waiting) < 10:
+                waiting.append(client.pull(f"oci:{self.directory}/{len(waiting)}/wait"))
+        except Exception as error:
+            self.assertIn("the queue is full", str(error))
+        for job in [*waiting, running]:
+            client.cancel(job)
+        client.finished(running)
+        return len(waiting)
+
+    def test_a_signal_takes_the_new_configuration_and_not_a_bad_one(self):
+        client = self.client()
+        self.assertEqual(self.fill_queue(client), 5)
+        self.configure("[Daemon]\nQueuedJobsPerUser=2\n")
+        self.daemon.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        self.assertEqual(self.fill_queue(client), 2)
+        self.configure("[Daemon]\nQueuedJobsPerUser=none\n")
+        self.daemon.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        self.assertEqual(self.fill_queue(client), 2)
+
+
+class Job(unittest.TestCase):
+    """What of the configuration a worker is told."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.layout = Layout(self.directory + "/layout")
+        self.layout.image("v1", [layer([Entry("usr", "dir", mode=0o755), Entry("usr/hello", content=b"hello\n")])])
+        self.repository = self.directory + "/repo"
+
+    def pull(self, image, **settings):
+        return worker.pull(image, self.repository, settings={key.replace("_", "-"): value for key, value in settings.items()})
+
+    def test_a_signature_is_demanded(self):
+        home = self.directory + "/home"
+        os.makedirs(home + "/.config/containers")
+        with open(home + "/.config/containers/policy.json", "w", encoding="utf-8") as file:
+            json.dump({"default": [{"type": "insecureAcceptAnything"}]}, file)
+        run = worker.pull(self.layout.reference("v1"), self.repository, settings={"signature-policy": "signature"}, env={"HOME": home})
+        self.assertEqual(run.result["error-name"], "PolicyRejected")
+
+    def test_the_reserve_of_the_disk_is_kept(self):
+        self.assertEqual(self.pull(self.layout.reference("v1"), disk_reserve=1 << 60).result["error-name"], "NoSpace")
+
+    def test_a_source_that_says_nothing_stalls_and_is_tried_again(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        calls = []
+
+        def listen():
+            while True:
+                try:
+                    calls.append(server.accept())
+                except OSError:
+                    return
+        threading.Thread(target=listen, daemon=True).start()
+        image = f"docker://127.0.0.1:{server.getsockname()[1]}/a:b"
+        started = time.monotonic()
+        run = self.pull(image, stall_milliseconds=1000, retries=1)
+        self.assertEqual(run.result["error-name"], "SourceUnreachable", run.result)
+        self.assertGreater(time.monotonic() - started, 2.9)  # two attempts and the pause between them
+        self.assertGreaterEqual(len(calls), 2)
+
+    def test_a_wait_between_attempts_can_be_cancelled(self):
+        run = worker.Run("docker://127.0.0.1:1/a:b", self.repository, settings={"retries": 20})
+        time.sleep(2)
+        run.cancel()
+        started = time.monotonic()
+        run.finish()
+        self.assertEqual(run.result["outcome"], "cancelled")
+        self.assertLess(time.monotonic() - started, 2)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
+    def test_a_confined_worker_pulls_into_a_repository_that_is_read_only_to_others(self):
+        where = self.directory + "/sysroot"
+        os.makedirs(where)
+        script = f"""
+            mount -t tmpfs tmpfs {where} && mount -o remount,bind,ro {where} && exec "$0" "$@" """
+        run = subprocess.run(["unshare", "--mount", "sh", "-ec", script, sys.executable, os.path.abspath(__file__), "--confined",
+                              self.layout.reference("v1"), where + "/ostree/repo"], capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stderr + run.stdout)
+        result = json.loads(run.stdout.splitlines()[-1])
+        self.assertEqual((result["outcome"], result["error-name"]), ("success", ""), result)
+
+
+def confined(image, repository):
+    """Inside the mount namespace: pull, then see that the directory is still not writable."""
+    run = worker.pull(image, repository, settings={"confined": True})
+    subprocess.run(["ostree", "--repo=" + repository, "fsck", "--quiet"], check=True)
+    try:
+        os.mkdir(os.path.dirname(repository) + "/x")
+        sys.exit("the directory is writable")
+    except OSError:
+        print(json.dumps(run.result))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--confined"]:
+        confined(*sys.argv[2:])
+    else:
+        unittest.main(verbosity=2)

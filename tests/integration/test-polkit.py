@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""imaged as it is on the system bus: what it asks polkit, and what it does with the answer. The policy file too."""
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import unittest
+import xml.etree.ElementTree
+
+import bus_fixture
+from bus_fixture import DIGEST, MANAGER, NAME, ROOT, Case
+
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+NOBODY = 65534
+
+
+@unittest.skipUnless(os.getuid() == 0, "needs root to become another user")
+class Polkit(Case):
+    settings = ""
+
+    def setUp(self):
+        self.environment = dict(os.environ)
+        self.addCleanup(self.restore)
+        super().setUp()
+
+    def restore(self):
+        os.environ.clear()
+        os.environ.update(self.environment)
+
+    def command(self):
+        with open(self.directory + "/imaged.conf", "w", encoding="utf-8") as file:
+            file.write(self.settings)
+        return [bus_fixture.IMAGED, "--config", self.directory + "/imaged.conf", "--repository", self.directory + "/repo",
+                "--worker", bus_fixture.WORKER, "--log-level", "off", "--idle-timeout", "0"]
+
+    def start_daemon(self):
+        # The containers policy of the home directory goes before that of the host.
+        policy = self.directory + "/.config/containers/policy.json"
+        os.makedirs(os.path.dirname(policy))
+        with open(policy, "w", encoding="utf-8") as file:
+            json.dump({"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {
+                "signed.example": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/nowhere"}]}}}, file)
+        os.environ.update({"DBUS_SYSTEM_BUS_ADDRESS": self.address, "HOME": self.directory})
+        self.allow()
+        super().start_daemon()
+
+    def start_polkit(self):
+        self.spawn([sys.executable, os.path.dirname(os.path.abspath(__file__)) + "/scripted-polkit.py", self.address,
+                    self.directory + "/questions", self.directory + "/allowed"])
+        self.eventually(lambda: subprocess.run(["busctl", "--address=" + self.address, "status", "org.freedesktop.PolicyKit1"],
+                                               capture_output=True).returncode == 0)
+
+    def allow(self, *actions):
+        with open(self.directory + "/allowed", "w", encoding="utf-8") as file:
+            file.write(" ".join(actions))
+
+    def questions(self):
+        try:
+            with open(self.directory + "/questions", encoding="utf-8") as file:
+                return [json.loads(line) for line in file]
+        except FileNotFoundError:
+            return []
+
+    def as_nobody(self, method, signature, *arguments):
+        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
+                               "--address=" + self.address, "call", NAME, ROOT, MANAGER, method, signature,
+                               *arguments], capture_output=True, text=True)
+
+    def pull(self, image, *options):
+        return self.as_nobody("Pull", "sa{sv}", image, *(options or ("0",)))
+
+    def test_root_needs_no_polkit_and_others_get_nowhere_without(self):
+        client = self.client()
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.assertIn("may not pull", self.pull("docker://open.example/succeed").stderr)
+
+    def test_a_pull_is_asked_about_once_with_image_and_options(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull")
+        run = self.pull("docker://signed.example/a:b", "2", "digest", "s", DIGEST, "interactive", "b", "true")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        question, = self.questions()
+        self.assertEqual((question["kind"], question["action"], question["flags"]), ("system-bus-name", "org.imaged1.pull", 1))
+        self.assertRegex(question["name"], "^:1")
+        self.assertIn("docker://signed.example/a:b", question["details"]["image"])
+        self.assertEqual(question["details"]["digest"], DIGEST)
+
+    def test_what_nothing_vouches_for_is_an_action_of_its_own(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull", "org.imaged1.import")
+        for image in ("docker://open.example/a:b", "ostree-unverified-registry:signed.example/a:b"):
+            with self.subTest(image):
+                self.assertIn("nothing vouches for", self.pull(image).stderr)
+                self.assertIn("nothing vouches for",
+                              self.as_nobody("Import", "sa{sv}", image, "1", "digest", "s", DIGEST).stderr)
+        self.assertEqual({question["action"] for question in self.questions()}, {"org.imaged1.pull-unverified"})
+        self.allow("org.imaged1.pull-unverified")
+        self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)
+
+    def test_a_job_that_was_allowed_as_signed_asks_for_a_signature(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull")
+        number = self.pull("docker://signed.example/a:b").stdout.split()[1]
+        self.assertEqual(self.client().job(int(number))["Image"], "ostree-image-signed:docker://signed.example/a:b")
+
+    def test_a_question_keeps_nobody_else_waiting(self):
+        self.start_polkit()
+        self.allow("slowly", "org.imaged1.pull", "org.imaged1.pull-unverified")
+        asking = subprocess.Popen(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
+                                   "--address=" + self.address, "call", NAME, ROOT, MANAGER, "Pull", "sa{sv}",
+                                   "docker://open.example/succeed", "0"], stdout=subprocess.DEVNULL)
+        self.eventually(self.questions)
+        started = time.monotonic()
+        self.client().call(MANAGER, "ListJobs")
+        self.assertLess(time.monotonic() - started, 1)
+        self.assertEqual(asking.wait(10), 0)
+
+    def test_another_users_job_is_cancelled_with_leave_only(self):
+        self.start_polkit()
+        client = self.client()
+        job = client.pull(self.image("wait"))
+        client.running(job)
+        self.assertIn("may not cancel", self.as_nobody("CancelJob", "u", str(job)).stderr)
+        self.allow("org.imaged1.cancel")
+        self.assertEqual(self.as_nobody("CancelJob", "u", str(job)).returncode, 0)
+        self.assertEqual(client.finished(job)["Result"], "cancelled")
+
+
+class SignaturesByDefault(Polkit):
+    settings = "[Pull]\nSignaturePolicy=signature\n"
+
+    def test_what_nothing_vouches_for_is_an_action_of_its_own(self):
+        """A plain reference is one that a signature is demanded of."""
+        self.start_polkit()
+        self.allow("org.imaged1.pull")
+        self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)
+
+
+class PolicyFile(unittest.TestCase):
+    def test_it_has_the_actions_that_the_daemon_asks_for(self):
+        root = xml.etree.ElementTree.parse(SOURCES + "/dbus/org.imaged1.policy").getroot()
+        declared = {action.get("id") for action in root.iter("action")}
+        with open(SOURCES + "/daemon/authority.cpp", encoding="utf-8") as file:
+            asked = {"org.imaged1." + name for name in re.findall(r'return "([a-z-]+)"', file.read())}
+        self.assertEqual(declared, asked)
+        for action in root.iter("action"):
+            for tag in ("description", "message"):
+                self.assertTrue(action.find(tag).text)
+            self.assertEqual({action.find("defaults/" + tag).text.split("_keep")[0]
+                              for tag in ("allow_any", "allow_inactive", "allow_active")}, {"auth_admin"})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/settings.hpp"
+
+#include "base/error.hpp"
+#include "catch.hpp"
+
+using imaged::job::Settings;
+
+TEST_CASE("settings survive the way to the worker") {
+    Settings settings;
+    settings.signature_policy = imaged::job::SignaturePolicy::signature;
+    settings.layers_at_once = 5;
+    settings.stall_time = std::chrono::milliseconds(1500);
+    settings.retries = 9;
+    settings.disk_reserve = 1ULL << 40;
+    settings.confined = true;
+    settings.skopeo_service = "/run/imaged/proxy";
+    CHECK(imaged::job::settings_from_json(to_json(settings)) == settings);
+}
+
+TEST_CASE("settings that are not said are at their defaults, and unknown ones are refused") {
+    CHECK(imaged::job::settings_from_json(nlohmann::json::object()) == Settings());
+    CHECK_THROWS_AS(imaged::job::settings_from_json({{"colour", 1}}), imaged::Error);
+    CHECK_THROWS_AS(imaged::job::settings_from_json({{"retries", "many"}}), imaged::Error);
+    CHECK_THROWS_AS(imaged::job::settings_from_json({{"signature-policy", "none"}}), imaged::Error);
+}
