@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is written down works: the example programs, the manual pages, the units."""
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from bus_fixture import Case
+
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
+EXAMPLES = SOURCES + "/docs/examples/"
+
+
+class Examples(Case):
+    def run_on_bus(self, *command):
+        return subprocess.run(command, capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "BUS": "--address=" + self.address})
+
+    def test_the_python_program_pulls(self):
+        run = self.run_on_bus("/usr/bin/python3", EXAMPLES + "pull.py", self.image("succeed"))
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("success sha256:", run.stdout)
+        self.assertIn("failed", self.run_on_bus("/usr/bin/python3", EXAMPLES + "pull.py", self.image("crash")).stdout)
+
+    def test_the_shell_script_pulls(self):
+        run = self.run_on_bus("sh", EXAMPLES + "pull.sh", self.image("succeed"))
+        self.assertEqual((run.returncode, run.stdout.strip()), (0, "success"), run.stderr)
+
+    def test_the_c_program_lists(self):
+        program = self.directory + "/list-images"
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "gio-2.0"], capture_output=True, text=True, check=True)
+        subprocess.run(["cc", "-Wall", "-Werror", EXAMPLES + "list-images.c", "-o", program, *flags.stdout.split()], check=True)
+        run = self.run_on_bus(program)
+        self.assertEqual((run.returncode, run.stdout), (0, ""), run.stderr)
+
+
+@unittest.skipUnless(shutil.which("man"), "needs man-db")
+class ManualPages(unittest.TestCase):
+    def check(self, path):
+        run = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", path], capture_output=True, text=True,
+                             env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "100"})
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        return run.stdout
+
+    def made(self, *command):
+        with tempfile.NamedTemporaryFile("w", suffix=".1") as file:
+            subprocess.run(["/usr/bin/python3", *command], stdout=file, check=True)
+            return self.check(file.name)
+
+    def test_the_interface_page_has_every_member(self):
+        paths = [f"{SOURCES}/dbus/org.imaged1.{name}.xml" for name in ("Manager", "Job")]
+        page = self.made(SOURCES + "/docs/interface-pages.py", "man", "1", *paths)
+        for path in paths:
+            with open(path, encoding="utf-8") as file:
+                for name in re.findall(r'<(?:method|signal|property) name="(\w+)"', file.read()):
+                    self.assertIn(name, page)
+
+    def test_the_page_of_imagectl_has_every_verb(self):
+        page = self.made(SOURCES + "/docs/imagectl-page.py", IMAGECTL, "1")
+        text = subprocess.run([IMAGECTL, "--help"], capture_output=True, text=True, check=True).stdout
+        for line in text.split("Verbs:\n")[1].split("\n\n")[0].split("\n"):
+            self.assertRegex(page, rf"(?m)^ +{line.split()[0]} \[OPTION")
+
+    def test_the_written_pages_have_every_option_and_key(self):
+        page = self.check(SOURCES + "/docs/imaged.8")
+        with open(SOURCES + "/daemon/command-line.cpp", encoding="utf-8") as file:
+            for option in re.findall(r'{"([a-z-]+)", (?:no|required)_argument', file.read()):
+                self.assertIn("--" + option, page)
+        page = self.check(SOURCES + "/docs/imaged.conf.5")
+        with open(SOURCES + "/systemd/imaged.conf", encoding="utf-8") as file:
+            sample = set(re.findall(r"(?m)^#([A-Z]\w+)=", file.read()))
+        with open(SOURCES + "/daemon/config.cpp", encoding="utf-8") as file:
+            keys = set(re.findall(r'Key{\s*"\w+",\s*"(\w+)"', file.read()))
+        self.assertEqual(sample, keys)
+        for key in keys:
+            self.assertIn(key + "=", page)
+
+
+class Units(unittest.TestCase):
+    def unit(self, name):
+        with open(f"{SOURCES}/systemd/{name}.in", encoding="utf-8") as file:
+            text = file.read().replace("@libexecdir@", "/usr/libexec").replace("@bindir@", "/usr/bin")
+        path = os.path.join(tempfile.mkdtemp(), name)
+        self.addCleanup(shutil.rmtree, os.path.dirname(path))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def test_the_services_are_hardened(self):
+        for name in ("imaged.service", "imaged-proxy@.service", "imaged-update-check.service"):
+            with self.subTest(name):
+                run = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", self.unit(name)],
+                                     capture_output=True, text=True)
+                score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", run.stdout)
+                self.assertIsNotNone(score, run.stdout + run.stderr)
+                self.assertLessEqual(float(score.group(1)), 2.5)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
