@@ -15,8 +15,8 @@ class Run:
 
     def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, cwd=None, env=None):
         ours, theirs = socket.socketpair()
-        # The shell moves the socket to the number that the worker expects.
-        self.process = subprocess.Popen(["sh", "-c", f"exec 3<&{theirs.fileno()} \"$0\"", PROGRAM], pass_fds=[theirs.fileno()],
+        # The shell moves the socket to the number that the worker expects; dash cannot read numbers of two digits.
+        self.process = subprocess.Popen(["bash", "-c", f"exec 3<&{theirs.fileno()} \"$0\"", PROGRAM], pass_fds=[theirs.fileno()],
                                         stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})})
         theirs.close()
         self.channel = ours

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loaded in front of the C library: lets one kind of system call fail, as a broken disk does. FAULT_CALL names it,
+// FAULT_AFTER says how many succeed before, FAULT_ERRNO with what it fails from then on, FAULT_PATH what the path of
+// its file must contain.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+std::atomic<long> calls{0};
+
+const char* setting(const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : "";
+}
+
+bool is_about(int fd) {
+    char link[64], path[PATH_MAX];
+    std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    const auto size = ::readlink(link, path, sizeof path - 1);
+    if (size < 0) return false;
+    path[size] = '\0';
+    return std::strstr(path, setting("FAULT_PATH")) != nullptr;
+}
+
+// Whether this call of NAME about FD is one that fails; errno says how.
+bool fails(const char* name, int fd) {
+    if (std::strcmp(setting("FAULT_CALL"), name) != 0 || !is_about(fd)) return false;
+    if (calls++ < std::atol(setting("FAULT_AFTER"))) return false;
+    errno = std::atoi(setting("FAULT_ERRNO"));
+    return true;
+}
+
+template <typename Function>
+Function next(const char* name) {
+    return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+extern "C" {
+
+ssize_t write(int fd, const void* data, size_t size) {
+    static const auto real = next<ssize_t (*)(int, const void*, size_t)>("write");
+    return fails("write", fd) ? -1 : real(fd, data, size);
+}
+
+ssize_t read(int fd, void* data, size_t size) {
+    static const auto real = next<ssize_t (*)(int, void*, size_t)>("read");
+    return fails("read", fd) ? -1 : real(fd, data, size);
+}
+
+int openat64(int directory, const char* path, int flags, ...) {
+    static const auto real = next<int (*)(int, const char*, int, mode_t)>("openat64");
+    va_list arguments;
+    va_start(arguments, flags);
+    const auto mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    const bool fault = (flags & O_CREAT) != 0 ? fails("create", directory) : fails("openat", directory);
+    return fault ? -1 : real(directory, path, flags, mode);
+}
+
+int renameat(int from, const char* name, int to, const char* new_name) {
+    static const auto real = next<int (*)(int, const char*, int, const char*)>("renameat");
+    return fails("renameat", to) ? -1 : real(from, name, to, new_name);
+}
+
+int mkdirat(int directory, const char* path, mode_t mode) {
+    static const auto real = next<int (*)(int, const char*, mode_t)>("mkdirat");
+    return fails("mkdirat", directory) ? -1 : real(directory, path, mode);
+}
+
+int unlinkat(int directory, const char* path, int flags) {
+    static const auto real = next<int (*)(int, const char*, int)>("unlinkat");
+    return fails("unlinkat", directory) ? -1 : real(directory, path, flags);
+}
+
+int fchown(int fd, uid_t uid, gid_t gid) {
+    static const auto real = next<int (*)(int, uid_t, gid_t)>("fchown");
+    return fails("fchown", fd) ? -1 : real(fd, uid, gid);
+}
+
+int futimens(int fd, const timespec times[2]) {
+    static const auto real = next<int (*)(int, const timespec*)>("futimens");
+    return fails("futimens", fd) ? -1 : real(fd, times);
+}
+
+int syncfs(int fd) {
+    static const auto real = next<int (*)(int)>("syncfs");
+    return fails("syncfs", fd) ? -1 : real(fd);
+}
+
+int fsync(int fd) {
+    static const auto real = next<int (*)(int)>("fsync");
+    return fails("fsync", fd) ? -1 : real(fd);
+}
+
+int fdatasync(int fd) {
+    static const auto real = next<int (*)(int)>("fdatasync");
+    return fails("fdatasync", fd) ? -1 : real(fd);
+}
+
+}  // extern "C"

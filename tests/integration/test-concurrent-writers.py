@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Other programs commit to and prune the same repository while imaged pulls: locks are honoured, and nothing is lost on either side."""
+import fcntl
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import oci_layout
+import worker
+from oci_layout import Entry
+
+ROUNDS = int(os.environ.get("ROUNDS", "8"))
+LOCK_SECONDS = 2
+
+
+class ConcurrentWriters(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        self.addCleanup(scratch.cleanup)
+        self.directory = pathlib.Path(scratch.name)
+        self.repository = self.directory / "repo"
+        self.ostree("init", "--mode=bare")
+        self.ostree("config", "set", "core.lock-timeout-secs", str(LOCK_SECONDS))
+        self.layout = oci_layout.Layout(self.directory / "layout")
+
+    def ostree(self, *arguments):
+        return subprocess.run(["ostree", f"--repo={self.repository}", *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+
+    def image(self, tag):
+        entries = [[Entry(f"usr/{tag}/l{number}/f{n}", content=os.urandom(3000)) for n in range(150)] for number in range(3)]
+        self.layout.image(tag, [oci_layout.layer(layer) for layer in entries])
+        return "ostree-unverified-image:" + self.layout.reference(tag)
+
+    def lock(self, kind):
+        # Of the kind that libostree takes: flock(2) would not be seen.
+        file = open(self.repository / ".lock", "a+")
+        self.addCleanup(file.close)
+        fcntl.lockf(file, kind)
+        return file
+
+    def test_an_exclusive_lock_is_waited_for_and_then_told(self):
+        reference = self.image("t")
+        lock = self.lock(fcntl.LOCK_EX)
+        started = time.monotonic()
+        result = worker.pull(reference, self.repository).result
+        seconds = time.monotonic() - started
+        self.assertEqual(result["outcome"], "failed")
+        self.assertIn("another program holds the lock", result["message"])
+        self.assertGreater(seconds, LOCK_SECONDS * 0.8)
+        self.assertLess(seconds, LOCK_SECONDS + 15)
+        self.assertEqual(self.ostree("refs"), "")
+        print(f"    {result['error-name']} after {seconds:.1f} s: {result['message']}")
+        fcntl.lockf(lock, fcntl.LOCK_UN)
+        self.assertEqual(worker.pull(reference, self.repository).result["outcome"], "success")
+
+    def test_a_lock_that_is_given_back_in_time_only_takes_time(self):
+        reference = self.image("t")
+        lock = self.lock(fcntl.LOCK_EX)
+        timer = threading.Timer(LOCK_SECONDS / 2, lambda: fcntl.lockf(lock, fcntl.LOCK_UN))
+        timer.start()
+        self.assertEqual(worker.pull(reference, self.repository).result["outcome"], "success")
+        timer.join()
+
+    def test_a_shared_lock_is_shared(self):
+        self.lock(fcntl.LOCK_SH)
+        started = time.monotonic()
+        self.assertEqual(worker.pull(self.image("t"), self.repository).result["outcome"], "success")
+        self.assertLess(time.monotonic() - started, LOCK_SECONDS + 15)
+
+    def test_pulls_commits_and_prunes_at_once(self):
+        self.ostree("config", "set", "core.lock-timeout-secs", "120")
+        tree = self.directory / "tree"
+        tree.mkdir()
+        references = [self.image(f"t{number}") for number in range(ROUNDS)]
+        ended, counts, failures = threading.Event(), {"commits": 0, "prunes": 0}, []
+
+        def commit():
+            while not ended.is_set():
+                (tree / f"f{counts['commits'] % 20}").write_bytes(os.urandom(5000))
+                try:
+                    self.ostree("commit", f"--branch=other/{counts['commits'] % 3}", tree)
+                    counts["commits"] += 1
+                except subprocess.CalledProcessError as error:
+                    failures.append("commit: " + error.stderr)
+
+        def prune():
+            while not ended.is_set():
+                try:
+                    self.ostree("prune", "--refs-only", "--depth=1")
+                    counts["prunes"] += 1
+                except subprocess.CalledProcessError as error:
+                    failures.append("prune: " + error.stderr)
+                time.sleep(0.05)
+
+        others = [threading.Thread(target=commit), threading.Thread(target=prune)]
+        for thread in others:
+            thread.start()
+        try:
+            results = [worker.pull(reference, self.repository).result for reference in references]
+        finally:
+            ended.set()
+            for thread in others:
+                thread.join()
+        self.assertEqual([result["message"] for result in results if result["outcome"] != "success"], [])
+        self.assertEqual(failures, [])
+        self.ostree("fsck", "--quiet")
+        refs = self.ostree("refs").split()
+        self.assertEqual(len([ref for ref in refs if ref.startswith("ostree/container/image/")]), ROUNDS)
+        for ref in refs:
+            self.ostree("ls", "-R", "-C", ref)
+        self.assertGreater(min(counts.values()), 0)
+        print(f"    {ROUNDS} pulls beside {counts['commits']} commits and {counts['prunes']} prunes by ostree")
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit(77)  # a bare repository needs root
+    unittest.main(verbosity=2)

@@ -1,0 +1,216 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A machine that fails: full, read-only and broken disks, too little memory, no more descriptors. One error each, nothing lost, and all is well once the cause is gone."""
+import errno
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import oci_layout
+import worker
+from oci_layout import Entry
+
+FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
+DISK = 64 << 20
+MAX_SECONDS = 60
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+
+
+class FaultySystem(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        self.addCleanup(scratch.cleanup)
+        self.directory = pathlib.Path(scratch.name)
+        self.layout = oci_layout.Layout(self.directory / "layout")
+        rng = random.Random(1)
+        # Unpacks to 24 MiB from next to nothing, so that what is missing shows only while it is written.
+        self.first = [self.layer("a", rng)]
+        self.layout.image("first", self.first)
+        self.layout.image("second", self.first + [self.layer(name, rng) for name in "bcd"])
+
+    @staticmethod
+    def layer(name, rng):
+        entries = [Entry(f"usr/{name}/d{number % 9}/f{number}", content=bytes([rng.randrange(256)]) + rng.randbytes(100) + bytes(rng.choice([100, 5000, 60000])))
+                   for number in range(250)]
+        return oci_layout.layer([*entries, Entry(f"usr/{name}/large", content=rng.randbytes(100) + bytes(2 << 20))])
+
+    def disk(self, kind="ext4", size=DISK):
+        """A file system of its own, mounted; it goes with the test."""
+        image, mountpoint = self.directory / "disk.img", self.directory / "disk"
+        mountpoint.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(size)
+        run("mkfs." + kind, "-q", "-F", image)
+        run("mount", "-o", "loop", image, mountpoint)
+        self.addCleanup(run, "umount", mountpoint)
+        return mountpoint
+
+    def repository(self, path):
+        run("ostree", f"--repo={path}", "init", "--mode=bare")
+        # What libostree would keep free, and refuse before anything is written.
+        run("ostree", f"--repo={path}", "config", "set", "core.min-free-space-percent", "0")
+        self.assertEqual(self.pull(path, "first").result["outcome"], "success")
+        self.at_first = set(run("ostree", f"--repo={path}", "refs").split())
+        return path
+
+    def reset(self, repository):
+        """Forgets what the attempts so far have left: each has all of its work before it."""
+        new = set(run("ostree", f"--repo={repository}", "refs").split()) - self.at_first
+        if new:
+            run("ostree", f"--repo={repository}", "refs", "--delete", *new)
+        run("ostree", f"--repo={repository}", "prune", "--refs-only")
+
+    def pull(self, repository, tag, **options):
+        started = time.monotonic()
+        done = worker.pull("ostree-unverified-image:" + self.layout.reference(tag), repository, **options)
+        self.assertLess(time.monotonic() - started, MAX_SECONDS)
+        return done
+
+    def refs(self, repository):
+        return sorted(run("ostree", f"--repo={repository}", "refs", "--list", "ostree/container/image").split())
+
+    def assert_sound(self, repository):
+        run("ostree", f"--repo={repository}", "fsck", "--quiet")
+        self.assertEqual(len(self.refs(repository)), 1, "the image that was there is, and no other")
+
+    def assert_fails(self, repository, *errors, text="", sound=True, **options):
+        done = self.pull(repository, "second", **options)
+        self.assertEqual(done.status, 0)
+        self.assertIn(done.result["error-name"], errors, done.result["message"])
+        self.assertIn(text, done.result["message"])
+        if sound:
+            self.assert_sound(repository)
+        return done.result["message"]
+
+    def assert_recovers(self, repository):
+        result = self.pull(repository, "second").result
+        self.assertEqual(result["outcome"], "success", result["message"])
+        run("ostree", f"--repo={repository}", "fsck", "--quiet")
+        self.assertEqual([name for name in os.listdir(repository / "tmp") if name.startswith("imaged-")], [])
+
+    def test_a_disk_that_is_full_at_ten_points(self):
+        mountpoint = self.disk()
+        repository = self.repository(mountpoint / "repo")
+        free = os.statvfs(mountpoint).f_bavail * os.statvfs(mountpoint).f_frsize
+        # From nothing at all to nearly all of what the job needs.
+        for left in [0, 64 << 10, 512 << 10] + [number * (2 << 20) for number in range(1, 8)]:
+            with self.subTest(left=left):
+                self.reset(repository)
+                filler = mountpoint / "filler"
+                with open(filler, "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, max(free - left, 1))
+                print(f"    {left >> 10} KiB left: " + self.assert_fails(repository, "NoSpace")[:150])
+                filler.unlink()
+        self.assert_recovers(repository)
+
+    def test_no_more_inodes(self):
+        mountpoint = self.disk()
+        repository = self.repository(mountpoint / "repo")
+        (mountpoint / "many").mkdir()
+        try:
+            for number in range(10 ** 6):
+                (mountpoint / f"many/{number}").touch()
+        except OSError as error:
+            self.assertEqual(error.errno, errno.ENOSPC)
+        for number in range(100):
+            (mountpoint / f"many/{number}").unlink()
+        self.assert_fails(repository, "NoSpace")
+        run("rm", "-rf", mountpoint / "many")
+        self.assert_recovers(repository)
+
+    def test_what_libostree_keeps_free_is_kept(self):
+        mountpoint = self.disk()
+        repository = self.repository(mountpoint / "repo")
+        run("ostree", f"--repo={repository}", "config", "set", "core.min-free-space-percent", "95")
+        message = self.assert_fails(repository, "NoSpace", text="min-free-space")
+        self.assertIn("MiB", message)
+
+    def test_a_read_only_file_system(self):
+        mountpoint = self.disk()
+        repository = self.repository(mountpoint / "repo")
+        run("mount", "-o", "remount,ro", mountpoint)
+        self.assert_fails(repository, "Failed", "RepositoryDamaged", text="Read-only file system")
+        # What is there can still be asked for.
+        self.assertEqual(self.pull(repository, "first", kind="prepare").result["outcome"], "success")
+        run("mount", "-o", "remount,rw", mountpoint)
+        self.assert_recovers(repository)
+
+    @unittest.skipUnless(FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
+    def test_a_broken_disk(self):
+        repository = self.repository(self.directory / "repo")
+        tried = 0
+        for call, counts in {"write": (0, 1, 100, 700), "create": (0, 1, 100, 700), "renameat": (0, 5, 300), "mkdirat": (0, 1), "fchown": (0,), "futimens": (0, 200),
+                             "syncfs": (0, 1, 2, 3), "openat": (0,)}.items():
+            for after in counts:
+                with self.subTest(call=call, after=after):
+                    self.reset(repository)
+                    where = "/repo" if call != "openat" else "/repo/objects"
+                    environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": call, "FAULT_AFTER": str(after), "FAULT_ERRNO": str(errno.EIO), "FAULT_PATH": where}
+                    done = self.pull(repository, "second", env=environment)
+                    tried += 1
+                    if done.result["outcome"] == "success":
+                        self.assertIn(call, ("fchown", "openat", "mkdirat"), "a call that failed was not missed")
+                        run("ostree", f"--repo={repository}", "fsck", "--quiet")
+                        continue
+                    self.assertIn(done.result["error-name"], ("Failed", "RepositoryDamaged"), done.result["message"])
+                    self.assertIn("Input/output error", done.result["message"])
+                    self.assertEqual(done.status, 0)
+                    self.assert_sound(repository)
+        print(f"    {tried} failures of the disk")
+        self.assert_recovers(repository)
+
+    def limited(self, *limits):
+        """A worker under prlimit."""
+        script = self.directory / "limited-worker"
+        script.write_text(f"#!/bin/sh\nexec prlimit {' '.join(limits)} {worker.PROGRAM}\n")
+        script.chmod(0o755)
+        return str(script)
+
+    def under_limit(self, repository, *limits):
+        program, worker.PROGRAM = worker.PROGRAM, self.limited(*limits)
+        try:
+            return self.pull(repository, "second")
+        except (AssertionError, OSError):
+            return None  # it could not even say what is wrong: the daemon says that it ended
+        finally:
+            worker.PROGRAM = program
+
+    def test_too_little_memory(self):
+        repository = self.repository(self.directory / "repo")
+        outcomes = set()
+        for mebibytes in (20, 60, 100, 150, 200, 300, 400):
+            done = self.under_limit(repository, f"--as={mebibytes << 20}")
+            outcomes.add("no result" if done is None else done.result["error-name"] or "success")
+            if done is not None and done.result["outcome"] == "success":
+                break
+            self.assert_sound(repository)
+        print(f"    with little memory: {sorted(outcomes)}")
+        self.assertTrue(outcomes & {"Failed", "no result", "SourceUnreachable"}, outcomes)
+        self.assert_recovers(repository)
+
+    def test_no_more_descriptors(self):
+        repository = self.repository(self.directory / "repo")
+        outcomes = set()
+        for limit in (4, 6, 8, 10, 12, 16, 20, 24, 32):
+            done = self.under_limit(repository, f"--nofile={limit}")
+            outcomes.add("no result" if done is None else done.result["error-name"] or "success")
+            if done is not None and done.result["outcome"] == "success":
+                break
+            self.assert_sound(repository)
+        print(f"    with few descriptors: {sorted(outcomes)}")
+        self.assertTrue(outcomes & {"Failed", "no result", "SourceUnreachable", "RepositoryDamaged"}, outcomes)
+        self.assert_recovers(repository)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit(77)  # mounts, and a bare repository
+    unittest.main(verbosity=2)

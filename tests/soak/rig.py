@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the soak loops share: images that share layers and change, a daemon on a private bus, and what must hold after every blow."""
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "integration"))
+
+from gi.repository import GLib
+
+import bus_fixture
+import oci_layout
+from oci_layout import Entry
+
+LAYER_REF, IMAGE_REF = "ostree/container/blob/", "ostree/container/image/"
+WORKER = os.environ.get("IMAGED_WORKER", "imaged-worker")
+
+
+def run(*command, **keywords):
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, **keywords).stdout
+
+
+class Images:
+    """An OCI layout whose image changes: some layers of a version are those of the one before. Deterministic in its seed."""
+
+    def __init__(self, directory, seed, files=120, layers=4):
+        self.layout, self.rng = oci_layout.Layout(directory), random.Random(seed)
+        self.files, self.version = files, 0
+        self.blobs = [self.layer(number) for number in range(layers)]
+        self.publish()
+
+    def layer(self, number):
+        entries = [Entry(f"usr/l{number}/d{n % 7}/f{n}", content=self.rng.randbytes(self.rng.choice([0, 50, 3000, 20000]))) for n in range(self.files)]
+        entries.append(Entry(f"usr/l{number}/large", content=self.rng.randbytes(400_000)))
+        return oci_layout.layer(entries)
+
+    def publish(self):
+        # One tag that moves, and one other that stays where the first was.
+        self.version += 1
+        self.tag = "t" if self.version > 1 else "first"
+        self.layout.manifests = [manifest for manifest in self.layout.manifests if "first" in manifest["annotations"].values()]
+        self.digest = self.layout.image(self.tag, self.blobs)
+
+    def change(self):
+        self.blobs[self.rng.randrange(len(self.blobs))] = self.layer(self.rng.randrange(1000))
+        self.publish()
+
+    def reference(self, tag=None):
+        return "ostree-unverified-image:" + self.layout.reference(tag or self.tag)
+
+
+class Repository:
+    def __init__(self, path):
+        self.path, self.checked = pathlib.Path(path), set()
+        if not (self.path / "config").exists():
+            run("ostree", f"--repo={self.path}", "init", "--mode=bare")
+
+    def ostree(self, *arguments):
+        return run("ostree", f"--repo={self.path}", *arguments)
+
+    def refs(self):
+        return {name: self.ostree("rev-parse", name).strip() for name in self.ostree("refs").split()}
+
+    def images(self):
+        return {name: commit for name, commit in self.refs().items() if name.startswith(IMAGE_REF)}
+
+    def check(self, before):
+        """What must hold after any blow; BEFORE: images that were there. Returns what does not."""
+        problems = []
+        fsck = subprocess.run(["ostree", f"--repo={self.path}", "fsck", "--quiet"], capture_output=True, text=True)
+        if fsck.returncode != 0:
+            problems.append("fsck: " + (fsck.stdout + fsck.stderr).strip()[-500:])
+        refs = self.refs()
+        for name in before:
+            if name not in refs:
+                problems.append(f"{name} is gone")
+        for name, commit in refs.items():
+            # fsck has looked at every object; what it takes for wilfully partial is looked at here, once.
+            if commit in self.checked:
+                continue
+            self.checked.add(commit)
+            # Walks everything that the ref leads to.
+            listing = subprocess.run(["ostree", f"--repo={self.path}", "ls", "-R", "-C", commit], capture_output=True, text=True)
+            if listing.returncode != 0 or (self.path / "state" / f"{commit}.commitpartial").exists():
+                problems.append(f"{name} is incomplete: {listing.stderr.strip()[-300:]}")
+        return problems
+
+    def leftovers(self):
+        return [name for name in os.listdir(self.path / "tmp") if name.startswith("imaged-")]
+
+
+class Daemon:
+    """imaged with the real worker on a private bus."""
+
+    def __init__(self, directory, repository):
+        self.directory, self.repository = pathlib.Path(directory), repository
+        self.address = f"unix:path={self.directory}/bus"
+        (self.directory / "bus.conf").write_text(bus_fixture.BUS_CONFIG.format(self.directory, ""))
+        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
+        self.until(lambda: (self.directory / "bus").exists())
+        self.process = None
+        self.start()
+
+    @staticmethod
+    def until(condition, seconds=30):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.01)
+
+    def start(self):
+        self.process = subprocess.Popen([bus_fixture.IMAGED, "--bus-address", self.address, "--repository", str(self.repository.path), "--worker", WORKER,
+                                         "--log-level", "off", "--idle-timeout", "0"], stderr=subprocess.DEVNULL)
+        client = self.client()
+        self.until(lambda: bus_fixture.Case.has_owner(client))
+        client.close()
+
+    def client(self):
+        # The socket is there a moment before anybody listens.
+        for _ in range(100):
+            try:
+                return bus_fixture.Client(self.address)
+            except GLib.Error:
+                time.sleep(0.05)
+        return bus_fixture.Client(self.address)
+
+    def stop(self):
+        for process in (self.process, self.bus):
+            if process.poll() is None:
+                process.terminate()
+            process.wait(20)
+
+
+def descendants(pid):
+    """(pid, program name) of all processes below PID."""
+    found = []
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return found
+    for child in map(int, children):
+        try:
+            found.append((child, pathlib.Path(f"/proc/{child}/comm").read_text().strip()))
+        except OSError:
+            continue
+        found += descendants(child)
+    return found
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
