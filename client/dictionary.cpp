@@ -92,6 +92,15 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> Dictionary::pair(const ch
     return {};
 }
 
+std::vector<std::string> Dictionary::words(const char* key) const {
+    std::vector<std::string> result;
+    if (const Variant found = value(key, "as")) {
+        for (gsize i = 0; i < g_variant_n_children(found.get()); i++)
+            result.push_back(string_of(child(found.get(), i).get()));
+    }
+    return result;
+}
+
 std::vector<Dictionary> Dictionary::list(const char* key) const {
     const Variant found = value(key, "aa{sv}");
     return found ? dictionaries(found.get()) : std::vector<Dictionary>();

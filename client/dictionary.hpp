@@ -33,6 +33,7 @@ public:
     std::optional<double> real(const char* key) const;
     std::optional<bool> flag(const char* key) const;
     std::optional<std::pair<std::uint64_t, std::uint64_t>> pair(const char* key) const;  // (tt) or (uu)
+    std::vector<std::string> words(const char* key) const;                               // as
     std::vector<Dictionary> list(const char* key) const;                                 // aa{sv}
     std::vector<std::pair<std::string, std::string>> texts(const char* key) const;       // a{ss}
     // a{sa{su}}, in the order it came

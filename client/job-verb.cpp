@@ -12,6 +12,7 @@
 #include "display-text.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
+#include "stored-image.hpp"
 
 namespace imagectl {
 
@@ -44,6 +45,25 @@ JobCall image_call(const char* method, const Arguments& arguments) {
     return call;
 }
 
+JobCall images_call(const char* method, const Arguments& arguments) {
+    std::vector<std::string> names;
+    for (const auto& image : arguments.positional) {
+        if (image.empty()) throw UsageError("an image is empty");
+        names.push_back(stored_name(Connection(arguments.bus), image));
+    }
+    GVariantBuilder images;
+    g_variant_builder_init(&images, G_VARIANT_TYPE_STRING_ARRAY);
+    for (const auto& name : names) g_variant_builder_add(&images, "s", name.c_str());
+    JobCall call{method, {}};
+    call.arguments.push_back(adopt(g_variant_builder_end(&images)));
+    return call;
+}
+
+void no_arguments(const Arguments& arguments) {
+    if (!arguments.positional.empty())
+        throw UsageError("there is one word too many: '" + arguments.positional[0] + "'");
+}
+
 ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     GVariantBuilder options;
     g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
@@ -73,16 +93,27 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     return ExitCode::ok;
 }
 
+namespace {
+
+// A job may do its work and find that not all is well.
+ExitCode judge(const Dictionary& outcome) {
+    if (outcome.flag("sound") == false) return ExitCode::failed;
+    return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;
+}
+
+}  // namespace
+
 ExitCode report_end(const Arguments& arguments, const FollowedJob& job) {
     const bool success = job.status.result == "success";
     if (arguments.json) {
         print_result(outcome_json(job));
     } else if (success && arguments.quiet) {
         if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
+        if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
     } else if (success) {
         print_result(outcome_text(job.status.kind, job.outcome));
     }
-    if (success) return ExitCode::ok;
+    if (success) return judge(job.outcome);
     const bool cancelled = job.status.result == "cancelled";
     print_error(job.status.error_name,
                 job.status.error_message.empty() && cancelled ? "the job was cancelled" : job.status.error_message);

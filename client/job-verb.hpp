@@ -23,6 +23,11 @@ struct JobCall {
 // METHOD on the one image that ARGUMENTS name, with --digest and --target.
 JobCall image_call(const char* method, const Arguments& arguments);
 
+// METHOD on the stored images that ARGUMENTS name, any number of them.
+JobCall images_call(const char* method, const Arguments& arguments);
+// Throws UsageError where ARGUMENTS name any.
+void no_arguments(const Arguments& arguments);
+
 // PATH, opened for reading, as a descriptor that goes with CALL. WHAT it is, for the error.
 Variant open_for_call(JobCall& call, const std::string& path, const std::string& what);
 

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 constexpr int schema = 1;
 constexpr int max_depth = 100;
 
-enum class Type { text, number, flag, layers, texts, counts };
+enum class Type { text, number, flag, layers, texts, counts, words, records };
 struct Field {
     const char* key;
     Type type;
@@ -64,6 +64,29 @@ constexpr Field pull_fields[] = {
     {"filtered", Type::counts},
     {"special-files-dropped", Type::number},
     {"names-dropped", Type::number},
+    {"layers-dropped", Type::words},
+};
+
+constexpr Field remove_fields[] = {
+    {"removed", Type::records}, {"missing", Type::words}, {"layers-dropped", Type::words}};
+constexpr Field prune_fields[] = {
+    {"dry-run", Type::flag},         {"bytes", Type::number},         {"objects", Type::number},
+    {"commits", Type::number},       {"objects-total", Type::number}, {"foreign-commits", Type::number},
+    {"layers-dropped", Type::words}, {"damaged", Type::records},
+};
+constexpr Field verify_fields[] = {
+    {"sound", Type::flag},           {"images-checked", Type::number}, {"objects-checked", Type::number},
+    {"bytes-checked", Type::number}, {"damaged", Type::records},       {"damaged-layers", Type::records},
+    {"missing", Type::words},        {"notes", Type::records},         {"repaired", Type::records},
+    {"unrepaired", Type::records},
+};
+// What any of the records in those lists may say.
+constexpr Field record_fields[] = {
+    {"image", Type::text},           {"digest", Type::text},  {"previous-digest", Type::text},
+    {"error", Type::text},           {"message", Type::text}, {"layers-fetched", Type::number},
+    {"bytes-fetched", Type::number}, {"kind", Type::text},    {"object", Type::text},
+    {"layer", Type::text},           {"ref", Type::text},     {"path", Type::text},
+    {"problem-count", Type::number},
 };
 
 constexpr Field copy_fields[] = {
@@ -88,7 +111,8 @@ constexpr Field copy_fields[] = {
 constexpr struct {
     std::string_view kind;
     std::span<const Field> fields;
-} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields}, {"import", pull_fields}, {"copy", copy_fields}};
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},   {"import", pull_fields},  {"copy", copy_fields},
+                {"remove", remove_fields},   {"prune", prune_fields}, {"verify", verify_fields}};
 
 void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {
     for (const auto& [key, type] : fields) switch (type) {
@@ -106,6 +130,22 @@ void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields
                 for (const auto& layer : dictionary.list(key)) {
                     Json item = Json::object();
                     add(item, layer, layer_fields);  // which holds no lists itself
+                    json[key].push_back(std::move(item));
+                }
+                break;
+            case Type::words: json[key] = dictionary.words(key); break;
+            case Type::records:
+                json[key] = Json::array();
+                for (const auto& record : dictionary.list(key)) {
+                    Json item = Json::object();
+                    add(item, record, record_fields);
+                    if (const auto problems = record.list("problems"); !problems.empty()) {
+                        item["problems"] = Json::array();
+                        for (const auto& problem : problems) {
+                            item["problems"].push_back(Json::object());
+                            add(item["problems"].back(), problem, record_fields);
+                        }
+                    }
                     json[key].push_back(std::move(item));
                 }
                 break;

@@ -5,6 +5,7 @@
 
 #include "display-text.hpp"
 #include "table.hpp"
+#include "upkeep-text.hpp"
 
 namespace imagectl {
 
@@ -150,7 +151,8 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);
-    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text}, {"import", pull_text}, {"copy", copy_text}};
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},   {"import", pull_text},  {"copy", copy_text},
+                   {"remove", remove_text},   {"prune", prune_text}, {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome);
     return {};

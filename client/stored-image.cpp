@@ -27,4 +27,15 @@ StoredImageAnswer ask_about_image(const Connection& connection, const char* meth
     }
 }
 
+std::string stored_name(const Connection& connection, const std::string& image) {
+    const std::string absolute = absolute_image(image);
+    if (absolute == image) return image;
+    try {
+        return ask_about_image(connection, "GetManifest", image).image;
+    } catch (const BusError& error) {
+        // One that cannot be read is stored all the same.
+        return error.name() == "org.imaged1.Error.RepositoryDamaged" ? image : absolute;
+    }
+}
+
 }  // namespace imagectl

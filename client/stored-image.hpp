@@ -18,4 +18,7 @@ struct StoredImageAnswer {
 // BusError.
 StoredImageAnswer ask_about_image(const Connection& connection, const char* method, const std::string& image);
 
+// The name that such an image is stored under, or IMAGE with its path made absolute where none is.
+std::string stored_name(const Connection& connection, const std::string& image);
+
 }  // namespace imagectl

@@ -13,6 +13,6 @@ struct Verb {
 };
 
 extern const Verb pull_verb, prepare_verb, import_verb, copy_verb, list_verb, show_verb, manifest_verb, config_verb,
-    jobs_verb, cancel_verb, watch_verb;
+    remove_verb, prune_verb, verify_verb, jobs_verb, cancel_verb, watch_verb;
 
 }  // namespace imagectl

@@ -9,6 +9,9 @@ std::string_view action_name(Action action) {
         case Action::pull: return "pull";
         case Action::pull_unverified: return "pull-unverified";
         case Action::copy: return "copy";
+        case Action::remove: return "remove";
+        case Action::prune: return "prune";
+        case Action::verify: return "verify";
         case Action::cancel: return "cancel";
     }
     return "";

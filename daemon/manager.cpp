@@ -41,6 +41,9 @@ std::optional<Action> action_of(job::Kind kind) {
         case job::Kind::import: return Action::import;
         case job::Kind::pull: return Action::pull;
         case job::Kind::copy: return Action::copy;
+        case job::Kind::remove: return Action::remove;
+        case job::Kind::prune: return Action::prune;
+        case job::Kind::verify: return Action::verify;
     }
     return std::nullopt;
 }
@@ -116,6 +119,28 @@ void Manager::Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std
     fenced([&] {
         JobSubject subject{parse_reference(image), {{"repository", parse_path("repository", repository)}}, {}, true};
         start(parse_job_arguments(job::Kind::copy, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::remove, image_list(images, false), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::prune, JobSubject{}, options, settings_.repository), std::move(result));
+    });
+}
+
+void Manager::Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::verify, image_list(images, true), options, settings_.repository),
               std::move(result));
     });
 }

@@ -56,6 +56,11 @@ private:
     void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;
     void Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
               VariantMap options) override;
+    void Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                VariantMap options) override;
+    void Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) override;
+    void Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
     void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;

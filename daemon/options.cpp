@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -89,6 +90,10 @@ void check_count(const VariantMap& options) {
     }
 }
 
+void take_flag(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+    if (value_of<bool>(key, value, "b")) arguments.request.arguments[key] = true;
+}
+
 // One option: which kinds of job know it, and how its value is taken. A value at its default is not put into the
 // request, so that equal requests are equal.
 struct Rule {
@@ -118,8 +123,30 @@ const Rule rules[] = {
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          if (value_of<bool>(key, value, "b")) arguments.request.arguments[key] = true;
      }},
+    {"dry-run",
+     {prune},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         take_flag(arguments, key, value);
+     }},
+    {"foreign-commits",
+     {prune},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         take_flag(arguments, key, value);
+     }},
+    {"repair",
+     {verify},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         take_flag(arguments, key, value);
+     }},
+    {"source",
+     {verify},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         const auto text = text_of(key, value);
+         arguments.request.arguments[key] =
+             in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text).canonical(); });
+     }},
     {"authfile",
-     {prepare, import, pull},
+     {prepare, import, pull, verify},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          arguments.files.auth = auth_file_of(key, value);
      }},
@@ -189,6 +216,8 @@ JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const Varia
     arguments.opens_path = subject.opens_path;
     for (const auto& [key, value] : options) take_option(arguments, key, value);
     if (kind == import && !arguments.request.arguments.contains("digest")) refuse("digest", "missing");
+    if (arguments.request.arguments.contains("source") && !arguments.request.flag("repair"))
+        refuse("source", "only a repair needs one");
     if (job::encode(arguments.request).size() > max_request_bytes)
         throw Error(ErrorKind::invalid_argument,
                     "the arguments are longer than " + std::to_string(max_request_bytes) + " bytes in all");
@@ -199,6 +228,19 @@ JobArguments parse_job_arguments(job::Kind kind, const std::string& image, const
                                  const std::string& repository) {
     return parse_job_arguments(kind, JobSubject{parse_reference(image), nlohmann::json::object(), {}}, options,
                                repository);
+}
+
+JobSubject image_list(const std::vector<std::string>& images, bool may_be_empty) {
+    if (images.empty() && !may_be_empty) throw Error(ErrorKind::invalid_argument, "no image is named");
+    JobSubject subject;
+    auto list = nlohmann::json::array();
+    std::set<std::string> seen;
+    for (const auto& image : images) {
+        const auto name = parse_reference(image).image();
+        if (seen.insert(name).second) list.push_back(name);
+    }
+    if (!list.empty()) subject.arguments["images"] = std::move(list);
+    return subject;
 }
 
 void refuse_all_options(const VariantMap& options) {

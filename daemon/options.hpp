@@ -42,6 +42,10 @@ JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const Varia
 JobArguments parse_job_arguments(job::Kind kind, const std::string& image, const VariantMap& options,
                                  const std::string& repository);
 
+// What a method is given that takes any number of images: each once, in their order, without signature sources. Throws
+// Error(invalid_argument) where there is none, unless MAY_BE_EMPTY.
+JobSubject image_list(const std::vector<std::string>& images, bool may_be_empty);
+
 // For methods that know no option yet.
 void refuse_all_options(const VariantMap& options);
 

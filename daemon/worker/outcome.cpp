@@ -46,7 +46,8 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     return success(std::move(details));
 }
 
-job::Result import_result(const ImportRequest& request, const ImportedImage& imported) {
+job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
+                          const std::vector<std::string>& layers_dropped) {
     const auto& image = imported.image;
     const auto name = request.target.value_or(request.image).image();
     json details{{"image", name},
@@ -62,6 +63,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
                  {"objects-reused", imported.objects_reused},
                  {"bytes-written", imported.bytes_written},
                  {"filtered", image.filtered},
+                 {"layers-dropped", layers_dropped},
                  {"special-files-dropped", imported.special_files},
                  {"names-dropped", imported.bad_names}};
     if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;

@@ -10,7 +10,9 @@
 namespace imaged {
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
-job::Result import_result(const ImportRequest& request, const ImportedImage& imported);
+// LAYERS_DROPPED: digests of those whose refs went after an update.
+job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
+                          const std::vector<std::string>& layers_dropped);
 
 // INTO_OURS: whether the destination is the repository whose images the daemon tells of.
 job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied);

@@ -6,6 +6,8 @@
 #include "retry.hpp"
 #include "store/image-copy.hpp"
 #include "store/image-import.hpp"
+#include "store/prune.hpp"
+#include "upkeep.hpp"
 
 namespace imaged {
 
@@ -39,10 +41,21 @@ job::Result run_prepare(const job::Request& request, Cancellation& cancellation,
     });
 }
 
+// An update leaves layers that nobody needs any more. The pull has succeeded whatever becomes of them.
+std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const std::string& repository) {
+    if (!imported.changed || !imported.previous_digest) return {};
+    try {
+        return drop_unused_layers(repository);
+    } catch (const Error&) {
+        return {};  // the next prune tries again
+    }
+}
+
 job::Result run_import(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
     const auto import = import_request(request);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        return import_result(import, import_image(import, attempt, meter));
+        const auto imported = import_image(import, attempt, meter);
+        return import_result(import, imported, drop_replaced_layers(imported, request.repository));
     });
 }
 
@@ -66,6 +79,9 @@ job::Result run_job(const job::Request& request, Cancellation& cancellation, Pro
         case job::Kind::import:
         case job::Kind::pull: return run_import(request, cancellation, meter);
         case job::Kind::copy: return run_copy(request, cancellation, meter);
+        case job::Kind::remove: return run_remove(request, cancellation);
+        case job::Kind::prune: return run_prune(request, cancellation, meter);
+        case job::Kind::verify: return run_verify(request, cancellation, meter);
     }
     throw Error(ErrorKind::failed, "no such kind of job");
 }

@@ -93,6 +93,9 @@ std::string_view to_string(Kind kind) {
         case Kind::import: return "import";
         case Kind::pull: return "pull";
         case Kind::copy: return "copy";
+        case Kind::remove: return "remove";
+        case Kind::prune: return "prune";
+        case Kind::verify: return "verify";
     }
     return "";
 }

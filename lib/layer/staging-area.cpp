@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "base/error.hpp"
 
@@ -54,24 +53,25 @@ void StagingArea::remove_directory(const std::string& name) {
     remove_tree(directory_.get(), name);
 }
 
-unsigned StagingArea::clear_leftovers(int repository) {
-    const auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);
-    const int raw = ::fcntl(tmp.get(), F_DUPFD_CLOEXEC, 0);
-    if (raw < 0) throw_errno("duplicate tmp");
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
+std::vector<std::string> StagingArea::leftovers(int repository) {
+    auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(tmp.get()), ::closedir);
     if (!stream) throw_errno("read tmp");
+    const int raw = tmp.release();
     std::vector<std::string> names;
     while (const dirent* entry = ::readdir(stream.get())) {
-        if (std::string_view(entry->d_name).starts_with(prefix)) names.emplace_back(entry->d_name);
+        if (!std::string_view(entry->d_name).starts_with(prefix)) continue;
+        // What is no directory is not ours.
+        const FileDescriptor directory(::openat(raw, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) names.emplace_back(entry->d_name);
     }
-    unsigned removed = 0;
-    for (const auto& name : names) {
-        const auto directory = try_open_at(tmp.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-        if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
-        remove_tree(tmp.get(), name);
-        ++removed;
-    }
-    return removed;
+    return names;
+}
+
+unsigned StagingArea::clear_leftovers(int repository) {
+    const auto names = leftovers(repository);
+    for (const auto& name : names) remove_tree(repository, "tmp/" + name);
+    return static_cast<unsigned>(names.size());
 }
 
 }  // namespace imaged

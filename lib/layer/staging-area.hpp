@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/file-descriptor.hpp"
 
@@ -26,7 +27,9 @@ public:
     FileDescriptor make_directory(std::string& name);
     void remove_directory(const std::string& name);
 
-    // Removes the scratch directories of jobs that are gone. Returns how many.
+    // The scratch directories of jobs that are gone, by name in tmp.
+    static std::vector<std::string> leftovers(int repository);
+    // Removes them. Returns how many.
     static unsigned clear_leftovers(int repository);
 
 private:

@@ -31,12 +31,8 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
     if (has_digest(served.text, served.digest)) return std::move(served.text);
     auto name = reference.image();
     if (reference.transport() == Transport::registry) {
-        // By digest: the tag may have moved meanwhile, or lead to an index.
-        const auto at = name.find('@');
-        if (at != std::string::npos) name.resize(at);
-        const auto colon = name.rfind(':');
-        if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
-        name += "@" + served.digest.text();
+        // The tag may have moved meanwhile, or lead to an index.
+        name = name_with_digest(reference, served.digest);
     }
     auto text = raw_manifest(name, proxy.cancellation(), options);
     if (!has_digest(text, served.digest))
@@ -68,6 +64,15 @@ SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference
             std::move(config),
             std::move(layout),
             std::move(policy)};
+}
+
+std::string name_with_digest(const ImageReference& image, const Digest& digest) {
+    auto name = image.image();
+    const auto at = name.find('@');
+    if (at != std::string::npos) name.resize(at);
+    const auto colon = name.rfind(':');
+    if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
+    return name + "@" + digest.text();
 }
 
 }  // namespace imaged

@@ -28,4 +28,7 @@ struct SourceImage {
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options);
 
+// The name of IMAGE, of a registry, that leads to the manifest with DIGEST whatever becomes of its tag.
+std::string name_with_digest(const ImageReference& image, const Digest& digest);
+
 }  // namespace imaged

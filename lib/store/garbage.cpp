@@ -1,179 +1,260 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/garbage.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <functional>
-#include <memory>
+#include <climits>
 #include <vector>
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
 #include "store/checksum-set.hpp"
+#include "store/object-listing.hpp"
+#include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
 
 namespace {
 
-constexpr std::size_t checksum_tail = 62;  // hex digits of an object's file name, after the two of its directory
+// Shares of the job: walking reads a tenth of the objects, removing is bound to the file system.
+constexpr double mark_end = 0.5;
 
-// Every object of the repository: its directory there, its file name, its checksum and type ("file", "dirtree", …).
-using Visit = std::function<void(int directory, const char* name, const Checksum& checksum, std::string_view type)>;
+// Objects by what they are. A wrong "yes" keeps an object that could go.
+struct Reached {
+    ChecksumSet trees, contents;  // contents: files and dirmetas
 
-void visit_objects(int objects, const Visit& visit) {
-    for (unsigned byte = 0; byte < 256; ++byte) {
-        char prefix[3];
-        std::snprintf(prefix, sizeof prefix, "%02x", byte);
-        auto fd = try_open_at(objects, prefix, O_RDONLY | O_DIRECTORY);
-        if (!fd) continue;
-        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-        if (!stream) throw_errno(std::string("list objects/") + prefix);
-        const int directory = fd.release();
-        while (const dirent* entry = ::readdir(stream.get())) {
-            const std::string_view name(entry->d_name);
-            if (name.size() < checksum_tail + 2 || name[checksum_tail] != '.') continue;
-            if (const auto checksum = Checksum::from_hex(prefix + std::string(name.substr(0, checksum_tail))))
-                visit(directory, entry->d_name, *checksum, name.substr(checksum_tail + 1));
-        }
+    bool contains(const LooseObject& object) const {
+        return object.type == "dirtree" ? trees.contains(object.checksum) : contents.contains(object.checksum);
     }
-}
+};
 
 class Collector {
 public:
-    Collector(const Repository& repository, const GarbageRules& rules, const Cancellation& cancellation)
-        : repository_(repository), rules_(rules), cancellation_(cancellation) {}
+    Collector(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
+              const Cancellation& cancellation, WorkObserver& observer)
+        : repository_(repository), rules_(rules), usage_(usage), cancellation_(cancellation), observer_(observer) {}
 
     GarbageCounts run() {
-        for (const auto& [ref, commit] : repository_.all_refs()) {
-            if (!rules_.ignored_refs.contains(ref)) mark_commit(commit);
+        observer_.begin("mark", 0, mark_end);
+        const auto refs = repository_.all_refs();
+        // Images first: what is damaged is told of the first that reaches it.
+        for (const bool layers : {false, true}) {
+            for (const auto& [ref, commit] : refs) {
+                if (ref.starts_with(layer_ref_prefix) == layers && !rules_.ignored_refs.contains(ref))
+                    mark_ref(ref, commit);
+            }
         }
-        keep_foreign_commits();
+        const auto doomed = doomed_commits();
         cancellation_.check();
+        observer_.begin("prune", mark_end, 1);
+        if (!rules_.dry_run && rules_.before_removal) rules_.before_removal();
         // First what everything else hangs on.
-        sweep([](std::string_view type) { return type == "commit"; });
-        if (!rules_.dry_run && counts_.objects > 0) repository_.sync();
-        sweep([](std::string_view type) { return type != "commit"; });
+        for (const auto& commit : doomed) remove_commit(commit);
+        if (!rules_.dry_run && counts_.commits > 0) repository_.sync();
+        for (unsigned directory = 0; directory < object_directories; ++directory) {
+            cancellation_.check();
+            visit_objects(repository_.objects(), directory, [&](const LooseObject& object) { sweep(object); });
+            observer_.advance(directory + 1, object_directories);
+        }
         return counts_;
     }
 
 private:
-    void keep_foreign_commits() {
+    // Commits that no ref reaches and that may go; what the others reach is marked.
+    std::vector<Checksum> doomed_commits() {
         std::vector<Checksum> unnamed;
-        visit_objects(repository_.objects(), [&](int, const char*, const Checksum& checksum, std::string_view type) {
-            if (type == "commit" && !commits_.contains(checksum)) unnamed.push_back(checksum);
+        visit_objects(repository_.objects(), [&](const LooseObject& object) {
+            ++counts_.objects_total;
+            if (object.type == "commit" && !commits_.contains(object.checksum)) unnamed.push_back(object.checksum);
         });
-        if (rules_.foreign_commits) return;
         // The base of an image that is gone came with it.
         std::set<Checksum> ours(rules_.image_commits);
         for (const auto& checksum : unnamed) {
             try {
                 const auto commit = repository_.load_commit(checksum);
-                if (!came_from_image(commit)) continue;
+                if (!came_from_image(repository_, commit)) continue;
                 ours.insert(checksum);
                 if (commit.parent) ours.insert(*commit.parent);
             } catch (const Error&) {
                 // What cannot be read cannot be known to be ours.
             }
         }
+        std::vector<Checksum> doomed;
         for (const auto& checksum : unnamed) {
-            if (ours.contains(checksum)) continue;
+            if (rules_.foreign_commits || ours.contains(checksum)) {
+                doomed.push_back(checksum);
+                continue;
+            }
             ++counts_.foreign_commits;
-            mark_commit(checksum);
+            std::string damage;  // no ref names it, so nobody misses what it has lost
+            mark_commit(checksum, damage);
+        }
+        // A kept commit may have one of these for a parent.
+        std::erase_if(doomed, [&](const auto& checksum) { return commits_.contains(checksum); });
+        if (!counts_.damaged.empty()) {
+            for (const auto& checksum : doomed) note_doomed(checksum);
+        }
+        return doomed;
+    }
+
+    void note_doomed(const Checksum& checksum) {
+        try {
+            const auto commit = repository_.load_commit(checksum);
+            doomed_.contents.insert(commit.meta);
+            std::string ignored;
+            walk(commit.tree, doomed_, ignored);
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
         }
     }
 
-    bool came_from_image(const Repository::Commit& commit) const {
-        if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;
-        // A chunk layer's commit says nothing at all, and its files are named by themselves.
-        if (commit.timestamp != 0 || commit.parent || g_variant_n_children(commit.metadata.get()) != 0) return false;
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, commit.tree);
-        if (!bytes) return false;
-        const auto listing = parse_dirtree(*bytes);
-        return listing.directories.empty() && !listing.files.empty() &&
-               listing.files.front().name == listing.files.front().object.hex();
+    void mark_ref(const std::string& ref, const Checksum& commit) {
+        std::string damage;
+        mark_commit(commit, damage);
+        if (!damage.empty()) counts_.damaged.emplace(ref, damage);
     }
 
-    void mark_commit(Checksum checksum) {
-        // With its history, as far as it is there.
+    // With its history, as far as it is there. DAMAGE is what could not be read.
+    void mark_commit(Checksum checksum, std::string& damage) {
+        bool named = true;
         while (commits_.insert(checksum)) {
+            // Of a shallow pull only the newest commits are there.
+            if (!named && !repository_.has_object(ObjectType::commit, checksum)) return;
             std::optional<Checksum> parent;
             try {
                 const auto commit = repository_.load_commit(checksum);
-                reached_.insert(commit.meta);
-                mark_tree(commit.tree);
+                reached_.contents.insert(commit.meta);
+                std::string found;
+                walk(commit.tree, reached_, found);
+                if (!found.empty() && !is_partial(checksum)) damage = found;
                 parent = commit.parent;
             } catch (const Error& error) {
                 if (error.kind() == ErrorKind::cancelled) throw;
-                return;  // damaged: what it still reaches stays as far as it can be read
+                damage = error.what();
+                return;
             }
             if (!parent) return;
             checksum = *parent;
+            named = false;
         }
     }
 
-    void mark_tree(const Checksum& root) {
+    // libostree's mark of a commit that was pulled in part on purpose.
+    bool is_partial(const Checksum& commit) const { return exists(repository_.fd(), partial_mark(commit)); }
+    static std::string partial_mark(const Checksum& commit) { return "state/" + commit.hex() + ".commitpartial"; }
+    static bool exists(int directory, const std::string& path) {
+        struct stat status;
+        return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+
+    void walk(const Checksum& root, Reached& reached, std::string& damage) {
         std::vector<Checksum> rest{root};
         while (!rest.empty()) {
             cancellation_.check();
             const auto tree = rest.back();
             rest.pop_back();
-            if (!trees_.insert(tree)) continue;
+            if (!reached.trees.insert(tree)) {
+                if (unreadable_.contains(tree)) damage = "object " + tree.hex() + ".dirtree cannot be read";
+                continue;
+            }
             try {
                 const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-                if (!bytes) continue;
+                if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
                 const auto listing = parse_dirtree(*bytes);
-                for (const auto& file : listing.files) reached_.insert(file.object);
+                for (const auto& file : listing.files) reached.contents.insert(file.object);
                 for (const auto& directory : listing.directories) {
-                    reached_.insert(directory.meta);
+                    reached.contents.insert(directory.meta);
                     rest.push_back(directory.tree);
                 }
             } catch (const Error& error) {
                 if (error.kind() == ErrorKind::cancelled) throw;
+                damage = error.what();
+                unreadable_.insert(tree);
             }
         }
     }
 
-    bool is_needed(const Checksum& checksum, std::string_view type) const {
-        if (type == "commit" || type == "commitmeta" || type == "commitmeta-compat") return commits_.contains(checksum);
-        if (type == "dirtree") return trees_.contains(checksum);
-        if (type == "dirmeta" || type == "file" || type == "filez") return reached_.contains(checksum);
-        return true;  // a type from elsewhere
+    bool may_go(const LooseObject& object) const {
+        if (object.type == "payload-link") return is_dangling(object);
+        const bool known =
+            object.type == "dirtree" || object.type == "dirmeta" || object.type == "file" || object.type == "filez";
+        if (!known || reached_.contains(object)) return false;  // a type from elsewhere stays
+        return counts_.damaged.empty() || doomed_.contains(object);
     }
 
-    template <typename Wanted>
-    void sweep(Wanted&& wanted) {
-        visit_objects(repository_.objects(),
-                      [&](int directory, const char* name, const Checksum& checksum, std::string_view type) {
-                          if (!wanted(type)) return;
-                          ++counts_.objects_total;
-                          if (is_needed(checksum, type)) return;
-                          struct stat status;
-                          if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
-                          ++counts_.objects;
-                          if (status.st_nlink == 1) counts_.bytes += static_cast<std::uint64_t>(status.st_size);
-                          if (!rules_.dry_run && ::unlinkat(directory, name, 0) != 0 && errno != ENOENT)
-                              throw_errno("remove the object " + checksum.hex());
-                      });
+    // A symbolic link, named by the checksum of a file's bare content, to the object that has it.
+    bool is_dangling(const LooseObject& object) const {
+        std::array<char, PATH_MAX> target;
+        const auto size = ::readlinkat(object.directory, object.name, target.data(), target.size());
+        if (size <= 0) return false;
+        auto path = std::string_view(target.data(), static_cast<std::size_t>(size));
+        if (!path.starts_with("../") || !path.ends_with(".file")) return false;
+        path.remove_prefix(3);
+        path.remove_suffix(5);
+        const auto checksum = path.size() > 2 && path[2] == '/'
+                                  ? Checksum::from_hex(std::string(path.substr(0, 2)) + std::string(path.substr(3)))
+                                  : std::nullopt;
+        return checksum && may_go({object.directory, object.name, *checksum, "file"});
+    }
+
+    void remove_commit(const Checksum& checksum) {
+        const auto hex = checksum.hex();
+        const auto path = hex.substr(0, 2) + "/" + hex.substr(2);
+        ++counts_.objects;
+        ++counts_.commits;
+        usage_.remove(repository_.objects(), path + ".commit");
+        for (const char* type : {".commitmeta", ".commitmeta-compat"}) {
+            if (!exists(repository_.objects(), path + type)) continue;
+            ++counts_.objects;
+            usage_.remove(repository_.objects(), path + type);
+        }
+        usage_.remove(repository_.fd(), partial_mark(checksum));
+        if (repository_.writes_tombstones()) usage_.add_block(repository_.objects());
+        if (!rules_.dry_run) repository_.delete_commit(checksum);
+    }
+
+    void sweep(const LooseObject& object) {
+        if (!may_go(object)) return;
+        struct stat status;
+        if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+        ++counts_.objects;
+        usage_.remove(status);
+        if (!rules_.dry_run && ::unlinkat(object.directory, object.name, 0) != 0 && errno != ENOENT)
+            throw_errno("remove the object " + object.checksum.hex() + "." + std::string(object.type));
     }
 
     const Repository& repository_;
     const GarbageRules& rules_;
+    DiskUsage& usage_;
     const Cancellation& cancellation_;
+    WorkObserver& observer_;
     GarbageCounts counts_;
-    // A wrong "yes" keeps an object that could go.
-    ChecksumSet commits_, trees_, reached_;
+    ChecksumSet commits_;
+    std::set<Checksum> unreadable_;  // trees
+    Reached reached_, doomed_;
 };
 
 }  // namespace
 
-GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules,
-                              const Cancellation& cancellation) {
-    return Collector(repository, rules, cancellation).run();
+bool came_from_image(const Repository& repository, const Repository::Commit& commit) {
+    if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;
+    // A chunk layer's commit says nothing at all, and its files are named by themselves.
+    if (commit.timestamp != 0 || commit.parent || g_variant_n_children(commit.metadata.get()) != 0) return false;
+    const auto bytes = repository.load_metadata(ObjectType::dirtree, commit.tree);
+    if (!bytes) return false;
+    const auto listing = parse_dirtree(*bytes);
+    return listing.directories.empty() && !listing.files.empty() &&
+           listing.files.front().name == listing.files.front().object.hex();
+}
+
+GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
+                              const Cancellation& cancellation, WorkObserver& observer) {
+    return Collector(repository, rules, usage, cancellation, observer).run();
 }
 
 }  // namespace imaged

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/image-catalog.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <array>
 #include <map>
 #include <vector>
 
 #include "base/error.hpp"
+#include "store/damage-record.hpp"
 #include "store/ref-listing.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
@@ -44,7 +49,7 @@ public:
     std::string mode() const { return repository_.mode(); }
 
     std::shared_ptr<const json> list() {
-        const bool changed = images_.refresh() | layers_.refresh();
+        const bool changed = images_.refresh() | layers_.refresh() | refresh_damage();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::map<std::string, json> entries;  // ordered by reference
@@ -59,6 +64,7 @@ public:
                 entry["state"] = "damaged";
                 entry["error"] = "layer " + *missing + " is missing";
             }
+            tell_damage(entry, commit);
             any_damaged_ |= entry["state"] != "ok";
             entries.emplace(std::move(name), std::move(entry));
         }
@@ -89,6 +95,8 @@ public:
             if (const auto& created_by = image.config.created_by[i]) entry["created-by"] = *created_by;
             layers.push_back(std::move(entry));
         }
+        refresh_damage();
+        tell_damage(description, image.merge_commit);
         description["layer-list"] = std::move(layers);
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
@@ -117,6 +125,26 @@ private:
         return used.emplace(commit, look_at(name, commit)).first->second;
     }
 
+    // True when what the last verification found may have changed.
+    bool refresh_damage() {
+        struct stat status {};
+        ::fstatat(repository_.fd(), DamageRecord::path, &status, AT_SYMLINK_NOFOLLOW);
+        const std::array<std::int64_t, 3> stamp{static_cast<std::int64_t>(status.st_ino), status.st_mtim.tv_sec,
+                                                status.st_mtim.tv_nsec};
+        if (stamp == damage_stamp_) return false;
+        damage_stamp_ = stamp;
+        damage_ = DamageRecord::read(repository_.fd());
+        return true;
+    }
+
+    void tell_damage(json& entry, const Checksum& commit) const {
+        if (entry["state"] != "ok") return;
+        const auto* error = damage_.error_of(entry["image"].get<std::string>(), commit);
+        if (error == nullptr) return;
+        entry["state"] = "damaged";
+        entry["error"] = *error;
+    }
+
     std::optional<std::string> missing_layer(const Cached& cached) const {
         for (const auto& layer : cached.layer_refs) {
             if (!layers_.refs().contains(layer)) return layer;
@@ -143,6 +171,8 @@ private:
     Cache cache_;
     std::shared_ptr<const json> listing_;
     bool any_damaged_ = false;
+    DamageRecord damage_;
+    std::array<std::int64_t, 3> damage_stamp_{};  // inode and time of the file; zero where there is none
 };
 
 ImageCatalog::ImageCatalog(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}

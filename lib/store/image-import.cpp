@@ -27,6 +27,19 @@ SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& req
     return open_source_image(proxy, request.image, request.digest, request.proxy);
 }
 
+// The manifest that is known may have left the place where the image's name leads.
+void open_for_layers(ImageProxy& proxy, const ImportRequest& request) {
+    if (request.image.transport() == Transport::registry) {
+        try {
+            proxy.open_image(name_with_digest(request.image, request.known->digest));
+            return;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::not_found) throw;
+        }
+    }
+    proxy.open_image(request.image.image());
+}
+
 // The commits of an image's layers, in manifest order, and the rules they were imported by.
 struct LayerCommits {
     std::vector<Checksum> commits;
@@ -50,12 +63,25 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
     return items;
 }
 
-LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan) {
+LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan,
+                          const Cancellation& cancellation) {
     LayerCommits found;
     const auto& layers = source.layout.layers;
     const auto fetch_kind = [&](bool derived) {
-        const auto items = missing_items(source, plan, derived);
-        const auto commits = fetch.run(items, found.rules);
+        auto items = missing_items(source, plan, derived);
+        // A base commit that lacks nothing but what chunks hold need not be fetched with them.
+        const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
+                          repository.resolve(layer_ref(layers.front().blob.digest));
+        const auto commit_layer = items.empty() ? FetchItem{} : items.back();
+        if (base) items.pop_back();
+        auto commits = fetch.run(items, found.rules);
+        if (base) {
+            const auto stored = repository.resolve(layer_ref(layers.front().blob.digest));
+            if (stored && Presence(repository, cancellation).complete(*stored))
+                commits.emplace(layers.front().blob.digest, *stored);
+            else
+                commits.merge(fetch.run({commit_layer}, found.rules));
+        }
         for (std::size_t i = 0; i < layers.size(); ++i) {
             if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i])
                 plan.present[i] = commit->second;
@@ -76,6 +102,15 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         if (repository.resolve(ref) != found.commits.back()) repository.set_ref(ref, found.commits.back());
     }
     return found;
+}
+
+// What is stored under TARGET, if it is the image with DIGEST and lacks nothing.
+std::optional<StoredImage> complete_merge(const Repository& repository, const ImageReference& target,
+                                          const Digest& digest, const Cancellation& cancellation) {
+    const auto commit = repository.resolve(image_ref(target));
+    if (!commit || !Presence(repository, cancellation).complete(*commit)) return std::nullopt;
+    auto stored = StoredImage::load(repository, *commit);
+    return stored.digest == digest ? std::optional(std::move(stored)) : std::nullopt;
 }
 
 void check_kinds(const ImageLayout& layout) {
@@ -118,24 +153,33 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     StagingArea::clear_leftovers(repository.fd());
     const auto target = request.target.value_or(request.image);
     Presence presence(repository, cancellation);
-    const auto source = open_while_looking_ahead(proxy, request, repository, presence, target);
+    const auto source =
+        request.known ? *request.known : open_while_looking_ahead(proxy, request, repository, presence, target);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
     observer.layers(source.layout.layers, present);
-    if (plan.up_to_date) {
+    if (plan.up_to_date && !request.remake_merge) {
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         return unchanged;
     }
     repository.require_space(plan.missing_bytes);
+    if (request.known && plan.missing > 0) open_for_layers(proxy, request);
 
     observer.phase(ImportPhase::fetch);
     StagingArea staging(repository.fd());
     LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer, request.layers_at_once);
-    const auto layers = fetch_layers(repository, fetch, source, plan);
+    const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
+    if (request.known && !request.remake_merge) {
+        if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
+            const auto& counts = fetch.counts();
+            return {plan.previous_digest, false, *std::move(stored), counts.layers, counts.compressed_bytes,
+                    plan.present_bytes};
+        }
+    }
     observer.phase(ImportPhase::merge);
     cancellation.check();
     const auto merged =

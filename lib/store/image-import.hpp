@@ -30,6 +30,10 @@ struct ImportRequest {
     ProxyOptions proxy;
     unsigned layers_at_once = 2;     // where the repository allows more than one
     std::uint64_t disk_reserve = 0;  // bytes that stay free, where the repository does not want more
+    // For repairs: what is known of the image already. Its source is asked for nothing but the layers that are missing,
+    // and a stored merge that is complete stays, unless REMAKE_MERGE.
+    std::optional<SourceImage> known = {};
+    bool remake_merge = false;
 };
 
 struct PreparedImage {

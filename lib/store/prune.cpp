@@ -10,11 +10,8 @@ namespace imaged {
 
 namespace {
 
-std::vector<std::string> digests_of(const std::map<std::string, Checksum>& refs) {
-    std::vector<std::string> digests;
-    for (const auto& [ref, commit] : refs)
-        digests.push_back(unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref));
-    return digests;
+std::string digest_of_ref(const std::string& ref) {
+    return unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref);
 }
 
 std::string digest_of(const Repository& repository, const Checksum& commit) {
@@ -25,32 +22,67 @@ std::string digest_of(const Repository& repository, const Checksum& commit) {
     }
 }
 
+// What is damaged, by the name that people know it by.
+std::string name_of(const std::string& ref) {
+    if (!ref.starts_with(image_ref_prefix)) return ref;
+    return unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
+}
+
+// Whether prune() would still know, without the ref, that what the ref names came from an image.
+bool shows_origin(const Repository& repository, const Checksum& commit) {
+    try {
+        return came_from_image(repository, repository.load_commit(commit));
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+std::vector<std::string> drop_layers(Repository& repository) {
+    std::vector<std::string> digests;
+    for (const auto& [ref, commit] : LayerUse::find(repository).unused) {
+        if (!shows_origin(repository, commit)) continue;
+        repository.set_ref(ref, std::nullopt);
+        digests.push_back(digest_of_ref(ref));
+    }
+    return digests;
+}
+
 }  // namespace
 
-PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation) {
+PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer) {
     Repository repository(request.repository);
+    repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
-    if (!request.dry_run) StagingArea::clear_leftovers(repository.fd());
     const auto use = LayerUse::find(repository);
     PruneOutcome outcome;
-    outcome.layers = digests_of(use.unused);
     outcome.damaged = use.damaged;
+    DiskUsage usage;
+    for (const auto& name : StagingArea::leftovers(repository.fd())) usage.remove(repository.fd(), "tmp/" + name);
     GarbageRules rules;
     rules.dry_run = request.dry_run;
     rules.foreign_commits = request.foreign_commits;
     for (const auto& [ref, commit] : use.unused) {
+        outcome.layers.push_back(digest_of_ref(ref));
+        usage.remove(repository.fd(), "refs/heads/" + ref);
         rules.ignored_refs.insert(ref);
         rules.image_commits.insert(commit);
-        if (!request.dry_run) repository.set_ref(ref, std::nullopt);
     }
-    if (!request.dry_run) repository.sync();
-    outcome.garbage = collect_garbage(repository, rules, cancellation);
+    rules.before_removal = [&] {
+        StagingArea::clear_leftovers(repository.fd());
+        for (const auto& [ref, commit] : use.unused) repository.set_ref(ref, std::nullopt);
+        if (!use.unused.empty()) repository.sync();
+    };
+    outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
+    for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(name_of(ref), why);
+    outcome.bytes = usage.bytes();
     return outcome;
 }
 
-RemoveOutcome remove_images(const std::string& path, const std::vector<ImageReference>& images) {
+RemoveOutcome remove_images(const std::string& path, const std::vector<ImageReference>& images,
+                            const Cancellation& cancellation) {
     Repository repository(path);
-    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    repository.wait_until_unlocked(cancellation);
+    const Repository::Lock lock(repository, Repository::LockKind::exclusive);
     RemoveOutcome outcome;
     for (const auto& image : images) {
         const auto ref = image_ref(image);
@@ -59,18 +91,22 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
             outcome.missing.push_back(image.image());
             continue;
         }
-        outcome.removed.push_back({image.image(), digest_of(repository, *commit)});
+        auto digest = digest_of(repository, *commit);
         repository.set_ref(ref, std::nullopt);
+        outcome.removed.push_back({image.image(), std::move(digest)});
     }
-    outcome.layers = drop_unused_layers(repository);
+    if (!outcome.removed.empty()) outcome.layers = drop_layers(repository);
     repository.sync();
     return outcome;
 }
 
-std::vector<std::string> drop_unused_layers(Repository& repository) {
-    const auto use = LayerUse::find(repository);
-    for (const auto& [ref, commit] : use.unused) repository.set_ref(ref, std::nullopt);
-    return digests_of(use.unused);
+std::vector<std::string> drop_unused_layers(const std::string& path) {
+    Repository repository(path);
+    if (!repository.is_unlocked()) return {};
+    const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    auto digests = drop_layers(repository);
+    if (!digests.empty()) repository.sync();
+    return digests;
 }
 
 }  // namespace imaged

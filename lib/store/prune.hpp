@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removing images, and what only they needed.
+//
+// Layers are counted out first: one that no image, deployment or protected base names loses its ref. Objects go after
+// them, in prune() alone. Crash rule: refs go before what they name, commits before their parts.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +26,15 @@ struct PruneRequest {
 struct PruneOutcome {
     std::vector<std::string> layers;  // digests of those that no image uses
     GarbageCounts garbage;
-    std::map<std::string, std::string>
-        damaged;  // images that cannot be read, and why; no layer goes while there is one
+    // Bytes on disk that come free: objects, refs, and what killed jobs left behind. A dry run and the run after it
+    // tell the same number.
+    std::uint64_t bytes = 0;
+    // Images and refs that cannot be read, and why. No layer goes while an image's manifest is among them.
+    std::map<std::string, std::string> damaged;
 };
 
-// Layers that nobody uses lose their refs, then what nothing reaches goes. Waits for the repository's exclusive lock as
-// long as the repository says (lock-timeout-secs).
-PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation);
+// Holds the repository's exclusive lock; throws Error(failed) when other programs keep it from that for too long.
+PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer);
 
 struct RemovedImage {
     std::string image;
@@ -43,9 +48,13 @@ struct RemoveOutcome {
 };
 
 // Removes images and the refs of layers that nothing else uses; their objects go with the next prune.
-RemoveOutcome remove_images(const std::string& repository, const std::vector<ImageReference>& images);
+RemoveOutcome remove_images(const std::string& repository, const std::vector<ImageReference>& images,
+                            const Cancellation& cancellation);
 
-// Removes the refs of layers that nobody uses, after an image has changed. Returns their digests.
-std::vector<std::string> drop_unused_layers(Repository& repository);
+// After an image has changed: removes the refs of layers that nobody uses any more. Returns their digests; nothing is
+// removed while another program works in the repository, which may be about to name them.
+//
+// A base commit keeps its ref until prune(): without, nothing would show that it came from an image.
+std::vector<std::string> drop_unused_layers(const std::string& repository);
 
 }  // namespace imaged

@@ -18,6 +18,9 @@ namespace imaged {
 
 inline constexpr std::string_view layer_ref_prefix = "ostree/container/blob/";
 inline constexpr std::string_view image_ref_prefix = "ostree/container/image/";
+// The same as directories of refs.
+inline constexpr const char* layer_ref_directory = "ostree/container/blob";
+inline constexpr const char* image_ref_directory = "ostree/container/image";
 
 // Throws Error(invalid_reference) for empty text, a NUL, or text that is not UTF-8.
 std::string escape_for_ref(std::string_view text);

@@ -2,12 +2,15 @@
 #include "store/repository.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -19,6 +22,9 @@
 namespace imaged {
 
 namespace {
+
+constexpr std::chrono::seconds default_lock_wait(30);  // libostree's own
+constexpr std::chrono::milliseconds lock_poll(50);
 
 OstreeObjectType object_type(ObjectType type) {
     switch (type) {
@@ -119,9 +125,13 @@ std::string Repository::file_suffix() const {
 std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     ErrorSlot error;
     char* revision = nullptr;
-    error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY,
-                                            &revision, error.out()),
-                "resolve the ref " + ref);
+    if (ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY, &revision,
+                                    error.out()) == FALSE) {
+        struct stat status;
+        if (::fstatat(fd(), ("refs/heads/" + ref).c_str(), &status, 0) == 0 && S_ISREG(status.st_mode))
+            return Checksum{};
+        error.raise("resolve the ref " + ref);
+    }
     if (revision == nullptr) return std::nullopt;
     const CharPtr owner(revision);
     return Checksum::from_hex(revision);
@@ -185,7 +195,11 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
 Repository::Commit Repository::load_commit(const Checksum& checksum) const {
     const auto bytes = load_metadata(ObjectType::commit, checksum);
     if (!bytes) throw Error(ErrorKind::repository_damaged, "commit " + checksum.hex() + " is missing");
-    const BytesPtr copy(g_bytes_new(bytes->data(), bytes->size()));
+    return parse_commit(*bytes, checksum);
+}
+
+Repository::Commit Repository::parse_commit(const std::string& bytes, const Checksum& checksum) {
+    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(OSTREE_COMMIT_GVARIANT_FORMAT, copy.get(), FALSE));
     return in_context("commit " + checksum.hex(), [&] {
         Commit commit;
@@ -212,6 +226,18 @@ bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     error.check(ostree_repo_has_object(repo_.get(), object_type(type), hex.c_str(), &present, nullptr, error.out()),
                 "look for object " + hex);
     return present != FALSE;
+}
+
+std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const {
+    ErrorSlot error;
+    if (ostree_repo_fsck_object(repo_.get(), OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), nullptr, error.out()) !=
+        FALSE)
+        return std::nullopt;
+    try {
+        error.raise("libostree");
+    } catch (const Error& cause) {
+        return std::string("is corrupt: ") + cause.what();
+    }
 }
 
 std::optional<std::string> Repository::read_text(const Checksum& root, const std::string& path,
@@ -269,6 +295,44 @@ void Repository::write_detached_metadata(const Checksum& commit, const std::stri
     error.check(ostree_repo_write_commit_detached_metadata(repo_.get(), commit.hex().c_str(), metadata.get(), nullptr,
                                                            error.out()),
                 "write the detached metadata of commit " + commit.hex());
+}
+
+void Repository::delete_commit(const Checksum& commit) const {
+    const auto hex = commit.hex();
+    ErrorSlot error;
+    error.check(ostree_repo_delete_object(repo_.get(), OSTREE_OBJECT_TYPE_COMMIT, hex.c_str(), nullptr, error.out()),
+                "remove the commit " + hex);
+    error.check(ostree_repo_mark_commit_partial(repo_.get(), hex.c_str(), FALSE, error.out()),
+                "remove the mark of the commit " + hex);
+}
+
+bool Repository::writes_tombstones() const {
+    return g_key_file_get_boolean(ostree_repo_get_config(repo_.get()), "core", "tombstone-commits", nullptr) != FALSE;
+}
+
+bool Repository::is_unlocked() const {
+    // libostree's lock is an flock(2) on this file, which is made by who locks first.
+    const auto file = try_open_at(fd(), ".lock", O_RDWR);
+    return !file || ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
+}
+
+void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
+    using Clock = std::chrono::steady_clock;
+    auto limit = default_lock_wait;
+    const CharPtr text(
+        g_key_file_get_string(ostree_repo_get_config(repo_.get()), "core", "lock-timeout-secs", nullptr));
+    if (const auto seconds = text ? g_ascii_strtoll(text.get(), nullptr, 10) : -1; seconds >= 0)
+        limit = std::chrono::seconds(std::min<gint64>(seconds, 3600));
+    const auto end = Clock::now() + limit;
+    while (!is_unlocked()) {
+        if (Clock::now() >= end)
+            throw Error(ErrorKind::failed, "another program is at work in the repository " + path_ +
+                                               " and has not released its lock for " + std::to_string(limit.count()) +
+                                               " seconds");
+        pollfd cancelled{cancellation.fd(), POLLIN, 0};
+        ::poll(&cancelled, 1, static_cast<int>(lock_poll.count()));
+        cancellation.check();
+    }
 }
 
 Repository::Lock::Lock(Repository& repository, LockKind kind)

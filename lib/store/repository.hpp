@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "base/cancellation.hpp"
 #include "base/checksum.hpp"
 #include "base/glib.hpp"
 #include "layer/object-sink.hpp"
@@ -38,6 +39,7 @@ public:
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
+    // A ref with nonsense in it names a checksum that no object has.
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
     std::map<std::string, Checksum> refs(const std::string& prefix) const;
@@ -57,14 +59,22 @@ public:
         std::optional<std::string> text(const char* key) const;
     };
     Commit load_commit(const Checksum& checksum) const;
+    // BYTES of the commit object CHECKSUM.
+    static Commit parse_commit(const std::string& bytes, const Checksum& checksum);
     // Nothing where the object is absent; parsed, its checksum verified.
     std::optional<std::string> load_metadata(ObjectType type, const Checksum& checksum) const;
     bool has_object(ObjectType type, const Checksum& checksum) const;
+    // What libostree finds wrong with the file object's content; nothing where it is right.
+    std::optional<std::string> fsck_file(const Checksum& checksum) const;
     // Text of the regular file PATH in a commit's tree; nothing when it is absent or longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
     // Serialised a{sv}; nothing where there is none.
     std::optional<std::string> detached_metadata(const Checksum& commit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised);
+    // With its detached metadata and the mark of a partial commit; leaves a tombstone where the configuration says so
+    // (core.tombstone-commits).
+    void delete_commit(const Checksum& commit) const;
+    bool writes_tombstones() const;
 
     // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the
     // repository's configuration says (lock-timeout-secs), then throws Error(failed).
@@ -80,6 +90,12 @@ public:
         OstreeRepo* repository_;
         OstreeRepoLockType type_;
     };
+
+    // Whether nobody holds the lock at this moment.
+    bool is_unlocked() const;
+    // Before an exclusive lock is taken: waits as long as the configuration says (lock-timeout-secs), or half a minute
+    // where it sets no limit. Throws Error(failed) then.
+    void wait_until_unlocked(const Cancellation& cancellation) const;
 
     // The number of layers of WANTED that may be imported at once: libostree's own writer has one transaction.
     unsigned lanes(unsigned wanted = 2) const;

@@ -33,7 +33,7 @@ FilteredPaths read_filtered(const Repository::Commit& commit) {
     return filtered;
 }
 
-StoredImage read_image(const Repository& repository, const Checksum& merge_commit) {
+StoredImage read_image(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
     const auto commit = repository.load_commit(merge_commit);
     auto manifest_text = required(commit, manifest_key);
     auto config_text = required(commit, config_key);
@@ -44,7 +44,7 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
     if (layout.ostree) {
         // ostree-ext's merge commits have no parent.
         base = commit.parent ? commit.parent : repository.resolve(layer_ref(layout.layers.front().blob.digest));
-        if (!base)
+        if (!base && !base_may_be_missing)
             throw Error(ErrorKind::repository_damaged,
                         "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
     }
@@ -71,9 +71,9 @@ const Checksum& StoredImage::deployable() const {
     return base_commit && !derived ? *base_commit : merge_commit;
 }
 
-StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit) {
+StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
     try {
-        return read_image(repository, merge_commit);
+        return read_image(repository, merge_commit, base_may_be_missing);
     } catch (const Error& error) {
         // Whatever is wrong with a stored document is wrong with the repository.
         throw Error(ErrorKind::repository_damaged, "merge commit " + merge_commit.hex() + ": " + error.what());

@@ -42,8 +42,10 @@ struct StoredImage {
     // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;
 
-    // Throws Error(repository_damaged) naming what is missing or broken.
-    static StoredImage load(const Repository& repository, const Checksum& merge_commit);
+    // Throws Error(repository_damaged) naming what is missing or broken. With BASE_MAY_BE_MISSING the ref of the commit
+    // layer may be lost; base_commit is absent then.
+    static StoredImage load(const Repository& repository, const Checksum& merge_commit,
+                            bool base_may_be_missing = false);
 };
 
 }  // namespace imaged

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"dry-run", nullptr, "Remove nothing, tell what would go and how many bytes it frees"},
+    {"foreign-commits", nullptr, "Also remove other programs' commits that no ref names"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    no_arguments(arguments);
+    JobCall call{"Prune", {}};
+    for (const auto& option : options) {
+        if (arguments.flag(option.name)) call.options.emplace_back(option.name, adopt(g_variant_new_boolean(TRUE)));
+    }
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb prune_verb = {
+    {"prune", "", "Free the room of what nothing needs",
+     "Drops layers that no image, no deployment and no protected base uses, and then every object that nothing\n"
+     "reaches. Branches of other programs stay, and so do their commits that no branch names. With --quiet it prints\n"
+     "the number of bytes alone.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl prune --dry-run\n"
+     "  imagectl prune\n"
+     "\n",
+     VerbHelp::job, options},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "upkeep-text.hpp"
+
+#include "display-text.hpp"
+#include "table.hpp"
+
+namespace imagectl {
+
+namespace {
+
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+std::string counted(std::uint64_t count, const char* one, const char* many) {
+    return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
+std::uint64_t number(const Dictionary& from, const char* key) {
+    return from.number(key).value_or(0);
+}
+
+std::string text(const Dictionary& from, const char* key) {
+    return escaped(from.text(key).value_or("?"));
+}
+
+// A line for each record of KEY: what it is about, and what is said of it.
+std::string records(const Dictionary& outcome, const char* key, const char* title, const char* subject,
+                    const char* message) {
+    std::string result;
+    for (const auto& record : outcome.list(key))
+        result += "  " + text(record, subject) + ": " + text(record, message) + "\n";
+    return result.empty() ? result : title + (":\n" + result);
+}
+
+std::string missing_text(const Dictionary& outcome) {
+    std::string result;
+    for (const auto& image : outcome.words("missing")) result += "Not stored: " + escaped(image) + "\n";
+    return result;
+}
+
+std::string damage_text(const Dictionary& image) {
+    std::string result = "Damaged: " + text(image, "image") + "\n";
+    const auto problems = image.list("problems");
+    for (const auto& problem : problems) {
+        result += "  " + text(problem, "message");
+        if (const auto path = problem.text("path")) result += ", " + escaped(*path);
+        if (const auto layer = problem.text("layer")) result += ", layer " + escaped(*layer);
+        if (const auto ref = problem.text("ref")) result += ", ref " + escaped(*ref);
+        result += "\n";
+    }
+    if (const auto count = number(image, "problem-count"); count > problems.size())
+        result += "  and " + std::to_string(count - problems.size()) + " more\n";
+    return result;
+}
+
+std::string repair_text(const Dictionary& image) {
+    const auto previous = image.text("previous-digest");
+    const auto digest = image.text("digest");
+    return "Mended: " + text(image, "image") + ", " +
+           counted(number(image, "layers-fetched"), "layer fetched (", "layers fetched (") +
+           human_bytes(number(image, "bytes-fetched")) + ")" +
+           (digest && previous != digest ? ", now " + escaped(*digest) : std::string()) + "\n";
+}
+
+}  // namespace
+
+std::string remove_text(const Dictionary& outcome) {
+    std::string result;
+    for (const auto& image : outcome.list("removed")) result += "Removed: " + text(image, "image") + "\n";
+    result += missing_text(outcome);
+    if (const auto layers = outcome.words("layers-dropped"); !layers.empty())
+        result += counted(layers.size(), "layer has", "layers have") + " no user any more; prune frees the room\n";
+    return result;
+}
+
+std::string prune_text(const Dictionary& outcome) {
+    const bool dry_run = outcome.flag("dry-run").value_or(false);
+    Fields lines;
+    lines.emplace_back(dry_run ? "Would free" : "Freed",
+                       human_bytes(number(outcome, "bytes")) + " (" + std::to_string(number(outcome, "bytes")) + ")");
+    lines.emplace_back("Layers", std::to_string(outcome.words("layers-dropped").size()));
+    lines.emplace_back("Objects", std::to_string(number(outcome, "objects")) + " of " +
+                                      std::to_string(number(outcome, "objects-total")));
+    if (const auto foreign = number(outcome, "foreign-commits"); foreign > 0)
+        lines.emplace_back("Kept", counted(foreign, "commit", "commits") + " of other programs that no ref names");
+    return fields(lines) + records(outcome, "damaged", "Cannot be read", "image", "error");
+}
+
+std::string verify_text(const Dictionary& outcome) {
+    std::string result = "Checked " + counted(number(outcome, "images-checked"), "image", "images") + ", " +
+                         counted(number(outcome, "objects-checked"), "object", "objects") + ", " +
+                         human_bytes(number(outcome, "bytes-checked")) + "\n";
+    for (const auto& image : outcome.list("damaged")) result += damage_text(image);
+    for (const auto& image : outcome.list("repaired")) result += repair_text(image);
+    result += records(outcome, "unrepaired", "Not mended", "image", "error");
+    result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
+    result += records(outcome, "notes", "Notes", "image", "message");
+    result += missing_text(outcome);
+    if (outcome.flag("sound") == true) result += "All is sound\n";
+    return result;
+}
+
+}  // namespace imagectl

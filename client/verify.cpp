@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"repair", nullptr, "Mend what is damaged, fetching the layers that are broken"},
+    {"source", "IMAGE", "Fetch layers from here instead of each image's own reference; with --repair"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    auto call = images_call("Verify", arguments);
+    if (arguments.flag("repair")) call.options.emplace_back("repair", adopt(g_variant_new_boolean(TRUE)));
+    if (const auto source = arguments.text("source")) {
+        if (!arguments.flag("repair")) throw UsageError("--source is of use with --repair only");
+        call.options.emplace_back("source", adopt(g_variant_new_string(absolute_image(*source).c_str())));
+    }
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb verify_verb = {
+    {"verify", "[IMAGE…]", "Check that images are sound, and mend them",
+     "Checks every IMAGE, or all of them: its refs, its manifest and config, the checksum of every object that it\n"
+     "reaches, and that the merged tree is what the layers give. What is damaged is named, and listed as damaged from\n"
+     "then on. With --repair, lost refs are written again, layers with bad objects are fetched again and a wrong "
+     "merge\n"
+     "is replaced. The exit code is 1 where something is damaged and was not mended.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl verify\n"
+     "  imagectl verify docker://registry.example/host:stable --repair\n"
+     "  imagectl verify oci:/srv/images/host:stable --repair --source oci:/media/backup/host:stable\n"
+     "\n",
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},
+    run,
+};
+
+}  // namespace imagectl

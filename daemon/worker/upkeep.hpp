@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jobs that keep a store in order: removing images, pruning what nothing needs, verifying what is there. What they
+// found has the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
+#pragma once
+
+#include "base/cancellation.hpp"
+#include "job/job.hpp"
+#include "store/work-observer.hpp"
+
+namespace imaged {
+
+// Like run_verify(), throws Error(not_found) where none of the images that were named is stored.
+job::Result run_remove(const job::Request& request, const Cancellation& cancellation);
+job::Result run_prune(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer);
+job::Result run_verify(const job::Request& request, Cancellation& cancellation, WorkObserver& observer);
+
+}  // namespace imaged

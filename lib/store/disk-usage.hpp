@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What removing files gives back: the blocks that they occupy on disk, once the last link to each has gone. A file that
+// a deployment or another repository shares by a hard link gives back nothing.
+//
+// Directories are not counted: file systems differ in whether they ever shrink.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+namespace imaged {
+
+class DiskUsage {
+public:
+    // A link to the file with STATUS goes.
+    void remove(const struct stat& status);
+    // The file or the directory tree NAME in DIRECTORY goes; nothing where it does not exist.
+    void remove(int directory, const std::string& name);
+
+    // A small file comes into being on the file system of DIRECTORY.
+    void add_block(int directory);
+
+    std::uint64_t bytes() const { return bytes_ > added_ ? bytes_ - added_ : 0; }
+
+private:
+    std::uint64_t bytes_ = 0, added_ = 0;
+    std::map<std::pair<dev_t, ino_t>, nlink_t> links_;  // of files with several: how many stay
+};
+
+}  // namespace imaged

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether file objects are what their names say: their bytes and metadata, hashed again.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "store/object-listing.hpp"
+#include "store/repository.hpp"
+
+namespace imaged {
+
+class ObjectCheck {
+public:
+    // Borrows the repository.
+    explicit ObjectCheck(const Repository& repository);
+
+    // What is wrong with a file object, for people; nothing where it is right. Thread-safe where parallel() says so.
+    std::optional<std::string> fault_of(const LooseObject& object) const;
+    // Formats that are read here rather than by libostree.
+    bool parallel() const { return format_ != Format::others; }
+
+private:
+    enum class Format { bare, bare_user, others };
+
+    Checksum hash_bare(const LooseObject& object, bool with_label) const;
+    Checksum hash_bare_user(const LooseObject& object) const;
+
+    const Repository& repository_;
+    const Format format_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loose objects of a repository, directory by directory as they lie on disk.
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+// objects/00 to objects/ff.
+inline constexpr unsigned object_directories = 256;
+
+struct LooseObject {
+    int directory;     // descriptor of its directory
+    const char* name;  // its file's name there
+    Checksum checksum;
+    std::string_view type;  // "file", "dirtree", "commitmeta", …: what the name ends in
+};
+
+// Calls VISIT for every object in one of the directories of OBJECTS, a repository's objects directory; VISIT may remove
+// the object. Thread-safe.
+void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit);
+// In all of them.
+void visit_objects(int objects, const std::function<void(const LooseObject&)>& visit);
+
+}  // namespace imaged

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repair.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "store/damage-record.hpp"
+#include "store/image-import.hpp"
+#include "store/layer-record.hpp"
+#include "store/merge-check.hpp"
+#include "store/object-listing.hpp"
+#include "store/quarantine.hpp"
+#include "store/ref-name.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Shares of the job where something is to be repaired.
+constexpr double verify_end = 0.5, repair_end = 0.8;
+
+// A part of a job whose own phases begin at 0.
+class Part : public WorkObserver {
+public:
+    Part(WorkObserver& whole, double from, double to) : whole_(whole), from_(from), to_(to) {}
+    void begin(std::string_view name, double from, double to) override {
+        whole_.begin(name, from_ + (to_ - from_) * from, from_ + (to_ - from_) * to);
+    }
+    void advance(std::uint64_t done, std::uint64_t total) override { whole_.advance(done, total); }
+
+private:
+    WorkObserver& whole_;
+    const double from_, to_;
+};
+
+// What an import tells is too fine for a repair of many images.
+class Silence : public ImportObserver {
+public:
+    void phase(ImportPhase) override {}
+    void layers(const std::vector<ImageLayer>&, const std::vector<bool>&) override {}
+    void fetched(std::size_t, std::size_t) override {}
+    void finished(std::size_t) override {}
+};
+
+class RepairJob {
+public:
+    RepairJob(const VerifyRequest& request, Repository& repository, Cancellation& cancellation)
+        : request_(request), repository_(repository), cancellation_(cancellation) {}
+
+    RepairedImage repair(const ImageVerdict& verdict, const Verdict& all) {
+        StagingArea staging(repository_.fd());
+        Quarantine quarantine(repository_, staging);
+        for (const auto& object : bad_objects(verdict, all)) quarantine.take(object);
+        const auto target = ImageReference::parse(verdict.image);
+        // One source may serve the layers of many images; it can stand for one.
+        const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
+        ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
+        if (verdict.stored) {
+            import.known = as_source(*verdict.stored);
+            import.remake_merge = has(verdict, DamageKind::merge);
+            mend_refs(verdict);
+        }
+        Silence silence;
+        const auto imported = import_image(import, cancellation_, silence);
+        quarantine.discard();
+        return {verdict.image, imported.image.digest.text(),
+                verdict.stored ? verdict.stored->digest.text() : std::string(), imported.layers_fetched,
+                imported.bytes_fetched};
+    }
+
+private:
+    static bool has(const ImageVerdict& verdict, DamageKind kind) {
+        return std::any_of(verdict.damage.begin(), verdict.damage.end(),
+                           [&](const auto& damage) { return damage.kind == kind; });
+    }
+
+    static std::vector<std::string> bad_objects(const ImageVerdict& verdict, const Verdict& all) {
+        std::vector<std::string> objects;
+        if (verdict.damage.size() < verdict.damage_count) {
+            // More than are listed by image: all that is bad has to go anyway.
+            for (const auto& [object, fault] : all.bad_objects) objects.push_back(object);
+            return objects;
+        }
+        for (const auto& damage : verdict.damage) {
+            if (!damage.object.empty()) objects.push_back(damage.object);
+        }
+        return objects;
+    }
+
+    // Layers whose commit is still there get their refs back; the import fetches the others.
+    void mend_refs(const ImageVerdict& verdict) {
+        for (const auto& damage : verdict.damage) {
+            if (damage.kind != DamageKind::ref || damage.ref.empty()) continue;
+            repository_.set_ref(damage.ref, std::nullopt);
+            for (const auto& layer : verdict.stored->layout.layers) {
+                if (layer_ref(layer.blob.digest) != damage.ref) continue;
+                if (layer.kind == LayerKind::commit && verdict.stored->base_commit)
+                    repository_.set_ref(damage.ref, verdict.stored->base_commit);
+                if (layer.kind != LayerKind::derived) continue;
+                const auto found = derived_layers().find(layer.diff_id);
+                if (found != derived_layers().end()) repository_.set_ref(damage.ref, found->second);
+            }
+        }
+    }
+
+    // Every commit of a derived layer in the repository, named by a ref or not, by the diff-id that was verified.
+    const std::map<Digest, Checksum>& derived_layers() {
+        if (derived_layers_) return *derived_layers_;
+        derived_layers_.emplace();
+        visit_objects(repository_.objects(), [&](const LooseObject& object) {
+            if (object.type != "commit") return;
+            try {
+                const auto record = LayerRecord::read(repository_.load_commit(object.checksum));
+                if (record.diff_id) derived_layers_->emplace(*record.diff_id, object.checksum);
+            } catch (const Error&) {
+                // A damaged commit mends nothing.
+            }
+        });
+        return *derived_layers_;
+    }
+
+    const VerifyRequest& request_;
+    Repository& repository_;
+    Cancellation& cancellation_;
+    std::optional<std::map<Digest, Checksum>> derived_layers_;
+};
+
+bool is_damaged(const ImageVerdict& verdict) {
+    return verdict.damage_count > 0;
+}
+
+std::vector<ImageReference> damaged_images(const Verdict& verdict, std::map<std::string, std::string>& unrepaired) {
+    std::vector<ImageReference> images;
+    for (const auto& image : verdict.images) {
+        if (!is_damaged(image)) continue;
+        try {
+            images.push_back(ImageReference::parse(image.image));
+        } catch (const Error& error) {
+            unrepaired.emplace(image.image, error.what());
+        }
+    }
+    return images;
+}
+
+void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
+                Cancellation& cancellation, WorkObserver& observer) {
+    observer.begin("repair", verify_end, repair_end);
+    const auto& before = outcome.verdict;
+    auto images = damaged_images(before, outcome.unrepaired);
+    std::uint64_t done = 0;
+    for (const auto& reference : images) {
+        auto current = before;
+        // An image that was repaired may have mended this one.
+        if (done > 0) {
+            Part part(observer, verify_end, repair_end);
+            current = verify_images(repository, {reference}, cancellation, part);
+        }
+        for (const auto& verdict : current.images) {
+            if (verdict.image != reference.image()) continue;
+            try {
+                auto repaired = is_damaged(verdict)
+                                    ? RepairJob(request, repository, cancellation).repair(verdict, current)
+                                    : RepairedImage{verdict.image, "", "", 0, 0};
+                if (repaired.digest.empty() && verdict.stored)
+                    repaired.digest = repaired.previous_digest = verdict.stored->digest.text();
+                outcome.repaired.push_back(std::move(repaired));
+            } catch (const Error& error) {
+                if (error.kind() == ErrorKind::cancelled) throw;
+                outcome.unrepaired.emplace(verdict.image, error.what());
+            }
+        }
+        observer.advance(++done, images.size());
+    }
+    std::erase_if(images, [&](const auto& image) { return outcome.unrepaired.contains(image.image()); });
+    if (images.empty()) return;
+    // Said to be mended only when it is.
+    Part part(observer, repair_end, 1);
+    const auto after = verify_images(repository, images, cancellation, part);
+    for (const auto& verdict : after.images) {
+        if (is_damaged(verdict)) outcome.unrepaired.emplace(verdict.image, verdict.damage.front().message);
+    }
+    std::erase_if(outcome.repaired, [&](const auto& image) { return outcome.unrepaired.contains(image.image); });
+    auto record = DamageRecord::read(repository.fd());
+    record.update(after.images, false);
+    record.write(repository.fd());
+}
+
+}  // namespace
+
+VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer) {
+    Repository repository(request.repository);
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    VerifyOutcome outcome;
+    Part part(observer, 0, request.repair ? verify_end : 1);
+    outcome.verdict = verify_images(repository, request.images, cancellation, part);
+    auto record = DamageRecord::read(repository.fd());
+    record.update(outcome.verdict.images, request.images.empty());
+    record.write(repository.fd());
+    if (request.repair) repair_all(request, repository, outcome, cancellation, observer);
+    return outcome;
+}
+
+}  // namespace imaged

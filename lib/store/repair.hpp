@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verifying images, and mending those that are damaged: refs that were lost are written again, bad objects are replaced
+// by fetching the layers that hold them, the merge is computed again where it is wrong.
+//
+// The stored manifest says what to fetch, so the source needs no more than the layers that are broken. Where the
+// manifest itself is lost, the image is imported anew, and becomes what the source has now.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "source/image-proxy.hpp"
+#include "store/verify.hpp"
+
+namespace imaged {
+
+struct VerifyRequest {
+    std::string repository;              // absolute path
+    std::vector<ImageReference> images;  // all of them where it is empty
+    bool repair = false;
+    std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
+    ProxyOptions proxy;
+};
+
+struct RepairedImage {
+    std::string image, digest;
+    std::string previous_digest;  // another one where the image was replaced; empty when it was not known
+    unsigned layers_fetched = 0;
+    std::uint64_t bytes_fetched = 0;  // compressed
+};
+
+struct VerifyOutcome {
+    Verdict verdict;  // of before the repair
+    std::vector<RepairedImage> repaired;
+    std::map<std::string, std::string> unrepaired;  // by image, why
+};
+
+VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer);
+
+}  // namespace imaged

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/prune.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "image-builder.hpp"
+#include "layer/dirtree.hpp"
+
+using namespace imaged;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Blocks of every file below PATH, each inode once; directories aside.
+std::uint64_t blocks_of(const std::string& path) {
+    std::uint64_t bytes = 0;
+    std::set<ino_t> seen;
+    for (const auto& entry : fs::recursive_directory_iterator(path)) {
+        struct stat status;
+        REQUIRE(::lstat(entry.path().c_str(), &status) == 0);
+        if (!S_ISDIR(status.st_mode) && seen.insert(status.st_ino).second)
+            bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
+    }
+    return bytes;
+}
+
+struct Nobody : WorkObserver {
+    void begin(std::string_view, double, double) override {}
+    void advance(std::uint64_t, std::uint64_t) override {}
+};
+
+struct Store {
+    TemporaryRepository home;
+    ImageBuilder images{home};
+    Cancellation cancellation;
+    Nobody nobody;
+
+    PruneOutcome prune(bool dry_run = false, bool foreign_commits = false) {
+        return imaged::prune({home.path, dry_run, foreign_commits}, cancellation, nobody);
+    }
+    RemoveOutcome remove(const std::string& reference) {
+        return remove_images(home.path, {ImageReference::parse(reference)}, cancellation);
+    }
+    bool has_ref(const std::string& ref) { return home.repository.resolve(ref).has_value(); }
+    void fsck() { REQUIRE(std::system(("ostree fsck --quiet --repo=" + home.path + " >/dev/null").c_str()) == 0); }
+    void truncate(const Checksum& checksum, const std::string& type) {
+        fs::resize_file(images.path_of(checksum, type), 3);
+    }
+};
+
+const std::string big(100'000, 'x');
+
+}  // namespace
+
+TEST_CASE("a dry run promises what the run after it frees, block for block") {
+    Store store;
+    const auto kept = store.images.layer("kept", {{"usr/kept", "kept"}});
+    const auto gone = store.images.layer("gone", {{"usr/gone", big}, {"usr/lib/small", "small"}});
+    store.images.image("oci:/images:kept", {kept});
+    store.images.image("oci:/images:gone", {kept, gone});
+    store.home.repository.set_ref(image_ref(ImageReference::parse("oci:/images:gone")), std::nullopt);
+    fs::create_directories(store.home.path + "/tmp/imaged-1234/0");
+    std::ofstream(store.home.path + "/tmp/imaged-1234/0/left") << big;
+    const auto before = blocks_of(store.home.path);
+
+    const auto promised = store.prune(true);
+    REQUIRE(blocks_of(store.home.path) == before);
+    REQUIRE(store.has_ref(gone.ref()));
+    const auto done = store.prune();
+
+    REQUIRE(promised.bytes == done.bytes);
+    REQUIRE(promised.garbage.objects == done.garbage.objects);
+    REQUIRE(promised.layers == done.layers);
+    REQUIRE(done.layers == std::vector<std::string>{gone.digest.text()});
+    REQUIRE(before - blocks_of(store.home.path) == done.bytes);
+    REQUIRE(done.bytes > 2 * big.size());
+    REQUIRE(store.has_ref(kept.ref()));
+    REQUIRE_FALSE(store.has_ref(gone.ref()));
+    store.fsck();
+}
+
+TEST_CASE("an object that a deployment shares by a hard link frees nothing") {
+    Store store;
+    const auto layer = store.images.layer("layer", {{"usr/big", big}});
+    const auto object = store.images.file(big);
+    fs::create_hard_link(store.images.path_of(object, "file"), store.home.directory.path + "/deployed");
+    const auto promised = store.prune(true);
+    const auto before = blocks_of(store.home.directory.path);
+    const auto done = store.prune();
+    REQUIRE(done.bytes == promised.bytes);
+    REQUIRE(before - blocks_of(store.home.directory.path) == done.bytes);
+    REQUIRE(done.bytes < big.size());
+    REQUIRE_FALSE(store.images.has(object, "file"));
+}
+
+TEST_CASE("a second prune finds nothing to do") {
+    Store store;
+    store.images.image("oci:/images:a", {store.images.layer("a", {{"usr/a", "a"}})});
+    store.images.layer("b", {{"usr/b", "b"}});
+    REQUIRE(store.prune().garbage.objects > 0);
+    const auto again = store.prune();
+    REQUIRE(again.garbage.objects == 0);
+    REQUIRE(again.bytes == 0);
+    REQUIRE(again.layers.empty());
+}
+
+TEST_CASE("layers of deployments and of protected bases stay") {
+    const auto* ref = GENERATE("ostree/0/0/1", "ostree/1/1/0", "rpmostree/base/0", "ostree/container/baseimage/host");
+    Store store;
+    const auto layer = store.images.layer("layer", {{"usr/file", "content"}});
+    store.home.repository.set_ref(ref, store.images.merge({layer}));
+    const auto outcome = store.prune();
+    REQUIRE(outcome.layers.empty());
+    REQUIRE(outcome.garbage.objects == 0);
+    REQUIRE(store.has_ref(layer.ref()));
+}
+
+TEST_CASE("other tools' branches and their history stay") {
+    Store store;
+    const auto older = store.images.foreign_commit("old");
+    store.home.repository.set_ref("exampleos/stable", store.images.foreign_commit("new", older));
+    REQUIRE(store.prune(false, true).garbage.objects == 0);
+    store.fsck();
+}
+
+TEST_CASE("a foreign commit that no ref names stays unless it is asked for") {
+    Store store;
+    const auto commit = store.images.foreign_commit("content");
+    const auto kept = store.prune();
+    REQUIRE(kept.garbage.foreign_commits == 1);
+    REQUIRE(kept.garbage.objects == 0);
+    const auto gone = store.prune(false, true);
+    REQUIRE(gone.garbage.commits == 1);
+    REQUIRE_FALSE(store.images.has(commit, "commit"));
+}
+
+TEST_CASE("detached metadata goes with its commit and is counted") {
+    Store store;
+    const auto kept = store.images.layer("kept", {{"usr/kept", "kept"}});
+    const auto image = store.images.image("oci:/images:a", {kept});
+    const auto gone = store.images.merge({kept, store.images.layer("gone", {{"usr/gone", "gone"}})});
+    const auto dictionary = adopt_variant(g_variant_new_parsed("{'k': <'v'>}"));
+    const std::string metadata(static_cast<const char*>(g_variant_get_data(dictionary.get())),
+                               g_variant_get_size(dictionary.get()));
+    store.home.repository.write_detached_metadata(image, metadata);
+    store.home.repository.write_detached_metadata(gone, metadata);
+    const auto promised = store.prune(true);
+    const auto before = blocks_of(store.home.path);
+    REQUIRE(store.prune().bytes == promised.bytes);
+    REQUIRE(before - blocks_of(store.home.path) == promised.bytes);
+    REQUIRE(store.images.has(image, "commitmeta"));
+    REQUIRE_FALSE(store.images.has(gone, "commitmeta"));
+}
+
+TEST_CASE("a repository that wants tombstones gets them, and the promise holds") {
+    Store store;
+    std::ofstream(store.home.path + "/config", std::ios::app) << "[core]\ntombstone-commits=true\n";
+    const auto layer = store.images.layer("gone", {{"usr/gone", big}});
+    const auto promised = store.prune(true);
+    const auto before = blocks_of(store.home.path);
+    REQUIRE(store.prune().bytes == promised.bytes);
+    REQUIRE(before - blocks_of(store.home.path) == promised.bytes);
+    REQUIRE(store.images.has(layer.commit, "tombstone-commit"));
+}
+
+TEST_CASE("an image that cannot be read keeps every layer, and does not keep other garbage") {
+    Store store;
+    const auto own = store.images.layer("own", {{"usr/own", "own"}});
+    const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
+    const auto image = store.images.image("oci:/images:broken", {own});
+    const auto old_merge = store.images.merge({own, unused});
+    store.truncate(image, "commit");
+    const auto outcome = store.prune();
+    REQUIRE(outcome.damaged.count("oci:/images:broken") == 1);
+    REQUIRE(outcome.layers.empty());
+    REQUIRE(store.has_ref(own.ref()));
+    REQUIRE(store.has_ref(unused.ref()));
+    REQUIRE_FALSE(store.images.has(old_merge, "commit"));
+    REQUIRE(store.images.has(store.images.file("own"), "file"));
+}
+
+TEST_CASE("what hangs on a directory that cannot be read stays") {
+    Store store;
+    const auto layer = store.images.layer("layer", {{"usr/lib/deep/file", "deep"}});
+    const auto image = store.images.image("oci:/images:broken", {layer});
+    const auto gone = store.images.merge({store.images.layer("gone", {{"usr/gone", big}})});
+    const auto content = store.images.file("deep");
+    // The directory is the same in the layer and in the merged tree: nothing else reaches the file now.
+    const auto root = parse_dirtree(
+        *store.home.repository.load_metadata(ObjectType::dirtree, store.home.repository.load_commit(image).tree));
+    REQUIRE(root.directories.size() == 1);
+    store.truncate(root.directories[0].tree, "dirtree");
+    const auto promised = store.prune(true);
+    const auto outcome = store.prune();
+    REQUIRE(outcome.bytes == promised.bytes);
+    REQUIRE(outcome.damaged.count("oci:/images:broken") == 1);
+    REQUIRE(store.images.has(content, "file"));
+    REQUIRE_FALSE(store.images.has(gone, "commit"));
+    REQUIRE(outcome.bytes > big.size());
+}
+
+TEST_CASE("a ref with nonsense in it is damage and can be removed") {
+    Store store;
+    const auto layer = store.images.layer("layer", {{"usr/file", "content"}});
+    store.images.image("oci:/images:fine", {layer});
+    store.images.image("oci:/images:nonsense", {layer});
+    std::ofstream(store.home.path + "/refs/heads/" + image_ref(ImageReference::parse("oci:/images:nonsense"))) << "";
+    REQUIRE(store.prune().damaged.count("oci:/images:nonsense") == 1);
+    const auto removed = store.remove("oci:/images:nonsense");
+    REQUIRE(removed.removed.size() == 1);
+    REQUIRE(removed.removed[0].digest.empty());
+    REQUIRE(store.prune().damaged.empty());
+    REQUIRE(store.has_ref(layer.ref()));
+}
+
+TEST_CASE("removing images tells which are missing and removes the rest with the layers that only they used") {
+    Store store;
+    const auto shared = store.images.layer("shared", {{"usr/shared", "shared"}});
+    const auto own = store.images.layer("own", {{"usr/own", "own"}});
+    store.images.image("oci:/images:a", {shared, own});
+    store.images.image("oci:/images:b", {shared});
+    const auto outcome = remove_images(
+        store.home.path, {ImageReference::parse("oci:/images:nowhere"), ImageReference::parse("oci:/images:a")},
+        store.cancellation);
+    REQUIRE(outcome.missing == std::vector<std::string>{"oci:/images:nowhere"});
+    REQUIRE(outcome.removed.size() == 1);
+    REQUIRE(outcome.removed[0].image == "oci:/images:a");
+    REQUIRE(outcome.removed[0].digest == store.images.source({shared, own}).digest.text());
+    REQUIRE(outcome.layers == std::vector<std::string>{own.digest.text()});
+    REQUIRE(store.has_ref(shared.ref()));
+    REQUIRE(store.prune().garbage.commits == 2);
+    store.fsck();
+}
+
+TEST_CASE("another program at work holds up prune for as long as the repository says") {
+    Store store;
+    std::ofstream(store.home.path + "/config", std::ios::app) << "[core]\nlock-timeout-secs=1\n";
+    store.images.layer("unused", {{"usr/unused", "unused"}});
+    const FileDescriptor other(::open((store.home.path + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(::flock(other.get(), LOCK_SH) == 0);
+    REQUIRE_THROWS_WITH(store.prune(), Catch::Matchers::Contains("another program is at work"));
+    REQUIRE(drop_unused_layers(store.home.path).empty());
+    REQUIRE(::flock(other.get(), LOCK_UN) == 0);
+    REQUIRE(drop_unused_layers(store.home.path).size() == 1);
+}
+
+TEST_CASE("cancelling prune in time removes nothing") {
+    Store store;
+    const auto layer = store.images.layer("unused", {{"usr/unused", "unused"}});
+    store.cancellation.request();
+    REQUIRE_THROWS_AS(store.prune(), Error);
+    REQUIRE(store.has_ref(layer.ref()));
+    REQUIRE(store.images.has(layer.commit, "commit"));
+}
