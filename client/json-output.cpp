@@ -65,6 +65,7 @@ constexpr Field pull_fields[] = {
     {"special-files-dropped", Type::number},
     {"names-dropped", Type::number},
     {"layers-dropped", Type::words},
+    {"relabelled", Type::number},
 };
 
 constexpr Field remove_fields[] = {

@@ -81,6 +81,7 @@ std::string pull_text(const Dictionary& outcome) {
         lines.add("Objects", std::to_string(*written) + " written (" +
                                  human_bytes(outcome.number("bytes-written").value_or(0)) + "), " +
                                  std::to_string(outcome.number("objects-reused").value_or(0)) + " reused");
+    lines.dropped("SELinux labels changed", "relabelled");
     lines.dropped("Special files dropped", "special-files-dropped");
     lines.dropped("Names dropped (not UTF-8)", "names-dropped");
     return lines.str() + filtered_text(outcome);

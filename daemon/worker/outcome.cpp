@@ -65,7 +65,8 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
                  {"filtered", image.filtered},
                  {"layers-dropped", layers_dropped},
                  {"special-files-dropped", imported.special_files},
-                 {"names-dropped", imported.bad_names}};
+                 {"names-dropped", imported.bad_names},
+                 {"relabelled", imported.relabelled}};
     if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;
     if (image.base_commit) details["base-commit"] = image.base_commit->hex();
     if (const auto version = image.config.version()) details["version"] = *version;

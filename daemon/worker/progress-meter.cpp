@@ -11,7 +11,7 @@ namespace {
 constexpr std::chrono::milliseconds interval(100);
 
 // Where each phase begins on the way from 0 to 1: fetching takes nearly all of the time.
-constexpr double fetch_begin = 0.02, merge_begin = 0.90, commit_begin = 0.95;
+constexpr double fetch_begin = 0.02, merge_begin = 0.90, relabel_begin = 0.92, commit_begin = 0.95;
 
 std::string phase_name(ImportPhase phase) {
     switch (phase) {
@@ -19,6 +19,7 @@ std::string phase_name(ImportPhase phase) {
         case ImportPhase::fetch: return "fetch";
         case ImportPhase::copy: return "copy";
         case ImportPhase::merge: return "merge";
+        case ImportPhase::relabel: return "relabel";
         case ImportPhase::commit: return "commit";
     }
     return "";
@@ -31,6 +32,7 @@ void ProgressMeter::phase(ImportPhase phase) {
     progress_.phase = phase_name(phase);
     if (phase == ImportPhase::fetch || phase == ImportPhase::copy) progress_.fraction = fetch_begin;
     if (phase == ImportPhase::merge) progress_.fraction = merge_begin;
+    if (phase == ImportPhase::relabel) progress_.fraction = relabel_begin;
     if (phase == ImportPhase::commit) progress_.fraction = commit_begin;
     send_progress(true);
 }

@@ -48,6 +48,16 @@ std::optional<ObjectName> object_name(const Path& path) {
     return ObjectName{*checksum, type};
 }
 
+std::string read_object(TarReader& tar, const TarEntry& entry, std::size_t limit) {
+    if (entry.size > limit) corrupt("larger than the limit of " + std::to_string(limit) + " bytes");
+    std::string content;
+    for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) {
+        if (content.size() + piece.size() > entry.size) corrupt("more bytes than its header says");
+        content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    }
+    return content;
+}
+
 class ObjectReader {
 public:
     ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit)
@@ -87,24 +97,12 @@ private:
         } else if (name.type == "dirmeta") {
             put_metadata(ObjectType::dirmeta, "(uuua(ayay))", name, entry);
         } else if (name.type == "commitmeta") {
-            if (entry.size > max_commit_metadata_bytes) corrupt("larger than the limit");
-            layer_.commit_metadata = read_content(entry);
+            layer_.commit_metadata = read_object(tar_, entry, max_commit_metadata_bytes);
         }
-    }
-
-    std::string read_content(const TarEntry& entry) {
-        std::string content;
-        for (auto piece = tar_.content(); !piece.empty(); piece = tar_.content()) {
-            if (content.size() + piece.size() > entry.size) corrupt("more bytes than its header says");
-            content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-        }
-        return content;
     }
 
     std::string put_metadata(ObjectType type, const char* format, const ObjectName& name, const TarEntry& entry) {
-        if (entry.size > max_metadata_bytes)
-            corrupt("larger than the limit of " + std::to_string(max_metadata_bytes) + " bytes");
-        auto bytes = read_content(entry);
+        auto bytes = read_object(tar_, entry, max_metadata_bytes);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
         const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
         const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(format), copy.get(), FALSE));
@@ -126,7 +124,7 @@ private:
         xattrs_bytes_ += entry.size;
         if (entry.size > max_xattrs_bytes || xattrs_bytes_ > max_xattr_sets_bytes)
             corrupt("more extended attributes than the limit");
-        const auto bytes = read_content(entry);
+        const auto bytes = read_object(tar_, entry, max_xattrs_bytes);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
         xattr_sets_[name.checksum] = parse_xattrs(bytes);
     }
@@ -134,8 +132,7 @@ private:
     void take_xattrs_link(const ObjectName& name, const TarEntry& entry) {
         if (entry.type == EntryType::file) {
             // Written out instead of linked.
-            const auto bytes = read_content(entry);
-            if (bytes.size() > max_xattrs_bytes) corrupt("more extended attributes than the limit");
+            const auto bytes = read_object(tar_, entry, max_xattrs_bytes);
             xattrs_of_[name.checksum] = parse_xattrs(bytes);
             return;
         }
@@ -177,6 +174,30 @@ private:
 
 ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit) {
     return ObjectReader(tar, sink, wants_commit).read();
+}
+
+CommitHead read_commit_head(TarReader& tar) {
+    std::optional<CommitHead> head;
+    std::optional<std::string> metadata;
+    while (auto entry = tar.next()) {
+        if (entry->type != EntryType::file) continue;
+        const auto name = object_name(entry->path);
+        if (!name) continue;
+        in_context("object " + name->checksum.hex() + "." + name->type, [&] {
+            if (name->type == "commit") {
+                if (head) corrupt("a second commit");
+                auto bytes = read_object(tar, *entry, max_metadata_bytes);
+                if (sha256(bytes) != name->checksum) corrupt("its content has another checksum");
+                head = CommitHead{name->checksum, std::move(bytes), {}};
+            } else if (name->type == "commitmeta") {
+                metadata = read_object(tar, *entry, max_commit_metadata_bytes);
+            }
+        });
+        if (head && metadata) break;
+    }
+    if (!head) corrupt("the commit layer has no commit");
+    head->metadata = std::move(metadata);
+    return *std::move(head);
 }
 
 }  // namespace imaged

@@ -27,4 +27,15 @@ struct ObjectLayer {
 // accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.
 ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit);
 
+// What a signature is made over, and the detached metadata that holds it.
+struct CommitHead {
+    Checksum checksum;
+    std::string commit;
+    std::optional<std::string> metadata;  // serialised a{sv}
+};
+
+// Reads TAR no further than to the commit and its detached metadata; without the latter to its end. Nothing else is
+// looked at. Throws Error(corrupt_input) when there is no commit.
+CommitHead read_commit_head(TarReader& tar);
+
 }  // namespace imaged

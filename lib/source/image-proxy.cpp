@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -16,7 +17,9 @@
 #include "base/error.hpp"
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
+#include "source/signature-policy.hpp"
 #include "source/skopeo-error.hpp"
+#include "source/skopeo-process.hpp"
 #include "source/skopeo.hpp"
 
 namespace imaged {
@@ -26,15 +29,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t max_packet_bytes = 32 * 1024;  // the protocol's own limit
+// Protocol 0.2.6: "Policy Verification before pulling OCI".
+constexpr unsigned first_minor_with_policy = 6;
 // Linux lets an unprivileged process have this much; the default of 64 KiB costs a context switch for each.
 constexpr int pipe_bytes = 1024 * 1024;
-
-void end_process(pid_t process) {
-    if (process <= 0) return;
-    ::kill(process, SIGKILL);
-    while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
-    }
-}
 
 }  // namespace
 
@@ -59,9 +57,9 @@ void wait_readable(int fd, const Cancellation& cancellation, std::chrono::millis
 }
 
 ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
-    : cancellation_(cancellation), options_(options) {
-    const SkopeoRequest request{SkopeoRequest::Kind::image_proxy, {}, wanted_registries_conf()};
+    : cancellation_(cancellation), options_(options), policy_(load_host_policy()) {
     if (!options_.service.empty()) {
+        const SkopeoRequest request{SkopeoRequest::Kind::image_proxy, {}, wanted_registries_conf()};
         socket_ = connect_skopeo(options_.service, request, -1, options_.auth_file);
         return;
     }
@@ -69,7 +67,8 @@ ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& opt
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
     socket_.reset(pair[0]);
     const FileDescriptor theirs(pair[1]);
-    process_ = spawn_skopeo(request, theirs.get(), skopeo_channel, options_.auth_file);
+    process_ = spawn_skopeo({"skopeo", "experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)},
+                            theirs.get(), skopeo_channel, options_.auth_file, policy_);
 }
 
 ImageProxy::~ImageProxy() {
@@ -183,8 +182,10 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
 
 void ImageProxy::open_image(const std::string& image) {
     const auto version = call("Initialize", json::array()).value;
-    if (!version.is_string() || !version.get_ref<const std::string&>().starts_with("0.2."))
+    unsigned minor = 0;
+    if (!version.is_string() || std::sscanf(version.get_ref<const std::string&>().c_str(), "0.2.%u", &minor) != 1)
         throw Error(ErrorKind::failed, "skopeo's image proxy speaks protocol " + version.dump() + ", not 0.2");
+    enforces_policy_ = minor >= first_minor_with_policy;
     const auto id = call("OpenImage", json::array({image})).value;
     if (!id.is_number_unsigned()) throw Error(ErrorKind::failed, "skopeo's answer to OpenImage is not a number");
     image_ = id.get<std::uint64_t>();

@@ -36,7 +36,8 @@ struct ProxyOptions {
 
 class ImageProxy {
 public:
-    // Starts skopeo and agrees on the protocol. CANCELLATION must outlive the proxy.
+    // Starts skopeo under the host's containers policy. CANCELLATION must outlive the proxy. Throws what
+    // load_host_policy() throws.
     ImageProxy(const Cancellation& cancellation, const ProxyOptions& options);
     ~ImageProxy();
     ImageProxy(const ImageProxy&) = delete;
@@ -60,6 +61,11 @@ public:
     // A whole small blob, verified.
     std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
 
+    // The text of the containers policy that holds for this proxy.
+    const std::string& policy() const { return policy_; }
+    // Whether open_image() has refused what the policy does not allow. Proxies before protocol 0.2.6 hand out
+    // everything.
+    bool enforces_policy() const { return enforces_policy_; }
     const Cancellation& cancellation() const { return cancellation_; }
     std::chrono::milliseconds stall_time() const { return options_.stall_time; }
 
@@ -81,11 +87,13 @@ private:
 
     const Cancellation& cancellation_;
     const ProxyOptions options_;
+    const std::string policy_;
     std::binary_semaphore turn_{1};
     std::atomic<bool> broken_ = false;  // a reply was not waited for
     FileDescriptor socket_;
     pid_t process_ = -1;
     std::uint64_t image_ = 0;
+    bool enforces_policy_ = false;
 };
 
 // Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled

@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -26,50 +28,61 @@ void add_parents(std::vector<std::string>& scopes, std::string text, char separa
     }
 }
 
-// The registry name as the policy spells it: Docker Hub's short names in full, with the tag or digest.
+// The registry name as the policy spells it: Docker Hub's short names in full, with the tag or digest
+// (github.com/distribution/reference, ParseNormalizedNamed).
 std::string full_registry_name(std::string name) {
     const auto slash = name.find('/');
-    const auto host = name.substr(0, slash);
-    const bool has_host =
-        slash != std::string::npos && (host.find_first_of(".:") != std::string::npos || host == "localhost");
-    if (!has_host) name = "docker.io/" + (slash == std::string::npos ? "library/" + name : name);
-    const auto last = name.rfind('/');
-    if (name.find('@') == std::string::npos && name.find(':', last) == std::string::npos) name += ":latest";
-    return name;
+    auto host = name.substr(0, slash);
+    const bool has_upper = std::any_of(host.begin(), host.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+    const bool has_host = slash != std::string::npos &&
+                          (host.find_first_of(".:") != std::string::npos || host == "localhost" || has_upper);
+    auto path = has_host ? name.substr(slash + 1) : name;
+    if (!has_host || host == "index.docker.io") host = "docker.io";
+    if (host == "docker.io" && path.find('/') == std::string::npos) path = "library/" + path;
+    if (path.find('@') == std::string::npos && path.find(':') == std::string::npos) path += ":latest";
+    return host + "/" + path;
 }
 
-// Scopes from the most to the least specific, as containers-policy.json(5) orders them for each transport.
+std::vector<std::string> registry_scopes(const std::string& registry_name) {
+    std::vector<std::string> scopes;
+    auto name = full_registry_name(registry_name);
+    scopes.push_back(name);
+    if (const auto at = name.find('@'); at != std::string::npos) name.resize(at);
+    if (const auto colon = name.find(':', name.rfind('/')); colon != std::string::npos) name.resize(colon);
+    scopes.push_back(name);
+    add_parents(scopes, name, '/');
+    auto host = name.substr(0, name.find('/'));
+    if (const auto port = host.find(':'); port != std::string::npos) host.resize(port);
+    for (auto dot = host.find('.'); dot != std::string::npos; dot = host.find('.', dot + 1))
+        scopes.push_back("*" + host.substr(dot));
+    return scopes;
+}
+
+// The file or directory, without a tag and with its symbolic links resolved: no other spelling of it may lead to
+// another requirement.
+std::vector<std::string> path_scopes(std::string path, bool has_tag) {
+    if (has_tag) path.resize(std::min(path.find(':'), path.size()));
+    std::error_code failure;
+    const auto real = std::filesystem::weakly_canonical(path, failure);
+    if (failure) throw Error(ErrorKind::policy_rejected, "resolve " + path + ": " + failure.message());
+    std::vector<std::string> scopes{real.string()};
+    add_parents(scopes, real.string(), '/');
+    return scopes;
+}
+
+// Scopes from the most to the least specific, as containers-policy.json(5) orders them for each transport; the empty
+// one stands for the whole transport.
 std::vector<std::string> scopes_of(const ImageReference& image) {
     std::vector<std::string> scopes;
     switch (image.transport()) {
-        case Transport::registry: {
-            auto name = full_registry_name(image.name());
-            scopes.push_back(name);
-            if (const auto at = name.find('@'); at != std::string::npos) name.resize(at);
-            if (const auto colon = name.find(':', name.rfind('/')); colon != std::string::npos) name.resize(colon);
-            scopes.push_back(name);
-            add_parents(scopes, name, '/');
-            auto host = name.substr(0, name.find('/'));
-            if (const auto port = host.find(':'); port != std::string::npos) host.resize(port);
-            for (auto dot = host.find('.'); dot != std::string::npos; dot = host.find('.', dot + 1))
-                scopes.push_back("*" + host.substr(dot));
-            break;
-        }
+        case Transport::registry: scopes = registry_scopes(image.name()); break;
         case Transport::oci:
-        case Transport::oci_archive:
+        case Transport::oci_archive: scopes = path_scopes(image.name(), true); break;
+        case Transport::dir: scopes = path_scopes(image.name(), false); break;
+        // The only scope of a docker-archive is all of them; the others are asked about all their scopes at once.
         case Transport::docker_archive:
-        case Transport::dir: {
-            auto path = image.name();
-            if (image.transport() != Transport::dir) {
-                if (image.transport() == Transport::oci) scopes.push_back(path);
-                if (const auto colon = path.find(':'); colon != std::string::npos) path.resize(colon);
-            }
-            scopes.push_back(path);
-            add_parents(scopes, path, '/');
-            break;
-        }
         case Transport::containers_storage:
-        case Transport::docker_daemon: scopes.push_back(image.name()); break;
+        case Transport::docker_daemon: break;
     }
     scopes.emplace_back();
     return scopes;
@@ -95,27 +108,64 @@ AppliedPolicy applied_policy(std::string_view text, const ImageReference& image)
     if (!document.is_object()) throw Error(ErrorKind::policy_rejected, "the containers policy is not a JSON object");
     const auto image_name = image.image();
     const auto transport = image_name.substr(0, image_name.find(':'));
-    if (const auto transports = document.find("transports"); transports != document.end() && transports->is_object()) {
-        if (const auto found = transports->find(transport); found != transports->end() && found->is_object()) {
-            for (const auto& scope : scopes_of(image)) {
-                if (const auto entry = found->find(scope); entry != found->end())
-                    return describe(*entry, transport + ": " + (scope.empty() ? "any" : scope));
-            }
+    const auto fallback = document.find("default");
+    const auto by_default = [&] { return describe(fallback == document.end() ? json() : *fallback, "default"); };
+    const auto transports = document.find("transports");
+    if (transports == document.end() || !transports->is_object()) return by_default();
+    const auto found = transports->find(transport);
+    if (found == transports->end() || !found->is_object()) return by_default();
+    if (image.transport() == Transport::containers_storage || image.transport() == Transport::docker_daemon) {
+        // Their scopes name what only the storage or the other daemon knows: any of them may be the one.
+        for (const auto& [scope, requirements] : found->items()) {
+            auto policy = describe(requirements, transport + ": " + (scope.empty() ? "any" : scope));
+            if (policy.accepts_anything) return policy;
         }
     }
-    const auto fallback = document.find("default");
-    return describe(fallback == document.end() ? json() : *fallback, "default");
+    for (const auto& scope : scopes_of(image)) {
+        if (const auto entry = found->find(scope); entry != found->end())
+            return describe(*entry, transport + ": " + (scope.empty() ? "any" : scope));
+    }
+    return by_default();
+}
+
+bool accepts_everything(std::string_view text) {
+    const auto document = json::parse(text, nullptr, false);
+    if (!document.is_object()) return false;
+    const auto lax = [](const json& requirements) { return describe(requirements, "policy").accepts_anything; };
+    for (const auto& [key, value] : document.items()) {
+        if (key == "default") {
+            if (!lax(value)) return false;
+        } else if (key == "transports" && value.is_object()) {
+            for (const auto& transport : value) {
+                for (const auto& requirements : transport) {
+                    if (!lax(requirements)) return false;
+                }
+            }
+        } else {
+            return false;
+        }
+    }
+    return document.contains("default");
+}
+
+bool policy_is_named() {
+    const char* named = std::getenv("CONTAINERS_POLICY");
+    return named != nullptr && *named != '\0';
 }
 
 std::string load_host_policy() {
     std::vector<std::string> paths;
-    if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
-        paths.push_back(std::string(home) + "/.config/containers/policy.json");
-    paths.emplace_back("/etc/containers/policy.json");
+    if (policy_is_named()) {
+        paths.emplace_back(std::getenv("CONTAINERS_POLICY"));
+    } else {
+        if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+            paths.push_back(std::string(home) + "/.config/containers/policy.json");
+        paths.emplace_back("/etc/containers/policy.json");
+    }
     for (const auto& path : paths) {
         if (const auto fd = try_open_at(AT_FDCWD, path, O_RDONLY)) return read_all(fd.get(), max_policy_bytes, path);
     }
-    throw Error(ErrorKind::policy_rejected, "there is no containers policy: /etc/containers/policy.json is missing");
+    throw Error(ErrorKind::policy_rejected, "there is no containers policy: " + paths.back() + " is missing");
 }
 
 }  // namespace imaged

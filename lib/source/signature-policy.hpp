@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which requirement of the host's containers policy (containers-policy.json(5)) applies to an image. skopeo enforces
 // the policy; this only tells what it is, because ostree-image-signed: must refuse a policy that accepts anything.
+// skopeo is given the very text that was looked at here, so the two never speak of different policies.
 #pragma once
 
 #include <string>
@@ -19,7 +20,14 @@ struct AppliedPolicy {
 // Throws Error(policy_rejected) when the text cannot be understood.
 AppliedPolicy applied_policy(std::string_view policy, const ImageReference& image);
 
-// The policy file that skopeo reads for this process; throws Error(policy_rejected) when there is none.
+// Whether the policy text demands nothing of any image of any transport.
+bool accepts_everything(std::string_view policy);
+
+// The text of the policy: of the file that the administrator named for imaged (the variable CONTAINERS_POLICY), else of
+// the user's (~/.config/containers/policy.json), else of the host's (/etc/containers/policy.json). Throws
+// Error(policy_rejected) when there is none.
 std::string load_host_policy();
+// Whether CONTAINERS_POLICY names it.
+bool policy_is_named();
 
 }  // namespace imaged

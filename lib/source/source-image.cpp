@@ -3,22 +3,36 @@
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "source/policy-check.hpp"
 #include "source/signature-policy.hpp"
 
 namespace imaged {
 
 namespace {
 
-std::string check_signature_source(const ImageReference& reference) {
-    if (reference.signature_source() == SignatureSource::ostree_remote)
-        throw Error(ErrorKind::unsupported_image,
-                    "verification with the keys of an OSTree remote is not supported yet: " + reference.canonical());
-    const auto policy = applied_policy(load_host_policy(), reference);
+// What decides that the image may be used. The containers policy holds whatever the signature source is; no caller can
+// switch it off.
+std::string find_policy(const ImageProxy& proxy, const ImageReference& reference) {
+    const auto policy = applied_policy(proxy.policy(), reference);
     if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
         throw Error(ErrorKind::policy_rejected,
                     "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
                         reference.image() + " is " + policy.description);
+    if (reference.signature_source() == SignatureSource::ostree_remote)
+        return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
     return policy.description;
+}
+
+// An OSTree remote signs commits: it cannot speak for what was put on top of one, nor for an image without any.
+void check_layout(const ImageReference& reference, const ImageLayout& layout) {
+    if (reference.signature_source() != SignatureSource::ostree_remote) return;
+    const auto cannot = "the keys of the OSTree remote " + reference.remote() + " cannot verify " + reference.image();
+    if (!layout.ostree) throw Error(ErrorKind::policy_rejected, cannot + ": it is not made of an OSTree commit");
+    for (const auto& layer : layout.layers) {
+        if (layer.kind == LayerKind::derived)
+            throw Error(ErrorKind::policy_rejected,
+                        cannot + ": layer " + layer.blob.digest.text() + " is no part of the signed commit");
+    }
 }
 
 bool has_digest(std::string_view text, const Digest& digest) {
@@ -45,18 +59,29 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
 
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
-    auto policy = check_signature_source(reference);
+    auto policy = find_policy(proxy, reference);
     proxy.open_image(reference.image());
     auto served = proxy.manifest();
     const auto digest = served.digest;
     if (pinned && digest != *pinned)
         throw Error(ErrorKind::digest_mismatch,
                     reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
+    if (!accepts_everything(proxy.policy())) {
+        // The service's skopeo reads the host's policy, by itself, and cannot be asked for a copy.
+        if (!options.service.empty() && (!proxy.enforces_policy() || policy_is_named()))
+            throw Error(
+                ErrorKind::policy_rejected,
+                "the containers policy has requirements that the skopeo service cannot check: it takes a skopeo "
+                "with image proxy protocol 0.2.6, and no CONTAINERS_POLICY; or imaged without the service");
+        if (!proxy.enforces_policy())
+            check_policy(reference, proxy.policy(), served.text, proxy.cancellation(), options);
+    }
     auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
     auto manifest = Manifest::parse(manifest_text);
     auto config_text = proxy.small_blob(manifest.config.digest, manifest.config.size, max_config_bytes, "config");
     auto config = ImageConfig::parse(config_text);
     auto layout = ImageLayout::of(manifest, config);
+    check_layout(reference, layout);
     return {digest,
             std::move(manifest_text),
             std::move(config_text),

@@ -60,4 +60,12 @@ std::size_t FileObject::read(std::span<std::byte> buffer) {
     return size;
 }
 
+std::string FileObject::read_whole(std::size_t limit) {
+    std::string text(limit + 1, '\0');
+    text.resize(read(std::as_writable_bytes(std::span(text))));
+    if (text.size() > limit)
+        throw Error(ErrorKind::unsupported_image, "it is larger than the limit of " + std::to_string(limit) + " bytes");
+    return text;
+}
+
 }  // namespace imaged

@@ -29,6 +29,8 @@ public:
     int content_fd() const;
     // Fills as much of BUFFER as there is: less than all of it only at the end.
     std::size_t read(std::span<std::byte> buffer);
+    // All content that is left; throws Error(unsupported_image) for more than LIMIT bytes.
+    std::string read_whole(std::size_t limit);
 
 private:
     const std::string name_;

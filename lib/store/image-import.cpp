@@ -11,6 +11,7 @@
 #include "store/layer-fetch.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
+#include "store/signed-commit.hpp"
 
 namespace imaged {
 
@@ -134,11 +135,13 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     if (!repository) {
         auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
         auto plan = ImportPlan::make(nullptr, nullptr, source, target);
+        verify_signed_commit(nullptr, proxy, request.image, source, std::nullopt);
         return {std::move(source), std::move(plan)};
     }
     Presence presence(*repository, cancellation);
     auto source = open_while_looking_ahead(proxy, request, *repository, presence, target);
     auto plan = ImportPlan::make(&*repository, &presence, source, target);
+    verify_signed_commit(&*repository, proxy, request.image, source, plan.present.front());
     return {std::move(source), std::move(plan)};
 }
 
@@ -157,6 +160,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         request.known ? *request.known : open_while_looking_ahead(proxy, request, repository, presence, target);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
+    const auto signed_commit = verify_signed_commit(&repository, proxy, request.image, source, plan.present.front());
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
@@ -172,6 +176,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     observer.phase(ImportPhase::fetch);
     StagingArea staging(repository.fd());
     LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer, request.layers_at_once);
+    fetch.require_commit(signed_commit);
     const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
@@ -182,8 +187,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     }
     observer.phase(ImportPhase::merge);
     cancellation.check();
-    const auto merged =
-        write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules, fetch.pool());
+    const auto merged = write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules,
+                                           fetch.pool(), cancellation, [&] { observer.phase(ImportPhase::relabel); });
     observer.phase(ImportPhase::commit);
     cancellation.check();
     repository.sync();
@@ -201,9 +206,10 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             plan.present_bytes,
             counts.objects.objects_written + merged.sink->counts().objects_written,
             counts.objects.objects_reused,
-            counts.objects.bytes_written,
+            counts.objects.bytes_written + merged.sink->counts().bytes_written,
             counts.special_files,
-            counts.bad_names};
+            counts.bad_names,
+            merged.relabelled};
 }
 
 }  // namespace imaged

@@ -12,7 +12,8 @@
 
 namespace imaged {
 
-enum class ImportPhase { manifest, fetch, copy, merge, commit };
+// relabel is left out where the image has no SELinux policy.
+enum class ImportPhase { manifest, fetch, copy, merge, relabel, commit };
 
 class ImportObserver {
 public:

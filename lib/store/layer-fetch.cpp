@@ -87,6 +87,9 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         }
         auto staged = import_layer(proxy_, image_, *item.layer, rules, std::move(sink),
                                    [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
+        if (item.layer->kind == LayerKind::commit && required_commit_ && staged.commit != *required_commit_)
+            throw Error(ErrorKind::policy_rejected,
+                        "it holds the commit " + staged.commit.hex() + ", not the one whose signature was verified");
         const std::lock_guard lock(mutex);
         ++counts_.layers;
         counts_.compressed_bytes += staged.compressed_bytes;

@@ -40,6 +40,9 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
+    // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
+    void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
+
     const FetchCounts& counts() const { return counts_; }
     WriterPool& pool() { return pool_; }
 
@@ -54,6 +57,7 @@ private:
     Cancellation& cancellation_;
     ImportObserver& observer_;
     const unsigned lanes_;
+    std::optional<Checksum> required_commit_;
     WriterPool pool_{writers};
     FetchCounts counts_;
 };

@@ -108,7 +108,7 @@ MergeDifference check_merge(const Repository& repository, const StoredImage& ima
     StagingArea staging(repository.fd());
     WriterPool pool(1);
     const auto merged = write_merge_commit(repository, staging, as_source(image), layer_commits(repository, image),
-                                           image.base_commit, rules_of(repository, image), pool);
+                                           image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);
     return Comparison(repository, *merged.sink, cancellation)

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "store/layer-record.hpp"
 #include "store/merge.hpp"
+#include "store/relabel.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
@@ -59,7 +60,8 @@ TreeEntry root_of(const Repository::Commit& commit) {
 
 MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source,
                                const std::vector<Checksum>& layers, const std::optional<Checksum>& base,
-                               const DerivedLayerRules& rules, WriterPool& pool) {
+                               const DerivedLayerRules& rules, WriterPool& pool, const Cancellation& cancellation,
+                               const std::function<void()>& on_relabel) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
     std::optional<TreeEntry> base_root;
@@ -81,15 +83,16 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
     for (const auto& [layer, paths] : merged.filtered) {
         for (const auto& [path, count] : paths) filtered[layer][path] += count;
     }
+    const auto labelled = relabel(repository, staging, *sink, merged.root, base_root, cancellation, on_relabel);
     CommitContent commit;
     commit.metadata = image_metadata(source, filtered);
     commit.parent = base;
     commit.timestamp = timestamp_of(source);
-    commit.tree = merged.root.object;
-    commit.meta = merged.root.meta;
+    commit.tree = labelled.root.object;
+    commit.meta = labelled.root.meta;
     const auto checksum = sink->put_metadata(ObjectType::commit, serialise_commit(commit));
     sink->flush();
-    return {std::move(sink), checksum};
+    return {std::move(sink), checksum, labelled.changed};
 }
 
 }  // namespace imaged

@@ -6,9 +6,10 @@ import re
 import stat
 import subprocess
 
+from gi.repository import GLib
+
 DROPPED_CHILDREN = ("run", "tmp", "proc", "sys", "dev")
 _LINE = re.compile(r"(.)0(\d{4}) (\d+) (\d+) +\d+ ([0-9a-f]{64})(?: [0-9a-f]{64})? \{ (.*?) \} (/.*)", re.S)
-_XATTR = re.compile(r"\(b['\"]([^'\"]+)['\"], (?:\[(?:byte )?([^\]]*)\]|@ay \[\])\)")
 
 
 def of_commit(repository, commit):
@@ -18,7 +19,8 @@ def of_commit(repository, commit):
     tree = {}
     for line in text.splitlines():
         kind, mode, uid, gid, checksum, xattrs, path = _LINE.fullmatch(line).groups()
-        found = {name: bytes(int(byte, 16) for byte in values.split(", ")) if values else b"" for name, values in _XATTR.findall(xattrs)}
+        found = {bytes(name).rstrip(b"\0").decode(): bytes(value)
+                 for name, value in GLib.Variant.parse(GLib.VariantType("a(ayay)"), xattrs, None, None).unpack()}
         content, kind = "", {"d": "dir", "l": "symlink", "-": "file"}[kind]
         if kind == "symlink":
             path, _, content = path.partition(" -> ")

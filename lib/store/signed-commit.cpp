@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/signed-commit.hpp"
+
+#include <array>
+
+#include "base/error.hpp"
+#include "layer/byte-source.hpp"
+#include "layer/layer-stream.hpp"
+#include "layer/object-layer.hpp"
+#include "layer/tar-reader.hpp"
+#include "source/layout-blob.hpp"
+#include "store/remote-keys.hpp"
+
+namespace imaged {
+
+namespace {
+
+CommitHead stored_head(const Repository& repository, const Checksum& checksum) {
+    auto commit = repository.load_metadata(ObjectType::commit, checksum);
+    if (!commit) throw Error(ErrorKind::repository_damaged, "commit " + checksum.hex() + " is missing");
+    return {checksum, *std::move(commit), repository.detached_metadata(checksum)};
+}
+
+CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer) {
+    auto blob = open_layout_blob(image, layer.blob);
+    if (!blob) blob = proxy.blob(layer.blob.digest, layer.blob.size);
+    // What is read here is measured by the signature, so no verdict on the blob is needed; but once asked for, skopeo
+    // must be heard, and a short layer is read to its end, which comes only after that.
+    bool asked = false;
+    DescriptorSource compressed(blob->fd(), proxy.cancellation(),
+                                {proxy.stall_time(), [&](auto bytes) { blob->taken(bytes); }, layer.blob.size,
+                                 [&] {
+                                     asked = true;
+                                     blob->request_verdict();
+                                 }});
+    const auto head = [&] {
+        LayerStream stream(compressed);
+        TarReader tar(stream);
+        return read_commit_head(tar);
+    }();
+    if (asked) {
+        compressed.resume();
+        std::array<std::byte, 65536> rest;
+        while (compressed.read(rest) > 0) {
+        }
+        blob->finish();
+    }
+    return head;
+}
+
+}  // namespace
+
+std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
+                                             const ImageReference& image, const SourceImage& source,
+                                             const std::optional<Checksum>& stored) {
+    if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
+    if (repository == nullptr)
+        throw Error(ErrorKind::policy_rejected,
+                    "there is no repository that could know the keys of the OSTree remote " + image.remote() + " yet");
+    const RemoteKeys keys(*repository, image.remote());
+    const auto& layer = source.layout.layers.front();
+    const auto head =
+        stored ? stored_head(*repository, *stored)
+               : in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(proxy, image, layer); });
+    keys.verify(head);
+    return head.checksum;
+}
+
+}  // namespace imaged

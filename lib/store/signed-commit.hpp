@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verifying the commit that an image was made from before anything of the image is kept (ostree-remote-image:,
+// ostree-remote-registry:).
+#pragma once
+
+#include <optional>
+
+#include "oci/image-reference.hpp"
+#include "source/image-proxy.hpp"
+#include "source/source-image.hpp"
+#include "store/repository.hpp"
+
+namespace imaged {
+
+// The verified commit of an image with such a signature source; nothing for any other image, where that is not asked
+// for. STORED is the commit layer's commit, where the repository has it; else the beginning of the layer is read from
+// PROXY, which has the image open, and whoever imports the layer must find the same commit in it. No REPOSITORY knows
+// no keys. Throws Error(policy_rejected).
+std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
+                                             const ImageReference& image, const SourceImage& source,
+                                             const std::optional<Checksum>& stored);
+
+}  // namespace imaged
