@@ -25,7 +25,7 @@ struct Field {
 constexpr Field image_fields[] = {
     {"image", Type::text},     {"state", Type::text},        {"error", Type::text},       {"digest", Type::text},
     {"commit", Type::text},    {"merge-commit", Type::text}, {"base-commit", Type::text}, {"version", Type::text},
-    {"created", Type::number}, {"layers", Type::number},     {"size", Type::number},
+    {"created", Type::number}, {"layers", Type::number},     {"size", Type::number},      {"update-digest", Type::text},
 };
 constexpr Field show_fields[] = {
     {"importer", Type::text}, {"layer-list", Type::layers}, {"labels", Type::texts}, {"filtered", Type::counts}};
@@ -90,6 +90,39 @@ constexpr Field record_fields[] = {
     {"problem-count", Type::number},
 };
 
+constexpr Field check_fields[] = {
+    {"image", Type::text},
+    {"digest", Type::text},
+    {"update-available", Type::flag},
+    {"update-digest", Type::text},
+    {"update-version", Type::text},
+    {"signature-policy", Type::text},
+    {"layers-missing", Type::number},
+    {"bytes-to-fetch", Type::number},
+};
+
+constexpr Field diff_fields[] = {
+    {"from", Type::text},
+    {"to", Type::text},
+    {"pending", Type::flag},
+    {"from-digest", Type::text},
+    {"to-digest", Type::text},
+    {"from-version", Type::text},
+    {"to-version", Type::text},
+    {"layers-added", Type::layers},
+    {"layers-removed", Type::layers},
+    {"layers-kept", Type::layers},
+    {"bytes-added", Type::number},
+    {"bytes-removed", Type::number},
+    {"bytes-kept", Type::number},
+};
+constexpr Field diff_file_fields[] = {
+    {"files-added", Type::words},
+    {"files-removed", Type::words},
+    {"files-changed", Type::words},
+    {"truncated", Type::flag},
+};
+
 constexpr Field copy_fields[] = {
     {"image", Type::text},
     {"repository", Type::text},
@@ -112,8 +145,9 @@ constexpr Field copy_fields[] = {
 constexpr struct {
     std::string_view kind;
     std::span<const Field> fields;
-} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},   {"import", pull_fields},  {"copy", copy_fields},
-                {"remove", remove_fields},   {"prune", prune_fields}, {"verify", verify_fields}};
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},    {"import", pull_fields},
+                {"copy", copy_fields},       {"check", check_fields},  {"remove", remove_fields},
+                {"prune", prune_fields},     {"verify", verify_fields}};
 
 void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {
     for (const auto& [key, type] : fields) switch (type) {
@@ -189,6 +223,13 @@ std::string show_json(const Dictionary& image) {
     Json json = document();
     add(json, image, image_fields);
     add(json, image, show_fields);
+    return line(json);
+}
+
+std::string diff_json(const Dictionary& difference) {
+    Json json = document();
+    add(json, difference, diff_fields);
+    if (difference.flag("truncated")) add(json, difference, diff_file_fields);
     return line(json);
 }
 

@@ -13,6 +13,7 @@ namespace imagectl {
 
 std::string list_json(const std::vector<Dictionary>& images);
 std::string show_json(const Dictionary& image);
+std::string diff_json(const Dictionary& difference);
 std::string jobs_json(const std::vector<JobStatus>& jobs);
 // How a job ended: its outcome, or its error.
 std::string outcome_json(const FollowedJob& job);

@@ -107,6 +107,47 @@ std::string copy_text(const Dictionary& outcome) {
     return lines.str();
 }
 
+std::string check_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Digest", "digest");
+    if (const auto available = outcome.flag("update-available")) lines.add("Update", *available ? "yes" : "none");
+    lines.text("Update version", "update-version");
+    lines.text("Update digest", "update-digest");
+    lines.text("Signatures", "signature-policy");
+    lines.number("Layers missing", "layers-missing");
+    lines.bytes("To fetch", "bytes-to-fetch");
+    return lines.str();
+}
+
+std::string diff_text(const Dictionary& difference) {
+    Lines lines(difference);
+    lines.text("From", "from");
+    lines.text("From version", "from-version");
+    lines.text("From digest", "from-digest");
+    if (difference.flag("pending").value_or(false))
+        lines.add("To", "the update that is waiting");
+    else
+        lines.text("To", "to");
+    lines.text("To version", "to-version");
+    lines.text("To digest", "to-digest");
+    std::string result;
+    for (const auto& [title, name] : {std::pair("Added", "added"), {"Removed", "removed"}, {"Kept", "kept"}}) {
+        const auto layers = difference.list((std::string("layers-") + name).c_str());
+        lines.add(title, std::to_string(layers.size()) + (layers.size() == 1 ? " layer, " : " layers, ") +
+                             human_bytes(difference.number((std::string("bytes-") + name).c_str()).value_or(0)));
+        if (!layers.empty() && std::string_view(name) != "kept")
+            result += std::string("\n") + title + ":\n" + layer_table(layers, true);
+    }
+    for (const auto& [mark, key] : {std::pair('+', "files-added"), {'-', "files-removed"}, {'~', "files-changed"}}) {
+        const auto paths = difference.words(key);
+        if (!paths.empty()) result += "\n";
+        for (const auto& path : paths) result += std::string(1, mark) + " " + escaped(path) + "\n";
+    }
+    if (difference.flag("truncated").value_or(false)) result += "… and more\n";
+    return lines.str() + result;
+}
+
 std::string prepare_text(const Dictionary& outcome) {
     Lines lines(outcome);
     lines.text("Image", "image");
@@ -131,6 +172,7 @@ std::string image_text(const Dictionary& image) {
     lines.text("Error", "error");
     lines.text("Version", "version");
     lines.text("Digest", "digest");
+    lines.text("Update", "update-digest");
     lines.text("Commit", "commit");
     lines.text("Merge commit", "merge-commit");
     lines.text("Base commit", "base-commit");
@@ -152,8 +194,8 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);
-    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},   {"import", pull_text},  {"copy", copy_text},
-                   {"remove", remove_text},   {"prune", prune_text}, {"verify", verify_text}};
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},     {"import", pull_text}, {"copy", copy_text},
+                   {"check", check_text},     {"remove", remove_text}, {"prune", prune_text}, {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome);
     return {};

@@ -13,6 +13,8 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome);
 
 std::string pull_text(const Dictionary& outcome);
 std::string copy_text(const Dictionary& outcome);
+std::string check_text(const Dictionary& outcome);
+std::string diff_text(const Dictionary& difference);
 std::string prepare_text(const Dictionary& outcome);
 std::string image_text(const Dictionary& image);
 

@@ -12,6 +12,7 @@ std::string_view action_name(Action action) {
         case Action::remove: return "remove";
         case Action::prune: return "prune";
         case Action::verify: return "verify";
+        case Action::check: return "check";
         case Action::cancel: return "cancel";
     }
     return "";

@@ -12,6 +12,10 @@ public:
     nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_.describe(image); }
     std::string manifest(const imaged::ImageReference& image) override { return catalog_.manifest(image); }
     std::string config(const imaged::ImageReference& image) override { return catalog_.config(image); }
+    nlohmann::json diff(const imaged::ImageReference& from, const std::optional<imaged::ImageReference>& to,
+                        bool files) override {
+        return catalog_.diff(from, to, files);
+    }
 
 private:
     imaged::ImageCatalog catalog_;

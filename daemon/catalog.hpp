@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "oci/image-reference.hpp"
@@ -21,6 +22,7 @@ public:
     virtual nlohmann::json describe(const ImageReference& image) = 0;
     virtual std::string manifest(const ImageReference& image) = 0;
     virtual std::string config(const ImageReference& image) = 0;
+    virtual nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) = 0;
 };
 
 // Loads the module if need be and opens REPOSITORY. Throws Error(repository_damaged), or Error(failed) without the

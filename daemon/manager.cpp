@@ -40,6 +40,7 @@ std::optional<Action> action_of(job::Kind kind) {
         case job::Kind::prepare: return std::nullopt;
         case job::Kind::import: return Action::import;
         case job::Kind::pull: return Action::pull;
+        case job::Kind::check: return Action::check;
         case job::Kind::copy: return Action::copy;
         case job::Kind::remove: return Action::remove;
         case job::Kind::prune: return Action::prune;
@@ -143,6 +144,10 @@ void Manager::Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, s
         start(parse_job_arguments(job::Kind::verify, image_list(images, true), options, settings_.repository),
               std::move(result));
     });
+}
+
+void Manager::Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::check, std::move(result), image, options); });
 }
 
 template <typename... Values>
@@ -301,6 +306,16 @@ void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) 
     fenced([&] {
         read<std::string>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
             return document(catalog.config(reference));
+        });
+    });
+}
+
+void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) {
+    fenced([&] {
+        const bool files = parse_flag("files", options);
+        const auto other = to.empty() ? std::nullopt : std::optional(parse_reference(to));
+        read<VariantMap>(std::move(result), from, [other, files](Catalog& catalog, const ImageReference& reference) {
+            return to_variant_map(catalog.diff(reference, other, files));
         });
     });
 }

@@ -61,10 +61,13 @@ private:
     void Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) override;
     void Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
                 VariantMap options) override;
+    void Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+               VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
     void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;
     void GetConfig(sdbus::Result<std::string>&& result, std::string image) override;
+    void Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) override;
     std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> ListJobs() override;
     void CancelJob(sdbus::Result<>&& result, std::uint32_t id) override;
     std::string Version() override;

@@ -111,7 +111,7 @@ const Rule rules[] = {
          arguments.request.arguments[key] = digest_of(key, value);
      }},
     {"target",
-     {import, pull, copy},
+     {import, pull, copy, check},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          const auto target = target_of(key, value);
          // Storing an image under its own name is what happens anyway.
@@ -146,7 +146,7 @@ const Rule rules[] = {
              in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text).canonical(); });
      }},
     {"authfile",
-     {prepare, import, pull, verify},
+     {prepare, import, pull, verify, check},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          arguments.files.auth = auth_file_of(key, value);
      }},
@@ -241,6 +241,15 @@ JobSubject image_list(const std::vector<std::string>& images, bool may_be_empty)
     }
     if (!list.empty()) subject.arguments["images"] = std::move(list);
     return subject;
+}
+
+bool parse_flag(const std::string& key, const VariantMap& options) {
+    check_count(options);
+    for (const auto& [name, value] : options) {
+        if (name != key) refuse(name, "unknown");
+    }
+    const auto found = options.find(key);
+    return found != options.end() && value_of<bool>(key, found->second, "b");
 }
 
 void refuse_all_options(const VariantMap& options) {

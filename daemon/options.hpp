@@ -46,6 +46,9 @@ JobArguments parse_job_arguments(job::Kind kind, const std::string& image, const
 // Error(invalid_argument) where there is none, unless MAY_BE_EMPTY.
 JobSubject image_list(const std::vector<std::string>& images, bool may_be_empty);
 
+// For methods that know one option, KEY, a boolean that is false by default.
+bool parse_flag(const std::string& key, const VariantMap& options);
+
 // For methods that know no option yet.
 void refuse_all_options(const VariantMap& options);
 

@@ -21,8 +21,9 @@ constexpr int max_depth = 8;
 // Counts of layers are u on the bus; under the same key an array stays an array.
 constexpr std::array<std::string_view, 4> u_keys{"layers", "layers-present", "layers-missing", "layers-fetched"};
 // Arrays of dictionaries, which an empty array does not tell by itself.
-constexpr std::array<std::string_view, 9> dictionary_list_keys{
-    "layers", "layer-list", "damaged", "problems", "notes", "damaged-layers", "removed", "repaired", "unrepaired"};
+constexpr std::array<std::string_view, 12> dictionary_list_keys{
+    "layers",  "layer-list", "damaged",    "problems",     "notes",          "damaged-layers",
+    "removed", "repaired",   "unrepaired", "layers-added", "layers-removed", "layers-kept"};
 
 template <typename List>
 bool contains(const List& list, std::string_view key) {

@@ -46,6 +46,21 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     return success(std::move(details));
 }
 
+job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked) {
+    json details{{"image", request.target.value_or(request.image).image()},
+                 {"digest", checked.digest},
+                 {"update-available", checked.update.has_value()}};
+    if (checked.update) {
+        const auto& [source, plan] = *checked.update;
+        details["update-digest"] = source.digest.text();
+        if (const auto version = source.config.version()) details["update-version"] = *version;
+        details["signature-policy"] = source.signature_policy;
+        details["layers-missing"] = plan.missing;
+        details["bytes-to-fetch"] = plan.missing_bytes;
+    }
+    return success(std::move(details));
+}
+
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped) {
     const auto& image = imported.image;

@@ -6,10 +6,12 @@
 #include "job/job.hpp"
 #include "store/image-copy.hpp"
 #include "store/image-import.hpp"
+#include "store/update-check.hpp"
 
 namespace imaged {
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
+job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked);
 // LAYERS_DROPPED: digests of those whose refs went after an update.
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped);

@@ -7,6 +7,7 @@
 #include "store/image-copy.hpp"
 #include "store/image-import.hpp"
 #include "store/prune.hpp"
+#include "store/update-check.hpp"
 #include "upkeep.hpp"
 
 namespace imaged {
@@ -71,11 +72,17 @@ job::Result run_copy(const job::Request& request, Cancellation& cancellation, Pr
     return copy_result(copy, from, copy_image(copy, cancellation, meter));
 }
 
+job::Result run_check(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+    const auto import = import_request(request);
+    return check_result(import, check_update(import, cancellation, meter));
+}
+
 }  // namespace
 
 job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
     switch (request.kind) {
         case job::Kind::prepare: return run_prepare(request, cancellation, meter);
+        case job::Kind::check: return run_check(request, cancellation, meter);
         case job::Kind::import:
         case job::Kind::pull: return run_import(request, cancellation, meter);
         case job::Kind::copy: return run_copy(request, cancellation, meter);

@@ -92,6 +92,7 @@ std::string_view to_string(Kind kind) {
         case Kind::prepare: return "prepare";
         case Kind::import: return "import";
         case Kind::pull: return "pull";
+        case Kind::check: return "check";
         case Kind::copy: return "copy";
         case Kind::remove: return "remove";
         case Kind::prune: return "prune";

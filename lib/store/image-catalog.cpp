@@ -10,6 +10,8 @@
 
 #include "base/error.hpp"
 #include "store/damage-record.hpp"
+#include "store/image-diff.hpp"
+#include "store/pending-update.hpp"
 #include "store/ref-listing.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
@@ -47,9 +49,10 @@ public:
     explicit Impl(const std::string& path) : repository_(path) {}
 
     std::string mode() const { return repository_.mode(); }
+    const Repository& repository() const { return repository_; }
 
     std::shared_ptr<const json> list() {
-        const bool changed = images_.refresh() | layers_.refresh() | refresh_damage();
+        const bool changed = refresh_updates() | images_.refresh() | layers_.refresh() | refresh_damage();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::map<std::string, json> entries;  // ordered by reference
@@ -98,6 +101,7 @@ public:
         refresh_damage();
         tell_damage(description, image.merge_commit);
         description["layer-list"] = std::move(layers);
+        tell_update(image.merge_commit, description);
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
         description["importer"] = image.importer;
@@ -114,6 +118,7 @@ private:
     struct Cached {
         json entry;
         std::vector<std::string> layer_refs;
+        MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
     using Cache = std::map<Checksum, Cached>;  // by merge commit
 
@@ -145,6 +150,30 @@ private:
         entry["error"] = *error;
     }
 
+    // Looks again for the update that waits for an image; true when there is another than before.
+    bool refresh_update(const Checksum& commit, Cached& cached) const {
+        const auto stamp = MetadataStamp::of(repository_, commit);
+        if (stamp == cached.stamp) return false;
+        cached.stamp = stamp;
+        cached.entry.erase("update-digest");
+        tell_update(commit, cached.entry);
+        return true;
+    }
+
+    void tell_update(const Checksum& commit, json& entry) const {
+        try {
+            if (const auto update = PendingUpdate::load_digest(repository_, commit)) entry["update-digest"] = *update;
+        } catch (const Error&) {
+            // Detached metadata that cannot be read announces nothing, and takes nothing from the image.
+        }
+    }
+
+    bool refresh_updates() {
+        bool changed = false;
+        for (auto& [commit, cached] : cache_) changed |= refresh_update(commit, cached);
+        return changed;
+    }
+
     std::optional<std::string> missing_layer(const Cached& cached) const {
         for (const auto& layer : cached.layer_refs) {
             if (!layers_.refs().contains(layer)) return layer;
@@ -159,6 +188,7 @@ private:
                 return {damaged(name, "merge commit " + commit.hex() + ": the root of its tree is missing"), {}};
             Cached cached{summary(name, image), {}};
             for (const auto& layer : image.layout.layers) cached.layer_refs.push_back(layer_ref(layer.blob.digest));
+            refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
             return {damaged(name, error.what()), {}};
@@ -188,6 +218,9 @@ json ImageCatalog::describe(const ImageReference& image) {
 }
 std::string ImageCatalog::manifest(const ImageReference& image) {
     return impl_->load(image).manifest_text;
+}
+json ImageCatalog::diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) {
+    return diff_images(impl_->repository(), from, to, files);
 }
 std::string ImageCatalog::config(const ImageReference& image) {
     return impl_->load(image).config_text;

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "oci/image-reference.hpp"
@@ -33,6 +34,8 @@ public:
     // The stored JSON texts, byte for byte.
     std::string manifest(const ImageReference& image);
     std::string config(const ImageReference& image);
+    // The keys of org.imaged1.Manager.Diff; see diff_images().
+    nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files);
 
 private:
     class Impl;

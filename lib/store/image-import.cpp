@@ -12,6 +12,7 @@
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
 #include "store/signed-commit.hpp"
+#include "store/update-check.hpp"
 
 namespace imaged {
 
@@ -166,6 +167,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
     observer.layers(source.layout.layers, present);
     if (plan.up_to_date && !request.remake_merge) {
+        forget_update(repository, plan.previous->merge_commit, target);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         return unchanged;
@@ -195,6 +197,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     merged.sink->publish();
     repository.sync();
     repository.set_ref(image_ref(target), merged.commit);
+    // What is waiting for the same commit under another reference stays.
+    if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
     repository.sync();
 
     const auto& counts = fetch.counts();

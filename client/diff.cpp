@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "json-output.hpp"
+#include "outcome-text.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {{"files", nullptr, "Also show which files differ"}};
+
+ExitCode run(const Arguments& arguments) {
+    const auto& words = arguments.positional;
+    if (words.empty() || words[0].empty()) throw UsageError("an image is missing");
+    if (words.size() > 2) throw UsageError("two images are wanted at most, but there is also '" + words[2] + "'");
+    if (words.size() == 2 && words[1].empty()) throw UsageError("the second image is empty");
+    const std::string from = absolute_image(words[0]), to = words.size() == 2 ? absolute_image(words[1]) : "";
+    const Connection connection(arguments.bus);
+    GVariantBuilder values;
+    g_variant_builder_init(&values, G_VARIANT_TYPE_VARDICT);
+    if (arguments.flag("files")) g_variant_builder_add(&values, "{sv}", "files", g_variant_new_boolean(TRUE));
+    Call call;
+    call.method = "Diff";
+    call.arguments = adopt(g_variant_new("(ssa{sv})", from.c_str(), to.c_str(), &values));
+    const Reply reply = connection.call(std::move(call));
+    const Dictionary difference(Variant(g_variant_get_child_value(reply.body.get(), 0)));
+    print_result(arguments.json ? diff_json(difference) : diff_text(difference));
+    return ExitCode::ok;
+}
+
+}  // namespace
+
+const Verb diff_verb = {
+    {"diff", "IMAGE [IMAGE]", "Compare two images, or one with its update",
+     "Shows the layers that the second IMAGE has and the first has not, and the other way round. With one IMAGE, the "
+     "other is the "
+     "update\n"
+     "that the last check found. Asks no source.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl diff docker://registry.example/host:stable\n"
+     "  imagectl diff docker://registry.example/host:stable docker://registry.example/host:testing --files\n"
+     "\n",
+     VerbHelp::none, options},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/update-check.hpp"
+
+#include <fcntl.h>
+
+#include "base/error.hpp"
+#include "store/pending-update.hpp"
+#include "store/ref-name.hpp"
+#include "store/signed-commit.hpp"
+
+namespace imaged {
+
+namespace {
+
+SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Repository& repository,
+                        const Checksum& stored) {
+    try {
+        return open_source_image(proxy, request.image, request.digest, request.proxy);
+    } catch (const Error& error) {
+        // What was waiting cannot be had any more.
+        if (error.kind() == ErrorKind::not_found) PendingUpdate::store(repository, stored, std::nullopt);
+        throw;
+    }
+}
+
+}  // namespace
+
+CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    const auto target = request.target.value_or(request.image);
+    const auto missing = [&] {
+        return Error(ErrorKind::not_found, "image " + target.image() + " is not in the repository");
+    };
+    if (!try_open_at(AT_FDCWD, request.repository, O_PATH)) throw missing();
+    Repository repository(request.repository);
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    const auto commit = repository.resolve(image_ref(target));
+    if (!commit) throw missing();
+    const auto stored = in_context("image " + target.image(), [&] { return StoredImage::load(repository, *commit); });
+    ImageProxy proxy(cancellation, request.proxy);
+    auto source = open_source(proxy, request, repository, *commit);
+    CheckedUpdate checked{stored.digest.text(), {}};
+    Presence presence(repository, cancellation);
+    auto plan = ImportPlan::make(&repository, &presence, source, target);
+    verify_signed_commit(&repository, proxy, request.image, source, plan.present.front());
+    if (source.digest == stored.digest) {
+        forget_update(repository, *commit, target);
+        return checked;
+    }
+    PendingUpdate::store(repository, *commit, PendingUpdate{source.digest, source.manifest_text, source.config_text});
+    repository.sync();
+    checked.update = PreparedImage{std::move(source), std::move(plan)};
+    return checked;
+}
+
+void forget_update(Repository& repository, const Checksum& previous, const ImageReference& image) {
+    const auto own = image_ref(image);
+    for (const auto& [ref, commit] :
+         repository.refs(std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1)))) {
+        if (ref != own && commit == previous) return;
+    }
+    PendingUpdate::store(repository, previous, std::nullopt);
+}
+
+}  // namespace imaged

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking whether an image's source has another manifest than the one that is stored.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "store/image-import.hpp"
+
+namespace imaged {
+
+struct CheckedUpdate {
+    std::string digest;  // of the stored manifest
+    // What the source has, when that is something else, and what importing it would take.
+    std::optional<PreparedImage> update;
+};
+
+// REQUEST.target is where the image is stored, by default under its own reference. Remembers the update in the
+// repository, or forgets the one that was there when the source has it no more. Throws Error(not_found) for an image
+// that is not stored, and what import_image() throws of the source.
+CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
+
+// After IMAGE has moved on from the merge commit PREVIOUS, or was found unchanged there: forgets the update that was
+// waiting, unless another image still has that commit.
+void forget_update(Repository& repository, const Checksum& previous, const ImageReference& image);
+
+}  // namespace imaged

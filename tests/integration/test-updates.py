@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check finds an update and remembers it, list and show tell of it, diff compares with it, pull makes it go; over a real bus, with the real worker
+and imagectl."""
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+from gi.repository import GLib
+
+import bus_fixture
+import encapsulation
+import oci_layout
+from bus_fixture import MANAGER
+from oci_layout import Entry, directory, whiteout
+
+bus_fixture.WORKER = os.environ["IMAGED_WORKER"]
+IMAGECTL = os.environ["IMAGECTL"]
+KEYS = ("ostree-ext.cached.manifest-digest", "ostree-ext.cached.manifest", "ostree-ext.cached.config")
+
+
+class Updates(bus_fixture.Case):
+    options = ["--idle-timeout", "0", "--pass-environment", "CONTAINERS_POLICY"]
+
+    def setUp(self):
+        super().setUp()
+        self.repository = self.directory + "/repo"
+        self.base = oci_layout.layer([directory("usr"), Entry("usr/kept", content=b"kept"), Entry("usr/changed", content=b"old"),
+                                      Entry("usr/removed", content=b"removed"), directory("usr/gone"), Entry("usr/gone/file", content=b"x")])
+        self.old = oci_layout.layer([Entry("usr/old", content=b"old layer")])
+        self.new = oci_layout.layer([Entry("usr/new", content=b"new layer"), Entry("usr/changed", content=b"new"), whiteout("usr/removed"),
+                                     whiteout("usr/gone"), directory("usr/fresh"), Entry("usr/fresh/file", content=b"y")])
+        self.layout = oci_layout.Layout(self.directory + "/layout")
+        self.first = self.publish("it", [self.base, self.old], "1")
+        self.image = self.layout.reference("it")
+        self.bus_client = self.client()
+        self.job("Pull", self.image)
+
+    def publish(self, tag, layers, version):
+        """Makes the tag lead to an image of LAYERS, and nowhere else."""
+        self.layout.manifests = [manifest for manifest in self.layout.manifests
+                                 if manifest["annotations"]["org.opencontainers.image.ref.name"] != tag]
+        return self.layout.image(tag, layers, config={"config": {"Labels": {"org.opencontainers.image.version": version}}})
+
+    def job(self, method, image, **options):
+        job = self.bus_client.start(method, image, **options)[0]
+        properties = self.bus_client.finished(job, 60)
+        self.assertEqual(properties["Result"], "success", properties)
+        return properties["Outcome"]
+
+    def failed(self, method, image, **options):
+        return self.bus_client.finished(self.bus_client.start(method, image, **options)[0], 60)["ErrorName"].removeprefix(bus_fixture.ERROR)
+
+    def listed(self):
+        return self.bus_client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
+
+    def shown(self):
+        return self.bus_client.call(MANAGER, "GetImage", GLib.Variant("(s)", (self.image,)))[0]
+
+    def diff(self, first, second="", **options):
+        return self.bus_client.call(MANAGER, "Diff", GLib.Variant("(ssa{sv})", (first, second, options)))[0]
+
+    def imagectl(self, *words):
+        done = subprocess.run([IMAGECTL, *words], capture_output=True, text=True, env={**os.environ, "IMAGED_BUS_ADDRESS": self.address})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def metadata(self, commit):
+        """The detached metadata of COMMIT."""
+        try:
+            with open(f"{self.repository}/objects/{commit[:2]}/{commit[2:]}.commitmeta", "rb") as file:
+                return GLib.Variant.new_from_bytes(GLib.VariantType("a{sv}"), GLib.Bytes(file.read()), False).unpack()
+        except FileNotFoundError:
+            return {}
+
+    def test_without_an_update_nothing_is_remembered(self):
+        outcome = self.job("Check", self.image)
+        self.assertEqual((outcome["update-available"], outcome["digest"]), (False, self.first))
+        self.assertNotIn("update-digest", outcome)
+        self.assertEqual(self.metadata(self.shown()["merge-commit"]), {})
+        self.refused("NotFound", self.diff, self.image)
+
+    def test_an_update_is_remembered_until_it_is_pulled(self):
+        merge = self.shown()["merge-commit"]
+        second = self.publish("it", [self.base, self.new], "2")
+        self.assertNotIn("update-digest", self.listed()[0])
+        outcome = self.job("Check", self.image)
+        self.assertEqual((outcome["update-available"], outcome["update-digest"], outcome["update-version"]), (True, second, "2"))
+        self.assertEqual((outcome["layers-missing"], outcome["bytes-to-fetch"]), (1, len(self.new.data)))
+        metadata = self.metadata(merge)
+        self.assertEqual(metadata[KEYS[0]], second)
+        self.assertEqual(oci_layout.digest(metadata[KEYS[1]].encode()), second)
+        self.assertEqual(json.loads(metadata[KEYS[2]])["config"]["Labels"]["org.opencontainers.image.version"], "2")
+        self.assertEqual([entry["update-digest"] for entry in self.listed()], [second])
+        self.assertEqual(self.shown()["update-digest"], second)
+        encapsulation.ostree(self.repository, "fsck")
+
+        self.job("Pull", self.image)
+        self.assertEqual(self.shown()["digest"], second)
+        self.assertNotIn("update-digest", self.listed()[0])
+        self.assertFalse(set(KEYS) & self.metadata(merge).keys())
+        self.refused("NotFound", self.diff, self.image)
+
+    def test_an_update_that_the_source_has_no_more_is_forgotten(self):
+        merge = self.shown()["merge-commit"]
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        self.publish("it", [self.base, self.old], "1")
+        self.assertFalse(self.job("Check", self.image)["update-available"])
+        self.assertFalse(set(KEYS) & self.metadata(merge).keys())
+        self.assertNotIn("update-digest", self.listed()[0])
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        self.publish("other", [self.base], "3")
+        self.layout.manifests = self.layout.manifests[-1:]
+        (self.layout.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": self.layout.manifests}))
+        self.assertEqual(self.failed("Check", self.image), "NotFound")
+        self.assertFalse(set(KEYS) & self.metadata(merge).keys())
+
+    def test_other_detached_metadata_stays(self):
+        merge = self.shown()["merge-commit"]
+        signatures = GLib.Variant("a{sv}", {"ostree.gpgsigs": GLib.Variant("aay", [[1, 2, 3]]), "note": GLib.Variant("s", "mine")})
+        with open(f"{self.repository}/objects/{merge[:2]}/{merge[2:]}.commitmeta", "wb") as file:
+            file.write(signatures.get_data_as_bytes().get_data())
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        self.assertEqual(set(self.metadata(merge)), {*KEYS, "ostree.gpgsigs", "note"})
+        self.publish("it", [self.base, self.old], "1")
+        self.job("Check", self.image)
+        self.assertEqual(self.metadata(merge), signatures.unpack())
+
+    def test_an_update_that_the_policy_rejects_is_not_remembered(self):
+        self.publish("it", [self.base, self.new], "2")
+        self.assertEqual(self.failed("Check", "ostree-image-signed:" + self.image), "PolicyRejected")
+        self.assertNotIn("update-digest", self.listed()[0])
+
+    def test_an_image_under_another_name_is_checked_there(self):
+        self.job("Pull", self.image, target=GLib.Variant("s", "docker://example.org/mine:1"))
+        second = self.publish("it", [self.base, self.new], "2")
+        outcome = self.job("Check", self.image, target=GLib.Variant("s", "docker://example.org/mine:1"))
+        self.assertEqual((outcome["image"], outcome["update-digest"]), ("docker://example.org/mine:1", second))
+        # Both references name one commit, which is what remembers; pulling one leaves it to the other.
+        self.assertEqual({entry["update-digest"] for entry in self.listed()}, {second})
+        self.job("Pull", self.image)
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [second, None])
+
+    def test_what_is_not_stored_cannot_be_checked(self):
+        self.publish("never", [self.base], "1")
+        self.assertEqual(self.failed("Check", self.layout.reference("never")), "NotFound")
+
+    def test_a_difference_counts_layers_and_bytes(self):
+        second = self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        difference = self.diff(self.image)
+        self.assertEqual((difference["pending"], difference["from-digest"], difference["to-digest"]), (True, self.first, second))
+        self.assertEqual((difference["from-version"], difference["to-version"]), ("1", "2"))
+        digests = {key: [layer["digest"] for layer in difference["layers-" + key]] for key in ("added", "removed", "kept")}
+        self.assertEqual(digests, {"added": [oci_layout.digest(self.new.data)], "removed": [oci_layout.digest(self.old.data)],
+                                   "kept": [oci_layout.digest(self.base.data)]})
+        self.assertEqual([difference["bytes-" + key] for key in ("added", "removed", "kept")],
+                         [len(self.new.data), len(self.old.data), len(self.base.data)])
+        self.assertFalse(difference["layers-added"][0]["present"])
+        self.assertNotIn("files-added", difference)
+        self.refused("InvalidArgument", self.diff, self.image, files=GLib.Variant("b", True))
+
+    def test_a_difference_names_files_on_request(self):
+        self.publish("next", [self.base, self.new], "2")
+        self.job("Pull", self.layout.reference("next"))
+        difference = self.diff(self.image, self.layout.reference("next"), files=GLib.Variant("b", True))
+        self.assertEqual({key: difference[key] for key in ("files-added", "files-removed", "files-changed", "truncated")},
+                         {"files-added": ["/usr/fresh", "/usr/fresh/file", "/usr/new"],
+                          "files-removed": ["/usr/gone", "/usr/gone/file", "/usr/old", "/usr/removed"],
+                          "files-changed": ["/usr/changed"], "truncated": False})
+        self.assertEqual(self.diff(self.image, self.image, files=GLib.Variant("b", True))["files-changed"], [])
+
+    def test_a_difference_of_too_many_files_is_cut(self):
+        many = oci_layout.layer([Entry(f"usr/many/{number}") for number in range(10_001)])
+        self.publish("many", [many], "1")
+        self.job("Pull", self.layout.reference("many"))
+        difference = self.diff(self.image, self.layout.reference("many"), files=GLib.Variant("b", True))
+        paths = sum(len(difference[key]) for key in ("files-added", "files-removed", "files-changed"))
+        self.assertEqual((paths, difference["truncated"]), (10_000, True))
+
+    def test_options_are_strict(self):
+        self.assertIn('"file"', self.refused("InvalidArgument", self.diff, self.image, file=GLib.Variant("b", True)))
+        self.assertIn('"files"', self.refused("InvalidArgument", self.diff, self.image, files=GLib.Variant("s", "yes")))
+        self.assertIn('"digest"', self.refused("InvalidArgument", self.bus_client.start, "Check", self.image, digest=GLib.Variant("s", self.first)))
+
+    def test_imagectl_checks_and_compares(self):
+        second = self.publish("it", [self.base, self.new], "2")
+        checked = json.loads(self.imagectl("check", self.image, "--json"))
+        self.assertEqual((checked["update-available"], checked["update-digest"], checked["kind"]), (True, second, "check"))
+        self.assertEqual(json.loads(self.imagectl("list", "--json"))["images"][0]["update-digest"], second)
+        compared = json.loads(self.imagectl("diff", self.image, "--json"))
+        self.assertEqual((compared["to-digest"], compared["pending"], len(compared["layers-added"])), (second, True, 1))
+        print("\n$ imagectl check IMAGE; imagectl diff IMAGE")
+        print(self.imagectl("check", self.image) + "\n" + self.imagectl("diff", self.image))
+        self.imagectl("pull", self.image)
+        self.publish("it", [self.base, self.old], "1")
+        self.imagectl("pull", self.image, "--target", "docker://example.org/old:1")
+        text = self.imagectl("diff", "docker://example.org/old:1", self.image, "--files")
+        print("$ imagectl diff OLD IMAGE --files\n" + text)
+        for line in ("+ /usr/new", "- /usr/removed", "~ /usr/changed"):
+            self.assertIn(line, text.splitlines())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
