@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "job-verb.hpp"
+#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -24,7 +25,10 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.positional.size() != 2) throw UsageError("an image and a repository are wanted");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Copy", {}};
-    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(arguments.positional[0]).c_str())));
+    // Another repository's names are as they are there.
+    const auto& image = arguments.positional[0];
+    const auto name = arguments.flag("from") ? image : stored_name(Connection(arguments.bus), image);
+    call.arguments.push_back(adopt(g_variant_new_string(name.c_str())));
     call.arguments.push_back(adopt(g_variant_new_string(absolute_path(arguments.positional[1]).c_str())));
     if (arguments.flag("from")) call.options.emplace_back("from", adopt(g_variant_new_boolean(TRUE)));
     if (const auto target = arguments.text("target"))

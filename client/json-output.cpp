@@ -141,13 +141,20 @@ constexpr Field copy_fields[] = {
     {"bytes-copied", Type::number},
 };
 
+constexpr Field export_fields[] = {
+    {"image", Type::text},           {"destination", Type::text},     {"digest", Type::text},
+    {"original-digest", Type::text}, {"digest-kept", Type::flag},     {"layers", Type::number},
+    {"layers-kept", Type::number},   {"bytes-written", Type::number},
+};
+
 // What a job of each kind finds.
 constexpr struct {
     std::string_view kind;
     std::span<const Field> fields;
-} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},    {"import", pull_fields},
-                {"copy", copy_fields},       {"check", check_fields},  {"remove", remove_fields},
-                {"prune", prune_fields},     {"verify", verify_fields}};
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},     {"import", pull_fields},
+                {"copy", copy_fields},       {"export", export_fields}, {"import-archive", pull_fields},
+                {"check", check_fields},     {"remove", remove_fields}, {"prune", prune_fields},
+                {"verify", verify_fields}};
 
 void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {
     for (const auto& [key, type] : fields) switch (type) {

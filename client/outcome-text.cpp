@@ -148,6 +148,20 @@ std::string diff_text(const Dictionary& difference) {
     return lines.str() + result;
 }
 
+std::string export_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Destination", "destination");
+    lines.text("Digest", "digest");
+    if (outcome.flag("digest-kept") == false)
+        lines.add("Stored digest", outcome.text("original-digest").value_or("?") + " (could not be kept)");
+    if (const auto layers = outcome.number("layers"))
+        lines.add("Layers", std::to_string(*layers) + ", " + std::to_string(outcome.number("layers-kept").value_or(0)) +
+                                " with the content digest they had");
+    lines.bytes("Written", "bytes-written");
+    return lines.str();
+}
+
 std::string prepare_text(const Dictionary& outcome) {
     Lines lines(outcome);
     lines.text("Image", "image");
@@ -194,8 +208,10 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);
-    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},     {"import", pull_text}, {"copy", copy_text},
-                   {"check", check_text},     {"remove", remove_text}, {"prune", prune_text}, {"verify", verify_text}};
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},     {"import", pull_text},
+                   {"copy", copy_text},       {"export", export_text}, {"import-archive", pull_text},
+                   {"check", check_text},     {"remove", remove_text}, {"prune", prune_text},
+                   {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome);
     return {};

@@ -15,6 +15,7 @@ std::string pull_text(const Dictionary& outcome);
 std::string copy_text(const Dictionary& outcome);
 std::string check_text(const Dictionary& outcome);
 std::string diff_text(const Dictionary& difference);
+std::string export_text(const Dictionary& outcome);
 std::string prepare_text(const Dictionary& outcome);
 std::string image_text(const Dictionary& image);
 

@@ -13,6 +13,7 @@ std::string_view action_name(Action action) {
         case Action::prune: return "prune";
         case Action::verify: return "verify";
         case Action::check: return "check";
+        case Action::export_: return "export";
         case Action::cancel: return "cancel";
     }
     return "";

@@ -18,7 +18,7 @@ struct Caller {
 };
 
 // One for each verb that changes something, and one for pulling or importing what nothing vouches for.
-enum class Action { import, pull, pull_unverified, copy, check, remove, prune, verify, cancel };
+enum class Action { import, pull, pull_unverified, copy, export_, check, remove, prune, verify, cancel };
 
 // "pull-unverified" for Action::pull_unverified, and so on.
 std::string_view action_name(Action action);

@@ -38,13 +38,15 @@ std::string document(std::string text) {
 std::optional<Action> action_of(job::Kind kind) {
     switch (kind) {
         case job::Kind::prepare: return std::nullopt;
-        case job::Kind::import: return Action::import;
+        case job::Kind::import:
+        case job::Kind::import_archive: return Action::import;
         case job::Kind::pull: return Action::pull;
         case job::Kind::check: return Action::check;
         case job::Kind::copy: return Action::copy;
         case job::Kind::remove: return Action::remove;
         case job::Kind::prune: return Action::prune;
         case job::Kind::verify: return Action::verify;
+        case job::Kind::export_: return Action::export_;
     }
     return std::nullopt;
 }
@@ -120,6 +122,28 @@ void Manager::Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std
     fenced([&] {
         JobSubject subject{parse_reference(image), {{"repository", parse_path("repository", repository)}}, {}, true};
         start(parse_job_arguments(job::Kind::copy, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                     std::string destination, VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), {}, {}, false};
+        const auto target = parse_destination(destination);
+        subject.arguments = {{"destination", target.image()}};
+        subject.opens_path = target.transport() != Transport::registry;
+        start(parse_job_arguments(job::Kind::export_, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
+                            std::string image, VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), nlohmann::json::object(), take_file("archive", archive.get()),
+                           false};
+        start(parse_job_arguments(job::Kind::import_archive, std::move(subject), options, settings_.repository),
               std::move(result));
     });
 }

@@ -63,6 +63,10 @@ private:
                 VariantMap options) override;
     void Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                VariantMap options) override;
+    void Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string destination,
+                VariantMap options) override;
+    void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
+                       std::string image, VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
     void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;

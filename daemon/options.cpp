@@ -14,6 +14,7 @@
 #include "base/error.hpp"
 #include "bus-error.hpp"
 #include "oci/digest.hpp"
+#include "oci/export-destination.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged {
@@ -70,17 +71,11 @@ std::string target_of(const std::string& key, const sdbus::Variant& variant) {
 }
 
 FileDescriptor auth_file_of(const std::string& key, const sdbus::Variant& variant) {
-    const auto borrowed = value_of<sdbus::UnixFd>(key, variant, "h");
-    FileDescriptor file(::fcntl(borrowed.get(), F_DUPFD_CLOEXEC, 0));
-    if (!file) refuse(key, "the descriptor cannot be taken over");
+    auto file = take_file("option \"" + key + "\"", value_of<sdbus::UnixFd>(key, variant, "h").get());
     struct stat status {};
-    if (::fstat(file.get(), &status) < 0) refuse(key, "the descriptor cannot be examined");
-    if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) refuse(key, "must be a regular file or a pipe");
-    if (S_ISREG(status.st_mode) && status.st_size > max_auth_file_bytes) {
+    if (::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > max_auth_file_bytes) {
         refuse(key, "larger than " + std::to_string(max_auth_file_bytes) + " bytes");
     }
-    const int flags = ::fcntl(file.get(), F_GETFL);
-    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) refuse(key, "is not open for reading");
     return file;
 }
 
@@ -106,7 +101,7 @@ using enum job::Kind;
 
 const Rule rules[] = {
     {"digest",
-     {import, pull},
+     {import, pull, import_archive},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          arguments.request.arguments[key] = digest_of(key, value);
      }},
@@ -117,6 +112,11 @@ const Rule rules[] = {
          // Storing an image under its own name is what happens anyway.
          if (target != ImageReference::parse(arguments.request.image).image())
              arguments.request.arguments[key] = target;
+     }},
+    {"name",
+     {import_archive},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         arguments.request.arguments[key] = text_of(key, value);
      }},
     {"from",
      {copy},
@@ -145,8 +145,16 @@ const Rule rules[] = {
          arguments.request.arguments[key] =
              in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text).canonical(); });
      }},
+    {"compression",
+     {export_},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         const auto text = text_of(key, value);
+         if (text != "gzip" && text != "zstd" && text != "none")
+             refuse(key, "none of gzip, zstd and none: " + text.substr(0, max_quoted_bytes));
+         if (text != "gzip") arguments.request.arguments[key] = text;
+     }},
     {"authfile",
-     {prepare, import, pull, verify, check},
+     {prepare, import, pull, verify, check, export_},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          arguments.files.auth = auth_file_of(key, value);
      }},
@@ -177,6 +185,18 @@ void take_option(JobArguments& arguments, const std::string& key, const sdbus::V
 
 }  // namespace
 
+FileDescriptor take_file(const std::string& what, int borrowed) {
+    const auto refused = [&](const std::string& why) { return Error(ErrorKind::invalid_argument, what + ": " + why); };
+    FileDescriptor file(::fcntl(borrowed, F_DUPFD_CLOEXEC, 0));
+    if (!file) throw refused("the descriptor cannot be taken over");
+    struct stat status {};
+    if (::fstat(file.get(), &status) < 0) throw refused("the descriptor cannot be examined");
+    if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) throw refused("must be a regular file or a pipe");
+    const int flags = ::fcntl(file.get(), F_GETFL);
+    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) throw refused("is not open for reading");
+    return file;
+}
+
 std::string parse_path(const std::string& what, const std::string& text) {
     const auto invalid = [&](const std::string& why) {
         return Error(ErrorKind::invalid_argument, what + " " + why + ": \"" + text.substr(0, max_quoted_bytes) + "\"");
@@ -193,6 +213,12 @@ std::string parse_path(const std::string& what, const std::string& text) {
         begin = end + 1;
     }
     return path.empty() ? "/" : path;
+}
+
+ImageReference parse_destination(const std::string& text) {
+    auto destination = parse_reference(text);
+    check_export_destination(destination);
+    return destination;
 }
 
 ImageReference parse_reference(const std::string& text) {

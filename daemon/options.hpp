@@ -35,6 +35,13 @@ struct JobSubject {
 // TEXT as the absolute path of something that the job opens. Throws Error(invalid_argument) naming WHAT.
 std::string parse_path(const std::string& what, const std::string& text);
 
+// A duplicate of the descriptor BORROWED of a regular file or a pipe that is open for reading. Throws
+// Error(invalid_argument) naming WHAT.
+FileDescriptor take_file(const std::string& what, int borrowed);
+
+// TEXT as what an image is exported to. Throws Error(invalid_reference) or Error(invalid_argument).
+ImageReference parse_destination(const std::string& text);
+
 // Throws Error(invalid_reference) or Error(invalid_argument).
 JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const VariantMap& options,
                                  const std::string& repository);

@@ -19,7 +19,8 @@ using nlohmann::json;
 constexpr int max_depth = 8;
 
 // Counts of layers are u on the bus; under the same key an array stays an array.
-constexpr std::array<std::string_view, 4> u_keys{"layers", "layers-present", "layers-missing", "layers-fetched"};
+constexpr std::array<std::string_view, 5> u_keys{"layers", "layers-kept", "layers-present", "layers-missing",
+                                                 "layers-fetched"};
 // Arrays of dictionaries, which an empty array does not tell by itself.
 constexpr std::array<std::string_view, 12> dictionary_list_keys{
     "layers",  "layer-list", "damaged",    "problems",     "notes",          "damaged-layers",

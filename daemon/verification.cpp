@@ -7,6 +7,8 @@
 namespace imaged {
 
 bool is_unverified(const job::Request& request, const job::Settings& settings) {
+    // An archive carries no signature, whatever the policy for its new name wants.
+    if (request.kind == job::Kind::import_archive) return true;
     const auto image = ImageReference::parse(request.image);
     switch (image.signature_source()) {
         case SignatureSource::container_policy:
@@ -23,7 +25,7 @@ bool is_unverified(const job::Request& request, const job::Settings& settings) {
 }
 
 bool fetches_image(job::Kind kind) {
-    return kind == job::Kind::import || kind == job::Kind::pull;
+    return kind == job::Kind::import || kind == job::Kind::pull || kind == job::Kind::import_archive;
 }
 
 void demand_signature(job::Request& request) {

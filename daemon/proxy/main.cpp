@@ -28,7 +28,7 @@ constexpr std::size_t max_request_bytes = 64 * 1024;
 constexpr std::size_t max_auth_file_bytes = 1024 * 1024;
 // Whoever connects says at once what for.
 constexpr int request_milliseconds = 10'000;
-constexpr std::size_t max_descriptors = 2;
+constexpr std::size_t max_descriptors = 3;
 
 struct Packet {
     std::string text;
@@ -85,12 +85,17 @@ int main() {
     try {
         const auto packet = receive();
         const auto received = decode_skopeo_request(packet.text);
-        if (packet.descriptors.size() != (received.has_auth_file ? 2U : 1U))
+        const bool pushes = received.request.kind == SkopeoRequest::Kind::push;
+        if (packet.descriptors.size() != 1U + (received.has_auth_file ? 1U : 0U) + (pushes ? 1U : 0U))
             throw Error(ErrorKind::failed, "the request has other descriptors than it says");
         // Out of the way of the numbers that they get in the end.
         FileDescriptor output(::fcntl(packet.descriptors[0].get(), F_DUPFD_CLOEXEC, 10)), auth;
         if (received.has_auth_file) auth.reset(::fcntl(own_copy(packet.descriptors[1]).get(), F_DUPFD_CLOEXEC, 10));
         if (received.request.kind == SkopeoRequest::Kind::inspect_raw) place(output, STDOUT_FILENO);
+        if (pushes) {
+            if (::fchdir(packet.descriptors.back().get()) != 0) throw_errno("go to the layout");
+            place(output, STDERR_FILENO);
+        }
         if (auth) place(auth, skopeo_auth_file);
         ::fcntl(skopeo_channel, F_SETFD, 0);
         auto command = skopeo_command(received.request, received.has_auth_file);

@@ -118,4 +118,15 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     return result;
 }
 
+job::Result export_result(const ExportRequest& request, const ExportedImage& exported) {
+    return success({{"image", request.image.image()},
+                    {"destination", request.destination.image()},
+                    {"digest", exported.digest.text()},
+                    {"original-digest", exported.original.text()},
+                    {"digest-kept", exported.digest == exported.original},
+                    {"layers", exported.layers},
+                    {"layers-kept", exported.layers_kept},
+                    {"bytes-written", exported.bytes_written}});
+}
+
 }  // namespace imaged

@@ -5,6 +5,7 @@
 
 #include "job/job.hpp"
 #include "store/image-copy.hpp"
+#include "store/image-export.hpp"
 #include "store/image-import.hpp"
 #include "store/update-check.hpp"
 
@@ -18,5 +19,6 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
 
 // INTO_OURS: whether the destination is the repository whose images the daemon tells of.
 job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied);
+job::Result export_result(const ExportRequest& request, const ExportedImage& exported);
 
 }  // namespace imaged

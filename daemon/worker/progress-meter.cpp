@@ -18,6 +18,8 @@ std::string phase_name(ImportPhase phase) {
         case ImportPhase::manifest: return "manifest";
         case ImportPhase::fetch: return "fetch";
         case ImportPhase::copy: return "copy";
+        case ImportPhase::write: return "write";
+        case ImportPhase::push: return "push";
         case ImportPhase::merge: return "merge";
         case ImportPhase::relabel: return "relabel";
         case ImportPhase::commit: return "commit";
@@ -30,7 +32,8 @@ std::string phase_name(ImportPhase phase) {
 void ProgressMeter::phase(ImportPhase phase) {
     const std::lock_guard lock(mutex_);
     progress_.phase = phase_name(phase);
-    if (phase == ImportPhase::fetch || phase == ImportPhase::copy) progress_.fraction = fetch_begin;
+    if (phase == ImportPhase::fetch || phase == ImportPhase::copy || phase == ImportPhase::write)
+        progress_.fraction = fetch_begin;
     if (phase == ImportPhase::merge) progress_.fraction = merge_begin;
     if (phase == ImportPhase::relabel) progress_.fraction = relabel_begin;
     if (phase == ImportPhase::commit) progress_.fraction = commit_begin;

@@ -5,6 +5,7 @@
 #include "outcome.hpp"
 #include "retry.hpp"
 #include "store/image-copy.hpp"
+#include "store/image-export.hpp"
 #include "store/image-import.hpp"
 #include "store/prune.hpp"
 #include "store/update-check.hpp"
@@ -32,6 +33,8 @@ ImportRequest import_request(const job::Request& request) {
     import.proxy.stall_time = request.settings.stall_time;
     import.layers_at_once = request.settings.layers_at_once;
     import.disk_reserve = request.settings.disk_reserve;
+    import.archive = request.input_file;
+    if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
     return import;
 }
 
@@ -77,6 +80,23 @@ job::Result run_check(const job::Request& request, Cancellation& cancellation, P
     return check_result(import, check_update(import, cancellation, meter));
 }
 
+job::Result run_export(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+    ExportRequest wanted{request.repository,
+                         ImageReference::parse(request.image),
+                         ImageReference::parse(request.text("destination")),
+                         Compression::gzip,
+                         {}};
+    const auto compression = request.text("compression");
+    if (compression == "zstd") wanted.compression = Compression::zstd;
+    if (compression == "none") wanted.compression = Compression::none;
+    wanted.proxy.auth_file = request.auth_file;
+    wanted.proxy.service = request.settings.skopeo_service;
+    wanted.proxy.stall_time = request.settings.stall_time;
+    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
+        return export_result(wanted, export_image(wanted, attempt, meter));
+    });
+}
+
 }  // namespace
 
 job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
@@ -84,11 +104,13 @@ job::Result run_job(const job::Request& request, Cancellation& cancellation, Pro
         case job::Kind::prepare: return run_prepare(request, cancellation, meter);
         case job::Kind::check: return run_check(request, cancellation, meter);
         case job::Kind::import:
-        case job::Kind::pull: return run_import(request, cancellation, meter);
+        case job::Kind::pull:
+        case job::Kind::import_archive: return run_import(request, cancellation, meter);
         case job::Kind::copy: return run_copy(request, cancellation, meter);
         case job::Kind::remove: return run_remove(request, cancellation);
         case job::Kind::prune: return run_prune(request, cancellation, meter);
         case job::Kind::verify: return run_verify(request, cancellation, meter);
+        case job::Kind::export_: return run_export(request, cancellation, meter);
     }
     throw Error(ErrorKind::failed, "no such kind of job");
 }

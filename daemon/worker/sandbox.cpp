@@ -18,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "oci/export-destination.hpp"
 #include "system-call-filter.hpp"
 
 namespace imaged {
@@ -60,12 +61,22 @@ void make_parents(const std::filesystem::path& path) {
     }
 }
 
+// The directory that an export fills, or that its archive will lie in.
+std::filesystem::path exported_directory(const job::Request& request) {
+    if (request.kind != job::Kind::export_) return {};
+    const auto destination = ImageReference::parse(request.text("destination"));
+    if (destination.transport() == Transport::registry) return {};
+    const std::filesystem::path path = split_tag(destination.name()).first;
+    return destination.transport() == Transport::oci_archive ? path.parent_path() : path;
+}
+
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory
 // that is.
 std::vector<std::string> written_directories(const job::Request& request) {
     std::vector<std::string> paths;
     if (request.kind == job::Kind::prepare) return paths;
-    for (const std::filesystem::path repository : {request.repository, request.text("repository")}) {
+    for (const auto& repository : {std::filesystem::path(request.repository),
+                                   std::filesystem::path(request.text("repository")), exported_directory(request)}) {
         if (repository.empty()) continue;
         make_parents(repository);
         const auto there = std::filesystem::exists(repository) ? repository : repository.parent_path();

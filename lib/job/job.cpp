@@ -97,6 +97,8 @@ std::string_view to_string(Kind kind) {
         case Kind::remove: return "remove";
         case Kind::prune: return "prune";
         case Kind::verify: return "verify";
+        case Kind::export_: return "export";
+        case Kind::import_archive: return "import-archive";
     }
     return "";
 }

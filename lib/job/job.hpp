@@ -23,9 +23,9 @@ namespace imaged::job {
 // One line, newline included. Room for a manifest and a config at their limits.
 inline constexpr std::size_t max_message_bytes = 16 * 1024 * 1024;
 
-enum class Kind { prepare, import, pull, copy, check, remove, prune, verify };
-inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import, Kind::pull,  Kind::copy,
-                                     Kind::check,   Kind::remove, Kind::prune, Kind::verify};
+enum class Kind { prepare, import, pull, import_archive, copy, export_, check, remove, prune, verify };
+inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import, Kind::pull,   Kind::import_archive, Kind::copy,
+                                     Kind::export_, Kind::check,  Kind::remove, Kind::prune,          Kind::verify};
 
 enum class State { queued, running, cancelling, finished };
 

@@ -19,6 +19,8 @@ constexpr std::array<std::string_view, 3> deployed_directories{"usr", "etc", "va
 const Path object_directory{"sysroot", "ostree", "repo", "objects"};
 // Links whose targets are not known yet are kept in memory.
 constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
+// The layer's commit tells of them, and has a limit itself.
+constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 
 template <std::size_t size>
 bool contains(const std::array<std::string_view, size>& names, std::string_view name) {
@@ -35,6 +37,7 @@ public:
             in_context("entry \"" + join_path(entry->path) + "\"", [&] { take(*entry); });
         }
         settle_pending();
+        drop_broken_links();
         sink_.flush();
         layer_.root = tree_.write(rules_.mapping, sink_);
         return std::move(layer_);
@@ -158,12 +161,38 @@ private:
         }
         if (const auto object = find_object(target)) {
             tree_.put_file(path, *object);
+            remember_link(path, target);
         } else {
             tree_.remove(path);
             // As if it were there: what comes later at a parent of it replaces it.
             tree_.need_parents(path);
             defer(path, std::move(target), false);
         }
+    }
+
+    // Links are told of as far as this goes; the tree is the same without.
+    void remember_link(const Path& path, const Path& target) {
+        UnresolvedLink link{join_path(path), join_path(target)};
+        links_bytes_ += link.path.size() + link.target.size() + sizeof link;
+        if (links_bytes_ <= max_links_bytes) layer_.hard_links.push_back(std::move(link));
+    }
+
+    // Later entries may have replaced either end.
+    void drop_broken_links() {
+        std::erase_if(layer_.hard_links, [&](const auto& link) {
+            const auto path = tree_.find(split(link.path)), target = tree_.find(split(link.target));
+            return !path || !target || path->directory || target->directory || path->object != target->object;
+        });
+    }
+
+    static Path split(const std::string& path) {
+        Path components;
+        for (std::size_t begin = 0; begin < path.size();) {
+            const auto end = std::min(path.find('/', begin), path.size());
+            components.push_back(path.substr(begin, end - begin));
+            begin = end + 1;
+        }
+        return components;
     }
 
     void defer(const Path& path, Path target, bool filtered) {
@@ -199,6 +228,7 @@ private:
                 if (const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
                                                    [&] { return find_object(link.target); })) {
                     tree.put_file(link.path, *object);
+                    if (!link.filtered) remember_link(link.path, link.target);
                     progress = true;
                 } else {
                     left.push_back(std::move(link));
@@ -265,7 +295,7 @@ private:
     std::unique_ptr<ObjectSink> limbo_;
     std::vector<Pending> pending_;
     std::map<Path, std::size_t> pending_at_;  // while entries come
-    std::size_t pending_bytes_ = 0;
+    std::size_t pending_bytes_ = 0, links_bytes_ = 0;
 };
 
 }  // namespace

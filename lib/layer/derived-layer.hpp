@@ -44,6 +44,8 @@ struct DerivedLayer {
     std::uint64_t bad_names = 0;                    // names that are not UTF-8: dropped
     std::uint64_t dropped_xattrs = 0;               // attributes that no file of that type can carry, and ACLs
     std::vector<UnresolvedLink> unresolved;
+    // Hard links between files of this layer: path, and the file that it is a link of.
+    std::vector<UnresolvedLink> hard_links;
     bool has_whiteouts = false;
 };
 

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -22,11 +24,16 @@ using nlohmann::json;
 
 // Credentials of the host for image pulls, in the order in which ostree-ext looks.
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
-// The service gets its auth file as the second descriptor of the packet, so the first is always there.
-constexpr std::size_t max_descriptors = 2;
+// The service gets its output as the first descriptor of the packet, then the auth file and the directory, if any.
+constexpr std::size_t max_descriptors = 3;
 
 constexpr const char* kind_name(SkopeoRequest::Kind kind) {
-    return kind == SkopeoRequest::Kind::image_proxy ? "image-proxy" : "inspect-raw";
+    switch (kind) {
+        case SkopeoRequest::Kind::image_proxy: return "image-proxy";
+        case SkopeoRequest::Kind::inspect_raw: return "inspect-raw";
+        case SkopeoRequest::Kind::push: return "push";
+    }
+    return "";
 }
 
 [[noreturn]] void refuse(const std::string& why) {
@@ -44,13 +51,20 @@ std::string text(const json& document, const char* key) {
 std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file) {
     std::vector<std::string> command{"skopeo"};
     if (!request.registries_conf.empty()) command.push_back("--registries-conf=" + request.registries_conf);
-    if (request.kind == SkopeoRequest::Kind::image_proxy) {
-        command.insert(command.end(), {"experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)});
-    } else {
-        command.insert(command.end(), {"inspect", "--raw"});
+    switch (request.kind) {
+        case SkopeoRequest::Kind::image_proxy:
+            command.insert(command.end(), {"experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)});
+            break;
+        case SkopeoRequest::Kind::inspect_raw: command.insert(command.end(), {"inspect", "--raw"}); break;
+        case SkopeoRequest::Kind::push:
+            // The containers policy is about where images come from, and this one is ours.
+            command.insert(command.end(), {"--insecure-policy", "copy", "--quiet", "--preserve-digests"});
+            break;
     }
     if (has_auth_file) command.push_back("--authfile=/proc/self/fd/" + std::to_string(skopeo_auth_file));
-    if (request.kind == SkopeoRequest::Kind::inspect_raw) command.insert(command.end(), {"--", request.image});
+    if (request.kind != SkopeoRequest::Kind::image_proxy) command.emplace_back("--");
+    if (request.kind == SkopeoRequest::Kind::push) command.push_back("oci:.:" + request.tag);
+    if (request.kind != SkopeoRequest::Kind::image_proxy) command.push_back(request.image);
     return command;
 }
 
@@ -58,6 +72,7 @@ std::string encode(const SkopeoRequest& request, bool has_auth_file) {
     return json{{"kind", kind_name(request.kind)},
                 {"image", request.image},
                 {"registries-conf", request.registries_conf},
+                {"tag", request.tag},
                 {"auth-file", has_auth_file}}
         .dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -67,13 +82,17 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     if (!document.is_object()) refuse("not a JSON object");
     ReceivedRequest received;
     const auto kind = text(document, "kind");
-    if (kind == kind_name(SkopeoRequest::Kind::inspect_raw)) {
-        received.request.kind = SkopeoRequest::Kind::inspect_raw;
-    } else if (kind != kind_name(SkopeoRequest::Kind::image_proxy)) {
-        refuse("unknown kind \"" + kind + "\"");
+    bool known = false;
+    for (const auto candidate :
+         {SkopeoRequest::Kind::image_proxy, SkopeoRequest::Kind::inspect_raw, SkopeoRequest::Kind::push}) {
+        if (kind != kind_name(candidate)) continue;
+        received.request.kind = candidate;
+        known = true;
     }
+    if (!known) refuse("unknown kind \"" + kind + "\"");
     received.request.image = text(document, "image");
     received.request.registries_conf = text(document, "registries-conf");
+    received.request.tag = text(document, "tag");
     const auto auth_file = document.find("auth-file");
     received.has_auth_file = auth_file != document.end() && auth_file->is_boolean() && auth_file->get<bool>();
     return received;
@@ -97,7 +116,8 @@ FileDescriptor credentials(std::optional<int> given) {
     return {};
 }
 
-pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number, std::optional<int> auth_file) {
+pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number, std::optional<int> auth_file,
+                   std::optional<int> directory) {
     const auto auth = credentials(auth_file);
     auto command = skopeo_command(request, static_cast<bool>(auth));
     std::vector<char*> arguments;
@@ -110,6 +130,7 @@ pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number
     if (process < 0) throw_errno("fork");
     if (process == 0) {
         // Only async-signal-safe calls from here on: other threads of this process are gone with their locks.
+        if (directory && ::fchdir(*directory) != 0) ::_exit(126);
         if (::dup2(moved.get(), channel_number) < 0 || (auth && ::dup2(auth.get(), skopeo_auth_file) < 0)) ::_exit(126);
         ::execvp(arguments[0], arguments.data());
         ::_exit(127);
@@ -117,8 +138,15 @@ pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number
     return process;
 }
 
+void end_process(pid_t process) {
+    if (process <= 0) return;
+    ::kill(process, SIGKILL);
+    while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
 FileDescriptor connect_skopeo(const std::string& path, const SkopeoRequest& request, int output,
-                              std::optional<int> auth_file) {
+                              std::optional<int> auth_file, std::optional<int> directory) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) throw Error(ErrorKind::failed, "path of a socket too long: " + path);
@@ -130,8 +158,10 @@ FileDescriptor connect_skopeo(const std::string& path, const SkopeoRequest& requ
 
     const auto auth = credentials(auth_file);
     const FileDescriptor null = output < 0 ? open_at(AT_FDCWD, "/dev/null", O_RDWR) : FileDescriptor();
-    std::array<int, max_descriptors> descriptors{output < 0 ? null.get() : output, auth.get()};
-    const std::size_t count = auth ? 2 : 1;
+    std::array<int, max_descriptors> descriptors{output < 0 ? null.get() : output};
+    std::size_t count = 1;
+    if (auth) descriptors[count++] = auth.get();
+    if (directory) descriptors[count++] = *directory;
     auto packet = encode(request, static_cast<bool>(auth));
     iovec buffer{packet.data(), packet.size()};
     alignas(cmsghdr) char control[CMSG_SPACE(max_descriptors * sizeof(int))] = {};

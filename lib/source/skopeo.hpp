@@ -18,10 +18,11 @@
 namespace imaged {
 
 struct SkopeoRequest {
-    enum class Kind { image_proxy, inspect_raw };
+    enum class Kind { image_proxy, inspect_raw, push };
     Kind kind = Kind::image_proxy;
-    std::string image;            // TRANSPORT:NAME, for inspect_raw
+    std::string image;            // TRANSPORT:NAME, for inspect_raw and push
     std::string registries_conf;  // a file in place of the host's, empty for none
+    std::string tag = {};         // for push: of the image in the OCI layout in the directory that skopeo runs in
 };
 
 // Descriptors that a skopeo of ours gets.
@@ -45,10 +46,14 @@ std::string wanted_registries_conf();
 FileDescriptor credentials(std::optional<int> given);
 
 // A child that runs skopeo with CHANNEL as descriptor CHANNEL_NUMBER.
-pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number, std::optional<int> auth_file);
-// The system's, beyond the socket at PATH; OUTPUT, unless it is negative, is its standard output. Returns the channel.
-// Throws Error(failed) when there is none.
+// It runs in DIRECTORY, if one is given.
+pid_t spawn_skopeo(const SkopeoRequest& request, int channel, int channel_number, std::optional<int> auth_file,
+                   std::optional<int> directory = {});
+// Kills the child PROCESS, if it is one, and waits for its end.
+void end_process(pid_t process);
+// The system's, beyond the socket at PATH; OUTPUT, unless it is negative, is its standard output, or for push its
+// standard error; DIRECTORY is for push. Returns the channel. Throws Error(failed) when there is none.
 FileDescriptor connect_skopeo(const std::string& path, const SkopeoRequest& request, int output,
-                              std::optional<int> auth_file);
+                              std::optional<int> auth_file, std::optional<int> directory = {});
 
 }  // namespace imaged

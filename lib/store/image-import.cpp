@@ -8,6 +8,9 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "source/image-archive.hpp"
+#include "source/proxy-layers.hpp"
+#include "store/archive-spool.hpp"
 #include "store/layer-fetch.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
@@ -149,7 +152,8 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     // First of all, because it takes longest to get going.
-    ImageProxy proxy(cancellation, request.proxy);
+    std::optional<ImageProxy> proxy;
+    if (!request.archive) proxy.emplace(cancellation, request.proxy);
     if (!open_existing(request.repository)) Repository::create(request.repository);
     Repository repository(request.repository);
     repository.reserve(request.disk_reserve);
@@ -157,11 +161,18 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     StagingArea::clear_leftovers(repository.fd());
     const auto target = request.target.value_or(request.image);
     Presence presence(repository, cancellation);
-    const auto source =
-        request.known ? *request.known : open_while_looking_ahead(proxy, request, repository, presence, target);
+    std::unique_ptr<ImageArchive> archive;
+    if (request.archive)
+        archive = std::make_unique<ImageArchive>(seekable_archive(*request.archive, repository, cancellation),
+                                                 request.image, request.archive_name, request.digest, cancellation);
+    const auto source = archive         ? archive->image()
+                        : request.known ? *request.known
+                                        : open_while_looking_ahead(*proxy, request, repository, presence, target);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
-    const auto signed_commit = verify_signed_commit(&repository, proxy, request.image, source, plan.present.front());
+    // An archive is refused before this where anything but the containers policy is to vouch for it.
+    const auto signed_commit =
+        proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present.front()) : std::nullopt;
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
@@ -173,11 +184,13 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         return unchanged;
     }
     repository.require_space(plan.missing_bytes);
-    if (request.known && plan.missing > 0) open_for_layers(proxy, request);
+    if (request.known && plan.missing > 0) open_for_layers(*proxy, request);
 
     observer.phase(ImportPhase::fetch);
     StagingArea staging(repository.fd());
-    LayerFetch fetch(proxy, request.image, repository, staging, cancellation, observer, request.layers_at_once);
+    std::unique_ptr<LayerSource> blobs = std::move(archive);
+    if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
+    LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once);
     fetch.require_commit(signed_commit);
     const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
     if (request.known && !request.remake_merge) {

@@ -34,6 +34,10 @@ struct ImportRequest {
     // and a stored merge that is complete stays, unless REMAKE_MERGE.
     std::optional<SourceImage> known = {};
     bool remake_merge = false;
+    // The image is in this file instead of where its reference says: borrowed, any archive that ImageArchive knows,
+    // compressed or not, a pipe as well. NAME picks one of several images in it.
+    std::optional<int> archive = {};
+    std::optional<std::string> archive_name = {};
 };
 
 struct PreparedImage {

@@ -13,7 +13,7 @@
 namespace imaged {
 
 // relabel is left out where the image has no SELinux policy.
-enum class ImportPhase { manifest, fetch, copy, merge, relabel, commit };
+enum class ImportPhase { manifest, fetch, copy, write, merge, relabel, commit, push };
 
 class ImportObserver {
 public:

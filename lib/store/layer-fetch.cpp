@@ -55,10 +55,9 @@ private:
 
 }  // namespace
 
-LayerFetch::LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
-                       Cancellation& cancellation, ImportObserver& observer, unsigned lanes)
-    : proxy_(proxy),
-      image_(image),
+LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
+                       ImportObserver& observer, unsigned lanes)
+    : source_(source),
       repository_(repository),
       staging_(staging),
       cancellation_(cancellation),
@@ -85,7 +84,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             const std::lock_guard lock(mutex);
             sink = repository_.make_sink(staging_, pool_);
         }
-        auto staged = import_layer(proxy_, image_, *item.layer, rules, std::move(sink),
+        auto staged = import_layer(source_, *item.layer, rules, std::move(sink),
                                    [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged.commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,

@@ -10,7 +10,7 @@
 #include "base/cancellation.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
-#include "source/image-proxy.hpp"
+#include "source/layer-source.hpp"
 #include "store/import-observer.hpp"
 #include "store/layer-import.hpp"
 #include "store/repository.hpp"
@@ -33,8 +33,8 @@ class LayerFetch {
 public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
     // once, where the repository allows.
-    LayerFetch(ImageProxy& proxy, const ImageReference& image, Repository& repository, StagingArea& staging,
-               Cancellation& cancellation, ImportObserver& observer, unsigned lanes);
+    LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
+               ImportObserver& observer, unsigned lanes);
 
     // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
@@ -50,8 +50,7 @@ private:
     // Object writers beside the lanes' own threads.
     static constexpr unsigned writers = 2;
 
-    ImageProxy& proxy_;
-    const ImageReference& image_;
+    LayerSource& source_;
     Repository& repository_;
     StagingArea& staging_;
     Cancellation& cancellation_;

@@ -9,7 +9,6 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
-#include "source/layout-blob.hpp"
 #include "store/layer-record.hpp"
 
 namespace imaged {
@@ -62,19 +61,17 @@ void drain(DescriptorSource& source) {
 
 }  // namespace
 
-StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer,
-                         const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
-                         const std::function<void(std::size_t)>& progress) {
+StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                         std::unique_ptr<ObjectSink> sink, const std::function<void(std::size_t)>& progress) {
     StagedLayer staged;
     staged.sink = std::move(sink);
-    auto blob = open_layout_blob(image, layer.blob);
-    if (!blob) blob = proxy.blob(layer.blob.digest, layer.blob.size);
+    const auto blob = source.open(layer.blob);
     const auto taken = [&](std::span<const std::byte> bytes) {
         blob->taken(bytes);
         progress(bytes.size());
     };
-    DescriptorSource compressed(blob->fd(), proxy.cancellation(),
-                                {proxy.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
+    DescriptorSource compressed(blob->fd(), source.cancellation(),
+                                {source.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
     Checksum diff_id;
     try {
         LayerStream stream(compressed);

@@ -12,7 +12,7 @@
 #include "layer/object-sink.hpp"
 #include "oci/image-reference.hpp"
 #include "oci/layout.hpp"
-#include "source/image-proxy.hpp"
+#include "source/layer-source.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -26,11 +26,10 @@ struct StagedLayer {
     std::uint64_t special_files = 0, bad_names = 0;
 };
 
-// Fetches LAYER of IMAGE, which PROXY has open, into SINK. PROGRESS is told the number of compressed bytes of each
+// Fetches LAYER from SOURCE into SINK. PROGRESS is told the number of compressed bytes of each
 // read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not
 // its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
-StagedLayer import_layer(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer,
-                         const DerivedLayerRules& rules, std::unique_ptr<ObjectSink> sink,
-                         const std::function<void(std::size_t)>& progress);
+StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                         std::unique_ptr<ObjectSink> sink, const std::function<void(std::size_t)>& progress);
 
 }  // namespace imaged

@@ -13,6 +13,7 @@ constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
 constexpr const char* hollow_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
+constexpr const char* hard_links_key = "imaged.hard-links";
 constexpr const char* root_key = "imaged.root-policy";
 constexpr const char* layer_filtered_key = "imaged.filtered";
 constexpr const char* moved_var_key = "imaged.moved-var";
@@ -35,6 +36,24 @@ std::unordered_set<std::string> strings(GVariant* array) {
     return set;
 }
 
+std::vector<UnresolvedLink> links(const Repository::Commit& commit, const char* key) {
+    std::vector<UnresolvedLink> links;
+    const auto array = lookup(commit, key, "a(ss)");
+    if (!array) return links;
+    GVariantIter iterator;
+    g_variant_iter_init(&iterator, array.get());
+    const char *path = nullptr, *target = nullptr;
+    while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE) links.push_back({path, target});
+    return links;
+}
+
+GVariant* link_array(const std::vector<UnresolvedLink>& links) {
+    GVariantBuilder builder;
+    g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ss)"));
+    for (const auto& link : links) g_variant_builder_add(&builder, "(ss)", link.path.c_str(), link.target.c_str());
+    return g_variant_builder_end(&builder);
+}
+
 GVariant* string_array(const std::vector<std::string>& strings) {
     GVariantBuilder builder;
     g_variant_builder_init(&builder, G_VARIANT_TYPE_STRING_ARRAY);
@@ -52,13 +71,8 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         record.implicit_directories = strings(implicit.get());
     }
     if (const auto hollow = lookup(commit, hollow_key, "as")) record.hollow_directories = strings(hollow.get());
-    if (const auto links = lookup(commit, unresolved_key, "a(ss)")) {
-        GVariantIter iterator;
-        g_variant_iter_init(&iterator, links.get());
-        const char *path = nullptr, *target = nullptr;
-        while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE)
-            record.unresolved.push_back({path, target});
-    }
+    record.unresolved = links(commit, unresolved_key);
+    record.hard_links = links(commit, hard_links_key);
     if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
     if (const auto filtered = lookup(commit, layer_filtered_key, "a{su}")) {
         GVariantIter iterator;
@@ -90,13 +104,8 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     add(diff_id_key, g_variant_new_string(diff_id.text().c_str()));
     add(implicit_key, string_array(layer.root.implicit));
     if (!layer.root.hollow.empty()) add(hollow_key, string_array(layer.root.hollow));
-    if (!layer.unresolved.empty()) {
-        GVariantBuilder links;
-        g_variant_builder_init(&links, G_VARIANT_TYPE("a(ss)"));
-        for (const auto& link : layer.unresolved)
-            g_variant_builder_add(&links, "(ss)", link.path.c_str(), link.target.c_str());
-        add(unresolved_key, g_variant_builder_end(&links));
-    }
+    if (!layer.unresolved.empty()) add(unresolved_key, link_array(layer.unresolved));
+    if (!layer.hard_links.empty()) add(hard_links_key, link_array(layer.hard_links));
     add(root_key, g_variant_new_string(rules.root == RootPolicy::everything ? everything : usr_etc_var));
     if (!layer.filtered.empty()) {
         GVariantBuilder filtered;

@@ -2,9 +2,10 @@
 // What the commit of a derived layer says besides its tree. ostree-ext writes and reads only ostree.importer.version;
 // the rest is ours, ignored by it:
 //   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
-//   imaged.implicit-directories  as   directories that no entry of the tar listed, as the image's own paths, "" for the
-//   root imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own
-//   paths imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories were kept
+//   imaged.implicit-directories  as   directories that no entry listed, as the image's own paths, "" for the root
+//   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
+//   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
+//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories were kept
 //   imaged.filtered              a{su}  top-level path to number of entries that were not
 //   imaged.moved-var             b    /var is at usr/share/factory/var
 //   imaged.whiteouts             b    whether there is any
@@ -29,7 +30,7 @@ struct LayerRecord {
     bool has_implicit =
         false;  // whether the next field is known; without, a directory with default metadata counts as implicit
     std::unordered_set<std::string> implicit_directories, hollow_directories;
-    std::vector<UnresolvedLink> unresolved;
+    std::vector<UnresolvedLink> unresolved, hard_links;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;
     bool moved_var = false;

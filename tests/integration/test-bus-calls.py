@@ -8,7 +8,7 @@ import time
 import unittest
 import xml.etree.ElementTree
 
-from gi.repository import GLib
+from gi.repository import Gio, GLib
 
 from bus_fixture import DIGEST, ERROR, MANAGER, NAME, ROOT, Case
 
@@ -46,6 +46,38 @@ class Arguments(Case):
             with self.subTest(path[:20]):
                 self.refused("InvalidArgument", client.call, MANAGER, "Copy",
                              GLib.Variant("(ssa{sv})", (self.image("succeed"), path, {})))
+
+    def test_destinations_are_checked(self):
+        client = self.client()
+        for destination, error in [("nonsense", "InvalidReference"), ("oci:relative", "InvalidArgument"), ("dir:/srv/x", "InvalidArgument"),
+                                   ("oci:/srv/x:", "InvalidArgument"), ("docker://a/b@" + DIGEST, "InvalidArgument"),
+                                   ("ostree-unverified-image:oci:/srv/x", "InvalidArgument")]:
+            with self.subTest(destination):
+                self.refused(error, client.call, MANAGER, "Export", GLib.Variant("(ssa{sv})", (self.image("succeed"), destination, {})))
+        self.assertIn('"compression"', self.refused(
+            "InvalidArgument", client.call, MANAGER, "Export",
+            GLib.Variant("(ssa{sv})", (self.image("succeed"), "oci:/srv/x", {"compression": GLib.Variant("s", "bzip2")}))))
+
+    def import_archive(self, client, path, flags):
+        descriptor = os.open(path, flags)
+        try:
+            fds = Gio.UnixFDList.new_from_array([os.dup(descriptor)])
+            return client.call(MANAGER, "ImportArchive", GLib.Variant("(hsa{sv})", (0, self.image("wait"), {})), fds=fds)[0]
+        finally:
+            os.close(descriptor)
+
+    def test_an_archive_is_a_file_open_for_reading_and_its_job_is_nobody_elses(self):
+        client = self.client()
+        archive = self.directory + "/archive"
+        open(archive, "w").close()
+        for path, flags in [(self.directory, os.O_RDONLY), (archive, os.O_WRONLY), (archive, os.O_PATH), ("/dev/null", os.O_RDONLY)]:
+            with self.subTest(path=path, flags=flags):
+                self.assertIn("archive", self.refused("InvalidArgument", self.import_archive, client, path, flags))
+        jobs = [self.import_archive(client, archive, os.O_RDONLY) for _ in range(2)]
+        self.assertNotEqual(*jobs)
+        self.release()
+        for job in jobs:
+            self.assertEqual(client.finished(job)["Kind"], "import-archive")
 
     def test_equal_copies_join(self):
         client = self.client()
@@ -121,6 +153,10 @@ class OtherUsers(Case):
         self.assertIn("user 65534 may not import images", run.stderr)
         run = self.as_nobody("Copy", "ssa{sv}", self.image("wait"), "/srv/repo", "0")
         self.assertIn("user 65534 may not copy images by a path", run.stderr)
+        run = self.as_nobody("Export", "ssa{sv}", self.image("wait"), "oci:/srv/out:1", "0")
+        self.assertIn("user 65534 may not export images by a path", run.stderr)
+        run = self.as_nobody("Export", "ssa{sv}", self.image("wait"), "docker://registry.example/out:1", "0")
+        self.assertIn("user 65534 may not export images", run.stderr)
         self.assertEqual(self.as_nobody("ListImages", "a{sv}", "0").returncode, 0)
         self.assertEqual(self.as_nobody("Prepare", "sa{sv}", self.image("succeed"), "0").returncode, 0)
         self.assertNotIn("pull wait", self.starts())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs imaged-worker as imaged does: one request on descriptor 3, then messages until the result. IMAGED_WORKER names the program."""
+import fcntl
 import json
 import os
 import signal
@@ -13,17 +14,24 @@ PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
 class Run:
     """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB) behind."""
 
-    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, cwd=None, env=None):
+    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, input=None, cwd=None, env=None):
         ours, theirs = socket.socketpair()
-        # The shell moves the socket to the number that the worker expects; dash cannot read numbers of two digits.
-        self.process = subprocess.Popen(["bash", "-c", f"exec 3<&{theirs.fileno()} \"$0\"", PROGRAM], pass_fds=[theirs.fileno()],
-                                        stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})})
+        # To the numbers that the worker expects, by way of some that are in nobody's way.
+        high = {3: fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 10)}
+        if input:
+            high[5] = fcntl.fcntl(input, fcntl.F_DUPFD_CLOEXEC, 10)
+        self.process = subprocess.Popen([PROGRAM], stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})}, close_fds=False,
+                                        preexec_fn=lambda: [os.dup2(file, number) for number, file in high.items()])
+        for file in high.values():
+            os.close(file)
         theirs.close()
         self.channel = ours
         self.lines = ours.makefile("r", encoding="utf-8")
         self.messages = []
         options = {key: value for key, value in {"digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
         request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
+        if input:
+            request["input-file"] = 5
         ours.sendall((json.dumps(request) + "\n").encode())
 
     def next_message(self):

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "stored-image.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"compression", "KIND", "Compress the layers with gzip (default) or zstd, or none"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() != 2) throw UsageError("an image and a destination are wanted");
+    if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
+    JobCall call{"Export", {}};
+    for (const auto& argument :
+         {stored_name(Connection(arguments.bus), arguments.positional[0]), absolute_image(arguments.positional[1])})
+        call.arguments.push_back(adopt(g_variant_new_string(argument.c_str())));
+    if (const auto compression = arguments.text("compression"))
+        call.options.emplace_back("compression", adopt(g_variant_new_string(compression->c_str())));
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb export_verb = {
+    {"export", "IMAGE DESTINATION", "Write a stored image out as OCI",
+     "Writes IMAGE out of the repository of imaged to DESTINATION: oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or "
+     "docker://NAME.\n"
+     "It unpacks to the same tree and is pulled as the same layers; its digest is rarely the one it had, and the "
+     "result "
+     "says so.\n"
+     "Only root, and on a user's own bus that user, may export to a path.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl export docker://registry.example/host:stable oci:/srv/images/host:stable\n"
+     "  imagectl export docker://registry.example/host:stable oci-archive:host.tar --compression zstd\n"
+     "  imagectl export docker://registry.example/host:stable docker://mirror.example/host:stable\n"
+     "\n",
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},
+    run,
+};
+
+}  // namespace imagectl

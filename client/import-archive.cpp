@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"name", "NAME", "Which of several images in the archive: a tag, or a name that it gives the image"},
+    {"digest", "DIGEST", "Accept no other manifest than the one with this digest"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() != 2) throw UsageError("an archive and an image are wanted");
+    if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
+    JobCall call{"ImportArchive", {}};
+    const auto& file = arguments.positional[0];
+    call.arguments.push_back(open_for_call(call, file == "-" ? "/dev/stdin" : file, "archive"));
+    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(arguments.positional[1]).c_str())));
+    for (const char* option : {"name", "digest"}) {
+        if (const auto value = arguments.text(option))
+            call.options.emplace_back(option, adopt(g_variant_new_string(value->c_str())));
+    }
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb import_archive_verb = {
+    {"import-archive", "FILE IMAGE", "Import an image from an archive",
+     "Imports an image out of FILE, an oci-archive or a docker-archive (what \"docker save\" writes), compressed or "
+     "not, "
+     "and stores\n"
+     "it as IMAGE. The file is opened by imagectl; - is standard input.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl import-archive host.tar docker://registry.example/host:stable\n"
+     "  docker save app:1 | imagectl import-archive - docker://registry.example/app:1\n"
+     "\n",
+     VerbHelp::job, options},
+    run,
+};
+
+}  // namespace imagectl

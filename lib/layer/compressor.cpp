@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/compressor.hpp"
+
+#ifdef IMAGED_HAVE_ISAL
+#include <isa-l/igzip_lib.h>
+#endif
+#include <zlib.h>
+#include <zstd.h>
+
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t output_bytes = 256 * 1024;
+// Where the curves of time and size bend.
+constexpr int zstd_level = 3;
+
+class Plain : public Compressor {
+public:
+    explicit Plain(ByteSink& sink) : sink_(sink) {}
+    using ByteSink::write;
+    void write(std::span<const std::byte> bytes) override { sink_.write(bytes); }
+    void finish() override {}
+
+private:
+    ByteSink& sink_;
+};
+
+#ifdef IMAGED_HAVE_ISAL
+class Gzip : public Compressor {
+public:
+    explicit Gzip(ByteSink& sink) : sink_(sink), output_(output_bytes), level_buffer_(ISAL_DEF_LVL1_LARGE) {
+        isal_deflate_init(&stream_);
+        stream_.gzip_flag = IGZIP_GZIP;
+        stream_.level = 1;
+        stream_.level_buf = level_buffer_.data();
+        stream_.level_buf_size = static_cast<std::uint32_t>(level_buffer_.size());
+    }
+    using ByteSink::write;
+    void write(std::span<const std::byte> bytes) override { run(bytes, false); }
+    void finish() override { run({}, true); }
+
+private:
+    void run(std::span<const std::byte> bytes, bool end) {
+        stream_.next_in = const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(bytes.data()));
+        stream_.avail_in = static_cast<std::uint32_t>(bytes.size());
+        stream_.end_of_stream = end ? 1 : 0;
+        do {
+            stream_.next_out = output_.data();
+            stream_.avail_out = static_cast<std::uint32_t>(output_.size());
+            if (isal_deflate(&stream_) != COMP_OK) throw Error(ErrorKind::failed, "gzip: compression failed");
+            sink_.write(std::as_bytes(std::span(output_).first(output_.size() - stream_.avail_out)));
+        } while (stream_.avail_out == 0);
+    }
+
+    ByteSink& sink_;
+    std::vector<std::uint8_t> output_, level_buffer_;
+    isal_zstream stream_;
+};
+#else
+class Gzip : public Compressor {
+public:
+    explicit Gzip(ByteSink& sink) : sink_(sink), output_(output_bytes) {
+        constexpr int gzip_framing = 16;
+        if (deflateInit2(&stream_, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + gzip_framing, MAX_MEM_LEVEL,
+                         Z_DEFAULT_STRATEGY) != Z_OK)
+            throw Error(ErrorKind::failed, "gzip: zlib cannot start");
+    }
+    ~Gzip() override { deflateEnd(&stream_); }
+    using ByteSink::write;
+    void write(std::span<const std::byte> bytes) override { run(bytes, Z_NO_FLUSH); }
+    void finish() override { run({}, Z_FINISH); }
+
+private:
+    void run(std::span<const std::byte> bytes, int flush) {
+        stream_.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(bytes.data()));
+        stream_.avail_in = static_cast<uInt>(bytes.size());
+        do {
+            stream_.next_out = output_.data();
+            stream_.avail_out = static_cast<uInt>(output_.size());
+            if (deflate(&stream_, flush) == Z_STREAM_ERROR) throw Error(ErrorKind::failed, "gzip: compression failed");
+            sink_.write(std::as_bytes(std::span(output_).first(output_.size() - stream_.avail_out)));
+        } while (stream_.avail_out == 0);
+    }
+
+    ByteSink& sink_;
+    std::vector<Bytef> output_;
+    z_stream stream_{};
+};
+#endif
+
+class Zstd : public Compressor {
+public:
+    explicit Zstd(ByteSink& sink) : sink_(sink), output_(output_bytes), context_(ZSTD_createCCtx()) {
+        if (!context_) throw Error(ErrorKind::failed, "zstd cannot start");
+        check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, zstd_level));
+        check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1));
+    }
+    using ByteSink::write;
+    void write(std::span<const std::byte> bytes) override { run(bytes, ZSTD_e_continue); }
+    void finish() override { run({}, ZSTD_e_end); }
+
+private:
+    struct Free {
+        void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+    };
+
+    static std::size_t check(std::size_t result) {
+        if (ZSTD_isError(result) != 0)
+            throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
+        return result;
+    }
+
+    void run(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
+        ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
+        for (bool more = true; more;) {
+            ZSTD_outBuffer output{output_.data(), output_.size(), 0};
+            const auto left = check(ZSTD_compressStream2(context_.get(), &output, &input, directive));
+            sink_.write(std::span<const std::byte>(output_).first(output.pos));
+            more = directive == ZSTD_e_end ? left != 0 : input.pos < input.size;
+        }
+    }
+
+    ByteSink& sink_;
+    std::vector<std::byte> output_;
+    std::unique_ptr<ZSTD_CCtx, Free> context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Compressor> compress(Compression compression, ByteSink& sink) {
+    switch (compression) {
+        case Compression::none: return std::make_unique<Plain>(sink);
+        case Compression::gzip: return std::make_unique<Gzip>(sink);
+        case Compression::zstd: return std::make_unique<Zstd>(sink);
+    }
+    throw Error(ErrorKind::failed, "no such compression");
+}
+
+}  // namespace imaged

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compresses a layer that is written. The same bytes give the same output in one build.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "layer/byte-sink.hpp"
+
+namespace imaged {
+
+enum class Compression { none, gzip, zstd };
+
+class Compressor : public ByteSink {
+public:
+    // Writes what is left.
+    virtual void finish() = 0;
+};
+
+// What is written comes out of the other end in SINK, which is borrowed.
+std::unique_ptr<Compressor> compress(Compression compression, ByteSink& sink);
+
+}  // namespace imaged

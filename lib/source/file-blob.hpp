@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A blob that is a part of a file: read in place, in a thread of its own, so that many may be read at once whatever the
+// file's own position is.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <thread>
+
+#include "base/cancellation.hpp"
+#include "base/checksum.hpp"
+#include "base/file-descriptor.hpp"
+#include "oci/manifest.hpp"
+#include "source/blob.hpp"
+
+namespace imaged {
+
+class FileBlob : public Blob {
+public:
+    // FILE is borrowed.
+    FileBlob(int file, std::uint64_t offset, const Descriptor& descriptor);
+    ~FileBlob() override;
+
+    int fd() const override { return ours_.get(); }
+    void taken(std::span<const std::byte> bytes) override { hash_.update(bytes); }
+    void finish() override;
+
+private:
+    void pump();
+
+    const int file_;
+    const std::uint64_t offset_;
+    const Descriptor descriptor_;
+    Sha256 hash_;
+    FileDescriptor ours_, theirs_;
+    std::exception_ptr failure_;  // set before the stream ends
+    std::thread thread_;          // last: it uses all of the above
+};
+
+// The SHA-256 of a part of FILE.
+Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation);
+
+}  // namespace imaged

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/image-archive.hpp"
+
+#include <sys/utsname.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/checksum.hpp"
+#include "base/error.hpp"
+#include "oci/json-document.hpp"
+#include "source/file-blob.hpp"
+#include "source/signature-policy.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
+constexpr const char* tag_key = "org.opencontainers.image.ref.name";
+constexpr const char* name_key = "io.containerd.image.name";
+// An index that leads to an index that leads …
+constexpr unsigned max_indexes = 4;
+
+[[noreturn]] void corrupt(const std::string& what) {
+    throw Error(ErrorKind::corrupt_input, "archive: " + what);
+}
+
+// What decides that the image may be used. There is no signature in an archive.
+std::string check_policy(const std::string& transport, const ImageReference& reference) {
+    if (reference.signature_source() == SignatureSource::container_policy ||
+        reference.signature_source() == SignatureSource::ostree_remote)
+        throw Error(ErrorKind::policy_rejected,
+                    reference.canonical() + " asks for a signature, and an archive carries none");
+    // As skopeo would ask for an archive at a path that no scope of the policy names.
+    const auto policy = applied_policy(load_host_policy(), ImageReference::parse(transport + ":/"));
+    if (!policy.accepts_anything)
+        throw Error(ErrorKind::policy_rejected, "the containers policy that applies to " + transport + ": is " +
+                                                    policy.description + ", and an archive carries no signature");
+    return policy.description;
+}
+
+std::string machine() {
+    struct utsname system;
+    if (::uname(&system) != 0) throw_errno("uname");
+    const std::string name = system.machine;
+    constexpr std::array<std::pair<const char*, const char*>, 4> names{
+        {{"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"}, {"i686", "386"}}};
+    for (const auto& [kernel, image] : names) {
+        if (name == kernel) return image;
+    }
+    return name;
+}
+
+Descriptor descriptor_of(const json& entry) {
+    if (!entry.is_object()) corrupt("a descriptor of the index is not an object");
+    return {optional_text(entry, "mediaType").value_or(""), Digest::parse(required_text(entry, "digest")),
+            required_count(entry, "size")};
+}
+
+bool has_name(const json& entry, const std::string& name) {
+    if (!entry.is_object()) return false;
+    const auto annotations = optional_text_map(entry, "annotations");
+    for (const char* key : {tag_key, name_key}) {
+        if (const auto found = annotations.find(key); found != annotations.end() && found->second == name) return true;
+    }
+    return false;
+}
+
+bool is_for_us(const json& entry) {
+    const auto* platform = entry.is_object() ? optional_object(entry, "platform") : nullptr;
+    return platform != nullptr && optional_text(*platform, "os") == "linux" &&
+           optional_text(*platform, "architecture") == machine();
+}
+
+// The one that is meant: by NAME, as the only one, or as the only one for this machine.
+Descriptor choose(const json& index, const std::optional<std::string>& name) {
+    const auto found = index.find("manifests");
+    if (found == index.end() || !found->is_array() || found->empty()) corrupt("its index has no manifests");
+    if (name) {
+        for (const auto& entry : *found) {
+            if (has_name(entry, *name)) return descriptor_of(entry);
+        }
+        throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
+    }
+    if (found->size() == 1) return descriptor_of(found->front());
+    const json* ours = nullptr;
+    unsigned matches = 0;
+    for (const auto& entry : *found) {
+        if (!is_for_us(entry)) continue;
+        ours = &entry;
+        ++matches;
+    }
+    if (matches != 1)
+        throw Error(ErrorKind::invalid_argument,
+                    "the archive has " + std::to_string(found->size()) + " images: the option \"name\" must say which");
+    return descriptor_of(*ours);
+}
+
+bool names_image(const json& entry, const std::string& name) {
+    const auto tags = entry.find("RepoTags");
+    if (tags == entry.end() || !tags->is_array()) return false;
+    for (const auto& tag : *tags) {
+        if (tag.is_string() && tag == name) return true;
+    }
+    return false;
+}
+
+bool is_gzip(std::string_view bytes) {
+    return bytes.starts_with("\x1f\x8b");
+}
+
+}  // namespace
+
+ImageArchive::ImageArchive(FileDescriptor file, const ImageReference& reference, const std::optional<std::string>& name,
+                           const std::optional<Digest>& pinned, const Cancellation& cancellation)
+    : file_(std::move(file)), cancellation_(cancellation), index_(file_.get(), cancellation) {
+    // `docker save` of late writes both; then the layout has what a registry would serve.
+    if (index_.find("index.json") && index_.find("oci-layout")) {
+        open_layout(name, check_policy("oci-archive", reference));
+    } else if (index_.find("manifest.json")) {
+        open_docker(name, check_policy("docker-archive", reference));
+    } else {
+        corrupt("neither index.json nor manifest.json is in it: it is neither an oci-archive nor a docker-archive");
+    }
+    if (pinned && image_->digest != *pinned)
+        throw Error(ErrorKind::digest_mismatch,
+                    "the archive has the digest " + image_->digest.text() + ", not " + pinned->text());
+}
+
+std::chrono::milliseconds ImageArchive::stall_time() const {
+    return ProxyOptions{}.stall_time;
+}
+
+std::string ImageArchive::read(const std::string& name, std::size_t limit) const {
+    const auto place = index_.find(name);
+    if (!place) corrupt(name + " is missing");
+    if (place->size > limit) corrupt(name + " is larger than the limit of " + std::to_string(limit) + " bytes");
+    return read_at(file_.get(), place->offset, place->size, name);
+}
+
+std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, const std::string& what) const {
+    auto text = read("blobs/sha256/" + std::string(blob.digest.hex()), limit);
+    if (sha256(text).hex() != blob.digest.hex())
+        throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + blob.digest.text());
+    return text;
+}
+
+void ImageArchive::open_layout(const std::optional<std::string>& name, const std::string& policy) {
+    auto chosen = choose(parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json"), name);
+    auto text = verified(chosen, max_manifest_bytes, "manifest");
+    for (unsigned depth = 0; Manifest::is_index(text); ++depth) {
+        if (depth == max_indexes) corrupt("indexes lead to indexes");
+        chosen = choose(parse_document(text, max_manifest_bytes, "index"), std::nullopt);
+        text = verified(chosen, max_manifest_bytes, "manifest");
+    }
+    const auto config = verified(Manifest::parse(text).config, max_config_bytes, "config");
+    finish(std::move(text), config, policy);
+}
+
+void ImageArchive::open_docker(const std::optional<std::string>& name, const std::string& policy) {
+    const auto list = json::parse(read("manifest.json", max_index_bytes), nullptr, false);
+    if (!list.is_array() || list.empty() || !list.front().is_object()) corrupt("manifest.json lists no image");
+    const json* chosen = nullptr;
+    for (const auto& entry : list) {
+        if (name ? entry.is_object() && names_image(entry, *name) : list.size() == 1) chosen = &entry;
+    }
+    if (chosen == nullptr && name) throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
+    if (chosen == nullptr)
+        throw Error(ErrorKind::invalid_argument,
+                    "the archive has " + std::to_string(list.size()) + " images: the option \"name\" must say which");
+    auto config_text = read(required_text(*chosen, "Config"), max_config_bytes);
+    const auto config = ImageConfig::parse(config_text);
+    const auto layers = chosen->find("Layers");
+    if (layers == chosen->end() || !layers->is_array() || layers->size() != config.diff_ids.size())
+        corrupt("manifest.json and the config do not list the same layers");
+    auto described = json::array();
+    for (std::size_t i = 0; i < layers->size(); ++i) {
+        if (!(*layers)[i].is_string()) corrupt("manifest.json: a layer is not a string");
+        const auto file = (*layers)[i].get<std::string>();
+        const auto place = index_.find(file);
+        if (!place) corrupt(file + " is missing");
+        const bool gzip = is_gzip(read_at(file_.get(), place->offset, std::min<std::uint64_t>(place->size, 2), file));
+        // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
+        const auto digest =
+            gzip ? hash_file(file_.get(), place->offset, place->size, cancellation_) : config.diff_ids[i];
+        blobs_.emplace(digest, *place);
+        described.push_back({{"mediaType", gzip ? "application/vnd.oci.image.layer.v1.tar+gzip"
+                                                : "application/vnd.oci.image.layer.v1.tar"},
+                             {"digest", digest.text()},
+                             {"size", place->size}});
+    }
+    // nlohmann::json sorts keys: one archive, one text.
+    const json manifest{{"schemaVersion", 2},
+                        {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                        {"config",
+                         {{"mediaType", "application/vnd.oci.image.config.v1+json"},
+                          {"digest", "sha256:" + sha256(config_text).hex()},
+                          {"size", config_text.size()}}},
+                        {"layers", std::move(described)}};
+    finish(manifest.dump(), std::move(config_text), policy);
+}
+
+void ImageArchive::finish(std::string manifest_text, std::string config_text, const std::string& policy) {
+    auto manifest = Manifest::parse(manifest_text);
+    auto config = ImageConfig::parse(config_text);
+    auto layout = ImageLayout::of(manifest, config);
+    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
+    image_.emplace(SourceImage{digest, std::move(manifest_text), std::move(config_text), std::move(manifest),
+                               std::move(config), std::move(layout), policy});
+}
+
+std::unique_ptr<Blob> ImageArchive::open(const Descriptor& blob) {
+    std::optional<TarIndex::Place> place;
+    if (const auto known = blobs_.find(blob.digest); known != blobs_.end()) {
+        place = known->second;
+    } else {
+        place = index_.find("blobs/sha256/" + std::string(blob.digest.hex()));
+    }
+    if (!place) corrupt("the blob " + blob.digest.text() + " is missing");
+    if (place->size != blob.size)
+        corrupt("the blob " + blob.digest.text() + " has " + std::to_string(place->size) +
+                " bytes, the manifest says " + std::to_string(blob.size));
+    return std::make_unique<FileBlob>(file_.get(), place->offset, blob);
+}
+
+}  // namespace imaged

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the blobs of an image's layers come from: skopeo, a layout, an archive.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "base/cancellation.hpp"
+#include "oci/manifest.hpp"
+#include "source/blob.hpp"
+
+namespace imaged {
+
+class LayerSource {
+public:
+    virtual ~LayerSource() = default;
+    // Thread-safe. The source outlives the blob.
+    virtual std::unique_ptr<Blob> open(const Descriptor& blob) = 0;
+    virtual const Cancellation& cancellation() const = 0;
+    // Longest wait for the next byte.
+    virtual std::chrono::milliseconds stall_time() const = 0;
+};
+
+}  // namespace imaged

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/derived-layer-export.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/path-mapping.hpp"
+#include "layer/tar-reader.hpp"
+#include "layer/tar-writer.hpp"
+#include "store/layer-record.hpp"
+#include "store/object-tar.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Links of links; longer chains only become more than one group.
+constexpr unsigned max_link_chain = 64;
+
+struct Child {
+    bool directory;
+    Checksum object, meta;
+};
+// Whiteouts first: some tools apply them to what came before them in the same layer.
+struct WhiteoutsFirst {
+    bool operator()(const std::string& a, const std::string& b) const {
+        const bool first = a.starts_with(whiteout_prefix), second = b.starts_with(whiteout_prefix);
+        return first != second ? first : a < b;
+    }
+};
+using Children = std::map<std::string, Child, WhiteoutsFirst>;
+
+std::string below(const std::string& directory, const std::string& name) {
+    return directory.empty() ? name : directory + "/" + name;
+}
+
+class DerivedExport {
+public:
+    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer, ByteSink& sink)
+        : repository_(repository),
+          cancellation_(cancellation),
+          commit_(repository.load_commit(layer)),
+          record_(LayerRecord::read(commit_)),
+          default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
+          tar_(sink, TarStyle::pax) {
+        for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
+    }
+
+    void run() {
+        auto root = load(commit_.tree);
+        if (is_listed("", commit_.meta, root.empty())) directory("./", commit_.meta);
+        move_up(root, join_path(etc_parent), "etc");
+        // Without a record nobody knows; a layer has no other reason to have that directory.
+        if (record_.moved_var || !record_.has_implicit) move_up(root, join_path(var_parent), "var");
+        children(root, "", 0);
+        for (const auto& link : record_.unresolved) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+        tar_.finish();
+    }
+
+private:
+    Children load(const Checksum& tree) const {
+        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
+        Children found;
+        auto listing = parse_dirtree(*bytes);
+        for (auto& file : listing.files) found.emplace(std::move(file.name), Child{false, file.object, {}});
+        for (auto& child : listing.directories)
+            found.emplace(std::move(child.name), Child{true, child.tree, child.meta});
+        return found;
+    }
+
+    // Brings NAME and its whiteout from the directory PARENT to the root, as the merge does.
+    void move_up(Children& root, const std::string& parent, const std::string& name) {
+        auto directory = root;
+        for (std::size_t begin = 0; begin < parent.size();) {
+            const auto end = std::min(parent.find('/', begin), parent.size());
+            const auto found = directory.find(parent.substr(begin, end - begin));
+            if (found == directory.end() || !found->second.directory) return;
+            directory = load(found->second.object);
+            begin = end + 1;
+        }
+        for (const auto& entry : {name, std::string(whiteout_prefix) + name}) {
+            const auto found = directory.find(entry);
+            if (found == directory.end() || root.contains(entry)) continue;
+            moved_.insert(below(parent, entry));
+            root.emplace(entry, found->second);
+        }
+    }
+
+    void children(const Children& found, const std::string& path, std::size_t depth) {
+        if (depth > max_path_depth)
+            throw Error(ErrorKind::unsupported_image,
+                        "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
+        for (const auto& [name, child] : found) {
+            cancellation_.check();
+            const auto own = below(path, name);
+            if (moved_.contains(own)) continue;  // it is at the root
+            if (!child.directory) {
+                file(own, child.object);
+                continue;
+            }
+            const auto inside = load(child.object);
+            if (is_listed(own, child.meta, inside.empty())) directory(own + "/", child.meta);
+            children(inside, own, depth + 1);
+        }
+    }
+
+    // A directory that nobody described is made anew by who unpacks; an empty one only if it is listed.
+    bool is_listed(const std::string& path, const Checksum& meta, bool empty) const {
+        if (record_.has_implicit) return !record_.implicit_directories.contains(path);
+        return empty || meta != default_meta_;
+    }
+
+    void directory(const std::string& path, const Checksum& checksum) {
+        const auto bytes = repository_.load_metadata(ObjectType::dirmeta, checksum);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".dirmeta is missing");
+        const auto meta = parse_dirmeta(*bytes);
+        TarItem item{TarItem::Type::directory, path};
+        item.mode = meta.mode & 07777;
+        item.uid = meta.uid;
+        item.gid = meta.gid;
+        item.xattrs = xattr_list(meta.xattrs);
+        tar_.add(item);
+    }
+
+    void file(const std::string& path, const Checksum& checksum) {
+        if (const auto first = first_of_group(path)) {
+            tar_.add({TarItem::Type::hardlink, path, *first});
+            return;
+        }
+        in_context("\"" + path + "\"", [&] {
+            FileObject object(repository_, checksum);
+            TarItem item;
+            item.path = path;
+            item.xattrs = xattr_list(object.meta().xattrs);
+            add_object(tar_, std::move(item), object, checksum, cancellation_);
+        });
+    }
+
+    // The path that has the content of PATH's hard links already; PATH is the one from now on if there is none.
+    std::optional<std::string> first_of_group(const std::string& path) {
+        if (link_targets_.empty()) return std::nullopt;
+        auto group = path;
+        for (unsigned step = 0; step < max_link_chain; ++step) {
+            const auto link = link_targets_.find(group);
+            if (link == link_targets_.end()) break;
+            group = link->second;
+        }
+        const auto [first, is_new] = first_.emplace(group, path);
+        return is_new ? std::nullopt : std::optional(first->second);
+    }
+
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    const Repository::Commit commit_;
+    const LayerRecord record_;
+    const Checksum default_meta_;
+    TarWriter tar_;
+    std::set<std::string> moved_;  // where the commit has what is at the root
+    std::map<std::string, std::string> link_targets_, first_;
+};
+
+}  // namespace
+
+void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
+                         ByteSink& sink) {
+    DerivedExport(repository, cancellation, layer, sink).run();
+}
+
+}  // namespace imaged

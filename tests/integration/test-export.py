@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""imaged-worker writes stored images back out: they unpack to the original's tree, and pull as the same layers."""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import golden
+import oci_layout
+import tree
+import worker
+from oci_layout import Entry, directory, opaque, whiteout
+
+
+def export(image, repository, destination, **arguments):
+    return worker.Run(image, repository, kind="export", arguments={"destination": destination, **arguments}).finish().result
+
+
+def unpacked(layout, tag, into):
+    subprocess.run(["umoci", "unpack", "--image", f"{layout}:{tag}", into], check=True, capture_output=True)
+    return tree.of_directory(into / "rootfs")
+
+
+def links(root):
+    """The groups of hard links below ROOT."""
+    groups = {}
+    for folder, _, files in os.walk(root):
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            if status.st_nlink > 1:
+                groups.setdefault(status.st_ino, []).append(os.path.relpath(os.path.join(folder, name), root))
+    return sorted(sorted(group) for group in groups.values())
+
+
+def documents(layout, tag):
+    index = json.loads((layout / "index.json").read_text())
+    entry = next(item for item in index["manifests"] if item.get("annotations", {}).get("org.opencontainers.image.ref.name") == tag)
+
+    def blob(descriptor):
+        data = (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == descriptor["digest"][7:] and len(data) == descriptor["size"]
+        return data
+    manifest = json.loads(blob(entry))
+    for layer in manifest["layers"]:
+        blob(layer)
+    return entry["digest"], manifest, json.loads(blob(manifest["config"]))
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        self.addCleanup(scratch.cleanup)
+        self.directory = pathlib.Path(scratch.name)
+
+    def exported(self, *arguments, **options):
+        result = export(*arguments, **options)
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    def pulled(self, image, repository, **options):
+        result = worker.pull(image, repository, **options).result
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+
+class Golden(Case):
+    """A chunked image and one with layers on top, in the repository that ostree-ext wrote."""
+
+    def setUp(self):
+        super().setUp()
+        self.source = golden.unpack("repo.tar.gz", self.directory)
+        self.original = golden.unpack("oci.tar.gz", self.directory)
+        self.out = self.directory / "out"
+        self.details = {tag: self.exported(f"oci:oci:{tag}", self.source, f"oci:{self.out}:{tag}") for tag in ("base", "derived")}
+
+    def test_both_unpack_to_the_trees_of_the_originals(self):
+        for tag in ("base", "derived"):
+            expected = unpacked(self.original, tag, self.directory / f"original-{tag}")
+            found = unpacked(self.out, tag, self.directory / f"exported-{tag}")
+            # What no import keeps over a base with a read-only root: see "filtered" of the pull.
+            expected = {path: entry for path, entry in expected.items() if path.split("/")[0] not in ("opt", "run")}
+            found = {path: entry for path, entry in found.items() if path.split("/")[0] not in ("opt", "run")}
+            self.assertEqual(tree.differences(expected, found), [], tag)
+
+    def test_commit_and_chunk_layers_are_reproduced_bit_for_bit(self):
+        self.assertEqual((self.details["base"]["layers"], self.details["base"]["layers-kept"]), (6, 6))
+        _, original, config = documents(self.original, "base")
+        digest, exported, config_now = documents(self.out, "base")
+        self.assertEqual(config_now, config)
+        self.assertEqual(exported["annotations"], original["annotations"])
+        self.assertEqual([layer.get("annotations") for layer in exported["layers"]], [layer.get("annotations") for layer in original["layers"]])
+        self.assertEqual(digest, self.details["base"]["digest"])
+        self.assertEqual(self.details["base"]["digest-kept"], digest == self.details["base"]["original-digest"])
+
+    def test_of_what_imaged_pulled_the_config_is_the_same_bytes(self):
+        # ostree-ext stores its own spelling of the config, imaged the registry's.
+        fresh = golden.make_repository(self.directory / "fresh")
+        self.pulled("ostree-unverified-image:oci:oci:base", fresh, cwd=self.directory)
+        self.exported("oci:oci:base", fresh, f"oci:{self.directory}/same:base")
+        _, original, _ = documents(self.original, "base")
+        _, exported, _ = documents(self.directory / "same", "base")
+        self.assertEqual(exported["config"], original["config"])
+
+    def test_history_and_labels_are_kept_and_the_last_diff_id_follows(self):
+        _, _, original = documents(self.original, "derived")
+        _, _, exported = documents(self.out, "derived")
+        self.assertEqual(exported["history"], original["history"])
+        self.assertEqual(exported["config"], original["config"])
+
+    def test_what_was_exported_pulls_as_the_same_layers(self):
+        fresh = golden.make_repository(self.directory / "fresh")
+        for tag in ("base", "derived"):
+            self.pulled(f"oci:{self.out}:{tag}", fresh)
+        self.assertEqual(golden.listing(fresh, golden.IMAGE + self.ref(f"oci:{self.out}:base")), (golden.DATA / "base.ls").read_text())
+        self.assertEqual(golden.listing(fresh, golden.IMAGE + self.ref(f"oci:{self.out}:derived")), (golden.DATA / "derived.ls").read_text())
+        _, original, _ = documents(self.original, "derived")
+        _, exported, _ = documents(self.out, "derived")
+        for old, new in zip(original["layers"], exported["layers"]):
+            old, new = (golden.BLOB + layer["digest"].replace(":", "_3A_") for layer in (old, new))
+            self.assertEqual(golden.listing(fresh, new), golden.listing(self.source, old))
+        golden.ostree(fresh, "fsck")
+
+    def ref(self, image):
+        return next(name[len(golden.IMAGE):] for name in golden.refs(self.directory / "fresh") if name.endswith("_3A_" + image.rpartition(":")[2]))
+
+    def test_a_damaged_object_is_named_and_nothing_is_published(self):
+        victim = next(path for path in sorted((self.source / "objects").glob("*/*.file")) if path.stat().st_size > 100 and not path.is_symlink())
+        data = bytearray(victim.read_bytes())
+        data[50] ^= 1
+        victim.write_bytes(data)
+        result = export("oci:oci:base", self.source, f"oci:{self.directory}/broken:base")
+        self.assertEqual(result["error-name"], "RepositoryDamaged", result)
+        self.assertIn(victim.parent.name + victim.name.partition(".")[0], result["message"])
+        self.assertFalse((self.directory / "broken/index.json").exists())
+
+
+LOWER = [directory("usr"), directory("usr/bin", 0o755), Entry("usr/bin/tool", content=b"tool", mode=0o4755),
+         Entry("usr/bin/alias", "hardlink", target="usr/bin/tool"), Entry("usr/bin/same", content=b"tool", mode=0o4755),
+         directory("etc", 0o750, gid=42), Entry("etc/conf", content=b"conf", xattrs={"user.note": b"a note"}),
+         directory("var/lib/thing", 0o700, uid=33), Entry("var/lib/thing/state", content=b"1" * 300_000),
+         Entry("bin", "symlink", target="usr/bin", mode=0o777), Entry("opt/" + "long/" * 40 + "name", content=b"deep"),
+         Entry("usr/share/ünï", content=b"u"), Entry("usr/share/gone", content=b"x"), Entry("usr/share/dir/below", content=b"x"),
+         Entry("etc/old", content=b"x"), Entry("big-owner", content=b"o", uid=4_000_000, gid=4_000_001)]
+UPPER = [whiteout("usr/share/gone"), opaque("usr/share/dir"), Entry("usr/share/dir/new", content=b"n"), whiteout("etc/old"),
+         Entry("etc/link", "hardlink", target="etc/conf"), directory("usr/bin", 0o711), Entry("usr/empty", content=b""),
+         directory("srv/empty", 0o755)]
+
+
+class Generic(Case):
+    def setUp(self):
+        super().setUp()
+        self.layout = oci_layout.Layout(self.directory / "oci")
+        self.digest = self.layout.image(
+            "app", [oci_layout.layer(LOWER), oci_layout.layer(UPPER)],
+            config={"config": {"Labels": {"org.opencontainers.image.version": "7"}, "Env": ["A=b"]}, "x-unknown": {"kept": [1, None]},
+                    "history": [{"created_by": "lower"}, {"created_by": "nothing", "empty_layer": True}, {"created_by": "upper", "comment": "c"}]},
+            manifest={"annotations": {"org.example.note": "n"}})
+        self.image = self.layout.reference("app")
+        self.source = golden.make_repository(self.directory / "repo")
+        self.pulled(self.image, self.source)
+
+    def test_it_unpacks_to_the_tree_of_the_original_hard_links_included(self):
+        expected = unpacked(self.directory / "oci", "app", self.directory / "original")
+        for compression in ("gzip", "none"):  # zstd: see below; Debian's umoci does not know it
+            out = self.directory / f"out-{compression}"
+            details = self.exported(self.image, self.source, f"oci:{out}:x", compression=compression)
+            found = unpacked(out, "x", self.directory / f"tree-{compression}")
+            self.assertEqual(tree.differences(expected, found), [])
+            self.assertEqual(links(self.directory / f"tree-{compression}/rootfs"), links(self.directory / "original/rootfs"))
+            self.assertEqual(details["digest-kept"], False)
+            self.assertEqual((details["original-digest"], details["digest"]), (self.digest, documents(out, "x")[0]))
+
+    def test_it_pulls_as_the_same_layers(self):
+        self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="zstd")
+        fresh = golden.make_repository(self.directory / "fresh")
+        again = self.pulled(f"oci:{self.directory}/out:x", fresh)
+        trees = [sorted(golden.listing(repository, ref) for ref in golden.refs(repository) if ref.startswith(golden.BLOB))
+                 for repository in (self.source, fresh)]
+        self.assertEqual(trees[0], trees[1])
+        first = worker.pull(self.image, self.source).result["details"]
+        self.assertEqual(golden.listing(fresh, again["merge-commit"]), golden.listing(self.source, first["merge-commit"]))
+
+    def test_a_second_export_of_what_came_out_is_bit_for_bit_the_same(self):
+        first = self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="none")
+        fresh = golden.make_repository(self.directory / "fresh")
+        self.pulled(f"oci:{self.directory}/out:x", fresh)
+        second = self.exported(f"oci:{self.directory}/out:x", fresh, f"oci:{self.directory}/again:x", compression="none")
+        self.assertEqual((second["digest"], second["digest-kept"], second["layers-kept"]), (first["digest"], True, 2))
+
+    def test_documents_keep_what_is_not_about_bytes(self):
+        self.exported(self.image, self.source, f"oci:{self.directory}/out:x")
+        _, old_manifest, old = documents(self.directory / "oci", "app")
+        _, new_manifest, new = documents(self.directory / "out", "x")
+        self.assertEqual({**old, "rootfs": None}, {**new, "rootfs": None})
+        self.assertEqual(new_manifest["annotations"], old_manifest["annotations"])
+
+    def test_an_archive_holds_the_same_image_and_is_never_overwritten(self):
+        archive = self.directory / "app.tar"
+        details = self.exported(self.image, self.source, f"oci-archive:{archive}:x")
+        raw = subprocess.run(["skopeo", "inspect", "--raw", f"oci-archive:{archive}:x"], check=True, capture_output=True).stdout
+        self.assertEqual("sha256:" + hashlib.sha256(raw).hexdigest(), details["digest"])
+        self.assertEqual(self.exported(self.image, self.source, f"oci:{self.directory}/out:x")["digest"], details["digest"])
+        result = export(self.image, self.source, f"oci-archive:{archive}:x")
+        self.assertEqual(result["error-name"], "InvalidArgument", result)
+        self.assertEqual(sorted(path.name for path in self.directory.glob("app.tar*")), ["app.tar"])
+        self.assertEqual([name for name in os.listdir(self.source / "tmp") if name.startswith("imaged-")], [])
+
+    def test_a_layout_keeps_its_other_images(self):
+        out = self.directory / "out"
+        self.exported(self.image, self.source, f"oci:{out}:a")
+        self.exported(self.image, self.source, f"oci:{out}:b", compression="none")
+        self.exported(self.image, self.source, f"oci:{out}:a")
+        self.assertNotEqual(documents(out, "a")[0], documents(out, "b")[0])
+        self.assertEqual(len(json.loads((out / "index.json").read_text())["manifests"]), 2)
+
+    def test_a_directory_that_is_something_else_is_refused(self):
+        result = export(self.image, self.source, f"oci:{self.source}:x")
+        self.assertEqual(result["error-name"], "InvalidArgument", result)
+        self.assertEqual(export("docker://a/b:c", self.source, f"oci:{self.directory}/out:x")["error-name"], "NotFound")
+
+    @unittest.skipUnless(shutil.which("docker-registry"), "needs Debian's docker-registry")
+    def test_a_registry_serves_what_was_exported(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = "127.0.0.1:%d" % probe.getsockname()[1]
+        (self.directory / "registry.yml").write_text(
+            f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {self.directory}/registry\nhttp:\n  addr: {address}\n")
+        registry = subprocess.Popen(["docker-registry", "serve", self.directory / "registry.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(registry.wait)
+        self.addCleanup(registry.kill)
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+                    break
+            time.sleep(0.05)
+        registries = self.directory / "registries.conf"
+        registries.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
+        environment = {"CONTAINERS_REGISTRIES_CONF": str(registries)}
+        name = f"docker://{address}/app:1"
+        result = worker.Run(self.image, self.source, kind="export", arguments={"destination": name}, env=environment).finish().result
+        self.assertEqual(result["outcome"], "success", result)
+        fresh = golden.make_repository(self.directory / "fresh")
+        pulled = self.pulled(name, fresh, env=environment)
+        self.assertEqual(pulled["digest"], result["details"]["digest"])
+        first = worker.pull(self.image, self.source).result["details"]
+        self.assertEqual(golden.listing(fresh, pulled["merge-commit"]), golden.listing(self.source, first["merge-commit"]))
+        registry.kill()
+        registry.wait()
+        result = worker.Run(self.image, self.source, kind="export", arguments={"destination": name}, env=environment).finish().result
+        self.assertEqual(result["error-name"], "SourceUnreachable", result)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit(77)  # a bare repository and its owners need root
+    unittest.main(verbosity=2)
