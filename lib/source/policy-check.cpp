@@ -15,6 +15,7 @@
 #include "oci/manifest.hpp"
 #include "source/skopeo-error.hpp"
 #include "source/skopeo-process.hpp"
+#include "source/skopeo.hpp"
 
 namespace imaged {
 

@@ -3,11 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <span>
 
@@ -66,13 +63,6 @@ pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd
         ::_exit(127);
     }
     return process;
-}
-
-void end_process(pid_t process) {
-    if (process <= 0) return;
-    ::kill(process, SIGKILL);
-    while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
-    }
 }
 
 }  // namespace imaged

@@ -12,10 +12,8 @@
 namespace imaged {
 
 // Starts "skopeo …" with CHANNEL as descriptor CHILD_FD, the credentials, if any, and under the text POLICY, if any.
+// Its end is end_process() of source/skopeo.hpp.
 pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd, std::optional<int> auth_file,
                    const std::optional<std::string>& policy);
-
-// Kills and reaps; no process is fine.
-void end_process(pid_t process);
 
 }  // namespace imaged

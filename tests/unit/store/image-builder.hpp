@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cancellation.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/layer-tree.hpp"
 #include "store/import-plan.hpp"
@@ -91,8 +92,9 @@ public:
     Checksum merge(const std::vector<Layer>& layers) {
         std::vector<Checksum> commits;
         for (const auto& layer : layers) commits.push_back(layer.commit);
-        const auto merged = write_merge_commit(home_.repository, home_.staging, source(layers), commits, std::nullopt,
-                                               derived_layer_rules(&home_.repository, std::nullopt), home_.pool);
+        const auto merged =
+            write_merge_commit(home_.repository, home_.staging, source(layers), commits, std::nullopt,
+                               derived_layer_rules(&home_.repository, std::nullopt), home_.pool, Cancellation(), [] {});
         merged.sink->publish();
         return merged.commit;
     }
