@@ -12,7 +12,7 @@ PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
 
 
 class Run:
-    """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB) behind."""
+    """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB, as last seen with a message) behind."""
 
     def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, input=None, cwd=None, env=None):
         ours, theirs = socket.socketpair()
@@ -28,6 +28,7 @@ class Run:
         self.channel = ours
         self.lines = ours.makefile("r", encoding="utf-8")
         self.messages = []
+        self.rss = 0
         options = {key: value for key, value in {"digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
         request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
         if input:
@@ -40,7 +41,16 @@ class Run:
         if not line:
             return None
         self.messages.append(json.loads(line))
+        self._look_at_memory()
         return self.messages[-1]
+
+    def _look_at_memory(self):
+        # Not from wait4(2): that counts what this process had resident before the exec as well.
+        try:
+            with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as status:
+                self.rss = max([self.rss] + [int(line.split()[1]) for line in status if line.startswith("VmHWM:")])
+        except OSError:
+            pass  # it has ended
 
     def cancel(self):
         self.process.send_signal(signal.SIGTERM)
@@ -49,10 +59,9 @@ class Run:
         started = time.monotonic()
         while self.next_message() is not None:
             pass
-        _, status, usage = os.wait4(self.process.pid, 0)
+        _, status = os.waitpid(self.process.pid, 0)
         self.process.returncode = self.status = os.waitstatus_to_exitcode(status)
         self.waited = time.monotonic() - started
-        self.rss = usage.ru_maxrss
         self.lines.close()
         self.channel.close()
         results = [message for message in self.messages if "outcome" in message]
