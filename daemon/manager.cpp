@@ -213,6 +213,9 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
             } else if (caller.uid != 0) {
                 demand_signature(arguments->request);
             }
+        } else if (caller.uid != 0 && arguments->request.flag("repair")) {
+            // An image whose manifest is lost is fetched anew, from where the caller says.
+            demand_signature(arguments->request);
         }
         authority_.check(
             {*action, caller, arguments->request.image, options_of(arguments->request), arguments->interactive},

@@ -101,9 +101,18 @@ job::Result run_prune(const job::Request& request, const Cancellation& cancellat
 }
 
 job::Result run_verify(const job::Request& request, Cancellation& cancellation, WorkObserver& observer) {
-    VerifyRequest verify{request.repository, images_of(request), request.flag("repair"), {}, {}};
+    VerifyRequest verify;
+    verify.repository = request.repository;
+    verify.images = images_of(request);
+    verify.repair = request.flag("repair");
     if (const auto source = request.text("source"); !source.empty()) verify.source = ImageReference::parse(source);
+    verify.demand_signature =
+        request.flag("signed") || request.settings.signature_policy == job::SignaturePolicy::signature;
     verify.proxy.auth_file = request.auth_file;
+    verify.proxy.service = request.settings.skopeo_service;
+    verify.proxy.stall_time = request.settings.stall_time;
+    verify.layers_at_once = request.settings.layers_at_once;
+    verify.disk_reserve = request.settings.disk_reserve;
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);

@@ -55,6 +55,11 @@ public:
         // One source may serve the layers of many images; it can stand for one.
         const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
         ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
+        import.layers_at_once = request_.layers_at_once;
+        import.disk_reserve = request_.disk_reserve;
+        if (import.image.transport() != Transport::registry) import.proxy.service.clear();
+        if (!verdict.stored && request_.demand_signature)
+            import.image = import.image.with(SignatureSource::container_policy);
         if (verdict.stored) {
             import.known = as_source(*verdict.stored);
             import.remake_merge = has(verdict, DamageKind::merge);

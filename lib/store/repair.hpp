@@ -23,7 +23,11 @@ struct VerifyRequest {
     std::vector<ImageReference> images;  // all of them where it is empty
     bool repair = false;
     std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
-    ProxyOptions proxy;
+    // What is imported anew must be signed. Layers of a manifest that is known are held against that.
+    bool demand_signature = false;
+    ProxyOptions proxy;  // the service for sources in registries only
+    unsigned layers_at_once = 2;
+    std::uint64_t disk_reserve = 0;
 };
 
 struct RepairedImage {

@@ -36,7 +36,13 @@ struct Store {
     Verdict verify(const std::vector<ImageReference>& list = {}) {
         return verify_images(home.repository, list, cancellation, nobody);
     }
-    VerifyOutcome repair() { return verify_and_repair({home.path, {}, true, {}, {}}, cancellation, nobody); }
+    VerifyOutcome check(bool repair) {
+        VerifyRequest request;
+        request.repository = home.path;
+        request.repair = repair;
+        return verify_and_repair(request, cancellation, nobody);
+    }
+    VerifyOutcome repair() { return check(true); }
     const Repository::Commit commit(const Checksum& checksum) { return home.repository.load_commit(checksum); }
     DirectoryListing tree(const Checksum& checksum) {
         return parse_dirtree(*home.repository.load_metadata(ObjectType::dirtree, checksum));
@@ -249,11 +255,11 @@ TEST_CASE("what was found damaged is listed as damaged until it is sound again")
     REQUIRE((*catalog.list())[0]["state"] == "ok");
     const auto file = store.images.path_of(store.images.file("deep"), "file");
     store.flip_byte(store.images.file("deep"), "file");
-    verify_and_repair({store.home.path, {}, false, {}, {}}, store.cancellation, store.nobody);
+    store.check(false);
     REQUIRE((*catalog.list())[0]["state"] == "damaged");
     REQUIRE(catalog.describe(ImageReference::parse(reference))["state"] == "damaged");
     store.flip_byte(store.images.file("deep"), "file");
-    verify_and_repair({store.home.path, {}, false, {}, {}}, store.cancellation, store.nobody);
+    store.check(false);
     REQUIRE((*catalog.list())[0]["state"] == "ok");
 }
 
