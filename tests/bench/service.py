@@ -32,8 +32,10 @@ class Service:
             file.write(CONFIG.format(where))
         self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--nopidfile", f"--config-file={where}/bus.conf"],
                                     stderr=subprocess.DEVNULL)
-        while not os.path.exists(where + "/bus"):
-            time.sleep(0.005)
+        # The socket is there a moment before anybody listens on it.
+        with socket.socket(socket.AF_UNIX) as probe:
+            while probe.connect_ex(where + "/bus") != 0:
+                time.sleep(0.005)
         self.address = f"unix:path={where}/bus"
         self.environment = {**os.environ, "IMAGED_BUS_ADDRESS": self.address}
         self.start = self.start_imaged()
