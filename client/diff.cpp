@@ -2,6 +2,7 @@
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
+#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -15,8 +16,9 @@ ExitCode run(const Arguments& arguments) {
     if (words.empty() || words[0].empty()) throw UsageError("an image is missing");
     if (words.size() > 2) throw UsageError("two images are wanted at most, but there is also '" + words[2] + "'");
     if (words.size() == 2 && words[1].empty()) throw UsageError("the second image is empty");
-    const std::string from = absolute_image(words[0]), to = words.size() == 2 ? absolute_image(words[1]) : "";
     const Connection connection(arguments.bus);
+    const std::string from = stored_name(connection, words[0]);
+    const std::string to = words.size() == 2 ? stored_name(connection, words[1]) : "";
     GVariantBuilder values;
     g_variant_builder_init(&values, G_VARIANT_TYPE_VARDICT);
     if (arguments.flag("files")) g_variant_builder_add(&values, "{sv}", "files", g_variant_new_boolean(TRUE));
