@@ -144,7 +144,7 @@ class Merge(unittest.TestCase):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", default=os.environ.get("SEED", "imaged"))
-parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "300")))
+parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "330")))
 arguments, remaining = parser.parse_known_args()
 
 if __name__ == "__main__":
