@@ -5,8 +5,6 @@
 
 namespace imaged {
 
-namespace {
-
 using nlohmann::json;
 
 job::Result success(json details) {
@@ -15,8 +13,6 @@ job::Result success(json details) {
     result.details = std::move(details);
     return result;
 }
-
-}  // namespace
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared) {
     const auto& [source, plan] = prepared;

@@ -11,6 +11,9 @@
 
 namespace imaged {
 
+// DETAILS are the outcome.
+job::Result success(nlohmann::json details);
+
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
 job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked);
 // LAYERS_DROPPED: digests of those whose refs went after an update.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "outcome.hpp"
 #include "store/prune.hpp"
 #include "store/repair.hpp"
 
@@ -13,13 +14,6 @@ namespace imaged {
 namespace {
 
 using nlohmann::json;
-
-job::Result success(json details) {
-    job::Result result;
-    result.outcome = job::Outcome::success;
-    result.details = std::move(details);
-    return result;
-}
 
 std::vector<ImageReference> images_of(const job::Request& request) {
     std::vector<ImageReference> images;
