@@ -7,22 +7,23 @@ namespace {
 
 class StoreCatalog final : public imaged::Catalog {
 public:
-    explicit StoreCatalog(const std::string& repository) : catalog_(repository) {}
-    std::shared_ptr<const nlohmann::json> list() override { return catalog_.list(); }
-    nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_.describe(image); }
-    std::string manifest(const imaged::ImageReference& image) override { return catalog_.manifest(image); }
-    std::string config(const imaged::ImageReference& image) override { return catalog_.config(image); }
+    explicit StoreCatalog(std::unique_ptr<imaged::ImageCatalog> catalog) : catalog_(std::move(catalog)) {}
+    std::shared_ptr<const nlohmann::json> list() override { return catalog_->list(); }
+    nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_->describe(image); }
+    std::string manifest(const imaged::ImageReference& image) override { return catalog_->manifest(image); }
+    std::string config(const imaged::ImageReference& image) override { return catalog_->config(image); }
     nlohmann::json diff(const imaged::ImageReference& from, const std::optional<imaged::ImageReference>& to,
                         bool files) override {
-        return catalog_.diff(from, to, files);
+        return catalog_->diff(from, to, files);
     }
 
 private:
-    imaged::ImageCatalog catalog_;
+    const std::unique_ptr<imaged::ImageCatalog> catalog_;
 };
 
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) imaged::Catalog* imaged_open_catalog(const std::string& repository) {
-    return new StoreCatalog(repository);
+    auto catalog = imaged::ImageCatalog::open_existing(repository);
+    return catalog ? new StoreCatalog(std::move(catalog)) : nullptr;
 }

@@ -20,8 +20,8 @@ constexpr int max_config_lines = 1000;
 
 }  // namespace
 
-CatalogReader::CatalogReader(EventLoop& loop, std::string repository, bool missing_is_empty)
-    : loop_(loop), repository_(std::move(repository)), missing_is_empty_(missing_is_empty) {}
+CatalogReader::CatalogReader(EventLoop& loop, std::string repository)
+    : loop_(loop), repository_(std::move(repository)) {}
 
 CatalogReader::~CatalogReader() {
     {
@@ -63,7 +63,7 @@ Catalog* CatalogReader::open() {
     if (::stat(repository_.c_str(), &status) < 0) {
         const int error_number = errno;
         catalog_.reset();
-        if (error_number == ENOENT && missing_is_empty_) return nullptr;
+        if (error_number == ENOENT) return nullptr;
         throw Error(ErrorKind::repository_damaged, system_error(error_number, repository_).what());
     }
     const std::pair<std::uint64_t, std::uint64_t> found{status.st_dev, status.st_ino};

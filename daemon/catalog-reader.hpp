@@ -23,13 +23,12 @@ namespace imaged {
 
 class CatalogReader {
 public:
-    // The open repository; null when it does not exist yet and that is fine. Throws Error(repository_damaged).
+    // The open repository; null where none has been made yet. Throws Error(repository_damaged).
     using Open = std::function<Catalog*()>;
     // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
     using Task = std::function<EventLoop::Callback(const Open& open)>;
 
-    // With MISSING_IS_EMPTY a repository that does not exist is one without images, otherwise it is an error.
-    CatalogReader(EventLoop& loop, std::string repository, bool missing_is_empty);
+    CatalogReader(EventLoop& loop, std::string repository);
     // Waits for the request that is being answered; those behind it are dropped.
     ~CatalogReader();
     CatalogReader(const CatalogReader&) = delete;
@@ -44,7 +43,6 @@ private:
 
     EventLoop& loop_;
     const std::string repository_;
-    const bool missing_is_empty_;
     std::unique_ptr<Catalog> catalog_;  // the thread's own
     std::pair<std::uint64_t, std::uint64_t> opened_{};
 

@@ -25,11 +25,11 @@ public:
     virtual nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) = 0;
 };
 
-// Loads the module if need be and opens REPOSITORY. Throws Error(repository_damaged), or Error(failed) without the
+// Loads the module if need be and opens REPOSITORY; null where none has been made yet. Throws Error(repository_damaged), or Error(failed) without the
 // module.
 std::unique_ptr<Catalog> open_catalog(const std::string& repository);
 
-// The module's one symbol; the caller owns what it returns.
+// The module's one symbol, which does as open_catalog() does; the caller owns what it returns.
 using OpenCatalog = Catalog*(const std::string& repository);
 inline constexpr const char* open_catalog_symbol = "imaged_open_catalog";
 

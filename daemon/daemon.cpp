@@ -102,7 +102,6 @@ public:
 private:
     ManagerSettings manager_settings() const {
         return {config_.repository,
-                line_.session,
                 {line_.worker, config_.pass_environment, config_.jobs},
                 {config_.queued_jobs, config_.queued_jobs_per_user}};
     }

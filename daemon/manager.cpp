@@ -85,7 +85,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                  cancel(id, sender, std::move(result));
              }}),
       callers_(connection, [this](const std::string& bus_name) { jobs_.queue().caller_left(bus_name); }),
-      catalog_(loop, settings_.repository, settings_.missing_repository_is_empty) {
+      catalog_(loop, settings_.repository) {
     jobs_.queue().set_limits(settings_.limits);
     registerAdaptor();
 }

@@ -23,7 +23,6 @@ namespace imaged {
 
 struct ManagerSettings {
     std::string repository;  // absolute path
-    bool missing_repository_is_empty = false;
     WorkerSettings worker;
     JobQueue::Limits limits;
 };

@@ -70,18 +70,31 @@ std::filesystem::path exported_directory(const job::Request& request) {
     return destination.transport() == Transport::oci_archive ? path.parent_path() : path;
 }
 
+// Whether REQUEST's job makes a repository where none is.
+bool makes_repository(const job::Request& request) {
+    switch (request.kind) {
+        case job::Kind::import:
+        case job::Kind::import_archive:
+        case job::Kind::pull:
+        case job::Kind::copy: return true;
+        default: return false;
+    }
+}
+
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory
 // that is.
 std::vector<std::string> written_directories(const job::Request& request) {
     std::vector<std::string> paths;
     if (request.kind == job::Kind::prepare) return paths;
-    for (const auto& repository : {std::filesystem::path(request.repository),
-                                   std::filesystem::path(request.text("repository")), exported_directory(request)}) {
-        if (repository.empty()) continue;
-        make_parents(repository);
-        const auto there = std::filesystem::exists(repository) ? repository : repository.parent_path();
-        paths.push_back(std::filesystem::canonical(there).string());
-    }
+    const auto add = [&](const std::filesystem::path& path, bool make) {
+        const bool there = std::filesystem::exists(path);
+        if (path.empty() || (!there && !make)) return;
+        make_parents(path);
+        paths.push_back(std::filesystem::canonical(there ? path : path.parent_path()).string());
+    };
+    add(request.repository, makes_repository(request));
+    add(request.text("repository"), makes_repository(request));
+    add(exported_directory(request), true);
     return paths;
 }
 

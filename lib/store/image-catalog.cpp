@@ -46,7 +46,7 @@ json damaged(const std::string& name, const std::string& why) {
 
 class ImageCatalog::Impl {
 public:
-    explicit Impl(const std::string& path) : repository_(path) {}
+    explicit Impl(Repository repository) : repository_(std::move(repository)) {}
 
     std::string mode() const { return repository_.mode(); }
     const Repository& repository() const { return repository_; }
@@ -205,8 +205,14 @@ private:
     std::array<std::int64_t, 3> damage_stamp_{};  // inode and time of the file; zero where there is none
 };
 
-ImageCatalog::ImageCatalog(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
+ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ImageCatalog::ImageCatalog(const std::string& path) : ImageCatalog(std::make_unique<Impl>(Repository(path))) {}
 ImageCatalog::~ImageCatalog() = default;
+std::unique_ptr<ImageCatalog> ImageCatalog::open_existing(const std::string& path) {
+    auto repository = Repository::open_existing(path);
+    if (!repository) return nullptr;
+    return std::unique_ptr<ImageCatalog>(new ImageCatalog(std::make_unique<Impl>(std::move(*repository))));
+}
 std::string ImageCatalog::mode() const {
     return impl_->mode();
 }

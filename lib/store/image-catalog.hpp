@@ -19,6 +19,8 @@ class ImageCatalog {
 public:
     // Throws Error(repository_damaged) when PATH cannot be opened as an OSTree repository.
     explicit ImageCatalog(const std::string& path);
+    // Null where no repository has been made yet.
+    static std::unique_ptr<ImageCatalog> open_existing(const std::string& path);
     ~ImageCatalog();
     ImageCatalog(const ImageCatalog&) = delete;
     ImageCatalog& operator=(const ImageCatalog&) = delete;
@@ -39,6 +41,8 @@ public:
 
 private:
     class Impl;
+    explicit ImageCatalog(std::unique_ptr<Impl> impl);
+
     std::unique_ptr<Impl> impl_;
 };
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/image-copy.hpp"
 
-#include <fcntl.h>
-
 #include <map>
 #include <set>
 #include <utility>
@@ -21,10 +19,9 @@ namespace {
 constexpr unsigned link_threads = 2;
 
 Repository open_repository(const std::string& path, bool make) {
-    if (!try_open_at(AT_FDCWD, path, O_PATH)) {
-        if (!make) throw Error(ErrorKind::not_found, "there is no repository " + path);
-        Repository::create(path);
-    }
+    if (auto existing = Repository::open_existing(path)) return std::move(*existing);
+    if (!make) throw Error(ErrorKind::not_found, "there is no repository " + path);
+    Repository::create(path);
     return Repository(path);
 }
 

@@ -183,7 +183,9 @@ private:
 ExportedImage export_image(const ExportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     check_export_destination(request.destination);
-    Repository repository(request.repository);
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) throw Error(ErrorKind::not_found, "no such image: " + request.image.image());
+    auto& repository = *existing;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     StagingArea::clear_leftovers(repository.fd());
     ImageExport work(request, repository, cancellation, observer);

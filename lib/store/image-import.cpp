@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/image-import.hpp"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <future>
 #include <set>
@@ -20,11 +18,6 @@
 namespace imaged {
 
 namespace {
-
-std::optional<Repository> open_existing(const std::string& path) {
-    if (!try_open_at(AT_FDCWD, path, O_PATH)) return std::nullopt;
-    return std::optional<Repository>(std::in_place, path);
-}
 
 SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository,
                                      Presence& presence, const ImageReference& target) {
@@ -135,7 +128,7 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     observer.phase(ImportPhase::manifest);
     ImageProxy proxy(cancellation, request.proxy);
     const auto target = request.target.value_or(request.image);
-    const auto repository = open_existing(request.repository);
+    const auto repository = Repository::open_existing(request.repository);
     if (!repository) {
         auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
         auto plan = ImportPlan::make(nullptr, nullptr, source, target);
@@ -154,7 +147,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     // First of all, because it takes longest to get going.
     std::optional<ImageProxy> proxy;
     if (!request.archive) proxy.emplace(cancellation, request.proxy);
-    if (!open_existing(request.repository)) Repository::create(request.repository);
+    if (!Repository::open_existing(request.repository)) Repository::create(request.repository);
     Repository repository(request.repository);
     repository.reserve(request.disk_reserve);
     const Repository::Lock lock(repository, Repository::LockKind::shared);

@@ -50,7 +50,9 @@ std::vector<std::string> drop_layers(Repository& repository) {
 }  // namespace
 
 PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer) {
-    Repository repository(request.repository);
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) return {};
+    auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
     const auto use = LayerUse::find(repository);
@@ -80,10 +82,15 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
 
 RemoveOutcome remove_images(const std::string& path, const std::vector<ImageReference>& images,
                             const Cancellation& cancellation) {
-    Repository repository(path);
+    RemoveOutcome outcome;
+    auto existing = Repository::open_existing(path);
+    if (!existing) {
+        for (const auto& image : images) outcome.missing.push_back(image.image());
+        return outcome;
+    }
+    auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
-    RemoveOutcome outcome;
     for (const auto& image : images) {
         const auto ref = image_ref(image);
         const auto commit = repository.resolve(ref);

@@ -193,9 +193,14 @@ void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutc
 }  // namespace
 
 VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer) {
-    Repository repository(request.repository);
-    const Repository::Lock lock(repository, Repository::LockKind::shared);
     VerifyOutcome outcome;
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) {
+        for (const auto& image : request.images) outcome.verdict.missing.push_back(image.image());
+        return outcome;
+    }
+    auto& repository = *existing;
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
     Part part(observer, 0, request.repair ? verify_end : 1);
     outcome.verdict = verify_images(repository, request.images, cancellation, part);
     auto record = DamageRecord::read(repository.fd());

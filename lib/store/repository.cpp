@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 
 #include "base/error.hpp"
 #include "layer/direct-sink.hpp"
@@ -90,18 +89,6 @@ Repository::Repository(const std::string& path) : path_(path), repo_(open_reposi
     error.check(ostree_repo_get_min_free_space_bytes(repo_.get(), &reserve, error.out()),
                 "read min-free-space of " + path);
     reserve_ = reserve;
-}
-
-void Repository::create(const std::string& path) {
-    std::error_code failure;
-    std::filesystem::create_directories(path, failure);
-    if (failure) throw system_error(failure.value(), "make the repository " + path);
-    const auto file = adopt(g_file_new_for_path(path.c_str()));
-    const auto repo = adopt(ostree_repo_new(file.get()));
-    ErrorSlot error;
-    error.check(ostree_repo_create(repo.get(), ::geteuid() == 0 ? OSTREE_REPO_MODE_BARE : OSTREE_REPO_MODE_BARE_USER,
-                                   nullptr, error.out()),
-                "make the repository " + path);
 }
 
 std::string Repository::mode() const {

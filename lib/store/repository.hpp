@@ -26,7 +26,10 @@ class Repository {
 public:
     // Throws Error(repository_damaged) when PATH is not an OSTree repository.
     explicit Repository(const std::string& path);
-    // Makes one where nothing is: bare for root, bare-user for everybody else.
+    // Nothing where no repository has been made yet: nothing is there, an empty directory, or what an interrupted
+    // create() left. Otherwise as the constructor.
+    static std::optional<Repository> open_existing(const std::string& path);
+    // Makes one where open_existing() finds none: bare for root, bare-user for everybody else.
     static void create(const std::string& path);
 
     const std::string& path() const { return path_; }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/update-check.hpp"
 
-#include <fcntl.h>
-
 #include "base/error.hpp"
 #include "store/pending-update.hpp"
 #include "store/ref-name.hpp"
@@ -31,8 +29,9 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     const auto missing = [&] {
         return Error(ErrorKind::not_found, "image " + target.image() + " is not in the repository");
     };
-    if (!try_open_at(AT_FDCWD, request.repository, O_PATH)) throw missing();
-    Repository repository(request.repository);
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) throw missing();
+    auto& repository = *existing;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     const auto commit = repository.resolve(image_ref(target));
     if (!commit) throw missing();

@@ -98,7 +98,7 @@ class Arguments(Case):
 
     def test_a_damaged_repository_is_an_error_and_no_crash(self):
         client = self.client()
-        os.mkdir(self.directory + "/repo")
+        os.makedirs(self.directory + "/repo/photographs")
         self.refused("RepositoryDamaged", client.call, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
 

@@ -177,7 +177,7 @@ class Interface(Case):
                     self.assertEqual(self.call(method, "docker://a/b:c")[1], ERROR + "NotFound")
 
     def test_a_repository_that_is_none_is_damaged(self):
-        os.mkdir(self.directory + "/repo")
+        os.makedirs(self.directory + "/repo/photographs")
         for method in METHODS.values():
             if not method.starts_job and "RepositoryDamaged" in method.direct:
                 with self.subTest(method=method.name):
