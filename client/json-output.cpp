@@ -32,6 +32,12 @@ constexpr Field show_fields[] = {
 constexpr Field layer_fields[] = {{"digest", Type::text},    {"size", Type::number}, {"kind", Type::text},
                                   {"present", Type::flag},   {"ref", Type::text},    {"commit", Type::text},
                                   {"created-by", Type::text}};
+constexpr Field deployment_fields[] = {
+    {"stateroot", Type::text}, {"checksum", Type::text},     {"serial", Type::number}, {"booted", Type::flag},
+    {"pending", Type::flag},   {"rollback", Type::flag},     {"staged", Type::flag},   {"pinned", Type::flag},
+    {"reference", Type::text}, {"image", Type::text},        {"refspec", Type::text},  {"digest", Type::text},
+    {"version", Type::text},   {"merge-commit", Type::text}, {"error", Type::text},
+};
 constexpr Field prepare_fields[] = {
     {"image", Type::text},
     {"digest", Type::text},
@@ -222,6 +228,19 @@ std::string list_json(const std::vector<Dictionary>& images) {
         Json item = Json::object();
         add(item, image, image_fields);
         json["images"].push_back(std::move(item));
+    }
+    return line(json);
+}
+
+std::string deployments_json(const std::vector<Dictionary>& deployments) {
+    Json json = document();
+    json["deployments"] = Json::array();
+    for (const auto& deployment : deployments) {
+        Json item = Json::object();
+        add(item, deployment, deployment_fields);
+        // Empty and absent are two answers: the image is not stored any more, and no image is known.
+        if (deployment.text("merge-commit")) item["stored-as"] = deployment.words("stored-as");
+        json["deployments"].push_back(std::move(item));
     }
     return line(json);
 }

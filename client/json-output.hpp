@@ -12,6 +12,7 @@
 namespace imagectl {
 
 std::string list_json(const std::vector<Dictionary>& images);
+std::string deployments_json(const std::vector<Dictionary>& deployments);
 std::string show_json(const Dictionary& image);
 std::string diff_json(const Dictionary& difference);
 std::string jobs_json(const std::vector<JobStatus>& jobs);

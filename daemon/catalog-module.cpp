@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged-catalog.so: the catalog of lib/store behind the interface that imaged loads it by.
 #include "catalog.hpp"
+#include "store/deployments.hpp"
 #include "store/image-catalog.hpp"
 
 namespace {
@@ -26,4 +27,9 @@ private:
 extern "C" __attribute__((visibility("default"))) imaged::Catalog* imaged_open_catalog(const std::string& repository) {
     auto catalog = imaged::ImageCatalog::open_existing(repository);
     return catalog ? new StoreCatalog(std::move(catalog)) : nullptr;
+}
+
+extern "C" __attribute__((visibility("default"))) nlohmann::json* imaged_read_deployments(
+    const std::string& sysroot, const std::string& repository) {
+    return new nlohmann::json(imaged::list_deployments(sysroot, repository));
 }

@@ -25,12 +25,17 @@ public:
     virtual nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) = 0;
 };
 
-// Loads the module if need be and opens REPOSITORY; null where none has been made yet. Throws Error(repository_damaged), or Error(failed) without the
-// module.
+// Loads the module if need be and opens REPOSITORY; null where none has been made yet. Throws
+// Error(repository_damaged), or Error(failed) without the module.
 std::unique_ptr<Catalog> open_catalog(const std::string& repository);
 
-// The module's one symbol, which does as open_catalog() does; the caller owns what it returns.
+// What list_deployments() (store/deployments.hpp) says, from the same module. On any thread.
+nlohmann::json read_deployments(const std::string& sysroot, const std::string& repository);
+
+// The module's symbols, which do as the functions above do; the caller owns what they return.
 using OpenCatalog = Catalog*(const std::string& repository);
 inline constexpr const char* open_catalog_symbol = "imaged_open_catalog";
+using ReadDeployments = nlohmann::json*(const std::string& sysroot, const std::string& repository);
+inline constexpr const char* read_deployments_symbol = "imaged_read_deployments";
 
 }  // namespace imaged

@@ -22,6 +22,7 @@ enum Option {
     config,
     check_config,
     repository,
+    sysroot,
     worker,
     confine,
     proxy_socket,
@@ -34,12 +35,13 @@ enum Option {
 
 constexpr const char* default_repository = "/ostree/repo";
 
-constexpr std::array<struct option, 14> long_options{
+constexpr std::array<struct option, 15> long_options{
     {{"session", no_argument, nullptr, session},
      {"bus-address", required_argument, nullptr, bus_address},
      {"config", required_argument, nullptr, config},
      {"check-config", no_argument, nullptr, check_config},
      {"repository", required_argument, nullptr, repository},
+     {"sysroot", required_argument, nullptr, sysroot},
      {"worker", required_argument, nullptr, worker},
      {"confine", no_argument, nullptr, confine},
      {"proxy-socket", required_argument, nullptr, proxy_socket},
@@ -78,6 +80,12 @@ std::string user_repository() {
     refuse("neither XDG_DATA_HOME nor HOME is set: name a --repository");
 }
 
+// The OSTree system that keeps its deployments in REPOSITORY, else the running one.
+std::string sysroot_of(std::string_view repository) {
+    if (!repository.ends_with(default_repository) || repository == default_repository) return "/";
+    return std::string(repository.substr(0, repository.size() - std::string_view(default_repository).size()));
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int count, char** arguments) {
@@ -95,6 +103,7 @@ CommandLine parse_command_line(int count, char** arguments) {
             case config: line.config = absolute(value, "--config"); break;
             case check_config: line.mode = CommandLine::Mode::check_config; break;
             case repository: line.repository = absolute(value, "--repository"); break;
+            case sysroot: line.sysroot = absolute(value, "--sysroot"); break;
             case worker: line.worker = absolute(value, "--worker"); break;
             case confine: line.confined = true; break;
             case proxy_socket: line.proxy_socket = absolute(value, "--proxy-socket"); break;
@@ -125,6 +134,8 @@ const char* usage() {
            "  --check-config           check the configuration, print what holds, and leave\n"
            "  --repository DIR         the OSTree repository (default /ostree/repo;\n"
            "                           with --session $XDG_DATA_HOME/imaged/repo)\n"
+           "  --sysroot DIR            the OSTree system whose deployments are listed (default: the one that the\n"
+           "                           repository is of, else /)\n"
            "  --worker PATH            the program that does the jobs\n"
            "  --confine                let the worker give up what its job does not need: writing elsewhere,\n"
            "                           capabilities, system calls, and with --proxy-socket the network\n"
@@ -149,6 +160,8 @@ ReadConfig read_config(const CommandLine& line) {
     auto& config = read.config;
     if (line.repository) config.repository = *line.repository;
     if (config.repository.empty()) config.repository = line.session ? user_repository() : default_repository;
+    if (line.sysroot) config.sysroot = *line.sysroot;
+    if (config.sysroot.empty()) config.sysroot = sysroot_of(config.repository);
     if (line.idle_timeout) config.idle_timeout = *line.idle_timeout;
     if (line.log_level) config.log_level = *line.log_level;
     config.jobs.confined = line.confined;

@@ -24,6 +24,7 @@ struct CommandLine {
 
     // What is said here goes before what the configuration says.
     std::optional<std::string> repository;  // absolute path
+    std::optional<std::string> sysroot;     // likewise
     std::optional<std::chrono::seconds> idle_timeout;
     std::optional<std::string> log_level;
     std::vector<std::string> pass_environment;

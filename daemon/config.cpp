@@ -113,6 +113,8 @@ struct Key {
 const std::array keys{
     Key{"Repository", "Path", [](Config& c, const std::string& v) { c.repository = absolute_path(v); },
         [](Config& c) { c.repository = Config().repository; }, [](const Config& c) { return c.repository; }},
+    Key{"Repository", "Sysroot", [](Config& c, const std::string& v) { c.sysroot = absolute_path(v); },
+        [](Config& c) { c.sysroot = Config().sysroot; }, [](const Config& c) { return c.sysroot; }},
     Key{"Daemon", "IdleSec", [](Config& c, const std::string& v) { c.idle_timeout = time_span(v); },
         [](Config& c) { c.idle_timeout = Config().idle_timeout; },
         [](const Config& c) { return std::to_string(c.idle_timeout.count()); }},

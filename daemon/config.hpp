@@ -17,6 +17,7 @@ namespace imaged {
 
 struct Config {
     std::string repository;                 // absolute path; empty: where it is by default
+    std::string sysroot;                    // likewise
     std::chrono::seconds idle_timeout{60};  // 0: never leave
     std::string log_level = "info";
     std::vector<std::string> pass_environment;

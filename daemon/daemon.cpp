@@ -102,6 +102,7 @@ public:
 private:
     ManagerSettings manager_settings() const {
         return {config_.repository,
+                config_.sysroot,
                 {line_.worker, config_.pass_environment, config_.jobs},
                 {config_.queued_jobs, config_.queued_jobs_per_user}};
     }

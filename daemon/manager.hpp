@@ -23,6 +23,7 @@ namespace imaged {
 
 struct ManagerSettings {
     std::string repository;  // absolute path
+    std::string sysroot;     // likewise, of the system whose deployments are listed
     WorkerSettings worker;
     JobQueue::Limits limits;
 };
@@ -40,7 +41,7 @@ public:
     bool has_jobs() { return !jobs_.queue().empty(); }
     // Jobs that somebody may still look at.
     bool has_job_objects() const { return !jobs_.objects().empty(); }
-    // Takes all of SETTINGS but the repository, for jobs that start later.
+    // Takes all of SETTINGS but the repository, for calls and jobs that start later.
     void reconfigure(const ManagerSettings& settings);
     // Cancels all jobs and refuses new ones.
     void shut_down();
@@ -67,6 +68,7 @@ private:
     void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
                        std::string image, VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
+    void ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
     void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;
     void GetConfig(sdbus::Result<std::string>&& result, std::string image) override;

@@ -18,9 +18,9 @@ using nlohmann::json;
 // Deeper than any answer is; it bounds the recursion.
 constexpr int max_depth = 8;
 
-// Counts of layers are u on the bus; under the same key an array stays an array.
-constexpr std::array<std::string_view, 5> u_keys{"layers", "layers-kept", "layers-present", "layers-missing",
-                                                 "layers-fetched"};
+// Counts of layers and the like are u on the bus; under the same key an array stays an array.
+constexpr std::array<std::string_view, 6> u_keys{"layers",         "layers-kept",    "layers-present",
+                                                 "layers-missing", "layers-fetched", "serial"};
 // Arrays of dictionaries, which an empty array does not tell by itself.
 constexpr std::array<std::string_view, 12> dictionary_list_keys{
     "layers",  "layer-list", "damaged",    "problems",     "notes",          "damaged-layers",

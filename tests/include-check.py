@@ -21,7 +21,7 @@ ALLOWED = {
     "lib/store": {"lib/store", "lib/source", "lib/layer", "lib/oci", "lib/base"},
     "lib/job": {"lib/job", "lib/base/error.hpp"},
     "daemon": {"daemon", "lib/job", "lib/oci", "lib/base", "lib/source/signature-policy.hpp", "lib/store/image-catalog.hpp",
-               "lib/store/stored-image.hpp"},
+               "lib/store/deployments.hpp"},
     "daemon/worker": {"daemon/worker", "lib/store", "lib/source", "lib/layer", "lib/job", "lib/oci", "lib/base"},
     "daemon/proxy": {"daemon/proxy", "lib/source", "lib/base"},
     "client": {"client", "lib/job", "lib/base/error.hpp"},

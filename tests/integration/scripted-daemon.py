@@ -168,6 +168,16 @@ class Manager(dbus.service.Object):
         bad = {"image": "docker://example/b:1", "state": "damaged", "error": "no commit", "size": "much", "surprise": True}
         return [variants(good), variants(bad)]
 
+    @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="aa{sv}")
+    def ListDeployments(self, options):
+        states = {state: False for state in ("booted", "pending", "rollback", "staged", "pinned")}
+        good = {"stateroot": "host", "checksum": "c" * 64, "serial": dbus.UInt32(1), **states, "booted": True, "pinned": True,
+                "reference": "ostree-image-signed:docker://example/a:1", "image": "docker://example/a:1", "digest": DIGEST, "version": "12",
+                "merge-commit": "c" * 64, "stored-as": dbus.Array([], signature="s")}
+        bad = {"stateroot": "host", "checksum": "d" * 64, "serial": dbus.UInt32(0), **states, "rollback": True, "refspec": "a:b",
+               "error": "it has no \x1b[31morigin file", "surprise": True}
+        return [variants(good), variants(bad)]
+
     @dbus.service.method(MANAGER, in_signature="s", out_signature="a{sv}")
     def GetImage(self, image):
         if image != "docker://example/a:1":

@@ -105,7 +105,7 @@ class ImagectlTest(unittest.TestCase):
             if isinstance(value, dict):
                 return set(value).union(*[keys(item) for key, item in value.items() if key not in skip], set())
             return set()
-        for words in (["pull", "play:success"], ["prepare", "play:success"], ["pull", "play:error:NoSpace"], ["list"], ["jobs"],
+        for words in (["pull", "play:success"], ["prepare", "play:success"], ["pull", "play:error:NoSpace"], ["list"], ["jobs"], ["deployments"],
                       ["show", "docker://example/a:1"], ["manifest", "x"], ["pull", "-d", "play:endless"], ["watch", "1"]):
             with self.subTest(words=words):
                 done = self.run_it("--json", *words)
@@ -180,7 +180,7 @@ class ImagectlTest(unittest.TestCase):
 
     def test_help_of_every_verb_has_an_example_and_the_exit_codes(self):
         overall = self.run_it("--help").stdout
-        for verb in "pull prepare import list show manifest config jobs cancel watch".split():
+        for verb in "pull prepare import list deployments show manifest config jobs cancel watch".split():
             self.assertIn(f"  {verb} ", overall)
             text = self.run_it(verb, "--help").stdout
             self.assertIn("Example", text)
@@ -195,6 +195,14 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(self.run_it("manifest", "x").stdout, '{"schemaVersion": 2, "z":1,"a" :[]}')
         self.assertEqual(self.run_it("show", "docker://example/none:1").returncode, 3)
         self.assertIn("a=b\\x1b[31m", self.run_it("show", "docker://example/a:1").stdout)
+
+    def test_deployments_are_a_table_and_json(self):
+        lines = self.run_it("deployments").stdout.splitlines()
+        self.assertRegex(lines[1], r"^host +c{12}\.1 +booted,pinned +docker://example/a:1 +abababababab +12$")
+        self.assertRegex(lines[2], r"^host +d{12}\.0 +rollback +a:b +- +- +it has no \\x1b\[31morigin file$")
+        good, bad = json.loads(self.run_it("deployments", "--json").stdout)["deployments"]
+        self.assertEqual((good["serial"], good["booted"], good["pending"], good["stored-as"]), (1, True, False, []))
+        self.assertEqual(set(bad), {"stateroot", "checksum", "serial", "booted", "pending", "rollback", "staged", "pinned", "refspec", "error"})
 
     def test_a_full_standard_output_is_an_error(self):
         with open("/dev/full", "w", encoding="utf-8") as full:

@@ -76,6 +76,9 @@ JOBS = [method for method in METHODS.values() if method.starts_job]
 
 
 class Interface(Case):
+    def command(self):
+        return [*super().command(), "--sysroot", self.directory + "/root"]
+
     def busctl(self, verb, *words, nobody=False):
         """(standard output, error name)"""
         command = ["busctl", "--address=" + self.address, verb, NAME, *words]
@@ -178,6 +181,7 @@ class Interface(Case):
 
     def test_a_repository_that_is_none_is_damaged(self):
         os.makedirs(self.directory + "/repo/photographs")
+        os.makedirs(f"{self.directory}/root/ostree/deploy/host/deploy/{'a' * 64}.0")
         for method in METHODS.values():
             if not method.starts_job and "RepositoryDamaged" in method.direct:
                 with self.subTest(method=method.name):

@@ -27,6 +27,16 @@ TEST_CASE("without options imaged serves the system's repository") {
     CHECK(imaged::Config().idle_timeout == std::chrono::seconds(60));
 }
 
+TEST_CASE("the deployments are those of the system that the repository is of") {
+    const auto sysroot = [](const std::vector<std::string>& words) {
+        return imaged::read_config(parse(words)).config.sysroot;
+    };
+    CHECK(sysroot({"--session", "--repository", "/ostree/repo"}) == "/");
+    CHECK(sysroot({"--session", "--repository", "/mnt/host/ostree/repo"}) == "/mnt/host");
+    CHECK(sysroot({"--session", "--repository", "/srv/images"}) == "/");
+    CHECK(sysroot({"--session", "--repository", "/srv/images", "--sysroot", "/mnt/host"}) == "/mnt/host");
+}
+
 TEST_CASE("a session's repository is the user's") {
     ::setenv("XDG_DATA_HOME", "/data", 1);
     CHECK(imaged::read_config(parse({"--session"})).config.repository == "/data/imaged/repo");
