@@ -53,6 +53,10 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         if (options_.taken && count > 0) options_.taken(buffer.subspan(filled, static_cast<std::size_t>(count)));
         filled += static_cast<std::size_t>(count);
         total_ += static_cast<std::uint64_t>(count);
+        if (total_ > options_.expected_bytes)
+            throw Error(ErrorKind::digest_mismatch, "the blob has more than the " +
+                                                        std::to_string(options_.expected_bytes) +
+                                                        " bytes that the manifest says");
     }
     return filled;
 }

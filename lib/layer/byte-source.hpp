@@ -29,9 +29,10 @@ public:
         std::chrono::milliseconds stall_time;
         // Told of the bytes of each read(2).
         std::function<void(std::span<const std::byte>)> taken = {};
-        // Called once, when this many bytes have come or nothing comes for a while: some writers do not end the stream
-        // before they are asked to.
+        // More is an error.
         std::uint64_t expected_bytes = UINT64_MAX;
+        // Called once, when the expected bytes have come or nothing comes for a while: some writers do not end the
+        // stream before they are asked to.
         std::function<void()> complete = {};
     };
     DescriptorSource(int fd, const Cancellation& cancellation, Options options);

@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "base/error.hpp"
-#include "layer/layer-stream.hpp"
+#include "layer/expansion-limit.hpp"
 
 namespace imaged {
 
@@ -21,6 +21,10 @@ const Path object_directory{"sysroot", "ostree", "repo", "objects"};
 constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
 // The layer's commit tells of them, and has a limit itself.
 constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
+// Links that the merge has to look for are kept in the layer's commit.
+constexpr std::size_t max_unresolved_bytes = 2 * 1024 * 1024;
+// Top-level names of which nothing is kept; they are counted in the commits of the layer and of the image.
+constexpr std::size_t max_filtered_names = 1000;
 
 template <std::size_t size>
 bool contains(const std::array<std::string_view, size>& names, std::string_view name) {
@@ -65,7 +69,13 @@ private:
         path = tree_.resolve_parents(path, sink_);
         if (path.empty()) return;
         const bool filtered = is_filtered(path, entry);
-        if (filtered) ++layer_.filtered[top_of(path)];
+        if (filtered) {
+            ++layer_.filtered[top_of(path)];
+            if (layer_.filtered.size() > max_filtered_names)
+                throw Error(ErrorKind::unsupported_image, "more than the limit of " +
+                                                              std::to_string(max_filtered_names) +
+                                                              " top-level names that are not kept");
+        }
         if (hidden(path.back())) {
             if (!filtered) put_whiteout(path, entry);
             return;
@@ -219,29 +229,51 @@ private:
     // Links whose target came later, links through other such links, links to objects of the repository; what is left
     // is for the merge.
     void settle_pending() {
-        for (bool progress = true; progress;) {
-            progress = false;
-            std::vector<Pending> left;
-            for (auto& link : pending_) {
-                if (is_replaced(link)) continue;
-                auto& tree = link.filtered ? limbo_tree_ : tree_;
-                if (const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
-                                                   [&] { return find_object(link.target); })) {
-                    tree.put_file(link.path, *object);
-                    if (!link.filtered) remember_link(link.path, link.target);
-                    progress = true;
-                } else {
-                    left.push_back(std::move(link));
-                }
-            }
-            pending_ = std::move(left);
+        // By their targets: a link that is settled settles those that lead to it, however long the chain.
+        std::multimap<Path, std::size_t> waiting;
+        std::vector<std::size_t> ready;
+        for (std::size_t i = pending_.size(); i-- > 0;) {
+            waiting.emplace(pending_[i].target, i);
+            ready.push_back(i);
         }
+        std::vector<bool> settled(pending_.size());
+        while (!ready.empty()) {
+            const auto index = ready.back();
+            ready.pop_back();
+            const auto& link = pending_[index];
+            auto& tree = link.filtered ? limbo_tree_ : tree_;
+            if (settled[index]) continue;
+            if (is_replaced(link)) {
+                settled[index] = true;
+                continue;
+            }
+            const auto object =
+                in_context("hard link \"" + join_path(link.path) + "\"", [&] { return find_object(link.target); });
+            if (!object) continue;
+            tree.put_file(link.path, *object);
+            if (!link.filtered) remember_link(link.path, link.target);
+            settled[index] = true;
+            const auto [first, last] = waiting.equal_range(link.path);
+            for (auto next = first; next != last; ++next) ready.push_back(next->second);
+        }
+        std::vector<Pending> left;
+        for (std::size_t i = 0; i < pending_.size(); ++i) {
+            if (!settled[i]) left.push_back(std::move(pending_[i]));
+        }
+        pending_ = std::move(left);
+        // What a pair of texts takes in a GVariant beside them.
+        constexpr std::size_t framing_bytes = 16;
+        std::size_t unresolved_bytes = 0;
         for (const auto& link : pending_) {
             if (link.filtered) continue;
             if (const auto object = repository_object(link.target)) {
                 tree_.put_file(link.path, *object);
             } else {
                 layer_.unresolved.push_back({join_path(link.path), join_path(link.target)});
+                const auto& [path, target] = layer_.unresolved.back();
+                unresolved_bytes += path.size() + target.size() + framing_bytes;
+                if (unresolved_bytes > max_unresolved_bytes)
+                    throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
             }
         }
     }

@@ -35,6 +35,14 @@ void clear_mtime(int fd) {
     if (::futimens(fd, times) != 0) throw_errno("set the time of an object");
 }
 
+// The kernel and the file system decide which attributes there can be; what they refuse the image should not have.
+[[noreturn]] void refused_xattr(const std::string& name, std::size_t size, const char* where) {
+    const auto error = system_error(
+        errno, "set the extended attribute " + name + " of " + std::to_string(size) + " bytes on " + where);
+    const bool impossible = errno == EINVAL || errno == ERANGE || errno == EOPNOTSUPP || errno == E2BIG;
+    throw impossible ? Error(ErrorKind::unsupported_image, error.what()) : error;
+}
+
 Checksum hash_object(const std::string& header, std::span<const std::byte> content) {
     thread_local Sha256 hash;
     hash.update(header);
@@ -134,8 +142,7 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     }
     const auto set_xattr = [&](const std::string& name, std::string_view value) {
         if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
-            throw_errno("set the extended attribute " + name + " of " + std::to_string(value.size()) +
-                        " bytes on an object");
+            refused_xattr(name, value.size(), "an object");
     };
     if (format_ == DirectFormat::bare) {
         for (const auto& [name, value] : xattr_list(meta.xattrs)) set_xattr(name, value);
@@ -167,7 +174,7 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
         const auto path = "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + name;
         for (const auto& [key, value] : xattr_list(meta.xattrs)) {
             if (::lsetxattr(path.c_str(), key.c_str(), value.data(), value.size(), 0) != 0)
-                throw_errno("set the extended attribute " + key + " on a symbolic link");
+                refused_xattr(key, value.size(), "a symbolic link");
         }
     }
     const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
@@ -177,6 +184,7 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
 }
 
 Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
+    check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
     if (in_repository(checksum, type)) return checksum;
     const auto name = staged_name(checksum, type);

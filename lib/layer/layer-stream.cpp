@@ -12,7 +12,7 @@
 
 namespace imaged {
 
-LayerStream::LayerStream(DescriptorSource& compressed) : compressed_(compressed) {
+LayerStream::LayerStream(DescriptorSource& compressed, ExpansionLimit& limit) : compressed_(compressed), limit_(limit) {
     for (std::size_t i = 0; i < blocks; ++i) empty_.push(Block(block_bytes));
     thread_ = std::thread([this] { produce(); });
 }
@@ -27,7 +27,6 @@ LayerStream::~LayerStream() {
 void LayerStream::produce() {
     try {
         Sha256 hash;
-        std::uint64_t total = 0;
         const auto source = decompress(compressed_);
         while (auto block = empty_.pop()) {
             block->resize(block_bytes);
@@ -35,10 +34,7 @@ void LayerStream::produce() {
             block->resize(count);
             if (count == 0) break;
             hash.update(*block);
-            total += count;
-            if (total > max_layer_bytes)
-                throw Error(ErrorKind::unsupported_image,
-                            "more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB in one layer");
+            limit_.grow(count);
             if (!filled_.push(std::move(*block))) return;
         }
         // What follows the compressed content: the source must see its stream read to the end.

@@ -12,16 +12,14 @@
 #include "base/bounded-queue.hpp"
 #include "base/checksum.hpp"
 #include "layer/byte-source.hpp"
+#include "layer/expansion-limit.hpp"
 
 namespace imaged {
 
-// More than any layer in the wild; ends a decompression bomb before the disk is full of it.
-inline constexpr std::uint64_t max_layer_bytes = 512ULL * 1024 * 1024 * 1024;
-
 class LayerStream : public ByteSource {
 public:
-    // COMPRESSED is borrowed and must outlive the stream.
-    explicit LayerStream(DescriptorSource& compressed);
+    // Both are borrowed and must outlive the stream; LIMIT is told of every uncompressed byte.
+    LayerStream(DescriptorSource& compressed, ExpansionLimit& limit);
     // Stops COMPRESSED and waits for the thread.
     ~LayerStream() override;
 
@@ -42,6 +40,7 @@ private:
     bool next_block();
 
     DescriptorSource& compressed_;
+    ExpansionLimit& limit_;
     BoundedQueue<Block> filled_{blocks}, empty_{blocks};
     std::exception_ptr failure_;  // set before filled_ is closed
     Checksum diff_id_;            // likewise

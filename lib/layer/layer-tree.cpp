@@ -26,10 +26,13 @@ std::uint64_t LayerTree::hash(Index parent, std::string_view name) {
 }
 
 LayerTree::Index LayerTree::lookup(Index parent, std::string_view wanted) const {
+    std::size_t probes = 0;
     for (auto slot = hash(parent, wanted) & (table_.size() - 1); table_[slot] != none;
          slot = (slot + 1) & (table_.size() - 1)) {
         const auto& node = nodes_[table_[slot]];
-        if (!node.dead && node.parent == parent && name(node) == wanted) return table_[slot];
+        if (node.parent == parent && name(node) == wanted) return node.dead ? none : table_[slot];
+        if (++probes > max_probes)
+            throw Error(ErrorKind::unsupported_image, "names in the layer were chosen to collide");
     }
     return none;
 }
@@ -37,6 +40,7 @@ LayerTree::Index LayerTree::lookup(Index parent, std::string_view wanted) const 
 void LayerTree::grow() {
     std::vector<Index> larger(table_.size() * 2, none);
     for (Index index = 1; index < nodes_.size(); ++index) {
+        if (nodes_[index].dead) continue;
         auto slot = hash(nodes_[index].parent, name(nodes_[index])) & (larger.size() - 1);
         while (larger[slot] != none) slot = (slot + 1) & (larger.size() - 1);
         larger[slot] = index;
@@ -45,12 +49,12 @@ void LayerTree::grow() {
 }
 
 LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool directory) {
-    if (nodes_.size() >= max_layer_entries)
+    if (nodes_.size() >= max_tree_nodes)
         throw Error(ErrorKind::unsupported_image,
-                    "more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
-    if (names_.size() + wanted.size() > max_layer_names_bytes)
+                    "more than the limit of " + std::to_string(max_tree_nodes) + " entries in one layer");
+    if (names_.size() + wanted.size() > max_tree_names_bytes)
         throw Error(ErrorKind::unsupported_image, "the names in one layer take more than the limit of " +
-                                                      std::to_string(max_layer_names_bytes / 1024 / 1024) + " MiB");
+                                                      std::to_string(max_tree_names_bytes / 1024 / 1024) + " MiB");
     if ((nodes_.size() + 1) * 3 > table_.size() * 2) grow();
     const auto index = static_cast<Index>(nodes_.size());
     nodes_.push_back({{},
@@ -64,7 +68,11 @@ LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool d
     nodes_[parent].first_child = index;
     names_ += wanted;
     auto slot = hash(parent, wanted) & (table_.size() - 1);
-    while (table_[slot] != none) slot = (slot + 1) & (table_.size() - 1);
+    for (; table_[slot] != none; slot = (slot + 1) & (table_.size() - 1)) {
+        // What took turns at one path would otherwise make the table a list.
+        const auto& node = nodes_[table_[slot]];
+        if (node.dead && node.parent == parent && name(node) == wanted) break;
+    }
     table_[slot] = index;
     return index;
 }
@@ -141,7 +149,14 @@ std::optional<LayerTree::Found> LayerTree::find(const Path& path) const {
     return Found{nodes_[index].directory, nodes_[index].checksum};
 }
 
-Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) const {
+void LayerTree::spend_link_steps(std::size_t count) {
+    link_steps_ += count;
+    if (link_steps_ > max_link_steps)
+        throw Error(ErrorKind::unsupported_image, "the entries of the layer lead through symbolic links in more than " +
+                                                      std::to_string(max_link_steps) + " steps");
+}
+
+Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
     Path resolved;
     std::vector<std::string> rest(path.rbegin(), path.rend());
     unsigned links = 0;
@@ -175,12 +190,16 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) const {
                     if (!part.empty() && part != ".") parts.push_back(part);
                 }
                 rest.insert(rest.end(), parts.rbegin(), parts.rend());
+                spend_link_steps(parts.size() + 1);
                 continue;
             }
         }
         resolved.push_back(component);
         chain.push_back(index != none && nodes_[index].directory ? index : none);
     }
+    if (resolved.size() > max_path_depth)
+        throw Error(ErrorKind::unsupported_image, "its parents lead through symbolic links deeper than " +
+                                                      std::to_string(max_path_depth) + " levels");
     return resolved;
 }
 
@@ -221,10 +240,18 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
     const auto implicit_meta =
         sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
     Root root;
+    std::size_t implicit_bytes = 0;
     // Depth is bounded by max_path_depth.
     const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index,
                                                                                    const std::string& path) {
-        if (!nodes_[index].is_explicit) root.implicit.push_back(path);
+        if (!nodes_[index].is_explicit) {
+            implicit_bytes += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+            if (implicit_bytes > max_implicit_bytes)
+                throw Error(ErrorKind::unsupported_image, "directories that the layer does not list take more than " +
+                                                              std::to_string(max_implicit_bytes / 1024 / 1024) +
+                                                              " MiB of paths");
+            root.implicit.push_back(path);
+        }
         if (!nodes_[index].is_explicit && !nodes_[index].needed && index != 0) root.hollow.push_back(path);
         std::vector<Index> children;
         const auto collect = [&](Index from) {

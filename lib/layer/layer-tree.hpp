@@ -20,9 +20,16 @@
 
 namespace imaged {
 
-// Bounds the worker's memory together with the arena's limit.
-inline constexpr std::size_t max_layer_entries = 2'000'000;
-inline constexpr std::size_t max_layer_names_bytes = 64 * 1024 * 1024;
+// Entries with the parents made for them, and their names: what bounds the worker's memory.
+inline constexpr std::size_t max_tree_nodes = 2'000'000;
+inline constexpr std::size_t max_tree_names_bytes = 64 * 1024 * 1024;
+// Paths of directories that no entry listed: they are kept in the layer's commit, which has a limit of its own.
+inline constexpr std::size_t max_implicit_bytes = 3 * 1024 * 1024;
+// Steps through symbolic links in the parents of a layer's entries: each entry may lead through
+// forty links with targets of thousands of components, and a layer has many entries.
+inline constexpr std::uint64_t max_link_steps = 10'000'000;
+// Entries that share a hash, or stand behind those that do; a fair hash of all nodes there may be stays far below.
+inline constexpr std::size_t max_probes = 4096;
 
 class LayerTree {
 public:
@@ -47,8 +54,9 @@ public:
     std::optional<Found> find(const Path& path) const;
 
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
-    // is not followed. SINK reads the links. Throws Error(corrupt_input) for a loop.
-    Path resolve_parents(const Path& path, ObjectSink& sink) const;
+    // is not followed. SINK reads the links. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a
+    // path that gets too deep, or too many links in all.
+    Path resolve_parents(const Path& path, ObjectSink& sink);
 
     // Writes the dirtrees and dirmetas in the layout of MAPPING, and returns the root's.
     struct Root {
@@ -86,11 +94,13 @@ private:
     void put(const Path& path, const Checksum& object, bool needed);
     Index move_directory(std::string_view child, const Path& into);
     void grow();
+    void spend_link_steps(std::size_t count);
     static std::uint64_t hash(Index parent, std::string_view name);
 
     std::vector<Node> nodes_;
     std::string names_;
-    std::vector<Index> table_;  // open addressing over (parent, name)
+    std::vector<Index> table_;  // open addressing over (parent, name); a replaced node's slot goes to its successor
+    std::uint64_t link_steps_ = 0;
 };
 
 }  // namespace imaged

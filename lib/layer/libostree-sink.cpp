@@ -122,6 +122,7 @@ Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& tar
 }
 
 Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
+    check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));

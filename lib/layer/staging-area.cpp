@@ -19,6 +19,8 @@ namespace imaged {
 namespace {
 
 constexpr const char* prefix = "imaged-";
+// Before it is locked, whoever clears leftovers may take a new directory for one.
+constexpr unsigned max_attempts = 100;
 
 std::string random_name() {
     std::uint64_t value = 0;
@@ -28,11 +30,20 @@ std::string random_name() {
 
 }  // namespace
 
-StagingArea::StagingArea(int repository)
-    : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)), name_(random_name()) {
-    if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
-    directory_ = open_at(tmp_.get(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (::flock(directory_.get(), LOCK_EX | LOCK_NB) != 0) throw_errno("lock the scratch directory");
+StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)) {
+    for (unsigned attempt = 0; attempt < max_attempts; ++attempt) {
+        name_ = random_name();
+        if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
+        auto directory = try_open_at(tmp_.get(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
+        struct stat locked, named;
+        if (::fstat(directory.get(), &locked) == 0 &&
+            ::fstatat(tmp_.get(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 && locked.st_ino == named.st_ino) {
+            directory_ = std::move(directory);
+            return;
+        }
+    }
+    throw Error(ErrorKind::failed, "other programs keep removing scratch directories from the repository's tmp");
 }
 
 StagingArea::~StagingArea() {

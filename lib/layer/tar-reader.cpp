@@ -74,7 +74,8 @@ std::string join_path(const std::vector<std::string>& components) {
 
 class TarReader::Impl {
 public:
-    explicit Impl(ByteSource& source) : source_(source), buffer_(read_bytes), archive_(archive_read_new()) {
+    Impl(ByteSource& source, ExpansionLimit* holes)
+        : source_(source), holes_(holes), buffer_(read_bytes), archive_(archive_read_new()) {
         if (!archive_) throw Error(ErrorKind::failed, "libarchive cannot start");
         archive_read_support_format_tar(archive_.get());
     }
@@ -95,6 +96,8 @@ public:
         if (status == ARCHIVE_EOF) return std::nullopt;
         if (status != ARCHIVE_WARN) check(status, "tar header");
         rethrow();
+        if (++entries_ > max_layer_entries)
+            over_limit("more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
         return convert(entry);
     }
 
@@ -169,6 +172,7 @@ private:
 
     std::span<const std::byte> take_zeros() {
         const auto count = std::min<std::uint64_t>(hole_left_, zeros.size());
+        if (holes_ != nullptr) holes_->grow(count);
         hole_left_ -= count;
         content_offset_ += count;
         return std::span(zeros).first(static_cast<std::size_t>(count));
@@ -222,6 +226,9 @@ private:
         std::map<std::string, std::string> xattrs;
         while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
             if (name == nullptr || *name == '\0') continue;
+            if (std::char_traits<char>::length(name) > max_xattr_name_bytes)
+                over_limit(shown(path) + " has an extended attribute whose name is longer than " +
+                           std::to_string(max_xattr_name_bytes) + " bytes");
             if (size > max_xattr_bytes || (total += size + std::char_traits<char>::length(name)) > max_xattrs_bytes)
                 over_limit(shown(path) + " has extended attributes of more than " + std::to_string(max_xattr_bytes) +
                            " bytes");
@@ -234,6 +241,7 @@ private:
         void operator()(archive* pointer) const { archive_read_free(pointer); }
     };
     ByteSource& source_;
+    ExpansionLimit* const holes_;
     std::vector<std::byte> buffer_;
     std::unique_ptr<archive, FreeArchive> archive_;
     std::exception_ptr failure_;
@@ -242,12 +250,13 @@ private:
     bool finished_ = false;                                  // the archive has nothing more
     std::optional<std::span<const std::byte>> first_piece_;  // until libarchive took it
     std::uint64_t read_ = 0;
+    std::size_t entries_ = 0;
     std::uint64_t entry_size_ = 0, content_offset_ = 0, hole_left_ = 0;
     const std::byte* block_ = nullptr;
     std::size_t block_size_ = 0;
 };
 
-TarReader::TarReader(ByteSource& source) : impl_(std::make_unique<Impl>(source)) {}
+TarReader::TarReader(ByteSource& source, ExpansionLimit* holes) : impl_(std::make_unique<Impl>(source, holes)) {}
 TarReader::~TarReader() = default;
 std::optional<TarEntry> TarReader::next() {
     return impl_->next();

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "layer/byte-source.hpp"
+#include "layer/expansion-limit.hpp"
 
 namespace imaged {
 
@@ -25,9 +26,13 @@ inline constexpr std::size_t max_path_bytes = 4096;
 inline constexpr std::size_t max_path_depth = 256;
 // NAME_MAX.
 inline constexpr std::size_t max_name_bytes = 255;
-// XATTR_SIZE_MAX, and the most that listxattr(2) can name.
+// XATTR_SIZE_MAX, XATTR_NAME_MAX, and the most that listxattr(2) can name.
 inline constexpr std::size_t max_xattr_bytes = 65536;
+inline constexpr std::size_t max_xattr_name_bytes = 255;
 inline constexpr std::size_t max_xattrs_bytes = 256 * 1024;
+
+// Entries of one layer, whatever becomes of them; bounds the time that a layer takes, as its size does not.
+inline constexpr std::size_t max_layer_entries = 2'000'000;
 
 enum class EntryType { file, directory, symlink, hardlink, special };
 
@@ -48,8 +53,8 @@ std::string join_path(const std::vector<std::string>& components);
 
 class TarReader {
 public:
-    // SOURCE is borrowed. Nothing is read yet.
-    explicit TarReader(ByteSource& source);
+    // SOURCE is borrowed, and so is HOLES, which is told of bytes that are not in the stream. Nothing is read yet.
+    explicit TarReader(ByteSource& source, ExpansionLimit* holes = nullptr);
     ~TarReader();
     TarReader(const TarReader&) = delete;
     TarReader& operator=(const TarReader&) = delete;

@@ -69,6 +69,7 @@ constexpr std::array patterns{
     Pattern{"Unimplemented manifest MIME type", ErrorKind::unsupported_image},
     Pattern{"unexpected end of JSON input", ErrorKind::corrupt_input},
     Pattern{"invalid character", ErrorKind::corrupt_input},
+    Pattern{"json: cannot unmarshal", ErrorKind::corrupt_input},
     Pattern{"exceeded maximum allowed size", ErrorKind::corrupt_input},
     Pattern{"unsupported digest algorithm", ErrorKind::unsupported_image},
     Pattern{"invalid checksum digest", ErrorKind::corrupt_input},

@@ -79,12 +79,13 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     Lanes lanes(items, cancellation_);
     lanes.run(lanes_, [&](const FetchItem& item) {
         repository_.require_space(item.layer->blob.size);
+        ExpansionLimit limit({}, image_bytes_, [&] { repository_.require_space(0); });
         std::unique_ptr<ObjectSink> sink;
         {
             const std::lock_guard lock(mutex);
             sink = repository_.make_sink(staging_, pool_);
         }
-        auto staged = import_layer(source_, *item.layer, rules, std::move(sink),
+        auto staged = import_layer(source_, *item.layer, rules, std::move(sink), limit,
                                    [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged.commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,

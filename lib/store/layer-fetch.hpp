@@ -3,6 +3,7 @@
 // when it is verified.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -59,6 +60,7 @@ private:
     std::optional<Checksum> required_commit_;
     WriterPool pool_{writers};
     FetchCounts counts_;
+    std::atomic<std::uint64_t> image_bytes_ = 0;  // unpacked
 };
 
 }  // namespace imaged

@@ -47,6 +47,7 @@ void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules
     const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit);
     if (layer.kind == LayerKind::commit) {
         staged.commit = *objects.commit;
+        staged.foreign_commit = true;
         staged.detached_metadata = objects.commit_metadata;
     } else {
         staged.commit = put_chunk_commit(*staged.sink, objects.files);
@@ -62,20 +63,22 @@ void drain(DescriptorSource& source) {
 }  // namespace
 
 StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                         std::unique_ptr<ObjectSink> sink, const std::function<void(std::size_t)>& progress) {
+                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
+                         const std::function<void(std::size_t)>& progress) {
     StagedLayer staged;
     staged.sink = std::move(sink);
     const auto blob = source.open(layer.blob);
     const auto taken = [&](std::span<const std::byte> bytes) {
         blob->taken(bytes);
+        limit.read(bytes.size());
         progress(bytes.size());
     };
     DescriptorSource compressed(blob->fd(), source.cancellation(),
                                 {source.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
     Checksum diff_id;
     try {
-        LayerStream stream(compressed);
-        TarReader tar(stream);
+        LayerStream stream(compressed, limit);
+        TarReader tar(stream, &limit);
         read_layer(tar, layer, rules, staged);
         diff_id = stream.finish();
     } catch (const Error& error) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/layer-publisher.hpp"
 
+#include "store/commit-check.hpp"
 #include "store/ref-name.hpp"
 
 namespace imaged {
@@ -62,6 +63,7 @@ void LayerPublisher::publish(std::vector<Item>& batch) {
     }
     repository_.sync();
     for (auto& item : batch) {
+        if (item.staged.foreign_commit) check_foreign_commit(repository_, item.staged.commit);
         repository_.set_ref(layer_ref(item.digest), item.staged.commit);
         published_(item.staged, item.layer);
     }

@@ -11,6 +11,9 @@ namespace imaged {
 
 namespace {
 
+// Names of what was left out, in all layers: they share the commit with a manifest and a config.
+constexpr std::size_t max_filtered_names = 10'000;
+
 std::optional<std::uint64_t> parse_time(const std::optional<std::string>& text) {
     if (!text) return std::nullopt;
     const std::unique_ptr<GDateTime, Free<g_date_time_unref>> time(
@@ -64,6 +67,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
                                const std::function<void()>& on_relabel) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
+    std::size_t filtered_names = 0;
     std::optional<TreeEntry> base_root;
     if (base) base_root = root_of(repository.load_commit(*base));
     std::size_t next = 0;
@@ -75,6 +79,11 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
             MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
             for (const auto& [path, count] : merge_layer.record.filtered)
                 filtered[layer.blob.digest.text()][path] = count;
+            filtered_names += merge_layer.record.filtered.size();
+            if (filtered_names > max_filtered_names)
+                throw Error(ErrorKind::unsupported_image, "more than the limit of " +
+                                                              std::to_string(max_filtered_names) +
+                                                              " top-level names that are not kept");
             return merge_layer;
         }
         return std::nullopt;

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/expansion-limit.hpp"
+
+#include <string>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Often enough that a disk does not fill up in between, seldom enough to cost nothing.
+constexpr std::uint64_t space_check_bytes = 64ULL * 1024 * 1024;
+
+std::string shown(std::uint64_t bytes) {
+    return bytes >= 1ULL << 30 ? std::to_string(bytes >> 30) + " GiB" : std::to_string(bytes >> 10) + " KiB";
+}
+
+[[noreturn]] void over_limit(const std::string& what) {
+    throw Error(ErrorKind::unsupported_image, what);
+}
+
+}  // namespace
+
+void ExpansionLimit::grow(std::size_t expanded) {
+    const auto before = expanded_.fetch_add(expanded);
+    const auto total = before + expanded;
+    const auto image = image_bytes_.fetch_add(expanded) + expanded;
+    if (total > limits_.layer_bytes)
+        over_limit("more than the limit of " + shown(limits_.layer_bytes) + " in one layer");
+    if (image > limits_.image_bytes)
+        over_limit("more than the limit of " + shown(limits_.image_bytes) + " in one image");
+    const auto compressed = compressed_.load();
+    if (total > limits_.free_bytes && (total - limits_.free_bytes) / limits_.ratio > compressed)
+        over_limit(std::to_string(compressed) + " compressed bytes expand to more than " + shown(total) +
+                   ", over the limit of " + std::to_string(limits_.ratio) + " to one");
+    if (check_space_ && before / space_check_bytes != total / space_check_bytes) check_space_();
+}
+
+}  // namespace imaged

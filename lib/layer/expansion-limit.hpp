@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much a layer and an image may unpack to: what ends a decompression bomb, or a sparse file of nothing but holes,
+// before the disk is full of it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+namespace imaged {
+
+// Unpacked bytes, holes of sparse files included. More than any layer or image in the wild.
+inline constexpr std::uint64_t max_layer_bytes = 512ULL * 1024 * 1024 * 1024;
+inline constexpr std::uint64_t max_image_bytes = 1024ULL * 1024 * 1024 * 1024;
+// Unpacked bytes to one compressed byte; gzip cannot pass 1,032, real layers stay under 30.
+inline constexpr std::uint64_t max_expansion_ratio = 400;
+// A layer may hold this much whatever its compressed size is: a file of zeros is nothing wrong.
+inline constexpr std::uint64_t free_expansion_bytes = 1024ULL * 1024 * 1024;
+
+struct ExpansionLimits {
+    std::uint64_t layer_bytes = max_layer_bytes;
+    std::uint64_t image_bytes = max_image_bytes;
+    std::uint64_t ratio = max_expansion_ratio;
+    std::uint64_t free_bytes = free_expansion_bytes;
+};
+
+// The count of one layer. Thread-safe: the stream and the tar's holes are counted by different threads.
+class ExpansionLimit {
+public:
+    // IMAGE_BYTES counts all layers of the image and must outlive this. CHECK_SPACE is called now and then while the
+    // layer grows; it throws when the disk must not be filled any further.
+    ExpansionLimit(const ExpansionLimits& limits, std::atomic<std::uint64_t>& image_bytes,
+                   std::function<void()> check_space)
+        : limits_(limits), image_bytes_(image_bytes), check_space_(std::move(check_space)) {}
+
+    void read(std::size_t compressed) { compressed_ += compressed; }
+    // Throws Error(unsupported_image) naming the limit that was passed, or what CHECK_SPACE throws.
+    void grow(std::size_t expanded);
+
+private:
+    const ExpansionLimits limits_;
+    std::atomic<std::uint64_t>& image_bytes_;
+    const std::function<void()> check_space_;
+    std::atomic<std::uint64_t> compressed_ = 0, expanded_ = 0;
+};
+
+}  // namespace imaged
