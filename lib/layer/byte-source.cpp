@@ -14,6 +14,9 @@ namespace imaged {
 namespace {
 
 constexpr std::chrono::milliseconds slice(100);
+// A source may be slow, but not so slow that a job never ends: within this many stall times of waiting, this much.
+constexpr int slow_stall_times = 4;
+constexpr std::uint64_t slow_bytes = 16 * 1024;
 // A source this slow loses nothing by waiting for its end.
 constexpr std::chrono::milliseconds idle_time(500);
 
@@ -31,7 +34,9 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
             options_.complete();
         }
         pollfd fds[] = {{fd_, POLLIN, 0}, {cancellation_.fd(), POLLIN, 0}};
+        const auto asked = std::chrono::steady_clock::now();
         const int ready = ::poll(fds, 2, static_cast<int>(slice.count()));
+        slow_time_ += std::chrono::steady_clock::now() - asked;
         cancellation_.check();
         if (stopped_) throw Error(ErrorKind::cancelled, "reading was stopped");
         if (ready < 0 && errno != EINTR) throw_errno("poll");
@@ -41,6 +46,14 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
                 throw Error(ErrorKind::source_unreachable, "the source stalled: nothing came for " +
                                                                std::to_string(options_.stall_time.count() / 1000) +
                                                                " seconds");
+        }
+        if (slow_time_ >= slow_stall_times * options_.stall_time) {
+            if (total_ - slow_total_ < slow_bytes)
+                throw Error(ErrorKind::source_unreachable,
+                            "the source is too slow: " + std::to_string(total_ - slow_total_) + " bytes in " +
+                                std::to_string(slow_stall_times * options_.stall_time.count() / 1000) + " seconds");
+            slow_time_ = {};
+            slow_total_ = total_;
         }
         if (ready <= 0) continue;
         waited = std::chrono::milliseconds(0);

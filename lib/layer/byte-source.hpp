@@ -48,6 +48,9 @@ private:
     const Options options_;
     bool completed_ = false;
     std::uint64_t total_ = 0;
+    // Time spent waiting, and the total, since the source was last found quick enough.
+    std::chrono::steady_clock::duration slow_time_{};
+    std::uint64_t slow_total_ = 0;
     bool ended_ = false;
     std::atomic<bool> stopped_ = false;
 };

@@ -18,6 +18,47 @@ constexpr std::size_t max_values = 200'000;
     throw Error(ErrorKind::corrupt_input, what);
 }
 
+// Counts what a document has before it is built. (A callback of the parser would do, but makes it look at all members
+// of an array whenever one of them ends.)
+class Watch : public nlohmann::json_sax<json> {
+public:
+    explicit Watch(const std::string& what) : what_(what) {}
+
+    bool null() override { return value(); }
+    bool boolean(bool) override { return value(); }
+    bool number_integer(number_integer_t) override { return value(); }
+    bool number_unsigned(number_unsigned_t) override { return value(); }
+    bool number_float(number_float_t, const string_t&) override { return value(); }
+    bool string(string_t&) override { return value(); }
+    bool binary(binary_t&) override { return value(); }
+    bool key(string_t&) override { return value(); }
+    bool start_object(std::size_t) override { return enter(); }
+    bool start_array(std::size_t) override { return enter(); }
+    bool end_object() override { return leave(); }
+    bool end_array() override { return leave(); }
+    bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
+        refuse(what_ + " is not JSON: " + error.what());
+    }
+
+private:
+    bool value() {
+        if (++values_ > max_values) refuse(what_ + " has more than " + std::to_string(max_values) + " values");
+        return true;
+    }
+    bool enter() {
+        if (++depth_ > max_depth) refuse(what_ + " is nested deeper than " + std::to_string(max_depth) + " levels");
+        return value();
+    }
+    bool leave() {
+        --depth_;
+        return true;
+    }
+
+    const std::string& what_;
+    std::size_t values_ = 0;
+    int depth_ = 0;
+};
+
 const json* find(const json& object, const char* key) {
     const auto found = object.find(key);
     return found == object.end() || found->is_null() ? nullptr : &*found;
@@ -27,14 +68,10 @@ const json* find(const json& object, const char* key) {
 
 json parse_document(std::string_view text, std::size_t limit, const std::string& what) {
     if (text.size() > limit) refuse(what + " is larger than the limit of " + std::to_string(limit) + " bytes");
-    std::size_t values = 0;
-    const auto watch = [&](int depth, json::parse_event_t, json&) {
-        if (depth > max_depth) refuse(what + " is nested deeper than " + std::to_string(max_depth) + " levels");
-        if (++values > max_values) refuse(what + " has more than " + std::to_string(max_values) + " values");
-        return true;
-    };
     try {
-        auto document = json::parse(text, watch);
+        Watch watch(what);
+        json::sax_parse(text, &watch);
+        auto document = json::parse(text);
         if (!document.is_object()) refuse(what + " is not a JSON object");
         return document;
     } catch (const json::exception& error) {

@@ -17,8 +17,8 @@
 #include "base/error.hpp"
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
+#include "source/proxy-reply.hpp"
 #include "source/signature-policy.hpp"
-#include "source/skopeo-error.hpp"
 #include "source/skopeo-process.hpp"
 #include "source/skopeo.hpp"
 
@@ -28,7 +28,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t max_packet_bytes = 32 * 1024;  // the protocol's own limit
+// A manifest or config is here within so many stall times, however steadily it drips.
+constexpr int document_stall_times = 4;
 // Protocol 0.2.6: "Policy Verification before pulling OCI".
 constexpr unsigned first_minor_with_policy = 6;
 // Linux lets an unprivileged process have this much; the default of 64 KiB costs a context switch for each.
@@ -91,14 +92,16 @@ void ImageProxy::proxy_died(const std::string& method) {
         }
         ::usleep(10'000);
     }
-    throw Error(ErrorKind::failed, "skopeo's image proxy " + how + " during " + method);
+    // Whatever ended it (the lack of memory, an administrator) another one may be spared.
+    throw Error(ErrorKind::source_unreachable, "skopeo's image proxy " + how + " during " + method);
 }
 
 void ImageProxy::take_turn(const std::string& method) {
     while (!turn_.try_acquire_for(std::chrono::milliseconds(100))) cancellation_.check();
     if (broken_) {
         turn_.release();
-        throw Error(ErrorKind::failed, method + ": the connection to skopeo is out of step after an earlier failure");
+        throw Error(ErrorKind::source_unreachable,
+                    method + ": the connection to skopeo is out of step after an earlier failure");
     }
 }
 
@@ -117,7 +120,7 @@ ImageProxy::Reply ImageProxy::call(const std::string& method, json arguments) {
 
 void ImageProxy::send_request(const std::string& method, json arguments) {
     const auto request = json{{"method", method}, {"args", std::move(arguments)}}.dump();
-    if (request.size() > max_packet_bytes)
+    if (request.size() > max_proxy_packet_bytes)
         throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
     if (::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) proxy_died(method);
@@ -130,7 +133,7 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     broken_ = true;
     wait_readable(socket_.get(), cancellation_, options_.stall_time, "skopeo's answer to " + method);
     // One byte more than allowed, so that an oversized packet shows.
-    std::vector<char> packet(max_packet_bytes + 1);
+    std::vector<char> packet(max_proxy_packet_bytes + 1);
     iovec buffer{packet.data(), packet.size()};
     alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
     msghdr message{};
@@ -157,25 +160,11 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
             ++descriptors;
         }
     }
-    const auto nonsense = [&](const std::string& why) {
-        return Error(ErrorKind::failed, "skopeo's answer to " + method + " " + why);
-    };
     broken_ = false;
-    if (static_cast<std::size_t>(size) > max_packet_bytes || (message.msg_flags & MSG_TRUNC) != 0)
-        throw nonsense("is longer than " + std::to_string(max_packet_bytes) + " bytes");
-    const auto document = json::parse(packet.data(), packet.data() + size, nullptr, false);
-    if (!document.is_object()) throw nonsense("is not a JSON object");
-    const auto success = document.find("success");
-    if (success == document.end() || !success->is_boolean()) throw nonsense("does not say whether it succeeded");
-    if (!success->get<bool>()) {
-        const auto error = document.find("error");
-        throw skopeo_error(error != document.end() && error->is_string() ? error->get<std::string>()
-                                                                         : method + " failed without a message");
-    }
-    if (const auto id = document.find("pipeid"); id != document.end() && id->is_number_unsigned())
-        reply.pipe_id = id->get<std::uint64_t>();
-    if ((reply.pipe_id != 0) != (descriptors == 1) || descriptors > 1) throw nonsense("has a pipe that does not fit");
-    if (const auto value = document.find("value"); value != document.end()) reply.value = *value;
+    // A packet that does not fit is cut to one byte over the limit.
+    auto parsed = parse_proxy_reply({packet.data(), static_cast<std::size_t>(size)}, descriptors, method);
+    reply.value = std::move(parsed.value);
+    reply.pipe_id = parsed.pipe_id;
     if (reply.pipe) ::fcntl(reply.pipe.get(), F_SETPIPE_SZ, pipe_bytes);  // refused above the user's quota: only slower
     return reply;
 }
@@ -230,7 +219,11 @@ std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::str
     pipe.request_verdict();
     std::string text;
     std::array<char, 65536> buffer;
+    const auto deadline = std::chrono::steady_clock::now() + document_stall_times * options_.stall_time;
     for (;;) {
+        if (std::chrono::steady_clock::now() > deadline)
+            throw Error(ErrorKind::source_unreachable,
+                        "the " + what + " comes too slowly: " + std::to_string(text.size()) + " bytes so far");
         wait_readable(pipe.fd(), cancellation_, options_.stall_time, "the " + what);
         const auto count = ::read(pipe.fd(), buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;

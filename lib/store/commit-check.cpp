@@ -2,12 +2,15 @@
 #include "store/commit-check.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/glib.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
 
@@ -22,9 +25,19 @@ struct Size {
 
 class CommitCheck {
 public:
-    explicit CommitCheck(const Repository& repository) : repository_(repository) {}
+    explicit CommitCheck(ObjectSink& sink) : sink_(sink) {}
 
-    void check(const Checksum& root) {
+    void check(const Checksum& commit) {
+        const auto bytes = read(ObjectType::commit, commit);
+        const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
+        const auto variant =
+            adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE("(a{sv}aya(say)sstayay)"), copy.get(), FALSE));
+        check_meta(checksum_in(variant.get(), 7));
+        check_tree(checksum_in(variant.get(), 6));
+    }
+
+private:
+    void check_tree(const Checksum& root) {
         // Without recursion: how deep the tree is has to be found out first.
         enter(root);
         while (!stack_.empty()) {
@@ -43,7 +56,15 @@ public:
         }
     }
 
-private:
+    static Checksum checksum_in(GVariant* commit, std::size_t child) {
+        const VariantPtr bytes(g_variant_get_child_value(commit, child));
+        Checksum checksum;
+        if (g_variant_get_size(bytes.get()) != checksum.bytes.size())
+            throw Error(ErrorKind::corrupt_input, "the commit names its tree by what is no checksum");
+        std::memcpy(checksum.bytes.data(), g_variant_get_data(bytes.get()), checksum.bytes.size());
+        return checksum;
+    }
+
     struct Frame {
         Checksum tree;
         Size size;
@@ -52,9 +73,7 @@ private:
 
     void enter(const Checksum& tree) {
         check_height(stack_.size() + 1);
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) missing(tree, "dirtree");
-        const auto listing = parse_dirtree(*bytes);
+        const auto listing = parse_dirtree(read(ObjectType::dirtree, tree));
         Frame frame{tree, {1, listing.files.size() + listing.directories.size()}, {}};
         listed_ += frame.size.entries;
         if (listed_ > max_commit_listed)
@@ -62,9 +81,7 @@ private:
                                                           std::to_string(max_commit_listed) + " entries");
         for (const auto& file : listing.files) {
             // By its whole name: whoever made the commit chose the checksums.
-            if (!files_.contains(file.object) && !repository_.has_object(ObjectType::file, file.object))
-                missing(file.object, "file");
-            files_.insert(file.object);
+            if (files_.insert(file.object).second && !sink_.has_file(file.object)) missing(file.object, "file");
         }
         for (const auto& directory : listing.directories) {
             check_meta(directory.meta);
@@ -99,17 +116,25 @@ private:
                                                           std::to_string(max_commit_entries) + " paths");
     }
 
+    std::string read(ObjectType type, const Checksum& checksum) {
+        try {
+            return sink_.read_metadata(type, checksum);
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::repository_damaged) throw;
+            missing(checksum, suffix(type));
+        }
+    }
+
     void check_meta(const Checksum& meta) {
-        if (!metas_.insert(meta).second) return;
-        if (!repository_.has_object(ObjectType::dirmeta, meta)) missing(meta, "dirmeta");
+        if (metas_.insert(meta).second) read(ObjectType::dirmeta, meta);
     }
 
-    [[noreturn]] static void missing(const Checksum& checksum, const char* type) {
-        throw Error(ErrorKind::corrupt_input,
-                    "the image does not bring the object " + checksum.hex() + "." + type + " of its commit");
+    [[noreturn]] static void missing(const Checksum& checksum, std::string_view type) {
+        throw Error(ErrorKind::corrupt_input, "the image does not bring the object " + checksum.hex() + "." +
+                                                  std::string(type) + " of its commit");
     }
 
-    const Repository& repository_;
+    ObjectSink& sink_;
     std::vector<Frame> stack_;
     std::unordered_map<Checksum, Size> sizes_;
     std::unordered_set<Checksum> files_, metas_;
@@ -118,14 +143,8 @@ private:
 
 }  // namespace
 
-void check_foreign_commit(const Repository& repository, const Checksum& commit) {
-    in_context("commit " + commit.hex(), [&] {
-        const auto content = repository.load_commit(commit);
-        if (!repository.has_object(ObjectType::dirmeta, content.meta))
-            throw Error(ErrorKind::corrupt_input,
-                        "the image does not bring the root's " + content.meta.hex() + ".dirmeta");
-        CommitCheck(repository).check(content.tree);
-    });
+void check_foreign_commit(ObjectSink& sink, const Checksum& commit) {
+    in_context("commit " + commit.hex(), [&] { CommitCheck(sink).check(commit); });
 }
 
 }  // namespace imaged

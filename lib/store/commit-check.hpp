@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A commit that came with an image, rather than being made here, before a ref may name it.
+// A commit that came with an image, rather than being made here, before it may be in the repository at all.
 #pragma once
 
 #include <cstdint>
 
-#include "store/repository.hpp"
+#include "layer/object-sink.hpp"
 
 namespace imaged {
 
@@ -14,8 +14,8 @@ inline constexpr std::uint64_t max_commit_entries = 10'000'000;
 // Entries of its distinct directories, which are looked at one by one.
 inline constexpr std::uint64_t max_commit_listed = 4'000'000;
 
-// Throws Error(corrupt_input) unless every object that COMMIT leads to is in the repository, and
+// Throws Error(corrupt_input) unless every object that COMMIT leads to is in SINK or in the repository, and
 // Error(unsupported_image) for a tree that is deeper than max_path_depth or has more than max_commit_entries paths.
-void check_foreign_commit(const Repository& repository, const Checksum& commit);
+void check_foreign_commit(ObjectSink& sink, const Checksum& commit);
 
 }  // namespace imaged

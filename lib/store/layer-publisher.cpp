@@ -57,13 +57,14 @@ void LayerPublisher::run() {
 void LayerPublisher::publish(std::vector<Item>& batch) {
     repository_.sync();
     for (auto& item : batch) {
+        // Before: a commit without its objects would be found damaged, whatever names it or does not.
+        if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
         item.staged.sink->publish();
         if (item.staged.detached_metadata)
             repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
     }
     repository_.sync();
     for (auto& item : batch) {
-        if (item.staged.foreign_commit) check_foreign_commit(repository_, item.staged.commit);
         repository_.set_ref(layer_ref(item.digest), item.staged.commit);
         published_(item.staged, item.layer);
     }

@@ -98,7 +98,8 @@ class HostileImages(unittest.TestCase):
         self.assertIn("mode=bare\n", (self.repository / "config").read_text())
 
     def assert_repository_is_sound(self, imported):
-        self.ostree("fsck", "--quiet")
+        fsck = subprocess.run(["ostree", f"--repo={self.repository}", "fsck", "--quiet"], capture_output=True, text=True)
+        self.assertEqual(fsck.returncode, 0, fsck.stdout + fsck.stderr)
         images = self.ostree("refs", "--list", "ostree/container/image").split()
         self.assertEqual(len(images), len(imported))
         self.assertEqual([], [name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")])
