@@ -15,6 +15,7 @@
 #include <climits>
 
 #include "base/error.hpp"
+#include "layer/metadata-limit.hpp"
 
 namespace imaged {
 

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
+#include "layer/metadata-limit.hpp"
 
 namespace imaged {
 

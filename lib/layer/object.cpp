@@ -40,13 +40,6 @@ VariantPtr variant_of(std::string_view bytes, const char* format) {
 
 }  // namespace
 
-void check_metadata_size(ObjectType type, std::size_t bytes) {
-    if (bytes > max_metadata_bytes)
-        throw Error(ErrorKind::unsupported_image, "a " + std::string(suffix(type)) + " of " + std::to_string(bytes) +
-                                                      " bytes is larger than an OSTree object may be (" +
-                                                      std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
-}
-
 std::string_view suffix(ObjectType type) {
     switch (type) {
         case ObjectType::file: return "file";

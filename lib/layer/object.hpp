@@ -4,7 +4,6 @@
 // OSTREE_COMMIT_GVARIANT_FORMAT.)
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,9 +21,6 @@ namespace imaged {
 inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
 
 enum class ObjectType { file, dirtree, dirmeta, commit };
-
-// Throws Error(unsupported_image) for a metadata object of more than max_metadata_bytes.
-void check_metadata_size(ObjectType type, std::size_t bytes);
 
 // "file", "dirtree", "dirmeta", "commit": what an object's file name ends in.
 std::string_view suffix(ObjectType type);
