@@ -19,7 +19,7 @@ ALLOWED = {
     "lib/source": {"lib/source", "lib/oci", "lib/base"},
     "lib/layer": {"lib/layer", "lib/oci", "lib/base"},
     "lib/store": {"lib/store", "lib/source", "lib/layer", "lib/oci", "lib/base"},
-    "lib/job": {"lib/job", "lib/base/error.hpp"},
+    "lib/job": {"lib/job", "lib/base/error.hpp", "lib/base/json-nesting.hpp"},
     "daemon": {"daemon", "lib/job", "lib/oci", "lib/base", "lib/source/signature-policy.hpp", "lib/store/image-catalog.hpp",
                "lib/store/deployments.hpp"},
     "daemon/worker": {"daemon/worker", "lib/store", "lib/source", "lib/layer", "lib/job", "lib/oci", "lib/base"},

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/json-nesting.hpp"
 
 namespace imaged::job {
 
@@ -14,12 +15,16 @@ namespace {
 
 using nlohmann::json;
 
+// An outcome is an object of lists of objects at most.
+constexpr std::size_t max_message_depth = 16;
+
 [[noreturn]] void refuse(const std::string& what) {
     throw Error(ErrorKind::failed, "job protocol: " + what);
 }
 
 json parse_object(std::string_view line, std::initializer_list<std::string_view> keys) {
     if (line.size() > max_message_bytes) refuse("message is longer than the limit");
+    if (nests_deeper_than(line, max_message_depth)) refuse("message is nested too deeply");
     auto document = json::parse(line, nullptr, false);
     if (!document.is_object()) refuse("message is not a JSON object");
     for (const auto& [key, value] : document.items()) {

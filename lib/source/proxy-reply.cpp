@@ -2,11 +2,19 @@
 #include "source/proxy-reply.hpp"
 
 #include "base/error.hpp"
+#include "base/json-nesting.hpp"
 #include "source/skopeo-error.hpp"
 
 namespace imaged {
 
 using nlohmann::json;
+
+namespace {
+
+// An answer is an object whose value is a list of objects at most.
+constexpr std::size_t max_reply_depth = 8;
+
+}  // namespace
 
 ProxyReply parse_proxy_reply(std::string_view packet, std::size_t descriptors, const std::string& method) {
     const auto nonsense = [&](const std::string& why) {
@@ -14,6 +22,7 @@ ProxyReply parse_proxy_reply(std::string_view packet, std::size_t descriptors, c
     };
     if (packet.size() > max_proxy_packet_bytes)
         throw nonsense("is longer than " + std::to_string(max_proxy_packet_bytes) + " bytes");
+    if (nests_deeper_than(packet, max_reply_depth)) throw nonsense("is nested too deeply");
     const auto document = json::parse(packet, nullptr, false);
     if (!document.is_object()) throw nonsense("is not a JSON object");
     const auto success = document.find("success");

@@ -91,6 +91,11 @@ def nonsense(*_):
     time.sleep(600)
 
 
+def deep(*_):
+    channel.sendall(b'{"type":"result","outcome":"success","details":' + b"[" * 1000000 + b"]" * 1000000 + b"}\n")
+    time.sleep(600)
+
+
 def endless(*_):
     while True:
         channel.sendall(b"x" * 65536)
@@ -148,7 +153,7 @@ def main():
 
 
 actions = {"succeed": succeed, "wait": wait, "stubborn": stubborn, "deaf": deaf, "crash": crash, "leave": leave,
-           "error": error, "nonsense": nonsense, "endless": endless, "linger": linger, "partial": partial,
+           "error": error, "nonsense": nonsense, "deep": deep, "endless": endless, "linger": linger, "partial": partial,
            "flood": flood, "show": show}
 
 if __name__ == "__main__":
