@@ -2,9 +2,12 @@
 #include "store/signed-commit.hpp"
 
 #include <array>
+#include <atomic>
+#include <span>
 
 #include "base/error.hpp"
 #include "layer/byte-source.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
@@ -27,15 +30,19 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
     // What is read here is measured by the signature, so no verdict on the blob is needed; but once asked for, skopeo
     // must be heard, and a short layer is read to its end, which comes only after that.
     bool asked = false;
-    DescriptorSource compressed(blob->fd(), proxy.cancellation(),
-                                {proxy.stall_time(), [&](auto bytes) { blob->taken(bytes); }, layer.blob.size,
-                                 [&] {
-                                     asked = true;
-                                     blob->request_verdict();
-                                 }});
+    std::atomic<std::uint64_t> image_bytes = 0;
+    ExpansionLimit limit({}, image_bytes, [] {});  // nothing of it is stored
+    const auto taken = [&](std::span<const std::byte> bytes) {
+        blob->taken(bytes);
+        limit.read(bytes.size());
+    };
+    DescriptorSource compressed(blob->fd(), proxy.cancellation(), {proxy.stall_time(), taken, layer.blob.size, [&] {
+                                                                       asked = true;
+                                                                       blob->request_verdict();
+                                                                   }});
     const auto head = [&] {
-        LayerStream stream(compressed);
-        TarReader tar(stream);
+        LayerStream stream(compressed, limit);
+        TarReader tar(stream, &limit);
         return read_commit_head(tar);
     }();
     if (asked) {
