@@ -14,6 +14,10 @@ namespace {
 
 // As many as Linux follows for one path.
 constexpr unsigned max_links = 40;
+// Directories written between two times that memory is given back.
+constexpr unsigned release_interval = 256;
+// Entries looked at between two such times while the table grows: 4 MB of them.
+constexpr unsigned rehash_interval = 65536;
 
 }  // namespace
 
@@ -26,26 +30,44 @@ std::uint64_t LayerTree::hash(Index parent, std::string_view name) {
 }
 
 LayerTree::Index LayerTree::lookup(Index parent, std::string_view wanted) const {
+    const auto hashed = hash(parent, wanted);
     std::size_t probes = 0;
-    for (auto slot = hash(parent, wanted) & (table_.size() - 1); table_[slot] != none;
-         slot = (slot + 1) & (table_.size() - 1)) {
-        const auto& node = nodes_[table_[slot]];
-        if (node.parent == parent && name(node) == wanted) return node.dead ? none : table_[slot];
+    for (auto slot = hashed & (table_.size() - 1); table_[slot] != none; slot = (slot + 1) & (table_.size() - 1)) {
         if (++probes > max_probes)
             throw Error(ErrorKind::unsupported_image, "names in the layer were chosen to collide");
+        const auto index = table_[slot] & index_mask;
+        if (table_[slot] != slot_of(index, hashed)) continue;
+        const auto& node = nodes_[index];
+        if (node.parent == parent && name(node) == wanted) return node.dead ? none : index;
     }
     return none;
+}
+
+void LayerTree::place(std::vector<Index>& table, Index index, std::uint64_t hash) const {
+    auto slot = hash & (table.size() - 1);
+    for (; table[slot] != none; slot = (slot + 1) & (table.size() - 1)) {
+        const auto other = table[slot] & index_mask;
+        if (table[slot] != slot_of(other, hash)) continue;
+        // What took turns at one path would otherwise make the table a list.
+        const auto &node = nodes_[index], &replaced = nodes_[other];
+        if (replaced.dead && replaced.parent == node.parent && name(replaced) == name(node)) break;
+    }
+    table[slot] = slot_of(index, hash);
+}
+
+void LayerTree::release() {
+    nodes_.release();
+    names_.release();
 }
 
 void LayerTree::grow() {
     std::vector<Index> larger(table_.size() * 2, none);
     for (Index index = 1; index < nodes_.size(); ++index) {
-        if (nodes_[index].dead) continue;
-        auto slot = hash(nodes_[index].parent, name(nodes_[index])) & (larger.size() - 1);
-        while (larger[slot] != none) slot = (slot + 1) & (larger.size() - 1);
-        larger[slot] = index;
+        if (index % rehash_interval == 0) release();
+        if (!nodes_[index].dead) place(larger, index, hash(nodes_[index].parent, name(nodes_[index])));
     }
     table_ = std::move(larger);
+    release();
 }
 
 LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool directory) {
@@ -66,14 +88,8 @@ LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool d
                       directory,
                       false});
     nodes_[parent].first_child = index;
-    names_ += wanted;
-    auto slot = hash(parent, wanted) & (table_.size() - 1);
-    for (; table_[slot] != none; slot = (slot + 1) & (table_.size() - 1)) {
-        // What took turns at one path would otherwise make the table a list.
-        const auto& node = nodes_[table_[slot]];
-        if (node.dead && node.parent == parent && name(node) == wanted) break;
-    }
-    table_[slot] = index;
+    names_.append(wanted.data(), wanted.size());
+    place(table_, index, hash(parent, wanted));
     return index;
 }
 
@@ -241,6 +257,7 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
         sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
     Root root;
     std::size_t implicit_bytes = 0;
+    unsigned written = 0;
     // Depth is bounded by max_path_depth.
     const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index,
                                                                                    const std::string& path) {
@@ -281,6 +298,7 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
                 listing.files.push_back({child_name, node.checksum});
             }
         }
+        if (++written % release_interval == 0) release();
         return sink.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
     };
     root.tree = write_directory(0, "");

@@ -3,8 +3,8 @@
 // need.
 //
 // Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them (see
-// path-mapping.hpp). Names are kept in one arena and entries in one table, some 80 bytes each, so that a layer of a
-// hundred thousand files stays within the worker's memory.
+// path-mapping.hpp). Names are kept in one arena and entries in one table, some 80 bytes each; both leave the memory
+// for a temporary file when a layer has more than some hundred thousand files.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,14 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "base/spill-array.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/path-mapping.hpp"
 
 namespace imaged {
 
-// Entries with the parents made for them, and their names: what bounds the worker's memory.
+// Entries with the parents made for them, and their names: what bounds the index of an entry, and what the temporary
+// file takes.
 inline constexpr std::size_t max_tree_nodes = 2'000'000;
 inline constexpr std::size_t max_tree_names_bytes = 64 * 1024 * 1024;
 // Paths of directories that no entry listed: they are kept in the layer's commit, which has a limit of its own.
@@ -93,12 +95,24 @@ private:
     Index make_parents(const Path& path, bool needed);
     void put(const Path& path, const Checksum& object, bool needed);
     Index move_directory(std::string_view child, const Path& into);
+    // A slot of the table holds the index of an entry and, above it, some bits of its hash, so that other entries'
+    // slots are told apart without a look at the entry itself.
+    static constexpr unsigned index_bits = 21;
+    static constexpr Index index_mask = (Index{1} << index_bits) - 1;
+    static_assert(max_tree_nodes < index_mask);
+    static Index slot_of(Index index, std::uint64_t hash) {
+        return index | static_cast<Index>(hash >> 40 << index_bits);
+    }
+    void place(std::vector<Index>& table, Index index, std::uint64_t hash) const;
+
     void grow();
     void spend_link_steps(std::size_t count);
+    // Gives back the memory of what lies in temporary files.
+    void release();
     static std::uint64_t hash(Index parent, std::string_view name);
 
-    std::vector<Node> nodes_;
-    std::string names_;
+    SpillArray<Node> nodes_{max_tree_nodes};
+    SpillArray<char> names_{max_tree_names_bytes};
     std::vector<Index> table_;  // open addressing over (parent, name); a replaced node's slot goes to its successor
     std::uint64_t link_steps_ = 0;
 };
