@@ -174,6 +174,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         forget_update(repository, plan.previous->merge_commit, target);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
+        presence.remember();
         return unchanged;
     }
     repository.require_space(plan.missing_bytes);

@@ -9,7 +9,10 @@
 namespace imaged {
 
 Presence::Presence(const Repository& repository, const Cancellation& cancellation)
-    : repository_(repository), cancellation_(cancellation), names_(repository.objects(), repository.file_suffix()) {}
+    : repository_(repository),
+      cancellation_(cancellation),
+      record_(repository),
+      names_(repository.objects(), repository.file_suffix()) {}
 
 bool Presence::has_file(const Checksum& file) {
     // What is not there under its own name may be in a parent repository.
@@ -18,6 +21,10 @@ bool Presence::has_file(const Checksum& file) {
 
 bool Presence::complete(const Checksum& commit) {
     if (commits_.contains(commit)) return true;
+    if (record_.holds(commit)) {
+        commits_.insert(commit);
+        return true;
+    }
     try {
         const auto content = repository_.load_commit(commit);
         if (!meta_present(content.meta) || !tree_complete(content.tree)) return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether commits are really there: every directory and every file object that a commit reaches. What was found
-// complete once is not looked at again.
+// complete once is not looked at again, across jobs while no object comes or goes.
 //
 // Looks at names only; that the bytes under a name are right was verified when they were written. Belongs to one
 // thread; borrows the repository.
@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "base/cancellation.hpp"
+#include "store/completeness-record.hpp"
 #include "store/object-names.hpp"
 #include "store/repository.hpp"
 
@@ -20,6 +21,8 @@ public:
 
     // False for a commit that is missing, unreadable or incomplete. Throws Error(cancelled) only.
     bool complete(const Checksum& commit);
+    // Lets later jobs know what was found complete, as far as this one asked.
+    void remember() const { record_.keep(commits_); }
 
 private:
     bool tree_complete(const Checksum& tree);
@@ -28,6 +31,7 @@ private:
 
     const Repository& repository_;
     const Cancellation& cancellation_;
+    const CompletenessRecord record_;
     ObjectNames names_;
     std::unordered_set<Checksum> trees_, metas_, commits_;
 };

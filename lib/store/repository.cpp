@@ -109,6 +109,10 @@ std::string Repository::file_suffix() const {
     return ostree_repo_get_mode(repo_.get()) == OSTREE_REPO_MODE_ARCHIVE ? ".filez" : ".file";
 }
 
+bool Repository::has_parent() const {
+    return ostree_repo_get_parent(repo_.get()) != nullptr;
+}
+
 std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     ErrorSlot error;
     char* revision = nullptr;

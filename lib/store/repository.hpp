@@ -39,6 +39,8 @@ public:
     // Its objects directory, likewise, and what the name of a file object ends in there.
     int objects() const { return objects_.get(); }
     std::string file_suffix() const;
+    // Whether objects may be in another repository that this one's configuration names (core.parent).
+    bool has_parent() const;
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
