@@ -86,6 +86,9 @@ std::string absolute_path(const std::string& text) {
     if (!text.starts_with('/')) refuse("must be an absolute path, not \"" + text + "\"");
     auto path = std::filesystem::path(text).lexically_normal().string();
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    // What could not be written in a file such as this.
+    if (std::string_view(" \t\r\\").find(path.back()) != std::string_view::npos)
+        refuse("must not end with a blank or a backslash");
     return path;
 }
 

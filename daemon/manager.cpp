@@ -57,7 +57,6 @@ std::map<std::string, std::string> options_of(const job::Request& request) {
 Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
                  ManagerSettings settings)
     : AdaptorInterfaces(connection, sdbus::ObjectPath{"/org/imaged1"}),
-      loop_(loop),
       activity_(activity),
       authority_(authority),
       settings_(std::move(settings)),

@@ -103,7 +103,6 @@ private:
     };
 
     const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
-    EventLoop& loop_;
     Activity& activity_;
     Authority& authority_;
     ManagerSettings settings_;

@@ -52,7 +52,11 @@ public:
     const Repository& repository() const { return repository_; }
 
     std::shared_ptr<const json> list() {
-        const bool changed = refresh_updates() | images_.refresh() | layers_.refresh() | refresh_damage();
+        // Each looks again, whatever another found.
+        bool changed = refresh_updates();
+        changed |= images_.refresh();
+        changed |= layers_.refresh();
+        changed |= refresh_damage();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::map<std::string, json> entries;  // ordered by reference

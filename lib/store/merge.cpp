@@ -17,7 +17,7 @@ constexpr std::array<const char*, 2> build_leftovers{"hostname", "resolv.conf"};
 class Merge {
 public:
     Merge(const DerivedLayerRules& rules, bool generic, ObjectSink& sink)
-        : rules_(rules), unmap_var_(generic && rules.mapping.move_var), sink_(sink), store_(sink) {}
+        : unmap_var_(generic && rules.mapping.move_var), sink_(sink), store_(sink) {}
 
     // A commit's root in the image's own paths.
     TreeEntry unmap(TreeEntry root, const LayerRecord* record) {
@@ -126,7 +126,6 @@ private:
 
     bool is_empty_file(const Checksum& object) { return sink_.file_size(object) == 0; }
 
-    const DerivedLayerRules& rules_;
     const bool unmap_var_;
     ObjectSink& sink_;
     TreeStore store_;

@@ -94,6 +94,8 @@ TEST_CASE("bad values are refused with file and line") {
     CHECK(refusal("[Daemon]\nLogLevel=loud\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Daemon]\nPassEnvironment=A=B\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Repository]\nPath=repo\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refusal("[Repository]\nPath=/a/ /\n") == "/etc/x.conf:2: Path=: must not end with a blank or a backslash");
+    CHECK(refusal("[Repository]\nPath=/a\\").starts_with("/etc/x.conf:2:"));
 }
 
 TEST_CASE("text that is no configuration is refused with file and line") {
