@@ -6,19 +6,16 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 
-from gi.repository import GLib
-
-import bus_fixture
 import oci_layout
+import real_daemon
 from oci_layout import Entry
 
 LAYER_REF, IMAGE_REF = "ostree/container/blob/", "ostree/container/image/"
-WORKER = os.environ.get("IMAGED_WORKER", "imaged-worker")
+WORKER = real_daemon.WORKER
 
 
 def run(*command, **keywords):
@@ -64,7 +61,8 @@ class Repository:
         return run("ostree", f"--repo={self.path}", *arguments)
 
     def refs(self):
-        return {name: self.ostree("rev-parse", name).strip() for name in self.ostree("refs").split()}
+        names = self.ostree("refs").split()
+        return dict(zip(names, self.ostree("rev-parse", *names).split())) if names else {}
 
     def images(self):
         return {name: commit for name, commit in self.refs().items() if name.startswith(IMAGE_REF)}
@@ -94,46 +92,11 @@ class Repository:
         return [name for name in os.listdir(self.path / "tmp") if name.startswith("imaged-")]
 
 
-class Daemon:
-    """imaged with the real worker on a private bus."""
+class Daemon(real_daemon.Daemon):
+    """imaged on a Repository."""
 
     def __init__(self, directory, repository):
-        self.directory, self.repository = pathlib.Path(directory), repository
-        self.address = f"unix:path={self.directory}/bus"
-        (self.directory / "bus.conf").write_text(bus_fixture.BUS_CONFIG.format(self.directory, ""))
-        self.bus = subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
-        self.until(lambda: (self.directory / "bus").exists())
-        self.process = None
-        self.start()
-
-    @staticmethod
-    def until(condition, seconds=30):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it does not happen"
-            time.sleep(0.01)
-
-    def start(self):
-        self.process = subprocess.Popen([bus_fixture.IMAGED, "--bus-address", self.address, "--repository", str(self.repository.path), "--worker", WORKER,
-                                         "--log-level", "off", "--idle-timeout", "0"], stderr=subprocess.DEVNULL)
-        client = self.client()
-        self.until(lambda: bus_fixture.Case.has_owner(client))
-        client.close()
-
-    def client(self):
-        # The socket is there a moment before anybody listens.
-        for _ in range(100):
-            try:
-                return bus_fixture.Client(self.address)
-            except GLib.Error:
-                time.sleep(0.05)
-        return bus_fixture.Client(self.address)
-
-    def stop(self):
-        for process in (self.process, self.bus):
-            if process.poll() is None:
-                process.terminate()
-            process.wait(20)
+        super().__init__(directory, repository.path)
 
 
 def descendants(pid):
