@@ -2,6 +2,7 @@
 #include "store/export-layout.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -24,8 +26,28 @@ constexpr const char* layout_text = R"({"imageLayoutVersion":"1.0.0"})";
 constexpr const char* oci_manifest = "application/vnd.oci.image.manifest.v1+json";
 constexpr const char* oci_index = "application/vnd.oci.image.index.v1+json";
 constexpr const char* name_key = "org.opencontainers.image.ref.name";
+// What is being written, until it has its name; its writer holds a lock on it.
+constexpr std::string_view partial_prefix = ".imaged-";
 // An index of some ten thousand images.
 constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
+
+// A file that remove_partial() leaves alone for as long as it is open.
+FileDescriptor open_partial(int directory, const std::string& name) {
+    auto file = open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+    // Where locks are not to be had, nobody takes ours away either.
+    ::flock(file.get(), LOCK_EX | LOCK_NB);
+    return file;
+}
+
+// Removes the files of DIRECTORY whose names begin with PREFIX and that nobody writes: a job that was killed left them.
+void remove_partial(const std::string& directory, std::string_view prefix) {
+    std::error_code failure;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
+        if (!entry.path().filename().string().starts_with(prefix)) continue;
+        const auto file = try_open_at(AT_FDCWD, entry.path().string(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+        if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    }
+}
 
 void write_file(int directory, const std::string& name, std::string_view text) {
     const auto temporary = "." + name + ".new";
@@ -101,12 +123,13 @@ ExportLayout::ExportLayout(const std::string& path) {
         if (::mkdirat(directory_.get(), name, 0755) != 0 && errno != EEXIST) throw_errno("make " + path + "/" + name);
     }
     blobs_ = open_at(directory_.get(), "blobs/sha256", O_RDONLY | O_DIRECTORY);
+    remove_partial(path + "/blobs/sha256", partial_prefix);
 }
 
 ExportLayout::Blob::Blob(ExportLayout& layout) : layout_(layout) {
     const std::lock_guard lock(layout.mutex_);
-    name_ = ".imaged-" + std::to_string(::getpid()) + "-" + std::to_string(layout.next_++);
-    file_ = open_at(layout.blobs_.get(), name_, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+    name_ = std::string(partial_prefix) + std::to_string(::getpid()) + "-" + std::to_string(layout.next_++);
+    file_ = open_partial(layout.blobs_.get(), name_);
 }
 
 ExportLayout::Blob::~Blob() {
@@ -151,8 +174,11 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
 
 void write_layout_archive(const std::string& layout, const std::string& path, const Cancellation& cancellation) {
     const auto directory = open_at(AT_FDCWD, layout, O_RDONLY | O_DIRECTORY);
-    const auto partial = path + ".imaged-" + std::to_string(::getpid());
-    const auto file = open_at(AT_FDCWD, partial, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+    const auto place = std::filesystem::path(path);
+    const auto prefix = place.filename().string() + std::string(partial_prefix);
+    remove_partial(place.parent_path().string(), prefix);
+    const auto partial = (place.parent_path() / (prefix + std::to_string(::getpid()))).string();
+    const auto file = open_partial(AT_FDCWD, partial);
     try {
         FileSink sink(file.get());
         TarWriter tar(sink, TarStyle::pax);

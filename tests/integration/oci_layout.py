@@ -88,6 +88,38 @@ def compressed(data, compression="gzip"):
     return Blob(packed, f"{LAYER}+{compression}", digest(data))
 
 
+def check_layout(path):
+    """What is wrong with a layout, a directory or a tar of one: all that the index leads to is there, as it was described."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        def read(name):
+            return (path / name).read_bytes()
+    else:
+        archive = tarfile.open(path)
+
+        def read(name):
+            return archive.extractfile(name).read()
+    problems = []
+
+    def blob(described):
+        try:
+            data = read("blobs/" + described["digest"].replace(":", "/"))
+        except (OSError, KeyError):
+            problems.append(f"{described['digest']} is missing")
+            return b"{}"
+        if (digest(data), len(data)) != (described["digest"], described["size"]):
+            problems.append(f"{described['digest']} is not what its name says")
+        return data
+    try:
+        for described in json.loads(read("index.json"))["manifests"]:
+            manifest = json.loads(blob(described))
+            for part in [manifest.get("config"), *manifest.get("layers", [])]:
+                blob(part)
+    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+        problems.append(f"{path}: {error!r}")
+    return problems
+
+
 class Layout:
     """A directory with any number of tagged images."""
 
