@@ -61,6 +61,16 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
     return items;
 }
 
+// Gives each of LAYERS its ref where it lacks it: a layer that was found by its diff-id, or whose ref was lost. Another
+// program's prune takes the refs of layers away that no image names yet; their objects stay while the lock is held.
+void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& layers,
+                     const std::vector<Checksum>& commits) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto ref = layer_ref(layers[i].blob.digest);
+        if (repository.resolve(ref) != commits[i]) repository.set_ref(ref, commits[i]);
+    }
+}
+
 LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan,
                           const Cancellation& cancellation) {
     LayerCommits found;
@@ -93,12 +103,7 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         found.rules = derived_layer_rules(&repository, std::nullopt);
     }
     fetch_kind(true);
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-        found.commits.push_back(plan.present[i].value());
-        // A layer that was found by its diff-id, or whose ref was lost.
-        const auto ref = layer_ref(layers[i].blob.digest);
-        if (repository.resolve(ref) != found.commits.back()) repository.set_ref(ref, found.commits.back());
-    }
+    for (const auto& commit : plan.present) found.commits.push_back(commit.value());
     return found;
 }
 
@@ -189,6 +194,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
+            keep_layer_refs(repository, source.layout.layers, layers.commits);
             const auto& counts = fetch.counts();
             return {plan.previous_digest, false, *std::move(stored), counts.layers, counts.compressed_bytes,
                     plan.present_bytes};
@@ -203,7 +209,10 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.sync();
     merged.sink->publish();
     repository.sync();
+    keep_layer_refs(repository, source.layout.layers, layers.commits);
     repository.set_ref(image_ref(target), merged.commit);
+    // From here on a prune sees that they are used; one that looked before is undone.
+    keep_layer_refs(repository, source.layout.layers, layers.commits);
     // What is waiting for the same commit under another reference stays.
     if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
     repository.sync();

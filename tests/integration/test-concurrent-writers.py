@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Other programs commit to and prune the same repository while imaged pulls: locks are honoured, and nothing is lost on either side."""
+import collections
 import fcntl
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,12 +13,14 @@ import threading
 import time
 import unittest
 
+import golden
 import oci_layout
 import worker
 from oci_layout import Entry
 
 ROUNDS = int(os.environ.get("ROUNDS", "8"))
 LOCK_SECONDS = 2
+OSTREE_EXT = shutil.which("ostree-ext-cli")
 
 
 class ConcurrentWriters(unittest.TestCase):
@@ -116,6 +120,65 @@ class ConcurrentWriters(unittest.TestCase):
             self.ostree("ls", "-R", "-C", ref)
         self.assertGreater(min(counts.values()), 0)
         print(f"    {ROUNDS} pulls beside {counts['commits']} commits and {counts['prunes']} prunes by ostree")
+
+    def damaged(self):
+        result = worker.Run("", self.repository, kind="verify", arguments={"images": []}).finish().result
+        self.assertEqual(result["outcome"], "success", result["message"])
+        return result["details"]["damaged"]
+
+    def beside_ostree_ext(self, work):
+        """Pulls images while ostree-ext does WORK over and over, and looks at what is there in the end; WORK gets a function that runs it, and says what it did."""
+        self.ostree("config", "set", "core.lock-timeout-secs", "120")
+        references = [self.image(f"t{number}") for number in range(ROUNDS)]
+        ended, counts, failures = threading.Event(), collections.Counter(), []
+
+        def ostree_ext(*arguments):
+            done = subprocess.run([OSTREE_EXT, "container", "image", *map(str, arguments)], capture_output=True, text=True, env={**os.environ, "RUST_BACKTRACE": "0"})
+            counts[arguments[0]] += 1
+            if done.returncode != 0:
+                failures.append(f"{arguments[0]}: {done.stderr.strip()}")
+
+        def repeat():
+            while not (ended.is_set() and counts):
+                work(ostree_ext)
+
+        thread = threading.Thread(target=repeat)
+        thread.start()
+        try:
+            results = [worker.pull(reference, self.repository).result for reference in references]
+        finally:
+            ended.set()
+            thread.join()
+        print(f"    {ROUNDS} pulls beside ostree-ext's {dict(counts)}")
+        self.assertEqual([result["message"] for result in results if result["outcome"] != "success"], [])
+        self.assertEqual(failures, [])
+        self.ostree("fsck", "--quiet")
+        # Each side's images are whole, in the eyes of imaged and of ostree-ext. ostree-ext takes refs away without a lock: one that it found unused just before the
+        # image had its name may be missing, and the next pull gives it back.
+        damaged = self.damaged()
+        self.assertLess(len(damaged), ROUNDS / 2, damaged)
+        self.assertEqual({problem["kind"] for image in damaged for problem in image["problems"]} - {"ref"}, set())
+        for reference in references if damaged else []:
+            self.assertEqual(worker.pull(reference, self.repository).result["outcome"], "success")
+        self.assertEqual(self.damaged(), [])
+        listed = subprocess.run([OSTREE_EXT, "container", "image", "list", "--repo", self.repository], check=True, capture_output=True, text=True).stdout.split()
+        self.assertGreaterEqual(set(listed), {reference.partition(":")[2] for reference in references})
+
+    @unittest.skipUnless(OSTREE_EXT, "ostree-ext-cli is not installed")
+    def test_pulls_beside_pulls_and_removals_of_ostree_ext(self):
+        others = golden.unpack("oci.tar.gz", self.directory)
+
+        def work(ostree_ext):
+            for tag in ("base", "derived"):
+                ostree_ext("pull", "--quiet", self.repository, f"ostree-unverified-image:oci:{others}:{tag}")
+            ostree_ext("remove", "--repo", self.repository, f"oci:{others}:base", f"oci:{others}:derived")
+
+        self.beside_ostree_ext(work)
+
+    @unittest.skipUnless(OSTREE_EXT, "ostree-ext-cli is not installed")
+    def test_pulls_beside_prunes_of_ostree_ext(self):
+        """Which takes the refs of layers away whose image is still on its way."""
+        self.beside_ostree_ext(lambda ostree_ext: ostree_ext("prune-layers", "--repo", self.repository))
 
 
 if __name__ == "__main__":
