@@ -1,18 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A machine that fails: full, read-only and broken disks, too little memory, no more descriptors. One error each, nothing lost, and all is well once the cause is gone."""
+"""A machine that fails: full, read-only and broken disks, too little memory, no more descriptors. One error each, nothing lost, imaged serves on, and all
+is well once the cause is gone."""
 import errno
 import os
 import pathlib
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 import oci_layout
-import worker
+import real_daemon
+from bus_fixture import ERROR
 from oci_layout import Entry
 
 FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
@@ -59,7 +61,8 @@ class FaultySystem(unittest.TestCase):
         run("ostree", f"--repo={path}", "init", "--mode=bare")
         # What libostree would keep free, and refuse before anything is written.
         run("ostree", f"--repo={path}", "config", "set", "core.min-free-space-percent", "0")
-        self.assertEqual(self.pull(path, "first").result["outcome"], "success")
+        self.start(path)
+        self.assertEqual(self.pull("first")["outcome"], "success")
         self.at_first = set(run("ostree", f"--repo={path}", "refs").split())
         return path
 
@@ -70,11 +73,24 @@ class FaultySystem(unittest.TestCase):
             run("ostree", f"--repo={repository}", "refs", "--delete", *new)
         run("ostree", f"--repo={repository}", "prune", "--refs-only")
 
-    def pull(self, repository, tag, **options):
-        started = time.monotonic()
-        done = worker.pull("ostree-unverified-image:" + self.layout.reference(tag), repository, **options)
-        self.assertLess(time.monotonic() - started, MAX_SECONDS)
-        return done
+    def start(self, repository):
+        """A daemon of REPOSITORY whose workers run as the file of `under` says."""
+        directory, program = self.directory / "daemon", self.directory / "worker"
+        directory.mkdir()
+        self.prefix = self.directory / "prefix"
+        program.write_text(f'#!/bin/sh\nexec $(cat {self.prefix}) {real_daemon.WORKER}\n')
+        program.chmod(0o755)
+        self.daemon = real_daemon.Daemon(directory, repository, worker=program)
+        self.addCleanup(self.daemon.stop)
+        self.client = self.daemon.client()
+        self.addCleanup(self.client.close)
+
+    def pull(self, tag, method="Pull", under=()):
+        """The finished job; its worker is started by the command UNDER."""
+        self.prefix.write_text(shlex.join(map(str, under)))
+        job = self.client.finished(self.client.start(method, "ostree-unverified-image:" + self.layout.reference(tag))[0], timeout=MAX_SECONDS)
+        self.assertTrue(self.daemon.serves(self.client), "the daemon does not answer")
+        return {"outcome": job["Result"], "error": job["ErrorName"].removeprefix(ERROR), "message": job["ErrorMessage"]}
 
     def refs(self, repository):
         return sorted(run("ostree", f"--repo={repository}", "refs", "--list", "ostree/container/image").split())
@@ -84,16 +100,15 @@ class FaultySystem(unittest.TestCase):
         self.assertEqual(len(self.refs(repository)), 1, "the image that was there is, and no other")
 
     def assert_fails(self, repository, *errors, text="", sound=True, **options):
-        done = self.pull(repository, "second", **options)
-        self.assertEqual(done.status, 0)
-        self.assertIn(done.result["error-name"], errors, done.result["message"])
-        self.assertIn(text, done.result["message"])
+        done = self.pull("second", **options)
+        self.assertIn(done["error"], errors, done["message"])
+        self.assertIn(text, done["message"])
         if sound:
             self.assert_sound(repository)
-        return done.result["message"]
+        return done["message"]
 
     def assert_recovers(self, repository):
-        result = self.pull(repository, "second").result
+        result = self.pull("second")
         self.assertEqual(result["outcome"], "success", result["message"])
         run("ostree", f"--repo={repository}", "fsck", "--quiet")
         self.assertEqual([name for name in os.listdir(repository / "tmp") if name.startswith("imaged-")], [])
@@ -141,7 +156,7 @@ class FaultySystem(unittest.TestCase):
         run("mount", "-o", "remount,ro", mountpoint)
         self.assert_fails(repository, "Failed", "RepositoryDamaged", text="Read-only file system")
         # What is there can still be asked for.
-        self.assertEqual(self.pull(repository, "first", kind="prepare").result["outcome"], "success")
+        self.assertEqual(self.pull("first", method="Prepare")["outcome"], "success")
         run("mount", "-o", "remount,rw", mountpoint)
         self.assert_recovers(repository)
 
@@ -156,59 +171,42 @@ class FaultySystem(unittest.TestCase):
                     self.reset(repository)
                     where = "/repo" if call != "openat" else "/repo/objects"
                     environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": call, "FAULT_AFTER": str(after), "FAULT_ERRNO": str(errno.EIO), "FAULT_PATH": where}
-                    done = self.pull(repository, "second", env=environment)
+                    done = self.pull("second", under=["env", *(f"{name}={value}" for name, value in environment.items())])
                     tried += 1
-                    if done.result["outcome"] == "success":
+                    if done["outcome"] == "success":
                         self.assertIn(call, ("fchown", "openat", "mkdirat"), "a call that failed was not missed")
                         run("ostree", f"--repo={repository}", "fsck", "--quiet")
                         continue
-                    self.assertIn(done.result["error-name"], ("Failed", "RepositoryDamaged"), done.result["message"])
-                    self.assertIn("Input/output error", done.result["message"])
-                    self.assertEqual(done.status, 0)
+                    self.assertIn(done["error"], ("Failed", "RepositoryDamaged"), done["message"])
+                    self.assertIn("Input/output error", done["message"])
                     self.assert_sound(repository)
         print(f"    {tried} failures of the disk")
         self.assert_recovers(repository)
 
-    def limited(self, *limits):
-        """A worker under prlimit."""
-        script = self.directory / "limited-worker"
-        script.write_text(f"#!/bin/sh\nexec prlimit {' '.join(limits)} {worker.PROGRAM}\n")
-        script.chmod(0o755)
-        return str(script)
-
-    def under_limit(self, repository, *limits):
-        program, worker.PROGRAM = worker.PROGRAM, self.limited(*limits)
-        try:
-            return self.pull(repository, "second")
-        except (AssertionError, OSError):
-            return None  # it could not even say what is wrong: the daemon says that it ended
-        finally:
-            worker.PROGRAM = program
-
     def test_too_little_memory(self):
         repository = self.repository(self.directory / "repo")
-        outcomes = set()
+        outcomes = {}
         for mebibytes in (20, 60, 100, 150, 200, 300, 400):
-            done = self.under_limit(repository, f"--as={mebibytes << 20}")
-            outcomes.add("no result" if done is None else done.result["error-name"] or "success")
-            if done is not None and done.result["outcome"] == "success":
+            done = self.pull("second", under=["prlimit", f"--as={mebibytes << 20}"])
+            outcomes[done["error"] or "success"] = done["message"]
+            if done["outcome"] == "success":
                 break
             self.assert_sound(repository)
-        print(f"    with little memory: {sorted(outcomes)}")
-        self.assertTrue(outcomes & {"Failed", "no result", "SourceUnreachable"}, outcomes)
+        print(f"    with little memory: {outcomes}")
+        self.assertTrue(outcomes.keys() & {"Failed", "SourceUnreachable"}, outcomes)
         self.assert_recovers(repository)
 
     def test_no_more_descriptors(self):
         repository = self.repository(self.directory / "repo")
-        outcomes = set()
+        outcomes = {}
         for limit in (4, 6, 8, 10, 12, 16, 20, 24, 32):
-            done = self.under_limit(repository, f"--nofile={limit}")
-            outcomes.add("no result" if done is None else done.result["error-name"] or "success")
-            if done is not None and done.result["outcome"] == "success":
+            done = self.pull("second", under=["prlimit", f"--nofile={limit}"])
+            outcomes[done["error"] or "success"] = done["message"]
+            if done["outcome"] == "success":
                 break
             self.assert_sound(repository)
-        print(f"    with few descriptors: {sorted(outcomes)}")
-        self.assertTrue(outcomes & {"Failed", "no result", "SourceUnreachable", "RepositoryDamaged"}, outcomes)
+        print(f"    with few descriptors: {outcomes}")
+        self.assertTrue(outcomes.keys() & {"Failed", "SourceUnreachable", "RepositoryDamaged"}, outcomes)
         self.assert_recovers(repository)
 
 
