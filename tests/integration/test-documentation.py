@@ -100,5 +100,16 @@ class Units(unittest.TestCase):
                 self.assertLessEqual(float(score.group(1)), 2.5)
 
 
+class Paths(unittest.TestCase):
+    def test_the_files_that_the_documents_name_are_there(self):
+        missing = []
+        for name in os.listdir(SOURCES + "/docs"):
+            if name.endswith(".md"):
+                with open(f"{SOURCES}/docs/{name}", encoding="utf-8") as file:
+                    paths = re.findall(r"`((?:lib|daemon|client|dbus|systemd|tests)/[a-zA-Z0-9@./-]+\.[a-z]+)`", file.read())
+                missing += [f"{name}: {path}" for path in paths if not os.path.exists(f"{SOURCES}/{path}")]
+        self.assertEqual(missing, [])
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

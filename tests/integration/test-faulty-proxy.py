@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import queue
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ ANSWERS = ["Initialize", "OpenImage", "GetManifest", "FinishPipe-manifest", "Get
 PIPES = ["GetManifest", "GetBlob-config", "GetBlob-layer"]
 # Each has a repository and a daemon of its own: the faults are mostly waited for.
 DAEMONS = 4
-CONFIGURATION = "[Daemon]\nPassEnvironment=SCRIPTED_LAYOUT SCRIPTED_FAULT\n[Pull]\nStallSec=3\nRetries=0\n"
+CONFIGURATION = "[Daemon]\nPassEnvironment=SCRIPTED_LAYOUT SCRIPTED_FAULT\n[Pull]\nStallSec=2\nRetries=0\n"
 MAX_SECONDS = 30  # far more than the slowest takes on an idle machine: four stall times and a little
 # What does not harm: a value that nobody reads.
 HARMLESS = {f"{step}:value_of_another_type" for step in ("FinishPipe-manifest", "FinishPipe-config", "FinishPipe-layer", "GetBlob-config", "GetBlob-layer")}
@@ -110,10 +111,18 @@ class FaultyProxy(unittest.TestCase):
 
     def test_every_fault_ends_in_an_error(self):
         faults = [f"{step}:{fault}" for step in ANSWERS for fault in FAULTS["answers"]] + [f"{step}:{fault}" for step in PIPES for fault in FAULTS["data"]]
-        daemons = [self.attempts(f"daemon{number}") for number in range(DAEMONS)]
+        daemons, free = [self.attempts(f"daemon{number}") for number in range(DAEMONS)], queue.SimpleQueue()
+        for attempts in daemons:
+            free.put(attempts)
+
+        def check(fault):
+            attempts = free.get()
+            try:
+                return attempts.check(fault)
+            finally:
+                free.put(attempts)
         with concurrent.futures.ThreadPoolExecutor(DAEMONS) as pool:
-            shares = pool.map(lambda number: [daemons[number].check(fault) for fault in faults[number::DAEMONS]], range(DAEMONS))
-            results = [result for share in shares for result in share]
+            results = list(pool.map(check, faults))
         for fault, text, problems in results:
             if problems or os.environ.get("VERBOSE"):
                 print(f"{fault}: {text}", *problems, sep="\n    ")
