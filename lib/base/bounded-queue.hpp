@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queue between threads that never holds more than it was made for: a fast producer waits for a slow consumer.
+// A queue between threads that never holds more than it was made for: a fast producer waits for a slow consumer. Items
+// count one each, or what the producer says that they weigh; one that is too heavy for the queue goes through it alone.
 #pragma once
 
 #include <condition_variable>
@@ -7,6 +8,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 namespace imaged {
 
@@ -18,11 +20,14 @@ public:
     explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {}
 
     // Waits for room. False when the queue is closed; the item is dropped then.
-    bool push(T item) {
-        std::unique_lock lock(mutex_);
-        room_.wait(lock, [&] { return items_.size() < capacity_ || closed_; });
-        if (closed_) return false;
-        items_.push_back(std::move(item));
+    bool push(T item, std::size_t weight = 1) {
+        {
+            std::unique_lock lock(mutex_);
+            room_.wait(lock, [&] { return items_.empty() || weight_ + weight <= capacity_ || closed_; });
+            if (closed_) return false;
+            items_.emplace_back(std::move(item), weight);
+            weight_ += weight;
+        }
         filled_.notify_one();
         return true;
     }
@@ -32,9 +37,12 @@ public:
         std::unique_lock lock(mutex_);
         filled_.wait(lock, [&] { return !items_.empty() || closed_; });
         if (items_.empty()) return std::nullopt;
-        std::optional<T> item(std::move(items_.front()));
+        std::optional<T> item(std::move(items_.front().first));
+        weight_ -= items_.front().second;
         items_.pop_front();
-        room_.notify_one();
+        lock.unlock();
+        // All: what one producer has may be too heavy still, and another's may fit.
+        room_.notify_all();
         return item;
     }
 
@@ -49,7 +57,8 @@ private:
     const std::size_t capacity_;
     std::mutex mutex_;
     std::condition_variable room_, filled_;
-    std::deque<T> items_;
+    std::deque<std::pair<T, std::size_t>> items_;
+    std::size_t weight_ = 0;
     bool closed_ = false;
 };
 

@@ -42,7 +42,6 @@ public:
         }
         settle_pending();
         drop_broken_links();
-        sink_.flush();
         layer_.root = tree_.write(rules_.mapping, sink_);
         return std::move(layer_);
     }

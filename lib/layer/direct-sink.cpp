@@ -54,11 +54,9 @@ Checksum hash_object(const std::string& header, std::span<const std::byte> conte
 }  // namespace
 
 DirectSink::DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
-    : format_(format),
-      objects_(objects),
-      staging_(staging),
-      pool_(pool),
-      directory_(staging.make_directory(directory_name_)) {}
+    : format_(format), objects_(objects), staging_(staging), pool_(pool) {
+    for (std::size_t i = 0; i < spread; ++i) directories_[i] = staging.make_directory(directory_names_[i]);
+}
 
 DirectSink::~DirectSink() {
     {
@@ -66,7 +64,7 @@ DirectSink::~DirectSink() {
         idle_.wait(lock, [&] { return pending_ == 0; });
     }
     try {
-        staging_.remove_directory(directory_name_);
+        for (const auto& name : directory_names_) staging_.remove_directory(name);
     } catch (const Error&) {
         // The staging area is removed as a whole later on.
     }
@@ -93,10 +91,11 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
         if (failure_) std::rethrow_exception(failure_);
         ++pending_;
     }
-    pool_.submit([this, checksum, meta, content = std::move(content)] {
+    const auto size = content.size();
+    pool_.submit(size, [this, checksum, meta, content = std::move(content)] {
         std::exception_ptr failure;
         try {
-            write_file(staged_name(checksum, ObjectType::file), meta, content);
+            write_file(checksum, meta, content);
         } catch (...) {
             failure = std::current_exception();
         }
@@ -107,11 +106,12 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
     return checksum;
 }
 
-void DirectSink::write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content) {
+void DirectSink::write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content) {
+    const auto name = staged_name(checksum, ObjectType::file);
     // Nobody else can look into the scratch directory, so the mode may be right from the start; what the umask takes
     // away is looked at below.
     const FileDescriptor fd(
-        ::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
+        ::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
     if (!fd) {
         if (errno == EEXIST) return;  // the same content twice in one layer
         throw_errno("create an object");
@@ -159,27 +159,27 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
         ++objects_reused_;
         return checksum;
     }
-    const auto name = staged_name(checksum, ObjectType::file);
     if (format_ == DirectFormat::bare_user) {
-        write_file(name, meta, std::as_bytes(std::span(target)));
+        write_file(checksum, meta, std::as_bytes(std::span(target)));
         return checksum;
     }
-    if (::symlinkat(target.c_str(), directory_.get(), name.c_str()) != 0) {
+    const auto name = staged_name(checksum, ObjectType::file);
+    if (::symlinkat(target.c_str(), directory(checksum), name.c_str()) != 0) {
         if (errno == EEXIST) return checksum;
         throw_errno("create a symbolic link object");
     }
-    if (::fchownat(directory_.get(), name.c_str(), meta.uid, meta.gid, AT_SYMLINK_NOFOLLOW) != 0)
+    if (::fchownat(directory(checksum), name.c_str(), meta.uid, meta.gid, AT_SYMLINK_NOFOLLOW) != 0)
         throw_errno("set the owner of a symbolic link");
     if (meta.xattrs) {
         // There is no descriptor for a symbolic link that xattr calls take.
-        const auto path = "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + name;
+        const auto path = "/proc/self/fd/" + std::to_string(directory(checksum)) + "/" + name;
         for (const auto& [key, value] : xattr_list(meta.xattrs)) {
             if (::lsetxattr(path.c_str(), key.c_str(), value.data(), value.size(), 0) != 0)
                 refused_xattr(key, value.size(), "a symbolic link");
         }
     }
     const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
-    ::utimensat(directory_.get(), name.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    ::utimensat(directory(checksum), name.c_str(), times, AT_SYMLINK_NOFOLLOW);
     count_written(0);
     return checksum;
 }
@@ -189,7 +189,7 @@ Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
     const auto checksum = sha256(bytes);
     if (in_repository(checksum, type)) return checksum;
     const auto name = staged_name(checksum, type);
-    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!fd) {
         if (errno == EEXIST) return checksum;
         throw_errno("create an object");
@@ -207,12 +207,12 @@ class DirectSink::Large : public ObjectSink::LargeFile {
 public:
     Large(DirectSink& sink, const FileMeta& meta, std::uint64_t size)
         : sink_(sink), meta_(meta), size_(size), name_("large-" + std::to_string(sink.large_files_++)) {
-        fd_.reset(::openat(sink_.directory_.get(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        fd_.reset(::openat(directory(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
         if (!fd_) throw_errno("create an object");
         hash_.update(file_header(meta, {}));
     }
     ~Large() override {
-        if (fd_) ::unlinkat(sink_.directory_.get(), name_.c_str(), 0);
+        if (fd_) ::unlinkat(directory(), name_.c_str(), 0);
     }
 
     void append(std::span<const std::byte> piece) override {
@@ -229,7 +229,7 @@ public:
             return checksum;  // the destructor drops the copy
         }
         sink_.set_metadata(fd_.get(), meta_);
-        if (::renameat(sink_.directory_.get(), name_.c_str(), sink_.directory_.get(),
+        if (::renameat(directory(), name_.c_str(), sink_.directory(checksum),
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
             throw_errno("name an object");
         sink_.count_written(written_);
@@ -238,6 +238,9 @@ public:
     }
 
 private:
+    // Its checksum is not known yet.
+    int directory() const { return sink_.directories_.front().get(); }
+
     DirectSink& sink_;
     const FileMeta meta_;
     const std::uint64_t size_;
@@ -253,14 +256,14 @@ std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& m
 
 bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int content) {
     const auto name = staged_name(checksum, ObjectType::file);
-    const FileDescriptor fd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) {
         if (errno == EEXIST) return true;
         throw_errno("create an object");
     }
     if (::ioctl(fd.get(), FICLONE, content) != 0) {
         const int reason = errno;
-        ::unlinkat(directory_.get(), name.c_str(), 0);
+        ::unlinkat(directory(checksum), name.c_str(), 0);
         if (reason == ENOSPC || reason == EDQUOT) throw system_error(reason, "share the content of an object");
         return false;
     }
@@ -270,7 +273,7 @@ bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int 
 }
 
 FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type, int flags) const {
-    auto fd = try_open_at(directory_.get(), staged_name(checksum, type), flags);
+    auto fd = try_open_at(directory(checksum), staged_name(checksum, type), flags);
     if (!fd) fd = try_open_at(objects_, object_path(checksum, type), flags);
     if (!fd) throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is missing");
     return fd;
@@ -288,8 +291,8 @@ bool DirectSink::has_file(const Checksum& checksum) {
     if (in_repository(checksum, ObjectType::file)) return true;
     flush();
     struct stat status;
-    return ::fstatat(directory_.get(), staged_name(checksum, ObjectType::file).c_str(), &status, AT_SYMLINK_NOFOLLOW) ==
-           0;
+    return ::fstatat(directory(checksum), staged_name(checksum, ObjectType::file).c_str(), &status,
+                     AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
@@ -332,14 +335,14 @@ void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
     limbo.flush();
     auto& other = dynamic_cast<DirectSink&>(limbo);
     const auto name = staged_name(file, ObjectType::file);
-    if (::renameat(other.directory_.get(), name.c_str(), directory_.get(), name.c_str()) != 0 && errno != ENOENT)
+    if (::renameat(other.directory(file), name.c_str(), directory(file), name.c_str()) != 0 && errno != ENOENT)
         throw_errno("move an object");
 }
 
 void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
     for (const auto& checksum : dirtrees_) {
         if (!keep.contains(checksum))
-            ::unlinkat(directory_.get(), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
+            ::unlinkat(directory(checksum), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
     }
 }
 
@@ -351,34 +354,40 @@ void DirectSink::flush() {
 
 void DirectSink::publish() {
     flush();
-    const int raw = ::openat(directory_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (raw < 0) throw_errno("read staged objects");
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
-    if (!stream) throw_errno("read staged objects");
     // A crash half-way must not leave a commit or a directory whose parts are missing.
-    std::vector<std::string> dirtrees, commits;
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string name = entry->d_name;
-        if (name.size() < 66 || name[64] != '.') continue;
-        if (name.ends_with(".commit")) {
-            commits.push_back(name);
-        } else if (name.ends_with(".dirtree")) {
-            dirtrees.push_back(name);
-        } else {
-            move_into_repository(name);
+    struct Staged {
+        int directory;
+        std::string name;
+    };
+    std::vector<Staged> dirtrees, commits;
+    for (const auto& directory : directories_) {
+        const int raw = ::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (raw < 0) throw_errno("read staged objects");
+        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
+        if (!stream) throw_errno("read staged objects");
+        while (const dirent* entry = ::readdir(stream.get())) {
+            std::string name = entry->d_name;
+            if (name.size() < 66 || name[64] != '.') continue;
+            if (name.ends_with(".commit")) {
+                commits.push_back({directory.get(), std::move(name)});
+            } else if (name.ends_with(".dirtree")) {
+                dirtrees.push_back({directory.get(), std::move(name)});
+            } else {
+                move_into_repository(directory.get(), name);
+            }
         }
     }
-    for (const auto& name : dirtrees) move_into_repository(name);
-    for (const auto& name : commits) move_into_repository(name);
+    for (const auto& [directory, name] : dirtrees) move_into_repository(directory, name);
+    for (const auto& [directory, name] : commits) move_into_repository(directory, name);
 }
 
-void DirectSink::move_into_repository(const std::string& name) const {
+void DirectSink::move_into_repository(int directory, const std::string& name) const {
     const auto prefix = name.substr(0, 2);
     const auto target = prefix + "/" + name.substr(2);
-    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) == 0) return;
+    if (::renameat(directory, name.c_str(), objects_, target.c_str()) == 0) return;
     if (errno != ENOENT) throw_errno("move an object into the repository");
     if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
-    if (::renameat(directory_.get(), name.c_str(), objects_, target.c_str()) != 0)
+    if (::renameat(directory, name.c_str(), objects_, target.c_str()) != 0)
         throw_errno("move an object into the repository");
 }
 

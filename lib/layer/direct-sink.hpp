@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -47,20 +48,24 @@ public:
 
 private:
     class Large;
+    // Where an object is until it is published.
+    int directory(const Checksum& checksum) const { return directories_[checksum.bytes[1] % spread].get(); }
     bool in_repository(const Checksum& checksum, ObjectType type) const;
-    void write_file(const std::string& name, const FileMeta& meta, std::span<const std::byte> content);
+    void write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content);
     mode_t object_mode(const FileMeta& meta) const;
     void set_metadata(int fd, const FileMeta& meta) const;
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
-    void move_into_repository(const std::string& name) const;
+    void move_into_repository(int directory, const std::string& name) const;
     void count_written(std::uint64_t bytes);
 
     const DirectFormat format_;
     const int objects_;
     StagingArea& staging_;
     WriterPool& pool_;
-    std::string directory_name_;
-    FileDescriptor directory_;
+    // Creating a file locks its directory, so objects are spread over some, by checksum.
+    static constexpr std::size_t spread = 4;
+    std::array<std::string, spread> directory_names_;
+    std::array<FileDescriptor, spread> directories_;
     unsigned large_files_ = 0;
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
     std::vector<Checksum> dirtrees_;

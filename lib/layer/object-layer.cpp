@@ -70,7 +70,6 @@ public:
                 in_context("object " + name->checksum.hex() + "." + name->type, [&] { take(*name, *entry); });
         }
         if (wants_commit_ && !layer_.commit) corrupt("the commit layer has no commit");
-        sink_.flush();
         std::sort(layer_.files.begin(), layer_.files.end());
         layer_.files.erase(std::unique(layer_.files.begin(), layer_.files.end()), layer_.files.end());
         return std::move(layer_);

@@ -18,13 +18,14 @@ public:
     WriterPool(const WriterPool&) = delete;
     WriterPool& operator=(const WriterPool&) = delete;
 
-    // Waits for room in the queue.
-    void submit(std::function<void()> task) { queue_.push(std::move(task)); }
+    // Waits for room in the queue for a task that holds so many BYTES.
+    void submit(std::size_t bytes, std::function<void()> task) { queue_.push(std::move(task), bytes + task_bytes); }
 
 private:
-    // With at most ObjectSink::max_small_bytes each: 4 MiB of content in flight.
-    static constexpr std::size_t queue_length = 32;
-    BoundedQueue<std::function<void()>> queue_{queue_length};
+    // Content in flight, and what a task takes beside its content. Many small files may wait, so that their readers run
+    // on while a writer waits for the file system.
+    static constexpr std::size_t queue_bytes = 8 * 1024 * 1024, task_bytes = 1024;
+    BoundedQueue<std::function<void()>> queue_{queue_bytes};
     std::vector<std::thread> threads_;
 };
 

@@ -31,7 +31,7 @@ private:
     void lane(const std::function<void(const FetchItem&)>& fetch) {
         while (const auto* item = next()) {
             try {
-                in_context("layer " + item->layer->blob.digest.text(), [&] { fetch(*item); });
+                fetch(*item);
             } catch (...) {
                 const std::lock_guard lock(mutex_);
                 if (!failure_) failure_ = std::current_exception();
@@ -77,7 +77,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     std::mutex mutex;
     std::optional<LayerPublisher::Item> commit_layer;
     Lanes lanes(items, cancellation_);
-    lanes.run(lanes_, [&](const FetchItem& item) {
+    const auto fetch = [&](const FetchItem& item) {
         repository_.require_space(item.layer->blob.size);
         ExpansionLimit limit({}, image_bytes_, [&] { repository_.require_space(0); });
         std::unique_ptr<ObjectSink> sink;
@@ -90,6 +90,10 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged.commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,
                         "it holds the commit " + staged.commit.hex() + ", not the one whose signature was verified");
+        return staged;
+    };
+    lanes.run(lanes_, [&](const FetchItem& item) {
+        auto staged = in_context("layer " + item.layer->blob.digest.text(), [&] { return fetch(item); });
         const std::lock_guard lock(mutex);
         ++counts_.layers;
         counts_.compressed_bytes += staged.compressed_bytes;

@@ -94,7 +94,6 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
         throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
                                                     ", the config says " + layer.diff_id.text());
     staged.compressed_bytes = compressed.total();
-    staged.sink->flush();
     return staged;
 }
 

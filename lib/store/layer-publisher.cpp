@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/layer-publisher.hpp"
 
+#include "base/error.hpp"
 #include "store/commit-check.hpp"
 #include "store/ref-name.hpp"
 
@@ -32,9 +33,10 @@ void LayerPublisher::wait() {
 }
 
 void LayerPublisher::run() {
+    std::vector<Item> named;  // objects have their names, the layers no refs yet
     std::unique_lock lock(mutex_);
     for (;;) {
-        changed_.wait(lock, [&] { return ended_ || !items_.empty(); });
+        changed_.wait(lock, [&] { return ended_ || !items_.empty() || !named.empty(); });
         if (ended_ || failure_) return;
         auto batch = std::move(items_);
         items_.clear();
@@ -42,32 +44,39 @@ void LayerPublisher::run() {
         lock.unlock();
         std::exception_ptr failure;
         try {
-            publish(batch);
+            for (auto& item : batch) in_context("layer " + item.digest.text(), [&] { item.staged.sink->flush(); });
+            repository_.sync();
+            finish(named);
+            take_in(batch);
+            named = std::move(batch);
         } catch (...) {
             failure = std::current_exception();
         }
-        batch.clear();
         lock.lock();
-        busy_ = false;
+        busy_ = !named.empty();
         failure_ = failure;
         changed_.notify_all();
     }
 }
 
-void LayerPublisher::publish(std::vector<Item>& batch) {
-    repository_.sync();
+void LayerPublisher::take_in(std::vector<Item>& batch) {
     for (auto& item : batch) {
-        // Before: a commit without its objects would be found damaged, whatever names it or does not.
-        if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
-        item.staged.sink->publish();
-        if (item.staged.detached_metadata)
-            repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+        in_context("layer " + item.digest.text(), [&] {
+            // Before: a commit without its objects would be found damaged, whatever names it or does not.
+            if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
+            item.staged.sink->publish();
+            if (item.staged.detached_metadata)
+                repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+        });
     }
-    repository_.sync();
+}
+
+void LayerPublisher::finish(std::vector<Item>& batch) {
     for (auto& item : batch) {
         repository_.set_ref(layer_ref(item.digest), item.staged.commit);
         published_(item.staged, item.layer);
     }
+    batch.clear();
 }
 
 }  // namespace imaged

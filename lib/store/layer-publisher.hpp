@@ -2,6 +2,9 @@
 // Moves verified layers into the repository, in a thread of its own so that fetching goes on: their bytes are made
 // durable, then their objects get their names, then those are made durable, then the refs are written. A crash at any
 // point leaves no ref to anything incomplete.
+//
+// To make something durable takes long and holds up whoever writes meanwhile, so the names of some layers and the bytes
+// of the next are made durable together.
 #pragma once
 
 #include <condition_variable>
@@ -39,7 +42,8 @@ public:
 
 private:
     void run();
-    void publish(std::vector<Item>& batch);
+    void take_in(std::vector<Item>& batch);
+    void finish(std::vector<Item>& batch);
 
     Repository& repository_;
     const std::function<void(const StagedLayer&, std::size_t)> published_;

@@ -78,7 +78,8 @@ void ObjectTransfer::submit_links() {
         if (failure_) std::rethrow_exception(failure_);
         ++pending_;
     }
-    pool_.submit([this, batch = std::exchange(batch_, {})] {
+    const auto bytes = batch_.size() * sizeof(Checksum);
+    pool_.submit(bytes, [this, batch = std::exchange(batch_, {})] {
         std::exception_ptr failure;
         try {
             link_batch(batch);
