@@ -62,10 +62,10 @@ std::string record(std::string_view key, std::string_view value) {
 void TarWriter::write_header(char type, std::string_view name, std::string_view target, const TarItem& item) {
     Header header;
     std::memset(&header, 0, sizeof header);
-    std::memcpy(header.name, item.earlier_path.data(), std::min(item.earlier_path.size(), name_bytes));
-    std::memcpy(header.name, name.data(), std::min(name.size(), name_bytes));
+    std::string_view(item.earlier_path).copy(header.name, name_bytes);
+    name.copy(header.name, name_bytes);
     if (name.size() < name_bytes) header.name[name.size()] = '\0';
-    std::memcpy(header.target, target.data(), std::min(target.size(), name_bytes));
+    target.copy(header.target, name_bytes);
     put_number(header.mode, item.mode);
     put_number(header.uid, item.uid);
     put_number(header.gid, item.gid);
