@@ -23,6 +23,7 @@ namespace {
 using namespace imaged;
 
 constexpr int channel = 3;
+constexpr int background_nice = 5;
 
 // A signal handler reaches nothing else.
 Cancellation* job_cancellation = nullptr;
@@ -73,6 +74,8 @@ int main() {
         return 2;
     }
     ::umask(022);
+    // Skopeo inherits it. Who waits for an answer of imaged goes before who waits for an image.
+    [[maybe_unused]] const int level = ::nice(background_nice);
     job::Result result;
     try {
         Cancellation cancellation;
