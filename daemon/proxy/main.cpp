@@ -1,34 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged-proxy: becomes the skopeo that the other end of its socket asks for (source/skopeo.hpp). systemd starts it for
-// each connection to imaged-proxy.socket, as a user who owns nothing, with the connection as descriptor 3.
+// imaged-proxy: runs the skopeo that the other end of its socket asks for (source/skopeo-request.hpp), and ends it when
+// that end goes away. systemd starts it for each connection to imaged-proxy.socket, as a user who owns nothing, with
+// the connection as descriptor 3.
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <span>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
-#include "source/skopeo.hpp"
+#include "layout-copy.hpp"
+#include "source/process-traffic.hpp"
+#include "source/skopeo-request.hpp"
 
 namespace {
 
 using namespace imaged;
 
-constexpr std::size_t max_request_bytes = 64 * 1024;
-// As containers-auth.json(5) files go, generous.
-constexpr std::size_t max_auth_file_bytes = 1024 * 1024;
+// With the digests of some thousand layers.
+constexpr std::size_t max_request_bytes = 128 * 1024;
 // Whoever connects says at once what for.
 constexpr int request_milliseconds = 10'000;
-constexpr std::size_t max_descriptors = 3;
+// How often it is looked whether skopeo goes on.
+constexpr int look_milliseconds = 500;
+constexpr const char* traffic_report = R"({"traffic": true})";
+// Above the numbers that skopeo gets.
+constexpr int first_free_number = 10;
 
 struct Packet {
     std::string text;
@@ -42,7 +52,7 @@ Packet receive() {
     if (::poll(&ready, 1, request_milliseconds) <= 0) throw Error(ErrorKind::failed, "nothing was asked for");
     std::vector<char> bytes(max_request_bytes);
     iovec buffer{bytes.data(), bytes.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(max_descriptors * sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(max_skopeo_descriptors * sizeof(int))];
     msghdr message{};
     message.msg_iov = &buffer;
     message.msg_iovlen = 1;
@@ -57,7 +67,9 @@ Packet receive() {
         for (std::size_t i = 0; i < count; ++i) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-            packet.descriptors.emplace_back(fd);
+            const FileDescriptor received(fd);
+            packet.descriptors.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, first_free_number));
+            if (!packet.descriptors.back()) throw_errno("receive a descriptor");
         }
     }
     if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) throw Error(ErrorKind::failed, "the request is too long");
@@ -65,47 +77,146 @@ Packet receive() {
     return packet;
 }
 
-// skopeo opens its credentials by name, which this user could not do with the file of another.
-FileDescriptor own_copy(const FileDescriptor& file) {
-    FileDescriptor copy(::memfd_create("credentials", MFD_CLOEXEC));
-    if (!copy) throw_errno("memfd_create");
-    const auto text = read_all(file.get(), max_auth_file_bytes, "the credentials");
-    write_all(copy.get(), std::as_bytes(std::span(text)), "the credentials");
-    return copy;
+// All of FILE, whoever else has read from this descriptor before.
+std::string content(const FileDescriptor& file, const std::string& what) {
+    std::string text;
+    std::array<char, 65536> buffer;
+    for (;;) {
+        const auto count = ::pread(file.get(), buffer.data(), buffer.size(), static_cast<off_t>(text.size()));
+        if (count < 0) throw_errno("read " + what);
+        if (count == 0) return text;
+        text.append(buffer.data(), static_cast<std::size_t>(count));
+        if (text.size() > max_skopeo_file_bytes) throw Error(ErrorKind::failed, what + " are too long");
+    }
 }
 
-// Moves FILE to NUMBER, for skopeo.
-void place(const FileDescriptor& file, int number) {
-    if (file.get() == number ? ::fcntl(number, F_SETFD, 0) < 0 : ::dup2(file.get(), number) < 0) throw_errno("dup2");
+// skopeo opens its files by name, which this user could not do with those of another.
+FileDescriptor own_copy(const FileDescriptor& file, const std::string& what) {
+    const auto copy = memory_file(what, content(file, what));
+    return FileDescriptor(::fcntl(copy.get(), F_DUPFD_CLOEXEC, first_free_number));
+}
+
+struct Work {
+    SkopeoRequest request;
+    FileDescriptor output, auth, policy, layout;
+};
+
+Work read_work() {
+    auto packet = receive();
+    auto received = decode_skopeo_request(packet.text);
+    const bool has_layout = received.request.kind == SkopeoRequest::Kind::push;
+    if (packet.descriptors.size() !=
+        1U + (received.has_auth_file ? 1U : 0U) + (received.has_policy ? 1U : 0U) + (has_layout ? 1U : 0U))
+        throw Error(ErrorKind::failed, "the request has other descriptors than it says");
+    Work work;
+    auto next = packet.descriptors.begin();
+    work.output = std::move(*next++);
+    if (received.has_auth_file) work.auth = own_copy(*next++, "credentials");
+    if (received.has_policy) {
+        received.request.policy.emplace();  // its text is in the file
+        work.policy = own_copy(*next++, "policy");
+    }
+    if (has_layout) work.layout = std::move(*next);
+    work.request = std::move(received.request);
+    return work;
+}
+
+[[noreturn]] void become_skopeo(const Work& work, char** arguments) {
+    const bool is_proxy = work.request.kind == SkopeoRequest::Kind::image_proxy;
+    const int printed = prints_messages(work.request.kind) ? STDERR_FILENO : STDOUT_FILENO;
+    // Whatever happens to this process, skopeo does not stay behind.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if ((is_proxy ? ::fcntl(skopeo_channel, F_SETFD, 0) < 0 : ::dup2(work.output.get(), printed) < 0) ||
+        (work.auth && ::dup2(work.auth.get(), skopeo_auth_file) < 0) ||
+        (work.policy && ::dup2(work.policy.get(), skopeo_policy) < 0))
+        ::_exit(126);
+    ::execvp(arguments[0], arguments);
+    ::_exit(127);
+}
+
+void say(const std::string& report) {
+    ::send(skopeo_channel, report.data(), report.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+// While this process works for the other end itself.
+void go_on() {
+    struct pollfd channel {
+        skopeo_channel, 0, 0
+    };
+    if (::poll(&channel, 1, 0) > 0) throw Error(ErrorKind::cancelled, "nobody wants it any more");
+    say(traffic_report);
+}
+
+// Waits for the end of PROCESS, and brings it about when nobody is at the other end of the channel any more. Returns
+// its status.
+int look_after(pid_t process, bool tells) {
+    // By hand: the header of glibc 2.36 is not fit for C++.
+    const FileDescriptor end(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+    if (!end) throw_errno("watch skopeo");
+    ProcessTraffic traffic(process);
+    std::array<pollfd, 2> fds{pollfd{end.get(), POLLIN, 0}, pollfd{skopeo_channel, 0, 0}};
+    while (true) {
+        if (::poll(fds.data(), fds.size(), tells ? look_milliseconds : -1) < 0 && errno != EINTR) throw_errno("poll");
+        if (fds[0].revents != 0) break;
+        if (fds[1].revents != 0) {
+            ::kill(process, SIGKILL);
+            fds[1].fd = -1;
+        } else if (tells && traffic.has_moved()) {
+            say(traffic_report);
+        }
+    }
+    int status = 0;
+    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+// Does WORK to its end, and returns skopeo's status.
+int run(Work work) {
+    // Both are read and written by path, and go when skopeo has ended.
+    std::optional<PolicyLayout> checked;
+    std::optional<LayoutCopy> pushed;
+    const auto kind = work.request.kind;
+    if (kind == SkopeoRequest::Kind::check_policy) checked.emplace(work.request.blobs);
+    if (work.layout) pushed.emplace(work.layout.get(), go_on);
+    const auto layout = checked ? checked->path().string() : pushed ? pushed->path().string() : std::string();
+    auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout);
+    std::vector<char*> arguments;
+    for (auto& argument : command) arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    const pid_t process = ::fork();
+    if (process < 0) throw_errno("fork");
+    if (process == 0) become_skopeo(work, arguments.data());
+    // Whoever reads what skopeo prints waits for its end.
+    work = {};
+    const bool tells = kind != SkopeoRequest::Kind::image_proxy;
+    const int status = look_after(process, tells);
+    nlohmann::json report{{"status", status}};
+    if (checked && status == 0) report["manifest"] = checked->manifest_digest();
+    if (tells) say(report.dump());
+    return status;
 }
 
 }  // namespace
 
 int main() {
+    FileDescriptor messages;
     try {
-        const auto packet = receive();
-        const auto received = decode_skopeo_request(packet.text);
-        const bool pushes = received.request.kind == SkopeoRequest::Kind::push;
-        if (packet.descriptors.size() != 1U + (received.has_auth_file ? 1U : 0U) + (pushes ? 1U : 0U))
-            throw Error(ErrorKind::failed, "the request has other descriptors than it says");
-        // Out of the way of the numbers that they get in the end.
-        FileDescriptor output(::fcntl(packet.descriptors[0].get(), F_DUPFD_CLOEXEC, 10)), auth;
-        if (received.has_auth_file) auth.reset(::fcntl(own_copy(packet.descriptors[1]).get(), F_DUPFD_CLOEXEC, 10));
-        if (received.request.kind == SkopeoRequest::Kind::inspect_raw) place(output, STDOUT_FILENO);
-        if (pushes) {
-            if (::fchdir(packet.descriptors.back().get()) != 0) throw_errno("go to the layout");
-            place(output, STDERR_FILENO);
-        }
-        if (auth) place(auth, skopeo_auth_file);
-        ::fcntl(skopeo_channel, F_SETFD, 0);
-        auto command = skopeo_command(received.request, received.has_auth_file);
-        std::vector<char*> arguments;
-        for (auto& argument : command) arguments.push_back(argument.data());
-        arguments.push_back(nullptr);
-        ::execvp(arguments[0], arguments.data());
-        throw_errno("run skopeo");
+        ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);
+        auto work = read_work();
+        if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))
+            messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, first_free_number));
+        const int status = run(std::move(work));
+        // Killed because nobody wants it any more is no failure.
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     } catch (...) {
-        std::fprintf(stderr, "imaged-proxy: %s\n", current_error().what());
+        const auto error = current_error();
+        std::fprintf(stderr, "imaged-proxy: %s\n", error.what());
+        if (messages) {
+            // In skopeo's place.
+            ::dprintf(messages.get(), "%s", error.what());
+            say(R"({"status": 256})");
+        }
         return 1;
     }
 }

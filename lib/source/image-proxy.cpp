@@ -2,7 +2,6 @@
 #include "source/image-proxy.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,8 +18,6 @@
 #include "oci/manifest.hpp"
 #include "source/proxy-reply.hpp"
 #include "source/signature-policy.hpp"
-#include "source/skopeo-process.hpp"
-#include "source/skopeo.hpp"
 
 namespace imaged {
 
@@ -37,57 +34,21 @@ constexpr int pipe_bytes = 1024 * 1024;
 
 }  // namespace
 
-void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
-                   const std::string& what) {
-    const auto deadline = std::chrono::steady_clock::now() + stall_time;
-    for (;;) {
-        cancellation.check();
-        const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-        if (left.count() <= 0)
-            throw Error(ErrorKind::source_unreachable,
-                        what + " stalled: nothing came for " + std::to_string(stall_time.count() / 1000) + " seconds");
-        pollfd fds[] = {{fd, POLLIN, 0}, {cancellation.fd(), POLLIN, 0}};
-        const int ready = ::poll(fds, 2, static_cast<int>(left.count()));
-        if (ready < 0 && errno != EINTR) throw_errno("poll");
-        if (ready > 0 && fds[0].revents != 0) {
-            cancellation.check();
-            return;
-        }
-    }
-}
-
 ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
-    : cancellation_(cancellation), options_(options), policy_(load_host_policy()) {
-    if (!options_.service.empty()) {
-        const SkopeoRequest request{SkopeoRequest::Kind::image_proxy, {}, wanted_registries_conf()};
-        socket_ = connect_skopeo(options_.service, request, -1, options_.auth_file);
-        return;
-    }
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
-    socket_.reset(pair[0]);
-    const FileDescriptor theirs(pair[1]);
-    process_ = spawn_skopeo({"skopeo", "experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)},
-                            theirs.get(), skopeo_channel, options_.auth_file, policy_);
-}
-
-ImageProxy::~ImageProxy() {
-    socket_.reset();
-    end_process(process_);
-}
+    : cancellation_(cancellation),
+      stall_time_(options.stall_time),
+      policy_(load_host_policy()),
+      skopeo_({.kind = SkopeoRequest::Kind::image_proxy, .policy = policy_}, options) {}
 
 void ImageProxy::proxy_died(const std::string& method) {
-    int status = 0;
     std::string how = "closed its socket";
     // It may still be on its way out.
-    for (int attempt = 0; attempt < 50 && process_ > 0; ++attempt) {
-        if (::waitpid(process_, &status, WNOHANG) == process_) {
-            process_ = -1;
-            if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    for (int attempt = 0; attempt < 50; ++attempt) {
+        if (const auto status = skopeo_.ended()) {
+            if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
                 throw Error(ErrorKind::failed, "skopeo could not be started; is it installed?");
-            how = WIFEXITED(status) ? "ended with status " + std::to_string(WEXITSTATUS(status))
-                                    : "was killed by signal " + std::to_string(WTERMSIG(status));
+            how = WIFEXITED(*status) ? "ended with status " + std::to_string(WEXITSTATUS(*status))
+                                     : "was killed by signal " + std::to_string(WTERMSIG(*status));
             break;
         }
         ::usleep(10'000);
@@ -122,7 +83,7 @@ void ImageProxy::send_request(const std::string& method, json arguments) {
     const auto request = json{{"method", method}, {"args", std::move(arguments)}}.dump();
     if (request.size() > max_proxy_packet_bytes)
         throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
-    if (::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
+    if (::send(skopeo_.channel(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) proxy_died(method);
         throw_errno("send to skopeo");
     }
@@ -131,7 +92,7 @@ void ImageProxy::send_request(const std::string& method, json arguments) {
 ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     // Until it is here: what comes late must not be taken for the answer to the next request.
     broken_ = true;
-    wait_readable(socket_.get(), cancellation_, options_.stall_time, "skopeo's answer to " + method);
+    wait_readable(skopeo_.channel(), cancellation_, stall_time_, "skopeo's answer to " + method);
     // One byte more than allowed, so that an oversized packet shows.
     std::vector<char> packet(max_proxy_packet_bytes + 1);
     iovec buffer{packet.data(), packet.size()};
@@ -143,7 +104,7 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     message.msg_controllen = sizeof control;
     ssize_t size;
     do {
-        size = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
+        size = ::recvmsg(skopeo_.channel(), &message, MSG_CMSG_CLOEXEC);
     } while (size < 0 && errno == EINTR);
     if (size < 0 && errno != ECONNRESET) throw_errno("receive from skopeo");
     if (size <= 0) proxy_died(method);
@@ -219,12 +180,12 @@ std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::str
     pipe.request_verdict();
     std::string text;
     std::array<char, 65536> buffer;
-    const auto deadline = std::chrono::steady_clock::now() + document_stall_times * options_.stall_time;
+    const auto deadline = std::chrono::steady_clock::now() + document_stall_times * stall_time_;
     for (;;) {
         if (std::chrono::steady_clock::now() > deadline)
             throw Error(ErrorKind::source_unreachable,
                         "the " + what + " comes too slowly: " + std::to_string(text.size()) + " bytes so far");
-        wait_readable(pipe.fd(), cancellation_, options_.stall_time, "the " + what);
+        wait_readable(pipe.fd(), cancellation_, stall_time_, "the " + what);
         const auto count = ::read(pipe.fd(), buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read the " + what);
@@ -267,40 +228,9 @@ std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std
 }
 
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
-    const FileDescriptor ours(ends[0]);
-    FileDescriptor theirs(ends[1]);
-    const SkopeoRequest request{SkopeoRequest::Kind::inspect_raw, image, wanted_registries_conf()};
-    pid_t process = -1;
-    FileDescriptor service;
-    if (options.service.empty()) {
-        process = spawn_skopeo(request, theirs.get(), STDOUT_FILENO, options.auth_file);
-    } else {
-        service = connect_skopeo(options.service, request, theirs.get(), options.auth_file);
-    }
-    theirs.reset();
-    std::string text;
-    try {
-        std::array<char, 65536> buffer;
-        for (;;) {
-            wait_readable(ours.get(), cancellation, options.stall_time, "the manifest");
-            const auto count = ::read(ours.get(), buffer.data(), buffer.size());
-            if (count < 0) throw_errno("read the manifest");
-            if (count == 0) break;
-            text.append(buffer.data(), static_cast<std::size_t>(count));
-            if (text.size() > max_manifest_bytes)
-                throw Error(ErrorKind::unsupported_image, "the manifest is larger than the limit");
-        }
-    } catch (...) {
-        end_process(process);
-        throw;
-    }
-    // How a service ended is not known here; that the text is the right one is for the caller to check anyway.
-    int status = 0;
-    while (process > 0 && ::waitpid(process, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (status != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
+    SkopeoProcess skopeo({.kind = SkopeoRequest::Kind::inspect_raw, .image = image}, options);
+    auto text = skopeo.output(cancellation, max_manifest_bytes, "the manifest");
+    if (skopeo.wait(cancellation) != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
     return text;
 }
 

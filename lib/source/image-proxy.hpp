@@ -7,8 +7,6 @@
 // process is ended with the object.
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -22,24 +20,15 @@
 #include "base/file-descriptor.hpp"
 #include "oci/digest.hpp"
 #include "source/blob.hpp"
+#include "source/skopeo-process.hpp"
 
 namespace imaged {
-
-struct ProxyOptions {
-    // Socket of a service that runs skopeo (source/skopeo.hpp); empty: as a child of this process.
-    std::string service;
-    // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults.
-    std::optional<int> auth_file;
-    // Longest wait for an answer or for the next byte.
-    std::chrono::milliseconds stall_time = std::chrono::seconds(30);
-};
 
 class ImageProxy {
 public:
     // Starts skopeo under the host's containers policy. CANCELLATION must outlive the proxy. Throws what
     // load_host_policy() throws.
     ImageProxy(const Cancellation& cancellation, const ProxyOptions& options);
-    ~ImageProxy();
     ImageProxy(const ImageProxy&) = delete;
     ImageProxy& operator=(const ImageProxy&) = delete;
 
@@ -67,7 +56,7 @@ public:
     // everything.
     bool enforces_policy() const { return enforces_policy_; }
     const Cancellation& cancellation() const { return cancellation_; }
-    std::chrono::milliseconds stall_time() const { return options_.stall_time; }
+    std::chrono::milliseconds stall_time() const { return stall_time_; }
 
 private:
     struct Reply {
@@ -86,20 +75,14 @@ private:
     [[noreturn]] void proxy_died(const std::string& method);
 
     const Cancellation& cancellation_;
-    const ProxyOptions options_;
+    const std::chrono::milliseconds stall_time_;
     const std::string policy_;
+    SkopeoProcess skopeo_;
     std::binary_semaphore turn_{1};
     std::atomic<bool> broken_ = false;  // a reply was not waited for
-    FileDescriptor socket_;
-    pid_t process_ = -1;
     std::uint64_t image_ = 0;
     bool enforces_policy_ = false;
 };
-
-// Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
-// for STALL_TIME.
-void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
-                   const std::string& what);
 
 // The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);

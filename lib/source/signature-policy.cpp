@@ -148,15 +148,10 @@ bool accepts_everything(std::string_view text) {
     return document.contains("default");
 }
 
-bool policy_is_named() {
-    const char* named = std::getenv("CONTAINERS_POLICY");
-    return named != nullptr && *named != '\0';
-}
-
 std::string load_host_policy() {
     std::vector<std::string> paths;
-    if (policy_is_named()) {
-        paths.emplace_back(std::getenv("CONTAINERS_POLICY"));
+    if (const char* named = std::getenv("CONTAINERS_POLICY"); named != nullptr && *named != '\0') {
+        paths.emplace_back(named);
     } else {
         if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
             paths.push_back(std::string(home) + "/.config/containers/policy.json");

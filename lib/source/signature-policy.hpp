@@ -27,7 +27,5 @@ bool accepts_everything(std::string_view policy);
 // the user's (~/.config/containers/policy.json), else of the host's (/etc/containers/policy.json). Throws
 // Error(policy_rejected) when there is none.
 std::string load_host_policy();
-// Whether CONTAINERS_POLICY names it.
-bool policy_is_named();
 
 }  // namespace imaged

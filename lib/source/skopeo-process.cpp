@@ -2,67 +2,275 @@
 #include "source/skopeo-process.hpp"
 
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
-#include <span>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
-#include "source/skopeo.hpp"
 
 namespace imaged {
 
 namespace {
 
-// Number in the child, beside those of source/skopeo.hpp.
-constexpr int policy_number = 5;
-// A file in memory that only its descriptor leads to.
-FileDescriptor memory_file(const std::string& text) {
-    FileDescriptor file(::memfd_create("policy.json", MFD_CLOEXEC));
-    if (!file) throw_errno("memfd_create");
-    write_all(file.get(), std::as_bytes(std::span(text)), "the containers policy");
-    return file;
+using Clock = std::chrono::steady_clock;
+
+// Credentials of the host for image pulls, in the order in which ostree-ext looks.
+constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
+// How often it is looked whether a push goes on.
+constexpr std::chrono::milliseconds look_interval(500);
+// What a service says of its skopeo.
+constexpr std::size_t max_report_bytes = 1024;
+// Numbers in a child that has not become skopeo yet: above those that skopeo gets.
+constexpr int first_free_number = 10;
+
+FileDescriptor duplicate(int fd) {
+    FileDescriptor copy(::fcntl(fd, F_DUPFD_CLOEXEC, first_free_number));
+    if (!copy) throw_errno("duplicate a descriptor for skopeo");
+    return copy;
 }
 
-// skopeo has options for what podman and buildah take from variables.
-void add_option(std::vector<std::string>& arguments, const char* option, const char* variable) {
-    if (const char* value = std::getenv(variable); value != nullptr && *value != '\0')
-        arguments.insert(arguments.begin() + 1, std::string(option) + value);
+std::string variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : "";
+}
+
+[[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time) {
+    throw Error(ErrorKind::source_unreachable,
+                what + " stalled: nothing came for " + std::to_string(stall_time.count() / 1000) + " seconds");
 }
 
 }  // namespace
 
-pid_t spawn_skopeo(std::vector<std::string> arguments, int channel, int child_fd, std::optional<int> auth_file,
-                   const std::optional<std::string>& policy) {
-    const auto auth = credentials(auth_file);
-    if (auth) arguments.push_back("--authfile=/proc/self/fd/" + std::to_string(skopeo_auth_file));
-    add_option(arguments, "--registries-conf=", "CONTAINERS_REGISTRIES_CONF");
-    add_option(arguments, "--registries.d=", "CONTAINERS_REGISTRIES_D");
-    FileDescriptor policy_file;
-    if (policy) {
-        policy_file = memory_file(*policy);
-        arguments.insert(arguments.begin() + 1, "--policy=/proc/self/fd/" + std::to_string(policy_number));
+FileDescriptor credentials(std::optional<int> given) {
+    if (given) return duplicate(*given);
+    for (const char* path : host_auth_files) {
+        const FileDescriptor file(::open(path, O_RDONLY | O_CLOEXEC));
+        if (file) return duplicate(file.get());
     }
-    std::vector<char*> argv;
-    for (auto& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
+    return {};
+}
+
+void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
+                   const std::string& what) {
+    const auto deadline = Clock::now() + stall_time;
+    for (;;) {
+        cancellation.check();
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+        if (left.count() <= 0) stalled(what, stall_time);
+        pollfd fds[] = {{fd, POLLIN, 0}, {cancellation.fd(), POLLIN, 0}};
+        const int ready = ::poll(fds, 2, static_cast<int>(left.count()));
+        if (ready < 0 && errno != EINTR) throw_errno("poll");
+        if (ready > 0 && fds[0].revents != 0) {
+            cancellation.check();
+            return;
+        }
+    }
+}
+
+SkopeoProcess::SkopeoProcess(SkopeoRequest request, const ProxyOptions& options, std::optional<int> layout)
+    : request_(std::move(request)), options_(options) {
+    request_.registries_conf = variable("CONTAINERS_REGISTRIES_CONF");
+    request_.registries_d = variable("CONTAINERS_REGISTRIES_D");
+    FileDescriptor theirs;
+    if (request_.kind != SkopeoRequest::Kind::image_proxy) {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
+        printed_.reset(ends[0]);
+        theirs.reset(ends[1]);
+    } else if (is_child()) {
+        int pair[2];
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
+        channel_.reset(pair[0]);
+        theirs.reset(pair[1]);
+    } else {
+        theirs = open_at(AT_FDCWD, "/dev/null", O_RDWR);
+    }
+    if (is_child())
+        spawn(theirs.get(), layout);
+    else
+        connect(theirs.get(), layout);
+}
+
+SkopeoProcess::~SkopeoProcess() {
+    end();
+}
+
+void SkopeoProcess::end() {
+    // A service ends its skopeo when it sees this.
+    channel_.reset();
+    if (process_ <= 0) return;
+    ::kill(process_, SIGKILL);
+    while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    process_ = -1;
+}
+
+void SkopeoProcess::spawn(int output, std::optional<int> layout) {
+    const auto auth = credentials(options_.auth_file);
+    FileDescriptor policy;
+    if (request_.policy) policy = duplicate(memory_file("policy.json", *request_.policy).get());
+    if (request_.kind == SkopeoRequest::Kind::check_policy) checked_.emplace(request_.blobs);
+    // That of a push from within: its path may have a colon.
+    auto command = skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".");
+    std::vector<char*> arguments;
+    for (auto& argument : command) arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    const bool is_proxy = request_.kind == SkopeoRequest::Kind::image_proxy;
+    const int number = is_proxy ? skopeo_channel : prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;
     // Descriptors that dup2() must not overwrite are moved out of its way first.
-    FileDescriptor moved_channel(::fcntl(channel, F_DUPFD_CLOEXEC, 10));
-    FileDescriptor moved_policy(policy_file ? ::fcntl(policy_file.get(), F_DUPFD_CLOEXEC, 10) : -1);
-    if (!moved_channel || (policy && !moved_policy)) throw_errno("duplicate a descriptor for skopeo");
-    const pid_t process = ::fork();
-    if (process < 0) throw_errno("fork");
-    if (process == 0) {
+    const auto moved = duplicate(output);
+    process_ = ::fork();
+    if (process_ < 0) throw_errno("fork");
+    if (process_ == 0) {
         // Only async-signal-safe calls from here on: other threads of this process are gone with their locks.
-        if (::dup2(moved_channel.get(), child_fd) < 0 || (auth && ::dup2(auth.get(), skopeo_auth_file) < 0) ||
-            (moved_policy && ::dup2(moved_policy.get(), policy_number) < 0))
+        if (layout && ::fchdir(*layout) != 0) ::_exit(126);
+        if (::dup2(moved.get(), number) < 0 || (auth && ::dup2(auth.get(), skopeo_auth_file) < 0) ||
+            (policy && ::dup2(policy.get(), skopeo_policy) < 0))
             ::_exit(126);
-        ::execvp(argv[0], argv.data());
+        ::execvp(arguments[0], arguments.data());
         ::_exit(127);
     }
-    return process;
+}
+
+void SkopeoProcess::connect(int output, std::optional<int> layout) {
+    const auto& path = options_.service;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) throw Error(ErrorKind::failed, "path of a socket too long: " + path);
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    channel_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!channel_) throw_errno("socket");
+    if (::connect(channel_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        throw_errno("connect to " + path + " (is imaged-proxy.socket started?)");
+
+    const auto auth = credentials(options_.auth_file);
+    FileDescriptor policy;
+    if (request_.policy) policy = memory_file("policy.json", *request_.policy);
+    std::vector<int> descriptors{output};
+    if (auth) descriptors.push_back(auth.get());
+    if (policy) descriptors.push_back(policy.get());
+    if (layout) descriptors.push_back(*layout);
+    auto packet = encode(request_, static_cast<bool>(auth));
+    iovec buffer{packet.data(), packet.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(max_skopeo_descriptors * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &buffer;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
+    auto* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
+    if (::sendmsg(channel_.get(), &message, MSG_NOSIGNAL) < 0) throw_errno("send to " + path);
+}
+
+// Takes what the service has said, of which there is none of a child. Waits for it at most LIMIT.
+void SkopeoProcess::hear(std::chrono::milliseconds limit) {
+    pollfd ready{channel_.get(), POLLIN, 0};
+    while (channel_ && ::poll(&ready, 1, static_cast<int>(limit.count())) > 0) {
+        limit = {};
+        std::array<char, max_report_bytes> packet;
+        const auto size = ::recv(channel_.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+        if (size < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (size <= 0) {
+            channel_.reset();
+            return;
+        }
+        const auto report = nlohmann::json::parse(packet.data(), packet.data() + size, nullptr, false);
+        if (!report.is_object()) continue;
+        traffic_told_ |= report.contains("traffic");
+        if (const auto found = report.find("status"); found != report.end() && found->is_number_integer())
+            status_ = found->get<int>();
+        if (const auto found = report.find("manifest"); found != report.end() && found->is_string())
+            checked_manifest_ = found->get<std::string>();
+    }
+}
+
+// Whether it has read or written anything since this was asked last, sockets included.
+bool SkopeoProcess::has_moved() {
+    if (!is_child()) {
+        hear({});
+        return std::exchange(traffic_told_, false);
+    }
+    if (!traffic_) traffic_.emplace(process_);
+    return traffic_->has_moved();
+}
+
+std::string SkopeoProcess::output(const Cancellation& cancellation, std::size_t limit, const std::string& what) {
+    const bool moving_counts = request_.kind == SkopeoRequest::Kind::push;
+    std::string text;
+    auto changed = Clock::now();
+    for (;;) {
+        cancellation.check();
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(changed + options_.stall_time - Clock::now());
+        if (left.count() <= 0) stalled(what, options_.stall_time);
+        pollfd fds[] = {{printed_.get(), POLLIN, 0}, {cancellation.fd(), POLLIN, 0}};
+        const int ready = ::poll(fds, 2, static_cast<int>(std::min(left, look_interval).count()));
+        if (ready < 0 && errno != EINTR) throw_errno("poll");
+        if (moving_counts && has_moved()) changed = Clock::now();
+        if (ready <= 0 || fds[0].revents == 0) continue;
+        std::array<char, 65536> buffer;
+        const auto count = ::read(printed_.get(), buffer.data(), buffer.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) throw_errno("read from skopeo");
+        if (count == 0) return text;
+        changed = Clock::now();
+        text.append(buffer.data(), static_cast<std::size_t>(count));
+        if (text.size() <= limit) continue;
+        if (!prints_messages(request_.kind))
+            throw Error(ErrorKind::unsupported_image,
+                        what + " is larger than the limit of " + std::to_string(limit) + " bytes");
+        text.resize(limit);
+    }
+}
+
+int SkopeoProcess::wait(const Cancellation& cancellation) {
+    const auto deadline = Clock::now() + options_.stall_time;
+    while (!status_) {
+        cancellation.check();
+        if (is_child()) {
+            // It has closed what it printed to: it is on its way out.
+            int status = 0;
+            if (const pid_t found = ::waitpid(process_, &status, WNOHANG); found == process_) {
+                process_ = -1;
+                status_ = status;
+                break;
+            }
+            ::usleep(1000);
+        } else {
+            if (!channel_) throw Error(ErrorKind::failed, "the skopeo service did not say how skopeo ended");
+            hear(look_interval);
+        }
+        if (!status_ && Clock::now() > deadline) stalled("the end of skopeo", options_.stall_time);
+    }
+    return *status_;
+}
+
+std::string SkopeoProcess::checked_manifest() const {
+    return checked_ ? checked_->manifest_digest() : checked_manifest_;
+}
+
+std::optional<int> SkopeoProcess::ended() {
+    int status = 0;
+    if (process_ > 0 && ::waitpid(process_, &status, WNOHANG) == process_) {
+        process_ = -1;
+        status_ = status;
+    }
+    return status_;
 }
 
 }  // namespace imaged

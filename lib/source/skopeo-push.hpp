@@ -12,7 +12,7 @@
 namespace imaged {
 
 // Pushes the image TAG, whose manifest has the digest DIGEST, of the layout in the directory LAYOUT, which is borrowed
-// and which everybody may read. The registry gets it as it is, and is asked for it afterwards. A child skopeo that
+// and which everybody may read. The registry gets it as it is, and is asked for it afterwards. A skopeo that
 // neither reads nor writes for the stall time is ended. Throws Error with the kind that skopeo's message stands for.
 void push_layout(int layout, const std::string& tag, const Digest& digest, const ImageReference& destination,
                  const Cancellation& cancellation, const ProxyOptions& options);

@@ -66,16 +66,8 @@ SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference
     if (pinned && digest != *pinned)
         throw Error(ErrorKind::digest_mismatch,
                     reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
-    if (!accepts_everything(proxy.policy())) {
-        // The service's skopeo reads the host's policy, by itself, and cannot be asked for a copy.
-        if (!options.service.empty() && (!proxy.enforces_policy() || policy_is_named()))
-            throw Error(
-                ErrorKind::policy_rejected,
-                "the containers policy has requirements that the skopeo service cannot check: it takes a skopeo "
-                "with image proxy protocol 0.2.6, and no CONTAINERS_POLICY; or imaged without the service");
-        if (!proxy.enforces_policy())
-            check_policy(reference, proxy.policy(), served.text, proxy.cancellation(), options);
-    }
+    if (!proxy.enforces_policy() && !accepts_everything(proxy.policy()))
+        check_policy(reference, proxy.policy(), served.text, proxy.cancellation(), options);
     auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
     auto manifest = Manifest::parse(manifest_text);
     auto config_text = proxy.small_blob(manifest.config.digest, manifest.config.size, max_config_bytes, "config");

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a job wants its skopeos.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+namespace imaged {
+
+struct ProxyOptions {
+    // Socket of a service that runs skopeo (source/skopeo-request.hpp); empty: as a child of this process.
+    std::string service;
+    // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults.
+    std::optional<int> auth_file;
+    // Longest wait for an answer or for the next byte.
+    std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+};
+
+}  // namespace imaged

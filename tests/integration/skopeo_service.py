@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""imaged-proxy behind a socket, one process a connection, as imaged-proxy.socket has it; for root, as a user who owns nothing. IMAGED_PROXY names the program."""
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+
+PROGRAM = os.environ.get("IMAGED_PROXY", "imaged-proxy")
+NOBODY = 65534
+
+
+class SkopeoService:
+    def __init__(self, environment=None):
+        """Listens until stop(); ENVIRONMENT goes over this process's own."""
+        self.directory = tempfile.TemporaryDirectory(dir="/var/tmp")
+        os.chmod(self.directory.name, 0o755)
+        self.path = self.directory.name + "/proxy"
+        self.environment = {**os.environ, "HOME": "/nonexistent", **(environment or {})}
+        self.processes = []
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.processes.append(start(connection.fileno(), self.environment))
+            connection.close()
+
+    def running(self):
+        return [process for process in self.processes if process.poll() is None]
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+        for process in self.running():
+            process.kill()
+        for process in self.processes:
+            process.wait(10)
+        self.directory.cleanup()
+
+
+def start(connection, environment, **options):
+    """imaged-proxy with the descriptor CONNECTION as its own 3."""
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
+    # The shell, because descriptor 3 may be another one here, in whatever thread this is.
+    command = ["bash", "-c", f'exec "$@" 3<&{connection} {connection}<&-' if connection != 3 else 'exec "$@"', "bash", *user, PROGRAM]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[connection], cwd="/", **options)
