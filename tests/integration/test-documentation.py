@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
-from bus_fixture import Case
+import interface_xml
+from bus_fixture import JOB, MANAGER, Case
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
@@ -36,6 +37,61 @@ class Examples(Case):
         subprocess.run(["cc", "-Wall", "-Werror", EXAMPLES + "list-images.c", "-o", program, *flags.stdout.split()], check=True)
         run = self.run_on_bus(program)
         self.assertEqual((run.returncode, run.stdout), (0, ""), run.stderr)
+
+
+class BusPage(unittest.TestCase):
+    """docs/dbus.md has what the interface's XML has, member by member, and nothing else."""
+
+    def setUp(self):
+        with open(SOURCES + "/docs/dbus.md", encoding="utf-8") as file:
+            self.text = file.read()
+
+    def rows(self, heading):
+        """The cells of the table under HEADING by the name in the first: for each cell the words in backquotes."""
+        section, = re.findall(rf"(?m)^## {heading}\n(.*?)(?=^## |\Z)", self.text, re.S)
+        lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+        rows = [[re.findall("`([^`]+)`", cell) for cell in line] for line in lines]
+        names = [row[0][0] for row in rows]
+        self.assertEqual(len(names), len(set(names)), "twice in the table")
+        return dict(zip(names, rows))
+
+    def test_methods_with_their_arguments_options_and_errors(self):
+        for interface in (MANAGER, JOB):
+            methods, elements = interface_xml.methods_of(interface), interface_xml.elements_of(interface, "method")
+            rows = self.rows(f"Methods of `{interface}`")
+            self.assertEqual(set(rows), set(methods))
+            for name, method in methods.items():
+                with self.subTest(name):
+                    _, signature, _, options, direct, through_job = rows[name]
+                    types = {way: " ".join(arg.get("type") for arg in elements[name].findall("arg") if arg.get("direction") == way) or "-"
+                             for way in ("in", "out")}
+                    self.assertEqual(signature, [f"{types['in']} → {types['out']}"])
+                    self.assertEqual(set(options), set(method.options))
+                    self.assertEqual(set(direct), method.direct)
+                    self.assertEqual(set(through_job), method.through_job)
+
+    def test_properties_and_signals_with_their_types(self):
+        for interface in (MANAGER, JOB):
+            rows = self.rows(f"Properties of `{interface}`")
+            self.assertEqual({name: row[1] for name, row in rows.items()},
+                             {name: [kind] for name, kind in interface_xml.properties_of(interface).items()})
+            rows = self.rows(f"Signals of `{interface}`")
+            self.assertEqual({name: row[1] for name, row in rows.items()},
+                             {name: [arg.get("type") for arg in element.findall("arg")]
+                              for name, element in interface_xml.elements_of(interface, "signal").items()})
+
+    def test_errors_are_those_of_the_daemon(self):
+        with open(SOURCES + "/lib/base/error.cpp", encoding="utf-8") as file:
+            known = set(re.findall(r'"([A-Z]\w+)"', file.read()))
+        self.assertEqual(set(self.rows("Errors")), known)
+        self.assertEqual(interface_xml.KNOWN, known)
+
+    def test_no_other_member_is_named(self):
+        known = set(interface_xml.KNOWN) | {"PropertiesChanged", "NAME"}
+        for interface in (MANAGER, JOB):
+            for kind in ("method", "property", "signal"):
+                known |= set(interface_xml.elements_of(interface, kind))
+        self.assertEqual(set(re.findall(r"`([A-Z][A-Za-z]+)`", self.text)) - known, set())
 
 
 @unittest.skipUnless(shutil.which("man"), "needs man-db")

@@ -7,14 +7,13 @@ import os
 import re
 import subprocess
 import unittest
-import xml.etree.ElementTree
 
 from gi.repository import Gio, GLib
 
+import interface_xml
 from bus_fixture import DIGEST, ERROR, JOB, MANAGER, NAME, ROOT, Case
 
 NOBODY = 65534
-DBUS = os.path.join(os.environ["SOURCE_ROOT"], "dbus")
 # A value for each option that takes a text; the others are told by their type.
 TEXTS = {"digest": DIGEST, "target": "oci:/srv/other:1", "source": "oci:/srv/source:1", "compression": "zstd", "name": "latest"}
 # What else must be said with an option.
@@ -22,57 +21,21 @@ NEEDS = {"source": [("repair", "b", ["true"])]}
 WRONG = {"b": ["s", "yes"], "s": ["b", "true"], "h": ["s", "/etc/passwd"]}
 
 
-class Method:
-    def __init__(self, element, comment, methods):
-        self.name = element.get("name")
-        ins = [arg for arg in element.findall("arg") if arg.get("direction") == "in"]
-        self.arguments = [(arg.get("name"), arg.get("type")) for arg in ins]
-        self.signature = "".join(kind for _, kind in self.arguments)
-        self.starts_job = [arg.get("type") for arg in element.findall("arg") if arg.get("direction") == "out"] == ["u", "o"]
-        text = re.sub(r"\([^()]*\)", lambda found: found.group() if re.fullmatch(r"\((?:[bshtu])(?:,[^()]*)?\)", found.group()) else "", comment)
-        options = re.search(r"Options: (.*?)(?:\n\s*\n|$)", text, re.S)
-        self.options = dict(re.findall(r"([a-z][a-z-]*) \(([bsh])[,)]", options.group(1))) if options else {}
-        self.required = set(re.findall(r"([a-z][a-z-]*) \([bsh], required", options.group(1))) if options else set()
-        errors = re.search(r"Errors: (.*?)(?:\n\s*\n|$)", text, re.S)
-        told = errors.group(1) if errors else ""
-        here, _, there = told.partition("through the job")
-        self.direct, self.through_job = set(re.findall(r"\b[A-Z]\w+", here)) - {"Pull"}, set(re.findall(r"\b[A-Z]\w+", there))
-        if "those of Pull" in told:
-            self.direct |= methods["Pull"].direct
-            self.through_job |= methods["Pull"].through_job
-        self.direct, self.through_job = self.direct & KNOWN, self.through_job & KNOWN
-
-    def values(self, image, directory):
-        """busctl's words for the arguments before the options."""
-        words = []
-        for name, kind in self.arguments:
-            if kind == "as":
-                words += ["1", image]
-            elif kind == "s":
-                words.append({"repository": directory + "/copy", "destination": f"oci:{directory}/out:1", "to": image}.get(name, image))
-            elif kind == "u":
-                words.append("4711")
-        return words
-
-
-KNOWN = {"InvalidReference", "InvalidArgument", "NotFound", "NotAuthorized", "Cancelled", "SourceUnreachable", "SourceDenied",
-         "PolicyRejected", "DigestMismatch", "CorruptInput", "UnsupportedImage", "NoSpace", "RepositoryDamaged", "QueueFull", "Failed"}
-
-
-def methods_of(interface):
-    path = os.path.join(DBUS, interface + ".xml")
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    comments = dict(re.findall(r"<!--\n\s+(\w+):\n(.*?)-->\s*<method name=\"\1\"", text, re.S))
-    elements = {element.get("name"): element for element in xml.etree.ElementTree.fromstring(text).iter("method")}
-    methods = {}
-    for name in ["Pull"] * ("Pull" in elements) + list(elements):
-        methods[name] = Method(elements[name], comments[name], methods)
-    return methods
-
-
-METHODS = methods_of(MANAGER)
+METHODS = interface_xml.methods_of(MANAGER)
 JOBS = [method for method in METHODS.values() if method.starts_job]
+
+
+def values(method, image, directory):
+    """busctl's words for the arguments of METHOD before the options."""
+    words = []
+    for name, kind in method.arguments:
+        if kind == "as":
+            words += ["1", image]
+        elif kind == "s":
+            words.append({"repository": directory + "/copy", "destination": f"oci:{directory}/out:1", "to": image}.get(name, image))
+        elif kind == "u":
+            words.append("4711")
+    return words
 
 
 class Interface(Case):
@@ -95,7 +58,7 @@ class Interface(Case):
         options += [(key, "s", [TEXTS[key]]) for key in method.required - given]
         if "h" in method.signature:
             return self.call_with_file(method, image, options, nobody)
-        words = method.values(image, self.directory)
+        words = values(method, image, self.directory)
         if method.signature.endswith("a{sv}"):
             words.append(str(len(options)))
             for key, kind, value in options:
@@ -216,10 +179,10 @@ class Interface(Case):
         job = client.pull(self.image("wait"))
         client.running(job)
         for interface, path in [(MANAGER, ROOT), (JOB, f"{ROOT}/job/{job}")]:
-            for element in xml.etree.ElementTree.parse(os.path.join(DBUS, interface + ".xml")).iter("property"):
-                output, error = self.busctl("get-property", path, interface, element.get("name"))
-                self.assertIsNone(error, element.get("name"))
-                self.assertEqual(output.split(" ")[0], element.get("type"), element.get("name"))
+            for name, kind in interface_xml.properties_of(interface).items():
+                output, error = self.busctl("get-property", path, interface, name)
+                self.assertIsNone(error, name)
+                self.assertEqual(output.split(" ")[0], kind, name)
         self.assertEqual(self.call(METHODS["ListImages"], "")[0], "aa{sv} 0")
         self.assertTrue(self.call(METHODS["ListJobs"], "")[0].startswith("a(uoss) 1"))
         self.assertIsNone(self.busctl("call", f"{ROOT}/job/{job}", JOB, "Cancel")[1])
