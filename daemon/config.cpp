@@ -23,6 +23,8 @@ constexpr std::uint64_t max_layers_at_once = 16;
 // A job that is still told to try again after this many failures is told for ever.
 constexpr std::uint64_t max_retries = 100;
 constexpr std::uint64_t most_queued = 10'000;
+// No compression reaches it.
+constexpr std::uint64_t max_expansion_ratio = 1'000'000;
 constexpr std::uint64_t max_seconds = 365ULL * 24 * 3600;
 constexpr std::string_view environment_name_characters =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
@@ -80,6 +82,12 @@ std::uint64_t byte_count(std::string_view text) {
     constexpr std::array<std::pair<std::string_view, std::uint64_t>, 5> units{
         {{"", 1}, {"K", 1ULL << 10}, {"M", 1ULL << 20}, {"G", 1ULL << 30}, {"T", 1ULL << 40}}};
     return with_unit(text, units, std::numeric_limits<std::int64_t>::max(), "a size such as 4096, 512M or 2G");
+}
+
+std::uint64_t some_bytes(std::string_view text) {
+    const auto bytes = byte_count(text);
+    if (bytes == 0) refuse("must be more than nothing");
+    return bytes;
 }
 
 std::string absolute_path(const std::string& text) {
@@ -157,6 +165,16 @@ const std::array keys{
     Key{"Pull", "DiskReserve", [](Config& c, const std::string& v) { c.jobs.disk_reserve = byte_count(v); },
         [](Config& c) { c.jobs.disk_reserve = Config().jobs.disk_reserve; },
         [](const Config& c) { return std::to_string(c.jobs.disk_reserve); }},
+    Key{"Limits", "LayerSize", [](Config& c, const std::string& v) { c.jobs.layer_bytes = some_bytes(v); },
+        [](Config& c) { c.jobs.layer_bytes = Config().jobs.layer_bytes; },
+        [](const Config& c) { return std::to_string(c.jobs.layer_bytes); }},
+    Key{"Limits", "ImageSize", [](Config& c, const std::string& v) { c.jobs.image_bytes = some_bytes(v); },
+        [](Config& c) { c.jobs.image_bytes = Config().jobs.image_bytes; },
+        [](const Config& c) { return std::to_string(c.jobs.image_bytes); }},
+    Key{"Limits", "ExpansionRatio",
+        [](Config& c, const std::string& v) { c.jobs.expansion_ratio = number_in(v, 1, max_expansion_ratio); },
+        [](Config& c) { c.jobs.expansion_ratio = Config().jobs.expansion_ratio; },
+        [](const Config& c) { return std::to_string(c.jobs.expansion_ratio); }},
 };
 
 const Key* find_key(const IniSetting& setting) {

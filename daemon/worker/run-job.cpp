@@ -33,6 +33,9 @@ ImportRequest import_request(const job::Request& request) {
     import.proxy.stall_time = request.settings.stall_time;
     import.layers_at_once = request.settings.layers_at_once;
     import.disk_reserve = request.settings.disk_reserve;
+    import.expansion.layer_bytes = request.settings.layer_bytes;
+    import.expansion.image_bytes = request.settings.image_bytes;
+    import.expansion.ratio = request.settings.expansion_ratio;
     import.archive = request.input_file;
     if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
     return import;

@@ -107,6 +107,9 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     verify.proxy.stall_time = request.settings.stall_time;
     verify.layers_at_once = request.settings.layers_at_once;
     verify.disk_reserve = request.settings.disk_reserve;
+    verify.expansion.layer_bytes = request.settings.layer_bytes;
+    verify.expansion.image_bytes = request.settings.image_bytes;
+    verify.expansion.ratio = request.settings.expansion_ratio;
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);

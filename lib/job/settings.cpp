@@ -41,6 +41,9 @@ nlohmann::json to_json(const Settings& settings) {
             {"stall-milliseconds", static_cast<std::uint64_t>(settings.stall_time.count())},
             {"retries", settings.retries},
             {"disk-reserve", settings.disk_reserve},
+            {"layer-bytes", settings.layer_bytes},
+            {"image-bytes", settings.image_bytes},
+            {"expansion-ratio", settings.expansion_ratio},
             {"confined", settings.confined},
             {"skopeo-service", settings.skopeo_service}};
 }
@@ -58,6 +61,12 @@ Settings settings_from_json(const nlohmann::json& document) {
             settings.retries = static_cast<unsigned>(count(key, value));
         } else if (key == "disk-reserve") {
             settings.disk_reserve = count(key, value);
+        } else if (key == "layer-bytes") {
+            settings.layer_bytes = count(key, value);
+        } else if (key == "image-bytes") {
+            settings.image_bytes = count(key, value);
+        } else if (key == "expansion-ratio") {
+            settings.expansion_ratio = count(key, value);
         } else if (key == "confined" && value.is_boolean()) {
             settings.confined = value.get<bool>();
         } else if (key == "skopeo-service" && value.is_string()) {

@@ -23,7 +23,11 @@ struct Settings {
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     unsigned retries = 0;  // of a job whose source could not be reached
     std::uint64_t disk_reserve =
-        0;                       // bytes of the file system that stay free, beside the repository's own min-free-space
+        0;  // bytes of the file system that stay free, beside the repository's own min-free-space
+    // What an image may unpack to: bytes of a layer, of all layers, and to one compressed byte.
+    std::uint64_t layer_bytes = 512ULL << 30;
+    std::uint64_t image_bytes = 1024ULL << 30;
+    std::uint64_t expansion_ratio = 400;
     bool confined = false;       // the worker gives up what its job does not need
     std::string skopeo_service;  // socket of the service that talks to registries; empty: the worker does
     bool operator==(const Settings&) const = default;

@@ -189,7 +189,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     StagingArea staging(repository.fd());
     std::unique_ptr<LayerSource> blobs = std::move(archive);
     if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
-    LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once);
+    LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once, request.expansion);
     fetch.require_commit(signed_commit);
     const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
     if (request.known && !request.remake_merge) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
 #include "oci/digest.hpp"
 #include "oci/image-reference.hpp"
 #include "source/image-proxy.hpp"
@@ -30,6 +31,7 @@ struct ImportRequest {
     ProxyOptions proxy;
     unsigned layers_at_once = 2;     // where the repository allows more than one
     std::uint64_t disk_reserve = 0;  // bytes that stay free, where the repository does not want more
+    ExpansionLimits expansion;
     // For repairs: what is known of the image already. Its source is asked for nothing but the layers that are missing,
     // and a stored merge that is complete stays, unless REMAKE_MERGE.
     std::optional<SourceImage> known = {};

@@ -56,13 +56,14 @@ private:
 }  // namespace
 
 LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
-                       ImportObserver& observer, unsigned lanes)
+                       ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion)
     : source_(source),
       repository_(repository),
       staging_(staging),
       cancellation_(cancellation),
       observer_(observer),
-      lanes_(repository.lanes(lanes)) {}
+      lanes_(repository.lanes(lanes)),
+      expansion_(expansion) {}
 
 std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
     std::map<Digest, Checksum> commits;
@@ -79,7 +80,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     Lanes lanes(items, cancellation_);
     const auto fetch = [&](const FetchItem& item) {
         repository_.require_space(item.layer->blob.size);
-        ExpansionLimit limit({}, image_bytes_, [&] { repository_.require_space(0); });
+        ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
         std::unique_ptr<ObjectSink> sink;
         {
             const std::lock_guard lock(mutex);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
 #include "source/layer-source.hpp"
@@ -35,7 +36,7 @@ public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
     // once, where the repository allows.
     LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
-               ImportObserver& observer, unsigned lanes);
+               ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion);
 
     // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
@@ -57,6 +58,7 @@ private:
     Cancellation& cancellation_;
     ImportObserver& observer_;
     const unsigned lanes_;
+    const ExpansionLimits expansion_;
     std::optional<Checksum> required_commit_;
     WriterPool pool_{writers};
     FetchCounts counts_;

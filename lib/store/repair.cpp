@@ -57,6 +57,7 @@ public:
         ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
         import.layers_at_once = request_.layers_at_once;
         import.disk_reserve = request_.disk_reserve;
+        import.expansion = request_.expansion;
         if (import.image.transport() != Transport::registry) import.proxy.service.clear();
         if (!verdict.stored && request_.demand_signature)
             import.image = import.image.with(SignatureSource::container_policy);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
 #include "source/image-proxy.hpp"
 #include "store/verify.hpp"
 
@@ -28,6 +29,7 @@ struct VerifyRequest {
     ProxyOptions proxy;  // the service for sources in registries only
     unsigned layers_at_once = 2;
     std::uint64_t disk_reserve = 0;
+    ExpansionLimits expansion;
 };
 
 struct RepairedImage {

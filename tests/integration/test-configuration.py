@@ -32,6 +32,14 @@ class CheckConfig(unittest.TestCase):
         self.assertIn("Path=/ostree/repo\n", run.stdout)
         self.assertEqual(run.stderr, "")
 
+    def test_limits_are_sizes_and_a_ratio(self):
+        _, run = check("[Limits]\nLayerSize=2G\nImageSize=3G\nExpansionRatio=50\n")
+        self.assertIn("[Limits]\nLayerSize=2147483648\nImageSize=3221225472\nExpansionRatio=50\n", run.stdout)
+        for value in ("LayerSize=0", "LayerSize=much", "ImageSize=1X", "ExpansionRatio=0"):
+            path, run = check("[Limits]\n" + value + "\n")
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(f"{path}:2: {value.split('=')[0]}=: must be", run.stderr)
+
     def test_an_unknown_key_is_a_warning(self):
         path, run = check("[Pull]\nRetries=1\nColour=red\n")
         self.assertEqual(run.returncode, 0)
@@ -109,6 +117,12 @@ class Job(unittest.TestCase):
 
     def test_the_reserve_of_the_disk_is_kept(self):
         self.assertEqual(self.pull(self.layout.reference("v1"), disk_reserve=1 << 60).result["error-name"], "NoSpace")
+
+    def test_the_limits_of_what_an_image_unpacks_to_are_kept(self):
+        for limits in ({"layer_bytes": 512}, {"image_bytes": 512}):
+            with self.subTest(limits):
+                self.assertEqual(self.pull(self.layout.reference("v1"), **limits).result["error-name"], "UnsupportedImage")
+        self.assertEqual(self.pull(self.layout.reference("v1"), layer_bytes=1 << 20, image_bytes=1 << 20).result["outcome"], "success")
 
     def test_a_source_that_says_nothing_stalls_and_is_tried_again(self):
         server = socket.create_server(("127.0.0.1", 0))

@@ -13,6 +13,9 @@ TEST_CASE("settings survive the way to the worker") {
     settings.stall_time = std::chrono::milliseconds(1500);
     settings.retries = 9;
     settings.disk_reserve = 1ULL << 40;
+    settings.layer_bytes = 1;
+    settings.image_bytes = 2;
+    settings.expansion_ratio = 3;
     settings.confined = true;
     settings.skopeo_service = "/run/imaged/proxy";
     CHECK(imaged::job::settings_from_json(to_json(settings)) == settings);
