@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: polkit, and what the bus lets through."""
+import re
+
+from scene import IMAGE, MANAGER, REGISTRY, SIGNED, Case
+
+SAMPLE = "/usr/share/doc/imaged/examples/50-imaged-signed.rules"
+RULES = "/etc/polkit-1/rules.d/50-images.rules"
+
+
+class Rights(Case):
+    def test_a_user_may_read_but_not_pull(self):
+        self.imagectl("pull", IMAGE)
+        self.assertIn(IMAGE, self.imagectl("list", user="alice").stdout)
+        self.refused("pull", SIGNED, user="alice", why="may not pull images")
+
+    def test_the_sample_rule_lets_a_group_pull_what_is_signed_and_nothing_else(self):
+        self.machine.shell(f"sed s,registry.example.org,{REGISTRY}, {SAMPLE} >{RULES}; systemctl restart polkit")
+        self.addCleanup(self.machine.shell, f"rm {RULES}; systemctl restart polkit")
+        self.imagectl("pull", "--no-interactive", SIGNED, user="alice")
+        self.refused("pull", IMAGE, user="alice", why="nothing vouches for")
+        self.refused("pull", "ostree-unverified-image:" + IMAGE, user="alice", why="nothing vouches for")
+        self.refused("remove", SIGNED, user="alice", why="may not remove")
+        self.refused("pull", SIGNED, user="bob", why="may not pull images")
+
+    def test_an_image_whose_signature_is_missing_is_refused_to_root_as_well(self):
+        unsigned = f"docker://{REGISTRY}/signed/unsigned:latest"
+        self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {unsigned}")
+        run = self.imagectl("pull", unsigned, check=False)
+        self.assertEqual(run.returncode, 5, run.stderr)
+        self.assertIn("A signature was required", run.stderr)
+
+    def test_root_does_not_need_polkit(self):
+        self.machine.run("systemctl", "mask", "--runtime", "--now", "polkit")
+        try:
+            self.imagectl("pull", IMAGE)
+            run = self.imagectl("pull", "--no-interactive", SIGNED, user="alice", check=False)
+            self.assertEqual(run.returncode, 4, run.stderr)
+        finally:
+            self.machine.run("systemctl", "unmask", "--runtime", "polkit")
+
+    def test_the_bus_lets_through_what_the_interfaces_have(self):
+        described = self.machine.run("busctl", "introspect", "--xml-interface", "org.imaged1", "/org/imaged1").stdout
+        methods = re.findall(r'<method name="(\w+)"', described.split('"org.imaged1.Manager"')[1].split("</interface>")[0])
+        self.assertIn("Pull", methods)
+        for method in methods:
+            with self.subTest(method):
+                run = self.machine.run("busctl", "call", *MANAGER, method, user="bob", check=False)
+                self.assertNotIn("Access denied", run.stderr)
+        for interface, method in (("org.freedesktop.DBus.Properties", "Set"), ("org.imaged1.Manager", "NoSuchMethod")):
+            run = self.machine.run("busctl", "call", "org.imaged1", "/org/imaged1", interface, method, user="bob", check=False)
+            self.assertIn("Access denied", run.stderr, method)

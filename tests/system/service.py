@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service over time: watching, restarts, idling, configuration, timers, the journal."""
+import re
+
+from scene import IMAGE, LARGE, LARGE_LAYERS, REGISTRY, Case
+
+MESSAGE_IDS = {"start": "4d4c9fa1d1c64ac9a6e1e1c1fc2f6c01", "success": "8f3c4ac0c8654c0d9c63a1f7f8b6e202",
+               "failure": "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303"}
+
+
+class Service(Case):
+    def test_progress_is_seen_by_another_client(self):
+        self.forget_everything()
+        monitor = self.machine.start("busctl", "monitor", "--json=short", "--match",
+                                     "type=signal,path_namespace=/org/imaged1/job")
+        try:
+            with self.held_pull(LARGE):
+                job = self.imagectl("--json", "jobs").stdout
+                number = re.search(r'"job":(\d+)', job).group(1)
+                watcher = self.machine.start("imagectl", "watch", number, user="bob")
+                self.machine.eventually(lambda: self.machine.run("pgrep", "-u", "bob", "-x", "imagectl", check=False).stdout)
+            text = watcher.communicate(timeout=300)[0]
+        finally:
+            self.machine.run("pkill", "-x", "busctl", check=False)
+            signals = monitor.communicate(timeout=60)[0]
+        self.assertEqual(watcher.returncode, 0, text)
+        self.assertEqual(len(re.findall(r"layer \S+ done", text)), LARGE_LAYERS, text)
+        seen = {name: signals.count(f'"member":"{name}"') for name in ("PropertiesChanged", "LayerProgress", "Finished")}
+        print(seen, end=" ", flush=True)
+        self.assertGreaterEqual(seen["LayerProgress"], LARGE_LAYERS)
+        self.assertGreater(seen["PropertiesChanged"], 1)
+        self.assertEqual(seen["Finished"], 1)
+
+    def test_a_restart_in_the_middle_of_a_pull_loses_nothing_that_was_done(self):
+        self.forget_everything()
+        self.configure("[Pull]\nLayersAtOnce=1\n")
+        pull = self.machine.start("imagectl", "pull", LARGE)
+        self.machine.shell("""
+            until ostree --repo=/ostree/repo refs 2>/dev/null | grep -q ostree/container/blob; do sleep 0.01; done
+            pkill -STOP -x skopeo""", timeout=60)
+        self.machine.run("systemctl", "restart", "imaged")
+        text = pull.communicate(timeout=60)[0]
+        self.assertNotEqual(pull.returncode, 0, text)
+        self.machine.run("ostree", "--repo=/ostree/repo", "fsck", "--quiet")
+        self.machine.eventually(lambda: not self.machine.run("pgrep", "-x", "skopeo", check=False).stdout, 10, "skopeo stays")
+        fetched = self.outcome("pull", LARGE)["layers-fetched"]
+        print(f"{fetched} of {LARGE_LAYERS} layers fetched after the restart;", end=" ", flush=True)
+        self.assertGreater(fetched, 0)
+        self.assertLess(fetched, LARGE_LAYERS)
+        self.assertEqual(self.machine.shell("ls -d /ostree/repo/tmp/imaged-* 2>/dev/null || true").stdout, "")
+        self.configure("")
+
+    def test_it_leaves_when_idle_and_comes_back(self):
+        self.configure("[Daemon]\nIdleSec=2\n")
+        self.imagectl("list")
+        first = self.main_pid()
+        self.machine.eventually(lambda: not self.machine.active("imaged"), 30, "it stays")
+        self.assertEqual(self.machine.run("systemctl", "show", "-P", "Result", "imaged").stdout.strip(), "success")
+        self.imagectl("list")
+        self.assertNotEqual(self.main_pid(), first)
+        # However a call falls on the moment of leaving, it is answered.
+        self.configure("[Daemon]\nIdleSec=1\n")
+        self.machine.shell("for i in 1 2 3 4 5 6; do imagectl list >/dev/null; sleep 0.99; imagectl list >/dev/null; sleep 1.01; done")
+        self.configure("")
+
+    def test_a_reload_takes_the_new_configuration_and_refuses_a_bad_one(self):
+        self.configure("[Daemon]\nIdleSec=600\n")
+        self.imagectl("list")
+        pid = self.main_pid()
+        self.machine.write("/etc/imaged/imaged.conf.d/50-test.conf", "[Daemon]\nIdleSec=600\nQueuedJobs=1\nColour=red\n")
+        self.machine.run("systemctl", "reload", "imaged")
+        self.machine.eventually(lambda: "took the new configuration" in self.machine.run("journalctl", "-u", "imaged").stdout)
+        self.assertIn("50-test.conf:4: unknown key Colour=", self.machine.run("journalctl", "-u", "imaged").stdout)
+        self.machine.write("/etc/imaged/imaged.conf.d/50-test.conf", "[Daemon]\nIdleSec=never\n")
+        self.assertNotEqual(self.machine.run("systemctl", "reload", "imaged", check=False).returncode, 0)
+        check = self.machine.run("/usr/libexec/imaged/imaged", "--check-config", check=False)
+        self.assertNotEqual(check.returncode, 0)
+        self.assertIn("/etc/imaged/imaged.conf.d/50-test.conf:2: IdleSec=:", check.stderr)
+        self.assertEqual(self.main_pid(), pid)
+        self.configure("")
+
+    def run_unit(self, unit):
+        """Runs it to its end; gives what it said."""
+        self.machine.run("systemctl", "start", unit, check=False)
+        invocation = self.machine.run("systemctl", "show", "-P", "InvocationID", unit).stdout.strip()
+        said = self.machine.run("journalctl", "--no-pager", "-o", "cat", f"_SYSTEMD_INVOCATION_ID={invocation}").stdout
+        self.assertEqual(self.machine.run("systemctl", "show", "-P", "Result", unit).stdout.strip(), "success", said)
+        return said
+
+    def test_the_timers_are_off_and_what_they_start_works(self):
+        moving = f"docker://{REGISTRY}/open/moving:latest"
+        self.forget_everything()
+        self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:small {moving}")
+        self.imagectl("pull", moving)
+        self.imagectl("pull", IMAGE)
+        self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {moving}")
+        for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
+            self.assertEqual(self.machine.run("systemctl", "is-enabled", timer, check=False).stdout.strip(), "disabled")
+            self.machine.run("systemctl", "enable", "--now", timer)
+            self.assertIn(timer, self.machine.run("systemctl", "list-timers", "--no-pager").stdout)
+        said = self.run_unit("imaged-update-check.service")
+        self.assertIn(f"{IMAGE}: up to date", said)
+        self.assertIn(f"{moving}: there is an update", said)
+        self.assertIn("update-digest", self.imagectl("--json", "show", moving).stdout)
+        self.imagectl("remove", moving)
+        self.run_unit("imaged-prune.service")
+        for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
+            self.machine.run("systemctl", "disable", "--now", timer)
+
+    def test_the_journal_has_fields(self):
+        digest = self.outcome("pull", IMAGE)["digest"]
+        self.imagectl("pull", f"docker://{REGISTRY}/open/none:latest", check=False)
+        entries = [entry for entry in self.machine.journal("-u", "imaged") if "IMAGED_JOB" in entry]
+        start, end = [entry for entry in entries if entry.get("IMAGED_IMAGE") == IMAGE][-2:]
+        self.assertEqual((start["MESSAGE_ID"], end["MESSAGE_ID"]), (MESSAGE_IDS["start"], MESSAGE_IDS["success"]))
+        self.assertEqual(start["IMAGED_JOB"], end["IMAGED_JOB"])
+        self.assertEqual(end["IMAGED_DIGEST"], digest)
+        self.assertRegex(end["MESSAGE"], r"bytes.* s\b")
+        self.assertEqual((entries[-1]["MESSAGE_ID"], entries[-1]["IMAGED_ERROR"]), (MESSAGE_IDS["failure"], "NotFound"))
+        print({key: value for key, value in end.items() if key.startswith("IMAGED_") or key.startswith("MESSAGE")}, end=" ", flush=True)
