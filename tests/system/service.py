@@ -115,6 +115,6 @@ class Service(Case):
         self.assertEqual((start["MESSAGE_ID"], end["MESSAGE_ID"]), (MESSAGE_IDS["start"], MESSAGE_IDS["success"]))
         self.assertEqual(start["IMAGED_JOB"], end["IMAGED_JOB"])
         self.assertEqual(end["IMAGED_DIGEST"], digest)
-        self.assertRegex(end["MESSAGE"], r"bytes.* s\b")
+        self.assertRegex(end["MESSAGE"], r"after [0-9.]+ s: success, [0-9]+ bytes")
         self.assertEqual((entries[-1]["MESSAGE_ID"], entries[-1]["IMAGED_ERROR"]), (MESSAGE_IDS["failure"], "NotFound"))
         print({key: value for key, value in end.items() if key.startswith("IMAGED_") or key.startswith("MESSAGE")}, end=" ", flush=True)
