@@ -17,6 +17,13 @@ struct Pattern {
 constexpr std::array patterns{
     Pattern{"Source image rejected", ErrorKind::policy_rejected},
     Pattern{"rejected by policy", ErrorKind::policy_rejected},
+    // What newer image proxies say without the words above.
+    Pattern{"A signature was required", ErrorKind::policy_rejected},
+    Pattern{"None of the signatures were accepted", ErrorKind::policy_rejected},
+    Pattern{"is not accepted", ErrorKind::policy_rejected},
+    Pattern{"Signature for digest", ErrorKind::policy_rejected},
+    Pattern{"Invalid GPG signature", ErrorKind::policy_rejected},
+    Pattern{"signature verification failed", ErrorKind::policy_rejected},
     Pattern{"policy.json", ErrorKind::policy_rejected},
     Pattern{"corrupted blob", ErrorKind::digest_mismatch},
     Pattern{"bytes in blob, got", ErrorKind::digest_mismatch},
