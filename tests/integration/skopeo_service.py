@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """imaged-proxy behind a socket, one process a connection, as imaged-proxy.socket has it; for root, as a user who owns nothing. IMAGED_PROXY names the program."""
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -8,6 +9,7 @@ import threading
 
 PROGRAM = os.environ.get("IMAGED_PROXY", "imaged-proxy")
 NOBODY = 65534
+copies = None
 
 
 class SkopeoService:
@@ -47,9 +49,19 @@ class SkopeoService:
         self.directory.cleanup()
 
 
+def readable_program():
+    """A copy of imaged-proxy that everybody can run: a checkout may lie in a home directory."""
+    global copies
+    if copies is None:
+        copies = tempfile.TemporaryDirectory(dir="/var/tmp")
+        os.chmod(copies.name, 0o755)
+        shutil.copy(PROGRAM, copies.name)
+    return os.path.join(copies.name, os.path.basename(PROGRAM))
+
+
 def start(connection, environment, **options):
     """imaged-proxy with the descriptor CONNECTION as its own 3."""
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
     # The shell, because descriptor 3 may be another one here, in whatever thread this is.
-    command = ["bash", "-c", f'exec "$@" 3<&{connection} {connection}<&-' if connection != 3 else 'exec "$@"', "bash", *user, PROGRAM]
+    command = ["bash", "-c", f'exec "$@" 3<&{connection} {connection}<&-' if connection != 3 else 'exec "$@"', "bash", *user, readable_program()]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[connection], cwd="/", **options)

@@ -4,6 +4,7 @@
 by root, by a user whom polkit allows everything, and by one whom it allows nothing."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -113,7 +114,12 @@ class BusPolicy(Case):
 
     def answers(self, calls, user=0):
         """The name of each call's error, empty without one; and that of owning the name."""
-        command = [sys.executable, os.path.abspath(__file__), "--calls", self.address, self.archive]
+        # A copy that everybody can read: a checkout may lie in a home directory.
+        scripts = self.directory + "/scripts"
+        os.makedirs(scripts, exist_ok=True)
+        for script in (os.path.basename(__file__), "bus_fixture.py", "interface_xml.py"):
+            shutil.copy(os.path.join(HERE, script), scripts)
+        command = [sys.executable, os.path.join(scripts, os.path.basename(__file__)), "--calls", self.address, self.archive]
         if user:
             command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
         calls = [(call if len(call) == 4 else (ROOT, *call)) for call in calls]
