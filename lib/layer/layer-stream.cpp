@@ -14,46 +14,71 @@ namespace imaged {
 
 LayerStream::LayerStream(DescriptorSource& compressed, ExpansionLimit& limit) : compressed_(compressed), limit_(limit) {
     for (std::size_t i = 0; i < blocks; ++i) empty_.push(Block(block_bytes));
-    thread_ = std::thread([this] { produce(); });
+    producer_ = std::thread([this] { produce(); });
+    try {
+        hasher_ = std::thread([this] { hash(); });
+    } catch (...) {
+        stop();
+        throw;
+    }
 }
 
 LayerStream::~LayerStream() {
+    stop();
+}
+
+void LayerStream::stop() {
     compressed_.stop();
-    filled_.close();
+    hashed_.close();
+    decompressed_.close();
     empty_.close();
-    thread_.join();
+    producer_.join();
+    if (hasher_.joinable()) hasher_.join();
 }
 
 void LayerStream::produce() {
     try {
-        Sha256 hash;
         const auto source = decompress(compressed_);
         while (auto block = empty_.pop()) {
             block->resize(block_bytes);
             const auto count = source->read(*block);
             block->resize(count);
             if (count == 0) break;
-            hash.update(*block);
             limit_.grow(count);
-            if (!filled_.push(std::move(*block))) return;
+            if (!decompressed_.push(std::move(*block))) return;
         }
         // What follows the compressed content: the source must see its stream read to the end.
         std::array<std::byte, 65536> rest;
         while (compressed_.read(rest) > 0) {
         }
-        diff_id_ = hash.finish();
     } catch (...) {
         failure_ = std::current_exception();
     }
-    filled_.close();
+    decompressed_.close();
+}
+
+void LayerStream::hash() {
+    try {
+        Sha256 hash;
+        while (auto block = decompressed_.pop()) {
+            hash.update(*block);
+            if (!hashed_.push(std::move(*block))) return;
+        }
+        diff_id_ = hash.finish();
+    } catch (...) {
+        hash_failure_ = std::current_exception();
+        decompressed_.close();
+    }
+    hashed_.close();
 }
 
 bool LayerStream::next_block() {
     if (!current_.empty()) empty_.push(std::move(current_));
     current_ = {};
     position_ = 0;
-    auto block = filled_.pop();
+    auto block = hashed_.pop();
     if (!block) {
+        if (hash_failure_) std::rethrow_exception(hash_failure_);
         if (failure_) std::rethrow_exception(failure_);
         return false;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's uncompressed stream: reads, decompresses and hashes in a thread of its own, a bounded number of blocks
-// ahead of its consumer.
+// A layer's uncompressed stream: read and decompressed in one thread, hashed in another, a bounded number of blocks
+// ahead of the consumer.
 #pragma once
 
 #include <exception>
@@ -20,10 +20,10 @@ class LayerStream : public ByteSource {
 public:
     // Both are borrowed and must outlive the stream; LIMIT is told of every uncompressed byte.
     LayerStream(DescriptorSource& compressed, ExpansionLimit& limit);
-    // Stops COMPRESSED and waits for the thread.
+    // Stops COMPRESSED and waits for the threads.
     ~LayerStream() override;
 
-    // Throws what the thread threw: Error(corrupt_input), Error(source_unreachable), Error(cancelled), …
+    // Throws what the threads threw: Error(corrupt_input), Error(source_unreachable), Error(cancelled), …
     std::size_t read(std::span<std::byte> buffer) override;
     // A block as it was decompressed, without a copy.
     std::span<const std::byte> next_piece(std::span<std::byte> buffer) override;
@@ -34,20 +34,24 @@ public:
 private:
     using Block = std::vector<std::byte>;
     static constexpr std::size_t block_bytes = 256 * 1024;
-    static constexpr std::size_t blocks = 4;
+    static constexpr std::size_t blocks = 6;
 
     void produce();
+    void hash();
+    void stop();
     bool next_block();
 
     DescriptorSource& compressed_;
     ExpansionLimit& limit_;
-    BoundedQueue<Block> filled_{blocks}, empty_{blocks};
-    std::exception_ptr failure_;  // set before filled_ is closed
-    Checksum diff_id_;            // likewise
+    // Blocks go round: empty, decompressed, hashed.
+    BoundedQueue<Block> empty_{blocks}, decompressed_{blocks}, hashed_{blocks};
+    std::exception_ptr failure_;       // set before decompressed_ is closed
+    std::exception_ptr hash_failure_;  // set before hashed_ is closed
+    Checksum diff_id_;                 // likewise, of a stream without a failure
     Block current_;
     std::size_t position_ = 0;
     std::uint64_t total_ = 0;
-    std::thread thread_;  // last: it uses all of the above
+    std::thread producer_, hasher_;  // last: they use all of the above
 };
 
 }  // namespace imaged
