@@ -156,6 +156,11 @@ class Jobs(Case):
     def test_a_mirror_serves_what_its_registry_does_not(self):
         self.imagectl("pull", "docker://mirrored.example/open/image:latest")
 
+    def test_a_pull_through_mirror_fetches_what_it_serves(self):
+        self.assertEqual(self.machine.shell("find /srv/registry-cache -name data -type f | wc -l").stdout.strip(), "0")
+        self.imagectl("pull", "docker://cached.example/open/image:latest")
+        self.assertNotEqual(self.machine.shell("find /srv/registry-cache -name data -type f | wc -l").stdout.strip(), "0")
+
     def test_a_private_registry_wants_its_certificate_and_a_password(self):
         self.machine.shell("rm -rf /etc/containers/certs.d")
         run = self.imagectl("pull", SECRET, check=False)

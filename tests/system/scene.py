@@ -13,6 +13,7 @@ from oci_layout import Entry, Layout, layer
 
 REGISTRY = "127.0.0.1:15000"     # plain HTTP, as registries.conf allows
 PRIVATE = "127.0.0.1:15001"      # TLS with a certificate of our own, and passwords
+CACHE = "127.0.0.1:15002"        # pulls through from the first
 IMAGE, SIGNED = f"docker://{REGISTRY}/open/image:latest", f"docker://{REGISTRY}/signed/image:latest"
 SECRET = f"docker://{PRIVATE}/secret/image:latest"
 LARGE = f"docker://{REGISTRY}/open/large:latest"
@@ -32,6 +33,14 @@ location = "mirrored.example/open"
 [[registry.mirror]]
 location = "{REGISTRY}/open"
 insecure = true
+
+[[registry]]
+prefix = "cached.example/open"
+location = "cached.example/open"
+
+[[registry.mirror]]
+location = "{CACHE}/open"
+insecure = true
 """
 SIGNATURES = f"""docker:
   {REGISTRY}/signed:
@@ -44,7 +53,9 @@ PACKAGES = "/srv/packages"
 
 
 def registry_unit(name):
-    return (f"[Service]\nExecStart=/usr/bin/docker-registry serve /etc/registry/{name}.yml\n"
+    # One that pulls through ends where the other does not listen yet.
+    return ("[Unit]\nStartLimitIntervalSec=0\n"
+            f"[Service]\nExecStart=/usr/bin/docker-registry serve /etc/registry/{name}.yml\nRestart=on-failure\nRestartSec=200ms\n"
             "[Install]\nWantedBy=multi-user.target\n")
 
 
@@ -70,18 +81,20 @@ def prepare_packages(machine, packages):
 def prepare(machine):
     """Before it is booted."""
     machine.chroot("sh", "-ec", "groupadd images; useradd -m -G images alice; useradd -m bob")
-    for name, address in (("open", REGISTRY), ("private", PRIVATE)):
+    for name, address in (("open", REGISTRY), ("private", PRIVATE), ("cache", CACHE)):
         more = ""
         if name == "private":
             more = ("  tls: {certificate: /etc/registry/tls.crt, key: /etc/registry/tls.key}\n"
                     "auth: {htpasswd: {realm: images, path: /etc/registry/htpasswd}}\n")
+        if name == "cache":
+            more = f"proxy: {{remoteurl: http://{REGISTRY}}}\n"
         machine.write(f"/etc/registry/{name}.yml", registry_config(name, address, more))
         machine.write(f"/etc/systemd/system/registry-{name}.service", registry_unit(name))
     machine.chroot("sh", "-ec", """
         openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \\
             -keyout /etc/registry/tls.key -out /etc/registry/tls.crt
         htpasswd -Bbn carol secret-word >/etc/registry/htpasswd
-        systemctl enable registry-open registry-private""")
+        systemctl enable registry-open registry-private registry-cache""")
     machine.write("/etc/containers/registries.conf", REGISTRIES)
     machine.write("/etc/containers/policy.json", json.dumps(POLICY))
     machine.write("/etc/containers/registries.d/signed.yaml", SIGNATURES)
@@ -96,7 +109,7 @@ def prepare(machine):
 
 def fill_registries(machine):
     """Once it is booted."""
-    for port in (15000, 15001):
+    for port in (15000, 15001, 15002):
         machine.eventually(lambda: machine.run("bash", "-c", f": </dev/tcp/127.0.0.1/{port}", check=False).returncode == 0)
     machine.shell(f"""
         mkdir -p /etc/pki /srv/signatures /root/.gnupg
