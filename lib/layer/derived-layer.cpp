@@ -189,19 +189,9 @@ private:
     // Later entries may have replaced either end.
     void drop_broken_links() {
         std::erase_if(layer_.hard_links, [&](const auto& link) {
-            const auto path = tree_.find(split(link.path)), target = tree_.find(split(link.target));
+            const auto path = tree_.find(split_path(link.path)), target = tree_.find(split_path(link.target));
             return !path || !target || path->directory || target->directory || path->object != target->object;
         });
-    }
-
-    static Path split(const std::string& path) {
-        Path components;
-        for (std::size_t begin = 0; begin < path.size();) {
-            const auto end = std::min(path.find('/', begin), path.size());
-            components.push_back(path.substr(begin, end - begin));
-            begin = end + 1;
-        }
-        return components;
     }
 
     void defer(const Path& path, Path target, bool filtered) {

@@ -36,7 +36,8 @@ std::string shown(std::string_view path) {
     return "\"" + text + "\"";
 }
 
-std::vector<std::string> split_path(std::string_view path) {
+// The components of a path that anybody may have written.
+std::vector<std::string> parse_path(std::string_view path) {
     if (path.size() > max_path_bytes)
         over_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
     std::vector<std::string> components;
@@ -70,6 +71,16 @@ std::string join_path(const std::vector<std::string>& components) {
         path += component;
     }
     return path.empty() ? "." : path;
+}
+
+std::vector<std::string> split_path(const std::string& path) {
+    std::vector<std::string> components;
+    for (std::size_t begin = 0; begin < path.size();) {
+        const auto end = std::min(path.find('/', begin), path.size());
+        components.push_back(path.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return components;
 }
 
 class TarReader::Impl {
@@ -182,7 +193,7 @@ private:
         TarEntry result;
         const char* path = archive_entry_pathname(entry);
         if (path == nullptr) corrupt("a name that cannot be read" + position());
-        result.path = split_path(path);
+        result.path = parse_path(path);
         result.utf8 = g_utf8_validate(path, -1, nullptr) != FALSE;
         result.mode = static_cast<std::uint32_t>(archive_entry_perm(entry)) & 07777;
         const auto size = archive_entry_size(entry);
@@ -192,7 +203,7 @@ private:
         block_size_ = 0;
         if (const char* link = archive_entry_hardlink(entry)) {
             result.type = EntryType::hardlink;
-            result.link = in_context("hard link " + shown(path), [&] { return split_path(link); });
+            result.link = in_context("hard link " + shown(path), [&] { return parse_path(link); });
             entry_size_ = 0;
             return result;
         }

@@ -50,6 +50,8 @@ struct TarEntry {
 
 // "usr/lib/x"; "." for the root.
 std::string join_path(const std::vector<std::string>& components);
+// The components of a path that join_path() has made of at least one; none of "".
+std::vector<std::string> split_path(const std::string& path);
 
 class TarReader {
 public:

@@ -26,16 +26,6 @@ std::string own_path(const std::string& path, bool moved_var) {
     return path;
 }
 
-Path components(const std::string& path) {
-    Path parts;
-    for (std::size_t begin = 0; begin < path.size();) {
-        const auto end = std::min(path.find('/', begin), path.size());
-        parts.push_back(path.substr(begin, end - begin));
-        begin = end + 1;
-    }
-    return parts;
-}
-
 }  // namespace
 
 LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record) : store_(store), record_(record) {}
@@ -150,11 +140,11 @@ TreeEntry LayerOverlay::place_grafts(TreeEntry root) {
 
 TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
     for (const auto& [path, target] : record_.unresolved) {
-        const auto found = store_.find(lower, store_.resolve(lower, components(target), false));
+        const auto found = store_.find(lower, store_.resolve(lower, split_path(target), false));
         if (!found || found->directory)
             throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target +
                                                       "\" in this layer or in one below it");
-        root = store_.replace(root, store_.resolve(root, components(path), false), found);
+        root = store_.replace(root, store_.resolve(root, split_path(path), false), found);
     }
     return root;
 }

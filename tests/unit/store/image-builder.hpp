@@ -19,6 +19,12 @@
 
 namespace imaged {
 
+// Who is told how a work goes on, and does not care.
+struct Nobody : WorkObserver {
+    void begin(std::string_view, double, double) override {}
+    void advance(std::uint64_t, std::uint64_t) override {}
+};
+
 class ImageBuilder {
 public:
     explicit ImageBuilder(TemporaryRepository& home) : home_(home) {}
@@ -41,7 +47,7 @@ public:
     Layer layer(const std::string& name, const Files& files) {
         const auto sink = home_.repository.make_sink(home_.staging, home_.pool);
         LayerTree tree;
-        for (const auto& [path, content] : files) tree.put_file(split(path), put(*sink, content));
+        for (const auto& [path, content] : files) tree.put_file(split_path(path), put(*sink, content));
         const auto rules = derived_layer_rules(&home_.repository, std::nullopt);
         DerivedLayer derived;
         derived.root = tree.write(rules.mapping, *sink);
@@ -129,15 +135,6 @@ public:
     }
 
 private:
-    static Path split(const std::string& path) {
-        Path parts;
-        for (std::size_t begin = 0; begin < path.size();) {
-            const auto end = std::min(path.find('/', begin), path.size());
-            parts.push_back(path.substr(begin, end - begin));
-            begin = end + 1;
-        }
-        return parts;
-    }
     static Checksum put(ObjectSink& sink, const std::string& content) {
         const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
         // Of whoever runs the tests, who may not give files away.

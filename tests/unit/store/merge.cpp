@@ -33,22 +33,23 @@ public:
     }
     Stack& file(const std::string& path, const std::string& content) {
         const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
-        layers_.back().tree.put_file(split(path),
+        layers_.back().tree.put_file(split_path(path),
                                      sink_->put_file({0, 0, 0100644, nullptr}, {bytes, bytes + content.size()}));
         contents_[content_key(content)] = content;
         return *this;
     }
     Stack& link(const std::string& path, const std::string& target) {
-        layers_.back().tree.put_file(split(path), sink_->put_symlink({0, 0, 0120777, nullptr}, target));
+        layers_.back().tree.put_file(split_path(path), sink_->put_symlink({0, 0, 0120777, nullptr}, target));
         return *this;
     }
     Stack& directory(const std::string& path, std::uint32_t mode = 0755) {
         layers_.back().tree.put_directory(
-            split(path), sink_->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040000 | mode, nullptr})));
+            split_path(path),
+            sink_->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040000 | mode, nullptr})));
         return *this;
     }
     Stack& whiteout(const std::string& path) {
-        layers_.back().tree.put_whiteout(split(path), sink_->put_file({0, 0, 0100000, nullptr}, {}));
+        layers_.back().tree.put_whiteout(split_path(path), sink_->put_file({0, 0, 0100000, nullptr}, {}));
         return *this;
     }
     Stack& hard_link(const std::string& path, const std::string& target) {
@@ -89,15 +90,6 @@ public:
     bool move_var = false;
 
 private:
-    static Path split(const std::string& path) {
-        Path parts;
-        for (std::size_t begin = 0; begin < path.size();) {
-            const auto end = std::min(path.find('/', begin), path.size());
-            parts.push_back(path.substr(begin, end - begin));
-            begin = end + 1;
-        }
-        return parts;
-    }
     Checksum content_key(const std::string& content) {
         const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
         return sink_->put_file({0, 0, 0100644, nullptr}, {bytes, bytes + content.size()});
@@ -180,8 +172,9 @@ TEST_CASE("a parent that is there for whiteouts only neither makes nor replaces 
         CHECK(upper(over_file.layer().file("a", "1")).whiteout("a/b/.wh..wh..opq").merge() == Tree{{"a", "1"}});
         CHECK(upper(over_nothing.layer().file("a", "1")).whiteout("x/y/.wh.z").merge() == Tree{{"a", "1"}});
         CHECK(upper(over_link.layer().link("l", "nowhere")).whiteout("l/a/.wh.b").merge() == Tree{{"l", "->nowhere"}});
-        CHECK(upper(through_link.layer().link("l", "d").file("d/a", "1").file("d/b", "1")).whiteout("l/.wh.a").merge() ==
-              Tree{{"d", "/755"}, {"d/b", "1"}, {"l", "->d"}});
+        CHECK(
+            upper(through_link.layer().link("l", "d").file("d/a", "1").file("d/b", "1")).whiteout("l/.wh.a").merge() ==
+            Tree{{"d", "/755"}, {"d/b", "1"}, {"l", "->d"}});
     };
     check(true);
     check(false);

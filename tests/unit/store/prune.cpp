@@ -32,11 +32,6 @@ std::uint64_t blocks_of(const std::string& path) {
     return bytes;
 }
 
-struct Nobody : WorkObserver {
-    void begin(std::string_view, double, double) override {}
-    void advance(std::uint64_t, std::uint64_t) override {}
-};
-
 struct Store {
     TemporaryRepository home;
     ImageBuilder images{home};

@@ -27,10 +27,10 @@ public:
         LayerTree tree;
         for (const auto& [path, content] : files) {
             const auto bytes = std::as_bytes(std::span(content));
-            tree.put_file(split(path), put(bytes));
+            tree.put_file(split_path(path), put(bytes));
         }
         for (const auto& [path, target] : links)
-            tree.put_file(split(path), sink_->put_symlink({0, 0, 0120777, nullptr}, target));
+            tree.put_file(split_path(path), sink_->put_symlink({0, 0, 0120777, nullptr}, target));
         const DerivedLayerRules rules;
         layer.root = tree.write(rules.mapping, *sink_);
         const auto diff_id = Digest::from_hex(sha256("diff-id of " + std::to_string(layers_.size())).hex());
@@ -83,16 +83,6 @@ private:
         Checksum commit;
         LayerTree::Root root;
     };
-
-    static Path split(const std::string& path) {
-        Path parts;
-        for (std::size_t begin = 0; begin < path.size();) {
-            const auto end = std::min(path.find('/', begin), path.size());
-            parts.push_back(path.substr(begin, end - begin));
-            begin = end + 1;
-        }
-        return parts;
-    }
 
     Checksum put(std::span<const std::byte> bytes) {
         const FileMeta meta{0, 0, 0100644, nullptr};

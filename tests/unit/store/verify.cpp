@@ -19,11 +19,6 @@ namespace {
 
 const std::string reference = "oci:/images:a";
 
-struct Nobody : WorkObserver {
-    void begin(std::string_view, double, double) override {}
-    void advance(std::uint64_t, std::uint64_t) override {}
-};
-
 struct Store {
     TemporaryRepository home;
     ImageBuilder images{home};
