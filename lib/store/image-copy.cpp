@@ -19,10 +19,9 @@ namespace {
 constexpr unsigned link_threads = 2;
 
 Repository open_repository(const std::string& path, bool make) {
+    if (make) return Repository::open_or_create(path);
     if (auto existing = Repository::open_existing(path)) return std::move(*existing);
-    if (!make) throw Error(ErrorKind::not_found, "there is no repository " + path);
-    Repository::create(path);
-    return Repository(path);
+    throw Error(ErrorKind::not_found, "there is no repository " + path);
 }
 
 std::string name_of(ObjectType type, const Checksum& checksum) {

@@ -152,8 +152,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     // First of all, because it takes longest to get going.
     std::optional<ImageProxy> proxy;
     if (!request.archive) proxy.emplace(cancellation, request.proxy);
-    if (!Repository::open_existing(request.repository)) Repository::create(request.repository);
-    Repository repository(request.repository);
+    auto repository = Repository::open_or_create(request.repository);
     repository.reserve(request.disk_reserve);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     StagingArea::clear_leftovers(repository.fd());

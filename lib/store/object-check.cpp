@@ -49,13 +49,18 @@ std::string proc_path(int fd) {
     return "/proc/self/fd/" + std::to_string(fd);
 }
 
-void hash_content(Sha256& hash, int fd) {
+// Completes HASH with what is in FD.
+Checksum finish_with_content(Sha256& hash, int fd) {
     thread_local std::vector<std::byte> buffer(buffer_bytes);
     for (;;) {
         const auto count = ::read(fd, buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno("read its content");
-        if (count == 0) return;
+        if (count < 0) {
+            const auto error = system_error(errno, "read its content");
+            hash.finish();  // it is used again
+            throw error;
+        }
+        if (count == 0) return hash.finish();
         hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
     }
 }
@@ -112,13 +117,7 @@ Checksum ObjectCheck::hash_bare(const LooseObject& object, bool with_label) cons
     if (!S_ISREG(status.st_mode)) return {};
     const auto path = proc_path(object.directory) + "/" + object.name;
     describe(status, path, {});
-    try {
-        hash_content(hash, fd.get());
-    } catch (...) {
-        hash.finish();
-        throw;
-    }
-    return hash.finish();
+    return finish_with_content(hash, fd.get());
 }
 
 Checksum ObjectCheck::hash_bare_user(const LooseObject& object) const {
@@ -135,13 +134,7 @@ Checksum ObjectCheck::hash_bare_user(const LooseObject& object) const {
         return hash.finish();
     }
     hash.update(file_header(meta, {}));
-    try {
-        hash_content(hash, fd.get());
-    } catch (...) {
-        hash.finish();
-        throw;
-    }
-    return hash.finish();
+    return finish_with_content(hash, fd.get());
 }
 
 }  // namespace imaged

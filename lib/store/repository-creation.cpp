@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "base/error.hpp"
 #include "store/repository.hpp"
@@ -40,11 +42,12 @@ bool is_half_made(const fs::path& directory) {
 
 bool exists(const std::string& path) {
     struct stat status {};
+    std::error_code failure;  // then it is looked at closely
     if (::stat(path.c_str(), &status) != 0) {
         if (errno == ENOENT) return false;
         throw Error(ErrorKind::repository_damaged, system_error(errno, path).what());
     }
-    if (!S_ISDIR(status.st_mode)) return true;
+    if (!S_ISDIR(status.st_mode) || fs::exists(path + "/objects", failure)) return true;
     try {
         return !is_half_made(path);
     } catch (const fs::filesystem_error& error) {
@@ -57,6 +60,12 @@ bool exists(const std::string& path) {
 std::optional<Repository> Repository::open_existing(const std::string& path) {
     if (!exists(path)) return std::nullopt;
     return std::optional<Repository>(std::in_place, path);
+}
+
+Repository Repository::open_or_create(const std::string& path) {
+    if (auto existing = open_existing(path)) return std::move(*existing);
+    create(path);
+    return Repository(path);
 }
 
 void Repository::create(const std::string& path) {

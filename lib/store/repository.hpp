@@ -31,6 +31,7 @@ public:
     static std::optional<Repository> open_existing(const std::string& path);
     // Makes one where open_existing() finds none: bare for root, bare-user for everybody else.
     static void create(const std::string& path);
+    static Repository open_or_create(const std::string& path);
 
     const std::string& path() const { return path_; }
     std::string mode() const;
