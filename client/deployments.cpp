@@ -45,12 +45,7 @@ std::string text(const std::vector<Dictionary>& deployments) {
 
 ExitCode run(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("deployments takes no argument");
-    const Connection connection(arguments.bus);
-    Call call;
-    call.method = "ListDeployments";
-    call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
-    const Reply reply = connection.call(std::move(call));
-    const auto deployments = dictionaries(Variant(g_variant_get_child_value(reply.body.get(), 0)).get());
+    const auto deployments = ask_for_list(arguments, "ListDeployments");
     print_result(arguments.json ? deployments_json(deployments) : text(deployments));
     return ExitCode::ok;
 }

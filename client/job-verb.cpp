@@ -64,6 +64,15 @@ void no_arguments(const Arguments& arguments) {
         throw UsageError("there is one word too many: '" + arguments.positional[0] + "'");
 }
 
+std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
+    const Connection connection(arguments.bus);
+    Call call;
+    call.method = method;
+    call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
+    const Reply reply = connection.call(std::move(call));
+    return dictionaries(Variant(g_variant_get_child_value(reply.body.get(), 0)).get());
+}
+
 ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     GVariantBuilder options;
     g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);

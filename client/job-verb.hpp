@@ -37,6 +37,9 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall call);
 // Prints how JOB ended: its outcome on standard output, an error on standard error.
 ExitCode report_end(const Arguments& arguments, const FollowedJob& job);
 
+// What METHOD, which takes options and is given none, lists.
+std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method);
+
 // TEXT on standard output. Throws BusError when it cannot be written.
 void print_result(const std::string& text);
 

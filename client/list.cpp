@@ -28,12 +28,7 @@ std::string text(const std::vector<Dictionary>& images) {
 
 ExitCode run(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("list takes no argument");
-    const Connection connection(arguments.bus);
-    Call call;
-    call.method = "ListImages";
-    call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
-    const Reply reply = connection.call(std::move(call));
-    const auto images = dictionaries(Variant(g_variant_get_child_value(reply.body.get(), 0)).get());
+    const auto images = ask_for_list(arguments, "ListImages");
     print_result(arguments.json ? list_json(images) : text(images));
     return ExitCode::ok;
 }

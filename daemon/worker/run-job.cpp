@@ -2,6 +2,7 @@
 #include "run-job.hpp"
 
 #include "base/error.hpp"
+#include "fetch-settings.hpp"
 #include "outcome.hpp"
 #include "retry.hpp"
 #include "store/image-copy.hpp"
@@ -28,14 +29,8 @@ ImportRequest import_request(const job::Request& request) {
     ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
     if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
     if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
-    import.proxy.auth_file = request.auth_file;
     if (import.image.transport() == Transport::registry) import.proxy.service = request.settings.skopeo_service;
-    import.proxy.stall_time = request.settings.stall_time;
-    import.layers_at_once = request.settings.layers_at_once;
-    import.disk_reserve = request.settings.disk_reserve;
-    import.expansion.layer_bytes = request.settings.layer_bytes;
-    import.expansion.image_bytes = request.settings.image_bytes;
-    import.expansion.ratio = request.settings.expansion_ratio;
+    take_fetch_settings(import, request);
     import.archive = request.input_file;
     if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
     return import;

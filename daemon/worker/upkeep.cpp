@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "fetch-settings.hpp"
 #include "outcome.hpp"
 #include "store/prune.hpp"
 #include "store/repair.hpp"
@@ -102,14 +103,8 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     if (const auto source = request.text("source"); !source.empty()) verify.source = ImageReference::parse(source);
     verify.demand_signature =
         request.flag("signed") || request.settings.signature_policy == job::SignaturePolicy::signature;
-    verify.proxy.auth_file = request.auth_file;
     verify.proxy.service = request.settings.skopeo_service;
-    verify.proxy.stall_time = request.settings.stall_time;
-    verify.layers_at_once = request.settings.layers_at_once;
-    verify.disk_reserve = request.settings.disk_reserve;
-    verify.expansion.layer_bytes = request.settings.layer_bytes;
-    verify.expansion.image_bytes = request.settings.image_bytes;
-    verify.expansion.ratio = request.settings.expansion_ratio;
+    take_fetch_settings(verify, request);
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a job's settings say of fetching, for whatever fetches in it.
+#pragma once
+
+#include "job/job.hpp"
+
+namespace imaged {
+
+// FETCH is an ImportRequest or a VerifyRequest; which service it may use depends on more than the settings.
+template <typename Request>
+void take_fetch_settings(Request& fetch, const job::Request& request) {
+    fetch.proxy.auth_file = request.auth_file;
+    fetch.proxy.stall_time = request.settings.stall_time;
+    fetch.layers_at_once = request.settings.layers_at_once;
+    fetch.disk_reserve = request.settings.disk_reserve;
+    fetch.expansion.layer_bytes = request.settings.layer_bytes;
+    fetch.expansion.image_bytes = request.settings.image_bytes;
+    fetch.expansion.ratio = request.settings.expansion_ratio;
+}
+
+}  // namespace imaged
