@@ -13,17 +13,24 @@ import worker
 STORED = "ostree/container/image/oci_3A_stored_3A_t"
 
 
-class RepositoryCase(unittest.TestCase):
+class ScratchCase(unittest.TestCase):
+    """A directory for each test, on a disk."""
+
     def setUp(self):
         scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
+
+
+class RepositoryCase(ScratchCase):
+    def setUp(self):
+        super().setUp()
         self.repository = self.directory / "repo"
         self.ostree("init", "--mode=bare")
         self.layout = oci_layout.Layout(self.directory / "layout")
 
     def ostree(self, *arguments):
-        return subprocess.run(["ostree", f"--repo={self.repository}", *arguments], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(["ostree", f"--repo={self.repository}", *map(str, arguments)], check=True, capture_output=True, text=True).stdout
 
     def pull(self, reference=None, **options):
         return worker.pull(reference or "ostree-unverified-image:" + self.layout.reference("t"), self.repository, **options).result

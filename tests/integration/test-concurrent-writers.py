@@ -4,11 +4,9 @@
 import collections
 import fcntl
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
@@ -17,24 +15,17 @@ import golden
 import oci_layout
 import worker
 from oci_layout import Entry
+from repository_case import RepositoryCase
 
 ROUNDS = int(os.environ.get("ROUNDS", "8"))
 LOCK_SECONDS = 2
 OSTREE_EXT = shutil.which("ostree-ext-cli")
 
 
-class ConcurrentWriters(unittest.TestCase):
+class ConcurrentWriters(RepositoryCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(scratch.cleanup)
-        self.directory = pathlib.Path(scratch.name)
-        self.repository = self.directory / "repo"
-        self.ostree("init", "--mode=bare")
-        self.ostree("config", "set", "core.lock-timeout-secs", str(LOCK_SECONDS))
-        self.layout = oci_layout.Layout(self.directory / "layout")
-
-    def ostree(self, *arguments):
-        return subprocess.run(["ostree", f"--repo={self.repository}", *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+        super().setUp()
+        self.ostree("config", "set", "core.lock-timeout-secs", LOCK_SECONDS)
 
     def image(self, tag):
         entries = [[Entry(f"usr/{tag}/l{number}/f{n}", content=os.urandom(3000)) for n in range(150)] for number in range(3)]

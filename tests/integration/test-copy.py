@@ -2,11 +2,9 @@
 """imaged-worker copies images between repositories: those that ostree-ext wrote, between all modes, and after it was killed half-way."""
 import contextlib
 import os
-import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -14,6 +12,7 @@ import golden
 import oci_layout
 import worker
 from oci_layout import Entry
+from repository_case import ScratchCase
 
 BASE, DERIVED = "oci:oci:base", "oci:oci:derived"
 
@@ -26,12 +25,7 @@ def objects(repository):
     return sum(len(files) for _, _, files in os.walk(repository / "objects"))
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(scratch.cleanup)
-        self.directory = pathlib.Path(scratch.name)
-
+class Case(ScratchCase):
     def copied(self, *arguments, **options):
         result = copy(*arguments, **options).result
         self.assertEqual(result["outcome"], "success", result)

@@ -3,12 +3,10 @@
 import hashlib
 import json
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -17,6 +15,7 @@ import oci_layout
 import tree
 import worker
 from oci_layout import Entry, directory, opaque, whiteout
+from repository_case import ScratchCase
 
 
 def export(image, repository, destination, **arguments):
@@ -53,12 +52,7 @@ def documents(layout, tag):
     return entry["digest"], manifest, json.loads(blob(manifest["config"]))
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(scratch.cleanup)
-        self.directory = pathlib.Path(scratch.name)
-
+class Case(ScratchCase):
     def exported(self, *arguments, **options):
         result = export(*arguments, **options)
         self.assertEqual(result["outcome"], "success", result)

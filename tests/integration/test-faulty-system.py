@@ -183,31 +183,27 @@ class FaultySystem(unittest.TestCase):
         print(f"    {tried} failures of the disk")
         self.assert_recovers(repository)
 
-    def test_too_little_memory(self):
+    def assert_survives(self, what, limits, errors):
+        """Pulls under each of LIMITS, options of prlimit, until one is enough; one of ERRORS at least tells of the others."""
         repository = self.repository(self.directory / "repo")
         outcomes = {}
-        for mebibytes in (20, 60, 100, 150, 200, 300, 400):
-            done = self.pull("second", under=["prlimit", f"--as={mebibytes << 20}"])
+        for limit in limits:
+            done = self.pull("second", under=["prlimit", limit])
             outcomes[done["error"] or "success"] = done["message"]
             if done["outcome"] == "success":
                 break
             self.assert_sound(repository)
-        print(f"    with little memory: {outcomes}")
-        self.assertTrue(outcomes.keys() & {"Failed", "SourceUnreachable"}, outcomes)
+        print(f"    with {what}: {outcomes}")
+        self.assertTrue(outcomes.keys() & errors, outcomes)
         self.assert_recovers(repository)
 
+    def test_too_little_memory(self):
+        self.assert_survives("little memory", [f"--as={mebibytes << 20}" for mebibytes in (20, 60, 100, 150, 200, 300, 400)],
+                             {"Failed", "SourceUnreachable"})
+
     def test_no_more_descriptors(self):
-        repository = self.repository(self.directory / "repo")
-        outcomes = {}
-        for limit in (4, 6, 8, 10, 12, 16, 20, 24, 32):
-            done = self.pull("second", under=["prlimit", f"--nofile={limit}"])
-            outcomes[done["error"] or "success"] = done["message"]
-            if done["outcome"] == "success":
-                break
-            self.assert_sound(repository)
-        print(f"    with few descriptors: {outcomes}")
-        self.assertTrue(outcomes.keys() & {"Failed", "SourceUnreachable", "RepositoryDamaged"}, outcomes)
-        self.assert_recovers(repository)
+        self.assert_survives("few descriptors", [f"--nofile={limit}" for limit in (4, 6, 8, 10, 12, 16, 20, 24, 32)],
+                             {"Failed", "SourceUnreachable", "RepositoryDamaged"})
 
 
 if __name__ == "__main__":

@@ -165,6 +165,14 @@ class Ending(Scratch):
         self.assertEqual(worker.pull(self.image, self.repository, env=self.environment).result["outcome"], "success")
         return worker.Run(self.stored, self.repository, kind="export", arguments={"destination": target}, settings=settings, env=self.environment)
 
+    def waiting_job(self, kind):
+        """A job whose skopeo waits for the registry, and goes on doing so."""
+        before = len(self.skopeo.processes)
+        run = self.job(kind, stall=60000)
+        eventually(lambda: len(self.skopeo.processes) > before)
+        time.sleep(0.5)
+        return run
+
     def test_a_stall_is_noticed_and_ends_the_skopeo(self):
         for kind in ("pull", "export"):
             with self.subTest(kind):
@@ -189,10 +197,7 @@ class Ending(Scratch):
     def test_a_cancelled_job_takes_the_skopeo_with_it(self):
         for kind in ("pull", "export"):
             with self.subTest(kind):
-                before = len(self.skopeo.processes)
-                run = self.job(kind, stall=60000)
-                eventually(lambda: len(self.skopeo.processes) > before)
-                time.sleep(0.5)
+                run = self.waiting_job(kind)
                 self.assertEqual(len(self.skopeo.running()), 1)
                 run.cancel()
                 started = time.monotonic()
@@ -204,10 +209,7 @@ class Ending(Scratch):
     def test_a_worker_that_is_killed_takes_the_skopeo_with_it(self):
         for kind in ("pull", "export"):
             with self.subTest(kind):
-                before = len(self.skopeo.processes)
-                run = self.job(kind, stall=60000)
-                eventually(lambda: len(self.skopeo.processes) > before)
-                time.sleep(0.5)
+                run = self.waiting_job(kind)
                 run.process.kill()
                 run.process.wait(SOON)
                 run.lines.close()

@@ -6,25 +6,11 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "text-source.hpp"
 
 using namespace imaged;
 
 namespace {
-
-class TextSource : public ByteSource {
-public:
-    explicit TextSource(std::string text) : text_(std::move(text)) {}
-    std::size_t read(std::span<std::byte> buffer) override {
-        const auto count = std::min(buffer.size(), text_.size() - position_);
-        std::memcpy(buffer.data(), text_.data() + position_, count);
-        position_ += count;
-        return count;
-    }
-
-private:
-    const std::string text_;
-    std::size_t position_ = 0;
-};
 
 // A ustar header.
 std::string header(const std::string& name, std::size_t size, char type = '0') {

@@ -8,6 +8,7 @@
 #include "layer/compressor.hpp"
 #include "layer/decompressor.hpp"
 #include "layer/tar-reader.hpp"
+#include "text-source.hpp"
 
 using namespace imaged;
 
@@ -22,28 +23,13 @@ public:
     std::string text;
 };
 
-class StringSource : public ByteSource {
-public:
-    explicit StringSource(std::string text) : text_(std::move(text)) {}
-    std::size_t read(std::span<std::byte> buffer) override {
-        const auto count = std::min(buffer.size(), text_.size() - position_);
-        std::memcpy(buffer.data(), text_.data() + position_, count);
-        position_ += count;
-        return count;
-    }
-
-private:
-    const std::string text_;
-    std::size_t position_ = 0;
-};
-
 TarEntry read_back(TarStyle style, TarItem item, std::string_view content = {}) {
     StringSink sink;
     TarWriter writer(sink, style);
     writer.add(std::move(item), content);
     writer.finish();
     CHECK(sink.text.size() % 512 == 0);
-    StringSource source(sink.text);
+    TextSource source(sink.text);
     TarReader reader(source);
     const auto entry = reader.next();
     REQUIRE(entry);
@@ -62,7 +48,7 @@ TEST_CASE("What is written is read back", "[tar-writer]") {
     for (int i = 0; i < 60; ++i) deep += "long/";
     for (const auto style : {TarStyle::pax, TarStyle::gnu}) {
         for (const std::string& path : {std::string("usr/bin/tool"), deep + "name", std::string("usr/ünï"),
-                                       std::string(100, 'x'), std::string(101, 'x')}) {
+                                        std::string(100, 'x'), std::string(101, 'x')}) {
             TarItem item;
             item.path = path;
             item.mode = 04755;
@@ -114,7 +100,7 @@ TEST_CASE("What is compressed is decompressed", "[compressor]") {
                 compressor->write(std::string_view(content).substr(begin, 100'000));
             compressor->finish();
             if (compression != Compression::none && content.size() > 100) CHECK(sink.text.size() < content.size());
-            StringSource source(sink.text);
+            TextSource source(sink.text);
             const auto stream = decompress(source);
             std::string found(content.size() + 1, '\0');
             found.resize(stream->read(std::as_writable_bytes(std::span(found))));
