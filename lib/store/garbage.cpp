@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <mutex>
 #include <vector>
 
 #include "base/error.hpp"
@@ -37,7 +38,7 @@ class Collector {
 public:
     Collector(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
               const Cancellation& cancellation, WorkObserver& observer)
-        : repository_(repository), rules_(rules), usage_(usage), cancellation_(cancellation), observer_(observer) {}
+        : repository_(repository), rules_(rules), cancellation_(cancellation), observer_(observer), usage_(usage) {}
 
     GarbageCounts run() {
         observer_.begin("mark", 0, mark_end);
@@ -56,22 +57,38 @@ public:
         // First what everything else hangs on.
         for (const auto& commit : doomed) remove_commit(commit);
         if (!rules_.dry_run && counts_.commits > 0) repository_.sync();
-        for (unsigned directory = 0; directory < object_directories; ++directory) {
+        unsigned swept = 0;
+        for_each_object_directory(object_threads(), [&](unsigned directory) {
             cancellation_.check();
             visit_objects(repository_.objects(), directory, [&](const LooseObject& object) { sweep(object); });
-            observer_.advance(directory + 1, object_directories);
-        }
+            const std::lock_guard lock(mutex_);
+            observer_.advance(++swept, object_directories);
+        });
         return counts_;
     }
 
 private:
-    // Commits that no ref reaches and that may go; what the others reach is marked.
-    std::vector<Checksum> doomed_commits() {
+    // Commits that no ref reaches.
+    std::vector<Checksum> unnamed_commits() {
         std::vector<Checksum> unnamed;
-        visit_objects(repository_.objects(), [&](const LooseObject& object) {
-            ++counts_.objects_total;
-            if (object.type == "commit" && !commits_.contains(object.checksum)) unnamed.push_back(object.checksum);
+        for_each_object_directory(object_threads(), [&](unsigned directory) {
+            cancellation_.check();
+            std::size_t objects = 0;
+            std::vector<Checksum> found;
+            visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
+                ++objects;
+                if (object.type == "commit" && !commits_.contains(object.checksum)) found.push_back(object.checksum);
+            });
+            const std::lock_guard lock(mutex_);
+            counts_.objects_total += objects;
+            unnamed.insert(unnamed.end(), found.begin(), found.end());
         });
+        return unnamed;
+    }
+
+    // Those of them that may go; what the others reach is marked.
+    std::vector<Checksum> doomed_commits() {
+        const auto unnamed = unnamed_commits();
         // The base of an image that is gone came with it.
         std::set<Checksum> ours(rules_.image_commits);
         for (const auto& checksum : unnamed) {
@@ -222,17 +239,19 @@ private:
         if (!may_go(object)) return;
         struct stat status;
         if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
-        ++counts_.objects;
-        usage_.remove(status);
         if (!rules_.dry_run && ::unlinkat(object.directory, object.name, 0) != 0 && errno != ENOENT)
             throw_errno("remove the object " + object.checksum.hex() + "." + std::string(object.type));
+        const std::lock_guard lock(mutex_);
+        ++counts_.objects;
+        usage_.remove(status);
     }
 
     const Repository& repository_;
     const GarbageRules& rules_;
-    DiskUsage& usage_;
     const Cancellation& cancellation_;
     WorkObserver& observer_;
+    std::mutex mutex_;  // of what follows, while several threads look through the objects
+    DiskUsage& usage_;
     GarbageCounts counts_;
     ChecksumSet commits_;
     std::set<Checksum> unreadable_;  // trees

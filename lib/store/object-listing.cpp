@@ -4,10 +4,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
@@ -17,6 +23,8 @@ namespace imaged {
 namespace {
 
 constexpr std::size_t prefix_digits = 2, rest_digits = 62;
+// More of them wait for each other: for the disk, and in the file system.
+constexpr unsigned max_threads = 4;
 
 }  // namespace
 
@@ -37,8 +45,28 @@ void visit_objects(int objects, unsigned directory, const std::function<void(con
     }
 }
 
-void visit_objects(int objects, const std::function<void(const LooseObject&)>& visit) {
-    for (unsigned directory = 0; directory < object_directories; ++directory) visit_objects(objects, directory, visit);
+void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work) {
+    std::atomic<unsigned> next = 0;
+    std::mutex mutex;
+    std::exception_ptr failure;
+    const auto run = [&] {
+        try {
+            for (auto directory = next++; directory < object_directories; directory = next++) work(directory);
+        } catch (...) {
+            next = object_directories;
+            const std::lock_guard lock(mutex);
+            if (!failure) failure = std::current_exception();
+        }
+    };
+    std::vector<std::thread> others;
+    for (unsigned i = 1; i < threads; ++i) others.emplace_back(run);
+    run();
+    for (auto& thread : others) thread.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+unsigned object_threads() {
+    return std::clamp(std::thread::hardware_concurrency(), 1U, max_threads);
 }
 
 }  // namespace imaged

@@ -22,7 +22,10 @@ struct LooseObject {
 // Calls VISIT for every object in one of the directories of OBJECTS, a repository's objects directory; VISIT may remove
 // the object. Thread-safe.
 void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit);
-// In all of them.
-void visit_objects(int objects, const std::function<void(const LooseObject&)>& visit);
+// Calls WORK with the number of each of the directories, from THREADS threads at once, of which the caller's is one.
+// Once WORK has thrown no further directory is begun, and what it threw first is thrown again.
+void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work);
+// As many threads as there are processors, but not more than are of use.
+unsigned object_threads();
 
 }  // namespace imaged

@@ -113,7 +113,7 @@ private:
     const std::map<Digest, Checksum>& derived_layers() {
         if (derived_layers_) return *derived_layers_;
         derived_layers_.emplace();
-        visit_objects(repository_.objects(), [&](const LooseObject& object) {
+        const auto look = [&](const LooseObject& object) {
             if (object.type != "commit") return;
             try {
                 const auto record = LayerRecord::read(repository_.load_commit(object.checksum));
@@ -121,7 +121,9 @@ private:
             } catch (const Error&) {
                 // A damaged commit mends nothing.
             }
-        });
+        };
+        for (unsigned directory = 0; directory < object_directories; ++directory)
+            visit_objects(repository_.objects(), directory, look);
         return *derived_layers_;
     }
 

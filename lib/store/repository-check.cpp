@@ -4,13 +4,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <exception>
-#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
+#include "store/object-listing.hpp"
 
 namespace imaged {
 
@@ -77,45 +75,25 @@ void RepositoryCheck::walk_tree(const Checksum& root) {
 }
 
 void RepositoryCheck::hash_files() {
-    std::atomic<unsigned> next = 0;
-    std::atomic<bool> failed = false;
-    const auto count = check_.parallel() ? std::clamp(std::thread::hardware_concurrency(), 1U, max_threads) : 1U;
-    std::exception_ptr failure;
-    std::vector<std::thread> threads;
-    const auto work = [&] {
-        try {
-            hash_directories(next, failed);
-        } catch (...) {
-            failed = true;
-            const std::lock_guard lock(mutex_);
-            if (!failure) failure = std::current_exception();
-        }
-    };
-    for (unsigned i = 1; i < count; ++i) threads.emplace_back(work);
-    work();
-    for (auto& thread : threads) thread.join();
-    if (failure) std::rethrow_exception(failure);
+    for_each_object_directory(check_.parallel() ? object_threads() : 1,
+                              [this](unsigned directory) { hash_directory(directory); });
     any_missing_ = seen_ != files_.size();
 }
 
-void RepositoryCheck::hash_directories(std::atomic<unsigned>& next, std::atomic<bool>& failed) {
+void RepositoryCheck::hash_directory(unsigned directory) {
     const std::string type = repository_.file_suffix().substr(1);
-    for (;;) {
-        const auto directory = next++;
-        if (directory >= object_directories || failed) return;
-        visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
-            if (object.type != type || !files_.contains(object.checksum)) return;
-            cancellation_.check();
-            const auto fault = check_.fault_of(object);
-            struct stat status {};
-            ::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW);
-            const std::lock_guard lock(mutex_);
-            bytes_ += static_cast<std::uint64_t>(status.st_size);
-            ++seen_;
-            if (fault) bad_.emplace(object_name(object.checksum, ObjectType::file), *fault);
-            observer_.advance(seen_, files_.size());
-        });
-    }
+    visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
+        if (object.type != type || !files_.contains(object.checksum)) return;
+        cancellation_.check();
+        const auto fault = check_.fault_of(object);
+        struct stat status {};
+        ::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW);
+        const std::lock_guard lock(mutex_);
+        bytes_ += static_cast<std::uint64_t>(status.st_size);
+        ++seen_;
+        if (fault) bad_.emplace(object_name(object.checksum, ObjectType::file), *fault);
+        observer_.advance(seen_, files_.size());
+    });
 }
 
 std::optional<std::string> RepositoryCheck::fault_of_file(const Checksum& file) {

@@ -3,7 +3,6 @@
 // objects afterwards, several at a time.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -43,11 +42,9 @@ public:
     std::uint64_t bytes() const { return bytes_; }
 
 private:
-    static constexpr unsigned max_threads = 4;
-
     void walk_tree(const Checksum& root);
     void check_meta(const Checksum& meta);
-    void hash_directories(std::atomic<unsigned>& next, std::atomic<bool>& failed);
+    void hash_directory(unsigned directory);
 
     const Repository& repository_;
     const Cancellation& cancellation_;

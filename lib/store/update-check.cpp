@@ -53,6 +53,8 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
 }
 
 void forget_update(Repository& repository, const Checksum& previous, const ImageReference& image) {
+    // Before all images are looked through, which may be many.
+    if (!repository.detached_metadata(previous)) return;
     const auto own = image_ref(image);
     for (const auto& [ref, commit] :
          repository.refs(std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1)))) {
