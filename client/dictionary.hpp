@@ -43,10 +43,16 @@ public:
     bool empty() const;
 
 private:
-    Variant value(const char* key) const;                    // null when absent
-    Variant value(const char* key, const char* type) const;  // null when absent or of another type
+    GVariant* value(const char* key) const;                    // null when absent
+    GVariant* value(const char* key, const char* type) const;  // null when absent or of another type
 
-    std::shared_ptr<GVariant> value_;
+    struct Entry {
+        Variant key;  // keeps NAME alive
+        const char* name;
+        Variant value;
+    };
+    // Taken apart once: each g_variant_lookup_value() would unpack every entry before the one it looks for.
+    std::shared_ptr<const std::vector<Entry>> entries_;
 };
 
 // The elements of an aa{sv}.

@@ -29,6 +29,11 @@ std::size_t columns(gunichar c) {
     return g_unichar_iswide(c) ? 2 : 1;
 }
 
+// Most of what is printed: each byte is one column and does nothing to a terminal.
+bool is_plain(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
 // Calls VISIT with each character and the bytes it came from; bytes that are no UTF-8 come one by one with valid ==
 // false.
 template <typename Visit>
@@ -45,6 +50,7 @@ void each_character(std::string_view text, Visit&& visit) {
 }  // namespace
 
 std::string escaped(std::string_view text) {
+    if (is_plain(text)) return std::string(text);
     std::string result;
     result.reserve(text.size());
     each_character(text, [&](gunichar c, bool valid, std::string_view bytes) {
@@ -99,6 +105,7 @@ std::string short_digest(std::string_view digest) {
 }
 
 std::size_t display_width(std::string_view text) {
+    if (is_plain(text)) return text.size();
     std::size_t width = 0;
     each_character(text, [&](gunichar c, bool valid, std::string_view) {
         width += valid ? columns(c) : 1;

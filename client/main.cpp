@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // imagectl: the command-line client of imaged. Finds the verb, runs it, turns errors into exit codes.
+#include <malloc.h>
+
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -49,6 +51,10 @@ ExitCode run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
     using namespace imagectl;
+    // GDBus takes answers apart in a thread of its own, whose heap would grow by a system call for every page of a long
+    // list: one heap for all threads, and large steps.
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TOP_PAD, 4 * 1024 * 1024);
     // A reader that left is an error of write(2), not a death without a word.
     std::signal(SIGPIPE, SIG_IGN);
     try {
