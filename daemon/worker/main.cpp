@@ -13,9 +13,10 @@
 
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
+#include "job-module.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
-#include "run-job.hpp"
+#include "proxy-start.hpp"
 #include "sandbox.hpp"
 
 namespace {
@@ -87,7 +88,7 @@ int main() {
         ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
         const auto request = job::decode_request(read_request());
         confine(request);
-        result = run_job(request, cancellation, meter);
+        result = run_loaded_job(request, start_proxy(request), cancellation, meter);
     } catch (...) {
         result = failure(current_error());
     }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run-job.hpp"
 
+#include <utility>
+
 #include "base/error.hpp"
 #include "fetch-settings.hpp"
+#include "job-module.hpp"
 #include "outcome.hpp"
+#include "proxy-start.hpp"
 #include "retry.hpp"
 #include "store/image-copy.hpp"
 #include "store/image-export.hpp"
@@ -29,17 +33,27 @@ ImportRequest import_request(const job::Request& request) {
     ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
     if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
     if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
-    if (import.image.transport() == Transport::registry) import.proxy.service = request.settings.skopeo_service;
+    import.proxy = proxy_options(request);
     take_fetch_settings(import, request);
     import.archive = request.input_file;
     if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
     return import;
 }
 
-job::Result run_prepare(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+using StartedProxy = std::shared_ptr<SkopeoProcess>;
+
+// REQUEST for one attempt. The first gets the proxy that is there; whatever ended an attempt may have broken its proxy.
+ImportRequest attempt_with(const ImportRequest& request, StartedProxy& proxy) {
+    auto attempt = request;
+    attempt.proxy.started = std::exchange(proxy, nullptr);
+    return attempt;
+}
+
+job::Result run_prepare(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
+                        ProgressMeter& meter) {
     const auto import = import_request(request);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        return prepare_result(import, prepare_import(import, attempt, meter));
+        return prepare_result(import, prepare_import(attempt_with(import, proxy), attempt, meter));
     });
 }
 
@@ -53,10 +67,11 @@ std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, con
     }
 }
 
-job::Result run_import(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+job::Result run_import(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
+                       ProgressMeter& meter) {
     const auto import = import_request(request);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        const auto imported = import_image(import, attempt, meter);
+        const auto imported = import_image(attempt_with(import, proxy), attempt, meter);
         return import_result(import, imported, drop_replaced_layers(imported, request.repository));
     });
 }
@@ -73,8 +88,10 @@ job::Result run_copy(const job::Request& request, Cancellation& cancellation, Pr
     return copy_result(copy, from, copy_image(copy, cancellation, meter));
 }
 
-job::Result run_check(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
-    const auto import = import_request(request);
+job::Result run_check(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
+                      ProgressMeter& meter) {
+    auto import = import_request(request);
+    import.proxy.started = std::move(proxy);
     return check_result(import, check_update(import, cancellation, meter));
 }
 
@@ -97,13 +114,13 @@ job::Result run_export(const job::Request& request, Cancellation& cancellation, 
 
 }  // namespace
 
-job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
+job::Result run_job(const job::Request& request, StartedProxy proxy, Cancellation& cancellation, ProgressMeter& meter) {
     switch (request.kind) {
-        case job::Kind::prepare: return run_prepare(request, cancellation, meter);
-        case job::Kind::check: return run_check(request, cancellation, meter);
+        case job::Kind::prepare: return run_prepare(request, std::move(proxy), cancellation, meter);
+        case job::Kind::check: return run_check(request, std::move(proxy), cancellation, meter);
         case job::Kind::import:
         case job::Kind::pull:
-        case job::Kind::import_archive: return run_import(request, cancellation, meter);
+        case job::Kind::import_archive: return run_import(request, std::move(proxy), cancellation, meter);
         case job::Kind::copy: return run_copy(request, cancellation, meter);
         case job::Kind::remove: return run_remove(request, cancellation);
         case job::Kind::prune: return run_prune(request, cancellation, meter);
@@ -114,3 +131,11 @@ job::Result run_job(const job::Request& request, Cancellation& cancellation, Pro
 }
 
 }  // namespace imaged
+
+extern "C" __attribute__((visibility("default"))) void imaged_run_job(const imaged::job::Request& request,
+                                                                      std::shared_ptr<imaged::SkopeoProcess> proxy,
+                                                                      imaged::Cancellation& cancellation,
+                                                                      imaged::ProgressMeter& meter,
+                                                                      imaged::job::Result& result) {
+    result = imaged::run_job(request, std::move(proxy), cancellation, meter);
+}

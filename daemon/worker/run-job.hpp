@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A request, done: the function of the store that its kind stands for, with its arguments, and what that found as a
-// result. Throws what the store throws.
+// A request, done, in the module that imaged-worker loads: the function of the store that its kind stands for, with its
+// arguments, and what that found as a result. Throws what the store throws.
 #pragma once
+
+#include <memory>
 
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
+#include "source/skopeo-process.hpp"
 
 namespace imaged {
 
-job::Result run_job(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter);
+// PROXY, if any, serves the job's image (proxy-start.hpp).
+job::Result run_job(const job::Request& request, std::shared_ptr<SkopeoProcess> proxy, Cancellation& cancellation,
+                    ProgressMeter& meter);
 
 }  // namespace imaged

@@ -17,7 +17,6 @@
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
 #include "source/proxy-reply.hpp"
-#include "source/signature-policy.hpp"
 
 namespace imaged {
 
@@ -37,14 +36,13 @@ constexpr int pipe_bytes = 1024 * 1024;
 ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
     : cancellation_(cancellation),
       stall_time_(options.stall_time),
-      policy_(load_host_policy()),
-      skopeo_({.kind = SkopeoRequest::Kind::image_proxy, .policy = policy_}, options) {}
+      skopeo_(options.started ? options.started : start_image_proxy(options)) {}
 
 void ImageProxy::proxy_died(const std::string& method) {
     std::string how = "closed its socket";
     // It may still be on its way out.
     for (int attempt = 0; attempt < 50; ++attempt) {
-        if (const auto status = skopeo_.ended()) {
+        if (const auto status = skopeo_->ended()) {
             if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
                 throw Error(ErrorKind::failed, "skopeo could not be started; is it installed?");
             how = WIFEXITED(*status) ? "ended with status " + std::to_string(WEXITSTATUS(*status))
@@ -83,7 +81,7 @@ void ImageProxy::send_request(const std::string& method, json arguments) {
     const auto request = json{{"method", method}, {"args", std::move(arguments)}}.dump();
     if (request.size() > max_proxy_packet_bytes)
         throw Error(ErrorKind::invalid_argument, method + ": the request is longer than the protocol allows");
-    if (::send(skopeo_.channel(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
+    if (::send(skopeo_->channel(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) proxy_died(method);
         throw_errno("send to skopeo");
     }
@@ -92,7 +90,7 @@ void ImageProxy::send_request(const std::string& method, json arguments) {
 ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     // Until it is here: what comes late must not be taken for the answer to the next request.
     broken_ = true;
-    wait_readable(skopeo_.channel(), cancellation_, stall_time_, "skopeo's answer to " + method);
+    wait_readable(skopeo_->channel(), cancellation_, stall_time_, "skopeo's answer to " + method);
     // One byte more than allowed, so that an oversized packet shows.
     std::vector<char> packet(max_proxy_packet_bytes + 1);
     iovec buffer{packet.data(), packet.size()};
@@ -104,7 +102,7 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     message.msg_controllen = sizeof control;
     ssize_t size;
     do {
-        size = ::recvmsg(skopeo_.channel(), &message, MSG_CMSG_CLOEXEC);
+        size = ::recvmsg(skopeo_->channel(), &message, MSG_CMSG_CLOEXEC);
     } while (size < 0 && errno == EINTR);
     if (size < 0 && errno != ECONNRESET) throw_errno("receive from skopeo");
     if (size <= 0) proxy_died(method);

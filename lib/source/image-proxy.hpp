@@ -26,8 +26,8 @@ namespace imaged {
 
 class ImageProxy {
 public:
-    // Starts skopeo under the host's containers policy. CANCELLATION must outlive the proxy. Throws what
-    // load_host_policy() throws.
+    // Starts skopeo under the host's containers policy, unless the options have one. CANCELLATION must outlive the
+    // proxy. Throws what load_host_policy() throws.
     ImageProxy(const Cancellation& cancellation, const ProxyOptions& options);
     ImageProxy(const ImageProxy&) = delete;
     ImageProxy& operator=(const ImageProxy&) = delete;
@@ -51,7 +51,7 @@ public:
     std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
 
     // The text of the containers policy that holds for this proxy.
-    const std::string& policy() const { return policy_; }
+    const std::string& policy() const { return *skopeo_->request().policy; }
     // Whether open_image() has refused what the policy does not allow. Proxies before protocol 0.2.6 hand out
     // everything.
     bool enforces_policy() const { return enforces_policy_; }
@@ -76,8 +76,7 @@ private:
 
     const Cancellation& cancellation_;
     const std::chrono::milliseconds stall_time_;
-    const std::string policy_;
-    SkopeoProcess skopeo_;
+    const std::shared_ptr<SkopeoProcess> skopeo_;
     std::binary_semaphore turn_{1};
     std::atomic<bool> broken_ = false;  // a reply was not waited for
     std::uint64_t image_ = 0;

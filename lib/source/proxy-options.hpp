@@ -3,10 +3,13 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 
 namespace imaged {
+
+class SkopeoProcess;
 
 struct ProxyOptions {
     // Socket of a service that runs skopeo (source/skopeo-request.hpp); empty: as a child of this process.
@@ -15,6 +18,9 @@ struct ProxyOptions {
     std::optional<int> auth_file;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+    // An image proxy under these options that has been started ahead of time (start_image_proxy()); the first ImageProxy
+    // is served by it, and must be the only one.
+    std::shared_ptr<SkopeoProcess> started;
 };
 
 }  // namespace imaged

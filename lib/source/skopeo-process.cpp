@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "source/signature-policy.hpp"
 
 namespace imaged {
 
@@ -51,6 +52,11 @@ std::string variable(const char* name) {
 }
 
 }  // namespace
+
+std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options) {
+    return std::make_shared<SkopeoProcess>(
+        SkopeoRequest{.kind = SkopeoRequest::Kind::image_proxy, .policy = load_host_policy()}, options);
+}
 
 FileDescriptor credentials(std::optional<int> given) {
     if (given) return duplicate(*given);

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -27,6 +28,7 @@ public:
     SkopeoProcess(const SkopeoProcess&) = delete;
     SkopeoProcess& operator=(const SkopeoProcess&) = delete;
 
+    const SkopeoRequest& request() const { return request_; }
     // Of an image proxy: our end of its protocol.
     int channel() const { return channel_.get(); }
     void close_channel() { channel_.reset(); }
@@ -61,6 +63,9 @@ private:
     std::optional<PolicyLayout> checked_;  // of a child
     std::string checked_manifest_;         // of the service
 };
+
+// An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.
+std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options);
 
 // GIVEN, else the host's credentials for image pulls, if any: /run/ostree/auth.json, /etc/ostree/auth.json.
 FileDescriptor credentials(std::optional<int> given);

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does the jobs, in a module of its own: libostree brings some fifty libraries along, and while they are loaded
+// skopeo, which every pull waits for, gets going.
+#pragma once
+
+#include <memory>
+
+#include "base/cancellation.hpp"
+#include "job/job.hpp"
+#include "progress-meter.hpp"
+#include "source/skopeo-process.hpp"
+
+namespace imaged {
+
+// Loads imaged-jobs.so, which lies beside this program, and does what run_job() (run-job.hpp) does. Throws
+// Error(failed) without the module.
+job::Result run_loaded_job(const job::Request& request, std::shared_ptr<SkopeoProcess> proxy,
+                           Cancellation& cancellation, ProgressMeter& meter);
+
+// The module's symbol. It throws what run_job() throws.
+using RunJob = void(const job::Request& request, std::shared_ptr<SkopeoProcess> proxy, Cancellation& cancellation,
+                    ProgressMeter& meter, job::Result& result);
+inline constexpr const char* run_job_symbol = "imaged_run_job";
+
+}  // namespace imaged

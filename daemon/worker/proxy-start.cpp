@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy-start.hpp"
+
+#include "base/error.hpp"
+#include "oci/image-reference.hpp"
+#include "source/skopeo-process.hpp"
+
+namespace imaged {
+
+namespace {
+
+bool reads_an_image(const job::Request& request) {
+    switch (request.kind) {
+        case job::Kind::prepare:
+        case job::Kind::check:
+        case job::Kind::import:
+        case job::Kind::pull: return !request.input_file;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+ProxyOptions proxy_options(const job::Request& request) {
+    ProxyOptions options;
+    options.auth_file = request.auth_file;
+    options.stall_time = request.settings.stall_time;
+    if (ImageReference::parse(request.image).transport() == Transport::registry)
+        options.service = request.settings.skopeo_service;
+    return options;
+}
+
+std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request) {
+    try {
+        return reads_an_image(request) ? start_image_proxy(proxy_options(request)) : nullptr;
+    } catch (const std::exception&) {
+        return nullptr;
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which skopeo the image of a job is read through, and that it is started before anything else: it takes longest to get
+// going, and the libraries of a job are loaded meanwhile.
+#pragma once
+
+#include "job/job.hpp"
+#include "source/proxy-options.hpp"
+
+namespace imaged {
+
+// For REQUEST's image: only registries are for the system's service.
+ProxyOptions proxy_options(const job::Request& request);
+
+// An image proxy for REQUEST; null where the job needs none, and where it cannot be had: the job will say why.
+std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request);
+
+}  // namespace imaged
