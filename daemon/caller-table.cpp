@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* bus_interface = "org.freedesktop.DBus";
 // Calls whose sender is being asked about: a flood is answered with an error instead of memory.
-constexpr std::size_t max_waiting = 4096;
+constexpr std::size_t max_waiting_callers = 4096;
 
 }  // namespace
 
@@ -38,7 +38,7 @@ void CallerTable::identify(const std::string& bus_name, Found found) {
         found(Caller{bus_name, entry->second});
         return;
     }
-    if (waiting_ >= max_waiting) throw Error(ErrorKind::queue_full, "too many calls wait to be authorised");
+    if (waiting_ >= max_waiting_callers) throw Error(ErrorKind::queue_full, "too many calls wait to be authorised");
     ++waiting_;
     auto& waiters = asked_[bus_name];
     waiters.push_back(std::move(found));

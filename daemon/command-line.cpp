@@ -52,7 +52,7 @@ constexpr std::array<struct option, 15> long_options{
      {"help", no_argument, nullptr, help},
      {nullptr, 0, nullptr, 0}}};
 
-[[noreturn]] void refuse(const std::string& what) {
+[[noreturn]] void refuse_argument(const std::string& what) {
     throw Error(ErrorKind::invalid_argument, what);
 }
 
@@ -60,13 +60,13 @@ std::chrono::seconds seconds(std::string_view text) {
     std::uint32_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size()) {
-        refuse("--idle-timeout takes whole seconds, not \"" + std::string(text) + "\"");
+        refuse_argument("--idle-timeout takes whole seconds, not \"" + std::string(text) + "\"");
     }
     return std::chrono::seconds(value);
 }
 
 std::string absolute(const std::string& path, const char* name) {
-    if (path.empty()) refuse(std::string(name) + " takes a path");
+    if (path.empty()) refuse_argument(std::string(name) + " takes a path");
     return std::filesystem::absolute(path).lexically_normal().string();
 }
 
@@ -77,7 +77,7 @@ std::string user_repository() {
     if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
         return std::string(home) + "/.local/share/imaged/repo";
     }
-    refuse("neither XDG_DATA_HOME nor HOME is set: name a --repository");
+    refuse_argument("neither XDG_DATA_HOME nor HOME is set: name a --repository");
 }
 
 // The OSTree system that keeps its deployments in REPOSITORY, else the running one.
@@ -114,11 +114,11 @@ CommandLine parse_command_line(int count, char** arguments) {
             case log_level: line.log_level = in_context("--log-level", [&] { return known_log_level(value); }); break;
             case version: line.mode = CommandLine::Mode::version; return line;
             case help: line.mode = CommandLine::Mode::help; return line;
-            case ':': refuse(std::string(arguments[::optind - 1]) + " needs a value");
-            default: refuse(std::string("unknown option ") + arguments[::optind - 1]);
+            case ':': refuse_argument(std::string(arguments[::optind - 1]) + " needs a value");
+            default: refuse_argument(std::string("unknown option ") + arguments[::optind - 1]);
         }
     }
-    if (::optind < count) refuse(std::string("unexpected argument ") + arguments[::optind]);
+    if (::optind < count) refuse_argument(std::string("unexpected argument ") + arguments[::optind]);
     if (line.worker.empty()) line.worker = IMAGED_LIBEXECDIR "/imaged-worker";
     return line;
 }

@@ -29,7 +29,7 @@ constexpr std::uint64_t max_seconds = 365ULL * 24 * 3600;
 constexpr std::string_view environment_name_characters =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
 
-[[noreturn]] void refuse(const std::string& why) {
+[[noreturn]] void refuse_setting(const std::string& why) {
     throw Error(ErrorKind::invalid_argument, why);
 }
 
@@ -46,8 +46,8 @@ std::uint64_t number_in(std::string_view text, std::uint64_t least, std::uint64_
     auto rest = text;
     const auto number = take_number(rest);
     if (!number || !rest.empty() || *number < least || *number > most) {
-        refuse("must be a whole number from " + std::to_string(least) + " to " + std::to_string(most) + ", not \"" +
-               std::string(text) + "\"");
+        refuse_setting("must be a whole number from " + std::to_string(least) + " to " + std::to_string(most) +
+                       ", not \"" + std::string(text) + "\"");
     }
     return *number;
 }
@@ -62,7 +62,7 @@ std::uint64_t with_unit(std::string_view text,
             if (rest == unit && *number <= most / factor) return *number * factor;
         }
     }
-    refuse("must be " + what + ", not \"" + std::string(text) + "\"");
+    refuse_setting("must be " + what + ", not \"" + std::string(text) + "\"");
 }
 
 std::chrono::seconds time_span(std::string_view text) {
@@ -74,7 +74,7 @@ std::chrono::seconds time_span(std::string_view text) {
 
 std::chrono::milliseconds stall_time(std::string_view text) {
     const auto span = time_span(text);
-    if (span.count() == 0) refuse("must be at least one second");
+    if (span.count() == 0) refuse_setting("must be at least one second");
     return span;
 }
 
@@ -86,17 +86,17 @@ std::uint64_t byte_count(std::string_view text) {
 
 std::uint64_t some_bytes(std::string_view text) {
     const auto bytes = byte_count(text);
-    if (bytes == 0) refuse("must be more than nothing");
+    if (bytes == 0) refuse_setting("must be more than nothing");
     return bytes;
 }
 
 std::string absolute_path(const std::string& text) {
-    if (!text.starts_with('/')) refuse("must be an absolute path, not \"" + text + "\"");
+    if (!text.starts_with('/')) refuse_setting("must be an absolute path, not \"" + text + "\"");
     auto path = std::filesystem::path(text).lexically_normal().string();
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
     // What could not be written in a file such as this.
     if (std::string_view(" \t\r\\").find(path.back()) != std::string_view::npos)
-        refuse("must not end with a blank or a backslash");
+        refuse_setting("must not end with a blank or a backslash");
     return path;
 }
 
@@ -104,7 +104,7 @@ job::SignaturePolicy signature_policy(const std::string& text) {
     for (const auto policy : {job::SignaturePolicy::containers_policy, job::SignaturePolicy::signature}) {
         if (text == to_string(policy)) return policy;
     }
-    refuse("must be containers-policy or signature, not \"" + text + "\"");
+    refuse_setting("must be containers-policy or signature, not \"" + text + "\"");
 }
 
 void add_names(std::vector<std::string>& names, const std::string& text) {
@@ -189,14 +189,14 @@ const Key* find_key(const IniSetting& setting) {
 std::string known_log_level(const std::string& level) {
     constexpr std::array levels{"debug", "info", "warning", "error", "off"};
     if (std::find(levels.begin(), levels.end(), std::string_view(level)) == levels.end()) {
-        refuse("must be debug, info, warning, error or off, not \"" + level + "\"");
+        refuse_setting("must be debug, info, warning, error or off, not \"" + level + "\"");
     }
     return level;
 }
 
 std::string variable_name(const std::string& name) {
     if (name.empty() || name.find_first_not_of(environment_name_characters) != std::string::npos) {
-        refuse("takes the name of a variable, not \"" + name + "\"");
+        refuse_setting("takes the name of a variable, not \"" + name + "\"");
     }
     return name;
 }

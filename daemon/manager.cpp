@@ -15,7 +15,7 @@ namespace imaged {
 namespace {
 
 template <typename Function>
-void quietly(Function&& function) noexcept {
+void emit_quietly(Function&& function) noexcept {
     try {
         function();
     } catch (...) {
@@ -61,13 +61,13 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       authority_(authority),
       settings_(std::move(settings)),
       jobs_(connection, loop, settings_.worker,
-            {[this](JobId id) { quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
+            {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) {
                  activity_.touch();
-                 quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
+                 emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
              },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
-                 quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+                 emit_quietly([&] { emitImageChanged(image, old_digest, new_digest); });
              },
              [this](JobId id, const std::string& sender, sdbus::Result<>&& result) {
                  cancel(id, sender, std::move(result));
@@ -79,7 +79,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
 }
 
 Manager::~Manager() {
-    quietly([this] { unregisterAdaptor(); });
+    emit_quietly([this] { unregisterAdaptor(); });
 }
 
 void Manager::reconfigure(const ManagerSettings& settings) {

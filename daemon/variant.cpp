@@ -31,19 +31,19 @@ bool contains(const List& list, std::string_view key) {
     return std::find(list.begin(), list.end(), key) != list.end();
 }
 
-[[noreturn]] void refuse(const std::string& key) {
+[[noreturn]] void refuse_value(const std::string& key) {
     throw Error(ErrorKind::failed, "the value of \"" + key + "\" has no D-Bus form");
 }
 
 std::string text(const std::string& key, const json& value) {
-    if (!value.is_string()) refuse(key);
+    if (!value.is_string()) refuse_value(key);
     return bus_text(value.get<std::string>());
 }
 
 std::uint32_t count(const std::string& key, const json& value) {
-    if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<std::int64_t>() < 0)) refuse(key);
+    if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<std::int64_t>() < 0)) refuse_value(key);
     const auto number = value.get<std::uint64_t>();
-    if (number > std::numeric_limits<std::uint32_t>::max()) refuse(key);
+    if (number > std::numeric_limits<std::uint32_t>::max()) refuse_value(key);
     return static_cast<std::uint32_t>(number);
 }
 
@@ -56,7 +56,7 @@ std::map<std::string, std::string> text_map(const std::string& key, const json& 
 std::map<std::string, std::map<std::string, std::uint32_t>> count_maps(const std::string& key, const json& value) {
     std::map<std::string, std::map<std::string, std::uint32_t>> maps;
     for (const auto& [name, member] : value.items()) {
-        if (!member.is_object()) refuse(key);
+        if (!member.is_object()) refuse_value(key);
         auto& counts = maps[bus_text(name)];
         for (const auto& [path, number] : member.items()) counts.emplace(bus_text(path), count(key, number));
     }
@@ -69,14 +69,14 @@ std::vector<VariantMap> maps_of(const std::string& key, const json& array, int d
     std::vector<VariantMap> maps;
     maps.reserve(array.size());
     for (const auto& element : array) {
-        if (!element.is_object()) refuse(key);
+        if (!element.is_object()) refuse_value(key);
         maps.push_back(map_of(element, depth));
     }
     return maps;
 }
 
 sdbus::Variant variant_of(const std::string& key, const json& value, int depth) {
-    if (depth > max_depth) refuse(key);
+    if (depth > max_depth) refuse_value(key);
     if (value.is_object()) {
         if (key == "labels") return sdbus::Variant(text_map(key, value));
         if (key == "filtered") return sdbus::Variant(count_maps(key, value));
@@ -93,11 +93,11 @@ sdbus::Variant variant_of(const std::string& key, const json& value, int depth) 
     if (value.is_boolean()) return sdbus::Variant(value.get<bool>());
     if (value.is_number_integer()) {
         if (contains(u_keys, key)) return sdbus::Variant(count(key, value));
-        if (!value.is_number_unsigned() && value.get<std::int64_t>() < 0) refuse(key);
+        if (!value.is_number_unsigned() && value.get<std::int64_t>() < 0) refuse_value(key);
         return sdbus::Variant(value.get<std::uint64_t>());
     }
     if (value.is_number_float()) return sdbus::Variant(value.get<double>());
-    refuse(key);
+    refuse_value(key);
 }
 
 VariantMap map_of(const json& object, int depth) {

@@ -9,12 +9,12 @@ namespace imaged::job {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& key) {
+[[noreturn]] void refuse_settings(const std::string& key) {
     throw Error(ErrorKind::failed, "job protocol: setting \"" + key + "\" is unknown or has no such value");
 }
 
 std::uint64_t count(const std::string& key, const nlohmann::json& value) {
-    if (!value.is_number_unsigned()) refuse(key);
+    if (!value.is_number_unsigned()) refuse_settings(key);
     return value.get<std::uint64_t>();
 }
 
@@ -22,7 +22,7 @@ SignaturePolicy policy(const std::string& key, const nlohmann::json& value) {
     for (const auto candidate : {SignaturePolicy::containers_policy, SignaturePolicy::signature}) {
         if (value == to_string(candidate)) return candidate;
     }
-    refuse(key);
+    refuse_settings(key);
 }
 
 }  // namespace
@@ -72,7 +72,7 @@ Settings settings_from_json(const nlohmann::json& document) {
         } else if (key == "skopeo-service" && value.is_string()) {
             settings.skopeo_service = value.get<std::string>();
         } else {
-            refuse(key);
+            refuse_settings(key);
         }
     }
     return settings;

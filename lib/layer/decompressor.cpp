@@ -14,9 +14,9 @@ namespace imaged {
 
 namespace {
 
-class Plain : public ByteSource {
+class PlainSource : public ByteSource {
 public:
-    explicit Plain(std::unique_ptr<CompressedInput> input) : input_(std::move(input)) {}
+    explicit PlainSource(std::unique_ptr<CompressedInput> input) : input_(std::move(input)) {}
 
     std::size_t read(std::span<std::byte> buffer) override {
         std::size_t filled = 0;
@@ -35,9 +35,10 @@ private:
     std::unique_ptr<CompressedInput> input_;
 };
 
-class Zstd : public ByteSource {
+class ZstdSource : public ByteSource {
 public:
-    explicit Zstd(std::unique_ptr<CompressedInput> input) : input_(std::move(input)), stream_(ZSTD_createDStream()) {
+    explicit ZstdSource(std::unique_ptr<CompressedInput> input)
+        : input_(std::move(input)), stream_(ZSTD_createDStream()) {
         if (!stream_) throw Error(ErrorKind::failed, "zstd cannot start");
         ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, max_zstd_window_log);
     }
@@ -99,12 +100,12 @@ std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     }
     const bool skippable = head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
                            starts_with(head.subspan(1), {0x2a, 0x4d, 0x18});
-    if (skippable || starts_with(head, {0x28, 0xb5, 0x2f, 0xfd})) return std::make_unique<Zstd>(std::move(input));
+    if (skippable || starts_with(head, {0x28, 0xb5, 0x2f, 0xfd})) return std::make_unique<ZstdSource>(std::move(input));
     if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0}))
         throw Error(ErrorKind::unsupported_image, "the layer is compressed with xz");
     if (starts_with(head, {'B', 'Z', 'h'}))
         throw Error(ErrorKind::unsupported_image, "the layer is compressed with bzip2");
-    return std::make_unique<Plain>(std::move(input));
+    return std::make_unique<PlainSource>(std::move(input));
 }
 
 std::string_view gzip_library() {

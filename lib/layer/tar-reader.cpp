@@ -18,12 +18,12 @@ namespace imaged {
 namespace {
 
 constexpr std::size_t read_bytes = 256 * 1024;
-constexpr std::array<std::byte, 65536> zeros{};
+constexpr std::array<std::byte, 65536> hole_zeros{};
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_tar(const std::string& what) {
     throw Error(ErrorKind::corrupt_input, what);
 }
-[[noreturn]] void over_limit(const std::string& what) {
+[[noreturn]] void over_tar_limit(const std::string& what) {
     throw Error(ErrorKind::unsupported_image, what);
 }
 
@@ -39,26 +39,28 @@ std::string shown(std::string_view path) {
 // The components of a path that anybody may have written.
 std::vector<std::string> parse_path(std::string_view path) {
     if (path.size() > max_path_bytes)
-        over_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
+        over_tar_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
     std::vector<std::string> components;
     for (std::size_t begin = 0; begin <= path.size();) {
         const auto end = std::min(path.find('/', begin), path.size());
         const auto component = path.substr(begin, end - begin);
         begin = end + 1;
         if (component.empty() || component == ".") continue;
-        if (component == "..") corrupt("path " + shown(path) + " has a \"..\"");
+        if (component == "..") corrupt_tar("path " + shown(path) + " has a \"..\"");
         if (component.size() > max_name_bytes)
-            over_limit("path " + shown(path) + " has a name longer than " + std::to_string(max_name_bytes) + " bytes");
+            over_tar_limit("path " + shown(path) + " has a name longer than " + std::to_string(max_name_bytes) +
+                           " bytes");
         components.emplace_back(component);
     }
     if (components.size() > max_path_depth)
-        over_limit("path " + shown(path) + " is deeper than " + std::to_string(max_path_depth) + " levels");
+        over_tar_limit("path " + shown(path) + " is deeper than " + std::to_string(max_path_depth) + " levels");
     return components;
 }
 
 std::uint32_t narrow_id(la_int64_t id, const char* what, std::string_view path) {
     // (uid_t)-1 means "leave as it is" to chown(2).
-    if (id < 0 || id >= 0xffffffffLL) corrupt(shown(path) + " has the impossible " + what + " " + std::to_string(id));
+    if (id < 0 || id >= 0xffffffffLL)
+        corrupt_tar(shown(path) + " has the impossible " + what + " " + std::to_string(id));
     return static_cast<std::uint32_t>(id);
 }
 
@@ -108,7 +110,7 @@ public:
         if (status != ARCHIVE_WARN) check(status, "tar header");
         rethrow();
         if (++entries_ > max_layer_entries)
-            over_limit("more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
+            over_tar_limit("more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
         return convert(entry);
     }
 
@@ -135,7 +137,7 @@ public:
             if (status != ARCHIVE_WARN) check(status, "tar content");
             block_ = static_cast<const std::byte*>(block);
             if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_)
-                corrupt("a sparse file's map goes backwards" + position());
+                corrupt_tar("a sparse file's map goes backwards" + position());
             hole_left_ = static_cast<std::uint64_t>(offset) - content_offset_;
             if (hole_left_ > 0) return take_zeros();
             if (block_size_ == 0) return content();
@@ -175,29 +177,29 @@ private:
         if (status == ARCHIVE_OK) return;
         const char* message = archive_error_string(archive_.get());
         const std::string text = message != nullptr ? message : "unknown error";
-        if (text == "Unrecognized archive format") corrupt("the layer is neither gzip, zstd nor tar");
-        corrupt(std::string(what) + ": " + text + position());
+        if (text == "Unrecognized archive format") corrupt_tar("the layer is neither gzip, zstd nor tar");
+        corrupt_tar(std::string(what) + ": " + text + position());
     }
 
     std::string position() const { return " at byte " + std::to_string(read_) + " of the uncompressed stream"; }
 
     std::span<const std::byte> take_zeros() {
-        const auto count = std::min<std::uint64_t>(hole_left_, zeros.size());
+        const auto count = std::min<std::uint64_t>(hole_left_, hole_zeros.size());
         if (holes_ != nullptr) holes_->grow(count);
         hole_left_ -= count;
         content_offset_ += count;
-        return std::span(zeros).first(static_cast<std::size_t>(count));
+        return std::span(hole_zeros).first(static_cast<std::size_t>(count));
     }
 
     TarEntry convert(archive_entry* entry) {
         TarEntry result;
         const char* path = archive_entry_pathname(entry);
-        if (path == nullptr) corrupt("a name that cannot be read" + position());
+        if (path == nullptr) corrupt_tar("a name that cannot be read" + position());
         result.path = parse_path(path);
         result.utf8 = g_utf8_validate(path, -1, nullptr) != FALSE;
         result.mode = static_cast<std::uint32_t>(archive_entry_perm(entry)) & 07777;
         const auto size = archive_entry_size(entry);
-        if (size < 0) corrupt(shown(path) + " has a negative size");
+        if (size < 0) corrupt_tar(shown(path) + " has a negative size");
         result.size = entry_size_ = static_cast<std::uint64_t>(size);
         hole_left_ = 0;
         block_size_ = 0;
@@ -215,10 +217,11 @@ private:
             case AE_IFLNK: {
                 result.type = EntryType::symlink;
                 const char* target = archive_entry_symlink(entry);
-                if (target == nullptr || *target == '\0') corrupt("symbolic link " + shown(path) + " has no target");
+                if (target == nullptr || *target == '\0')
+                    corrupt_tar("symbolic link " + shown(path) + " has no target");
                 result.target = target;
                 if (result.target.size() >= max_path_bytes)
-                    over_limit("symbolic link " + shown(path) + " has a target that is too long");
+                    over_tar_limit("symbolic link " + shown(path) + " has a target that is too long");
                 break;
             }
             default: result.type = EntryType::special; break;
@@ -238,11 +241,11 @@ private:
         while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
             if (name == nullptr || *name == '\0') continue;
             if (std::char_traits<char>::length(name) > max_xattr_name_bytes)
-                over_limit(shown(path) + " has an extended attribute whose name is longer than " +
-                           std::to_string(max_xattr_name_bytes) + " bytes");
+                over_tar_limit(shown(path) + " has an extended attribute whose name is longer than " +
+                               std::to_string(max_xattr_name_bytes) + " bytes");
             if (size > max_xattr_bytes || (total += size + std::char_traits<char>::length(name)) > max_xattrs_bytes)
-                over_limit(shown(path) + " has extended attributes of more than " + std::to_string(max_xattr_bytes) +
-                           " bytes");
+                over_tar_limit(shown(path) + " has extended attributes of more than " +
+                               std::to_string(max_xattr_bytes) + " bytes");
             xattrs[name] = std::string(static_cast<const char*>(value), size);
         }
         result.xattrs.assign(xattrs.begin(), xattrs.end());

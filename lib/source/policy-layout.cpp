@@ -17,7 +17,7 @@ namespace imaged {
 namespace {
 
 // An index.json with one manifest.
-constexpr std::size_t max_index_bytes = 64 * 1024;
+constexpr std::size_t max_policy_index_bytes = 64 * 1024;
 constexpr std::string_view algorithm = "sha256:";
 
 std::filesystem::path make_directory() {
@@ -48,7 +48,8 @@ PolicyLayout::~PolicyLayout() {
 
 std::string PolicyLayout::manifest_digest() const {
     const auto file = open_at(AT_FDCWD, path_ / "index.json", O_RDONLY);
-    const auto index = nlohmann::json::parse(read_all(file.get(), max_index_bytes, "index.json"), nullptr, false);
+    const auto index =
+        nlohmann::json::parse(read_all(file.get(), max_policy_index_bytes, "index.json"), nullptr, false);
     const auto manifests = index.is_object() ? index.find("manifests") : index.end();
     if (!index.is_object() || manifests == index.end() || manifests->size() != 1)
         throw Error(ErrorKind::failed, "skopeo left no index of one manifest");

@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 // Of some ten thousand damaged images.
-constexpr std::size_t max_bytes = 16 * 1024 * 1024;
+constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
 
 void make_directory(int repository, const char* path) {
     if (::mkdirat(repository, path, 0755) != 0 && errno != EEXIST) throw_errno(std::string("make ") + path);
@@ -32,7 +32,7 @@ DamageRecord DamageRecord::read(int repository) {
     try {
         const auto file = try_open_at(repository, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
         if (!file) return record;
-        const auto document = json::parse(read_all(file.get(), max_bytes, path));
+        const auto document = json::parse(read_all(file.get(), max_record_bytes, path));
         for (const auto& [image, entry] : document.items()) {
             const auto commit = Checksum::from_hex(entry.at("commit").get<std::string>());
             if (commit) record.entries_.emplace(image, Entry{*commit, entry.at("error").get<std::string>()});

@@ -14,7 +14,7 @@ bool is_whiteout(std::string_view name) {
     return name.starts_with(whiteout_prefix);
 }
 
-std::string below(const std::string& directory, const std::string& name) {
+std::string child_of(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
 }
 
@@ -40,7 +40,8 @@ bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) 
     if (record_.has_implicit) return record_.hollow_directories.contains(own_path(listed, record_.moved_var));
     const auto directory = store_.load(upper.object);
     return !directory.empty() && std::all_of(directory.begin(), directory.end(), [&](const auto& entry) {
-        return entry.second.directory ? is_hollow(below(listed, entry.first), entry.second) : is_whiteout(entry.first);
+        return entry.second.directory ? is_hollow(child_of(listed, entry.first), entry.second)
+                                      : is_whiteout(entry.first);
     });
 }
 
@@ -70,7 +71,7 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
             if (!is_whiteout(name)) result[name] = entry;
             continue;
         }
-        const auto path = below(listed, name);
+        const auto path = child_of(listed, name);
         const auto found = result.find(name);
         const bool is_directory = found != result.end() && found->second.directory;
         const bool hollow = !is_directory && is_hollow(path, entry);
@@ -97,7 +98,7 @@ Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
     auto directory = store_.load(tree);
     bool changed = false;
     for (auto entry = directory.begin(); entry != directory.end();) {
-        const auto path = below(listed, entry->first);
+        const auto path = child_of(listed, entry->first);
         const bool dropped = entry->second.directory ? is_hollow(path, entry->second) : is_whiteout(entry->first);
         if (dropped) {
             entry = directory.erase(entry);

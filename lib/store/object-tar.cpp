@@ -9,7 +9,7 @@ namespace imaged {
 
 namespace {
 
-constexpr std::size_t piece_bytes = 256 * 1024;
+constexpr std::size_t content_piece_bytes = 256 * 1024;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ void add_object(TarWriter& tar, TarItem item, FileObject& object, const Checksum
     tar.begin(item);
     Sha256 hash;
     hash.update(file_header(meta, object.target()));
-    std::vector<std::byte> buffer(std::min<std::uint64_t>(object.size(), piece_bytes));
+    std::vector<std::byte> buffer(std::min<std::uint64_t>(object.size(), content_piece_bytes));
     for (std::uint64_t left = object.size(); left > 0;) {
         const auto count = object.read(std::span(buffer).first(std::min<std::uint64_t>(left, buffer.size())));
         if (count == 0) break;

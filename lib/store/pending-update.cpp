@@ -10,9 +10,9 @@ namespace imaged {
 
 namespace {
 
-constexpr const char* digest_key = "ostree-ext.cached.manifest-digest";
-constexpr const char* manifest_key = "ostree-ext.cached.manifest";
-constexpr const char* config_key = "ostree-ext.cached.config";
+constexpr const char* cached_digest_key = "ostree-ext.cached.manifest-digest";
+constexpr const char* cached_manifest_key = "ostree-ext.cached.manifest";
+constexpr const char* cached_config_key = "ostree-ext.cached.config";
 
 VariantPtr dictionary(const std::string& serialised) {
     const BytesPtr bytes(g_bytes_new(serialised.data(), serialised.size()));
@@ -30,15 +30,15 @@ std::optional<std::string> text(GVariant* dictionary, const char* key) {
 std::optional<std::string> PendingUpdate::load_digest(const Repository& repository, const Checksum& merge_commit) {
     const auto serialised = repository.detached_metadata(merge_commit);
     if (!serialised) return std::nullopt;
-    return text(dictionary(*serialised).get(), digest_key);
+    return text(dictionary(*serialised).get(), cached_digest_key);
 }
 
 std::optional<PendingUpdate> PendingUpdate::load(const Repository& repository, const Checksum& merge_commit) {
     const auto serialised = repository.detached_metadata(merge_commit);
     if (!serialised) return std::nullopt;
     const auto metadata = dictionary(*serialised);
-    auto digest = text(metadata.get(), digest_key), manifest = text(metadata.get(), manifest_key),
-         config = text(metadata.get(), config_key);
+    auto digest = text(metadata.get(), cached_digest_key), manifest = text(metadata.get(), cached_manifest_key),
+         config = text(metadata.get(), cached_config_key);
     if (!digest || !manifest || !config) return std::nullopt;
     return PendingUpdate{Digest::parse(*digest), *std::move(manifest), *std::move(config)};
 }
@@ -50,11 +50,12 @@ bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit,
     const auto before = serialised ? dictionary(*serialised) : nullptr;
     GVariantDict builder;
     g_variant_dict_init(&builder, before.get());
-    for (const char* key : {digest_key, manifest_key, config_key}) g_variant_dict_remove(&builder, key);
+    for (const char* key : {cached_digest_key, cached_manifest_key, cached_config_key})
+        g_variant_dict_remove(&builder, key);
     if (update) {
-        g_variant_dict_insert(&builder, digest_key, "s", update->digest.text().c_str());
-        g_variant_dict_insert(&builder, manifest_key, "s", update->manifest_text.c_str());
-        g_variant_dict_insert(&builder, config_key, "s", update->config_text.c_str());
+        g_variant_dict_insert(&builder, cached_digest_key, "s", update->digest.text().c_str());
+        g_variant_dict_insert(&builder, cached_manifest_key, "s", update->manifest_text.c_str());
+        g_variant_dict_insert(&builder, cached_config_key, "s", update->config_text.c_str());
     }
     const auto after = adopt_variant(g_variant_dict_end(&builder));
     if (before && g_variant_equal(before.get(), after.get()) != FALSE) return false;

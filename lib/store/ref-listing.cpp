@@ -20,14 +20,14 @@ namespace {
 // Times of files tick with the kernel's timer, a few milliseconds apart; two changes within a tick look like one.
 constexpr std::int64_t settling_nanoseconds = 100'000'000;
 
-std::int64_t nanoseconds(const timespec& time) {
+std::int64_t in_nanoseconds(const timespec& time) {
     return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
 }
 
 std::int64_t now() {
     timespec time;
     ::clock_gettime(CLOCK_REALTIME, &time);
-    return nanoseconds(time);
+    return in_nanoseconds(time);
 }
 
 Checksum read_ref(int directory, const char* name) {
@@ -55,7 +55,7 @@ bool RefListing::refresh(const std::string& path, Directory& directory) const {
         return changed;
     }
     bool changed = false;
-    const auto modified = nanoseconds(status.st_mtim);
+    const auto modified = in_nanoseconds(status.st_mtim);
     if (!directory.settled || directory.inode != status.st_ino || directory.modified != modified) {
         directory.inode = status.st_ino;
         directory.modified = modified;

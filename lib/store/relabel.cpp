@@ -16,21 +16,21 @@ namespace imaged {
 
 namespace {
 
-const std::string label_name = "security.selinux";
+const std::string selinux_label = "security.selinux";
 // Deeper than any path may be that somebody can open; bounds the recursion.
 constexpr int max_depth = 2048;
 
 std::optional<std::string> label_of(const FileMeta& meta) {
     for (const auto& [name, value] : xattr_list(meta.xattrs)) {
-        if (name == label_name) return value;
+        if (name == selinux_label) return value;
     }
     return std::nullopt;
 }
 
 FileMeta with_label(const FileMeta& meta, const std::string& label) {
     auto xattrs = xattr_list(meta.xattrs);
-    std::erase_if(xattrs, [](const auto& xattr) { return xattr.first == label_name; });
-    xattrs.emplace_back(label_name, label);
+    std::erase_if(xattrs, [](const auto& xattr) { return xattr.first == selinux_label; });
+    xattrs.emplace_back(selinux_label, label);
     std::sort(xattrs.begin(), xattrs.end());
     auto labelled = meta;
     labelled.xattrs = make_xattrs(xattrs);

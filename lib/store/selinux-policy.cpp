@@ -20,7 +20,7 @@ namespace {
 
 const Path config_path{"usr", "etc", "selinux", "config"};
 // A handful of lines with comments.
-constexpr std::size_t max_config_bytes = 64 * 1024;
+constexpr std::size_t max_selinux_config_bytes = 64 * 1024;
 // The largest distribution's has some 400 KiB.
 constexpr std::size_t max_contexts_bytes = 8 * 1024 * 1024;
 
@@ -123,7 +123,8 @@ std::unique_ptr<SelinuxPolicy> SelinuxPolicy::find(const Repository& repository,
     if (!config || config->directory) return nullptr;
     FileObject config_file(repository, config->object);
     if (config_file.is_symlink()) return nullptr;
-    const auto text = in_context("/etc/selinux/config", [&] { return config_file.read_whole(max_config_bytes); });
+    const auto text =
+        in_context("/etc/selinux/config", [&] { return config_file.read_whole(max_selinux_config_bytes); });
     const auto type = setting(text, "SELINUXTYPE");
     if (setting(text, "SELINUX") == "disabled" || type.empty() || type.find('/') != std::string::npos) return nullptr;
     const Path directory{"usr", "etc", "selinux", type, "contexts", "files"};
