@@ -2,12 +2,15 @@
 """imaged on a private bus, with a scripted worker in place of the real one: what its tests share. IMAGED names the daemon."""
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
 from gi.repository import Gio, GLib
+
+import sanitizers
 
 IMAGED = os.environ.get("IMAGED", "imaged")
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scripted-worker.py")
@@ -19,6 +22,12 @@ BUS_CONFIG = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen
 <limit name="max_replies_per_connection">50000</limit><limit name="max_match_rules_per_connection">5000</limit>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
 <allow eavesdrop="true"/></policy></busconfig>"""
+
+
+def listens(path):
+    """Whether somebody does at the socket PATH, which is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 class BusError(Exception):
@@ -40,7 +49,8 @@ class Client:
     def call(self, interface, method, parameters=None, path=ROOT, fds=None, timeout=20000):
         try:
             reply, _ = self.connection.call_with_unix_fd_list_sync(
-                NAME, path, interface, method, parameters, None, Gio.DBusCallFlags.NONE, timeout, fds, None)
+                NAME, path, interface, method, parameters, None, Gio.DBusCallFlags.NONE, timeout * sanitizers.SLOWER, fds,
+                None)
             return reply.unpack()
         except GLib.Error as error:
             name = Gio.DBusError.get_remote_error(error)
@@ -62,7 +72,7 @@ class Client:
                          path=f"{ROOT}/job/{job}")[0]
 
     def until(self, job, condition, timeout=10):
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * sanitizers.SLOWER
         while True:
             properties = self.job(job)
             if condition(properties):
@@ -88,7 +98,7 @@ class Client:
         return [signal for signal in self.signals if signal[3] == member]
 
     def wait_for(self, member, count=1, timeout=10):
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * sanitizers.SLOWER
         while len(self.heard(member)) < count:
             if time.monotonic() > end:
                 raise AssertionError(f"no {member} among {[signal[3] for signal in self.signals]}")
@@ -117,7 +127,7 @@ class Case(unittest.TestCase):
         self.processes = []
         self.bus = self.spawn(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"],
                               stderr=subprocess.DEVNULL)
-        self.eventually(lambda: os.path.exists(self.directory + "/bus"))
+        self.eventually(lambda: listens(self.directory + "/bus"))
         if not self.activation:
             self.start_daemon()
 
@@ -125,7 +135,7 @@ class Case(unittest.TestCase):
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.terminate()
-            process.wait(10)
+            process.wait(10 * sanitizers.SLOWER)
         shutil.rmtree(self.directory)
 
     def command(self):
@@ -149,7 +159,7 @@ class Case(unittest.TestCase):
                                            GLib.Variant("(s)", (NAME,)), None, 0, -1, None).unpack()[0]
 
     def eventually(self, condition, timeout=10):
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * sanitizers.SLOWER
         while not condition():
             self.assertLess(time.monotonic(), end, "it does not happen")
             time.sleep(0.01)

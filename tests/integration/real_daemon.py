@@ -8,12 +8,13 @@ import time
 from gi.repository import GLib
 
 import bus_fixture
+import sanitizers
 
 WORKER = os.environ.get("IMAGED_WORKER", "imaged-worker")
 
 
 def until(condition, seconds=30):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * sanitizers.SLOWER
     while not condition():
         assert time.monotonic() < end, "it does not happen"
         time.sleep(0.01)
@@ -28,7 +29,7 @@ class Daemon:
         (self.directory / "bus.conf").write_text(bus_fixture.BUS_CONFIG.format(self.directory, ""))
         (self.directory / "imaged.conf").write_text(configuration)
         self.bus = subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
-        until((self.directory / "bus").exists)
+        until(lambda: bus_fixture.listens(str(self.directory / "bus")))
         self.process = None
         self.start()
 
@@ -40,12 +41,6 @@ class Daemon:
         client.close()
 
     def client(self):
-        # The socket is there a moment before anybody listens.
-        for _ in range(100):
-            try:
-                return bus_fixture.Client(self.address)
-            except GLib.Error:
-                time.sleep(0.05)
         return bus_fixture.Client(self.address)
 
     def serves(self, client, seconds=5):
@@ -62,4 +57,4 @@ class Daemon:
         for process in (self.process, self.bus):
             if process.poll() is None:
                 process.terminate()
-            process.wait(20)
+            process.wait(20 * sanitizers.SLOWER)

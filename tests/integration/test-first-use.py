@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import unittest
 
+import sanitizers
 import worker
 from bus_fixture import IMAGED, MANAGER, NAME, ROOT, Case
 from oci_layout import Entry, Layout, layer
@@ -40,11 +41,11 @@ class Fresh(Case):
         return [IMAGED, "--config", self.directory + "/imaged.conf", "--worker", worker.PROGRAM, "--log-level", "off"]
 
     def imagectl(self, *words):
-        return subprocess.run([IMAGECTL, *words], capture_output=True, text=True, timeout=30)
+        return subprocess.run([IMAGECTL, *words], capture_output=True, text=True, timeout=30 * sanitizers.SLOWER)
 
     def busctl(self, method, *words):
         return subprocess.run(["busctl", "--address=" + self.address, "call", NAME, ROOT, MANAGER, method, *words],
-                              capture_output=True, text=True, timeout=30)
+                              capture_output=True, text=True, timeout=30 * sanitizers.SLOWER)
 
     def assert_untouched(self):
         self.assertFalse(os.path.exists(self.directory + "/ostree"))

@@ -16,6 +16,8 @@ import termios
 import time
 import unittest
 
+import sanitizers
+
 IMAGECTL = os.environ.get("IMAGECTL")
 HERE = os.path.dirname(os.path.abspath(__file__))
 DIGEST = "sha256:" + "ab" * 32
@@ -47,7 +49,7 @@ class ImagectlTest(unittest.TestCase):
         return {**os.environ, "IMAGED_BUS_ADDRESS": self.address, "TERM": "xterm", **more}
 
     def run_it(self, *words, **options):
-        return subprocess.run([IMAGECTL, *words], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
+        return subprocess.run([IMAGECTL, *words], capture_output=True, text=True, timeout=20 * sanitizers.SLOWER, stdin=subprocess.DEVNULL,
                               env=self.environment(), **options)
 
     def call(self):
@@ -142,7 +144,7 @@ class ImagectlTest(unittest.TestCase):
         process = subprocess.Popen([IMAGECTL, "pull", "play:endless"], stderr=subprocess.PIPE, text=True, env=self.environment())
         self.call()
         self.bus.kill()
-        self.assertIn("imagectl: ", process.communicate(timeout=10)[1])
+        self.assertIn("imagectl: ", process.communicate(timeout=10 * sanitizers.SLOWER)[1])
         self.assertEqual(process.returncode, 9)
 
     def test_hostile_answers_end_in_a_clear_error(self):
@@ -251,7 +253,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(self.call()["call"], "Cancel")
         self.assertIsNone(process.poll())
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=5)
+        process.communicate(timeout=5 * sanitizers.SLOWER)
         self.assertEqual(process.returncode, 130)
 
     def test_a_cancel_that_is_refused_says_that_the_job_goes_on(self):
@@ -259,7 +261,7 @@ class ImagectlTest(unittest.TestCase):
         self.call()
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        self.assertIn("it goes on", process.communicate(timeout=5)[1])
+        self.assertIn("it goes on", process.communicate(timeout=5 * sanitizers.SLOWER)[1])
         self.assertEqual(process.returncode, 4)
 
     def test_watch_follows_all_jobs_and_cancels_nothing(self):
@@ -270,7 +272,7 @@ class ImagectlTest(unittest.TestCase):
         process = subprocess.Popen([IMAGECTL, "watch", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment())
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(timeout=5), 130)
+        self.assertEqual(process.wait(timeout=5 * sanitizers.SLOWER), 130)
         self.assertEqual(json.loads(self.run_it("jobs", "--json").stdout)["jobs"][-1]["state"], "running")
 
 

@@ -13,6 +13,7 @@ import unittest
 import debian_policy
 import encapsulation
 import oci_layout
+import sanitizers
 import tree
 import worker
 from oci_layout import Entry, directory
@@ -172,6 +173,7 @@ class Selinux(unittest.TestCase):
         self.assertEqual([phase for number, phase in enumerate(phases) if phase not in phases[:number]],
                          ["manifest", "fetch", "merge", "relabel", "commit"])
 
+    @sanitizers.measures_the_program
     def test_memory_stays_within_64_mebibytes(self):
         print(f"\npeak resident size of the worker: {self.peak} KiB")
         self.assertGreater(self.peak, 0)

@@ -15,13 +15,14 @@ import unittest
 import encapsulation
 import oci_layout
 import registry
+import sanitizers
 import signing
 import skopeo_service
 import worker
 
 ANYTHING = [{"type": "insecureAcceptAnything"}]
 # Nobody who reads a log should wait longer than this for what takes a second.
-SOON = 10
+SOON = 10 * sanitizers.SLOWER
 
 
 def eventually(condition, timeout=SOON):
@@ -179,7 +180,7 @@ class Ending(Scratch):
                 run = self.job(kind)
                 started = time.monotonic()
                 run.finish()
-                self.assertLess(time.monotonic() - started, 4)
+                self.assertLess(time.monotonic() - started, 4 * sanitizers.SLOWER)
                 self.assertEqual(run.result["error-name"], "SourceUnreachable", run.result)
                 self.assertIn("stalled", run.result["message"])
                 self.assertTrue(self.skopeo.processes)
@@ -191,7 +192,7 @@ class Ending(Scratch):
                 run = self.job(kind, service=False)
                 started = time.monotonic()
                 run.finish()
-                self.assertLess(time.monotonic() - started, 4)
+                self.assertLess(time.monotonic() - started, 4 * sanitizers.SLOWER)
                 self.assertIn("stalled", run.result["message"])
 
     def test_a_cancelled_job_takes_the_skopeo_with_it(self):
@@ -204,7 +205,7 @@ class Ending(Scratch):
                 run.finish()
                 self.assertEqual(run.result["outcome"], "cancelled")
                 eventually(lambda: not self.skopeo.running())
-                self.assertLess(time.monotonic() - started, 2)
+                self.assertLess(time.monotonic() - started, 2 * sanitizers.SLOWER)
 
     def test_a_worker_that_is_killed_takes_the_skopeo_with_it(self):
         for kind in ("pull", "export"):
