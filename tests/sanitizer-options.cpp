@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linked into every program of a build with sanitizers: the options they run with, whatever is left of the environment
 // (imaged scrubs its worker's), and where reports go, whatever becomes of what a program says on stderr. A report is a
-// file in SANITIZER_REPORTS; test-sanitizer-reports.py, which comes last, fails if there is one.
+// file in SANITIZER_REPORTS; sanitizer-reports.py, which comes last, fails if there is one.
 //
 // These functions run before the sanitizers are ready, so they do as little as possible. ASAN_OPTIONS and the like
 // still go over what is said here.

@@ -16,6 +16,7 @@ import oci_layout
 import real_daemon
 from bus_fixture import ERROR
 from oci_layout import Entry
+from sanitizers import SANITIZED
 
 SCRIPTED = pathlib.Path(__file__).resolve().parent / "scripted-skopeo.py"
 FAULTS = json.loads(subprocess.run([SCRIPTED, "list"], check=True, capture_output=True, env={"SCRIPTED_LAYOUT": "/"}).stdout)
@@ -23,8 +24,10 @@ ANSWERS = ["Initialize", "OpenImage", "GetManifest", "FinishPipe-manifest", "Get
 PIPES = ["GetManifest", "GetBlob-config", "GetBlob-layer"]
 # Each has a repository and a daemon of its own: the faults are mostly waited for.
 DAEMONS = 4
-CONFIGURATION = "[Daemon]\nPassEnvironment=SCRIPTED_LAYOUT SCRIPTED_FAULT\n[Pull]\nStallSec=2\nRetries=0\n"
-MAX_SECONDS = 30  # far more than the slowest takes on an idle machine: four stall times and a little
+# The scripted proxy is Python, which is slow to start beside programs that are slow themselves.
+STALL_SECONDS = 6 if SANITIZED else 2
+CONFIGURATION = f"[Daemon]\nPassEnvironment=SCRIPTED_LAYOUT SCRIPTED_FAULT\n[Pull]\nStallSec={STALL_SECONDS}\nRetries=0\n"
+MAX_SECONDS = 15 * STALL_SECONDS  # far more than the slowest takes on an idle machine: four stall times and a little
 # What does not harm: a value that nobody reads.
 HARMLESS = {f"{step}:value_of_another_type" for step in ("FinishPipe-manifest", "FinishPipe-config", "FinishPipe-layer", "GetBlob-config", "GetBlob-layer")}
 UNREACHABLE, FAILED = "SourceUnreachable", "Failed"
