@@ -127,6 +127,8 @@ class FaultySystem(unittest.TestCase):
                     os.posix_fallocate(file.fileno(), 0, max(free - left, 1))
                 print(f"    {left >> 10} KiB left: " + self.assert_fails(repository, "NoSpace")[:150])
                 filler.unlink()
+                # ext4 has blocks to give again only when its journal says so.
+                run("sync", "--file-system", mountpoint)
         self.assert_recovers(repository)
 
     def test_no_more_inodes(self):
