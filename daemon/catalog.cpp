@@ -1,25 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catalog.hpp"
 
-#include <dlfcn.h>
-
-#include <filesystem>
-
-#include "base/error.hpp"
+#include "base/module.hpp"
 
 namespace imaged {
 
 namespace {
 
-// Loaded once and kept: libraries like GLib cannot be unloaded.
 template <typename Function>
 Function* load(const char* name) {
-    const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "imaged-catalog.so";
-    void* module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (module == nullptr) throw Error(ErrorKind::failed, std::string("load the catalog: ") + ::dlerror());
-    auto* function = reinterpret_cast<Function*>(::dlsym(module, name));
-    if (function == nullptr) throw Error(ErrorKind::failed, std::string("load the catalog: ") + ::dlerror());
-    return function;
+    return reinterpret_cast<Function*>(load_symbol("imaged-catalog.so", name, "the catalog"));
 }
 
 }  // namespace

@@ -6,11 +6,9 @@
 
 namespace imaged {
 
-// FETCH is an ImportRequest or a VerifyRequest; which service it may use depends on more than the settings.
+// FETCH is an ImportRequest or a VerifyRequest.
 template <typename Request>
 void take_fetch_settings(Request& fetch, const job::Request& request) {
-    fetch.proxy.auth_file = request.auth_file;
-    fetch.proxy.stall_time = request.settings.stall_time;
     fetch.layers_at_once = request.settings.layers_at_once;
     fetch.disk_reserve = request.settings.disk_reserve;
     fetch.expansion.layer_bytes = request.settings.layer_bytes;

@@ -25,14 +25,19 @@ ProxyOptions proxy_options(const job::Request& request) {
     ProxyOptions options;
     options.auth_file = request.auth_file;
     options.stall_time = request.settings.stall_time;
-    if (ImageReference::parse(request.image).transport() == Transport::registry)
-        options.service = request.settings.skopeo_service;
+    options.service = request.settings.skopeo_service;
+    return options;
+}
+
+ProxyOptions image_proxy_options(const job::Request& request) {
+    auto options = proxy_options(request);
+    if (ImageReference::parse(request.image).transport() != Transport::registry) options.service.clear();
     return options;
 }
 
 std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request) {
     try {
-        return reads_an_image(request) ? start_image_proxy(proxy_options(request)) : nullptr;
+        return reads_an_image(request) ? start_image_proxy(image_proxy_options(request)) : nullptr;
     } catch (const std::exception&) {
         return nullptr;
     }

@@ -8,8 +8,10 @@
 
 namespace imaged {
 
-// For REQUEST's image: only registries are for the system's service.
+// What REQUEST says of every skopeo.
 ProxyOptions proxy_options(const job::Request& request);
+// The same for REQUEST's image: only registries are for the system's service.
+ProxyOptions image_proxy_options(const job::Request& request);
 
 // An image proxy for REQUEST; null where the job needs none, and where it cannot be had: the job will say why.
 std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request);

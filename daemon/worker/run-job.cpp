@@ -33,7 +33,7 @@ ImportRequest import_request(const job::Request& request) {
     ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
     if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
     if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
-    import.proxy = proxy_options(request);
+    import.proxy = image_proxy_options(request);
     take_fetch_settings(import, request);
     import.archive = request.input_file;
     if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
@@ -104,9 +104,7 @@ job::Result run_export(const job::Request& request, Cancellation& cancellation, 
     const auto compression = request.text("compression");
     if (compression == "zstd") wanted.compression = Compression::zstd;
     if (compression == "none") wanted.compression = Compression::none;
-    wanted.proxy.auth_file = request.auth_file;
-    wanted.proxy.service = request.settings.skopeo_service;
-    wanted.proxy.stall_time = request.settings.stall_time;
+    wanted.proxy = proxy_options(request);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
         return export_result(wanted, export_image(wanted, attempt, meter));
     });

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "fetch-settings.hpp"
 #include "outcome.hpp"
+#include "proxy-start.hpp"
 #include "store/prune.hpp"
 #include "store/repair.hpp"
 
@@ -103,7 +104,7 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     if (const auto source = request.text("source"); !source.empty()) verify.source = ImageReference::parse(source);
     verify.demand_signature =
         request.flag("signed") || request.settings.signature_policy == job::SignaturePolicy::signature;
-    verify.proxy.service = request.settings.skopeo_service;
+    verify.proxy = proxy_options(request);
     take_fetch_settings(verify, request);
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;

@@ -122,8 +122,8 @@ private:
                 // A damaged commit mends nothing.
             }
         };
-        for (unsigned directory = 0; directory < object_directories; ++directory)
-            visit_objects(repository_.objects(), directory, look);
+        for_each_object_directory(1,
+                                  [&](unsigned directory) { visit_objects(repository_.objects(), directory, look); });
         return *derived_layers_;
     }
 

@@ -22,26 +22,25 @@ MANAGER = ["org.imaged1", "/org/imaged1", "org.imaged1.Manager"]
 POLICY = {"default": [{"type": "insecureAcceptAnything"}],
           "transports": {"docker": {REGISTRY + "/signed": [{"type": "signedBy", "keyType": "GPGKeys",
                                                             "keyPath": "/etc/pki/images.gpg"}]}}}
+
+
+def mirrored(name, mirror):
+    """The entry of registries.conf for what is at NAME, and to be had at MIRROR too."""
+    return f"""
+[[registry]]
+prefix = "{name}"
+location = "{name}"
+
+[[registry.mirror]]
+location = "{mirror}"
+insecure = true
+"""
+
+
 REGISTRIES = f"""[[registry]]
 location = "{REGISTRY}"
 insecure = true
-
-[[registry]]
-prefix = "mirrored.example/open"
-location = "mirrored.example/open"
-
-[[registry.mirror]]
-location = "{REGISTRY}/open"
-insecure = true
-
-[[registry]]
-prefix = "cached.example/open"
-location = "cached.example/open"
-
-[[registry.mirror]]
-location = "{CACHE}/open"
-insecure = true
-"""
+""" + mirrored("mirrored.example/open", REGISTRY + "/open") + mirrored("cached.example/open", CACHE + "/open")
 SIGNATURES = f"""docker:
   {REGISTRY}/signed:
     lookaside: file:///srv/signatures

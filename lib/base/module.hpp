@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shared object that lies beside this program and brings along what only some of its work needs.
+#pragma once
+
+#include <string>
+
+namespace imaged {
+
+// The address of SYMBOL in MODULE, a file beside this program. Loaded once and kept: libraries like GLib cannot be
+// unloaded. Throws Error(failed) saying that WHAT could not be loaded. Thread-safe.
+void* load_symbol(const std::string& module, const char* symbol, const std::string& what);
+
+}  // namespace imaged
