@@ -24,6 +24,8 @@ soak() {
 fuzzer_options() {
     export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=0
     export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+    # What GLib or libostree calls a programming error is one, though it goes on.
+    export G_DEBUG=fatal-criticals
     export LSAN_OPTIONS=suppressions=$here/tests/leak-sanitizer.supp:print_suppressions=0
 }
 

@@ -89,6 +89,11 @@ private:
                 tree.put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), filtered ? limbo() : sink_));
                 break;
             case EntryType::symlink: {
+                if (!entry.target_utf8) {
+                    ++layer_.bad_names;
+                    if (!filtered) hide(path);
+                    break;
+                }
                 const FileMeta meta{entry.uid, entry.gid, S_IFLNK | 0777, xattrs_of(entry)};
                 tree.put_file(path, (filtered ? limbo() : sink_).put_symlink(meta, entry.target));
                 break;

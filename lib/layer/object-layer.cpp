@@ -152,6 +152,7 @@ private:
         if (entry.type == EntryType::file) {
             written = put_content(tar_, entry, {entry.uid, entry.gid, S_IFREG | entry.mode, xattrs}, sink_);
         } else if (entry.type == EntryType::symlink) {
+            if (!entry.target_utf8) corrupt("the target of the symbolic link is not UTF-8");
             written = sink_.put_symlink({entry.uid, entry.gid, S_IFLNK | 0777, xattrs}, entry.target);
         } else {
             corrupt("neither a regular file nor a symbolic link");

@@ -220,6 +220,7 @@ private:
                 if (target == nullptr || *target == '\0')
                     corrupt_tar("symbolic link " + shown(path) + " has no target");
                 result.target = target;
+                result.target_utf8 = g_utf8_validate(target, -1, nullptr) != FALSE;
                 if (result.target.size() >= max_path_bytes)
                     over_tar_limit("symbolic link " + shown(path) + " has a target that is too long");
                 break;

@@ -40,6 +40,7 @@ struct TarEntry {
     EntryType type = EntryType::file;
     std::vector<std::string> path;  // components; empty for the root. Never ".", ".." or empty ones.
     bool utf8 = true;               // the path is valid UTF-8
+    bool target_utf8 = true;        // and so is a symlink's target; libostree can keep neither if it is not
     std::uint32_t mode = 0;         // permission bits, setuid, setgid and sticky
     std::uint32_t uid = 0, gid = 0;
     std::uint64_t size = 0;                                   // bytes of content, holes included

@@ -124,11 +124,22 @@ def bomb(levels):
     return [*trees, meta("dirtree", below)], sha256(below)
 
 
+def link_to(target):
+    """A tree of one symbolic link under the checksum of its header, (uuuusa(ayay))."""
+    header = struct.pack(">IIII", 0, 0, 0o120777, 0) + target + b"\0" + bytes([16 + len(target) + 1])
+    name = sha256(struct.pack(">II", len(header), 0) + header)
+    tree = dirtree(files=[("link", name)])
+    text = target.decode("utf-8", "surrogateescape")
+    return [meta("dirtree", tree), Entry(path_of(name, "file"), "symlink", mode=0o777, target=text)], sha256(tree)
+
+
 def layer_cases():
     sample = Sample()
     tree, dirmeta, file, commit_entry = (sample.of(kind)[0] for kind in ("dirtree", "dirmeta", "file", "commit"))
     yield "its files in a chunk", [sample.rest(*sample.of("file")), sample.of("file")], OK, ""
     yield "made by hand", made(*chain(3)), OK, ""
+    yield "made by hand, with a link", made(*link_to(b"plain")), OK, ""
+    yield "a link to what is not UTF-8", made(*link_to(b"\xff")), CORRUPT, "not UTF-8"
     owner = 0
     for kind, count in {"dirtree": 3, "dirmeta": 1, "file": 2}.items():
         for number in range(count):

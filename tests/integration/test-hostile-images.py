@@ -26,6 +26,7 @@ ESCAPE = hostile_layers.ESCAPE
 MAX_SECONDS = 60      # of one image; a thousandth of that on an idle machine
 MAX_RSS_KIB = 400 << 10
 JOBS = 2
+STRICT = {"G_DEBUG": "fatal-criticals"}  # what GLib calls a programming error ends the process
 OPTIONS = argparse.Namespace(only="", long=False)
 
 
@@ -60,7 +61,7 @@ class HostileImages(unittest.TestCase):
         layout = oci_layout.Layout(self.directory / f"layout{number}")
         build(layout)
         started = time.monotonic()
-        run = worker.pull("ostree-unverified-image:" + layout.reference("t"), self.repository, cwd=self.directory)
+        run = worker.pull("ostree-unverified-image:" + layout.reference("t"), self.repository, cwd=self.directory, env=STRICT)
         seconds = time.monotonic() - started
         subprocess.run(["rm", "-rf", layout.path], check=True)
         got = run.result["error-name"] or run.result["outcome"]
@@ -99,7 +100,7 @@ class HostileImages(unittest.TestCase):
         self.assertIn("mode=bare\n", (self.repository / "config").read_text())
 
     def assert_repository_is_sound(self, imported):
-        fsck = subprocess.run(["ostree", f"--repo={self.repository}", "fsck", "--quiet"], capture_output=True, text=True)
+        fsck = subprocess.run(["ostree", f"--repo={self.repository}", "fsck", "--quiet"], capture_output=True, text=True, env=os.environ | STRICT)
         self.assertEqual(fsck.returncode, 0, fsck.stdout + fsck.stderr)
         images = self.ostree("refs", "--list", "ostree/container/image").split()
         self.assertEqual(len(images), len(imported))

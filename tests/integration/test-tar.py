@@ -111,6 +111,17 @@ class Names(RepositoryCase):
         self.assertEqual(set(stored), {"", "opt", "opt/plain"})
         self.assertEqual(self.details["names-dropped"], 1)
 
+    def test_symbolic_links_with_targets_that_are_not_utf8_are_dropped_counted_and_hide_what_is_below(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+            for name, target in (("short", "caf\xe9"), ("long", "caf\xe9" * 100), ("plain", "cafe")):
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, target
+                archive.addfile(link)
+        stored = self.stored([Entry("short", content=b"lower"), Entry("other")], oci_layout.compressed(out.getvalue()))
+        self.assertEqual(set(stored), {"", "other", "plain"})
+        self.assertEqual(self.details["names-dropped"], 2)
+
     def test_no_utf8_locale_is_needed(self):
         names = {"ünï", "日本", "e\u0301"}
         for locale in ("C", "POSIX", "de_DE.ISO-8859-1"):
