@@ -6,6 +6,7 @@ Comes last in a build with sanitizers. SANITIZER_REPORTS is where sanitizer-opti
 """
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -16,6 +17,11 @@ REPORTS = pathlib.Path(os.environ["SANITIZER_REPORTS"])
 FAULT = os.environ["FAULT"]
 FAULTS = {"thread": {"race": "data race"},
           "address,undefined": {"use-after-free": "heap-use-after-free", "leak": "detected memory leaks", "overflow": "signed integer overflow"}}
+
+# UBSan looks at an object's vptr through a pipe. Without a descriptor left for one, as where a test takes them all, it takes every object for a wrong one.
+# An object that truly is wrong is printed, or ASan stops at it.
+WITHOUT_DESCRIPTORS = re.compile(r"^[^\n]*which does not point to an object of type[^\n]*\n[^\n]*note: object has invalid vptr\n"
+                                 r"<memory cannot be printed>\n(?:    #\d+ [^\n]*\n)*\n*", re.MULTILINE)
 
 
 def take_reports(program):
@@ -30,10 +36,11 @@ def take_reports(program):
 class Reports(unittest.TestCase):
     def test_1_nothing_was_reported(self):
         self.assertTrue(REPORTS.is_dir(), "./dev sanitize makes it before the tests")
-        found = sorted(REPORTS.iterdir())
-        for path in found:
-            print(f"---- {path.name}\n{path.read_text(errors='replace')[:20000]}")
-        self.assertEqual([path.name for path in found], [])
+        reports = {path.name: WITHOUT_DESCRIPTORS.sub("", path.read_text(errors="replace")) for path in sorted(REPORTS.iterdir())}
+        found = {name: report for name, report in reports.items() if report}
+        for name, report in found.items():
+            print(f"---- {name}\n{report[:20000]}")
+        self.assertEqual(list(found), [])
 
     def test_2_a_fault_is_reported_without_any_environment(self):
         for fault, text in FAULTS[os.environ["SANITIZERS"]].items():

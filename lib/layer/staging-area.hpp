@@ -7,6 +7,7 @@
 // Nothing in here is ever reachable from a ref, so a crash needs no repair.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ public:
     StagingArea(const StagingArea&) = delete;
     StagingArea& operator=(const StagingArea&) = delete;
 
-    // A new empty directory below; its name is set in NAME.
+    // A new empty directory below; its name is set in NAME. From any thread.
     FileDescriptor make_directory(std::string& name);
     void remove_directory(const std::string& name);
 
@@ -36,7 +37,7 @@ private:
     FileDescriptor tmp_;
     std::string name_;
     FileDescriptor directory_;
-    unsigned next_ = 0;
+    std::atomic<unsigned> next_ = 0;
 };
 
 }  // namespace imaged
