@@ -64,13 +64,24 @@ void no_arguments(const Arguments& arguments) {
         throw UsageError("there is one word too many: '" + arguments.positional[0] + "'");
 }
 
-std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
+namespace {
+
+Variant ask(const Arguments& arguments, const char* method) {
     const Connection connection(arguments.bus);
     Call call;
     call.method = method;
     call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
-    const Reply reply = connection.call(std::move(call));
-    return dictionaries(Variant(g_variant_get_child_value(reply.body.get(), 0)).get());
+    return Variant(g_variant_get_child_value(connection.call(std::move(call)).body.get(), 0));
+}
+
+}  // namespace
+
+std::string ask_for_document(const Arguments& arguments, const char* method) {
+    return g_variant_get_string(ask(arguments, method).get(), nullptr);
+}
+
+std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
+    return dictionaries(ask(arguments, method).get());
 }
 
 ExitCode run_job_verb(const Arguments& arguments, JobCall job) {

@@ -37,6 +37,8 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall call);
 // Prints how JOB ended: its outcome on standard output, an error on standard error.
 ExitCode report_end(const Arguments& arguments, const FollowedJob& job);
 
+// The document with which METHOD, which takes options and is given none, answers.
+std::string ask_for_document(const Arguments& arguments, const char* method);
 // What METHOD, which takes options and is given none, lists.
 std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method);
 

@@ -221,12 +221,17 @@ std::string line(const Json& json) {
 
 }  // namespace
 
-std::string list_json(const std::vector<Dictionary>& images) {
+std::string list_json(const std::vector<ListedImage>& images) {
     Json json = document();
     json["images"] = Json::array();
     for (const auto& image : images) {
         Json item = Json::object();
-        add(item, image, image_fields);
+        for (const auto& [key, type] : image_fields) {
+            const auto* text = image.text(key);
+            const auto number = image.number(key);
+            if (type == Type::text && text != nullptr) item[key] = *text;
+            if (type == Type::number && number) item[key] = *number;
+        }
         json["images"].push_back(std::move(item));
     }
     return line(json);

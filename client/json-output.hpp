@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "dictionary.hpp"
+#include "image-list.hpp"
 #include "job-monitor.hpp"
 
 namespace imagectl {
 
-std::string list_json(const std::vector<Dictionary>& images);
+std::string list_json(const std::vector<ListedImage>& images);
 std::string deployments_json(const std::vector<Dictionary>& deployments);
 std::string show_json(const Dictionary& image);
 std::string diff_json(const Dictionary& difference);

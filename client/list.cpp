@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "display-text.hpp"
+#include "image-list.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "table.hpp"
@@ -9,26 +10,32 @@ namespace imagectl {
 
 namespace {
 
-std::string text(const std::vector<Dictionary>& images) {
+std::string or_dash(const std::string* text) {
+    return text == nullptr ? "-" : *text;
+}
+
+std::string text(const std::vector<ListedImage>& images) {
+    const auto state = [](const ListedImage& image) {
+        const auto* found = image.text("state");
+        return found == nullptr || *found == "ok" ? "" : *found;
+    };
     bool damaged = false;
-    for (const auto& image : images) damaged |= image.text("state").value_or("ok") != "ok";
+    for (const auto& image : images) damaged |= !state(image).empty();
     std::vector<Column> columns = {{"IMAGE"}, {"DIGEST"}, {"VERSION"}, {"CREATED"}, {"LAYERS", true}, {"SIZE", true}};
     if (damaged) columns.push_back({"STATE"});
     std::vector<std::vector<std::string>> rows;
     for (const auto& image : images) {
         const auto created = image.number("created"), layers = image.number("layers"), size = image.number("size");
-        const std::string state = image.text("state").value_or("ok");
-        rows.push_back({image.text("image").value_or("-"), short_digest(image.text("digest").value_or("-")),
-                        image.text("version").value_or("-"), created ? human_time(*created) : "-",
-                        layers ? std::to_string(*layers) : "-", size ? human_bytes(*size) : "-",
-                        state == "ok" ? "" : state});
+        rows.push_back({or_dash(image.text("image")), short_digest(or_dash(image.text("digest"))),
+                        or_dash(image.text("version")), created ? human_time(*created) : "-",
+                        layers ? std::to_string(*layers) : "-", size ? human_bytes(*size) : "-", state(image)});
     }
     return table(columns, rows);
 }
 
 ExitCode run(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("list takes no argument");
-    const auto images = ask_for_list(arguments, "ListImages");
+    const auto images = listed_images(ask_for_document(arguments, "DescribeImages"));
     print_result(arguments.json ? list_json(images) : text(images));
     return ExitCode::ok;
 }

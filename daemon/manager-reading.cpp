@@ -22,6 +22,18 @@ std::string document(std::string text) {
     return text;
 }
 
+// IMAGES as the bus is told in one string; null members are left out, as where they are dictionaries.
+std::string image_document(const nlohmann::json& images) {
+    nlohmann::json document{{"images", nlohmann::json::array()}};
+    for (const auto& image : images) {
+        auto described = nlohmann::json::object();
+        for (const auto& [key, value] : image.items())
+            if (!value.is_null()) described[key] = value;
+        document["images"].push_back(std::move(described));
+    }
+    return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace
 
 template <typename Value>
@@ -41,28 +53,34 @@ void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
     });
 }
 
-void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
-    fenced([&] {
-        activity_.touch();
-        refuse_all_options(options);
-        const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
-        catalog_.ask([reply, listing = listing_](const CatalogReader::Open& open) {
-            try {
-                auto* catalog = open();
-                const auto images = catalog == nullptr ? nullptr : catalog->list();
-                if (images && images->size() > max_listed_images)
-                    throw Error(ErrorKind::failed, "too many images for one answer");
-                if (!listing->maps || listing->images != images) {
-                    listing->maps = std::make_shared<const std::vector<VariantMap>>(images ? to_variant_maps(*images)
-                                                                                           : std::vector<VariantMap>());
-                    listing->images = images;
-                }
-                return EventLoop::Callback([reply, maps = listing->maps] { reply.answer(*maps); });
-            } catch (...) {
-                return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
-            }
-        });
+template <typename Form>
+void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& options,
+                          std::shared_ptr<const Form> Listing::*member, Form (*make)(const nlohmann::json& images)) {
+    activity_.touch();
+    refuse_all_options(options);
+    const Reply<Form> reply(std::move(result), activity_);
+    catalog_.ask([reply, member, make, listing = listing_](const CatalogReader::Open& open) {
+        try {
+            auto* catalog = open();
+            const auto images =
+                catalog == nullptr ? std::make_shared<const nlohmann::json>(nlohmann::json::array()) : catalog->list();
+            if (images->size() > max_listed_images) throw Error(ErrorKind::failed, "too many images for one answer");
+            if (listing->images != images) *listing = {images, nullptr, nullptr};
+            auto& form = (*listing).*member;
+            if (!form) form = std::make_shared<const Form>(make(*images));
+            return EventLoop::Callback([reply, form] { reply.answer(*form); });
+        } catch (...) {
+            return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+        }
     });
+}
+
+void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
+    fenced([&] { list_images(std::move(result), options, &Listing::maps, to_variant_maps); });
+}
+
+void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
+    fenced([&] { list_images(std::move(result), options, &Listing::document, image_document); });
 }
 
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {

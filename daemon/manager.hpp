@@ -68,6 +68,7 @@ private:
     void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
                        std::string image, VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
+    void DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) override;
     void ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
     void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;
@@ -95,12 +96,17 @@ private:
     void read(sdbus::Result<Value>&& result, const std::string& image,
               std::function<Value(Catalog&, const ImageReference&)> function);
 
-    // The last listing and what the bus is told of it, made once for as long as nothing changes. The catalog reader's
-    // thread's own.
+    // The last listing and the forms that the bus was told it in, each made once for as long as nothing changes. The
+    // catalog reader's thread's own.
     struct Listing {
         std::shared_ptr<const nlohmann::json> images;
         std::shared_ptr<const std::vector<VariantMap>> maps;
+        std::shared_ptr<const std::string> document;
     };
+    // Answers RESULT with the form that MEMBER is of the listing, which MAKE makes of the images.
+    template <typename Form>
+    void list_images(sdbus::Result<Form>&& result, const VariantMap& options,
+                     std::shared_ptr<const Form> Listing::*member, Form (*make)(const nlohmann::json& images));
 
     const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
     Activity& activity_;

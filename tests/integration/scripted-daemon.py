@@ -161,12 +161,12 @@ class Manager(dbus.service.Object):
     def Prepare(self, image, options):
         return self.start("prepare", image, options)
 
-    @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="aa{sv}")
-    def ListImages(self, options):
+    @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="s")
+    def DescribeImages(self, options):
         good = {"image": "docker://example/a:1", "state": "ok", "digest": DIGEST, "commit": "c" * 64, "merge-commit": "c" * 64,
-                "version": "12", "created": dbus.UInt64(1700000000), "layers": dbus.UInt32(3), "size": dbus.UInt64(123456789)}
-        bad = {"image": "docker://example/b:1", "state": "damaged", "error": "no commit", "size": "much", "surprise": True}
-        return [variants(good), variants(bad)]
+                "version": "12", "created": 1700000000, "layers": 3, "size": 123456789}
+        bad = {"image": "docker://example/b:1", "state": "damaged", "error": "no commit", "size": "much", "created": -1, "surprise": True}
+        return json.dumps({"images": [good, bad], "surprise": {}})
 
     @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="aa{sv}")
     def ListDeployments(self, options):

@@ -26,8 +26,8 @@ class Arguments(Case):
                                      ("Pull", {"bind_to_caller": text}, "bind-to-caller")]:
             with self.subTest(method=method, key=key):
                 self.assertIn(f'"{key}"', self.refused("InvalidArgument", client.start, method, image, **options))
-        self.assertIn('"x"', self.refused("InvalidArgument", client.call, MANAGER, "ListImages",
-                                          GLib.Variant("(a{sv})", ({"x": text},))))
+        for method in ("ListImages", "DescribeImages"):
+            self.assertIn('"x"', self.refused("InvalidArgument", client.call, MANAGER, method, GLib.Variant("(a{sv})", ({"x": text},))))
         many = {f"k{number}": text for number in range(65)}
         self.assertIn("64", self.refused("InvalidArgument", client.start, "Pull", image, **many))
         self.assertEqual(client.call(MANAGER, "ListJobs")[0], [])
@@ -99,7 +99,8 @@ class Arguments(Case):
     def test_a_damaged_repository_is_an_error_and_no_crash(self):
         client = self.client()
         os.makedirs(self.directory + "/repo/photographs")
-        self.refused("RepositoryDamaged", client.call, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))
+        for method in ("ListImages", "DescribeImages"):
+            self.refused("RepositoryDamaged", client.call, MANAGER, method, GLib.Variant("(a{sv})", ({},)))
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
 
     def test_busctl_shows_error_names(self):

@@ -41,7 +41,7 @@ ARGUMENTS = {"image": "'docker://signed.example/succeed'", "images": "['docker:/
              "repository": "'/srv/repo'", "destination": "'docker://registry.example/out:1'"}
 OPTIONS = {"Import": f"{{'digest': <'{DIGEST}'>}}"}
 # Those that read, and are answered to everybody.
-READING = {"Prepare", "ListImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
+READING = {"Prepare", "ListImages", "DescribeImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
 # What imaged would open with its own rights is root's alone, whatever polkit says.
 ROOTS_ALONE = {"Copy"}
 MISSING = {"GetImage", "GetManifest", "GetConfig", "Diff", "CancelJob"}

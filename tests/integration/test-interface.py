@@ -184,6 +184,7 @@ class Interface(Case):
                 self.assertIsNone(error, name)
                 self.assertEqual(output.split(" ")[0], kind, name)
         self.assertEqual(self.call(METHODS["ListImages"], "")[0], "aa{sv} 0")
+        self.assertEqual(self.call(METHODS["DescribeImages"], "")[0], r's "{\"images\":[]}"')
         self.assertTrue(self.call(METHODS["ListJobs"], "")[0].startswith("a(uoss) 1"))
         self.assertIsNone(self.busctl("call", f"{ROOT}/job/{job}", JOB, "Cancel")[1])
         self.eventually(lambda: self.job_property(f"{ROOT}/job/{job}", "Result") == 's "cancelled"')

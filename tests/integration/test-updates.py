@@ -53,7 +53,9 @@ class Updates(bus_fixture.Case):
         return self.bus_client.finished(self.bus_client.start(method, image, **options)[0], 60)["ErrorName"].removeprefix(bus_fixture.ERROR)
 
     def listed(self):
-        return self.bus_client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
+        images, document = [self.bus_client.call(MANAGER, method, GLib.Variant("(a{sv})", ({},)))[0] for method in ("ListImages", "DescribeImages")]
+        self.assertEqual(json.loads(document), {"images": images})
+        return images
 
     def shown(self):
         return self.bus_client.call(MANAGER, "GetImage", GLib.Variant("(s)", (self.image,)))[0]
