@@ -15,6 +15,7 @@
 #include <climits>
 
 #include "base/error.hpp"
+#include "layer/hash-backlog.hpp"
 #include "layer/metadata-limit.hpp"
 
 namespace imaged {
@@ -42,13 +43,6 @@ void clear_mtime(int fd) {
         errno, "set the extended attribute " + name + " of " + std::to_string(size) + " bytes on " + where);
     const bool impossible = errno == EINVAL || errno == ERANGE || errno == EOPNOTSUPP || errno == E2BIG;
     throw impossible ? Error(ErrorKind::unsupported_image, error.what()) : error;
-}
-
-Checksum hash_object(const std::string& header, std::span<const std::byte> content) {
-    thread_local Sha256 hash;
-    hash.update(header);
-    hash.update(content);
-    return hash.finish();
 }
 
 }  // namespace
@@ -80,8 +74,15 @@ void DirectSink::count_written(std::uint64_t bytes) {
     bytes_written_ += bytes;
 }
 
+void DirectSink::hash(PairedSha256& hash, std::span<const std::byte> bytes) {
+    if (backlog_ == nullptr) return hash.update(bytes);
+    backlog_->update_beside(hash, bytes);
+}
+
 Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {
-    const auto checksum = hash_object(file_header(meta, {}), content);
+    small_hash_.update(file_header(meta, {}));
+    hash(small_hash_, content);
+    const auto checksum = small_hash_.finish();
     if (in_repository(checksum, ObjectType::file)) {
         ++objects_reused_;
         return checksum;
@@ -154,7 +155,7 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
 }
 
 Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target) {
-    const auto checksum = hash_object(file_header(meta, target), {});
+    const auto checksum = sha256(file_header(meta, target));
     if (in_repository(checksum, ObjectType::file)) {
         ++objects_reused_;
         return checksum;
@@ -216,7 +217,7 @@ public:
     }
 
     void append(std::span<const std::byte> piece) override {
-        hash_.update(piece);
+        sink_.hash(hash_, piece);
         write_all(fd_.get(), piece, "an object");
         written_ += piece.size();
     }
@@ -247,7 +248,7 @@ private:
     const std::string name_;
     std::uint64_t written_ = 0;
     FileDescriptor fd_;
-    Sha256 hash_;
+    PairedSha256 hash_;
 };
 
 std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& meta, std::uint64_t size) {
@@ -328,7 +329,9 @@ std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
 }
 
 std::unique_ptr<ObjectSink> DirectSink::limbo() {
-    return std::make_unique<DirectSink>(format_, objects_, staging_, pool_);
+    auto limbo = std::make_unique<DirectSink>(format_, objects_, staging_, pool_);
+    limbo->hash_beside(backlog_);
+    return limbo;
 }
 
 void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/paired-sha256.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
@@ -30,6 +31,7 @@ public:
     DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool);
     ~DirectSink() override;
 
+    void hash_beside(HashBacklog* backlog) override { backlog_ = backlog; }
     Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) override;
     Checksum put_symlink(const FileMeta& meta, const std::string& target) override;
     Checksum put_metadata(ObjectType type, std::string_view bytes) override;
@@ -57,6 +59,7 @@ private:
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
     void move_into_repository(int directory, const std::string& name) const;
     void count_written(std::uint64_t bytes);
+    void hash(PairedSha256& hash, std::span<const std::byte> bytes);
 
     const DirectFormat format_;
     const int objects_;
@@ -67,6 +70,8 @@ private:
     std::array<std::string, spread> directory_names_;
     std::array<FileDescriptor, spread> directories_;
     unsigned large_files_ = 0;
+    PairedSha256 small_hash_;
+    HashBacklog* backlog_ = nullptr;
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
     std::vector<Checksum> dirtrees_;
 

@@ -12,9 +12,11 @@
 
 namespace imaged {
 
-LayerStream::LayerStream(DescriptorSource& compressed, ExpansionLimit& limit) : compressed_(compressed), limit_(limit) {
+LayerStream::LayerStream(DescriptorSource& compressed, ExpansionLimit& limit, bool hash_beside)
+    : hash_beside_(hash_beside), compressed_(compressed), limit_(limit) {
     for (std::size_t i = 0; i < blocks; ++i) empty_.push(Block(block_bytes));
     producer_ = std::thread([this] { produce(); });
+    if (hash_beside_) return;
     try {
         hasher_ = std::thread([this] { hash(); });
     } catch (...) {
@@ -72,11 +74,21 @@ void LayerStream::hash() {
     hashed_.close();
 }
 
+void LayerStream::put_aside() {
+    if (current_.empty()) return;
+    waiting_.push_back(std::move(current_));
+    while (backlog_.blocks() > max_waiting) backlog_.catch_up();
+    while (waiting_.size() > backlog_.blocks()) {
+        empty_.push(std::move(waiting_.front()));
+        waiting_.pop_front();
+    }
+}
+
 bool LayerStream::next_block() {
-    if (!current_.empty()) empty_.push(std::move(current_));
+    put_aside();
     current_ = {};
     position_ = 0;
-    auto block = hashed_.pop();
+    auto block = (hash_beside_ ? decompressed_ : hashed_).pop();
     if (!block) {
         if (hash_failure_) std::rethrow_exception(hash_failure_);
         if (failure_) std::rethrow_exception(failure_);
@@ -84,6 +96,7 @@ bool LayerStream::next_block() {
     }
     current_ = std::move(*block);
     total_ += current_.size();
+    if (hash_beside_) backlog_.add(current_);
     return true;
 }
 
@@ -107,7 +120,7 @@ std::span<const std::byte> LayerStream::next_piece(std::span<std::byte>) {
 Checksum LayerStream::finish() {
     while (next_block()) {
     }
-    return diff_id_;
+    return hash_beside_ ? backlog_.finish() : diff_id_;
 }
 
 }  // namespace imaged

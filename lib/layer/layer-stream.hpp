@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's uncompressed stream: read and decompressed in one thread, hashed in another, a bounded number of blocks
-// ahead of the consumer.
+// A layer's uncompressed stream: read and decompressed in a thread of its own, a bounded number of blocks ahead of the
+// consumer. Its hash is computed by the consumer's thread beside those of the layer's files, or, where two at a time
+// are no faster than one after the other, in a second thread.
 #pragma once
 
+#include <deque>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -13,13 +15,14 @@
 #include "base/checksum.hpp"
 #include "layer/byte-source.hpp"
 #include "layer/expansion-limit.hpp"
+#include "layer/hash-backlog.hpp"
 
 namespace imaged {
 
 class LayerStream : public ByteSource {
 public:
     // Both are borrowed and must outlive the stream; LIMIT is told of every uncompressed byte.
-    LayerStream(DescriptorSource& compressed, ExpansionLimit& limit);
+    LayerStream(DescriptorSource& compressed, ExpansionLimit& limit, bool hash_beside = PairedSha256::pays());
     // Stops COMPRESSED and waits for the threads.
     ~LayerStream() override;
 
@@ -30,28 +33,37 @@ public:
     // Reads what is left, to the end of the compressed stream, and returns the SHA-256 of all uncompressed bytes.
     Checksum finish();
     std::uint64_t total() const { return total_; }
+    // Null where a second thread computes the hash.
+    HashBacklog* backlog() { return hash_beside_ ? &backlog_ : nullptr; }
 
 private:
     using Block = std::vector<std::byte>;
     static constexpr std::size_t block_bytes = 256 * 1024;
     static constexpr std::size_t blocks = 6;
+    // The largest small file is half a block, so what it is hashed beside is in the block it ends in or in the one
+    // before.
+    static constexpr std::size_t max_waiting = 1;
 
     void produce();
     void hash();
     void stop();
     bool next_block();
+    void put_aside();
 
+    const bool hash_beside_;
     DescriptorSource& compressed_;
     ExpansionLimit& limit_;
-    // Blocks go round: empty, decompressed, hashed.
+    // Blocks go round: empty, decompressed, and, with a second thread, hashed.
     BoundedQueue<Block> empty_{blocks}, decompressed_{blocks}, hashed_{blocks};
     std::exception_ptr failure_;       // set before decompressed_ is closed
     std::exception_ptr hash_failure_;  // set before hashed_ is closed
     Checksum diff_id_;                 // likewise, of a stream without a failure
+    HashBacklog backlog_;
+    std::deque<Block> waiting_;  // consumed, but not hashed yet
     Block current_;
     std::size_t position_ = 0;
     std::uint64_t total_ = 0;
-    std::thread producer_, hasher_;  // last: they use all of the above
+    std::thread producer_, hasher_;  // last: they use most of the above
 };
 
 }  // namespace imaged

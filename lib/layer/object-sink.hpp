@@ -21,6 +21,8 @@
 
 namespace imaged {
 
+class HashBacklog;
+
 struct SinkCounts {
     std::uint64_t objects_written = 0, objects_reused = 0;
     std::uint64_t bytes_written = 0;  // content of files
@@ -29,6 +31,9 @@ struct SinkCounts {
 class ObjectSink {
 public:
     virtual ~ObjectSink() = default;
+
+    // What puts files here may have them hashed beside BACKLOG, until this is called again; null for no backlog.
+    virtual void hash_beside(HashBacklog*) {}
 
     // Content up to this size is handed over whole; more goes through begin_large().
     static constexpr std::size_t max_small_bytes = 128 * 1024;

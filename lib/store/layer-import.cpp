@@ -54,6 +54,18 @@ void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules
     }
 }
 
+// SINK has files hashed beside the stream, for as long as there is one.
+class HashedBeside {
+public:
+    HashedBeside(ObjectSink& sink, LayerStream& stream) : sink_(sink) { sink_.hash_beside(stream.backlog()); }
+    ~HashedBeside() { sink_.hash_beside(nullptr); }
+    HashedBeside(const HashedBeside&) = delete;
+    HashedBeside& operator=(const HashedBeside&) = delete;
+
+private:
+    ObjectSink& sink_;
+};
+
 void drain(DescriptorSource& source) {
     std::array<std::byte, 65536> buffer;
     while (source.read(buffer) > 0) {
@@ -78,6 +90,7 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
     Checksum diff_id;
     try {
         LayerStream stream(compressed, limit);
+        const HashedBeside hashed_beside(*staged.sink, stream);
         TarReader tar(stream, &limit);
         read_layer(tar, layer, rules, staged);
         diff_id = stream.finish();

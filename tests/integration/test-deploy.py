@@ -192,13 +192,14 @@ class Deploy(Case):
             image(self.layout, tag)
         _, running, _ = [self.deploy_image(tag)[1] for tag in ("v1", "v2", "v3")]
         build = os.path.dirname(os.path.dirname(os.path.abspath(os.environ["IMAGED"])))
+        suppressions = os.environ["SOURCE_ROOT"] + "/tests"  # which sanitizers read first of all
         script = f"""
             mount --make-rprivate / && cd {running}
             mount --bind {running} {running} && cd {running}
             mount --rbind {self.sysroot} sysroot && mount --bind sysroot/boot boot && mount --rbind /usr usr && mount --rbind /proc proc && mount --rbind /dev dev
             mount -t tmpfs tmpfs run && touch run/ostree-booted
-            mount -t tmpfs tmpfs tmp && mkdir -p ./{self.directory} ./{build}
-            mount --bind {self.directory} ./{self.directory} && mount --bind {build} ./{build}
+            mount -t tmpfs tmpfs tmp && mkdir -p ./{self.directory} ./{build} ./{suppressions}
+            mount --bind {self.directory} ./{self.directory} && mount --bind {build} ./{build} && mount --bind {suppressions} ./{suppressions}
             rmdir ostree 2>/dev/null; ln -sfn sysroot/ostree ostree
             exec chroot . "$0" "$@" """
         other = "unix:path=" + self.directory + "/bus"

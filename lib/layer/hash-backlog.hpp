@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hash of a stream whose bytes are hashed a second time, as the content of files: it waits for those, and both are
+// done at a time (base/paired-sha256.hpp).
+//
+// Belongs to the thread that consumes the stream.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <span>
+
+#include "base/checksum.hpp"
+#include "base/paired-sha256.hpp"
+
+namespace imaged {
+
+class HashBacklog {
+public:
+    // More of the stream; borrowed for as long as it counts among blocks().
+    void add(std::span<const std::byte> block);
+    // How many of the blocks, the latest ones, are not hashed to their end.
+    std::size_t blocks() const { return blocks_.size(); }
+    // Hashes what is left of the oldest block.
+    void catch_up();
+    // Updates MESSAGE with BYTES, and catches up on as many.
+    void update_beside(PairedSha256& message, std::span<const std::byte> bytes);
+    // Catches up on everything. The checksum of the stream.
+    Checksum finish();
+
+private:
+    void drop_front(std::size_t bytes);
+
+    std::deque<std::span<const std::byte>> blocks_;  // what is left of each, none empty
+    PairedSha256 stream_;
+};
+
+}  // namespace imaged
