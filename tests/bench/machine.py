@@ -106,7 +106,7 @@ def timed(command, program, **options):
 class FileSystem:
     """A loop-mounted file system: fresh, or a copy of one that was kept."""
 
-    def __init__(self, kind, backing, scratch, gigabytes=8, template=None):
+    def __init__(self, kind, backing, scratch, gigabytes=12, template=None):
         self.kind, self.backing = kind, backing
         directory = "/dev/shm" if backing == "tmpfs" else scratch
         handle, self.file = tempfile.mkstemp(prefix="imaged-bench-", suffix=".img", dir=directory)
