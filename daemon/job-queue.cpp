@@ -20,6 +20,10 @@ job::Result cancelled_result() {
 
 }  // namespace
 
+void JobQueue::require_room(const Caller& caller, const job::Request& request, const JobFiles& files) {
+    if (joinable(request, caller.uid, files) == nullptr) check_limits(caller.uid);
+}
+
 JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles files, bool bound) {
     if (auto* job = joinable(request, caller.uid, files)) {
         const auto own = std::find_if(job->shares.begin(), job->shares.end(),

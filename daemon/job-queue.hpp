@@ -82,6 +82,8 @@ public:
     // For jobs that are yet to come.
     void set_limits(const Limits& limits) { limits_ = limits; }
 
+    // Throws Error(queue_full) where submit() would now, so that nobody is asked for a password in vain.
+    void require_room(const Caller& caller, const job::Request& request, const JobFiles& files);
     // The new job's number, or that of the job that was joined. Throws Error(queue_full).
     JobId submit(const Caller& caller, job::Request request, JobFiles files, bool bound);
 

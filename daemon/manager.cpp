@@ -206,6 +206,7 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
             // An image whose manifest is lost is fetched anew, from where the caller says.
             demand_signature(arguments->request);
         }
+        jobs_.queue().require_room(caller, arguments->request, arguments->files);
         authority_.check(
             {*action, caller, arguments->request.image, options_of(arguments->request), arguments->interactive},
             [this, what, arguments, reply, caller](bool allowed) {

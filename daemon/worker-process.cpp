@@ -32,6 +32,8 @@ constexpr auto stop_grace = 1500ms;
 // Read at most this much before the bus gets its turn.
 constexpr std::size_t max_bytes_a_turn = 256 * 1024;
 constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
+// Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
+constexpr int background_nice = 5;
 // What a shell says of a program that it cannot run.
 constexpr int cannot_run = 127;
 constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
@@ -58,6 +60,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
                                 int channel, int auth_file, int input_file, int null) {
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    [[maybe_unused]] const int level = ::nice(background_nice);
     if (::getppid() != parent) ::_exit(cannot_run);
     for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
     sigset_t none;

@@ -24,7 +24,6 @@ namespace {
 using namespace imaged;
 
 constexpr int channel = 3;
-constexpr int background_nice = 5;
 
 // A signal handler reaches nothing else.
 Cancellation* job_cancellation = nullptr;
@@ -75,8 +74,6 @@ int main() {
         return 2;
     }
     ::umask(022);
-    // Skopeo inherits it. Who waits for an answer of imaged goes before who waits for an image.
-    [[maybe_unused]] const int level = ::nice(background_nice);
     job::Result result;
     try {
         Cancellation cancellation;

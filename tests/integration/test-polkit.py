@@ -121,6 +121,18 @@ class Polkit(Case):
         self.assertLess(time.monotonic() - started, 1 * sanitizers.SLOWER)
         self.assertEqual(asking.wait(10), 0)
 
+    def test_nobody_is_asked_about_what_a_full_queue_refuses(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull")
+        client = self.client()
+        client.running(client.pull(self.image("wait")))
+        for number in range(32):
+            self.assertEqual(self.pull(f"docker://signed.example/a:{number}").returncode, 0)
+        self.assertEqual(len(self.questions()), 32)
+        self.assertIn("the queue is full", self.pull("docker://signed.example/a:more").stderr)
+        self.assertEqual(len(self.questions()), 32)
+        self.assertEqual(self.pull("docker://signed.example/a:0").returncode, 0, "joins the one that waits")
+
     def test_another_users_job_is_cancelled_with_leave_only(self):
         self.start_polkit()
         client = self.client()

@@ -114,6 +114,9 @@ TEST_CASE_METHOD(Fixture, "one user may have 32 jobs waiting") {
     } catch (const Error& error) {
         CHECK(error.kind() == ErrorKind::queue_full);
     }
+    CHECK_THROWS_AS(queue.require_room(alice, request("one more"), {}), Error);
+    CHECK_NOTHROW(queue.require_room(alice, request("0"), {}));
+    CHECK_NOTHROW(queue.require_room(bob, request("one more"), {}));
     CHECK_NOTHROW(submit(alice, "0"));  // joins
     CHECK_NOTHROW(submit(bob, "one more"));
 }
