@@ -195,16 +195,15 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
             return;
         }
         std::string what = std::string(to_string(kind)) + " images";
-        if (fetches_image(kind)) {
-            if (is_unverified(arguments->request, settings_.worker.jobs)) {
+        // Root may do all of it, so what its job does is its own affair.
+        if (caller.uid != 0) {
+            if (fetches_image(kind) && is_unverified(arguments->request, settings_.worker.jobs)) {
                 action = Action::pull_unverified;
                 what += " that nothing vouches for";
-            } else if (caller.uid != 0) {
+            } else if (fetches_image(kind) || arguments->request.flag("repair")) {
+                // A repair fetches a lost manifest anew, from where the caller says.
                 demand_signature(arguments->request);
             }
-        } else if (caller.uid != 0 && arguments->request.flag("repair")) {
-            // An image whose manifest is lost is fetched anew, from where the caller says.
-            demand_signature(arguments->request);
         }
         jobs_.queue().require_room(caller, arguments->request, arguments->files);
         authority_.check(

@@ -244,7 +244,7 @@ JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const Varia
     if (kind == import && !arguments.request.arguments.contains("digest")) refuse("digest", "missing");
     if (arguments.request.arguments.contains("source") && !arguments.request.flag("repair"))
         refuse("source", "only a repair needs one");
-    if (job::encode(arguments.request).size() > max_request_bytes)
+    if (arguments.request.image.size() + arguments.request.arguments.dump().size() > max_request_bytes)
         throw Error(ErrorKind::invalid_argument,
                     "the arguments are longer than " + std::to_string(max_request_bytes) + " bytes in all");
     return arguments;
