@@ -54,6 +54,7 @@ void tell(Event event, const std::string& message, const std::map<std::string, s
             if (!value.empty()) texts.push_back(name + "=" + value);
         }
         std::vector<struct iovec> entry;
+        entry.reserve(texts.size());
         for (auto& text : texts) entry.push_back({text.data(), text.size()});
         ::sd_journal_sendv(entry.data(), static_cast<int>(entry.size()));
     } catch (...) {

@@ -182,6 +182,7 @@ int run(Work work) {
     const auto layout = checked ? checked->path().string() : pushed ? pushed->path().string() : std::string();
     auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout);
     std::vector<char*> arguments;
+    arguments.reserve(command.size() + 1);
     for (auto& argument : command) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
     const pid_t process = ::fork();

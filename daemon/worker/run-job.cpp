@@ -22,7 +22,7 @@ namespace {
 
 // The image as the job is to read it: what asks for no signature source gets the administrator's.
 ImageReference source_reference(const job::Request& request) {
-    const auto image = ImageReference::parse(request.image);
+    auto image = ImageReference::parse(request.image);
     if (image.signature_source() == SignatureSource::configured &&
         request.settings.signature_policy == job::SignaturePolicy::signature)
         return image.with(SignatureSource::container_policy);

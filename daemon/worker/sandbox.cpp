@@ -122,9 +122,9 @@ void keep_capabilities(const std::array<int, Count>& kept) {
     if (::syscall(SYS_capget, &header, data.data()) != 0) throw_errno("capget");
     std::uint64_t wanted = 0;
     for (const int capability : kept) wanted |= 1ULL << capability;
+    const std::array masks{static_cast<std::uint32_t>(wanted), static_cast<std::uint32_t>(wanted >> 32)};
     for (std::size_t word = 0; word < data.size(); ++word) {
-        const auto mask = static_cast<std::uint32_t>(wanted >> (32 * word));
-        data[word].permitted &= mask;
+        data[word].permitted &= masks[word];
         data[word].effective = data[word].permitted;
         data[word].inheritable = 0;
     }

@@ -67,7 +67,7 @@ Xattrs parse_xattrs(std::string_view bytes) {
     if (bytes.empty()) return nullptr;
     const auto variant = variant_of(bytes, "a(ayay)");
     if (g_variant_is_normal_form(variant.get()) == FALSE) refuse("not in normal form");
-    const Xattrs xattrs(g_variant_ref(variant.get()), g_variant_unref);
+    Xattrs xattrs(g_variant_ref(variant.get()), g_variant_unref);
     std::string previous;
     for (const auto& [name, value] : xattr_list(xattrs)) {
         if (name.empty() || name.find('\0') != std::string::npos) refuse("a malformed name");

@@ -45,7 +45,7 @@ std::string check_policy(const std::string& transport, const ImageReference& ref
 std::string machine() {
     struct utsname system;
     if (::uname(&system) != 0) throw_errno("uname");
-    const std::string name = system.machine;
+    std::string name = system.machine;
     constexpr std::array<std::pair<const char*, const char*>, 4> names{
         {{"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"}, {"i686", "386"}}};
     for (const auto& [kernel, image] : names) {

@@ -30,7 +30,7 @@ void add_parents(std::vector<std::string>& scopes, std::string text, char separa
 
 // The registry name as the policy spells it: Docker Hub's short names in full, with the tag or digest
 // (github.com/distribution/reference, ParseNormalizedNamed).
-std::string full_registry_name(std::string name) {
+std::string full_registry_name(const std::string& name) {
     const auto slash = name.find('/');
     auto host = name.substr(0, slash);
     const bool has_upper = std::any_of(host.begin(), host.end(), [](char c) { return c >= 'A' && c <= 'Z'; });

@@ -130,6 +130,7 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
     // That of a push from within: its path may have a colon.
     auto command = skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".");
     std::vector<char*> arguments;
+    arguments.reserve(command.size() + 1);
     for (auto& argument : command) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
     const bool is_proxy = request_.kind == SkopeoRequest::Kind::image_proxy;

@@ -16,7 +16,7 @@ constexpr const char* final_diff_id = "ostree.final-diffid";
 constexpr std::string_view chunk_annotations = "io.github.containers.zstd-chunked.";
 
 std::string layer_type(Compression compression) {
-    const std::string type = "application/vnd.oci.image.layer.v1.tar";
+    std::string type = "application/vnd.oci.image.layer.v1.tar";
     switch (compression) {
         case Compression::none: return type;
         case Compression::gzip: return type + "+gzip";

@@ -148,6 +148,7 @@ private:
         for (auto& thread : threads) thread.join();
         if (failure) std::rethrow_exception(failure);
         std::vector<ExportedLayer> result;
+        result.reserve(written.size());
         for (auto& layer : written) result.push_back(std::move(*layer));
         return result;
     }

@@ -40,7 +40,7 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
                                                                        asked = true;
                                                                        blob->request_verdict();
                                                                    }});
-    const auto head = [&] {
+    auto head = [&] {
         LayerStream stream(compressed, limit);
         TarReader tar(stream, &limit);
         return read_commit_head(tar);
