@@ -36,6 +36,7 @@ std::string text(const std::vector<Dictionary>& deployments) {
     std::vector<Column> columns = {{"STATEROOT"}, {"DEPLOYMENT"}, {"STATE"}, {"IMAGE"}, {"DIGEST"}, {"VERSION"}};
     if (wrong) columns.push_back({"ERROR"});
     std::vector<std::vector<std::string>> rows;
+    rows.reserve(deployments.size());
     for (const auto& deployment : deployments)
         rows.push_back({deployment.text("stateroot").value_or("-"), name(deployment), state(deployment),
                         origin(deployment), short_digest(deployment.text("digest").value_or("-")),

@@ -44,6 +44,7 @@ ExitCode run(const Arguments& arguments) {
         return ExitCode::ok;
     }
     std::vector<std::vector<std::string>> rows;
+    rows.reserve(jobs.size());
     for (const auto& job : jobs)
         rows.push_back({std::to_string(job.id), job.kind, job.result.empty() ? job.state : job.result, job.phase,
                         std::to_string(static_cast<int>(job.fraction * 100)) + "%", std::to_string(job.owner),
