@@ -119,6 +119,18 @@ void parse_array(std::string_view bytes, Take&& take) {
 }  // namespace
 
 std::string serialise_dirtree(const DirectoryListing& listing) {
+    const auto require_room = [&](std::size_t bytes) {
+        if (bytes > max_metadata_bytes)
+            throw Error(ErrorKind::unsupported_image,
+                        "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
+                            " entries is larger than an OSTree object may be (" +
+                            std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
+    };
+    // Without the offsets, and before memory is taken for any of it.
+    std::size_t content = 0;
+    for (const auto& file : listing.files) content += file.name.size() + 1 + checksum_bytes;
+    for (const auto& directory : listing.directories) content += directory.name.size() + 1 + 2 * checksum_bytes;
+    require_room(content);
     ArrayWriter files, directories;
     for (const auto& file : listing.files) files.add(file.name, view(file.object), {});
     for (const auto& directory : listing.directories)
@@ -127,11 +139,7 @@ std::string serialise_dirtree(const DirectoryListing& listing) {
     const auto files_end = bytes.size();
     bytes += directories.finish();
     append_offset(bytes, files_end, width_with_offsets(bytes.size(), 1));
-    if (bytes.size() > max_metadata_bytes)
-        throw Error(ErrorKind::unsupported_image,
-                    "a directory with " + std::to_string(listing.files.size() + listing.directories.size()) +
-                        " entries is larger than an OSTree object may be (" +
-                        std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
+    require_room(bytes.size());
     return bytes;
 }
 

@@ -27,8 +27,10 @@ class Streamed:
     def blob(self):
         self.process.stdin.close()
         assert self.process.wait() == 0
-        self.file.seek(0)
-        return Blob(self.file.read(), self.media_type, "sha256:" + self.hash.hexdigest())
+        with self.file:
+            self.file.seek(0)
+            content = self.file.read()
+        return Blob(content, self.media_type, "sha256:" + self.hash.hexdigest())
 
 
 def streamed(write, command=("gzip", "-1", "-n"), suffix="+gzip"):
