@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::chrono::seconds default_lock_wait(30);  // libostree's own
 constexpr std::chrono::milliseconds lock_poll(50);
+// How often refs are listed anew while other programs write some.
+constexpr unsigned max_ref_listings = 100;
 
 OstreeObjectType object_type(ObjectType type) {
     switch (type) {
@@ -48,7 +50,12 @@ Checksum checksum_of(GVariant* bytes, const char* what) {
 std::map<std::string, Checksum> list_refs(OstreeRepo* repo, const char* prefix, OstreeRepoListRefsExtFlags flags) {
     ErrorSlot error;
     GHashTable* table = nullptr;
-    error.check(ostree_repo_list_refs_ext(repo, prefix, &table, flags, nullptr, error.out()), "list refs");
+    // Who writes a ref gives it another name for a moment, and libostree opens each name that it has read; no lock
+    // covers refs.
+    for (unsigned listing = 1; ostree_repo_list_refs_ext(repo, prefix, &table, flags, nullptr, error.out()) == FALSE;
+         ++listing) {
+        if (listing == max_ref_listings || !error.matches(G_IO_ERROR, G_IO_ERROR_NOT_FOUND)) error.raise("list refs");
+    }
     const HashTablePtr owner(table);
     std::map<std::string, Checksum> refs;
     GHashTableIter iterator;
