@@ -31,7 +31,7 @@ std::string image_document(const nlohmann::json& images) {
             if (!value.is_null()) described[key] = value;
         document["images"].push_back(std::move(described));
     }
-    return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return json_text(document);
 }
 
 }  // namespace

@@ -3,11 +3,11 @@
 // refused by name.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 #include "job-queue.hpp"
 #include "job/job.hpp"
 #include "oci/image-reference.hpp"

@@ -15,13 +15,13 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 #include "layout-copy.hpp"
 #include "source/process-traffic.hpp"
 #include "source/skopeo-request.hpp"

@@ -25,7 +25,7 @@ constexpr std::size_t max_message_depth = 16;
 json parse_object(std::string_view line, std::initializer_list<std::string_view> keys) {
     if (line.size() > max_message_bytes) refuse("message is longer than the limit");
     if (nests_deeper_than(line, max_message_depth)) refuse("message is nested too deeply");
-    auto document = json::parse(line, nullptr, false);
+    auto document = parse_json(line);
     if (!document.is_object()) refuse("message is not a JSON object");
     for (const auto& [key, value] : document.items()) {
         bool known = false;
@@ -60,7 +60,7 @@ Enum one_of(const json& document, const char* key, std::span<const Enum> values)
 
 // Broken UTF-8 (from a remote error text, say) is replaced: a result must always get through.
 std::string line_of(const json& document) {
-    return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    return json_text(document) + "\n";
 }
 
 }  // namespace

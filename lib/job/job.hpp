@@ -10,12 +10,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "base/json.hpp"
 #include "job/settings.hpp"
 
 namespace imaged::job {

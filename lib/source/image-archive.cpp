@@ -4,10 +4,10 @@
 #include <sys/utsname.h>
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "oci/json-document.hpp"
 #include "source/file-blob.hpp"
 #include "source/signature-policy.hpp"
@@ -161,7 +161,7 @@ void ImageArchive::open_layout(const std::optional<std::string>& name, const std
 }
 
 void ImageArchive::open_docker(const std::optional<std::string>& name, const std::string& policy) {
-    const auto list = json::parse(read("manifest.json", max_index_bytes), nullptr, false);
+    const auto list = parse_json(read("manifest.json", max_index_bytes));
     if (!list.is_array() || list.empty() || !list.front().is_object()) corrupt("manifest.json lists no image");
     const json* chosen = nullptr;
     for (const auto& entry : list) {

@@ -11,13 +11,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <semaphore>
 #include <string>
 
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 #include "oci/digest.hpp"
 #include "source/blob.hpp"
 #include "source/skopeo-process.hpp"

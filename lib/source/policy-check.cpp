@@ -2,11 +2,11 @@
 #include "source/policy-check.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "oci/manifest.hpp"
 #include "source/skopeo-error.hpp"
 #include "source/skopeo-process.hpp"
@@ -25,7 +25,7 @@ std::string fatal_message(const std::string& output) {
     if (found == std::string::npos) return output;
     auto text = output.substr(found + mark.size());
     text.resize(std::min(text.find('\n'), text.size()));
-    const auto quoted = nlohmann::json::parse(text, nullptr, false);
+    const auto quoted = parse_json(text);
     return quoted.is_string() ? quoted.get<std::string>() : text;
 }
 

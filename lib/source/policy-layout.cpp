@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -48,8 +48,7 @@ PolicyLayout::~PolicyLayout() {
 
 std::string PolicyLayout::manifest_digest() const {
     const auto file = open_at(AT_FDCWD, path_ / "index.json", O_RDONLY);
-    const auto index =
-        nlohmann::json::parse(read_all(file.get(), max_policy_index_bytes, "index.json"), nullptr, false);
+    const auto index = parse_json(read_all(file.get(), max_policy_index_bytes, "index.json"));
     const auto manifests = index.is_object() ? index.find("manifests") : index.end();
     if (!index.is_object() || manifests == index.end() || manifests->size() != 1)
         throw Error(ErrorKind::failed, "skopeo left no index of one manifest");

@@ -23,7 +23,7 @@ ProxyReply parse_proxy_reply(std::string_view packet, std::size_t descriptors, c
     if (packet.size() > max_proxy_packet_bytes)
         throw nonsense("is longer than " + std::to_string(max_proxy_packet_bytes) + " bytes");
     if (nests_deeper_than(packet, max_reply_depth)) throw nonsense("is nested too deeply");
-    const auto document = json::parse(packet, nullptr, false);
+    const auto document = parse_json(packet);
     if (!document.is_object()) throw nonsense("is not a JSON object");
     const auto success = document.find("success");
     if (success == document.end() || !success->is_boolean()) throw nonsense("does not say whether it succeeded");

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -104,7 +104,7 @@ AppliedPolicy describe(const json& requirements, const std::string& where) {
 }  // namespace
 
 AppliedPolicy applied_policy(std::string_view text, const ImageReference& image) {
-    const auto document = json::parse(text, nullptr, false);
+    const auto document = parse_json(text);
     if (!document.is_object()) throw Error(ErrorKind::policy_rejected, "the containers policy is not a JSON object");
     const auto image_name = image.image();
     const auto transport = image_name.substr(0, image_name.find(':'));
@@ -129,7 +129,7 @@ AppliedPolicy applied_policy(std::string_view text, const ImageReference& image)
 }
 
 bool accepts_everything(std::string_view text) {
-    const auto document = json::parse(text, nullptr, false);
+    const auto document = parse_json(text);
     if (!document.is_object()) return false;
     const auto lax = [](const json& requirements) { return describe(requirements, "policy").accepts_anything; };
     for (const auto& [key, value] : document.items()) {

@@ -14,10 +14,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "source/signature-policy.hpp"
 
 namespace imaged {
@@ -196,7 +196,7 @@ void SkopeoProcess::hear(std::chrono::milliseconds limit) {
             channel_.reset();
             return;
         }
-        const auto report = nlohmann::json::parse(packet.data(), packet.data() + size, nullptr, false);
+        const auto report = parse_json({packet.data(), static_cast<std::size_t>(size)});
         if (!report.is_object()) continue;
         traffic_told_ |= report.contains("traffic");
         if (const auto found = report.find("status"); found != report.end() && found->is_number_integer())

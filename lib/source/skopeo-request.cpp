@@ -4,10 +4,10 @@
 #include <sys/mman.h>
 
 #include <array>
-#include <nlohmann/json.hpp>
 #include <span>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -81,19 +81,18 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
 }
 
 std::string encode(const SkopeoRequest& request, bool has_auth_file) {
-    return json{{"kind", kind_name(request.kind)},
-                {"image", request.image},
-                {"tag", request.tag},
-                {"blobs", request.blobs},
-                {"registries-conf", request.registries_conf},
-                {"registries-d", request.registries_d},
-                {"auth-file", has_auth_file},
-                {"policy", request.policy.has_value()}}
-        .dump(-1, ' ', false, json::error_handler_t::replace);
+    return json_text(json{{"kind", kind_name(request.kind)},
+                          {"image", request.image},
+                          {"tag", request.tag},
+                          {"blobs", request.blobs},
+                          {"registries-conf", request.registries_conf},
+                          {"registries-d", request.registries_d},
+                          {"auth-file", has_auth_file},
+                          {"policy", request.policy.has_value()}});
 }
 
 ReceivedRequest decode_skopeo_request(std::string_view packet) {
-    const auto document = json::parse(packet, nullptr, false);
+    const auto document = parse_json(packet);
     if (!document.is_object()) refuse("not a JSON object");
     ReceivedRequest received;
     const auto kind = text(document, "kind");

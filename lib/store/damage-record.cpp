@@ -7,10 +7,10 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -32,7 +32,7 @@ DamageRecord DamageRecord::read(int repository) {
     try {
         const auto file = try_open_at(repository, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
         if (!file) return record;
-        const auto document = json::parse(read_all(file.get(), max_record_bytes, path));
+        const auto document = parse_json(read_all(file.get(), max_record_bytes, path));
         for (const auto& [image, entry] : document.items()) {
             const auto commit = Checksum::from_hex(entry.at("commit").get<std::string>());
             if (commit) record.entries_.emplace(image, Entry{*commit, entry.at("error").get<std::string>()});
@@ -62,7 +62,7 @@ void DamageRecord::write(int repository) const {
     auto document = json::object();
     for (const auto& [image, entry] : entries_)
         document[image] = {{"commit", entry.commit.hex()}, {"error", entry.error}};
-    const auto text = document.dump(-1, ' ', false, json::error_handler_t::replace);
+    const auto text = json_text(document);
     make_directory(repository, "extensions");
     make_directory(repository, "extensions/imaged");
     const auto temporary = std::string(path) + ".new";

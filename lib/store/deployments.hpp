@@ -5,8 +5,9 @@
 // updates. What was deployed is in its commit, which names the manifest that it was made from.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include "base/json.hpp"
 
 namespace imaged {
 

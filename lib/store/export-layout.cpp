@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "layer/tar-writer.hpp"
 
 namespace imaged {
@@ -63,7 +63,7 @@ ordered_json read_index(int directory) {
     ordered_json index{{"schemaVersion", 2}, {"mediaType", oci_index}, {"manifests", ordered_json::array()}};
     const auto file = try_open_at(directory, "index.json", O_RDONLY | O_NOFOLLOW);
     if (!file) return index;
-    auto found = ordered_json::parse(read_all(file.get(), max_index_bytes, "index.json"), nullptr, false);
+    auto found = parse_ordered_json(read_all(file.get(), max_index_bytes, "index.json"));
     if (!found.is_object() || !found.contains("manifests") || !found["manifests"].is_array())
         throw Error(ErrorKind::corrupt_input, "index.json of the layout is no index");
     return found;
@@ -168,7 +168,7 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
     if (tag) entry["annotations"] = {{name_key, *tag}};
     manifests.push_back(std::move(entry));
     index["manifests"] = std::move(manifests);
-    write_file(directory_.get(), "index.json", index.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+    write_file(directory_.get(), "index.json", json_text(index));
     if (::syncfs(directory_.get()) != 0) throw_errno("sync the layout");
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/exported-documents.hpp"
 
-#include <nlohmann/json.hpp>
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -64,7 +64,7 @@ std::string exported_config(const StoredImage& image, const std::vector<Exported
         diff_ids.push_back(layers[i].diff_id.text());
     }
     if (same) return image.config_text;
-    auto config = ordered_json::parse(image.config_text);
+    auto config = parse_ordered_json(image.config_text);
     config["rootfs"]["diff_ids"] = std::move(diff_ids);
     if (config.contains("config") && config["config"].is_object() && config["config"].contains("Labels"))
         replace_member(config["config"]["Labels"], image, layers);
@@ -77,7 +77,7 @@ std::string exported_manifest(const StoredImage& image, const Descriptor& config
     for (std::size_t i = 0; i < layers.size(); ++i)
         same = same && layers[i].blob.digest == image.layout.layers[i].blob.digest;
     if (same) return image.manifest_text;
-    auto manifest = ordered_json::parse(image.manifest_text);
+    auto manifest = parse_ordered_json(image.manifest_text);
     manifest["mediaType"] = manifest_type;
     describe(manifest["config"], config_type, config);
     for (std::size_t i = 0; i < layers.size(); ++i)

@@ -2,9 +2,9 @@
 // What one image has that another has not: layers, and on request files. Reads only.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/json.hpp"
 #include "oci/image-reference.hpp"
 #include "store/repository.hpp"
 

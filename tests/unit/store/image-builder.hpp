@@ -3,12 +3,12 @@
 // over them, and the refs.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "base/json.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/layer-tree.hpp"
 #include "store/import-plan.hpp"

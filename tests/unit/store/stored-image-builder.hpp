@@ -3,10 +3,10 @@
 #pragma once
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/json.hpp"
 #include "layer/layer-tree.hpp"
 #include "store/layer-record.hpp"
 #include "store/ref-name.hpp"
