@@ -99,6 +99,11 @@ class TreeTest(unittest.TestCase):
         self.assertEqual([], [path for path in sources()
                               if "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text_of(path).split("\n")[:3])])
 
+    def test_unit_tests_use_no_name_that_one_version_of_catch2_lacks(self):
+        shared = ("tests/unit/catch.hpp", "tests/unit/main.cpp")
+        self.assertEqual([], [path for path in sources() if path.startswith("tests/unit/") and path not in shared
+                              and re.search(r"\bCatch::|<catch2/", text_of(path))])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -241,7 +241,7 @@ TEST_CASE("another program at work holds up prune for as long as the repository 
     store.images.layer("unused", {{"usr/unused", "unused"}});
     const FileDescriptor other(::open((store.home.path + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     REQUIRE(::flock(other.get(), LOCK_SH) == 0);
-    REQUIRE_THROWS_WITH(store.prune(), Catch::Matchers::Contains("another program is at work"));
+    REQUIRE_THROWS_WITH(store.prune(), containing("another program is at work"));
     REQUIRE(drop_unused_layers(store.home.path).empty());
     REQUIRE(::flock(other.get(), LOCK_UN) == 0);
     REQUIRE(drop_unused_layers(store.home.path).size() == 1);
