@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Root directories of Debian releases, made once and kept, and commands run in them. Sourced by dev and by systemd/debian/build-packages.
+
+# Older ones are made anew: they lack what the release has corrected since, or what the next one has changed.
+release_root_days=30
+next_release_root_days=1
+release_root_mirror=http://deb.debian.org/debian
+
+# lock_release_root ROOT: until this shell ends, nobody else replaces ROOT or builds in it.
+lock_release_root() {
+    mkdir -p "$(dirname "$1")"
+    exec 9>"$1.lock"
+    flock --nonblock 9 || { echo "waiting for another run in $1" >&2; flock 9; }
+}
+
+# make_release_root RELEASE ROOT PACKAGE…: makes ROOT, or keeps what is there, if it was made whole, of the same list and not long ago.
+# The status is 77 where it cannot be used because this is not root, or be made because the archive is out of reach.
+make_release_root() {
+    local release=$1 root=$2 days=$release_root_days made_of age=missing
+    shift 2
+    case $release in testing | unstable | sid) days=$next_release_root_days ;; esac
+    if ! unshare --mount --pid --fork true 2>/dev/null; then
+        echo "a root directory of $release needs root, with the right to mount" >&2
+        return 77
+    fi
+    made_of="$release $*"
+    if [[ -f $root/.made-of && $(<"$root/.made-of") == "$made_of" ]]; then
+        if [[ -n $(find "$root/.made-of" -mtime "-$days") ]]; then return; fi
+        age=old
+    fi
+    if ! archive_has "$release"; then
+        echo "$release_root_mirror has no $release, or is out of reach" >&2
+        if [[ $age == old ]]; then
+            echo "$root is used though it is older than $days days" >&2
+            return
+        fi
+        return 77
+    fi
+    # What an interrupted run left. One that was made whole is removed only when the new one is there.
+    rm -rf --one-file-system "$root.new"
+    local packages=$*
+    unshare --mount mmdebstrap --quiet --variant=minbase --include="${packages// /,}" "$release" "$root.new" || return 1
+    printf '%s\n' "$made_of" >"$root.new/.made-of"
+    rm -f "$root/.made-of" # first: without it, what is half removed is not taken for whole
+    rm -rf --one-file-system "$root"
+    mv -T "$root.new" "$root"
+}
+
+archive_has() {
+    local scratch status=0
+    scratch=$(mktemp -d)
+    /usr/lib/apt/apt-helper download-file "$release_root_mirror/dists/$1/InRelease" "$scratch/InRelease" >/dev/null 2>&1 || status=1
+    rm -rf "$scratch"
+    return "$status"
+}
+
+# in_release_root ROOT CACHE SOURCE BUILD COMMAND…: runs it in ROOT, with SOURCE at /src, read-only, BUILD at /b, and CACHE for ccache.
+# Processes and mounts end with it, or with this shell. What it writes is in BUILD, temporary files too, so that ROOT stays as it was made.
+in_release_root() {
+    local status=0 temporary=$4/tmp
+    rm -rf "$temporary"
+    mkdir -p "$2" "$temporary"
+    chmod 1777 "$temporary"
+    # shellcheck disable=SC2016
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
+        root=$1
+        mkdir -p "$root/src" "$root/b" "$root/var/cache/ccache" "$root/dev/pts" "$root/dev/shm"
+        mount --bind "$2" "$root/var/cache/ccache"
+        mount --bind -o ro "$3" "$root/src"
+        mount --bind "$4" "$root/b"
+        mount --bind "$4/tmp" "$root/tmp"
+        mount --bind "$4/tmp" "$root/var/tmp"
+        mount -t proc proc "$root/proc"
+        mount --rbind /sys "$root/sys"
+        mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"
+        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+        mount -t tmpfs -o mode=0755 tmpfs "$root/run"
+        shift 4
+        exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+            CCACHE_DIR=/var/cache/ccache DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-}" "$@"' bash "$@" || status=$?
+    rm -rf "$temporary"
+    return "$status"
+}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What is done on several Debian releases: ./dev package and ./dev test-system, and the test command in a root directory of a release, ./dev test-release.
+# Sourced by dev, which has the rest: directories, packages, build.
+# shellcheck disable=SC2154
+
+# shellcheck source=tests/release-root.sh
+source "$here/tests/release-root.sh"
+
+# The test command itself, in a root directory that has the packages it would install.
+test_release() {
+    (($#)) || die "test-release takes a Debian release: bookworm, trixie, testing…"
+    local release=$1 tests=(--suite unit) root status=0
+    shift
+    if [[ ${1:-} == all ]]; then tests=(); elif (($#)); then tests=("$@"); fi
+    if [[ $release == other ]]; then
+        if grep -qs '^VERSION_CODENAME=trixie' /etc/os-release; then release=bookworm; else release=trixie; fi
+    fi
+    root=$chroots/test-$release
+    if ((EUID == 0)); then
+        install_packages mmdebstrap
+        lock_release_root "$root"
+    fi
+    say "a root directory of $release"
+    make_release_root "$release" "$root" "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" || status=$?
+    ((status != 77)) || exit 77
+    ((status == 0)) || die "there is no root directory of $release: see above"
+    in_release_root "$root" "$chroots/ccache-$release" "$here" "$build/release-$release" \
+        env IMAGED_BUILD_DIR=/b /src/dev test "${tests[@]}"
+}
+
+package() {
+    local release=${1:-} log=$build/packages-${1:-here}.log
+    install_packages "${package_packages[@]}"
+    if [[ -z $release ]]; then install_packages "${build_packages[@]}"; fi
+    mkdir -p "$build"
+    say "building packages${release:+ for $release}"
+    "$here/systemd/debian/build-packages" "$here" "$build/packages/${release:-here}" "$release" "$chroots" \
+        >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "no packages: see $log"; }
+    say "lintian"
+    lintian --fail-on error --tag-display-limit 0 "$build/packages/${release:-here}"/*.changes
+    ls -l "$build/packages/${release:-here}"/*.deb
+}
+
+test_system() {
+    if ((EUID != 0)); then die "test-system needs root, to boot a system"; fi
+    install_packages "${package_packages[@]}"
+    exec /usr/bin/python3 -B "$here/tests/system/run.py" --source "$here" --build "$build" --chroots "$chroots" "$@"
+}
