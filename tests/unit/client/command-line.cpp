@@ -13,6 +13,7 @@ TEST_CASE("paths of local transports become absolute, names of registries stay",
     CHECK(absolute_image("oci:./host") == "oci:" + here + "/host");
     CHECK(absolute_image("ostree-unverified-image:oci:host:v1") == "ostree-unverified-image:oci:" + here + "/host:v1");
     CHECK(absolute_image("oci-archive:a.tar") == "oci-archive:" + here + "/a.tar");
-    for (const char* image : {"oci:/srv/host:stable", "docker://registry.example/oci:latest", "docker://registry.example:5000/dir:1", "containers-storage:x", "oci:"})
+    for (const char* image : {"oci:/srv/host:stable", "docker://registry.example/oci:latest",
+                              "docker://registry.example:5000/dir:1", "containers-storage:x", "oci:"})
         CHECK(absolute_image(image) == image);
 }
