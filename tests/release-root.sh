@@ -65,6 +65,7 @@ in_release_root() {
     # shellcheck disable=SC2016
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
         root=$1
+        mount --bind "$root" "$root" # a mount point: in it, mount namespaces may be had
         mkdir -p "$root/src" "$root/b" "$root/var/cache/ccache" "$root/dev/pts" "$root/dev/shm"
         mount --bind "$2" "$root/var/cache/ccache"
         mount --bind -o ro "$3" "$root/src"
