@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/direct-sink.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/limits.h>
@@ -21,15 +20,6 @@
 namespace imaged {
 
 namespace {
-
-std::string staged_name(const Checksum& checksum, ObjectType type) {
-    return checksum.hex() + "." + std::string(suffix(type));
-}
-
-std::string object_path(const Checksum& checksum, ObjectType type) {
-    const auto hex = checksum.hex();
-    return hex.substr(0, 2) + "/" + hex.substr(2) + "." + std::string(suffix(type));
-}
 
 void clear_mtime(int fd) {
     // libostree's objects carry mtime 0, so that a hard-link checkout is reproducible.
@@ -69,6 +59,12 @@ bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const 
     return ::fstatat(objects_, object_path(checksum, type).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool DirectSink::reuse(const Checksum& checksum, ObjectType type) {
+    if (!in_repository(checksum, type)) return false;
+    staged_.add_present(checksum, type);
+    return true;
+}
+
 void DirectSink::count_written(std::uint64_t bytes) {
     ++objects_written_;
     bytes_written_ += bytes;
@@ -83,7 +79,7 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
     small_hash_.update(file_header(meta, {}));
     hash(small_hash_, content);
     const auto checksum = small_hash_.finish();
-    if (in_repository(checksum, ObjectType::file)) {
+    if (reuse(checksum, ObjectType::file)) {
         ++objects_reused_;
         return checksum;
     }
@@ -92,6 +88,7 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
         if (failure_) std::rethrow_exception(failure_);
         ++pending_;
     }
+    staged_.add(checksum, ObjectType::file);
     const auto size = content.size();
     pool_.submit(size, [this, checksum, meta, content = std::move(content)] {
         std::exception_ptr failure;
@@ -156,10 +153,11 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
 
 Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target) {
     const auto checksum = sha256(file_header(meta, target));
-    if (in_repository(checksum, ObjectType::file)) {
+    if (reuse(checksum, ObjectType::file)) {
         ++objects_reused_;
         return checksum;
     }
+    staged_.add(checksum, ObjectType::file);
     if (format_ == DirectFormat::bare_user) {
         write_file(checksum, meta, std::as_bytes(std::span(target)));
         return checksum;
@@ -188,7 +186,8 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
 Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
     check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
-    if (in_repository(checksum, type)) return checksum;
+    if (reuse(checksum, type)) return checksum;
+    staged_.add(checksum, type);
     const auto name = staged_name(checksum, type);
     const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!fd) {
@@ -199,7 +198,6 @@ Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
     struct stat status;
     if (::fstat(fd.get(), &status) != 0 || ((status.st_mode & 07777) != 0644 && ::fchmod(fd.get(), 0644) != 0))
         throw_errno("set the mode of an object");
-    if (type == ObjectType::dirtree) dirtrees_.push_back(checksum);
     ++objects_written_;
     return checksum;
 }
@@ -225,7 +223,7 @@ public:
     Checksum finish() override {
         if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
         const auto checksum = hash_.finish();
-        if (sink_.in_repository(checksum, ObjectType::file)) {
+        if (sink_.reuse(checksum, ObjectType::file)) {
             ++sink_.objects_reused_;
             return checksum;  // the destructor drops the copy
         }
@@ -233,6 +231,7 @@ public:
         if (::renameat(directory(), name_.c_str(), sink_.directory(checksum),
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
             throw_errno("name an object");
+        sink_.staged_.add(checksum, ObjectType::file);
         sink_.count_written(written_);
         fd_.reset();
         return checksum;
@@ -269,6 +268,7 @@ bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int 
         return false;
     }
     set_metadata(fd.get(), meta);
+    staged_.add(checksum, ObjectType::file);
     ++objects_written_;
     return true;
 }
@@ -338,15 +338,16 @@ void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
     limbo.flush();
     auto& other = dynamic_cast<DirectSink&>(limbo);
     const auto name = staged_name(file, ObjectType::file);
+    // Absent: it was adopted before, or is in the repository.
     if (::renameat(other.directory(file), name.c_str(), directory(file), name.c_str()) != 0 && errno != ENOENT)
         throw_errno("move an object");
+    staged_.add(file, ObjectType::file);
 }
 
 void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
-    for (const auto& checksum : dirtrees_) {
-        if (!keep.contains(checksum))
-            ::unlinkat(directory(checksum), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
-    }
+    staged_.retain_dirtrees(keep, [&](const Checksum& checksum) {
+        ::unlinkat(directory(checksum), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
+    });
 }
 
 void DirectSink::flush() {
@@ -357,41 +358,7 @@ void DirectSink::flush() {
 
 void DirectSink::publish() {
     flush();
-    // A crash half-way must not leave a commit or a directory whose parts are missing.
-    struct Staged {
-        int directory;
-        std::string name;
-    };
-    std::vector<Staged> dirtrees, commits;
-    for (const auto& directory : directories_) {
-        const int raw = ::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (raw < 0) throw_errno("read staged objects");
-        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
-        if (!stream) throw_errno("read staged objects");
-        while (const dirent* entry = ::readdir(stream.get())) {
-            std::string name = entry->d_name;
-            if (name.size() < 66 || name[64] != '.') continue;
-            if (name.ends_with(".commit")) {
-                commits.push_back({directory.get(), std::move(name)});
-            } else if (name.ends_with(".dirtree")) {
-                dirtrees.push_back({directory.get(), std::move(name)});
-            } else {
-                move_into_repository(directory.get(), name);
-            }
-        }
-    }
-    for (const auto& [directory, name] : dirtrees) move_into_repository(directory, name);
-    for (const auto& [directory, name] : commits) move_into_repository(directory, name);
-}
-
-void DirectSink::move_into_repository(int directory, const std::string& name) const {
-    const auto prefix = name.substr(0, 2);
-    const auto target = prefix + "/" + name.substr(2);
-    if (::renameat(directory, name.c_str(), objects_, target.c_str()) == 0) return;
-    if (errno != ENOENT) throw_errno("move an object into the repository");
-    if (::mkdirat(objects_, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
-    if (::renameat(directory, name.c_str(), objects_, target.c_str()) != 0)
-        throw_errno("move an object into the repository");
+    staged_.publish(objects_, [&](const Checksum& checksum) { return directory(checksum); });
 }
 
 }  // namespace imaged

@@ -18,6 +18,7 @@
 
 #include "base/paired-sha256.hpp"
 #include "layer/object-sink.hpp"
+#include "layer/staged-objects.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
 
@@ -53,11 +54,12 @@ private:
     // Where an object is until it is published.
     int directory(const Checksum& checksum) const { return directories_[checksum.bytes[1] % spread].get(); }
     bool in_repository(const Checksum& checksum, ObjectType type) const;
+    // True for an object that the repository has already; it must still be there when this sink is published.
+    bool reuse(const Checksum& checksum, ObjectType type);
     void write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content);
     mode_t object_mode(const FileMeta& meta) const;
     void set_metadata(int fd, const FileMeta& meta) const;
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
-    void move_into_repository(int directory, const std::string& name) const;
     void count_written(std::uint64_t bytes);
     void hash(PairedSha256& hash, std::span<const std::byte> bytes);
 
@@ -73,7 +75,7 @@ private:
     PairedSha256 small_hash_;
     HashBacklog* backlog_ = nullptr;
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
-    std::vector<Checksum> dirtrees_;
+    StagedObjects staged_;
 
     // Shared with the pool's threads.
     std::mutex mutex_;

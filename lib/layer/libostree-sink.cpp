@@ -74,6 +74,7 @@ Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* conten
     const std::unique_ptr<guchar, Free<g_free>> owner(binary);
     Checksum checksum;
     std::memcpy(checksum.bytes.data(), binary, checksum.bytes.size());
+    objects_.add(checksum, ObjectType::file);
     ++counts_.objects_written;
     counts_.bytes_written += size;
     return checksum;
@@ -119,7 +120,9 @@ Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& tar
                                                      target.c_str(), nullptr, error.out()));
     error.check(checksum != nullptr, "write a symbolic link");
     ++counts_.objects_written;
-    return expect_checksum(checksum.get());
+    const auto written = expect_checksum(checksum.get());
+    objects_.add(written, ObjectType::file);
+    return written;
 }
 
 Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
@@ -131,6 +134,7 @@ Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     error.check(ostree_repo_write_metadata(repository_, object_type(type), checksum.hex().c_str(), variant.get(),
                                            nullptr, nullptr, error.out()),
                 "write an object");
+    objects_.add(checksum, type);
     ++counts_.objects_written;
     return checksum;
 }
@@ -172,12 +176,12 @@ std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) 
     return static_cast<std::uint64_t>(g_file_info_get_size(loaded));
 }
 
-bool LibostreeSink::has_file(const Checksum& checksum) {
+bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const {
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(ostree_repo_has_object(repository_, OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), &present, nullptr,
-                                       error.out()),
-                "look for an object");
+    error.check(
+        ostree_repo_has_object(repository_, object_type(type), checksum.hex().c_str(), &present, nullptr, error.out()),
+        "look for an object");
     return present != FALSE;
 }
 
@@ -186,6 +190,8 @@ void LibostreeSink::publish() {
     ErrorSlot error;
     error.check(ostree_repo_commit_transaction(repository_, nullptr, nullptr, error.out()), "commit a transaction");
     open_ = false;
+    // libostree publishes what it finds in its scratch directory.
+    objects_.check([&](const Checksum& checksum, ObjectType type) { return has_object(checksum, type); });
 }
 
 }  // namespace imaged

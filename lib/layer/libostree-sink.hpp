@@ -9,6 +9,7 @@
 #include <ostree.h>
 
 #include "layer/object-sink.hpp"
+#include "layer/staged-objects.hpp"
 
 namespace imaged {
 
@@ -27,10 +28,10 @@ public:
     std::string read_metadata(ObjectType type, const Checksum& checksum) override;
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
-    bool has_file(const Checksum& checksum) override;
+    bool has_file(const Checksum& checksum) override { return has_object(checksum, ObjectType::file); }
     // Content that is not adopted stays in the repository as an unreferenced object until the next prune.
     std::unique_ptr<ObjectSink> limbo() override { return std::make_unique<LibostreeSink>(repository_, true); }
-    void adopt(const Checksum&, ObjectSink&) override {}
+    void adopt(const Checksum& file, ObjectSink&) override { objects_.add(file, ObjectType::file); }
     void retain_dirtrees(const std::unordered_set<Checksum>&) override {}
     void flush() override {}
     void publish() override;
@@ -38,10 +39,12 @@ public:
 
 private:
     class Large;
+    bool has_object(const Checksum& checksum, ObjectType type) const;
     Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
     OstreeRepo* const repository_;
     const bool owns_transaction_;
     bool open_ = false;
+    StagedObjects objects_;
     SinkCounts counts_;
 };
 

@@ -64,25 +64,21 @@ void StagingArea::remove_directory(const std::string& name) {
     remove_tree(directory_.get(), name);
 }
 
-std::vector<std::string> StagingArea::leftovers(int repository) {
+void StagingArea::for_each_leftover(int repository, const std::function<void(const std::string&)>& visit) {
     auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);
     const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(tmp.get()), ::closedir);
     if (!stream) throw_errno("read tmp");
     const int raw = tmp.release();
-    std::vector<std::string> names;
     while (const dirent* entry = ::readdir(stream.get())) {
         if (!std::string_view(entry->d_name).starts_with(prefix)) continue;
         // What is no directory is not ours.
         const FileDescriptor directory(::openat(raw, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) names.emplace_back(entry->d_name);
+        if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) visit(std::string("tmp/") + entry->d_name);
     }
-    return names;
 }
 
-unsigned StagingArea::clear_leftovers(int repository) {
-    const auto names = leftovers(repository);
-    for (const auto& name : names) remove_tree(repository, "tmp/" + name);
-    return static_cast<unsigned>(names.size());
+void StagingArea::clear_leftovers(int repository) {
+    for_each_leftover(repository, [&](const std::string& path) { remove_tree(repository, path); });
 }
 
 }  // namespace imaged

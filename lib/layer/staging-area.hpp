@@ -8,8 +8,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <string>
-#include <vector>
 
 #include "base/file-descriptor.hpp"
 
@@ -28,10 +28,11 @@ public:
     FileDescriptor make_directory(std::string& name);
     void remove_directory(const std::string& name);
 
-    // The scratch directories of jobs that are gone, by name in tmp.
-    static std::vector<std::string> leftovers(int repository);
-    // Removes them. Returns how many.
-    static unsigned clear_leftovers(int repository);
+    // Calls VISIT with the path, below the repository, of each scratch directory whose job is gone. It stays locked
+    // meanwhile: a job that has just made it finds that out and makes another.
+    static void for_each_leftover(int repository, const std::function<void(const std::string& path)>& visit);
+    // Removes them.
+    static void clear_leftovers(int repository);
 
 private:
     FileDescriptor tmp_;

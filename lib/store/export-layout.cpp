@@ -148,13 +148,21 @@ Descriptor ExportLayout::Blob::finish() {
     if (::renameat(layout_.blobs_.get(), name_.c_str(), layout_.blobs_.get(), hex.c_str()) != 0)
         throw_errno("name a blob");
     file_.reset();
-    return {{}, Digest::from_hex(hex), size_};
+    const auto digest = Digest::from_hex(hex);
+    const std::lock_guard lock(layout_.mutex_);
+    layout_.finished_.insert(digest);
+    return {{}, digest, size_};
 }
 
 Descriptor ExportLayout::put(std::string_view text) {
     Blob blob(*this);
     blob.write(text);
     return blob.finish();
+}
+
+std::set<Digest> ExportLayout::blobs() const {
+    const std::lock_guard lock(mutex_);
+    return finished_;
 }
 
 void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::string>& tag) {
@@ -172,7 +180,8 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
     if (::syncfs(directory_.get()) != 0) throw_errno("sync the layout");
 }
 
-void write_layout_archive(const std::string& layout, const std::string& path, const Cancellation& cancellation) {
+void write_layout_archive(const std::string& layout, const std::set<Digest>& blobs, const std::string& path,
+                          const Cancellation& cancellation) {
     const auto directory = open_at(AT_FDCWD, layout, O_RDONLY | O_DIRECTORY);
     const auto place = std::filesystem::path(path);
     const auto prefix = place.filename().string() + std::string(partial_prefix);
@@ -183,11 +192,9 @@ void write_layout_archive(const std::string& layout, const std::string& path, co
         FileSink sink(file.get());
         TarWriter tar(sink, TarStyle::pax);
         for (const auto* name : {"oci-layout", "index.json"}) add_file(tar, directory.get(), name, cancellation);
-        std::vector<std::string> blobs;
-        for (const auto& entry : std::filesystem::directory_iterator(layout + "/blobs/sha256"))
-            blobs.push_back("blobs/sha256/" + entry.path().filename().string());
-        std::sort(blobs.begin(), blobs.end());
-        for (const auto& name : blobs) add_file(tar, directory.get(), name, cancellation);
+        // By name: a listing does not show what another program has removed.
+        for (const auto& blob : blobs)
+            add_file(tar, directory.get(), "blobs/sha256/" + std::string(blob.hex()), cancellation);
         tar.finish();
         if (::fsync(file.get()) != 0) throw_errno("sync " + path);
         // Unlike rename(2), this replaces nothing.

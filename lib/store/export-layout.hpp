@@ -5,6 +5,7 @@
 
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/cancellation.hpp"
@@ -41,17 +42,22 @@ public:
     };
     Descriptor put(std::string_view text);
 
+    // The digests of the blobs that were finished here, in order.
+    std::set<Digest> blobs() const;
+
     // Names MANIFEST in the index, by TAG if there is one, in place of what had that name.
     void publish(const Descriptor& manifest, const std::optional<std::string>& tag);
 
 private:
     FileDescriptor directory_, blobs_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     unsigned next_ = 0;
+    std::set<Digest> finished_;
 };
 
-// The layout in the directory LAYOUT as one tar file PATH, which must not be there yet. Blobs are removed from the
-// directory as they are written, so that both together take little more room than one.
-void write_layout_archive(const std::string& layout, const std::string& path, const Cancellation& cancellation);
+// The layout in the directory LAYOUT with BLOBS as one tar file PATH, which must not be there yet. Blobs are removed
+// from the directory as they are written, so that both together take little more room than one.
+void write_layout_archive(const std::string& layout, const std::set<Digest>& blobs, const std::string& path,
+                          const Cancellation& cancellation);
 
 }  // namespace imaged

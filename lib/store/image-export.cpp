@@ -215,7 +215,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
     } else {
         const auto [archive, tag] = split_tag(request.destination.name());
         layout.publish(manifest, tag);
-        write_layout_archive(path, archive, cancellation);
+        write_layout_archive(path, layout.blobs(), archive, cancellation);
     }
     return work.exported();
 }

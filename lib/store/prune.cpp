@@ -59,7 +59,8 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     PruneOutcome outcome;
     outcome.damaged = use.damaged;
     DiskUsage usage;
-    for (const auto& name : StagingArea::leftovers(repository.fd())) usage.remove(repository.fd(), "tmp/" + name);
+    StagingArea::for_each_leftover(repository.fd(),
+                                   [&](const std::string& path) { usage.remove(repository.fd(), path); });
     GarbageRules rules;
     rules.dry_run = request.dry_run;
     rules.foreign_commits = request.foreign_commits;

@@ -9,6 +9,7 @@
 #include "store/layer-record.hpp"
 #include "store/merge-check.hpp"
 #include "store/object-listing.hpp"
+#include "store/presence.hpp"
 #include "store/quarantine.hpp"
 #include "store/ref-name.hpp"
 
@@ -101,12 +102,17 @@ private:
             for (const auto& layer : verdict.stored->layout.layers) {
                 if (layer_ref(layer.blob.digest) != damage.ref) continue;
                 if (layer.kind == LayerKind::commit && verdict.stored->base_commit)
-                    repository_.set_ref(damage.ref, verdict.stored->base_commit);
+                    restore_ref(damage.ref, *verdict.stored->base_commit);
                 if (layer.kind != LayerKind::derived) continue;
                 const auto found = derived_layers().find(layer.diff_id);
-                if (found != derived_layers().end()) repository_.set_ref(damage.ref, found->second);
+                if (found != derived_layers().end()) restore_ref(damage.ref, found->second);
             }
         }
+    }
+
+    // A ref names nothing that is not all there.
+    void restore_ref(const std::string& ref, const Checksum& commit) {
+        if (Presence(repository_, cancellation_).complete(commit)) repository_.set_ref(ref, commit);
     }
 
     // Every commit of a derived layer in the repository, named by a ref or not, by the diff-id that was verified.

@@ -78,6 +78,7 @@ public:
     void add(const std::string& name, const std::string& text) {
         const auto file = open_at(directory_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         write_all(file.get(), std::as_bytes(std::span(text)), name);
+        files_.push_back(name);
     }
 
     void open() {
@@ -92,6 +93,8 @@ public:
             throw Error(ErrorKind::unsupported_image,
                         "the image's SELinux policy cannot be read: " +
                             (complaint.empty() ? std::string("its file_contexts is malformed") : complaint));
+        // libselinux does without most of them.
+        for (const auto& name : files_) open_at(directory_.get(), name, O_PATH | O_NOFOLLOW);
     }
 
     std::optional<std::string> label(const std::string& path, std::uint32_t mode) const {
@@ -110,6 +113,7 @@ private:
     StagingArea& staging_;
     std::string name_;
     FileDescriptor directory_;
+    std::vector<std::string> files_;
     selabel_handle* handle_ = nullptr;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loaded in front of the C library: lets one kind of system call fail, as a broken disk does. FAULT_CALL names it,
 // FAULT_AFTER says how many succeed before, FAULT_ERRNO with what it fails from then on, FAULT_PATH what the path of
-// its file must contain.
+// its file must contain. FAULT_RUN is a shell command that runs once, before the first call that would fail; without
+// FAULT_ERRNO no call fails.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace {
 
@@ -35,9 +37,15 @@ bool is_about(int fd) {
 // Whether this call of NAME about FD is one that fails; errno says how.
 bool fails(const char* name, int fd) {
     if (std::strcmp(setting("FAULT_CALL"), name) != 0 || !is_about(fd)) return false;
-    if (calls++ < std::atol(setting("FAULT_AFTER"))) return false;
+    const auto call = calls++, after = std::atol(setting("FAULT_AFTER"));
+    if (call < after) return false;
+    if (const char* command = setting("FAULT_RUN"); call == after && *command != '\0') {
+        // Not in the shell as well.
+        const std::string script = "unset LD_PRELOAD FAULT_RUN; " + std::string(command);
+        if (std::system(script.c_str()) != 0) std::fputs("FAULT_RUN failed\n", stderr);
+    }
     errno = std::atoi(setting("FAULT_ERRNO"));
-    return true;
+    return errno != 0;
 }
 
 template <typename Function>
@@ -72,6 +80,11 @@ int openat64(int directory, const char* path, int flags, ...) {
 int renameat(int from, const char* name, int to, const char* new_name) {
     static const auto real = next<int (*)(int, const char*, int, const char*)>("renameat");
     return fails("renameat", to) ? -1 : real(from, name, to, new_name);
+}
+
+int renameat2(int from, const char* name, int to, const char* new_name, unsigned flags) {
+    static const auto real = next<int (*)(int, const char*, int, const char*, unsigned)>("renameat2");
+    return fails("renameat", to) ? -1 : real(from, name, to, new_name, flags);
 }
 
 int mkdirat(int directory, const char* path, mode_t mode) {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The names of the objects that a sink was given, and how they get into the repository: exactly these, each one seen in
+// its place.
+//
+// A directory is never listed for it, because a listing does not show what another program has removed. An object that
+// is in the repository already is never replaced. Thirty-four bytes for each object, which beyond a few megabytes are
+// not the process's (SpillArray). Belongs to one thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_set>
+
+#include "base/checksum.hpp"
+#include "base/spill-array.hpp"
+#include "layer/object.hpp"
+
+namespace imaged {
+
+// Of an object in the scratch directory, and of one in the repository's objects directory.
+std::string staged_name(const Checksum& checksum, ObjectType type);
+std::string object_path(const Checksum& checksum, ObjectType type);
+
+class StagedObjects {
+public:
+    // The object was written to the scratch directory. More than once has no effect.
+    void add(const Checksum& checksum, ObjectType type) { add(Name{checksum, type, State::staged}); }
+    // The object was found in the repository.
+    void add_present(const Checksum& checksum, ObjectType type) { add(Name{checksum, type, State::present}); }
+    // Calls DROP for each staged dirtree that is not in KEEP, and forgets it.
+    void retain_dirtrees(const std::unordered_set<Checksum>& keep, const std::function<void(const Checksum&)>& drop);
+
+    // Moves what was staged to OBJECTS, the repository's objects directory: parts before what names them. DIRECTORY
+    // gives the scratch directory that a checksum's object is in. Throws Error(failed) for an object that is neither
+    // there nor in the repository.
+    void publish(int objects, const std::function<int(const Checksum&)>& directory) const;
+    // For what is published otherwise: throws as publish() does for the first object that IS_THERE denies.
+    void check(const std::function<bool(const Checksum&, ObjectType)>& is_there) const;
+
+private:
+    enum class State : std::uint8_t { staged, present, dropped };
+    struct Name {
+        Checksum checksum;
+        ObjectType type;
+        State state;
+    };
+    // Entries of the largest layer with the directories of the largest merge. Address space, not memory.
+    static constexpr std::size_t max_names = 16 * 1024 * 1024;
+
+    void add(const Name& name);
+
+    SpillArray<Name> names_{max_names};
+};
+
+}  // namespace imaged
