@@ -5,15 +5,15 @@
 # shellcheck disable=SC2154
 
 soak() {
-    (($#)) || die "soak takes what to run: kill, power, hostile, callers or longrun"
+    (($#)) || die "soak takes what to run: kill, power, hostile, callers, longrun, odd or mix"
     local kind=$1
     shift
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}"
     build >&2
     export IMAGED=$build/daemon/imaged IMAGED_WORKER=$build/daemon/worker/imaged-worker IMAGECTL=$build/client/imagectl
-    export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1
+    export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so
     case $kind in
-        kill | power | longrun) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
+        kill | power | longrun | odd | mix) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
         hostile) /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@" ;;
         callers) LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@" ;;
         *) die "soak knows no '$kind'" ;;

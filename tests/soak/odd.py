@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Trials of imaged in odd surroundings, each by its name: HELD, or the reason why not.
+
+./dev soak odd [--list] [WORD…]: those whose names contain one of the words, all by default.
+"""
+import argparse
+import importlib.util
+import io
+import pathlib
+import re
+import sys
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+INTEGRATION = HERE.parent / "integration"
+sys.path[:0] = [str(HERE), str(INTEGRATION)]
+
+# Every point, and where it is tried: classes of odd_trials, classes (or all) of tests of the suite. A word picks tests by their names.
+TRIALS = [
+    ("1 refs to what does not exist", "odd_trials", ["RefsToWhatDoesNotExist", "RefsToWhatDoesNotExistInAnArchive"], ""),
+    ("2 two daemons on one repository", "odd_trials", ["TwoDaemons"], ""),
+    ("3 paths that are not text", "test-odd-environment", ["PathsThatAreNotText"], ""),
+    ("4 file systems that hang", "odd_trials", ["FileSystemsThatHang"], ""),
+    ("5 repositories that are replaced", "test-odd-environment", ["Replaced"], ""),
+    ("6 odd refs", "odd_trials", ["OddRefs"], ""),
+    ("7 leftovers", "test-odd-environment", ["Leftovers"], ""),
+    ("8 file systems without locks", "test-odd-environment", ["WithoutLocks"], ""),
+    ("9 full disks and quotas", "test-faulty-system", ["FaultySystem"], "full|quota|inodes|keeps_free|read_only"),
+    ("10 a stderr that nobody reads", "odd_trials", ["StandardErrorThatNobodyReads"], ""),
+    ("11 too little of everything", "test-odd-environment", ["Opening"], ""),
+    ("11 programs of two versions", "test-odd-environment", ["TwoVersions"], ""),
+    ("11 disks and memory that fail", "test-faulty-system", ["FaultySystem"], "broken|memory|descriptors"),
+]
+
+
+def load(name):
+    """A module of this directory or a test of the suite, whose name is no identifier."""
+    path = next(path for path in (HERE / f"{name}.py", INTEGRATION / f"{name}.py") if path.exists())
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def trials():
+    for point, name, classes, pattern in TRIALS:
+        module = load(name)
+        for class_name in classes:
+            case = getattr(module, class_name)
+            for method in unittest.defaultTestLoader.getTestCaseNames(case):
+                if re.search(pattern, method):
+                    yield f"{point}: {method.removeprefix('test_').replace('_', ' ')}" + (" (archive)" if class_name.endswith("Archive") else ""), case(method)
+
+
+def reason(text):
+    """The last line of a traceback, and what subtests add."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "?"
+
+
+def attempt(test):
+    """None if it held, else why not."""
+    result = unittest.TestResult()
+    output, sys.stdout = sys.stdout, io.StringIO()  # what the tests of the suite print is for their logs
+    try:
+        test.run(result)
+    finally:
+        sys.stdout = output
+    bad = result.failures + result.errors
+    if bad:
+        return reason(bad[0][1]) + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
+    # What was not tried did not hold.
+    return f"not tried: {result.skipped[0][1]}" if result.skipped else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("words", nargs="*")
+    arguments = parser.parse_args()
+    chosen = [(name, test) for name, test in trials() if not arguments.words or any(word in name for word in arguments.words)]
+    held = 0
+    for name, test in chosen:
+        if arguments.list:
+            print(name)
+            continue
+        started = time.monotonic()
+        why = attempt(test)
+        held += why is None
+        print(f"{'HELD' if why is None else 'NOT HELD'}  {name} ({time.monotonic() - started:.0f} s)" + (f"\n    {why}" if why else ""), flush=True)
+    if not arguments.list:
+        print(f"odd: {len(chosen)} trials, {held} held")
+    return 0 if arguments.list or held == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

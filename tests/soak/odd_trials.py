@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trials of ./dev soak odd that no test of the suite is: each a test case of its own, in the terms of the point that it tries."""
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from gi.repository import GLib
+
+import oci_layout
+import real_daemon
+import sanitizers
+import worker
+from bus_fixture import IMAGED, MANAGER, BusError
+from oci_layout import Entry
+from repository_case import RepositoryCase
+
+FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
+UNVERIFIED = "ostree-unverified-image:"
+IMAGE_REF = "ostree/container/image/"
+
+
+def fault(call, path, after=0, number=0, run=""):
+    return {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": call, "FAULT_PATH": str(path), "FAULT_AFTER": str(after), "FAULT_ERRNO": str(number), "FAULT_RUN": run}
+
+
+class Case(RepositoryCase):
+    mode = "bare"
+
+    def setUp(self):
+        super().setUp()
+        if self.mode != "bare":
+            subprocess.run(["rm", "-rf", self.repository], check=True)
+            self.ostree("init", f"--mode={self.mode}")
+
+    def image(self, tag="t", files=20):
+        self.layout.image(tag, [oci_layout.layer([Entry(f"usr/{tag}/{number}/f{n}", content=os.urandom(3000)) for n in range(files)]) for number in range(2)])
+        return UNVERIFIED + self.layout.reference(tag)
+
+    def run_job(self, kind, image="", repository=None, **options):
+        return worker.Run(image, repository or self.repository, kind=kind, **options).finish().result
+
+    def succeed(self, kind, image="", **options):
+        result = self.run_job(kind, image, **options)
+        self.assertEqual(result["outcome"], "success", result)
+        return result
+
+    def state(self, repository=None):
+        """Every ref and what it names."""
+        command = ["ostree", f"--repo={repository or self.repository}"]
+        names = subprocess.run([*command, "refs"], check=True, capture_output=True, text=True).stdout.split()
+        return {name: subprocess.run([*command, "rev-parse", name], check=True, capture_output=True, text=True).stdout.strip() for name in names}
+
+    def assert_whole(self, repository=None):
+        """Every ref leads to objects that are all there."""
+        command = ["ostree", f"--repo={repository or self.repository}"]
+        done = subprocess.run([*command, "fsck", "--quiet"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for name, commit in self.state(repository).items():
+            listed = subprocess.run([*command, "ls", "-R", "-C", commit], capture_output=True, text=True)
+            self.assertEqual(listed.returncode, 0, f"{name} leads to what is not there: {listed.stderr}")
+
+    def daemon(self, repository=None, **options):
+        directory = self.directory / f"daemon{len(os.listdir(self.directory))}"
+        directory.mkdir()
+        daemon = real_daemon.Daemon(directory, repository or self.repository, **options)
+        self.addCleanup(daemon.stop)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        return daemon, client
+
+    def listed(self, client):
+        images = client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
+        return {image["image"]: image["state"] for image in images}
+
+
+class RefsToWhatDoesNotExist(Case):
+    """Point 1."""
+    # Calls between the last write and the last ref: what is staged is made durable, then gets its name.
+    MOMENTS = [("syncfs", 0), ("syncfs", 1), ("syncfs", 2), ("renameat", 0), ("renameat", 5), ("futimens", 30)]
+
+    def emptied(self, command, moments=MOMENTS):
+        good = self.image("t")
+        self.succeed("pull", good, target="oci:stored:t")
+        seen = set()
+        for call, after in moments:
+            with self.subTest(call=call, after=after):
+                before = self.state()
+                result = self.run_job("pull", self.image("t"), target="oci:stored:t", env=fault(call, "/repo", after, run=command.format(repo=self.repository)))
+                seen.add(result["outcome"])
+                self.assert_whole()
+                image = {name: commit for name, commit in self.state().items() if name.startswith(IMAGE_REF)}
+                if result["outcome"] != "success":
+                    self.assertEqual(image, {name: commit for name, commit in before.items() if name.startswith(IMAGE_REF)}, "the previous image is gone")
+        self.assertIn("failed", seen, "the directory was never emptied in time")
+
+    def test_tmp_is_emptied_before_publishing(self):
+        self.emptied("rm -rf {repo}/tmp/*")
+
+    def test_another_program_expires_tmp_at_once(self):
+        self.ostree("config", "set", "core.tmp-expiry-secs", "0")
+        (self.directory / "tree").mkdir()
+        self.emptied(f"sleep 1; ostree --repo={{repo}} commit --branch=other --tree=dir={self.directory}/tree; true", [("syncfs", 0), ("renameat", 0)])
+
+    def test_a_copy_whose_staging_vanishes(self):
+        image = self.image("t")
+        self.succeed("pull", image)
+        other = self.directory / "copy/repo"
+        other.parent.mkdir()
+        for call, after in [("syncfs", 0), ("renameat", 0), ("renameat", 7), ("linkat", 5)]:
+            subprocess.run(["rm", "-rf", other], check=True)
+            subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+            result = self.run_job("copy", self.layout.reference("t"), arguments={"repository": str(other), "from": False},
+                                  env=fault(call, "/copy/repo", after, run=f"rm -rf {other}/tmp/*"))
+            self.assert_whole(other)
+            self.assertEqual(bool([name for name in self.state(other) if name.startswith(IMAGE_REF)]), result["outcome"] == "success", result)
+
+    def test_a_repair_whose_staging_vanishes(self):
+        image = self.image("t")
+        for call, after in [("syncfs", 0), ("syncfs", 1), ("renameat", 3), ("create", 3)]:
+            self.succeed("pull", image)
+            damaged = next(path for path in pathlib.Path(self.repository, "objects").glob("*/*.file") if path.stat().st_size)
+            damaged.write_bytes(b"damage")
+            self.run_job("verify", arguments={"images": [], "repair": True}, env=fault(call, "/repo", after, run=f"rm -rf {self.repository}/tmp/*"))
+            self.succeed("verify", arguments={"images": [], "repair": True})
+            self.assert_whole()
+
+
+class RefsToWhatDoesNotExistInAnArchive(RefsToWhatDoesNotExist):
+    """Point 1, in an archive repository, which libostree writes."""
+    mode = "archive"
+    test_a_copy_whose_staging_vanishes = test_a_repair_whose_staging_vanishes = None
+
+    def test_tmp_is_emptied_before_publishing(self):
+        self.emptied("rm -rf {repo}/tmp/*", [("renameat", 0), ("renameat", 5), ("linkat", 3), ("syncfs", 0), ("create", 10)])
+
+    test_another_program_expires_tmp_at_once = None
+
+
+class TwoDaemons(Case):
+    """Point 2."""
+
+    def test_leftovers_are_cleared_beside_jobs_that_begin(self):
+        first, second = self.daemon(), self.daemon()
+        for round_ in range(12):
+            references = [self.image(f"{side}{round_}") for side in "ab"]
+            for number in range(8):
+                (self.repository / f"tmp/imaged-{round_}{number}" / "0").mkdir(parents=True)
+            jobs = [client.pull(reference) for (_, client), reference in zip((first, second), references)]
+            for (_, client), job in zip((first, second), jobs):
+                done = client.finished(job, 60)
+                self.assertEqual(done["Result"], "success", done["ErrorMessage"])
+        self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
+        self.assert_whole()
+
+
+class FileSystemsThatHang(Case):
+    """Point 4."""
+
+    def test_reading_hangs_and_others_are_served(self):
+        environment = fault("read", "/repo/config", run="sleep 25")
+        daemon, client = self.daemon(environment=environment)
+
+        def ask():
+            other = daemon.client()
+            try:
+                other.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (MANAGER,)))
+            except BusError:
+                pass
+            other.close()
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(1)
+        started = time.monotonic()
+        client.call(MANAGER, "ListJobs", timeout=5000)
+        self.assertLess(time.monotonic() - started, 2 * sanitizers.SLOWER)
+        started = time.monotonic()
+        daemon.process.terminate()
+        daemon.process.wait(20)
+        self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+        asking.join()
+
+    def frozen_disk(self):
+        if not os.access("/dev/loop-control", os.W_OK):
+            self.skipTest("no loop devices here")
+        image, mountpoint = self.directory / "disk.img", self.directory / "disk"
+        mountpoint.mkdir()
+        subprocess.run(["truncate", "-s", "200M", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, mountpoint], check=True)
+        self.addCleanup(subprocess.run, ["umount", mountpoint], check=True)
+        repository = mountpoint / "repo"
+        subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
+        return mountpoint, repository
+
+    def test_a_worker_that_cannot_be_killed(self):
+        """It writes to a frozen file system, where no signal reaches it."""
+        mountpoint, repository = self.frozen_disk()
+        daemon, client = self.daemon(repository)
+        image = self.image("large", 600)
+        subprocess.run(["fsfreeze", "-f", mountpoint], check=True)
+        thaw = threading.Timer(25, lambda: subprocess.run(["fsfreeze", "-u", mountpoint], check=False))
+        thaw.start()
+        try:
+            job = client.pull(image)
+            time.sleep(2)
+            started = time.monotonic()
+            client.cancel(job)
+            done = client.finished(job, 10)
+            self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER)
+            self.assertEqual(done["Result"], "cancelled")
+            client.call(MANAGER, "ListJobs", timeout=5000)
+            started = time.monotonic()
+            daemon.process.terminate()
+            daemon.process.wait(20)
+            self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+        finally:
+            thaw.cancel()
+            subprocess.run(["fsfreeze", "-u", mountpoint], check=False, stderr=subprocess.DEVNULL)
+            # What was in the kernel ends now.
+            real_daemon.until(lambda: str(mountpoint) not in subprocess.run(["fuser", "-vm", mountpoint], capture_output=True, text=True).stderr or True)
+            time.sleep(2)
+
+
+class OddRefs(Case):
+    """Point 6."""
+
+    def setUp(self):
+        super().setUp()
+        self.references = [self.image(tag) for tag in ("one", "two")]
+        for reference in self.references:
+            self.succeed("pull", reference)
+        self.refs_directory = self.repository / "refs/heads"
+        self.images = [reference.removeprefix(UNVERIFIED) for reference in self.references]
+
+    def all_goes_on(self, odd):
+        """Whatever is asked of the other images works; the odd entry, a name or nothing, is all that is reported."""
+        _, client = self.daemon()
+        states = self.listed(client)
+        self.assertEqual([states.get(image) for image in self.images], ["ok", "ok"], states)
+        details = self.succeed("verify", arguments={"images": []})["details"]
+        self.assertEqual([image["image"] for image in details["damaged"] if image["image"] in self.images], [])
+        self.succeed("prune")
+        self.succeed("pull", self.image("three"))
+        self.succeed("pull", self.references[1])
+        self.succeed("remove", arguments={"images": [self.images[0]]})
+        self.assertNotIn(self.images[0], self.listed(client))
+        self.assertEqual(self.listed(client)[self.images[1]], "ok")
+        for name in odd:
+            (self.refs_directory / name).unlink(missing_ok=True) if not (self.refs_directory / name).is_dir() else os.rmdir(self.refs_directory / name)
+        self.assert_whole()
+
+    def test_a_dangling_link_among_images(self):
+        os.symlink("nowhere", self.refs_directory / IMAGE_REF / "dangling")
+        self.all_goes_on([IMAGE_REF + "dangling"])
+
+    def test_a_dangling_link_among_layers(self):
+        os.symlink("nowhere", self.refs_directory / "ostree/container/blob/sha256_3A_dangling")
+        self.all_goes_on(["ostree/container/blob/sha256_3A_dangling"])
+
+    def test_nonsense_in_a_ref(self):
+        (self.refs_directory / IMAGE_REF / "nonsense").write_text("nonsense\n")
+        self.all_goes_on([IMAGE_REF + "nonsense"])
+
+    def test_an_alias_of_an_image(self):
+        ref = next(name for name in self.state() if name.startswith(IMAGE_REF) and name.endswith("two"))
+        self.ostree("refs", "--alias", f"--create={IMAGE_REF}alias", ref)
+        self.all_goes_on([IMAGE_REF + "alias"])
+
+    def test_the_image_that_an_alias_names_is_removed(self):
+        ref = next(name for name in self.state() if name.startswith(IMAGE_REF) and name.endswith("one"))
+        self.ostree("refs", "--alias", "--create=host/booted", ref)
+        before = self.state()
+        result = self.run_job("remove", arguments={"images": [self.images[0]]})
+        if result["outcome"] != "success":
+            self.assertEqual(self.state(), before, "it says failed and has taken the ref")
+        self.ostree("refs")
+        self.ostree("refs", "--list")
+        self.succeed("pull", self.references[1])
+
+    def test_an_own_ref_that_is_a_directory(self):
+        directory = self.refs_directory / IMAGE_REF / "oci_3A_x_3A_t"
+        directory.mkdir()
+        self.all_goes_on([IMAGE_REF + "oci_3A_x_3A_t"])
+
+
+class StandardErrorThatNobodyReads(Case):
+    """Point 10."""
+
+    def start(self, **streams):
+        directory = self.directory / "quiet"
+        directory.mkdir()
+        daemon = real_daemon.Daemon(directory, self.repository)
+        daemon.process.terminate()
+        daemon.process.wait(20)
+        daemon.process = subprocess.Popen([IMAGED, "--bus-address", daemon.address, "--repository", str(self.repository), "--worker", real_daemon.WORKER,
+                                           "--log-level", "debug", "--idle-timeout", "0"], env={**os.environ, **streams.pop("environment", {})}, **streams)
+        self.addCleanup(daemon.stop)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        real_daemon.until(lambda: daemon_is_there(client))
+        return daemon, client
+
+    def test_a_full_pipe(self):
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        try:
+            while True:
+                os.write(write, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(write, True)
+        daemon, client = self.start(stderr=write)
+        os.close(write)
+        try:
+            for number in range(5):
+                done = client.finished(client.pull(self.image(f"t{number}")), 30)
+                self.assertEqual(done["Result"], "success", done["ErrorMessage"])
+                client.finished(client.pull(UNVERIFIED + "oci:/nowhere:t"), 30)
+            client.call(MANAGER, "ListJobs", timeout=5000)
+            started = time.monotonic()
+            daemon.process.terminate()
+            daemon.process.wait(20)
+            self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+        finally:
+            daemon.process.kill()
+            os.close(read)
+
+    def test_a_skopeo_that_prints_a_megabyte(self):
+        programs = self.directory / "programs"
+        programs.mkdir()
+        (programs / "skopeo").write_text("#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x\nhead -c 1000000 /dev/zero | tr '\\0' y >&2\nexit 1\n")
+        (programs / "skopeo").chmod(0o755)
+        output = self.directory / "output"
+        with open(output, "wb") as file:
+            _, client = self.start(stdout=file, stderr=subprocess.STDOUT, environment={"PATH": f"{programs}:{os.environ['PATH']}"})
+        done = client.finished(client.pull(self.image("t")), 60)
+        self.assertEqual(done["Result"], "failed")
+        self.assertLess(output.stat().st_size, 100_000, "what skopeo prints reaches the daemon's output")
+
+
+def daemon_is_there(client):
+    try:
+        client.call(MANAGER, "ListJobs", timeout=2000)
+        return True
+    except BusError:
+        return False
