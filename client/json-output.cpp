@@ -85,7 +85,7 @@ constexpr Field verify_fields[] = {
     {"sound", Type::flag},           {"images-checked", Type::number}, {"objects-checked", Type::number},
     {"bytes-checked", Type::number}, {"damaged", Type::records},       {"damaged-layers", Type::records},
     {"missing", Type::words},        {"notes", Type::records},         {"repaired", Type::records},
-    {"unrepaired", Type::records},
+    {"unrepaired", Type::records},   {"unchecked", Type::records},     {"not-recorded", Type::text},
 };
 // What any of the records in those lists may say.
 constexpr Field record_fields[] = {

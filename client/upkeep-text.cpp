@@ -93,7 +93,10 @@ std::string verify_text(const Dictionary& outcome) {
     for (const auto& image : outcome.list("repaired")) result += repair_text(image);
     result += records(outcome, "unrepaired", "Not mended", "image", "error");
     result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
+    result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
     result += records(outcome, "notes", "Notes", "image", "message");
+    if (const auto why = outcome.text("not-recorded"))
+        result += "Lists do not show what was found here: " + escaped(*why) + "\n";
     result += missing_text(outcome);
     if (outcome.flag("sound") == true) result += "All is sound\n";
     return result;

@@ -9,6 +9,7 @@ namespace {
 class StoreCatalog final : public imaged::Catalog {
 public:
     explicit StoreCatalog(std::unique_ptr<imaged::ImageCatalog> catalog) : catalog_(std::move(catalog)) {}
+    bool is_current() const override { return catalog_->is_current(); }
     std::shared_ptr<const nlohmann::json> list() override { return catalog_->list(); }
     nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_->describe(image); }
     std::string manifest(const imaged::ImageReference& image) override { return catalog_->manifest(image); }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 
 namespace imaged {
 
@@ -64,14 +65,10 @@ Catalog* CatalogReader::open() {
         const int error_number = errno;
         catalog_.reset();
         if (error_number == ENOENT) return nullptr;
-        throw Error(ErrorKind::repository_damaged, system_error(error_number, repository_).what());
+        throw as_damage(system_error(error_number, repository_));
     }
-    const std::pair<std::uint64_t, std::uint64_t> found{status.st_dev, status.st_ino};
-    if (!catalog_ || found != opened_) {
-        catalog_.reset();
-        catalog_ = open_catalog(repository_);
-        opened_ = found;
-    }
+    if (catalog_ && !catalog_->is_current()) catalog_.reset();
+    if (!catalog_) catalog_ = open_catalog(repository_);
     return catalog_.get();
 }
 

@@ -2,7 +2,8 @@
 // Reads the repository on a thread of its own, so that a slow disk never delays the bus. Requests are answered in
 // order.
 //
-// The repository is opened by the first request, and again when another directory took its place.
+// The repository is opened by the first request, and again if it, its objects directory or its configuration was
+// replaced.
 #pragma once
 
 #include <condition_variable>
@@ -44,7 +45,6 @@ private:
     EventLoop& loop_;
     const std::string repository_;
     std::unique_ptr<Catalog> catalog_;  // the thread's own
-    std::pair<std::uint64_t, std::uint64_t> opened_{};
 
     std::mutex mutex_;
     std::condition_variable changed_;

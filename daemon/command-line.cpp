@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "bus-error.hpp"
 
 namespace imaged {
 
@@ -68,6 +69,12 @@ std::chrono::seconds seconds(std::string_view text) {
 std::string absolute(const std::string& path, const char* name) {
     if (path.empty()) refuse_argument(std::string(name) + " takes a path");
     return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+// Paths go to the worker and to callers as text.
+void require_utf8(const std::string& path, const char* name) {
+    if (bus_text(path) != path)
+        refuse_argument(std::string(name) + " is not UTF-8: " + bus_text(path) + "; choose another path");
 }
 
 std::string user_repository() {
@@ -167,6 +174,9 @@ ReadConfig read_config(const CommandLine& line) {
     config.jobs.confined = line.confined;
     config.jobs.skopeo_service = line.proxy_socket;
     for (const auto& name : line.pass_environment) config.pass_environment.push_back(name);
+    require_utf8(config.repository, "the path of the repository");
+    require_utf8(config.sysroot, "the path of the sysroot");
+    require_utf8(line.proxy_socket, "--proxy-socket");
     return read;
 }
 

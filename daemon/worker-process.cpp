@@ -111,7 +111,7 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
 
     const pid_t parent = ::getpid();
     pid_ = ::fork();
-    if (pid_ < 0) throw_errno("fork");
+    if (pid_ < 0) throw_errno("start a process for the worker");
     if (pid_ == 0) {
         become_worker(settings.program.c_str(), argument_pointers.data(), variable_pointers.data(), parent,
                       far_end.get(), auth_copy.get(), input_copy.get(), null.get());

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -18,8 +17,6 @@ namespace imaged {
 
 namespace {
 
-// On disk: a layout is as large as its image.
-constexpr const char* pattern = "/var/tmp/imaged-push-XXXXXX";
 // As much as is copied between two looks whether anybody still wants it.
 constexpr std::size_t piece_bytes = 16 * 1024 * 1024;
 constexpr const char* blobs = "blobs/sha256";
@@ -53,30 +50,13 @@ void copy_file(int layout, const std::string& name, const std::filesystem::path&
     }
 }
 
-std::filesystem::path make_directory() {
-    std::string path = pattern;
-    if (::mkdtemp(path.data()) == nullptr) throw_errno("make a directory for the push");
-    return path;
-}
-
 }  // namespace
 
-LayoutCopy::LayoutCopy(int layout, const std::function<void()>& progress) : path_(make_directory()) {
-    try {
-        std::filesystem::create_directories(path_ / blobs);
-        copy_file(layout, "oci-layout", path_, progress);
-        copy_file(layout, "index.json", path_, progress);
-        for (const auto& name : names_in(layout, blobs)) copy_file(layout, blobs + ("/" + name), path_, progress);
-    } catch (...) {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-        throw;
-    }
-}
-
-LayoutCopy::~LayoutCopy() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+LayoutCopy::LayoutCopy(int layout, const std::function<void()>& progress) {
+    std::filesystem::create_directories(path() / blobs);
+    copy_file(layout, "oci-layout", path(), progress);
+    copy_file(layout, "index.json", path(), progress);
+    for (const auto& name : names_in(layout, blobs)) copy_file(layout, blobs + ("/" + name), path(), progress);
 }
 
 }  // namespace imaged

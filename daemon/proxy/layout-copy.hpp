@@ -7,20 +7,19 @@
 #include <filesystem>
 #include <functional>
 
+#include "base/scratch-directory.hpp"
+
 namespace imaged {
 
 class LayoutCopy {
 public:
     // Of the layout in the directory LAYOUT. Calls PROGRESS every now and then; what it throws ends the copying.
     LayoutCopy(int layout, const std::function<void()>& progress);
-    ~LayoutCopy();
-    LayoutCopy(const LayoutCopy&) = delete;
-    LayoutCopy& operator=(const LayoutCopy&) = delete;
 
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return scratch_.path(); }
 
 private:
-    std::filesystem::path path_;
+    ScratchDirectory scratch_;
 };
 
 }  // namespace imaged

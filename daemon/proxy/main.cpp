@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
+#include "base/scratch-directory.hpp"
 #include "layout-copy.hpp"
 #include "source/process-traffic.hpp"
 #include "source/skopeo-request.hpp"
@@ -180,13 +182,15 @@ int run(Work work) {
     if (kind == SkopeoRequest::Kind::check_policy) checked.emplace(work.request.blobs);
     if (work.layout) pushed.emplace(work.layout.get(), go_on);
     const auto layout = checked ? checked->path().string() : pushed ? pushed->path().string() : std::string();
-    auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout);
+    const ScratchDirectory scratch;
+    ::setenv("TMPDIR", scratch.path().c_str(), 1);
+    auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout, scratch.path().string());
     std::vector<char*> arguments;
     arguments.reserve(command.size() + 1);
     for (auto& argument : command) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
     const pid_t process = ::fork();
-    if (process < 0) throw_errno("fork");
+    if (process < 0) throw_errno("start a process for skopeo");
     if (process == 0) become_skopeo(work, arguments.data());
     // Whoever reads what skopeo prints waits for its end.
     work = {};
@@ -204,6 +208,7 @@ int main() {
     FileDescriptor messages;
     try {
         ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);
+        ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))
             messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, first_free_number));

@@ -13,6 +13,7 @@
 
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
+#include "base/scratch-directory.hpp"
 #include "job-module.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
@@ -85,6 +86,7 @@ int main() {
         ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
         const auto request = job::decode_request(read_request());
         confine(request);
+        ScratchDirectory::clear_leftovers();
         result = run_loaded_job(request, start_proxy(request), cancellation, meter);
     } catch (...) {
         result = failure(current_error());

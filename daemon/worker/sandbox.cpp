@@ -18,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/scratch-directory.hpp"
 #include "oci/export-destination.hpp"
 #include "system-call-filter.hpp"
 
@@ -31,8 +32,6 @@ namespace {
 constexpr std::array writing_capabilities{CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
                                           CAP_FSETID, CAP_SETFCAP,      CAP_MAC_ADMIN,       CAP_SYS_ADMIN};
 constexpr std::array reading_capabilities{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
-// skopeo unpacks archives in these; the unit makes them private.
-constexpr std::array<const char*, 2> scratch_directories{"/tmp", "/var/tmp"};
 
 void set_read_only(int directory, const char* path, unsigned flags, bool read_only) {
     struct mount_attr attributes {};
@@ -102,7 +101,9 @@ void confine_mounts(const job::Request& request) {
     if (::unshare(CLONE_NEWNS) != 0) throw_errno("make a mount namespace for the job");
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw_errno("make mounts private");
     auto writable = written_directories(request);
-    for (const auto* scratch : scratch_directories) {
+    // skopeo unpacks archives there; the unit makes the first two private.
+    for (const auto& scratch :
+         {std::filesystem::path("/tmp"), std::filesystem::path("/var/tmp"), ScratchDirectory::parent()}) {
         if (std::filesystem::is_directory(scratch)) writable.push_back(std::filesystem::canonical(scratch).string());
     }
     for (const auto& path : writable) {

@@ -56,6 +56,14 @@ json damaged_images(const Verdict& verdict) {
     return list;
 }
 
+json unchecked_images(const Verdict& verdict) {
+    auto list = json::array();
+    for (const auto& image : verdict.images) {
+        if (!image.unchecked.empty()) list.push_back({{"image", image.image}, {"error", image.unchecked}});
+    }
+    return list;
+}
+
 json notes_of(const Verdict& verdict) {
     auto list = json::array();
     for (const auto& image : verdict.images) {
@@ -110,8 +118,9 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);
     auto damaged = damaged_images(verdict);
-    const bool sound =
-        (damaged.empty() || (verify.repair && outcome.unrepaired.empty())) && verdict.unused_layers.empty();
+    auto unchecked = unchecked_images(verdict);
+    const bool sound = (damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&
+                       verdict.unused_layers.empty() && unchecked.empty();
     json details{{"sound", sound},
                  {"images-checked", verdict.images.size()},
                  {"objects-checked", verdict.objects},
@@ -120,6 +129,8 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
                  {"damaged-layers", list_of(verdict.unused_layers, "digest", "error")},
                  {"missing", verdict.missing},
                  {"notes", notes_of(verdict)}};
+    if (!unchecked.empty()) details["unchecked"] = std::move(unchecked);
+    if (!outcome.unrecorded.empty()) details["not-recorded"] = outcome.unrecorded;
     auto changed = json::array();
     if (verify.repair) {
         auto repaired = json::array();

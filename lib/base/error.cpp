@@ -4,7 +4,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <new>
+#include <system_error>
 #include <utility>
 
 namespace imaged {
@@ -65,6 +67,13 @@ Error current_error() {
         return error;
     } catch (const std::bad_alloc&) {
         return Error(ErrorKind::failed, "out of memory");
+    } catch (const std::filesystem::filesystem_error& error) {
+        auto what = "use " + error.path1().string();
+        return system_error(error.code().value(), what);
+    } catch (const std::system_error& error) {
+        // Nothing else here fails with one of these than the start of a thread.
+        return system_error(error.code().value(),
+                            "cannot start a thread (there is a limit on processes, threads or memory)");
     } catch (const std::exception& error) {
         return Error(ErrorKind::failed, error.what());
     } catch (...) {

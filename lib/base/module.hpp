@@ -7,7 +7,8 @@
 namespace imaged {
 
 // The address of SYMBOL in MODULE, a file beside this program. Loaded once and kept: libraries like GLib cannot be
-// unloaded. Throws Error(failed) saying that WHAT could not be loaded. Thread-safe.
+// unloaded. Throws Error(failed) saying that WHAT could not be loaded, also if MODULE is of another version than this
+// program. Thread-safe.
 void* load_symbol(const std::string& module, const char* symbol, const std::string& what);
 
 }  // namespace imaged

@@ -135,7 +135,12 @@ std::string encode(const Request& request) {
                   {"settings", to_json(request.settings)}};
     if (request.auth_file) document["auth-file"] = static_cast<std::uint64_t>(*request.auth_file);
     if (request.input_file) document["input-file"] = static_cast<std::uint64_t>(*request.input_file);
-    return line_of(document);
+    // Unlike a result, a request must not be changed on its way: another path would be another repository.
+    try {
+        return document.dump() + "\n";
+    } catch (const json::type_error&) {
+        throw Error(ErrorKind::invalid_argument, "a path or an argument of the job is not UTF-8");
+    }
 }
 
 Request decode_request(std::string_view line) {

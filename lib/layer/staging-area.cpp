@@ -35,7 +35,13 @@ StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDO
         name_ = random_name();
         if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
         auto directory = try_open_at(tmp_.get(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-        if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
+        if (!directory) continue;
+        if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) {
+            if (errno == EWOULDBLOCK) continue;
+            const auto error = system_error(errno, "lock the scratch directory tmp/" + name_);
+            ::unlinkat(tmp_.get(), name_.c_str(), AT_REMOVEDIR);
+            throw error;
+        }
         struct stat locked, named;
         if (::fstat(directory.get(), &locked) == 0 &&
             ::fstatat(tmp_.get(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 && locked.st_ino == named.st_ino) {

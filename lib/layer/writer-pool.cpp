@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/writer-pool.hpp"
 
+#include <system_error>
+
 namespace imaged {
 
 WriterPool::WriterPool(unsigned threads) {
-    for (unsigned i = 0; i < threads; ++i) {
-        threads_.emplace_back([this] {
-            while (auto task = queue_.pop()) (*task)();
-        });
+    try {
+        while (threads_.size() < threads) {
+            threads_.emplace_back([this] {
+                while (auto task = queue_.pop()) (*task)();
+            });
+        }
+    } catch (const std::system_error&) {
+        // Fewer threads do the same.
+        if (threads_.empty()) throw;
     }
 }
 

@@ -2,7 +2,6 @@
 #include "source/policy-layout.hpp"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -20,16 +19,10 @@ namespace {
 constexpr std::size_t max_policy_index_bytes = 64 * 1024;
 constexpr std::string_view algorithm = "sha256:";
 
-std::filesystem::path make_directory() {
-    auto pattern = (std::filesystem::temp_directory_path() / "imaged-policy-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory for the policy check");
-    return pattern;
-}
-
 }  // namespace
 
-PolicyLayout::PolicyLayout(const BlobSizes& blobs) : path_(make_directory()) {
-    const auto directory = path_ / "blobs/sha256";
+PolicyLayout::PolicyLayout(const BlobSizes& blobs) {
+    const auto directory = path() / "blobs/sha256";
     std::filesystem::create_directories(directory);
     for (const auto& [digest, size] : blobs) {
         if (!digest.starts_with(algorithm) || !Checksum::from_hex(std::string_view(digest).substr(algorithm.size())))
@@ -41,13 +34,8 @@ PolicyLayout::PolicyLayout(const BlobSizes& blobs) : path_(make_directory()) {
     }
 }
 
-PolicyLayout::~PolicyLayout() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-}
-
 std::string PolicyLayout::manifest_digest() const {
-    const auto file = open_at(AT_FDCWD, path_ / "index.json", O_RDONLY);
+    const auto file = open_at(AT_FDCWD, path() / "index.json", O_RDONLY);
     const auto index = parse_json(read_all(file.get(), max_policy_index_bytes, "index.json"));
     const auto manifests = index.is_object() ? index.find("manifests") : index.end();
     if (!index.is_object() || manifests == index.end() || manifests->size() != 1)

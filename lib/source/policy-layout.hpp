@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 
+#include "base/scratch-directory.hpp"
+
 namespace imaged {
 
 // Size by digest, "sha256:…".
@@ -17,16 +19,13 @@ class PolicyLayout {
 public:
     // Throws Error(failed) for what is no SHA-256 digest.
     explicit PolicyLayout(const BlobSizes& blobs);
-    ~PolicyLayout();
-    PolicyLayout(const PolicyLayout&) = delete;
-    PolicyLayout& operator=(const PolicyLayout&) = delete;
 
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return scratch_.path(); }
     // The digest of the manifest that was put in. Throws Error(failed) unless there is exactly one.
     std::string manifest_digest() const;
 
 private:
-    std::filesystem::path path_;
+    ScratchDirectory scratch_;
 };
 
 }  // namespace imaged

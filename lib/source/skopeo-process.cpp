@@ -46,6 +46,24 @@ std::string variable(const char* name) {
     return value != nullptr ? value : "";
 }
 
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+    std::vector<char*> list;
+    list.reserve(texts.size() + 1);
+    for (auto& text : texts) list.push_back(text.data());
+    list.push_back(nullptr);
+    return list;
+}
+
+// This process's environment, with SCRATCH, unless it is empty, as the place for temporary files.
+std::vector<std::string> environment_with_scratch(const std::string& scratch) {
+    std::vector<std::string> variables;
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        if (scratch.empty() || !std::string_view(*entry).starts_with("TMPDIR=")) variables.emplace_back(*entry);
+    }
+    if (!scratch.empty()) variables.push_back("TMPDIR=" + scratch);
+    return variables;
+}
+
 [[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time) {
     throw Error(ErrorKind::source_unreachable,
                 what + " stalled: nothing came for " + std::to_string(stall_time.count() / 1000) + " seconds");
@@ -127,25 +145,31 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
     FileDescriptor policy;
     if (request_.policy) policy = duplicate(memory_file("policy.json", *request_.policy).get());
     if (request_.kind == SkopeoRequest::Kind::check_policy) checked_.emplace(request_.blobs);
+    std::string scratch;
+    try {
+        scratch = scratch_.emplace().path().string();
+    } catch (const Error&) {
+        // Most jobs need none; skopeo reports it for those that do.
+    }
     // That of a push from within: its path may have a colon.
-    auto command = skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".");
-    std::vector<char*> arguments;
-    arguments.reserve(command.size() + 1);
-    for (auto& argument : command) arguments.push_back(argument.data());
-    arguments.push_back(nullptr);
+    auto command =
+        skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".", scratch);
+    const auto arguments = pointers(command);
+    auto variables = environment_with_scratch(scratch);
+    const auto variable_pointers = pointers(variables);
     const bool is_proxy = request_.kind == SkopeoRequest::Kind::image_proxy;
     const int number = is_proxy ? skopeo_channel : prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;
     // Descriptors that dup2() must not overwrite are moved out of its way first.
     const auto moved = duplicate(output);
     process_ = ::fork();
-    if (process_ < 0) throw_errno("fork");
+    if (process_ < 0) throw_errno("start a process for skopeo");
     if (process_ == 0) {
         // Only async-signal-safe calls from here on: other threads of this process are gone with their locks.
         if (layout && ::fchdir(*layout) != 0) ::_exit(126);
         if (::dup2(moved.get(), number) < 0 || (auth && ::dup2(auth.get(), skopeo_auth_file) < 0) ||
             (policy && ::dup2(policy.get(), skopeo_policy) < 0))
             ::_exit(126);
-        ::execvp(arguments[0], arguments.data());
+        ::execvpe(arguments[0], arguments.data(), variable_pointers.data());
         ::_exit(127);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/scratch-directory.hpp"
 #include "source/process-traffic.hpp"
 #include "source/proxy-options.hpp"
 #include "source/skopeo-request.hpp"
@@ -60,8 +61,10 @@ private:
     std::optional<ProcessTraffic> traffic_;  // of a child
     bool traffic_told_ = false;              // by the service, since it was asked last
     std::optional<int> status_;
-    std::optional<PolicyLayout> checked_;  // of a child
-    std::string checked_manifest_;         // of the service
+    // Of a child, which has ended before they are removed: where it unpacks archives, and where it copies to.
+    std::optional<ScratchDirectory> scratch_;
+    std::optional<PolicyLayout> checked_;
+    std::string checked_manifest_;  // of the service
 };
 
 // An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.

@@ -56,8 +56,10 @@ bool prints_messages(Kind kind) {
     return kind != Kind::inspect_raw;
 }
 
-std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout) {
+std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
+                                        const std::string& scratch) {
     std::vector<std::string> command{"skopeo"};
+    if (!scratch.empty()) command.push_back("--tmpdir=" + scratch);
     if (!request.registries_conf.empty()) command.push_back("--registries-conf=" + request.registries_conf);
     if (!request.registries_d.empty()) command.push_back("--registries.d=" + request.registries_d);
     if (request.policy) command.push_back("--policy=" + at(skopeo_policy));
@@ -81,14 +83,19 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
 }
 
 std::string encode(const SkopeoRequest& request, bool has_auth_file) {
-    return json_text(json{{"kind", kind_name(request.kind)},
-                          {"image", request.image},
-                          {"tag", request.tag},
-                          {"blobs", request.blobs},
-                          {"registries-conf", request.registries_conf},
-                          {"registries-d", request.registries_d},
-                          {"auth-file", has_auth_file},
-                          {"policy", request.policy.has_value()}});
+    const json document{{"kind", kind_name(request.kind)},
+                        {"image", request.image},
+                        {"tag", request.tag},
+                        {"blobs", request.blobs},
+                        {"registries-conf", request.registries_conf},
+                        {"registries-d", request.registries_d},
+                        {"auth-file", has_auth_file},
+                        {"policy", request.policy.has_value()}};
+    try {
+        return document.dump();
+    } catch (const json::type_error&) {
+        refuse("the image's name or a path is not UTF-8");
+    }
 }
 
 ReceivedRequest decode_skopeo_request(std::string_view packet) {

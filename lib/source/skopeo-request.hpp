@@ -52,8 +52,10 @@ inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
 inline constexpr std::size_t max_skopeo_descriptors = 4;
 
 // "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
-// skopeo_policy. LAYOUT is the directory that push reads, or that check_policy writes.
-std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout);
+// skopeo_policy. LAYOUT is the directory that push reads, or that check_policy writes; SCRATCH, unless
+// it is empty, the one for temporary files.
+std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
+                                        const std::string& scratch);
 
 // The text of one packet, and back; the policy's text is left to its descriptor. Throws Error(failed) for what is none.
 std::string encode(const SkopeoRequest& request, bool has_auth_file);

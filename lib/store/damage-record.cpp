@@ -66,9 +66,15 @@ void DamageRecord::write(int repository) const {
     make_directory(repository, "extensions");
     make_directory(repository, "extensions/imaged");
     const auto temporary = std::string(path) + ".new";
-    const auto file = open_at(repository, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
-    write_all(file.get(), std::as_bytes(std::span(text)), temporary);
-    if (::renameat(repository, temporary.c_str(), repository, path) != 0) throw_errno(std::string("replace ") + path);
+    try {
+        const auto file = open_at(repository, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+        write_all(file.get(), std::as_bytes(std::span(text)), temporary);
+        if (::renameat(repository, temporary.c_str(), repository, path) != 0)
+            throw_errno(std::string("replace ") + path);
+    } catch (const Error&) {
+        ::unlinkat(repository, temporary.c_str(), 0);
+        throw;
+    }
 }
 
 const std::string* DamageRecord::error_of(const std::string& image, const Checksum& commit) const {

@@ -5,6 +5,7 @@
 #include <ostree.h>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 
 namespace imaged {
 
@@ -14,7 +15,7 @@ namespace {
     try {
         error.raise("read it");
     } catch (const Error& cause) {
-        throw Error(ErrorKind::repository_damaged, "object " + name + ": " + cause.what());
+        throw as_damage(cause.with_context("object " + name));
     }
 }
 

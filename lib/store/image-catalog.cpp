@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/damage-record.hpp"
 #include "store/image-diff.hpp"
 #include "store/pending-update.hpp"
 #include "store/ref-listing.hpp"
 #include "store/ref-name.hpp"
+#include "store/repository-place.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
@@ -42,11 +44,24 @@ json damaged(const std::string& name, const std::string& why) {
     return {{"image", name}, {"state", "damaged"}, {"error", why}};
 }
 
+// Inode and time of a file; zero if there is none.
+using FileStamp = std::array<std::int64_t, 3>;
+
+FileStamp file_stamp(const Repository& repository, const char* path) {
+    struct stat status {};
+    ::fstatat(repository.fd(), path, &status, AT_SYMLINK_NOFOLLOW);
+    return {static_cast<std::int64_t>(status.st_ino), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
 }  // namespace
 
 class ImageCatalog::Impl {
 public:
     explicit Impl(Repository repository) : repository_(std::move(repository)) {}
+
+    bool is_current() const {
+        return imaged::is_in_place(repository_) && file_stamp(repository_, "config") == config_stamp_;
+    }
 
     std::string mode() const { return repository_.mode(); }
     const Repository& repository() const { return repository_; }
@@ -136,10 +151,7 @@ private:
 
     // True when what the last verification found may have changed.
     bool refresh_damage() {
-        struct stat status {};
-        ::fstatat(repository_.fd(), DamageRecord::path, &status, AT_SYMLINK_NOFOLLOW);
-        const std::array<std::int64_t, 3> stamp{static_cast<std::int64_t>(status.st_ino), status.st_mtim.tv_sec,
-                                                status.st_mtim.tv_nsec};
+        const auto stamp = file_stamp(repository_, DamageRecord::path);
         if (stamp == damage_stamp_) return false;
         damage_stamp_ = stamp;
         damage_ = DamageRecord::read(repository_.fd());
@@ -195,18 +207,20 @@ private:
             refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
+            if (is_shortage(error)) throw;
             return {damaged(name, error.what()), {}};
         }
     }
 
     Repository repository_;
+    const FileStamp config_stamp_ = file_stamp(repository_, "config");
     RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
     RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
     Cache cache_;
     std::shared_ptr<const json> listing_;
     bool any_damaged_ = false;
     DamageRecord damage_;
-    std::array<std::int64_t, 3> damage_stamp_{};  // inode and time of the file; zero where there is none
+    FileStamp damage_stamp_{};
 };
 
 ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -216,6 +230,9 @@ std::unique_ptr<ImageCatalog> ImageCatalog::open_existing(const std::string& pat
     auto repository = Repository::open_existing(path);
     if (!repository) return nullptr;
     return std::unique_ptr<ImageCatalog>(new ImageCatalog(std::make_unique<Impl>(std::move(*repository))));
+}
+bool ImageCatalog::is_current() const {
+    return impl_->is_current();
 }
 std::string ImageCatalog::mode() const {
     return impl_->mode();

@@ -25,6 +25,8 @@ public:
     ImageCatalog(const ImageCatalog&) = delete;
     ImageCatalog& operator=(const ImageCatalog&) = delete;
 
+    // Whether what is open is still what is at PATH: the repository, its objects directory and its configuration.
+    bool is_current() const;
     // "bare", "bare-user", "bare-user-only", "archive".
     std::string mode() const;
 

@@ -6,9 +6,9 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <thread>
 
 #include "base/error.hpp"
+#include "base/threads.hpp"
 #include "oci/export-destination.hpp"
 #include "source/skopeo-push.hpp"
 #include "store/derived-layer-export.hpp"
@@ -143,9 +143,7 @@ private:
                 }
             }
         };
-        std::vector<std::thread> threads;
-        for (unsigned i = 0; i < lanes; ++i) threads.emplace_back(lane);
-        for (auto& thread : threads) thread.join();
+        start_threads(lanes, true, lane).clear();
         if (failure) std::rethrow_exception(failure);
         std::vector<ExportedLayer> result;
         result.reserve(written.size());

@@ -12,6 +12,7 @@
 #include "store/layer-fetch.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
+#include "store/repository-place.hpp"
 #include "store/signed-commit.hpp"
 #include "store/update-check.hpp"
 
@@ -179,6 +180,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         presence.remember();
+        require_in_place(repository);
         return unchanged;
     }
     repository.require_space(plan.missing_bytes);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/layer-fetch.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "base/error.hpp"
+#include "base/threads.hpp"
 #include "store/layer-publisher.hpp"
 
 namespace imaged {
@@ -21,9 +22,8 @@ public:
 
     // Runs FETCH for each item in COUNT threads; ends early after a failure, which it throws.
     void run(unsigned count, const std::function<void(const FetchItem&)>& fetch) {
-        std::vector<std::thread> threads;
-        for (unsigned i = 0; i < count && i < items_.size(); ++i) threads.emplace_back([&] { lane(fetch); });
-        for (auto& thread : threads) thread.join();
+        const auto lanes = static_cast<unsigned>(std::min<std::size_t>(count, items_.size()));
+        start_threads(lanes, true, [&] { lane(fetch); }).clear();
         if (failure_) std::rethrow_exception(failure_);
     }
 

@@ -16,6 +16,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/system-failure.hpp"
 
 namespace imaged {
 
@@ -94,6 +95,7 @@ std::optional<std::string> ObjectCheck::fault_of(const LooseObject& object) cons
                 return std::nullopt;
         }
     } catch (const Error& error) {
+        if (is_shortage(error)) throw;
         return std::string("cannot be read: ") + error.what();
     }
     return std::nullopt;

@@ -17,6 +17,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/threads.hpp"
 
 namespace imaged {
 
@@ -58,10 +59,9 @@ void for_each_object_directory(unsigned threads, const std::function<void(unsign
             if (!failure) failure = std::current_exception();
         }
     };
-    std::vector<std::thread> others;
-    for (unsigned i = 1; i < threads; ++i) others.emplace_back(run);
+    auto others = start_threads(threads - 1, false, run);
     run();
-    for (auto& thread : others) thread.join();
+    others.clear();
     if (failure) std::rethrow_exception(failure);
 }
 

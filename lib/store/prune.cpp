@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "store/layer-use.hpp"
 #include "store/ref-name.hpp"
+#include "store/repository-place.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
@@ -78,6 +79,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
     for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(name_of(ref), why);
     outcome.bytes = usage.bytes();
+    require_in_place(repository);
     return outcome;
 }
 

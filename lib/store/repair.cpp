@@ -12,6 +12,7 @@
 #include "store/presence.hpp"
 #include "store/quarantine.hpp"
 #include "store/ref-name.hpp"
+#include "store/repository-place.hpp"
 
 namespace imaged {
 
@@ -156,6 +157,19 @@ std::vector<ImageReference> damaged_images(const Verdict& verdict, std::map<std:
     return images;
 }
 
+// Lets listings report what VERDICTS say. The caller gets its report even if there is no room for the record.
+void record_damage(const Repository& repository, const std::vector<ImageVerdict>& verdicts, bool all,
+                   VerifyOutcome& outcome) {
+    try {
+        auto record = DamageRecord::read(repository.fd());
+        record.update(verdicts, all);
+        record.write(repository.fd());
+        outcome.unrecorded.clear();
+    } catch (const Error& error) {
+        outcome.unrecorded = error.what();
+    }
+}
+
 void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
                 Cancellation& cancellation, WorkObserver& observer) {
     observer.begin("repair", verify_end, repair_end);
@@ -194,9 +208,7 @@ void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutc
         if (is_damaged(verdict)) outcome.unrepaired.emplace(verdict.image, verdict.damage.front().message);
     }
     std::erase_if(outcome.repaired, [&](const auto& image) { return outcome.unrepaired.contains(image.image); });
-    auto record = DamageRecord::read(repository.fd());
-    record.update(after.images, false);
-    record.write(repository.fd());
+    record_damage(repository, after.images, false, outcome);
 }
 
 }  // namespace
@@ -212,10 +224,9 @@ VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& canc
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     Part part(observer, 0, request.repair ? verify_end : 1);
     outcome.verdict = verify_images(repository, request.images, cancellation, part);
-    auto record = DamageRecord::read(repository.fd());
-    record.update(outcome.verdict.images, request.images.empty());
-    record.write(repository.fd());
+    record_damage(repository, outcome.verdict.images, request.images.empty(), outcome);
     if (request.repair) repair_all(request, repository, outcome, cancellation, observer);
+    require_in_place(repository);
     return outcome;
 }
 

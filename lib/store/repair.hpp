@@ -43,6 +43,7 @@ struct VerifyOutcome {
     Verdict verdict;  // of before the repair
     std::vector<RepairedImage> repaired;
     std::map<std::string, std::string> unrepaired;  // by image, why
+    std::string unrecorded;                         // why listings do not know what was found; empty if they do
 };
 
 VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer);

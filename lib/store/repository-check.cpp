@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "layer/dirtree.hpp"
 #include "store/object-listing.hpp"
 
@@ -31,7 +32,7 @@ void RepositoryCheck::walk(const Checksum& checksum) {
         check_meta(commit.meta);
         walk_tree(commit.tree);
     } catch (const Error& error) {
-        if (error.kind() == ErrorKind::cancelled) throw;
+        if (error.kind() == ErrorKind::cancelled || is_shortage(error)) throw;
         const bool present = repository_.has_object(ObjectType::commit, checksum);
         bad_.emplace(object_name(checksum, ObjectType::commit), present ? "is corrupt" : "is missing");
     }
@@ -43,7 +44,8 @@ void RepositoryCheck::check_meta(const Checksum& meta) {
     try {
         if (!repository_.load_metadata(ObjectType::dirmeta, meta))
             bad_.emplace(object_name(meta, ObjectType::dirmeta), "is missing");
-    } catch (const Error&) {
+    } catch (const Error& error) {
+        if (is_shortage(error)) throw;
         bad_.emplace(object_name(meta, ObjectType::dirmeta), "is corrupt");
     }
 }
@@ -68,7 +70,8 @@ void RepositoryCheck::walk_tree(const Checksum& root) {
                 check_meta(directory.meta);
                 rest.push_back(directory.tree);
             }
-        } catch (const Error&) {
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
             bad_.emplace(object_name(tree, ObjectType::dirtree), "is corrupt");
         }
     }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -45,13 +46,13 @@ bool exists(const std::string& path) {
     std::error_code failure;  // then it is looked at closely
     if (::stat(path.c_str(), &status) != 0) {
         if (errno == ENOENT) return false;
-        throw Error(ErrorKind::repository_damaged, system_error(errno, path).what());
+        throw as_damage(system_error(errno, path));
     }
     if (!S_ISDIR(status.st_mode) || fs::exists(path + "/objects", failure)) return true;
     try {
         return !is_half_made(path);
     } catch (const fs::filesystem_error& error) {
-        throw Error(ErrorKind::repository_damaged, system_error(error.code().value(), path).what());
+        throw as_damage(system_error(error.code().value(), path));
     }
 }
 

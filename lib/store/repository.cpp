@@ -2,28 +2,25 @@
 #include "store/repository.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/libostree-sink.hpp"
+#include "store/repository-place.hpp"
 
 namespace imaged {
 
 namespace {
 
-constexpr std::chrono::seconds default_lock_wait(30);  // libostree's own
-constexpr std::chrono::milliseconds lock_poll(50);
 // How often refs are listed anew while other programs write some.
 constexpr unsigned max_ref_listings = 100;
 
@@ -69,17 +66,19 @@ std::map<std::string, Checksum> list_refs(OstreeRepo* repo, const char* prefix, 
     return refs;
 }
 
+[[noreturn]] void raise_damage(const ErrorSlot& error, const std::string& what) {
+    try {
+        error.raise(what);
+    } catch (const Error& cause) {
+        throw as_damage(cause);
+    }
+}
+
 GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
     const auto file = adopt(g_file_new_for_path(path.c_str()));
     auto repo = adopt(ostree_repo_new(file.get()));
     ErrorSlot error;
-    if (ostree_repo_open(repo.get(), nullptr, error.out()) == FALSE) {
-        try {
-            error.raise("open the repository " + path);
-        } catch (const Error& cause) {
-            throw Error(ErrorKind::repository_damaged, cause.what());
-        }
-    }
+    if (ostree_repo_open(repo.get(), nullptr, error.out()) == FALSE) raise_damage(error, "open the repository " + path);
     return repo;
 }
 
@@ -181,7 +180,7 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
         GVariant* loaded = nullptr;
         if (ostree_repo_load_variant_if_exists(repo_.get(), object_type(type), hex.c_str(), &loaded, error.out()) ==
             FALSE)
-            throw Error(ErrorKind::repository_damaged, "object " + name + " cannot be read");
+            raise_damage(error, "object " + name + " cannot be read");
         if (loaded == nullptr) return std::nullopt;
         const VariantPtr owner(loaded);
         bytes.assign(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
@@ -234,6 +233,7 @@ std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const
     try {
         error.raise("libostree");
     } catch (const Error& cause) {
+        if (is_shortage(cause)) throw;
         return std::string("is corrupt: ") + cause.what();
     }
 }
@@ -308,43 +308,6 @@ bool Repository::writes_tombstones() const {
     return g_key_file_get_boolean(ostree_repo_get_config(repo_.get()), "core", "tombstone-commits", nullptr) != FALSE;
 }
 
-bool Repository::is_unlocked() const {
-    // libostree's lock is an flock(2) on this file, which is made by who locks first.
-    const auto file = try_open_at(fd(), ".lock", O_RDWR);
-    return !file || ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
-}
-
-void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
-    using Clock = std::chrono::steady_clock;
-    auto limit = default_lock_wait;
-    const CharPtr text(
-        g_key_file_get_string(ostree_repo_get_config(repo_.get()), "core", "lock-timeout-secs", nullptr));
-    if (const auto seconds = text ? g_ascii_strtoll(text.get(), nullptr, 10) : -1; seconds >= 0)
-        limit = std::chrono::seconds(std::min<gint64>(seconds, 3600));
-    const auto end = Clock::now() + limit;
-    while (!is_unlocked()) {
-        if (Clock::now() >= end)
-            throw Error(ErrorKind::failed, "another program is at work in the repository " + path_ +
-                                               " and has not released its lock for " + std::to_string(limit.count()) +
-                                               " seconds");
-        pollfd cancelled{cancellation.fd(), POLLIN, 0};
-        ::poll(&cancelled, 1, static_cast<int>(lock_poll.count()));
-        cancellation.check();
-    }
-}
-
-Repository::Lock::Lock(Repository& repository, LockKind kind)
-    : repository_(repository.repo_.get()),
-      type_(kind == LockKind::shared ? OSTREE_REPO_LOCK_SHARED : OSTREE_REPO_LOCK_EXCLUSIVE) {
-    ErrorSlot error;
-    error.check(ostree_repo_lock_push(repository_, type_, nullptr, error.out()),
-                "another program holds the lock of the repository " + repository.path_);
-}
-
-Repository::Lock::~Lock() {
-    ostree_repo_lock_pop(repository_, type_, nullptr, nullptr);
-}
-
 unsigned Repository::lanes(unsigned wanted) const {
     const auto mode = ostree_repo_get_mode(repo_.get());
     return mode == OSTREE_REPO_MODE_BARE || mode == OSTREE_REPO_MODE_BARE_USER ? wanted : 1;
@@ -368,6 +331,7 @@ std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPo
 
 void Repository::sync() const {
     if (fsync_ && ::syncfs(objects_.get()) != 0) throw_errno("sync the repository");
+    require_in_place(*this);
 }
 
 void Repository::require_space(std::uint64_t bytes) const {

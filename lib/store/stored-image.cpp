@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/ref-name.hpp"
 
 namespace imaged {
@@ -76,7 +77,8 @@ StoredImage StoredImage::load(const Repository& repository, const Checksum& merg
         return read_image(repository, merge_commit, base_may_be_missing);
     } catch (const Error& error) {
         // Whatever is wrong with a stored document is wrong with the repository.
-        throw Error(ErrorKind::repository_damaged, "merge commit " + merge_commit.hex() + ": " + error.what());
+        const auto cause = error.with_context("merge commit " + merge_commit.hex());
+        throw is_shortage(cause) ? cause : Error(ErrorKind::repository_damaged, cause.what());
     }
 }
 

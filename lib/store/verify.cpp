@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/damage-search.hpp"
 #include "store/layer-record.hpp"
 #include "store/layer-use.hpp"
@@ -101,6 +102,7 @@ private:
         try {
             verdict.stored = StoredImage::load(repository_, verdict.commit, true);
         } catch (const Error& error) {
+            if (is_shortage(error)) throw;
             if (!check_.is_bad(object_name(verdict.commit, ObjectType::commit)))
                 report(verdict, {DamageKind::metadata, error.what(), "", "", "", ""});
             return;
@@ -152,7 +154,12 @@ private:
         try {
             judge_merge(verdict, check_merge(repository_, *verdict.stored, cancellation_));
         } catch (const Error& error) {
-            if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
+            if (error.kind() == ErrorKind::cancelled) throw;
+            // What was found in other images is reported all the same.
+            if (is_shortage(error)) {
+                verdict.unchecked = error.what();
+                return;
+            }
             report(verdict,
                    {DamageKind::merge, std::string("its layers cannot be merged: ") + error.what(), "", "", "", ""});
         }

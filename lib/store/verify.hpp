@@ -47,6 +47,7 @@ struct ImageVerdict {
     std::vector<Damage> damage;         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;     // all of them
     std::vector<std::string> notes;     // worth knowing, and no damage
+    std::string unchecked;              // why its merge could not be computed; empty if it was
 };
 
 struct Verdict {

@@ -5,6 +5,7 @@
 // FAULT_ERRNO no call fails.
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -48,6 +49,10 @@ bool fails(const char* name, int fd) {
     return errno != 0;
 }
 
+bool creates(int flags) {
+    return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
 template <typename Function>
 Function next(const char* name) {
     return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
@@ -67,15 +72,28 @@ ssize_t read(int fd, void* data, size_t size) {
     return fails("read", fd) ? -1 : real(fd, data, size);
 }
 
-int openat64(int directory, const char* path, int flags, ...) {
-    static const auto real = next<int (*)(int, const char*, int, mode_t)>("openat64");
-    va_list arguments;
-    va_start(arguments, flags);
-    const auto mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
-    va_end(arguments);
-    const bool fault = (flags & O_CREAT) != 0 ? fails("create", directory) : fails("openat", directory);
-    return fault ? -1 : real(directory, path, flags, mode);
-}
+// Two names of one call: of programs that were built for large files, and of libraries that were not.
+#define IMAGED_OPENAT(NAME)                                                                     \
+    int NAME(int directory, const char* path, int flags, ...) {                                 \
+        static const auto real = next<int (*)(int, const char*, int, mode_t)>(#NAME);           \
+        va_list arguments;                                                                      \
+        va_start(arguments, flags);                                                             \
+        const auto mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0; \
+        va_end(arguments);                                                                      \
+        const bool fault = fails(creates(flags) ? "create" : "openat", directory);              \
+        return fault ? -1 : real(directory, path, flags, mode);                                 \
+    }
+IMAGED_OPENAT(openat)
+IMAGED_OPENAT(openat64)
+
+// What a fortified program calls without a mode.
+#define IMAGED_OPENAT_2(NAME)                                                  \
+    int NAME(int directory, const char* path, int flags) {                     \
+        static const auto real = next<int (*)(int, const char*, int)>(#NAME);  \
+        return fails("openat", directory) ? -1 : real(directory, path, flags); \
+    }
+IMAGED_OPENAT_2(__openat_2)
+IMAGED_OPENAT_2(__openat64_2)
 
 int renameat(int from, const char* name, int to, const char* new_name) {
     static const auto real = next<int (*)(int, const char*, int, const char*)>("renameat");
@@ -95,6 +113,32 @@ int mkdirat(int directory, const char* path, mode_t mode) {
 int unlinkat(int directory, const char* path, int flags) {
     static const auto real = next<int (*)(int, const char*, int)>("unlinkat");
     return fails("unlinkat", directory) ? -1 : real(directory, path, flags);
+}
+
+int flock(int fd, int operation) {
+    static const auto real = next<int (*)(int, int)>("flock");
+    return fails("flock", fd) ? -1 : real(fd, operation);
+}
+
+// Only locks by the open descriptor fail: all else that fcntl(2) does has nothing to do with a disk.
+#define IMAGED_FCNTL(NAME)                                                                              \
+    int NAME(int fd, int command, ...) {                                                                \
+        static const auto real = next<int (*)(int, int, void*)>(#NAME);                                 \
+        va_list arguments;                                                                              \
+        va_start(arguments, command);                                                                   \
+        void* argument = va_arg(arguments, void*);                                                      \
+        va_end(arguments);                                                                              \
+        const bool locks = command == F_OFD_SETLK || command == F_OFD_SETLKW || command == F_OFD_GETLK; \
+        return locks && fails("fcntl", fd) ? -1 : real(fd, command, argument);                          \
+    }
+IMAGED_FCNTL(fcntl)
+IMAGED_FCNTL(fcntl64)
+
+// FAULT_PATH must be empty.
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*), void* argument) {
+    static const auto real =
+        next<int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
+    return fails("pthread_create", STDERR_FILENO) ? errno : real(thread, attributes, run, argument);
 }
 
 int fchown(int fd, uid_t uid, gid_t gid) {

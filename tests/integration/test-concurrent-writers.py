@@ -54,6 +54,17 @@ class ConcurrentWriters(RepositoryCase):
         fcntl.lockf(lock, fcntl.LOCK_UN)
         self.assertEqual(worker.pull(reference, self.repository).result["outcome"], "success")
 
+    def test_a_job_that_waits_for_a_lock_can_be_cancelled(self):
+        self.ostree("config", "set", "core.lock-timeout-secs", "60")
+        self.lock(fcntl.LOCK_EX)
+        for kind in ("prune", "remove"):
+            run = worker.Run("", self.repository, kind=kind, arguments={"images": ["oci:/x:t"]} if kind == "remove" else {})
+            time.sleep(0.5)
+            run.cancel()
+            started = time.monotonic()
+            self.assertEqual(run.finish().result["outcome"], "cancelled")
+            self.assertLess(time.monotonic() - started, 10)
+
     def test_a_lock_that_is_given_back_in_time_only_takes_time(self):
         reference = self.image("t")
         lock = self.lock(fcntl.LOCK_EX)

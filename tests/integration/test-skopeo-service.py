@@ -115,10 +115,10 @@ class Policy(unittest.TestCase):
         self.assertEqual(self.verdict("signed", "signed", kind="prepare"), "accepted")
 
     def test_nothing_stays_of_the_checks(self):
-        before = set(os.listdir("/tmp"))
+        before = set(os.listdir("/var/tmp"))
         self.pull("signed", "signed")
         self.pull("unsigned", "signed")
-        self.assertEqual([name for name in set(os.listdir("/tmp")) - before if name.startswith("imaged-policy")], [])
+        self.assertEqual([name for name in set(os.listdir("/var/tmp")) - before if name.startswith("imaged-job-")], [])
         eventually(lambda: not self.service.running())
 
     @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")

@@ -20,7 +20,9 @@ sys.path[:0] = [str(HERE), str(INTEGRATION)]
 # Every point, and where it is tried: classes of odd_trials, classes (or all) of tests of the suite. A word picks tests by their names.
 TRIALS = [
     ("1 refs to what does not exist", "odd_trials", ["RefsToWhatDoesNotExist", "RefsToWhatDoesNotExistInAnArchive"], ""),
+    ("1 scratch directories that vanish", "test-vanishing-files", ["VanishingFiles"], "update|copy|archive"),
     ("2 two daemons on one repository", "odd_trials", ["TwoDaemons"], ""),
+    ("2 a leftover is cleared under its lock", "test-vanishing-files", ["VanishingFiles"], "leftover"),
     ("3 paths that are not text", "test-odd-environment", ["PathsThatAreNotText"], ""),
     ("4 file systems that hang", "odd_trials", ["FileSystemsThatHang"], ""),
     ("5 repositories that are replaced", "test-odd-environment", ["Replaced"], ""),

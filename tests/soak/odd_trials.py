@@ -235,6 +235,7 @@ class OddRefs(Case):
             self.succeed("pull", reference)
         self.refs_directory = self.repository / "refs/heads"
         self.images = [reference.removeprefix(UNVERIFIED) for reference in self.references]
+        self.before = set(self.state())
 
     def all_goes_on(self, odd):
         """Whatever is asked of the other images works; the odd entry, a name or nothing, is all that is reported."""
@@ -281,10 +282,32 @@ class OddRefs(Case):
         self.ostree("refs", "--list")
         self.succeed("pull", self.references[1])
 
-    def test_an_own_ref_that_is_a_directory(self):
+    def test_a_directory_among_images(self):
         directory = self.refs_directory / IMAGE_REF / "oci_3A_x_3A_t"
         directory.mkdir()
         self.all_goes_on([IMAGE_REF + "oci_3A_x_3A_t"])
+
+    def test_an_own_ref_that_is_a_directory(self):
+        """It is damage of that image alone, and a pull of the image ends: with the image, or with an error that names the ref."""
+        for kind in (IMAGE_REF, "ostree/container/blob/"):
+            with self.subTest(kind=kind):
+                image = self.image("own")
+                self.succeed("pull", image)
+                before = self.state()
+                ref = next(name for name in before if name.startswith(kind) and (name.endswith("own") if kind == IMAGE_REF else True)
+                           and name not in self.before)
+                (self.refs_directory / ref).unlink()
+                (self.refs_directory / ref).mkdir()
+                details = self.succeed("verify", arguments={"images": []})["details"]
+                self.assertEqual([damaged["image"] for damaged in details["damaged"] if damaged["image"] in self.images], [])
+                started = time.monotonic()
+                result = self.run_job("pull", image)
+                self.assertLess(time.monotonic() - started, 30)
+                if result["outcome"] != "success":
+                    self.assertIn(ref, result["message"])
+                    os.rmdir(self.refs_directory / ref)
+                    self.succeed("pull", image)
+                self.assert_whole()
 
 
 class StandardErrorThatNobodyReads(Case):

@@ -61,6 +61,13 @@ TEST_CASE("a session knows nothing of the system's configuration, and the comman
     CHECK(read.warnings.empty());
 }
 
+TEST_CASE("paths that are not UTF-8 are refused") {
+    for (const auto* option : {"--repository", "--sysroot", "--proxy-socket"})
+        CHECK_THROWS_AS(imaged::read_config(parse({"--session", "--repository", "/r", option, "/r\xff"})),
+                        imaged::Error);
+    CHECK_NOTHROW(imaged::read_config(parse({"--session", "--repository", "/r\xc3\xa9"})));
+}
+
 TEST_CASE("wrong command lines are refused") {
     CHECK_THROWS_AS(parse({"--idle-timeout", "soon"}), imaged::Error);
     CHECK_THROWS_AS(parse({"--idle-timeout", "-1"}), imaged::Error);

@@ -240,6 +240,16 @@ TEST_CASE("another program at work holds up prune for as long as the repository 
     std::ofstream(store.home.path + "/config", std::ios::app) << "[core]\nlock-timeout-secs=1\n";
     store.images.layer("unused", {{"usr/unused", "unused"}});
     const FileDescriptor other(::open((store.home.path + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    // libostree's lock, and the one that it falls back to.
+    struct flock lock {};
+    const auto set = [&](short type) {
+        lock.l_type = type;
+        return ::fcntl(other.get(), F_OFD_SETLK, &lock);
+    };
+    REQUIRE(set(F_RDLCK) == 0);
+    REQUIRE_THROWS_WITH(store.prune(), containing("another program is at work"));
+    REQUIRE(drop_unused_layers(store.home.path).empty());
+    REQUIRE(set(F_UNLCK) == 0);
     REQUIRE(::flock(other.get(), LOCK_SH) == 0);
     REQUIRE_THROWS_WITH(store.prune(), containing("another program is at work"));
     REQUIRE(drop_unused_layers(store.home.path).empty());

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/scratch-directory.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string_view>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::string_view prefix = "imaged-job-";
+constexpr const char* default_parent = "/var/tmp";
+// Before it is locked, another process that clears leftovers may take a new directory for one.
+constexpr unsigned max_attempts = 100;
+
+bool is_named(const FileDescriptor& directory, int parent, const char* name) {
+    struct stat opened, named;
+    return ::fstat(directory.get(), &opened) == 0 && ::fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
+}
+
+// Removes NAME if nobody holds its lock, which is held meanwhile.
+void clear(int parent, const char* name) {
+    const FileDescriptor directory(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0 || !is_named(directory, parent, name)) return;
+    remove_tree(parent, name);
+}
+
+}  // namespace
+
+ScratchDirectory::ScratchDirectory() {
+    const auto pattern = (parent() / (std::string(prefix) + "XXXXXX")).string();
+    for (unsigned attempt = 0; attempt < max_attempts; ++attempt) {
+        auto path = pattern;
+        if (::mkdtemp(path.data()) == nullptr) throw_errno("make the temporary directory " + pattern);
+        lock_.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        // Where there are no locks, nobody takes it for a leftover.
+        const bool locked = lock_ && (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK);
+        if (!locked || !is_named(lock_, AT_FDCWD, path.c_str())) continue;
+        path_ = path;
+        return;
+    }
+    throw Error(ErrorKind::failed, "other programs keep removing temporary directories from " + parent().string());
+}
+
+ScratchDirectory::~ScratchDirectory() {
+    try {
+        remove_tree(AT_FDCWD, path_.string());
+    } catch (const Error&) {
+        // The next job tries again.
+    }
+}
+
+std::filesystem::path ScratchDirectory::parent() {
+    const char* named = std::getenv("TMPDIR");
+    return named != nullptr && *named == '/' ? named : default_parent;
+}
+
+void ScratchDirectory::clear_leftovers() noexcept {
+    try {
+        auto directory = open_at(AT_FDCWD, parent().string(), O_RDONLY | O_DIRECTORY);
+        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
+        if (!stream) return;
+        const int parent = directory.release();
+        while (const dirent* entry = ::readdir(stream.get())) {
+            if (!std::string_view(entry->d_name).starts_with(prefix)) continue;
+            try {
+                clear(parent, entry->d_name);
+            } catch (const Error&) {
+                // Others may be removed all the same.
+            }
+        }
+    } catch (const std::exception&) {
+        // The next job tries again.
+    }
+}
+
+}  // namespace imaged

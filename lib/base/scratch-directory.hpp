@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// A temporary directory outside the repository, for what skopeo unpacks and for layouts that it reads or writes.
+//
+// It lies in $TMPDIR, or /var/tmp, because it may hold a whole image, and is named imaged-job-XXXXXX. Its process holds
+// an flock(2) on it; a directory that no process locks is left over from one that was killed, and the next job removes
+// it.
+#pragma once
+
+#include <filesystem>
+
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+class ScratchDirectory {
+public:
+    // Throws Error(no_space) or Error(failed).
+    ScratchDirectory();
+    // Removes it with all that is in it.
+    ~ScratchDirectory();
+    ScratchDirectory(const ScratchDirectory&) = delete;
+    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+    const std::filesystem::path& path() const { return path_; }
+
+    // The directory that all of them lie in.
+    static std::filesystem::path parent();
+    // Removes those of this user that no process locks. Never throws: what cannot be removed stays for the next job.
+    static void clear_leftovers() noexcept;
+
+private:
+    std::filesystem::path path_;
+    FileDescriptor lock_;
+};
+
+}  // namespace imaged

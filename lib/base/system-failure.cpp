@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/system-failure.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+namespace imaged {
+
+namespace {
+
+constexpr std::array shortages{EMFILE, ENFILE, ENOMEM, EAGAIN, ENOBUFS, ENOLCK, ENOSPC, EDQUOT};
+constexpr std::array others{EIO,   EACCES, EPERM,   EROFS,   ESTALE,   ENXIO,     ENODEV,
+                            EBUSY, EINTR,  EUCLEAN, EBADMSG, ENOTCONN, ETIMEDOUT, EREMOTEIO};
+constexpr const char* no_memory = "out of memory";  // current_error()
+
+template <std::size_t Count>
+int number_in(const std::array<int, Count>& numbers, std::string_view message) {
+    const auto found = std::find_if(numbers.begin(), numbers.end(),
+                                    [&](int number) { return message.ends_with(std::strerror(number)); });
+    return found == numbers.end() ? 0 : *found;
+}
+
+}  // namespace
+
+int error_number(const Error& error) {
+    const std::string_view message(error.what());
+    if (message.ends_with(no_memory)) return ENOMEM;
+    const int shortage = number_in(shortages, message);
+    return shortage != 0 ? shortage : number_in(others, message);
+}
+
+bool is_shortage(const Error& error) {
+    const int number = error_number(error);
+    return error.kind() == ErrorKind::no_space ||
+           (number != 0 && std::find(shortages.begin(), shortages.end(), number) != shortages.end());
+}
+
+Error as_damage(const Error& cause) {
+    return error_number(cause) != 0 ? cause : Error(ErrorKind::repository_damaged, cause.what());
+}
+
+}  // namespace imaged

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tells failures of the system from faults of what was read.
+//
+// An error's first cause is the end of its message (base/error.hpp), so an error that began as a failed system call
+// ends in the text of its errno, whether the call was made here or by GLib or libostree.
+#pragma once
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+// The errno whose text ERROR ends in; 0 if it ends in none.
+int error_number(const Error& error);
+
+// Whether the system ran short of something: descriptors, memory, processes, locks, space. Such an error says nothing
+// about what was being read.
+bool is_shortage(const Error& error);
+
+// The failure to read a part of a repository, as Error(repository_damaged). CAUSE keeps its kind if it is a failure of
+// the system (too few descriptors, no permission, a disk that fails) and not a part that is missing or wrong.
+Error as_damage(const Error& cause);
+
+}  // namespace imaged

@@ -1,0 +1,410 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What surrounds imaged is odd: paths that are not text, repositories that are replaced or moved away, file systems without locks, programs of two versions. And
+what a job must not leave behind."""
+import errno
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import oci_layout
+import real_daemon
+import worker
+from bus_fixture import ERROR, IMAGED, MANAGER, BusError
+from gi.repository import GLib
+from oci_layout import Entry
+from repository_case import RepositoryCase, ScratchCase
+
+FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
+UNVERIFIED = "ostree-unverified-image:"
+
+
+def fault(call, path, after=0, number=0, run=""):
+    """The environment of a worker in which CALL fails with the errno NUMBER, or before which RUN is run."""
+    return {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": call, "FAULT_PATH": path, "FAULT_AFTER": str(after), "FAULT_ERRNO": str(number), "FAULT_RUN": run}
+
+
+def files(directory):
+    return sorted(os.path.join(where, name) for where, _, names in os.walk(directory) for name in names)
+
+
+class Images(RepositoryCase):
+    def image(self, tag="t", size=20):
+        entries = [Entry(f"usr/{tag}/f{number}", content=os.urandom(3000)) for number in range(size)]
+        self.layout.image(tag, [oci_layout.layer(entries)])
+        return UNVERIFIED + self.layout.reference(tag)
+
+    def run_job(self, kind, image="", repository=None, **options):
+        return worker.Run(image, repository or self.repository, kind=kind, **options).finish().result
+
+    def daemon(self, repository=None, **options):
+        directory = self.directory / "daemon"
+        directory.mkdir()
+        daemon = real_daemon.Daemon(directory, repository or self.repository, **options)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def states(self, client):
+        images = client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
+        return {image["image"]: image.get("error", image["state"]) for image in images}
+
+
+class PathsThatAreNotText(ScratchCase):
+    """Bytes that are not UTF-8 would be replaced on the bus and on the way to the worker: another path."""
+    name = b"repo\xff"
+
+    def start(self, *arguments, **options):
+        """imaged is refused, says why in one line, and makes nothing."""
+        process = subprocess.Popen([IMAGED, "--bus-address", f"unix:path={self.directory}/no-bus", "--log-level", "off", *arguments], stderr=subprocess.PIPE, **options)
+        self.addCleanup(process.stderr.close)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+        message = process.stderr.read().decode()
+        self.assertEqual(process.returncode, 2, message)
+        self.assertIn("is not UTF-8", message)
+        self.assertEqual(message.count("\n"), 1)
+        return message
+
+    def bytes_path(self):
+        return os.fsencode(self.directory) + b"/" + self.name
+
+    def test_a_repository_named_on_the_command_line(self):
+        self.start(b"--repository", self.bytes_path())
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_a_relative_one_in_such_a_directory(self):
+        os.mkdir(self.bytes_path())
+        self.start("--repository", "repo", cwd=self.bytes_path())
+
+    def test_one_in_the_home_of_a_user(self):
+        self.start(env={**os.environ, "XDG_DATA_HOME": os.fsdecode(self.bytes_path())})
+
+    def test_one_that_the_configuration_names(self):
+        configuration = self.directory / "imaged.conf"
+        configuration.write_bytes(b"[Repository]\nPath=" + self.bytes_path() + b"\n")
+        self.start("--config", configuration)
+
+    def test_the_socket_of_the_proxy(self):
+        self.start("--repository", self.directory, b"--proxy-socket", self.bytes_path())
+
+    def test_imagectl_says_so_too(self):
+        for verb in (["copy-to", self.bytes_path(), "oci:/x"], ["pull", b"oci:" + self.bytes_path()]):
+            done = subprocess.run([IMAGECTL, "--address", f"unix:path={self.directory}/no-bus", *verb], capture_output=True, timeout=20)
+            self.assertIn(done.returncode, range(1, 20), done)
+            self.assertNotIn(b"CRITICAL", done.stderr)
+
+
+@unittest.skipUnless(FAULT_LAYER, "FAULT_LAYER names the library that runs a command between two calls")
+class Replaced(Images):
+    """The repository, or part of it, becomes another one."""
+
+    def restore(self, name="", move=True):
+        """Puts a copy in the place of the repository's part NAME, as restoring a backup does."""
+        place = self.repository / name if name else self.repository
+        old = place.with_name(place.name + ".old")
+        place.rename(old)
+        subprocess.run(["cp", "-a", old, place], check=True)
+
+    def restored_under_a_daemon(self, name):
+        first, second = self.image("first"), self.image("second")
+        daemon = self.daemon()
+        client = daemon.client()
+        self.addCleanup(client.close)
+        self.assertEqual(client.finished(client.pull(first), 30)["Result"], "success")
+        self.assertEqual(set(self.states(client).values()), {"ok"})
+        self.restore(name)
+        job = client.finished(client.pull(second), 30)
+        self.assertEqual(job["Result"], "success", job["ErrorMessage"])
+        self.assertEqual(set(self.states(client).values()), {"ok"})
+        self.assertEqual(len(self.states(client)), 2)
+
+    def test_objects_are_restored_under_a_running_daemon(self):
+        self.restored_under_a_daemon("objects")
+
+    def test_refs_are_restored_under_a_running_daemon(self):
+        self.restored_under_a_daemon("refs")
+
+    def test_the_repository_is_restored_under_a_running_daemon(self):
+        self.restored_under_a_daemon("")
+
+    def test_a_repository_that_goes_in_the_middle_of_a_job(self):
+        """Not a success with nothing at the path."""
+        kept, away = self.directory / "kept", self.directory / "away"
+        image, other = self.image(), self.image("other")
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        self.repository.rename(kept)
+        replace = f"mv {self.repository} {away}"
+        by_another = replace + f" && ostree --repo={self.repository} init --mode=bare"
+        objects = f"mv {self.repository}/objects {away} && mkdir {self.repository}/objects"
+        for kind, reference, call, after in [("pull", other, "create", 3), ("pull", other, "renameat", 3), ("pull", other, "syncfs", 0), ("pull", other, "syncfs", 3),
+                                             ("remove", "", "unlinkat", 0), ("remove", "", "syncfs", 0), ("prune", "", "unlinkat", 0), ("verify", "", "openat", 5)]:
+            for command in (replace, by_another, objects):
+                with self.subTest(kind=kind, call=call, after=after, command=command):
+                    for left in (away, self.repository):
+                        shutil.rmtree(left, ignore_errors=True)
+                    subprocess.run(["cp", "-a", kept, self.repository], check=True)
+                    if kind == "prune":
+                        self.ostree("refs", "--delete", *self.refs().split())
+                    arguments = {"images": [image.removeprefix(UNVERIFIED)]} if kind == "remove" else {}
+                    result = self.run_job(kind, reference, arguments=arguments, env=fault(call, "/repo", after, run=command))
+                    self.assertTrue(away.exists(), f"{call} is never called")
+                    self.assertEqual(result["outcome"], "failed", result)
+                    self.assertRegex(result["message"], "moved away or replaced|No such file|cannot be read|missing", result)
+
+    def test_one_that_is_there_again_at_the_end_is_the_same(self):
+        image = self.image()
+        command = f"mv {self.repository} {self.directory}/away; mv {self.directory}/away {self.repository}"
+        self.assertEqual(worker.pull(image, self.repository, env=fault("create", "/repo", 3, run=command)).result["outcome"], "success")
+
+
+class Leftovers(Images):
+    """Of no end of a job does anything stay, in the repository or outside."""
+
+    def setUp(self):
+        super().setUp()
+        self.temporary = self.directory / "temporary"
+        self.temporary.mkdir()
+
+    def archive(self, kind="oci-archive", blobs=8):
+        self.layout.image("t", [oci_layout.layer([Entry(f"usr/{number}/f{n}", content=os.urandom(20000)) for n in range(20)]) for number in range(blobs)])
+        archive = self.directory / "image.tar"
+        subprocess.run(["skopeo", "copy", "--quiet", self.layout.reference("t"), f"{kind}:{archive}:name:t"], check=True, capture_output=True)
+        self.digests = [name for name in os.listdir(self.layout.path / "blobs/sha256")]
+        return f"{UNVERIFIED}{kind}:{archive}"
+
+    def begin(self, image, **options):
+        return worker.Run(image, self.repository, env={"TMPDIR": str(self.temporary)}, **options)
+
+    def left(self):
+        """Outside the repository, and in its tmp. skopeo's own choice is /var/tmp, where others work as well."""
+        ours = [str(path) for place in ("/var/tmp", "/tmp") for path in pathlib.Path(place).glob("oci*/blobs/sha256/*") if path.name in self.digests]
+        return ours + os.listdir(self.temporary) + [name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")]
+
+    def test_of_an_archive_that_was_pulled(self):
+        for kind in ("oci-archive", "docker-archive"):
+            image = self.archive(kind)
+            result = self.begin(image).finish().result
+            self.assertEqual(result["outcome"], "success", result)
+            self.assertEqual(self.left(), [])
+            (self.directory / "image.tar").unlink()
+
+    def test_of_one_that_is_broken(self):
+        image = self.archive()
+        archive = self.directory / "image.tar"
+        archive.write_bytes(archive.read_bytes()[:200_000])
+        self.assertEqual(self.begin(image).finish().result["outcome"], "failed")
+        self.assertEqual(self.left(), [])
+
+    def until_unpacked(self, run):
+        """Until skopeo has begun to unpack the archive."""
+        real_daemon.until(lambda: files(self.temporary) or self.left() or run.process.poll() is not None)
+
+    def test_of_a_job_that_is_cancelled(self):
+        image = self.archive()
+        run = self.begin(image)
+        self.until_unpacked(run)
+        run.cancel()
+        self.assertIn(run.finish().result["outcome"], ("cancelled", "success"))
+        self.assertEqual(self.left(), [])
+
+    def kill_in_mid_pull(self, image):
+        """The worker, as the kernel does when memory is short; then what belongs to it, as imaged does."""
+        run = worker.Run(image, self.repository, env={"TMPDIR": str(self.temporary)})
+        self.until_unpacked(run)
+        children = [int(child) for child in pathlib.Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()]
+        os.kill(run.process.pid, signal.SIGKILL)
+        for child in children:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        run.process.wait(20)
+        real_daemon.until(lambda: not any(os.path.exists(f"/proc/{child}/exe") for child in children))
+        run.lines.close()
+        run.channel.close()
+
+    def test_of_a_worker_that_is_killed(self):
+        """Whatever job is next."""
+        image = self.archive()
+        for kind in ("verify", "prune", "pull"):
+            self.kill_in_mid_pull(image)
+            result = self.begin(image if kind == "pull" else "", kind=kind).finish().result
+            self.assertEqual(result["outcome"], "success", result)
+            # verify takes nothing away from the repository.
+            left = [name for name in self.left() if kind != "verify" or not name.startswith("imaged-") or name.startswith("imaged-job-")]
+            self.assertEqual(left, [], kind)
+
+    def test_what_another_job_uses_stays(self):
+        image = self.archive()
+        run = self.begin(image)
+        self.until_unpacked(run)
+        os.kill(run.process.pid, signal.SIGSTOP)
+        before = os.listdir(self.temporary)
+        try:
+            self.assertEqual(self.run_job("verify", env={"TMPDIR": str(self.temporary)})["outcome"], "success")
+            self.assertEqual(os.listdir(self.temporary), before)
+        finally:
+            os.kill(run.process.pid, signal.SIGCONT)
+        self.assertEqual(run.finish().result["outcome"], "success")
+
+
+@unittest.skipUnless(FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
+class WithoutLocks(Images):
+    """File systems on which locking fails, as NFS without its lock service."""
+
+    def test_the_error_names_the_lock(self):
+        image = self.image()
+        self.assertEqual(worker.pull(self.image("other"), self.repository).result["outcome"], "success")
+        for call in ("flock", "fcntl"):
+            for kind in ("pull", "remove", "prune"):
+                with self.subTest(call=call, kind=kind):
+                    arguments = {"images": [self.layout.reference("other")]} if kind == "remove" else {}
+                    result = self.run_job(kind, image if kind == "pull" else "", arguments=arguments, env=fault(call, "/repo", number=errno.ENOLCK))
+                    if call == "flock" and kind != "pull":
+                        continue  # they have no scratch directory
+                    self.assertEqual((result["outcome"], result["error-name"]), ("failed", "Failed"), result)
+                    self.assertIn("No locks available", result["message"])
+                    self.assertIn("lock", result["message"].partition("No locks")[0])
+                    self.assertNotIn("program", result["message"])
+                    self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
+
+
+@unittest.skipUnless(FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
+class Opening(Images):
+    """A repository that cannot be looked at is not one that is damaged."""
+
+    def test_what_the_system_lacks_is_named(self):
+        image = self.image()
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        for number, name in {errno.EIO: "Failed", errno.EMFILE: "Failed", errno.ENOMEM: "Failed", errno.EDQUOT: "NoSpace", errno.ENOSPC: "NoSpace"}.items():
+            # All that is opened before the refs and objects, which libostree and imaged open.
+            for after in range(5):
+                for kind in ("prune", "verify", "pull"):
+                    with self.subTest(errno=os.strerror(number), kind=kind, after=after):
+                        result = self.run_job(kind, image if kind == "pull" else "", env=fault("openat", "/repo", after, number=number))
+                        self.assertEqual(result.get("error-name"), name, result)
+                        self.assertIn(os.strerror(number), result["message"])
+
+    def test_too_few_descriptors_are_never_damage(self):
+        image, seen = self.image(), set()
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        for kind in ("verify", "pull", "prune"):
+            for limit in range(5, 24, 1 if kind == "verify" else 3):
+                run = f'exec prlimit --nofile={limit} {worker.PROGRAM}'
+                program = self.directory / "limited"
+                program.write_text(f"#!/bin/sh\n{run}\n")
+                program.chmod(0o755)
+                real, worker.PROGRAM = worker.PROGRAM, str(program)
+                try:
+                    result = self.run_job(kind, image if kind == "pull" else "")
+                except AssertionError:
+                    continue  # too few for a result
+                finally:
+                    worker.PROGRAM = real
+                seen.add(result.get("error-name", ""))
+                self.assertNotEqual(result.get("error-name"), "RepositoryDamaged", f"{limit} descriptors: {result}")
+                if kind == "verify" and result["outcome"] == "success":
+                    self.assertEqual(result["details"]["damaged"], [], f"{limit} descriptors")
+        self.assertIn("Failed", seen)
+
+    def test_what_could_not_be_had_is_named(self):
+        image = self.image()
+        for after in range(0, 12):
+            result = worker.pull(image, self.repository, env=fault("pthread_create", "", after, errno.EAGAIN)).result
+            if result["outcome"] != "success" and "skopeo" not in result["message"]:
+                self.assertIn("thread", result["message"])
+                self.assertIn("limit", result["message"])
+                self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
+            self.assertEqual(self.run_job("prune")["outcome"], "success")
+
+
+class TwoVersions(Images):
+    """Program and modules exchange C++ objects: only those that were built together fit."""
+    MODULES = ("imaged-catalog.so", "imaged-jobs.so")
+
+    def install(self):
+        programs = self.directory / "programs"
+        programs.mkdir()
+        build = pathlib.Path(IMAGED).parent
+        for path in (IMAGED, worker.PROGRAM, build / self.MODULES[0], pathlib.Path(worker.PROGRAM).parent / self.MODULES[1]):
+            shutil.copy(path, programs)
+        return programs
+
+    def upgrade(self, *paths):
+        """Each becomes another version, under a new inode as packages have it."""
+        for path in paths:
+            content = path.read_bytes()
+            stamps = set(re.findall(rb"\b\d+\.\d+\.\d+-[0-9a-f]{12}\0", content))
+            self.assertEqual(len(stamps), 1, f"{path.name} says of what version it is")
+            stamp, = stamps
+            new = path.with_name(path.name + ".dpkg-new")
+            new.write_bytes(content.replace(stamp, stamp[:-5] + b"beef\0"))
+            new.chmod(0o755)
+            new.rename(path)
+
+    def serve(self, programs):
+        import bus_fixture
+        real, bus_fixture.IMAGED = bus_fixture.IMAGED, str(programs / "imaged")
+        self.addCleanup(setattr, bus_fixture, "IMAGED", real)
+        daemon = self.daemon(worker=programs / "imaged-worker")
+        client = daemon.client()
+        self.addCleanup(client.close)
+        return daemon, client
+
+    def refusal(self, client):
+        with self.assertRaises(BusError) as caught:
+            self.states(client)
+        self.assertEqual(caught.exception.name, ERROR + "Failed")
+        self.assertIn("restart", caught.exception.message)
+        return caught.exception.message
+
+    def test_modules_of_another_version_are_refused(self):
+        image, programs = self.image(), self.install()
+        self.upgrade(*(programs / name for name in self.MODULES))
+        daemon, client = self.serve(programs)
+        self.assertIn("imaged-catalog.so", self.refusal(client))
+        job = client.finished(client.pull(image), 30)
+        self.assertEqual(job["ErrorName"], ERROR + "Failed", job["ErrorMessage"])
+        self.assertIn("imaged-jobs.so", job["ErrorMessage"])
+        self.assertIn("it is of imaged", job["ErrorMessage"])
+        self.assertTrue(daemon.serves(client))
+        self.assertEqual(self.refs(), "")
+
+    def test_an_upgrade_under_a_running_daemon(self):
+        image, programs = self.image(), self.install()
+        for loaded in (False, True):
+            with self.subTest(loaded=loaded):
+                shutil.rmtree(self.directory / "daemon", ignore_errors=True)
+                daemon, client = self.serve(programs)
+                if loaded:
+                    self.states(client)
+                self.upgrade(*programs.iterdir())
+                if loaded:
+                    self.assertEqual(set(self.states(client).values()), {"ok"})  # what it has loaded stays
+                else:
+                    self.refusal(client)
+                # Jobs are done by a worker and a module of the new version.
+                job = client.finished(client.pull(image), 30)
+                self.assertEqual(job["Result"], "success", job["ErrorMessage"])
+                daemon.process.send_signal(signal.SIGTERM)
+                daemon.process.wait(20)
+                daemon.start()
+                self.assertEqual(set(self.states(client).values()), {"ok"})
+                daemon.stop()
+                shutil.rmtree(programs)
+                programs = self.install()
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit(77)  # a bare repository needs root
+    unittest.main(verbosity=2)
