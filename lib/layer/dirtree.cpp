@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/dirtree.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "base/error.hpp"
 #include "layer/object.hpp"
@@ -116,6 +118,32 @@ void parse_array(std::string_view bytes, Take&& take) {
     }
 }
 
+// The name that more than one entry has.
+std::optional<std::string_view> name_given_twice(const DirectoryListing& listing) {
+    std::vector<std::string_view> unsorted;
+    const auto earlier = [](const auto& a, const auto& b) { return a.name < b.name; };
+    if (std::is_sorted(listing.files.begin(), listing.files.end(), earlier) &&
+        std::is_sorted(listing.directories.begin(), listing.directories.end(), earlier)) {
+        // As a rule; nothing is copied then.
+        std::string_view last;
+        auto file = listing.files.begin();
+        auto directory = listing.directories.begin();
+        while (file != listing.files.end() || directory != listing.directories.end()) {
+            const bool is_file =
+                directory == listing.directories.end() || (file != listing.files.end() && file->name < directory->name);
+            const std::string_view name = is_file ? (file++)->name : (directory++)->name;
+            if (name == last) return name;
+            last = name;
+        }
+        return std::nullopt;
+    }
+    for (const auto& file : listing.files) unsorted.push_back(file.name);
+    for (const auto& directory : listing.directories) unsorted.push_back(directory.name);
+    std::sort(unsorted.begin(), unsorted.end());
+    const auto twice = std::adjacent_find(unsorted.begin(), unsorted.end());
+    return twice == unsorted.end() ? std::nullopt : std::optional(*twice);
+}
+
 }  // namespace
 
 std::string serialise_dirtree(const DirectoryListing& listing) {
@@ -126,6 +154,9 @@ std::string serialise_dirtree(const DirectoryListing& listing) {
                             " entries is larger than an OSTree object may be (" +
                             std::to_string(max_metadata_bytes / 1024 / 1024) + " MiB)");
     };
+    if (const auto name = name_given_twice(listing))
+        throw Error(ErrorKind::corrupt_input,
+                    "a directory has two entries with the name \"" + std::string(*name) + "\"");
     // Without the offsets, and before memory is taken for any of it.
     std::size_t content = 0;
     for (const auto& file : listing.files) content += file.name.size() + 1 + checksum_bytes;
@@ -159,6 +190,10 @@ DirectoryListing parse_dirtree(std::string_view bytes) {
         listing.directories.push_back(
             {std::string(name), read_checksum(checksums), read_checksum(checksums.substr(checksum_bytes))});
     });
+    if (const auto name = name_given_twice(listing)) {
+        const auto what = "has two entries with the name \"" + std::string(*name) + "\"";
+        broken(what.c_str());
+    }
     return listing;
 }
 

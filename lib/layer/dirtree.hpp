@@ -29,9 +29,11 @@ struct DirectoryListing {
     std::vector<Directory> directories;  // sorted by name
 };
 
-// Throws Error(unsupported_image) when the directory has too many entries for one object.
+// Throws Error(unsupported_image) when the directory has too many entries for one object, Error(corrupt_input) when two
+// entries have one name.
 std::string serialise_dirtree(const DirectoryListing& listing);
-// Throws Error(repository_damaged) for bytes that are no dirtree, or one with names that a directory cannot have.
+// Throws Error(repository_damaged) for bytes that are no dirtree, one with names that a directory cannot have, or
+// with one name twice.
 DirectoryListing parse_dirtree(std::string_view bytes);
 
 }  // namespace imaged

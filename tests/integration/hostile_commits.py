@@ -169,6 +169,9 @@ def layer_cases():
         for files, directories in (([(name, "1" * 64)], []), ([], [(name, sha256(dirtree()), sha256(DIRMETA))])):
             listing = dirtree(files, directories)
             yield f"a {'file' if files else 'directory'} named {name!r}", made([meta("dirtree", dirtree()), meta("dirtree", listing)], sha256(listing)), CORRUPT, ""
+    for files, directories in ((2, 0), (1, 1), (0, 2)):
+        twice = dirtree([("x", "1" * 64)] * files, [("x", sha256(dirtree()), sha256(DIRMETA))] * directories)
+        yield f"one name for {files} files and {directories} directories", made([meta("dirtree", dirtree()), meta("dirtree", twice)], sha256(twice)), CORRUPT, "two entries"
     first = path_of("1" * 64, "file-xattrs-link")
     yield "attributes of nothing", [sample.rest() + [Entry(first, "hardlink", target=path_of("2" * 64, "file-xattrs"))]], CORRUPT, "did not come"
     yield "attributes elsewhere", [sample.rest() + [Entry("x"), Entry(first, "hardlink", target="x")]], CORRUPT, "does not lead"

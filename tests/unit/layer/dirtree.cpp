@@ -33,7 +33,12 @@ std::string serialise_with_glib(const DirectoryListing& listing) {
 
 DirectoryListing random_listing(std::mt19937& random, std::size_t files, std::size_t directories,
                                 std::size_t longest_name) {
-    const auto name = [&] { return std::string(1 + random() % longest_name, static_cast<char>('a' + random() % 26)); };
+    // No two alike.
+    unsigned number = 0;
+    const auto name = [&] {
+        return std::string(1 + random() % longest_name, static_cast<char>('a' + random() % 26)) +
+               std::to_string(number++);
+    };
     const auto checksum = [&] {
         Checksum value;
         for (auto& byte : value.bytes) byte = static_cast<std::uint8_t>(random());
@@ -100,5 +105,25 @@ TEST_CASE("names that no directory can hold are refused", "[dirtree]") {
         INFO(name);
         CHECK_THROWS_AS(parse_dirtree(serialise_dirtree({{{name, Checksum{}}}, {}})), Error);
         CHECK_THROWS_AS(parse_dirtree(serialise_dirtree({{}, {{name, Checksum{}, Checksum{}}}})), Error);
+    }
+}
+
+TEST_CASE("a directory with one name twice is neither written nor read", "[dirtree]") {
+    const Checksum any;
+    const std::vector<DirectoryListing> listings{
+        {{{"a", any}, {"a", any}}, {}},
+        {{}, {{"a", any, any}, {"a", any, any}}},
+        {{{"a", any}, {"b", any}, {"c", any}}, {{"b", any, any}}},
+        {{{"c", any}, {"a", any}, {"b", any}}, {{"z", any, any}, {"c", any, any}}},
+    };
+    for (const auto& listing : listings) {
+        CHECK_THROWS_AS(serialise_dirtree(listing), Error);
+        try {
+            parse_dirtree(serialise_with_glib(listing));
+            FAIL("it was read");
+        } catch (const Error& error) {
+            CHECK(error.kind() == ErrorKind::repository_damaged);
+            CHECK(std::string(error.what()).find("two entries with the name") != std::string::npos);
+        }
     }
 }
