@@ -15,7 +15,6 @@ namespace imaged {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> deployed_directories{"usr", "etc", "var"};
 const Path object_directory{"sysroot", "ostree", "repo", "objects"};
 // Links whose targets are not known yet are kept in memory.
 constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
@@ -23,8 +22,17 @@ constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
 constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 // Links that the merge has to look for are kept in the layer's commit.
 constexpr std::size_t max_unresolved_bytes = 2 * 1024 * 1024;
-// Top-level names of which nothing is kept; they are counted in the commits of the layer and of the image.
-constexpr std::size_t max_filtered_names = 1000;
+// Stand in limbo for what cannot be stored at all, so that hard links to it are known.
+const Checksum special_file{};
+const Checksum nameless_file = [] {
+    Checksum checksum;
+    checksum.bytes.fill(0xff);
+    return checksum;
+}();
+
+bool is_hidden(std::string_view name) {
+    return name.starts_with(whiteout_prefix);
+}
 
 template <std::size_t size>
 bool contains(const std::array<std::string_view, size>& names, std::string_view name) {
@@ -49,82 +57,85 @@ public:
 private:
     struct Pending {
         Path path, target;
-        bool filtered;
+        bool dropped;
+        std::uint32_t moment;
     };
 
     void take(TarEntry& entry) {
-        if (!entry.utf8) {
-            ++layer_.bad_names;
-            return;
-        }
-        auto path = rules_.mapping.canonical(std::move(entry.path));
+        if (!entry.utf8) ++layer_.bad_names;
+        auto path = std::move(entry.path);
         if (path.empty()) {
             if (entry.type == EntryType::directory) tree_.put_directory({}, put_dirmeta(entry));
             return;
         }
-        // aufs left such directories in old images; nothing inside one is part of the tree.
-        const auto hidden = [](const std::string& name) { return name.starts_with(whiteout_prefix); };
-        if (std::any_of(path.begin(), path.end() - 1, hidden)) return;
-        path = tree_.resolve_parents(path, sink_);
-        if (path.empty()) return;
-        const bool filtered = is_filtered(path, entry);
-        if (filtered) {
-            ++layer_.filtered[top_of(path)];
-            if (layer_.filtered.size() > max_filtered_names)
-                throw Error(ErrorKind::unsupported_image, "more than the limit of " +
-                                                              std::to_string(max_filtered_names) +
-                                                              " top-level names that are not kept");
-        }
-        if (hidden(path.back())) {
-            if (!filtered) put_whiteout(path, entry);
+        if (is_hidden(path.back())) {
+            if (entry.utf8 && !is_aufs_own(path) && !is_filtered(path)) put_whiteout(path, entry);
             return;
         }
-        auto& tree = filtered ? limbo_tree_ : tree_;
+        path = tree_.resolve_parents(path, sink_);
+        if (path.empty()) return;
+        const bool dropped = is_filtered(path) || !entry.utf8 || is_aufs_own(path);
         switch (entry.type) {
             case EntryType::directory:
-                // A filtered directory leads to no file that a hard link could want.
-                if (!filtered) tree.put_directory(path, put_dirmeta(entry));
+                // One that is dropped leads to no file that a hard link could want.
+                if (!dropped) put_directory(path, entry);
                 break;
-            case EntryType::file:
-                tree.put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), filtered ? limbo() : sink_));
+            case EntryType::file: {
+                auto& sink = dropped ? limbo() : sink_;
+                put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), sink), dropped);
                 break;
+            }
             case EntryType::symlink: {
                 if (!entry.target_utf8) {
                     ++layer_.bad_names;
-                    if (!filtered) hide(path);
+                    put_lost(path, nameless_file, dropped);
                     break;
                 }
                 const FileMeta meta{entry.uid, entry.gid, S_IFLNK | 0777, xattrs_of(entry)};
-                tree.put_file(path, (filtered ? limbo() : sink_).put_symlink(meta, entry.target));
+                put_file(path, (dropped ? limbo() : sink_).put_symlink(meta, entry.target), dropped);
                 break;
             }
-            case EntryType::hardlink: take_link(path, entry, filtered); break;
+            case EntryType::hardlink: take_link(path, entry, dropped); break;
             case EntryType::special:
                 ++layer_.special_files;
-                if (!filtered) hide(path);
+                put_lost(path, special_file, dropped);
                 break;
         }
     }
 
-    std::string top_of(const Path& path) const {
-        auto top = path.front();
-        if (top.starts_with(whiteout_prefix)) top.erase(0, whiteout_prefix.size());
-        return top;
+    // aufs left such directories in old images; nothing inside one is part of the tree.
+    static bool is_aufs_own(const Path& path) { return std::any_of(path.begin(), path.end() - 1, is_hidden); }
+
+    // On a read-only root these are mount points and nothing else. Counts what it is asked for.
+    bool is_filtered(const Path& path) {
+        if (path.size() == 1 || !is_runtime_directory(path.front())) return false;
+        ++layer_.filtered[path.front()];
+        return true;
     }
 
-    bool is_filtered(const Path& path, const TarEntry& entry) const {
-        const auto top = top_of(path);
-        if (is_runtime_directory(top)) {
-            // On a read-only root these are mount points and nothing else.
-            return path.size() > 1 || (rules_.root == RootPolicy::usr_etc_var && entry.type != EntryType::directory);
-        }
-        return rules_.root == RootPolicy::usr_etc_var && !contains(deployed_directories, top);
+    void put_file(const Path& path, const Checksum& object, bool dropped) {
+        (dropped ? limbo_tree_ : tree_).put_file(path, object);
+    }
+
+    // Nothing can be stored for the entry; links to it go the same way.
+    void put_lost(const Path& path, const Checksum& what, bool dropped) {
+        if (!dropped) hide(path);
+        limbo_tree_.put_file(path, what);
+    }
+
+    void put_directory(const Path& path, TarEntry& entry) {
+        const auto before = tree_.find(path);
+        tree_.put_directory(path, put_dirmeta(entry));
+        if (!before || before->directory) return;
+        // What took the place of everything below is gone again, and everything below with it.
+        tree_.put_opaque(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
+        layer_.has_whiteouts = true;
     }
 
     void put_whiteout(const Path& path, const TarEntry& entry) {
         const std::string_view name = path.back();
         const auto hidden = name.substr(whiteout_prefix.size());
-        if (name != opaque_whiteout && hidden.starts_with(whiteout_prefix)) return;  // aufs' own files
+        if (name != opaque_whiteout && is_hidden(hidden)) return;  // aufs' own files
         if (hidden.empty() || hidden == "." || hidden == "..")
             throw Error(ErrorKind::corrupt_input, "a whiteout that names nothing");
         const FileMeta meta{entry.uid, entry.gid, S_IFREG | (entry.type == EntryType::file ? entry.mode : 0U), nullptr};
@@ -144,44 +155,48 @@ private:
         layer_.has_whiteouts = true;
     }
 
-    // The object that PATH names in this layer, moved out of limbo if it was there.
-    std::optional<Checksum> find_object(const Path& path) {
+    // The object that PATH names in this layer, moved out of limbo if it was there and is to be KEPT; one of the two
+    // that stand for nothing.
+    std::optional<Checksum> find_object(const Path& path, bool kept) {
         if (const auto found = tree_.find(path)) {
+            if (found->directory && !kept) return std::nullopt;
             if (found->directory)
                 throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(path) + "\"");
             return found->object;
         }
-        if (const auto found = limbo_tree_.find(path); found && !found->directory) {
-            sink_.adopt(found->object, limbo());
-            return found->object;
-        }
-        return std::nullopt;
+        const auto found = limbo_tree_.find(path);
+        if (!found || found->directory) return std::nullopt;
+        if (kept && !is_lost(found->object)) sink_.adopt(found->object, limbo());
+        return found->object;
     }
 
-    void take_link(const Path& path, const TarEntry& entry, bool filtered) {
-        if (entry.link.empty()) throw Error(ErrorKind::corrupt_input, "hard link to the root");
-        auto target = tree_.resolve_parents(rules_.mapping.canonical(entry.link), sink_);
-        if (target == path) return;
-        if (filtered) {
-            // Kept apart like any filtered file: another link may want it.
-            if (const auto found = tree_.find(target); found && !found->directory) {
-                limbo_tree_.put_file(path, found->object);
-            } else if (const auto limbo_found = limbo_tree_.find(target); limbo_found && !limbo_found->directory) {
-                limbo_tree_.put_file(path, limbo_found->object);
-            } else {
-                defer(path, std::move(target), true);
-            }
+    static bool is_lost(const Checksum& object) { return object == special_file || object == nameless_file; }
+
+    void put_link(const Path& path, const Path& target, const Checksum& object, bool dropped) {
+        if (is_lost(object)) {
+            ++(object == special_file ? layer_.special_files : layer_.bad_names);
+            put_lost(path, object, dropped);
             return;
         }
-        if (const auto object = find_object(target)) {
-            tree_.put_file(path, *object);
-            remember_link(path, target);
-        } else {
+        // One that is dropped is kept apart like any such file: another link may want it.
+        put_file(path, object, dropped);
+        if (!dropped) remember_link(path, target);
+    }
+
+    void take_link(const Path& path, const TarEntry& entry, bool dropped) {
+        if (entry.link.empty()) throw Error(ErrorKind::corrupt_input, "hard link to the root");
+        auto target = tree_.resolve_parents(entry.link, sink_);
+        if (target == path) return;
+        if (const auto object = find_object(target, !dropped)) {
+            put_link(path, target, *object, dropped);
+            return;
+        }
+        if (!dropped) {
             tree_.remove(path);
             // As if it were there: what comes later at a parent of it replaces it.
             tree_.need_parents(path);
-            defer(path, std::move(target), false);
         }
+        defer(path, std::move(target), dropped);
     }
 
     // Links are told of as far as this goes; the tree is the same without.
@@ -189,6 +204,13 @@ private:
         UnresolvedLink link{join_path(path), join_path(target)};
         links_bytes_ += link.path.size() + link.target.size() + sizeof link;
         if (links_bytes_ <= max_links_bytes) layer_.hard_links.push_back(std::move(link));
+    }
+
+    // Likewise.
+    void remember_first(const Pending& pending) {
+        UnresolvedLink link{join_path(pending.path), join_path(pending.target)};
+        first_bytes_ += link.path.size() + link.target.size() + sizeof link;
+        if (first_bytes_ <= max_links_bytes) layer_.links_first.push_back(std::move(link));
     }
 
     // Later entries may have replaced either end.
@@ -199,23 +221,23 @@ private:
         });
     }
 
-    void defer(const Path& path, Path target, bool filtered) {
+    void defer(const Path& path, Path target, bool dropped) {
         pending_bytes_ += 2 * join_path(path).size() + join_path(target).size() + sizeof(Pending);
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
         if (const auto [place, is_new] = pending_at_.emplace(path, pending_.size()); !is_new) {
-            pending_[place->second] = {path, std::move(target), filtered};
+            pending_[place->second] = {path, std::move(target), dropped, tree_.now()};
         } else {
-            pending_.push_back({path, std::move(target), filtered});
+            pending_.push_back({path, std::move(target), dropped, tree_.now()});
         }
     }
 
     // A later entry took the place of LINK, or of one of its parents.
     bool is_replaced(const Pending& link) const {
         if (link.target.empty()) return true;
-        const auto& tree = link.filtered ? limbo_tree_ : tree_;
+        const auto& tree = link.dropped ? limbo_tree_ : tree_;
         if (tree.find(link.path)) return true;
-        if (link.filtered) return false;
+        if (link.dropped) return false;
         const auto parent = tree.find(Path(link.path.begin(), link.path.end() - 1));
         return !parent || !parent->directory;
     }
@@ -235,17 +257,17 @@ private:
             const auto index = ready.back();
             ready.pop_back();
             const auto& link = pending_[index];
-            auto& tree = link.filtered ? limbo_tree_ : tree_;
             if (settled[index]) continue;
             if (is_replaced(link)) {
                 settled[index] = true;
                 continue;
             }
-            const auto object =
-                in_context("hard link \"" + join_path(link.path) + "\"", [&] { return find_object(link.target); });
+            const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
+                                           [&] { return find_object(link.target, !link.dropped); });
             if (!object) continue;
-            tree.put_file(link.path, *object);
-            if (!link.filtered) remember_link(link.path, link.target);
+            // What a lower layer has there comes before what came after the link.
+            if (!link.dropped && tree_.find(link.target)) remember_first(link);
+            put_link(link.path, link.target, *object, link.dropped);
             settled[index] = true;
             const auto [first, last] = waiting.equal_range(link.path);
             for (auto next = first; next != last; ++next) ready.push_back(next->second);
@@ -258,18 +280,24 @@ private:
         // What a pair of texts takes in a GVariant beside them.
         constexpr std::size_t framing_bytes = 16;
         std::size_t unresolved_bytes = 0;
+        std::vector<std::pair<Path, Checksum>> of_repository;
+        std::map<std::string, std::optional<std::uint32_t>> first_moments;
         for (const auto& link : pending_) {
-            if (link.filtered) continue;
+            if (link.dropped) continue;
             if (const auto object = repository_object(link.target)) {
-                tree_.put_file(link.path, *object);
+                of_repository.emplace_back(link.path, *object);
             } else {
                 layer_.unresolved.push_back({join_path(link.path), join_path(link.target)});
                 const auto& [path, target] = layer_.unresolved.back();
+                const auto [first, is_new] = first_moments.emplace(link.target.back(), std::nullopt);
+                if (is_new) first->second = tree_.first_moment(link.target.back());
+                if (first->second && *first->second > link.moment) remember_first(link);
                 unresolved_bytes += path.size() + target.size() + framing_bytes;
                 if (unresolved_bytes > max_unresolved_bytes)
                     throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
             }
         }
+        for (const auto& [path, object] : of_repository) tree_.put_file(path, object);
     }
 
     // sysroot/ostree/repo/objects/XX/REST.file names an object that the base may have brought.
@@ -321,7 +349,7 @@ private:
     std::unique_ptr<ObjectSink> limbo_;
     std::vector<Pending> pending_;
     std::map<Path, std::size_t> pending_at_;  // while entries come
-    std::size_t pending_bytes_ = 0, links_bytes_ = 0;
+    std::size_t pending_bytes_ = 0, links_bytes_ = 0, first_bytes_ = 0;
 };
 
 }  // namespace

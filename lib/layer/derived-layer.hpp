@@ -21,13 +21,15 @@ namespace imaged {
 inline constexpr std::array<std::string_view, 5> runtime_directories{"run", "tmp", "proc", "sys", "dev"};
 bool is_runtime_directory(std::string_view name);
 
-// Which top-level entries a layer keeps.
+// Which top-level entries an image keeps. A layer keeps all of them: which policy the image has is known when its
+// layers are merged.
 enum class RootPolicy {
     everything,   // generic images, and bases with a transient root
     usr_etc_var,  // the root of the base is read-only: only what OSTree deploys
 };
 
 struct DerivedLayerRules {
+    // Of the image as far as it is known.
     RootPolicy root = RootPolicy::everything;
     PathMapping mapping;
 };
@@ -46,6 +48,9 @@ struct DerivedLayer {
     std::vector<UnresolvedLink> unresolved;
     // Hard links between files of this layer: path, and the file that it is a link of.
     std::vector<UnresolvedLink> hard_links;
+    // Those of either kind that came before anything that the layer itself may have at their targets: what lower layers
+    // have there counts first.
+    std::vector<UnresolvedLink> links_first;
     bool has_whiteouts = false;
 };
 

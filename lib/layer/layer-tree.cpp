@@ -22,7 +22,7 @@ constexpr unsigned rehash_interval = 65536;
 }  // namespace
 
 LayerTree::LayerTree() : table_(1024, none) {
-    nodes_.push_back({{}, none, none, none, 0, 0, true, false});
+    nodes_.push_back({{}, none, none, none, 0, 0, 0, true, false});
 }
 
 std::uint64_t LayerTree::hash(Index parent, std::string_view name) {
@@ -83,6 +83,7 @@ LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool d
                       parent,
                       nodes_[parent].first_child,
                       none,
+                      0,
                       static_cast<std::uint32_t>(names_.size()),
                       static_cast<std::uint8_t>(wanted.size()),
                       directory,
@@ -93,13 +94,17 @@ LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool d
     return index;
 }
 
-void LayerTree::remove(const Path& path) {
+LayerTree::Index LayerTree::lookup_path(const Path& path) const {
     Index index = 0;
     for (const auto& component : path) {
         index = lookup(index, component);
-        if (index == none) return;
+        if (index == none) break;
     }
-    nodes_[index].dead = true;
+    return index;
+}
+
+void LayerTree::remove(const Path& path) {
+    if (const auto index = lookup_path(path); index != none) nodes_[index].dead = true;
 }
 
 LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
@@ -122,7 +127,29 @@ void LayerTree::put_file(const Path& path, const Checksum& object) {
 }
 
 void LayerTree::put_whiteout(const Path& path, const Checksum& object) {
+    has_whiteouts_ = true;
+    Index parent = 0;
+    for (std::size_t i = 0; i + 1 < path.size() && parent != none; ++i) {
+        parent = lookup(parent, path[i]);
+        if (parent == none || nodes_[parent].directory) continue;
+        note_behind(behind_, behind_bytes_, join_path(path));
+        return;
+    }
     put(path, object, false);
+}
+
+void LayerTree::note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path) {
+    bytes += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+    if (bytes > max_behind_bytes)
+        throw Error(ErrorKind::unsupported_image, "whiteouts in what the layer itself replaces take more than " +
+                                                      std::to_string(max_behind_bytes / 1024 / 1024) + " MiB of paths");
+    paths.push_back(std::move(path));
+}
+
+void LayerTree::put_opaque(const Path& path, const Checksum& object) {
+    auto marker = path;
+    marker.emplace_back(opaque_whiteout);
+    put(marker, object, true);
 }
 
 void LayerTree::need_parents(const Path& path) {
@@ -138,6 +165,8 @@ void LayerTree::put(const Path& path, const Checksum& object, bool needed) {
     }
     if (index == none) index = insert(parent, path.back(), false);
     nodes_[index].checksum = object;
+    nodes_[index].needed = needed;
+    nodes_[index].moment = ++now_;
 }
 
 void LayerTree::put_directory(const Path& path, const Checksum& meta) {
@@ -152,16 +181,15 @@ void LayerTree::put_directory(const Path& path, const Checksum& meta) {
         if (index == none) index = insert(parent, path.back(), true);
     }
     nodes_[index].checksum = meta;
+    nodes_[index].moment = ++now_;
     nodes_[index].is_explicit = true;
 }
 
 std::optional<LayerTree::Found> LayerTree::find(const Path& path) const {
-    Index index = 0;
-    for (const auto& component : path) {
-        if (!nodes_[index].directory) return std::nullopt;
-        index = lookup(index, component);
-        if (index == none) return std::nullopt;
-    }
+    const auto index = lookup_path(path);
+    if (index == none) return std::nullopt;
+    const auto& node = nodes_[index];
+    if (node.directory && !node.is_explicit && !node.needed && index != 0) return std::nullopt;
     return Found{nodes_[index].directory, nodes_[index].checksum};
 }
 
@@ -217,100 +245,6 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
         throw Error(ErrorKind::unsupported_image, "its parents lead through symbolic links deeper than " +
                                                       std::to_string(max_path_depth) + " levels");
     return resolved;
-}
-
-LayerTree::Index LayerTree::move_directory(std::string_view child, const Path& into) {
-    Path below = into;
-    below.emplace_back(child);
-    // Looked up before parents are made: a file in the way must not be replaced by an implicit directory.
-    for (std::size_t length = 1; length <= into.size(); ++length) {
-        const auto found = find(Path(into.begin(), into.begin() + static_cast<std::ptrdiff_t>(length)));
-        if (found && !found->directory)
-            throw Error(ErrorKind::unsupported_image, "/" + std::string(child) + " cannot be stored: /" +
-                                                          join_path(into) + " is not a directory in this layer");
-    }
-    return make_parents(below, false);
-}
-
-LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
-    struct Move {
-        std::string_view name;
-        Index into;
-    };
-    std::vector<Move> moves;
-    const auto move = [&](std::string_view name, const Path& into) {
-        if (lookup(0, name) != none || lookup(0, std::string(whiteout_prefix) + std::string(name)) != none)
-            moves.push_back({name, move_directory(name, into)});
-    };
-    move("etc", etc_parent);
-    if (mapping.move_var) move("var", var_parent);
-    const auto moved_to = [&](Index child) -> Index {
-        if (nodes_[child].parent == 0) {
-            for (const auto& [moved, into] : moves) {
-                if (is_or_hides(name(nodes_[child]), moved)) return into;
-            }
-        }
-        return nodes_[child].parent;
-    };
-
-    const auto implicit_meta =
-        sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
-    Root root;
-    std::size_t implicit_bytes = 0;
-    unsigned written = 0;
-    // Depth is bounded by max_path_depth.
-    const std::function<Checksum(Index, const std::string&)> write_directory = [&](Index index,
-                                                                                   const std::string& path) {
-        if (!nodes_[index].is_explicit) {
-            implicit_bytes += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
-            if (implicit_bytes > max_implicit_bytes)
-                throw Error(ErrorKind::unsupported_image, "directories that the layer does not list take more than " +
-                                                              std::to_string(max_implicit_bytes / 1024 / 1024) +
-                                                              " MiB of paths");
-            root.implicit.push_back(path);
-        }
-        if (!nodes_[index].is_explicit && !nodes_[index].needed && index != 0) root.hollow.push_back(path);
-        std::vector<Index> children;
-        const auto collect = [&](Index from) {
-            for (auto child = nodes_[from].first_child; child != none; child = nodes_[child].next) {
-                if (!nodes_[child].dead && moved_to(child) == index) children.push_back(child);
-            }
-        };
-        collect(index);
-        for (const auto& [moved, into] : moves) {
-            if (into == index) {
-                collect(0);
-                break;
-            }
-        }
-        std::sort(children.begin(), children.end(),
-                  [&](Index a, Index b) { return name(nodes_[a]) < name(nodes_[b]); });
-        DirectoryListing listing;
-        // Grown in steps, a directory of hundreds of thousands of files would take twice its size.
-        const auto directories =
-            std::count_if(children.begin(), children.end(), [&](Index child) { return nodes_[child].directory; });
-        listing.directories.reserve(static_cast<std::size_t>(directories));
-        listing.files.reserve(children.size() - static_cast<std::size_t>(directories));
-        for (const auto child : children) {
-            const auto& node = nodes_[child];
-            const std::string child_name(name(node));
-            if (node.directory) {
-                // A moved directory's path is the image's own.
-                const bool top = node.parent == 0;
-                const auto tree = write_directory(child, top || path.empty() ? child_name : path + "/" + child_name);
-                listing.directories.push_back({child_name, tree, node.is_explicit ? node.checksum : implicit_meta});
-            } else {
-                listing.files.push_back({child_name, node.checksum});
-            }
-        }
-        if (++written % release_interval == 0) release();
-        return sink.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
-    };
-    root.tree = write_directory(0, "");
-    root.meta = nodes_[0].is_explicit ? nodes_[0].checksum : implicit_meta;
-    std::sort(root.implicit.begin(), root.implicit.end());
-    std::sort(root.hollow.begin(), root.hollow.end());
-    return root;
 }
 
 }  // namespace imaged

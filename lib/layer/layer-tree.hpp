@@ -2,9 +2,10 @@
 // The file tree of one layer while its tar is read: entries in any order, later ones over earlier ones, parents made on
 // need.
 //
-// Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them (see
-// path-mapping.hpp). Names are kept in one arena and entries in one table, some 80 bytes each; both leave the memory
-// for a temporary file when a layer has more than some hundred thousand files.
+// Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them, and what
+// the image itself has there beside them (see path-mapping.hpp). Names are kept in one arena and entries in one table,
+// some 80 bytes each; both leave the memory for a temporary file when a layer has more than some hundred thousand
+// files.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,11 @@ inline constexpr std::size_t max_tree_nodes = 2'000'000;
 inline constexpr std::size_t max_tree_names_bytes = 64 * 1024 * 1024;
 // Paths of directories that no entry listed: they are kept in the layer's commit, which has a limit of its own.
 inline constexpr std::size_t max_implicit_bytes = 3 * 1024 * 1024;
+// Paths of whiteouts under what the layer made something else than a directory; in the commit too.
+inline constexpr std::size_t max_behind_bytes = 2 * 1024 * 1024;
+// Paths of entries whose order is kept, in the commit too. A layer with more of them keeps none: they count only where
+// symbolic links of lower layers lead two of them to one place, and most tars are in the order that is assumed then.
+inline constexpr std::size_t max_order_bytes = 2 * 1024 * 1024;
 // Steps through symbolic links in the parents of a layer's entries: each entry may lead through
 // forty links with targets of thousands of components, and a layer has many entries.
 inline constexpr std::uint64_t max_link_steps = 10'000'000;
@@ -39,12 +45,15 @@ public:
 
     // A file or symbolic link; replaces whatever was there.
     void put_file(const Path& path, const Checksum& object);
-    // A file that only hides something below: its parents are there for it alone until something else needs them.
+    // A file that only hides something below: its parents are there for it alone until something else needs them. It
+    // replaces nothing.
     void put_whiteout(const Path& path, const Checksum& object);
     // Something that is not kept needs its parents all the same.
     void need_parents(const Path& path);
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.
     void put_directory(const Path& path, const Checksum& meta);
+    // Hides what lower layers have in the directory PATH, which took the place of something that is no directory.
+    void put_opaque(const Path& path, const Checksum& object);
 
     // Whatever is at PATH, with all below it; nothing there is fine.
     void remove(const Path& path);
@@ -53,6 +62,7 @@ public:
         bool directory = false;
         Checksum object;  // of a file
     };
+    // Nothing where a directory is there for whiteouts only.
     std::optional<Found> find(const Path& path) const;
 
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
@@ -67,8 +77,21 @@ public:
         std::vector<std::string> implicit;
         // Those of them that nothing but whiteouts needs: they hide, and make nothing. Sorted.
         std::vector<std::string> hollow;
+        // Whiteouts whose parents the layer itself made something else than directories.
+        std::vector<std::string> behind;
+        // Entries that symbolic links of lower layers may lead to one place, last one last; only where that is not the
+        // order of their paths.
+        std::vector<std::string> order;
+        // Whether there is anything at the top that a read-only root does not show.
+        bool more_than_deployed = false;
     };
     Root write(const PathMapping& mapping, ObjectSink& sink);
+
+    // The moment of the last entry; later ones are larger.
+    std::uint32_t now() const { return now_; }
+    // The moment of the first of all that is called NAME. Slow at first, quick from then on until the next entry, but
+    // for the number of those.
+    std::optional<std::uint32_t> first_moment(std::string_view name);
 
     std::size_t entries() const { return nodes_.size(); }
 
@@ -81,20 +104,31 @@ private:
         Index parent;
         Index next;  // sibling
         Index first_child = none;
+        std::uint32_t moment = 0;  // of the last entry that was put here
         std::uint32_t name_offset;
         std::uint8_t name_size;
         bool directory;
         bool is_explicit;
-        bool needed = false;  // by anything but a whiteout
+        bool needed = false;  // by anything but a whiteout; of a whiteout, that lower links do not lead it elsewhere
         bool dead = false;    // replaced
     };
 
     std::string_view name(const Node& node) const { return {names_.data() + node.name_offset, node.name_size}; }
     Index lookup(Index parent, std::string_view name) const;
+    Index lookup_path(const Path& path) const;
     Index insert(Index parent, std::string_view name, bool directory);
     Index make_parents(const Path& path, bool needed);
     void put(const Path& path, const Checksum& object, bool needed);
-    Index move_directory(std::string_view child, const Path& into);
+    Index move_directory(const MovedDirectory& move);
+    // Called NAME or not: a hash decides. Sorted.
+    const std::vector<std::uint64_t>& names();
+    std::string path_of(Index index) const;
+    bool is_listed(const Node& node) const;
+    bool is_reachable(Index index) const;
+    static void note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path);
+    std::vector<std::string> whiteouts_behind();
+    std::vector<std::string> order(const PathMapping& mapping);
+    class Writer;
     // A slot of the table holds the index of an entry and, above it, some bits of its hash, so that other entries'
     // slots are told apart without a look at the entry itself.
     static constexpr unsigned index_bits = 21;
@@ -115,6 +149,12 @@ private:
     SpillArray<char> names_{max_tree_names_bytes};
     std::vector<Index> table_;  // open addressing over (parent, name); a replaced node's slot goes to its successor
     std::uint64_t link_steps_ = 0;
+    std::uint32_t now_ = 0;
+    bool has_whiteouts_ = false;
+    std::vector<std::string> behind_;  // whiteouts below what was a file when they came
+    std::size_t behind_bytes_ = 0;
+    std::vector<std::uint64_t> by_name_;  // some bits of a name's hash, and below them the entry's index
+    std::uint32_t by_name_at_ = 0;        // the moment that they are of
 };
 
 }  // namespace imaged

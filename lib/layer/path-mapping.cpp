@@ -5,25 +5,36 @@
 
 namespace imaged {
 
-namespace {
-
-// PARENT/MOVED/… becomes MOVED/…
-void unmap(Path& path, const Path& parent, std::string_view moved) {
-    if (path.size() > parent.size() && std::equal(parent.begin(), parent.end(), path.begin()) &&
-        is_or_hides(path[parent.size()], moved))
-        path.erase(path.begin(), path.begin() + static_cast<std::ptrdiff_t>(parent.size()));
-}
-
-}  // namespace
-
 bool is_or_hides(std::string_view name, std::string_view moved) {
     if (name.starts_with(whiteout_prefix)) name.remove_prefix(whiteout_prefix.size());
     return name == moved;
 }
 
-Path PathMapping::canonical(Path path) const {
-    unmap(path, etc_parent, "etc");
-    if (move_var) unmap(path, var_parent, "var");
+Path MovedDirectory::place() const {
+    auto path = parent;
+    path.push_back(name);
+    return path;
+}
+
+const std::vector<MovedDirectory>& PathMapping::moves() const {
+    static const MovedDirectory etc{"etc", {"usr"}, ".wh..wh.etc"};
+    static const MovedDirectory var{"var", {"usr", "share", "factory"}, ".wh..wh.var"};
+    static const std::vector<MovedDirectory> both{etc, var}, one{etc};
+    return move_var ? both : one;
+}
+
+Path PathMapping::stored(Path path) const {
+    for (const auto& move : moves()) {
+        const auto place = move.place();
+        if (path.front() == move.name) {
+            path.insert(path.begin(), move.parent.begin(), move.parent.end());
+            break;
+        }
+        if (path.size() >= place.size() && std::equal(place.begin(), place.end(), path.begin())) {
+            path[place.size() - 1] = move.aside;
+            break;
+        }
+    }
     return path;
 }
 

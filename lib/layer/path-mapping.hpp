@@ -3,6 +3,10 @@
 // OSTree makes /etc from it at deployment; /var is kept as usr/share/factory/var where the running libostree does not
 // fill /var from a commit's /var (before 2024.3).
 //
+// What the image itself has at /usr/etc or /usr/share/factory/var is another directory. A layer's commit keeps it
+// beside the moved one, under a name that no entry of an image can have (whiteouts of whiteouts mean nothing); a merged
+// tree, which programs deploy, has one directory for both (see store/commit-layout.hpp).
+//
 // Reading tars and merging both work on the image's own paths; commits are converted where they are read and written.
 // So a whiteout of /usr does not take /etc with it, and a link under /etc that climbs out of it leads where the image's
 // author meant.
@@ -16,16 +20,22 @@ namespace imaged {
 
 using Path = std::vector<std::string>;
 
+// The image's /NAME is PARENT/NAME in a commit, and the image's /PARENT/NAME is PARENT/ASIDE in a layer's commit.
+struct MovedDirectory {
+    std::string name;
+    Path parent;
+    std::string aside;
+
+    Path place() const;  // PARENT/NAME
+};
+
 struct PathMapping {
     bool move_var = false;
 
-    // PATH with usr/etc and, where var moves, usr/share/factory/var spelled as etc and var; whiteouts of them likewise.
-    Path canonical(Path path) const;
+    const std::vector<MovedDirectory>& moves() const;
+    // Where a layer's commit has the image's PATH, which is not the root.
+    Path stored(Path path) const;
 };
-
-// Parents, in a commit, of what moves.
-inline const Path etc_parent{"usr"};
-inline const Path var_parent{"usr", "share", "factory"};
 
 inline constexpr std::string_view whiteout_prefix = ".wh.";
 inline constexpr std::string_view opaque_whiteout = ".wh..wh..opq";

@@ -54,10 +54,11 @@ public:
     void run() {
         auto root = load(commit_.tree);
         if (is_listed("", commit_.meta, root.empty())) directory("./", commit_.meta);
-        move_up(root, join_path(etc_parent), "etc");
-        // Without a record nobody knows; a layer has no other reason to have that directory.
-        if (record_.moved_var || !record_.has_implicit) move_up(root, join_path(var_parent), "var");
+        // Without a record nobody knows of /var; a layer has no other reason to have that directory.
+        const PathMapping mapping{record_.moved_var || !record_.has_implicit};
+        for (const auto& move : mapping.moves()) move_up(root, move);
         children(root, "", 0);
+        for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
         for (const auto& link : record_.unresolved) tar_.add({TarItem::Type::hardlink, link.path, link.target});
         tar_.finish();
     }
@@ -74,21 +75,23 @@ private:
         return found;
     }
 
-    // Brings NAME and its whiteout from the directory PARENT to the root, as the merge does.
-    void move_up(Children& root, const std::string& parent, const std::string& name) {
+    // Brings what moved to the root, as the merge does, and gives what the image itself has there its name.
+    void move_up(Children& root, const MovedDirectory& move) {
+        const auto parent = join_path(move.parent);
         auto directory = root;
-        for (std::size_t begin = 0; begin < parent.size();) {
-            const auto end = std::min(parent.find('/', begin), parent.size());
-            const auto found = directory.find(parent.substr(begin, end - begin));
+        for (const auto& name : move.parent) {
+            const auto found = directory.find(name);
             if (found == directory.end() || !found->second.directory) return;
             directory = load(found->second.object);
-            begin = end + 1;
         }
-        for (const auto& entry : {name, std::string(whiteout_prefix) + name}) {
-            const auto found = directory.find(entry);
-            if (found == directory.end() || root.contains(entry)) continue;
-            moved_.insert(below(parent, entry));
-            root.emplace(entry, found->second);
+        for (const auto& prefix : {std::string(), std::string(whiteout_prefix)}) {
+            own_names_[below(parent, prefix + move.aside)] = prefix + move.name;
+            const auto found = directory.find(prefix + move.name);
+            if (found == directory.end() || root.contains(prefix + move.name)) continue;
+            // See CommitLayout.
+            if (!prefix.empty() && !record_.has_implicit) continue;
+            moved_.insert(below(parent, prefix + move.name));
+            root.emplace(prefix + move.name, found->second);
         }
     }
 
@@ -98,8 +101,9 @@ private:
                         "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
         for (const auto& [name, child] : found) {
             cancellation_.check();
-            const auto own = below(path, name);
+            auto own = below(path, name);
             if (moved_.contains(own)) continue;  // it is at the root
+            if (const auto aside = own_names_.find(own); aside != own_names_.end()) own = below(path, aside->second);
             if (!child.directory) {
                 file(own, child.object);
                 continue;
@@ -161,7 +165,8 @@ private:
     const LayerRecord record_;
     const Checksum default_meta_;
     TarWriter tar_;
-    std::set<std::string> moved_;  // where the commit has what is at the root
+    std::set<std::string> moved_;                   // where the commit has what is at the root
+    std::map<std::string, std::string> own_names_;  // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
 };
 

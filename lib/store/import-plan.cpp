@@ -4,35 +4,17 @@
 #include <ostree.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 
 #include "base/error.hpp"
 #include "store/layer-record.hpp"
 #include "store/ref-name.hpp"
+#include "store/root-policy.hpp"
 
 namespace imaged {
 
 namespace {
-
-// ostree-prepare-root.conf(5); a handful of lines.
-constexpr std::size_t max_prepare_root_bytes = 64 * 1024;
-
-// Where ostree-prepare-root(1) looks, first match wins.
-constexpr std::array<const char*, 2> prepare_root_paths{"etc/ostree/prepare-root.conf",
-                                                        "usr/lib/ostree/prepare-root.conf"};
-
-// Whether anything may be at the top of a deployment: its root is an overlay or a composefs, not the physical root.
-bool has_transient_root(const std::string& text) {
-    const std::unique_ptr<GKeyFile, Free<g_key_file_unref>> file(g_key_file_new());
-    if (g_key_file_load_from_data(file.get(), text.data(), text.size(), G_KEY_FILE_NONE, nullptr) == FALSE)
-        return false;
-    if (g_key_file_get_boolean(file.get(), "root", "transient", nullptr) != FALSE) return true;
-    constexpr std::array<std::string_view, 6> enabled{"yes", "true", "1", "maybe", "signed", "verity"};
-    const CharPtr composefs(g_key_file_get_string(file.get(), "composefs", "enabled", nullptr));
-    return composefs && std::find(enabled.begin(), enabled.end(), composefs.get()) != enabled.end();
-}
 
 class LayerLookup {
 public:
@@ -94,13 +76,11 @@ DerivedLayerRules derived_layer_rules(const Repository* repository, const std::o
     // From this version on, OSTree fills an empty /var from the commit's at the first boot of a deployment.
     rules.mapping.move_var = ostree_check_version(2024, 3) == FALSE;
     if (!base_tree) return rules;
-    rules.root = RootPolicy::usr_etc_var;
-    for (const auto* path : prepare_root_paths) {
-        const auto text = repository->read_text(*base_tree, path, max_prepare_root_bytes);
-        if (!text) continue;
-        if (has_transient_root(*text)) rules.root = RootPolicy::everything;
-        break;
-    }
+    rules.root = root_policy([&](const std::string& path) {
+        // A commit has /etc as usr/etc.
+        const auto stored = path.starts_with("etc/") ? "usr/" + path : path;
+        return repository->read_text(*base_tree, stored, max_prepare_root_bytes);
+    });
     return rules;
 }
 

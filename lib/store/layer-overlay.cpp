@@ -8,36 +8,21 @@
 
 namespace imaged {
 
-namespace {
-
-bool is_whiteout(std::string_view name) {
-    return name.starts_with(whiteout_prefix);
-}
-
 std::string child_of(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
 }
 
-// A layer's tree holds /var where a commit does; its record speaks of the image's own path.
-std::string own_path(const std::string& path, bool moved_var) {
-    static const std::string moved = join_path(var_parent) + "/var";
-    if (moved_var && path.starts_with(moved) && (path.size() == moved.size() || path[moved.size()] == '/'))
-        return path.substr(moved.size() - 3);
-    return path;
-}
-
-}  // namespace
-
-LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record) : store_(store), record_(record) {}
+LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record)
+    : store_(store), record_(record), order_(record) {}
 
 bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
     if (!record_.has_implicit) return meta == store_.default_meta();
-    return record_.implicit_directories.contains(own_path(listed, record_.moved_var));
+    return record_.implicit_directories.contains(listed);
 }
 
 bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) {
     if (!record_.has_whiteouts || !is_implicit(listed, upper.meta)) return false;
-    if (record_.has_implicit) return record_.hollow_directories.contains(own_path(listed, record_.moved_var));
+    if (record_.has_implicit) return record_.hollow_directories.contains(listed);
     const auto directory = store_.load(upper.object);
     return !directory.empty() && std::all_of(directory.begin(), directory.end(), [&](const auto& entry) {
         return entry.second.directory ? is_hollow(child_of(listed, entry.first), entry.second)
@@ -46,51 +31,111 @@ bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) 
 }
 
 TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper) {
-    grafts_.clear();
+    upper_ = upper;
+    const auto shown = LayerHiding(store_, record_, *this).apply(lower, upper);
     Path place;
-    const TreeEntry merged{true, merge(lower.object, upper.object, place, ""),
-                           is_implicit("", upper.meta) ? lower.meta : upper.meta};
-    return place_links(place_grafts(merged), lower);
+    const TreeEntry merged{true, merge(shown.object, upper.object, place, "", {}),
+                           is_implicit("", upper.meta) ? shown.meta : upper.meta};
+    return place_links(place_linked(merged), lower);
 }
 
-TreeEntry LayerOverlay::apply(const TreeEntry& upper) {
-    const TreeEntry nothing = store_.empty_directory();
-    return place_links({true, strip(upper.object, ""), upper.meta}, nothing);
-}
-
-Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed) {
+Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed,
+                             const Rivals& rivals) {
     auto result = store_.load(lower);
     const auto before = result;
-    const auto added = store_.load(upper);
-    if (added.contains(opaque_whiteout)) result.clear();
-    for (const auto& [name, entry] : added) {
-        if (!entry.directory && is_whiteout(name)) result.erase(name.substr(whiteout_prefix.size()));
-    }
-    for (const auto& [name, entry] : added) {
-        if (!entry.directory) {
-            if (!is_whiteout(name)) result[name] = entry;
-            continue;
-        }
+    Written written{{}, rivals};
+    for (const auto& rival : rivals) written.directories.push_back(store_.load(rival.tree));
+    for (const auto& [name, entry] : store_.load(upper)) {
         const auto path = child_of(listed, name);
-        const auto found = result.find(name);
-        const bool is_directory = found != result.end() && found->second.directory;
-        const bool hollow = !is_directory && is_hollow(path, entry);
-        if (is_directory) {
-            place.push_back(name);
-            auto& existing = found->second;
-            existing.object = merge(existing.object, entry.object, place, path);
-            if (!is_implicit(path, entry.meta)) existing.meta = entry.meta;
-            place.pop_back();
-        } else if (found != result.end() && is_implicit(path, entry.meta) &&
-                   store_.read_symlink(found->second.object)) {
-            auto link = place;
-            link.push_back(name);
-            grafts_.push_back({std::move(link), path, entry, hollow});
-        } else if (!hollow) {
-            result[name] = {true, strip(entry.object, path), entry.meta};
+        if (entry.directory) {
+            merge_directory(result, name, entry, place, path, written);
+        } else if (!is_whiteout(name) && !gives_way(written, name, entry, path)) {
+            result[name] = entry;
         }
     }
     return result == before ? lower : store_.store(result);
+}
+
+void LayerOverlay::merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
+                                   const std::string& path, const Written& written) {
+    const auto found = result.find(name);
+    const bool is_directory = found != result.end() && found->second.directory;
+    if ((!is_directory && is_hollow(path, entry)) || gives_way(written, name, entry, path)) return;
+    const bool implicit = is_implicit(path, entry.meta);
+    if (is_directory) {
+        place.push_back(name);
+        auto& existing = found->second;
+        existing.object = merge(existing.object, entry.object, place, path, rivals_below(written, name));
+        if (!implicit && !keeps_metadata_of(written, name, path)) existing.meta = entry.meta;
+        place.pop_back();
+    } else if (found != result.end() && implicit && store_.read_symlink(found->second.object)) {
+        auto link = place;
+        link.push_back(name);
+        if (path == name) followed_.insert(name);
+        linked_.push_back({std::move(link), path, entry});
+    } else {
+        result[name] = {true, strip(entry.object, path), entry.meta};
+    }
+}
+
+// Whether what another path has brought to the same place came later than ENTRY.
+bool LayerOverlay::gives_way(const Written& written, const std::string& name, const TreeEntry& entry,
+                             const std::string& path) {
+    for (std::size_t i = 0; i < written.directories.size(); ++i) {
+        const auto found = written.directories[i].find(name);
+        if (found == written.directories[i].end()) continue;
+        const auto other = child_of(written.rivals[i].listed, name);
+        const auto& theirs = found->second;
+        const bool listed = !entry.directory || !is_implicit(path, entry.meta);
+        const bool other_listed = !theirs.directory || !is_implicit(other, theirs.meta);
+        if (entry.directory && theirs.directory) continue;
+        if (listed && other_listed) {
+            if (order_.is_later(other, path)) return true;
+        } else if (!listed && !store_.read_symlink(theirs.object)) {
+            return true;  // the other way round, nothing could have been put inside it
+        }
+    }
+    return false;
+}
+
+bool LayerOverlay::keeps_metadata_of(const Written& written, const std::string& name, const std::string& path) {
+    for (std::size_t i = 0; i < written.directories.size(); ++i) {
+        const auto found = written.directories[i].find(name);
+        const auto other = child_of(written.rivals[i].listed, name);
+        if (found != written.directories[i].end() && found->second.directory &&
+            !is_implicit(other, found->second.meta) && order_.is_later(other, path))
+            return true;
+    }
+    return false;
+}
+
+LayerOverlay::Rivals LayerOverlay::rivals_below(const Written& written, const std::string& name) {
+    Rivals below;
+    for (std::size_t i = 0; i < written.directories.size(); ++i) {
+        const auto found = written.directories[i].find(name);
+        if (found != written.directories[i].end() && found->second.directory)
+            below.push_back({found->second.object, child_of(written.rivals[i].listed, name)});
+    }
+    return below;
+}
+
+LayerOverlay::Rivals LayerOverlay::rivals_at(const Path& place) {
+    Rivals rivals;
+    if (const auto direct = store_.find(upper_, place); direct && direct->directory)
+        rivals.push_back({direct->object, place.empty() ? "" : join_path(place)});
+    for (std::size_t length = 0; length <= place.size(); ++length) {
+        const auto cut = place.begin() + static_cast<std::ptrdiff_t>(length);
+        const auto earlier = placed_.find(Path(place.begin(), cut));
+        if (earlier == placed_.end()) continue;
+        for (const auto index : earlier->second) {
+            const auto& linked = linked_[index];
+            auto listed = linked.listed;
+            for (auto name = cut; name != place.end(); ++name) listed = child_of(listed, *name);
+            const auto found = store_.find(linked.upper, Path(cut, place.end()));
+            if (found && found->directory) rivals.push_back({found->object, std::move(listed)});
+        }
+    }
+    return rivals;
 }
 
 Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
@@ -115,37 +160,50 @@ Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
     return changed ? store_.store(directory) : tree;
 }
 
-TreeEntry LayerOverlay::place_grafts(TreeEntry root) {
+TreeEntry LayerOverlay::place_linked(TreeEntry root) {
     // Placing one may find further links; each is about a smaller directory, so this ends.
-    while (!grafts_.empty()) {
-        const auto graft = std::move(grafts_.back());
-        grafts_.pop_back();
-        auto place = store_.resolve(root, graft.place, true);
-        if (place.empty()) {
-            root.object = merge(root.object, graft.upper.object, place, graft.listed);
-            continue;
-        }
-        const auto found = store_.find(root, place);
+    for (std::size_t index = 0; index < linked_.size(); ++index) {
+        const auto linked = linked_[index];
+        auto place = store_.resolve(root, linked.place, true);
         const auto path = place;
-        if (found && found->directory) {
-            root = store_.replace(
-                root, path,
-                TreeEntry{true, merge(found->object, graft.upper.object, place, graft.listed), found->meta});
-        } else if (!graft.hollow) {
-            root =
-                store_.replace(root, path, TreeEntry{true, strip(graft.upper.object, graft.listed), graft.upper.meta});
-        }
+        const auto rivals = rivals_at(path);
+        const auto found = store_.find(root, path);
+        const auto into =
+            found && found->directory ? *found : TreeEntry{true, store_.empty_directory().object, linked.upper.meta};
+        const auto merged = merge(into.object, linked.upper.object, place, linked.listed, rivals);
+        root = store_.replace(root, path, TreeEntry{true, merged, into.meta});
+        placed_[path].push_back(index);
     }
     return root;
 }
 
 TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
+    const auto file_at = [&](const TreeEntry& tree, const std::string& path) -> std::optional<TreeEntry> {
+        auto found = store_.find(tree, store_.resolve(tree, split_path(path), false));
+        if (found && found->directory) found.reset();
+        return found;
+    };
+    const auto place = [&](const std::string& path, const TreeEntry& file) {
+        root = store_.replace(root, store_.resolve(root, split_path(path), false), file);
+    };
+    std::map<std::string, std::string> first;
+    for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
     for (const auto& [path, target] : record_.unresolved) {
-        const auto found = store_.find(lower, store_.resolve(lower, split_path(target), false));
-        if (!found || found->directory)
+        const bool is_first = first.erase(path) > 0;
+        auto found = file_at(is_first ? lower : root, target);
+        if (!found) found = file_at(is_first ? root : lower, target);
+        if (found) {
+            place(path, *found);
+        } else if (const auto top = split_path(target); top.size() > 1 && is_runtime_directory(top.front())) {
+            ++dropped_links_;
+        } else {
             throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target +
                                                       "\" in this layer or in one below it");
-        root = store_.replace(root, store_.resolve(root, split_path(path), false), found);
+        }
+    }
+    // The others have what their layer brings later, unless there was something already.
+    for (const auto& [path, target] : first) {
+        if (const auto found = file_at(lower, target)) place(path, *found);
     }
     return root;
 }

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // One derived layer laid over the tree of those below it, by the rules of the OCI image-spec ("Image Layer Filesystem
-// Changeset"):
-//   - whiteouts and opaque markers hide what lies below, never what their own layer brings, and are gone afterwards;
+// Changeset"), and as an unpacker of the whole stack does it:
+//   - whiteouts and opaque markers come first, see LayerHiding;
 //   - a directory that the layer lists replaces the metadata of the one below, and any other kind of entry;
 //   - a directory that is there for whiteouts only makes nothing;
 //   - a directory that it only implies keeps the metadata below, and follows a symbolic link below to where it leads;
-//   - any other entry replaces what is below.
+//   - any other entry replaces what is below; where links lead two entries to one place, the later one stays;
+//   - a hard link is to what its target names once all links are followed, this layer's entries included.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "store/layer-hiding.hpp"
+#include "store/layer-order.hpp"
 #include "store/layer-record.hpp"
 #include "store/tree-store.hpp"
 
 namespace imaged {
+
+// DIRECTORY/NAME; "" is the root.
+std::string child_of(const std::string& directory, const std::string& name);
 
 class LayerOverlay {
 public:
@@ -23,30 +32,51 @@ public:
 
     // LOWER with UPPER over it. Throws Error(corrupt_input) naming the path that cannot be placed.
     TreeEntry apply(const TreeEntry& lower, const TreeEntry& upper);
-    // A layer with nothing below it.
-    TreeEntry apply(const TreeEntry& upper);
+
+    // Top-level directories of the layer that are links below, and were put where those lead.
+    const std::set<std::string>& followed() const { return followed_; }
+    // Hard links to what no layer keeps.
+    std::uint64_t dropped_links() const { return dropped_links_; }
+
+    // Whether no entry of the layer lists the directory.
+    bool is_implicit(const std::string& listed, const Checksum& meta) const;
 
 private:
-    // An implied directory whose place below is taken by a symbolic link.
-    struct Graft {
-        Path place;          // in the result
-        std::string listed;  // the image's own path
-        TreeEntry upper;
-        bool hollow;
+    // A directory that this layer has put at the same place by another path.
+    struct Rival {
+        Checksum tree;
+        std::string listed;
+    };
+    using Rivals = std::vector<Rival>;
+    // What those have there.
+    struct Written {
+        std::vector<Directory> directories;
+        const Rivals& rivals;
     };
 
-    bool is_implicit(const std::string& listed, const Checksum& meta) const;
-    Checksum merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed);
+    Checksum merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed,
+                   const Rivals& rivals);
+    void merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
+                         const std::string& path, const Written& written);
+    bool gives_way(const Written& written, const std::string& name, const TreeEntry& entry, const std::string& path);
+    bool keeps_metadata_of(const Written& written, const std::string& name, const std::string& path);
+    Rivals rivals_at(const Path& place);
+    static Rivals rivals_below(const Written& written, const std::string& name);
     // Whether the directory is there for whiteouts only.
     bool is_hollow(const std::string& listed, const TreeEntry& upper);
     // A tree with nothing below it: whiteouts have nothing to hide.
     Checksum strip(const Checksum& tree, const std::string& listed);
-    TreeEntry place_grafts(TreeEntry root);
+    TreeEntry place_linked(TreeEntry root);
     TreeEntry place_links(TreeEntry root, const TreeEntry& lower);
 
     TreeStore& store_;
     const LayerRecord& record_;
-    std::vector<Graft> grafts_;
+    LayerOrder order_;
+    TreeEntry upper_;
+    std::vector<LinkedDirectory> linked_;
+    std::map<Path, std::vector<std::size_t>> placed_;  // of linked_
+    std::set<std::string> followed_;
+    std::uint64_t dropped_links_ = 0;
 };
 
 }  // namespace imaged

@@ -13,6 +13,9 @@ constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
 constexpr const char* hollow_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
+constexpr const char* links_first_key = "imaged.links-first";
+constexpr const char* behind_key = "imaged.whiteouts-behind";
+constexpr const char* order_key = "imaged.order";
 constexpr const char* hard_links_key = "imaged.hard-links";
 constexpr const char* root_key = "imaged.root-policy";
 constexpr const char* layer_filtered_key = "imaged.filtered";
@@ -27,13 +30,15 @@ VariantPtr lookup(const Repository::Commit& commit, const char* key, const char*
     return VariantPtr(g_variant_lookup_value(commit.metadata.get(), key, G_VARIANT_TYPE(type)));
 }
 
-std::unordered_set<std::string> strings(GVariant* array) {
-    std::unordered_set<std::string> set;
+template <typename Container = std::vector<std::string>>
+Container strings(const VariantPtr& array) {
+    Container found;
+    if (!array) return found;
     GVariantIter iterator;
-    g_variant_iter_init(&iterator, array);
+    g_variant_iter_init(&iterator, array.get());
     const char* text = nullptr;
-    while (g_variant_iter_next(&iterator, "&s", &text) != FALSE) set.insert(text);
-    return set;
+    while (g_variant_iter_next(&iterator, "&s", &text) != FALSE) found.insert(found.end(), text);
+    return found;
 }
 
 std::vector<UnresolvedLink> links(const Repository::Commit& commit, const char* key) {
@@ -68,9 +73,12 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = Digest::parse(*diff_id);
     if (const auto implicit = lookup(commit, implicit_key, "as")) {
         record.has_implicit = true;
-        record.implicit_directories = strings(implicit.get());
+        record.implicit_directories = strings<std::unordered_set<std::string>>(implicit);
     }
-    if (const auto hollow = lookup(commit, hollow_key, "as")) record.hollow_directories = strings(hollow.get());
+    record.hollow_directories = strings<std::unordered_set<std::string>>(lookup(commit, hollow_key, "as"));
+    record.whiteouts_behind = strings(lookup(commit, behind_key, "as"));
+    record.order = strings(lookup(commit, order_key, "as"));
+    record.links_first = links(commit, links_first_key);
     record.unresolved = links(commit, unresolved_key);
     record.hard_links = links(commit, hard_links_key);
     if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
@@ -105,8 +113,12 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     add(implicit_key, string_array(layer.root.implicit));
     if (!layer.root.hollow.empty()) add(hollow_key, string_array(layer.root.hollow));
     if (!layer.unresolved.empty()) add(unresolved_key, link_array(layer.unresolved));
+    if (!layer.links_first.empty()) add(links_first_key, link_array(layer.links_first));
+    if (!layer.root.behind.empty()) add(behind_key, string_array(layer.root.behind));
+    if (!layer.root.order.empty()) add(order_key, string_array(layer.root.order));
     if (!layer.hard_links.empty()) add(hard_links_key, link_array(layer.hard_links));
-    add(root_key, g_variant_new_string(rules.root == RootPolicy::everything ? everything : usr_etc_var));
+    const bool all = rules.root == RootPolicy::everything || layer.root.more_than_deployed;
+    add(root_key, g_variant_new_string(all ? everything : usr_etc_var));
     if (!layer.filtered.empty()) {
         GVariantBuilder filtered;
         g_variant_builder_init(&filtered, G_VARIANT_TYPE("a{su}"));

@@ -4,9 +4,13 @@
 //   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
 //   imaged.implicit-directories  as   directories that no entry listed, as the image's own paths, "" for the root
 //   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
+//   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
+//   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
+//   imaged.order                 as   entries that symbolic links below may lead to one place, where their order is not
+//                                     that of their paths
 //   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
-//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories were kept
-//   imaged.filtered              a{su}  top-level path to number of entries that were not
+//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
+//   imaged.filtered              a{su}  top-level path to number of entries that were not kept
 //   imaged.moved-var             b    /var is at usr/share/factory/var
 //   imaged.whiteouts             b    whether there is any
 // The commit has no subject, no bindings and the timestamp 0: the same layer gives the same commit.
@@ -30,7 +34,8 @@ struct LayerRecord {
     bool has_implicit =
         false;  // whether the next field is known; without, a directory with default metadata counts as implicit
     std::unordered_set<std::string> implicit_directories, hollow_directories;
-    std::vector<UnresolvedLink> unresolved, hard_links;
+    std::vector<UnresolvedLink> unresolved, hard_links, links_first;
+    std::vector<std::string> whiteouts_behind, order;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;
     bool moved_var = false;

@@ -5,6 +5,7 @@
 #include "store/layer-record.hpp"
 #include "store/merge.hpp"
 #include "store/relabel.hpp"
+#include "store/root-policy.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
@@ -67,7 +68,6 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
                                const std::function<void()>& on_relabel) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
-    std::size_t filtered_names = 0;
     std::optional<TreeEntry> base_root;
     if (base) base_root = root_of(repository.load_commit(*base));
     std::size_t next = 0;
@@ -79,19 +79,22 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
             MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
             for (const auto& [path, count] : merge_layer.record.filtered)
                 filtered[layer.blob.digest.text()][path] = count;
-            filtered_names += merge_layer.record.filtered.size();
-            if (filtered_names > max_filtered_names)
-                throw Error(ErrorKind::unsupported_image, "more than the limit of " +
-                                                              std::to_string(max_filtered_names) +
-                                                              " top-level names that are not kept");
             return merge_layer;
         }
         return std::nullopt;
     };
-    const auto merged = merge_layers(base_root, next_layer, rules, *sink);
+    const TextReader read_text = [&](const Checksum& file) {
+        return repository.read_text(file, max_prepare_root_bytes);
+    };
+    const auto merged = merge_layers(base_root, next_layer, rules, read_text, *sink);
     for (const auto& [layer, paths] : merged.filtered) {
         for (const auto& [path, count] : paths) filtered[layer][path] += count;
     }
+    std::size_t filtered_names = 0;
+    for (const auto& [layer, paths] : filtered) filtered_names += paths.size();
+    if (filtered_names > max_filtered_names)
+        throw Error(ErrorKind::unsupported_image, "more than the limit of " + std::to_string(max_filtered_names) +
+                                                      " top-level names that are not kept");
     const auto labelled = relabel(repository, staging, *sink, merged.root, base_root, cancellation, on_relabel);
     CommitContent commit;
     commit.metadata = image_metadata(source, filtered);
@@ -101,7 +104,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
     commit.meta = labelled.root.meta;
     const auto checksum = sink->put_metadata(ObjectType::commit, serialise_commit(commit));
     sink->flush();
-    return {std::move(sink), checksum, labelled.changed};
+    return {std::move(sink), checksum, labelled.changed, merged.dropped_links};
 }
 
 }  // namespace imaged

@@ -5,7 +5,9 @@
 
 #include "base/error.hpp"
 #include "layer/tar-reader.hpp"
+#include "store/commit-layout.hpp"
 #include "store/layer-overlay.hpp"
+#include "store/root-policy.hpp"
 
 namespace imaged {
 
@@ -14,149 +16,151 @@ namespace {
 // Files that container builds leave behind as mount points; a host that finds them empty has no name and no resolver.
 constexpr std::array<const char*, 2> build_leftovers{"hostname", "resolv.conf"};
 
+using Counts = std::map<std::string, std::uint32_t>;
+
 class Merge {
 public:
-    Merge(const DerivedLayerRules& rules, bool generic, ObjectSink& sink)
-        : unmap_var_(generic && rules.mapping.move_var), sink_(sink), store_(sink) {}
+    Merge(const DerivedLayerRules& rules, const TextReader& read_text, ObjectSink& sink)
+        : mapping_(rules.mapping), read_text_(read_text), sink_(sink), store_(sink), layout_(store_, mapping_) {}
 
-    // A commit's root in the image's own paths.
-    TreeEntry unmap(TreeEntry root, const LayerRecord* record) {
-        root = bring_up(root, etc_parent, "etc", record);
-        if (unmap_var_) root = bring_up(root, var_parent, "var", record);
-        return root;
+    void start(const std::optional<TreeEntry>& base) {
+        if (base) base_ = layout_.own_base(*base);
+        root_ = base_.value_or(store_.empty_directory());
     }
 
-    // The inverse.
-    TreeEntry map(TreeEntry root) {
-        root = take_down(root, etc_parent, "etc");
-        if (unmap_var_) root = take_down(root, var_parent, "var");
-        return root;
+    void add(const MergeLayer& layer) {
+        const auto upper = drop_build_leftovers(layout_.own_layer(layer.root, layer.record));
+        last_layer_ = layer.digest.text();
+        note_places(upper);
+        LayerOverlay overlay(store_, layer.record);
+        root_ = overlay.apply(root_, upper);
+        merged_.dropped_links += overlay.dropped_links();
+        if (base_) count_beside(layer, upper, overlay);
     }
 
-    // The layer's root without the top-level entries that the rules do not keep.
-    TreeEntry filter(const TreeEntry& root, std::map<std::string, std::uint32_t>& dropped) {
-        auto directory = store_.load(root.object);
-        const auto size = directory.size();
-        for (auto entry = directory.begin(); entry != directory.end();) {
-            std::string_view name = entry->first;
-            if (name.starts_with(whiteout_prefix)) name.remove_prefix(whiteout_prefix.size());
-            const bool runtime = entry->second.directory && is_runtime_directory(name);
-            if (name == "usr" || name == "etc" || name == "var" || runtime) {
-                ++entry;
-            } else {
-                ++dropped[std::string(name)];
-                entry = directory.erase(entry);
-            }
+    MergedTree finish() {
+        if (base_ && policy() == RootPolicy::usr_etc_var) {
+            merged_.filtered = std::move(beside_);
+            restore_top();
         }
-        return directory.size() == size ? root : TreeEntry{true, store_.store(directory), root.meta};
+        empty_runtime_directories();
+        merged_.root = layout_.committed(drop_build_leftovers(root_));
+        for (const auto& [place, count] : layout_.lost()) merged_.filtered[last_with_[place]][place] += count;
+        store_.finish(merged_.root);
+        return std::move(merged_);
     }
 
-    // Links may have led entries into directories that are mounted over at run time.
-    TreeEntry empty_runtime_directories(TreeEntry root, const std::optional<TreeEntry>& base) {
-        for (const auto directory : runtime_directories) {
-            const std::string name(directory);
-            const auto found = store_.find(root, {name});
-            if (!found || !found->directory || (base && store_.find(*base, {name}) == found)) continue;
-            root = store_.replace(root, {name}, TreeEntry{true, store_.empty_directory().object, found->meta});
-        }
-        return root;
-    }
-
+private:
+    // A file of this kind hides nothing: what is below shows.
     TreeEntry drop_build_leftovers(TreeEntry root) {
         for (const char* name : build_leftovers) {
             const Path path{"etc", name};
             const auto found = store_.find(root, path);
-            if (found && !found->directory && is_empty_file(found->object))
+            if (found && !found->directory && sink_.file_size(found->object) == 0)
                 root = store_.replace(root, path, std::nullopt);
         }
         return root;
     }
 
-    TreeStore& store() { return store_; }
-
-private:
-    // Moves NAME and its whiteout from below PARENT to the root.
-    TreeEntry bring_up(TreeEntry root, const Path& parent, const std::string& name, const LayerRecord* record) {
-        const auto from = store_.find(root, parent);
-        if (!from || !from->directory) return root;
-        auto directory = store_.load(from->object);
-        bool moved = false;
-        for (const auto& entry : {name, std::string(whiteout_prefix) + name}) {
-            const auto found = directory.find(entry);
-            if (found == directory.end() || store_.find(root, {entry})) continue;
-            root = store_.replace(root, {entry}, found->second);
-            directory.erase(found);
-            moved = true;
+    // Which layer what is lost between two directories is counted for: the last one that has any of them.
+    void note_places(const TreeEntry& upper) {
+        for (const auto& move : mapping_.moves()) {
+            const auto place = join_path(move.place());
+            if (store_.find(upper, move.place()) || !last_with_.contains(place)) last_with_[place] = last_layer_;
         }
-        if (!moved) return root;
-        root = store_.replace(root, parent, TreeEntry{true, store_.store(directory), from->meta});
-        return record == nullptr ? root : drop_implied(root, parent, *record);
     }
 
-    // Directories that were made for nothing but what moved.
-    TreeEntry drop_implied(TreeEntry root, Path path, const LayerRecord& record) {
-        const auto empty = store_.empty_directory().object;
-        for (; !path.empty(); path.pop_back()) {
-            const auto found = store_.find(root, path);
-            const bool implied = record.has_implicit ? record.implicit_directories.contains(join_path(path))
-                                                     : found->meta == store_.default_meta();
-            if (found->object != empty || !implied) break;
-            root = store_.replace(root, path, std::nullopt);
+    // What a layer has at the top that a read-only root cannot show, unless links below led it elsewhere.
+    void count_beside(const MergeLayer& layer, const TreeEntry& upper, const LayerOverlay& overlay) {
+        Counts counts;
+        for (const auto& [name, entry] : store_.load(upper.object)) {
+            std::string_view top = name;
+            if (!entry.directory && is_whiteout(name)) top.remove_prefix(whiteout_prefix.size());
+            if (is_deployed(top, top != name || entry.directory) || name == opaque_whiteout ||
+                overlay.followed().contains(name))
+                continue;
+            if (const auto count = count_entries(entry, name, overlay); count > 0) counts[std::string(top)] += count;
         }
-        return root;
+        for (const auto& link : layer.record.unresolved) {
+            const auto top = split_path(link.path).front();
+            if (!is_deployed(top, true) && !overlay.followed().contains(top)) ++counts[top];
+        }
+        if (!counts.empty()) beside_[layer.digest.text()] = std::move(counts);
     }
 
-    TreeEntry take_down(const TreeEntry& root, const Path& parent, const std::string& name) {
-        const auto found = store_.find(root, {name});
-        if (!found) return root;
-        for (std::size_t length = 1; length <= parent.size(); ++length) {
-            const auto place =
-                store_.find(root, Path(parent.begin(), parent.begin() + static_cast<std::ptrdiff_t>(length)));
-            if (place && !place->directory)
-                throw Error(ErrorKind::unsupported_image, "/" + name + " cannot be stored: /" + join_path(parent) +
-                                                              " is not a directory in this image");
-        }
-        auto path = parent;
-        path.push_back(name);
-        if (store_.find(root, path))
-            throw Error(ErrorKind::unsupported_image,
-                        "/" + name + " cannot be stored: /" + join_path(path) + " is in its place");
-        return store_.replace(store_.replace(root, {name}, std::nullopt), path, found);
+    std::uint32_t count_entries(const TreeEntry& entry, const std::string& path, const LayerOverlay& overlay) {
+        if (!entry.directory) return 1;
+        std::uint32_t count = overlay.is_implicit(path, entry.meta) ? 0 : 1;
+        for (const auto& [name, inside] : store_.load(entry.object))
+            count += count_entries(inside, child_of(path, name), overlay);
+        return count;
     }
 
-    bool is_empty_file(const Checksum& object) { return sink_.file_size(object) == 0; }
+    RootPolicy policy() {
+        return root_policy([&](const std::string& path) -> std::optional<std::string> {
+            const auto found = store_.find(root_, store_.resolve(root_, split_path(path), true));
+            if (!found || found->directory) return std::nullopt;
+            return read_text_(found->object);
+        });
+    }
 
-    const bool unmap_var_;
+    // Beside what OSTree deploys, the top is the base's.
+    void restore_top() {
+        auto top = store_.load(root_.object);
+        auto restored = store_.load(base_->object);
+        std::erase_if(restored, [](const auto& entry) { return is_deployed(entry.first, entry.second.directory); });
+        for (const auto& [name, entry] : top) {
+            if (is_deployed(name, entry.directory)) {
+                restored[name] = entry;
+            } else if (const auto found = restored.find(name); found == restored.end() || found->second != entry) {
+                count_led_to(name, entry);
+            }
+        }
+        root_.object = store_.store(restored);
+    }
+
+    // Links may have led entries of layers to where nothing is kept. The last layer stands for all of them.
+    void count_led_to(const std::string& name, const TreeEntry& dropped) {
+        for (const auto& [layer, counts] : merged_.filtered) {
+            if (counts.contains(name)) return;
+        }
+        merged_.filtered[last_layer_][name] += store_.count(dropped);
+    }
+
+    // Likewise into directories that are mounted over at run time.
+    void empty_runtime_directories() {
+        for (const auto directory : runtime_directories) {
+            const std::string name(directory);
+            const auto found = store_.find(root_, {name});
+            if (!found || !found->directory || (base_ && store_.find(*base_, {name}) == found)) continue;
+            const TreeEntry emptied{true, store_.empty_directory().object, found->meta};
+            if (const auto count = store_.count(*found) - 1; count > 0) merged_.filtered[last_layer_][name] += count;
+            root_ = store_.replace(root_, {name}, emptied);
+        }
+    }
+
+    const PathMapping mapping_;
+    const TextReader& read_text_;
     ObjectSink& sink_;
     TreeStore store_;
+    CommitLayout layout_;
+    std::optional<TreeEntry> base_;
+    TreeEntry root_;
+    MergedTree merged_;
+    std::map<std::string, Counts> beside_;
+    std::map<std::string, std::string> last_with_;
+    std::string last_layer_;
 };
 
 }  // namespace
 
 MergedTree merge_layers(const std::optional<TreeEntry>& base,
                         const std::function<std::optional<MergeLayer>()>& next_layer, const DerivedLayerRules& rules,
-                        ObjectSink& sink) {
-    Merge merge(rules, !base, sink);
-    MergedTree merged;
-    std::optional<TreeEntry> root;
-    std::optional<TreeEntry> own_base;
-    if (base) root = own_base = merge.unmap(*base, nullptr);
-    while (const auto layer = next_layer()) {
-        in_context("layer " + layer->digest.text(), [&] {
-            auto upper = merge.unmap(layer->root, &layer->record);
-            if (rules.root == RootPolicy::usr_etc_var && layer->record.root == RootPolicy::everything) {
-                std::map<std::string, std::uint32_t> dropped;
-                upper = merge.filter(upper, dropped);
-                if (!dropped.empty()) merged.filtered[layer->digest.text()] = std::move(dropped);
-            }
-            LayerOverlay overlay(merge.store(), layer->record);
-            root = root ? overlay.apply(*root, upper) : overlay.apply(upper);
-        });
-    }
-    if (!root) root = merge.store().empty_directory();
-    merged.root = merge.map(merge.drop_build_leftovers(merge.empty_runtime_directories(*root, own_base)));
-    merge.store().finish(merged.root);
-    return merged;
+                        const TextReader& read_text, ObjectSink& sink) {
+    Merge merge(rules, read_text, sink);
+    merge.start(base);
+    while (const auto layer = next_layer()) in_context("layer " + layer->digest.text(), [&] { merge.add(*layer); });
+    return merge.finish();
 }
 
 }  // namespace imaged

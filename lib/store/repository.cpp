@@ -258,21 +258,24 @@ std::optional<std::string> Repository::read_text(const Checksum& root, const std
         const auto found = std::find_if(listing.files.begin(), listing.files.end(),
                                         [&](const auto& entry) { return entry.name == name; });
         if (found == listing.files.end()) return std::nullopt;
-        ErrorSlot error;
-        GInputStream* raw = nullptr;
-        error.check(ostree_repo_load_file(repo_.get(), found->object.hex().c_str(), &raw, nullptr, nullptr, nullptr,
-                                          error.out()),
-                    "read " + path);
-        if (raw == nullptr) return std::nullopt;
-        const auto stream = adopt(raw);
-        std::string text(limit + 1, '\0');
-        gsize size = 0;
-        error.check(g_input_stream_read_all(stream.get(), text.data(), text.size(), &size, nullptr, error.out()),
-                    "read " + path);
-        if (size > limit) return std::nullopt;
-        text.resize(size);
-        return text;
+        return read_text(found->object, limit);
     }
+}
+
+std::optional<std::string> Repository::read_text(const Checksum& file, std::size_t limit) const {
+    ErrorSlot error;
+    GInputStream* raw = nullptr;
+    const auto what = "read " + file.hex() + ".file";
+    error.check(ostree_repo_load_file(repo_.get(), file.hex().c_str(), &raw, nullptr, nullptr, nullptr, error.out()),
+                what);
+    if (raw == nullptr) return std::nullopt;
+    const auto stream = adopt(raw);
+    std::string text(limit + 1, '\0');
+    gsize size = 0;
+    error.check(g_input_stream_read_all(stream.get(), text.data(), text.size(), &size, nullptr, error.out()), what);
+    if (size > limit) return std::nullopt;
+    text.resize(size);
+    return text;
 }
 
 std::optional<std::string> Repository::detached_metadata(const Checksum& commit) const {

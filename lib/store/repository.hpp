@@ -74,6 +74,8 @@ public:
     std::optional<std::string> fsck_file(const Checksum& checksum) const;
     // Text of the regular file PATH in a commit's tree; nothing when it is absent or longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
+    // Text of a file object; nothing for a symbolic link, or when it is longer than LIMIT.
+    std::optional<std::string> read_text(const Checksum& file, std::size_t limit) const;
     // Serialised a{sv}; nothing where there is none.
     std::optional<std::string> detached_metadata(const Checksum& commit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised);

@@ -2,6 +2,7 @@
 #include "store/tree-store.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
@@ -131,6 +132,7 @@ std::optional<TreeEntry> TreeStore::find(const TreeEntry& root, const Path& path
 }
 
 TreeEntry TreeStore::replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry) {
+    if (path.empty()) return entry.value_or(empty_directory());
     return replace_below(root, path, 0, entry);
 }
 
@@ -149,6 +151,20 @@ TreeEntry TreeStore::replace_below(const TreeEntry& root, const Path& path, std:
         directory.erase(name);
     }
     return {true, store(directory), root.meta};
+}
+
+std::uint32_t TreeStore::count(const TreeEntry& entry) {
+    constexpr auto most = std::numeric_limits<std::uint32_t>::max();
+    std::uint64_t sum = 0;
+    std::vector<TreeEntry> rest{entry};
+    while (!rest.empty() && sum < most) {
+        const auto next = rest.back();
+        rest.pop_back();
+        ++sum;
+        if (!next.directory) continue;
+        for (const auto& [name, inside] : load(next.object)) rest.push_back(inside);
+    }
+    return static_cast<std::uint32_t>(sum);
 }
 
 void TreeStore::finish(const TreeEntry& root) {

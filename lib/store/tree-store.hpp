@@ -6,6 +6,7 @@
 // sink beyond it. Belongs to one thread; borrows the sink.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -47,6 +48,9 @@ public:
     // A tree with ENTRY (or nothing) at PATH. Parents that are missing or no directories are replaced by directories
     // with default metadata.
     TreeEntry replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry);
+
+    // ENTRY and all below it.
+    std::uint32_t count(const TreeEntry& entry);
 
     // Writes every new dirtree that ROOT reaches to the sink, and drops from it what only intermediate trees used.
     void finish(const TreeEntry& root);

@@ -21,7 +21,7 @@ class Stack {
 public:
     struct Layer {
         LayerTree tree;
-        std::vector<UnresolvedLink> links;
+        std::vector<UnresolvedLink> links, links_first;
         bool record = true;
     };
 
@@ -56,6 +56,10 @@ public:
         layers_.back().links.push_back({path, target});
         return *this;
     }
+    Stack& hard_link_before_all(const std::string& path, const std::string& target) {
+        layers_.back().links_first.push_back({path, target});
+        return hard_link(path, target);
+    }
     // As if another program had written the layer: no record of what the tar listed.
     Stack& without_record() {
         layers_.back().record = false;
@@ -78,16 +82,21 @@ public:
                 record.moved_var = move_var;
                 record.unresolved = layer.links;
                 record.hollow_directories.insert(root.hollow.begin(), root.hollow.end());
+                record.whiteouts_behind = root.behind;
+                record.order = root.order;
+                record.links_first = layer.links_first;
                 if (layer.record) record.implicit_directories.insert(root.implicit.begin(), root.implicit.end());
                 return MergeLayer{some_digest, {true, root.tree, root.meta}, std::move(record)};
             },
-            rules, *sink_);
+            rules, [](const Checksum&) { return std::nullopt; }, *sink_);
+        filtered = merged.filtered;
         std::map<std::string, std::string> entries;
         list(merged.root, "", entries);
         return entries;
     }
 
     bool move_var = false;
+    std::map<std::string, std::map<std::string, std::uint32_t>> filtered;
 
 private:
     Checksum content_key(const std::string& content) {
@@ -246,4 +255,82 @@ TEST_CASE("empty hostname and resolv.conf of a container build are dropped, othe
 TEST_CASE("links cannot lead entries into directories that are mounted over", "[merge]") {
     CHECK(Stack().layer().directory("run").link("var/run", "/run").layer().file("var/run/pid", "1").merge() ==
           Tree{{"run", "/755"}, {"var", "/755"}, {"var/run", "->/run"}});
+}
+
+TEST_CASE("/etc and /usr/etc are two directories, and one in the commit", "[merge]") {
+    const Tree parents{{"usr", "/755"}, {"usr/etc", "/755"}};
+    const auto with = [&](Tree files) {
+        files.insert(parents.begin(), parents.end());
+        return files;
+    };
+    for (const bool etc_first : {true, false}) {
+        Stack both;
+        both.layer();
+        if (etc_first) both.file("etc/a", "admin");
+        both.file("usr/etc/a", "vendor").file("usr/etc/b", "b");
+        if (!etc_first) both.layer().file("etc/a", "admin");
+        CHECK(both.merge() == with({{"usr/etc/a", "admin"}, {"usr/etc/b", "b"}}));
+        CHECK(both.filtered == decltype(both.filtered){{some_digest.text(), {{"usr/etc", 1}}}});
+    }
+    const auto lower = [](Stack& stack) -> Stack& {
+        return stack.layer().file("etc/a", "admin").file("usr/etc/b", "b").layer();
+    };
+    Stack hides_own, hides_vendor, opaque_own, opaque_vendor;
+    CHECK(lower(hides_own).whiteout(".wh.etc").merge() == with({{"usr/etc/b", "b"}}));
+    CHECK(lower(hides_vendor).whiteout("usr/.wh.etc").merge() == with({{"usr/etc/a", "admin"}}));
+    CHECK(lower(opaque_own).whiteout("etc/.wh..wh..opq").merge() == with({{"usr/etc/b", "b"}}));
+    CHECK(lower(opaque_vendor).whiteout("usr/etc/.wh..wh..opq").merge() == with({{"usr/etc/a", "admin"}}));
+    Stack linked, linked_back, file_linked, circle;
+    CHECK(linked.layer().file("usr/etc/a", "1").layer().link("etc", "usr/etc").merge() == with({{"usr/etc/a", "1"}}));
+    CHECK(linked_back.layer().file("etc/a", "1").layer().link("usr/etc", "../etc").merge() ==
+          with({{"usr/etc/a", "1"}}));
+    CHECK(file_linked.layer().link("etc/a", "../usr/etc/a").file("usr/etc/a", "1").merge() ==
+          with({{"usr/etc/a", "1"}}));
+    CHECK(circle.layer().link("etc", "usr/etc").link("usr/etc", "/etc").merge() ==
+          Tree{{"usr", "/755"}, {"usr/etc", "->usr/etc"}});
+}
+
+TEST_CASE("a layer that another program wrote has one directory for both", "[merge]") {
+    // It would have had no whiteout of /etc: that one is of the image's /usr/etc.
+    Stack stack;
+    CHECK(stack.layer().file("etc/a", "1").layer().without_record().whiteout(".wh.etc").file("usr/x", "2").merge() ==
+          Tree{{"usr", "/755"}, {"usr/etc", "/755"}, {"usr/etc/a", "1"}, {"usr/x", "2"}});
+}
+
+TEST_CASE("of two entries that a lower link leads to one place the later one stays", "[merge]") {
+    for (const bool by_link_first : {true, false}) {
+        Stack stack;
+        stack.layer().directory("usr/lib").link("lib", "usr/lib").layer();
+        if (by_link_first) {
+            stack.file("lib/x", "1").file("usr/lib/x", "2");
+        } else {
+            stack.file("usr/lib/x", "1").file("lib/x", "2");
+        }
+        CHECK(stack.merge() == Tree{{"lib", "->usr/lib"}, {"usr", "/755"}, {"usr/lib", "/755"}, {"usr/lib/x", "2"}});
+    }
+}
+
+TEST_CASE("a hard link is to what its target names in the whole stack", "[merge]") {
+    const auto lower = [](Stack& stack) -> Stack& {
+        return stack.layer().directory("usr/lib").link("lib", "usr/lib").file("usr/lib/f", "old").layer();
+    };
+    Stack after, before;
+    CHECK(lower(after).file("usr/lib/f", "new").hard_link("g", "lib/f").merge()["g"] == "new");
+    CHECK(lower(before).file("usr/lib/f", "new").hard_link_before_all("g", "lib/f").merge()["g"] == "old");
+}
+
+TEST_CASE("a whiteout inside what its layer put there is about what is below", "[merge]") {
+    for (const bool whiteout_first : {true, false}) {
+        Stack stack;
+        stack.layer().file("a/old", "1").file("a/other", "2").layer();
+        if (whiteout_first) stack.whiteout("a/.wh.old");
+        stack.file("a", "new");
+        if (!whiteout_first) stack.whiteout("a/.wh.old");
+        CHECK(stack.merge() == Tree{{"a", "new"}});
+    }
+}
+
+TEST_CASE("an empty resolv.conf of a build leaves the one below", "[merge]") {
+    CHECK(Stack().layer().file("etc/resolv.conf", "nameserver").layer().file("etc/resolv.conf", "").merge() ==
+          Tree{{"usr", "/755"}, {"usr/etc", "/755"}, {"usr/etc/resolv.conf", "nameserver"}});
 }

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <functional>
+
+#include "base/error.hpp"
+#include "layer/derived-layer.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/layer-tree.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Directories written between two times that memory is given back.
+constexpr unsigned release_interval = 256;
+// And entries looked at.
+constexpr unsigned look_interval = 65536;
+
+bool is_whiteout(std::string_view name) {
+    return name.starts_with(whiteout_prefix);
+}
+
+}  // namespace
+
+// Writes the live entries, in the layout of a commit.
+class LayerTree::Writer {
+public:
+    Writer(LayerTree& tree, const PathMapping& mapping, ObjectSink& sink)
+        : tree_(tree),
+          sink_(sink),
+          implicit_meta_(
+              sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))) {
+        for (const auto& move : mapping.moves()) {
+            if (tree.lookup(0, move.name) != none || tree.lookup(0, std::string(whiteout_prefix) + move.name) != none)
+                moves_.push_back({&move, tree.move_directory(move), true});
+            else if (const auto place = tree.lookup_path(move.parent); place != none)
+                moves_.push_back({&move, place, false});
+        }
+        for (const auto& move : moves_) hidden_asides_.push_back(std::string(whiteout_prefix) + move.to->aside);
+    }
+
+    Root write() {
+        root_.tree = directory(0, "");
+        const auto& top = tree_.nodes_[0];
+        root_.meta = top.is_explicit ? top.checksum : implicit_meta_;
+        std::sort(root_.implicit.begin(), root_.implicit.end());
+        std::sort(root_.hollow.begin(), root_.hollow.end());
+        return std::move(root_);
+    }
+
+private:
+    struct Move {
+        const MovedDirectory* to;
+        Index into;
+        bool brings;  // whether there is anything to move
+    };
+
+    // Where the commit has the entry.
+    Index parent_of(Index child) const {
+        const auto& node = tree_.nodes_[child];
+        if (node.parent == 0) {
+            for (const auto& move : moves_) {
+                if (is_or_hides(tree_.name(node), move.to->name)) return move.into;
+            }
+        }
+        return node.parent;
+    }
+
+    // What the commit calls it.
+    std::string_view name_of(Index child) const {
+        const auto& node = tree_.nodes_[child];
+        const auto own = tree_.name(node);
+        for (std::size_t i = 0; i < moves_.size(); ++i) {
+            if (node.parent != moves_[i].into || !is_or_hides(own, moves_[i].to->name)) continue;
+            return is_whiteout(own) ? std::string_view(hidden_asides_[i]) : std::string_view(moves_[i].to->aside);
+        }
+        return own;
+    }
+
+    void note_directory(const Node& node, bool is_root, const std::string& path) {
+        if (node.is_explicit) return;
+        implicit_bytes_ += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+        if (implicit_bytes_ > max_implicit_bytes)
+            throw Error(ErrorKind::unsupported_image, "directories that the layer does not list take more than " +
+                                                          std::to_string(max_implicit_bytes / 1024 / 1024) +
+                                                          " MiB of paths");
+        root_.implicit.push_back(path);
+        if (!node.needed && !is_root) root_.hollow.push_back(path);
+    }
+
+    std::vector<Index> children_of(Index index) const {
+        std::vector<Index> children;
+        const auto collect = [&](Index from) {
+            for (auto child = tree_.nodes_[from].first_child; child != none; child = tree_.nodes_[child].next) {
+                if (!tree_.nodes_[child].dead && parent_of(child) == index) children.push_back(child);
+            }
+        };
+        collect(index);
+        if (std::any_of(moves_.begin(), moves_.end(),
+                        [&](const auto& move) { return move.brings && move.into == index; }))
+            collect(0);
+        std::sort(children.begin(), children.end(), [&](Index a, Index b) { return name_of(a) < name_of(b); });
+        return children;
+    }
+
+    // Depth is bounded by max_path_depth.
+    Checksum directory(Index index, const std::string& path) {
+        note_directory(tree_.nodes_[index], index == 0, path);
+        const auto children = children_of(index);
+        DirectoryListing listing;
+        // Grown in steps, a directory of hundreds of thousands of files would take twice its size.
+        const auto directories =
+            std::count_if(children.begin(), children.end(), [&](Index child) { return tree_.nodes_[child].directory; });
+        listing.directories.reserve(static_cast<std::size_t>(directories));
+        listing.files.reserve(children.size() - static_cast<std::size_t>(directories));
+        for (const auto child : children) {
+            const auto& node = tree_.nodes_[child];
+            std::string stored(name_of(child));
+            if (!node.directory) {
+                if (node.parent == 0) note_top(node);
+                listing.files.push_back({std::move(stored), node.checksum});
+                continue;
+            }
+            // A moved directory's path is the image's own.
+            const bool top = node.parent == 0;
+            if (top) note_top(node);
+            const std::string own(tree_.name(node));
+            const auto tree = directory(child, top || path.empty() ? own : path + "/" + own);
+            listing.directories.push_back({std::move(stored), tree, node.is_explicit ? node.checksum : implicit_meta_});
+        }
+        if (++written_ % release_interval == 0) tree_.release();
+        return sink_.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
+    }
+
+    void note_top(const Node& node) {
+        auto name = tree_.name(node);
+        const bool directory = node.directory || is_whiteout(name);
+        if (is_whiteout(name)) name.remove_prefix(whiteout_prefix.size());
+        if (name != "usr" && name != "etc" && name != "var" && !(directory && is_runtime_directory(name)))
+            root_.more_than_deployed = true;
+    }
+
+    LayerTree& tree_;
+    ObjectSink& sink_;
+    const Checksum implicit_meta_;
+    std::vector<Move> moves_;
+    std::vector<std::string> hidden_asides_;
+    Root root_;
+    std::size_t implicit_bytes_ = 0;
+    unsigned written_ = 0;
+};
+
+LayerTree::Index LayerTree::move_directory(const MovedDirectory& move) {
+    // Looked up before parents are made: a file in the way must not be replaced by an implicit directory.
+    for (std::size_t length = 1; length <= move.parent.size(); ++length) {
+        const auto found = find(Path(move.parent.begin(), move.parent.begin() + static_cast<std::ptrdiff_t>(length)));
+        if (found && !found->directory)
+            throw Error(ErrorKind::unsupported_image, "/" + move.name + " cannot be stored: /" +
+                                                          join_path(move.parent) + " is not a directory in this layer");
+    }
+    return make_parents(move.place(), false);
+}
+
+LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
+    auto in_order = order(mapping);
+    by_name_ = {};
+    auto root = Writer(*this, mapping, sink).write();
+    root.order = std::move(in_order);
+    root.behind = whiteouts_behind();
+    return root;
+}
+
+std::string LayerTree::path_of(Index index) const {
+    Path reversed;
+    for (; index != 0; index = nodes_[index].parent) reversed.emplace_back(name(nodes_[index]));
+    return join_path({reversed.rbegin(), reversed.rend()});
+}
+
+bool LayerTree::is_listed(const Node& node) const {
+    return node.directory ? node.is_explicit : !is_whiteout(name(node));
+}
+
+bool LayerTree::is_reachable(Index index) const {
+    for (; index != 0; index = nodes_[index].parent) {
+        if (nodes_[index].dead) return false;
+    }
+    return true;
+}
+
+std::vector<std::string> LayerTree::whiteouts_behind() {
+    auto found = std::move(behind_);
+    if (!has_whiteouts_) return found;
+    const std::function<void(Index)> look_below = [&](Index directory) {
+        for (auto child = nodes_[directory].first_child; child != none; child = nodes_[child].next) {
+            const auto& node = nodes_[child];
+            // What is dead is looked at by itself.
+            if (node.dead) continue;
+            if (node.directory)
+                look_below(child);
+            else if (is_whiteout(name(node)) && !node.needed)
+                note_behind(found, behind_bytes_, path_of(child));
+        }
+    };
+    for (Index index = 1; index < nodes_.size(); ++index) {
+        if (index % look_interval == 0) release();
+        if (nodes_[index].dead && nodes_[index].directory) look_below(index);
+    }
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
+}
+
+const std::vector<std::uint64_t>& LayerTree::names() {
+    if (by_name_at_ == now_ && !by_name_.empty()) return by_name_;
+    by_name_.clear();
+    for (Index index = 1; index < nodes_.size(); ++index) {
+        if (index % look_interval == 0) release();
+        if (nodes_[index].dead || !is_listed(nodes_[index])) continue;
+        by_name_.push_back(hash(0, name(nodes_[index])) << index_bits | index);
+    }
+    std::sort(by_name_.begin(), by_name_.end());
+    by_name_at_ = now_;
+    return by_name_;
+}
+
+std::optional<std::uint32_t> LayerTree::first_moment(std::string_view wanted) {
+    const auto& all = names();
+    const auto prefix = hash(0, wanted) << index_bits;
+    std::optional<std::uint32_t> first;
+    for (auto entry = std::lower_bound(all.begin(), all.end(), prefix);
+         entry != all.end() && *entry <= (prefix | index_mask); ++entry) {
+        const auto moment = nodes_[static_cast<Index>(*entry & index_mask)].moment;
+        if (!first || moment < *first) first = moment;
+    }
+    return first;
+}
+
+std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
+    // Where all directories are listed, no link of a lower layer leads anything elsewhere.
+    bool any_implicit = false;
+    for (Index index = 1; index < nodes_.size() && !any_implicit; ++index) {
+        const auto& node = nodes_[index];
+        any_implicit = node.directory && !node.dead && !node.is_explicit && node.needed;
+    }
+    if (!any_implicit) return {};
+    const auto has_implicit_parent = [&](Index index) {
+        for (index = nodes_[index].parent; index != 0; index = nodes_[index].parent) {
+            if (!nodes_[index].is_explicit) return true;
+        }
+        return false;
+    };
+    const auto stored_path = [&](Index index) { return mapping.stored(split_path(path_of(index))); };
+    std::vector<Index> kept;
+    std::size_t bytes = 0;
+    const auto& all = names();
+    std::vector<Index> group;
+    unsigned looked_at = 0;
+    for (std::size_t i = 0; i < all.size();) {
+        if (++looked_at % look_interval == 0) release();
+        group.clear();
+        const auto prefix = all[i] >> index_bits;
+        for (; i < all.size() && all[i] >> index_bits == prefix; ++i)
+            group.push_back(static_cast<Index>(all[i] & index_mask));
+        if (group.size() < 2 || std::none_of(group.begin(), group.end(), has_implicit_parent)) continue;
+        std::erase_if(group, [&](Index index) { return !is_reachable(index); });
+        std::sort(group.begin(), group.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+        Path last;
+        bool sorted = true;
+        for (const auto index : group) {
+            auto path = stored_path(index);
+            sorted = sorted && last <= path;
+            if (!sorted) break;
+            last = std::move(path);
+        }
+        if (sorted) continue;
+        for (const auto index : group) {
+            kept.push_back(index);
+            bytes += path_of(index).size() + 1 + sizeof(std::uint32_t);
+        }
+        if (bytes > max_order_bytes) return {};
+    }
+    std::sort(kept.begin(), kept.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+    std::vector<std::string> paths;
+    for (const auto index : kept) paths.push_back(path_of(index));
+    return paths;
+}
+
+}  // namespace imaged

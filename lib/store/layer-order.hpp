@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of two entries of a layer came later, where symbolic links of the layers below lead both to one place.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "store/layer-record.hpp"
+
+namespace imaged {
+
+class LayerOrder {
+public:
+    // Borrows the record.
+    explicit LayerOrder(const LayerRecord& record) : record_(record) {}
+
+    // Both are the image's own paths. By the record where it tells, else by the paths: most tars are sorted.
+    bool is_later(const std::string& path, const std::string& other);
+
+private:
+    const LayerRecord& record_;
+    std::unordered_map<std::string, std::size_t> ranks_;
+};
+
+}  // namespace imaged
