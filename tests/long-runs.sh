@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 
 soak() {
-    (($#)) || die "soak takes what to run: kill, power, hostile, callers, longrun, odd or mix"
+    (($#)) || die "soak takes what to run: kill, power, hostile, callers, stacks, longrun, odd or mix"
     local kind=$1
     shift
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}"
@@ -16,6 +16,7 @@ soak() {
         kill | power | longrun | odd | mix) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
         hostile) /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@" ;;
         callers) LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@" ;;
+        stacks) ROUNDS=1000 /usr/bin/python3 "$here/tests/integration/test-merge.py" "$@" ;;
         *) die "soak knows no '$kind'" ;;
     esac
 }

@@ -16,69 +16,99 @@ import worker
 from oci_layout import Entry, directory, opaque, whiteout
 
 TOP = ["a", "b", "usr", "etc", "var", "opt", "lib", "run"]
+# Directories that a commit has one of, and what lower links lead to.
+DEEPER = ["usr/etc", "usr/etc", "usr/lib", "usr/lib", "lib", "etc", "usr/share/factory/var"]
 NAMES = ["a", "b", "c", "lib", ".hid", "with space", "ünï", "-n"]
 SPELLINGS = [lambda path: path, lambda path: "./" + path, lambda path: "/" + path, lambda path: path.replace("/", "//")]
+TARGETS = ["/a", "/usr/lib", "nowhere", "b", "/usr/etc", "/etc", "../a"]
+XATTRS = ["user.note", "trusted.note", "security.note"]
+LINKS = {"lib": ["usr/lib", "/usr/lib", "a"], "etc": ["usr/etc", "/usr/etc"], "usr/etc": ["../etc", "/etc"]}
 
 
 def random_path(rng):
-    return "/".join([rng.choice(TOP)] + [rng.choice(NAMES) for _ in range(rng.choice([0, 1, 1, 2, 2, 3]))])
+    first = rng.choice(DEEPER) if rng.random() < 0.4 else rng.choice(TOP)
+    return "/".join([first] + [rng.choice(NAMES) for _ in range(rng.choice([0, 1, 1, 2, 2, 3]))])
 
 
 def random_entry(rng, path, files):
     owner = {"uid": rng.choice([0, 0, 33, 4000000]), "gid": rng.choice([0, 0, 42])}
-    xattrs = {"user.note": rng.choice([b"one", b"two"])} if rng.random() < 0.15 else {}
+    xattrs = {rng.choice(XATTRS): rng.choice([b"one", b"two"]) for _ in range(2)} if rng.random() < 0.15 else {}
     kind = rng.choice(["file"] * 4 + ["dir"] * 4 + ["symlink", "hardlink", "fifo"])
-    if path in TOP and kind != "symlink":
-        kind = "dir"
-    if path in ("usr", "etc", "var", "run"):
+    if path in LINKS and rng.random() < 0.3:
+        return Entry(path, "symlink", mode=0o777, target=rng.choice(LINKS[path]))
+    if path.startswith("run/") and kind == "symlink":
+        kind = "file"
+    if path in TOP and kind != "symlink" or path in ("usr", "etc", "var", "run", "usr/lib", "usr/etc", "usr/share/factory/var"):
         kind = "dir"
     if kind == "hardlink" and files:
-        return Entry(path, "hardlink", target=rng.choice(sorted(files)))
+        return Entry(path, "hardlink", target=rng.choice(files))
     if kind == "dir":
         # No setgid: below such a directory the kernel hands umoci's implicit parents its group and the bit itself.
         return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o1755]), xattrs=xattrs, **owner)
     if kind == "symlink":
-        return Entry(path, "symlink", mode=0o777, target=rng.choice(["/a", "/usr/lib", "nowhere", "b"]), **owner)
+        return Entry(path, "symlink", mode=0o777, target=rng.choice(TARGETS), **owner)
     if kind == "fifo":
         return Entry(path, "fifo", **owner)
     return Entry(path, "file", rng.choice([b"", b"x", b"yy", b"zzz"]), rng.choice([0o644, 0o755, 0o4755, 0o600]), xattrs=xattrs, **owner)
 
 
-def random_layer(rng):
-    """Entries that do not contradict one another: nothing is below what the same layer says is no directory."""
-    found, whiteouts = {}, []
-    for _ in range(rng.randint(1, 9)):
+def other_spelling(rng, path):
+    """The same file where lib is a link to usr/lib, perhaps."""
+    for name, place in (("lib/", "usr/lib/"), ("etc/", "usr/etc/")):
+        if path.startswith(place) and rng.random() < 0.4:
+            return name + path[len(place):]
+        if path.startswith(name) and rng.random() < 0.4:
+            return place + path[len(name):]
+    return path
+
+
+def random_layer(rng, lower):
+    """Entries in the order of the tar. LOWER are files that layers below had, some of which hard links lead to. Nothing is put below what the
+    same layer says is no directory, but for whiteouts; and no directory is listed after what is in it: both mean what an unpacker finds
+    in its way, and links of lower layers may lead it around that."""
+    found, entries = {}, []
+    for _ in range(rng.randint(1, 10)):
         path = random_path(rng)
+        if found and rng.random() < 0.15:
+            path = other_spelling(rng, rng.choice(list(found)))
         parents = ["/".join(path.split("/")[:number]) for number in range(1, path.count("/") + 1)]
         chance = rng.random()
-        if any(parent in found and found[parent].kind != "dir" for parent in parents):
-            continue
+        behind = any(parent in found and found[parent].kind != "dir" for parent in parents)
         if chance < 0.2:
-            whiteouts.append(whiteout(path))
+            entries.append(whiteout(path))
         elif chance < 0.28:
-            if path not in found or found[path].kind == "dir":
-                whiteouts.append(opaque(path))
-        elif path not in found:
-            entry = random_entry(rng, path, {name for name, other in found.items() if other.kind == "file"})
-            below = any(other.startswith(path + "/") for other in list(found) + [entry.path for entry in whiteouts])
-            if entry.kind == "dir" or not below:
-                found[path] = entry
-    return list(found.values()) + whiteouts
+            entries.append(opaque(path))
+        elif not behind and not any(other.startswith(path + "/") for other in found):
+            files = [name for name, other in found.items() if other.kind == "file" and name != path]
+            if lower and (not files or rng.random() < 0.3):
+                files = [name for name in lower if name != path]
+            entry = random_entry(rng, path, [other_spelling(rng, name) for name in files])
+            found[path] = entry
+            entries.append(entry)
+    return entries
+
+
+def is_whiteout(entry):
+    return entry.path.split("/")[-1].startswith(".wh.")
 
 
 def shuffled(rng, entries):
-    """Any order but for hardlinks, which follow their targets; any spelling of the paths."""
-    links = [entry for entry in entries if entry.kind == "hardlink"]
-    others = [entry for entry in entries if entry.kind != "hardlink"]
-    rng.shuffle(others)
+    """The same layer, its whiteouts anywhere: they are about what is below. Any spelling of the paths."""
+    result = [entry for entry in entries if not is_whiteout(entry)]
+    for entry in entries:
+        if is_whiteout(entry):
+            result.insert(rng.randint(0, len(result)), entry)
     spell = rng.choice(SPELLINGS)
-    return [Entry(**{**vars(entry), "path": spell(entry.path)}) for entry in others + links]
+    return [Entry(**{**vars(entry), "path": spell(entry.path)}) for entry in result]
 
 
 def for_umoci(entries):
-    """The same layer in the order that no unpacker can misread: whiteouts before what replaces them, links last. umoci 0.4 lets a
-    whiteout remove a file that the same layer has already brought; the specification applies whiteouts to lower layers only."""
-    return sorted(entries, key=lambda entry: (entry.kind == "hardlink", entry.path.count("/"), ".wh." not in entry.path))
+    """The same layer in the order that no unpacker can misread: whiteouts before all else but the directories that the layer itself puts there.
+    umoci 0.4 lets a whiteout remove a file that the same layer has already brought, and follow a link that it has; the specification
+    applies whiteouts to lower layers only."""
+    whiteouts = [entry for entry in entries if is_whiteout(entry)]
+    around = [entry for entry in entries if entry.kind == "dir" and any(other.path.startswith(entry.path + "/") for other in whiteouts)]
+    return sorted(around, key=lambda entry: entry.path.count("/")) + whiteouts + [entry for entry in entries if not is_whiteout(entry)]
 
 
 def hollow_parents(stack, expected, actual):
@@ -109,7 +139,12 @@ class Merge(unittest.TestCase):
             refused, hollows, wrong = 0, 0, []
             for number in range(arguments.rounds):
                 rng = random.Random(f"{arguments.seed}/{number}")
-                stack = [random_layer(rng) for _ in range(rng.randint(2, 5))]
+                stack, lower = [], []
+                for _ in range(rng.randint(2, 5)):
+                    stack.append(random_layer(rng, lower))
+                    # What is below /run is in no layer: a link to it is dropped, and counted.
+                    lower += [entry.path for entry in stack[-1]
+                              if entry.kind == "file" and not is_whiteout(entry) and not entry.path.startswith("run/")]
                 # What is below /run is dropped as a layer is read; the directory itself is there when a layer lists it.
                 stack[0] = [entry for entry in stack[0] if entry.path != "run"] + [directory("run")]
                 stack = [[entry for entry in entries if entry.path not in (".wh.run", "run/.wh..wh..opq")] for entries in stack]
@@ -144,7 +179,7 @@ class Merge(unittest.TestCase):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", default=os.environ.get("SEED", "imaged"))
-parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "330")))
+parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "200")))
 arguments, remaining = parser.parse_known_args()
 
 if __name__ == "__main__":

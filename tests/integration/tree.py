@@ -52,25 +52,52 @@ def of_directory(root):
     return tree
 
 
+def leads(tree, path, target):
+    """Whether PATH is a link to TARGET, by its text."""
+    kind, *_, text = tree.get(path, ("none", ""))
+    if kind != "symlink":
+        return False
+    return os.path.normpath(os.path.join("/", os.path.dirname(path), text)) == "/" + target
+
+
+def inside(tree, path):
+    return {other[len(path):]: entry for other, entry in tree.items() if other == path or other.startswith(path + "/")}
+
+
+def one_directory(tree, name, place):
+    """TREE with its directory NAME at PLACE, and below it what only PLACE has. A link of one of them to the other adds nothing."""
+    own, beside = inside(tree, name), inside(tree, place)
+    rest = {path: entry for path, entry in tree.items() if not (path + "/").startswith((name + "/", place + "/"))}
+    if not own:
+        return rest if leads(tree, place, name) else tree
+    if leads(tree, place, name):
+        result = own
+    elif leads(tree, name, place):
+        result = beside
+    else:
+        result = dict(own)
+        if own[""][0] == "dir" and beside.get("", ("",))[0] == "dir":
+            for path in sorted(beside):
+                parents = ["/".join(path.split("/")[:number]) for number in range(1, path.count("/") + 1)]
+                if leads(tree, place + path, name + path) or any(result.get(parent, ("",))[0] != "dir" for parent in parents):
+                    continue
+                if path not in result or leads(tree, name + path, place + path):
+                    result[path] = beside[path]
+    return {**rest, **{place + path: entry for path, entry in result.items()}}
+
+
 def mapped(tree, var_moves=True):
     """What a generic image with that rootfs is stored as."""
-    out = {}
     implicit = ("dir", 0o755, 0, 0, (), "")
-    for path, entry in sorted(tree.items()):
-        first, _, rest = path.partition("/")
-        if first in DROPPED_CHILDREN and rest:
-            continue
-        if first == "etc":
-            path = "usr/" + path
-        elif first == "var" and var_moves:
-            path = "usr/share/factory/" + path
-        if path in ("usr/etc/hostname", "usr/etc/resolv.conf") and entry[0] == "file" and entry[5] == hashlib.sha256().hexdigest():
-            continue
-        out[path] = entry
+    out = {path: entry for path, entry in tree.items() if path.partition("/")[0] not in DROPPED_CHILDREN or "/" not in path}
+    for name, place in [("etc", "usr/etc")] + [("var", "usr/share/factory/var")] * var_moves:
+        out = one_directory(out, name, place)
+    for path in ("usr/etc/hostname", "usr/etc/resolv.conf"):
+        if path in out and out[path][0] == "file" and out[path][5] == hashlib.sha256().hexdigest():
+            del out[path]
+    for path in sorted(out):
         for number in range(1, path.count("/") + 1):
-            parent = "/".join(path.split("/")[:number])
-            if parent not in tree:
-                out.setdefault(parent, implicit)
+            out.setdefault("/".join(path.split("/")[:number]), implicit)
     return out
 
 

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trees of stacks that real builders make and that are easily got wrong, pulled over the bus: /etc and /usr/etc, links of lower layers in
+names and targets, whiteouts beside what replaces their directory, links to what cannot be stored, the root policy of the merged tree."""
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from gi.repository import GLib
+
+import encapsulation
+import hostile_commits
+import oci_layout
+import real_daemon
+import tree
+from bus_fixture import MANAGER
+from oci_layout import Entry, directory, opaque, whiteout
+
+VERSION = tuple(int(part) for part in subprocess.run(["ostree", "--version"], check=True, capture_output=True, text=True).stdout
+                .split("Version:")[1].split()[0].strip("'").split(".")[:2])
+VAR_MOVES = VERSION < (2024, 3)
+FACTORY = "usr/share/factory/var"
+
+
+def file(path, content="", **more):
+    return Entry(path, content=content.encode(), **more)
+
+
+def link(path, target):
+    return Entry(path, "symlink", mode=0o777, target=target)
+
+
+def hard(path, target):
+    return Entry(path, "hardlink", target=target)
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        cls.addClassCleanup(scratch.cleanup)
+        cls.directory = pathlib.Path(scratch.name)
+        cls.repository = cls.directory / "repo"
+        encapsulation.ostree(cls.repository, "init", "--mode=bare")
+        cls.layout = oci_layout.Layout(cls.directory / "layout")
+        cls.base = cls.make_base()
+        cls.daemon = real_daemon.Daemon(cls.directory, cls.repository)
+        cls.addClassCleanup(cls.daemon.stop)
+        cls.client = cls.daemon.client()
+        cls.addClassCleanup(cls.client.close)
+        cls.number = 0
+
+    @classmethod
+    def tearDownClass(cls):
+        encapsulation.ostree(cls.repository, "fsck", "--quiet")
+
+    @classmethod
+    def make_base(cls):
+        """The commit of an operating system with a merged /usr, in a repository of its own."""
+        cls.source = cls.directory / "source"
+        encapsulation.ostree(cls.source, "init", "--mode=bare")
+        root = cls.directory / "root"
+        for path, content in {"usr/lib/base": "base", "usr/etc/passwd": "root", "usr/etc/app/conf": "base", FACTORY + "/lib/app/db": "factory"}.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content)
+        for path, target in {"lib": "usr/lib", "opt": "var/opt"}.items():
+            (root / path).symlink_to(target)
+        return encapsulation.ostree(cls.source, "commit", "--branch=base", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", root)
+
+    def pull(self, layers, base=False):
+        """The merged tree as path → what is there: text of a file, "-> target", "/" for a directory."""
+        type(self).number += 1
+        tag = f"t{self.number}"
+        blobs = [oci_layout.layer(entries) for entries in layers]
+        if base:
+            encapsulation.encapsulate(self.layout, tag, self.source, self.base, blobs)
+        else:
+            self.layout.image(tag, blobs)
+        job = self.client.finished(self.client.pull("ostree-unverified-image:" + self.layout.reference(tag)), timeout=60)
+        self.assertEqual(job["Result"] if "Result" in job else job["Error"] if job.get("Error") else "success", "success", job)
+        self.outcome = job["Outcome"]
+        self.digests = [blob.digest for blob in blobs]
+        self.commit = self.outcome["merge-commit"]
+        stored = tree.of_commit(self.repository, self.commit)
+        checkout = self.directory / f"checkout-{tag}"
+        encapsulation.ostree(self.repository, "checkout", "--user-mode", self.commit, checkout)
+        found = {}
+        for path, (kind, *_, content) in stored.items():
+            if path:
+                found[path] = "/" if kind == "dir" else "-> " + content if kind == "symlink" else (checkout / path).read_text()
+        return found
+
+    def files(self, layers, **more):
+        return {path: what for path, what in self.pull(layers, **more).items() if what != "/"}
+
+    def filtered(self):
+        """Counts by path, of all layers."""
+        counts = {}
+        for paths in self.outcome["filtered"].values():
+            for path, count in paths.items():
+                counts[path] = counts.get(path, 0) + count
+        return counts
+
+
+class Etc(Case):
+    def test_of_two_files_the_one_in_etc_stays_and_the_other_is_counted(self):
+        etc, usr = [directory("etc"), file("etc/nsswitch.conf", "admin")], [directory("usr/etc"), file("usr/etc/nsswitch.conf", "vendor"), file("usr/etc/only", "v")]
+        for layers in ([etc + usr], [usr + etc], [etc, usr], [usr, etc]):
+            self.assertEqual(self.files(layers), {"usr/etc/nsswitch.conf": "admin", "usr/etc/only": "v"})
+            self.assertEqual(self.filtered(), {"usr/etc": 1})
+
+    def test_equal_files_are_no_loss(self):
+        self.assertEqual(self.files([[file("etc/a", "same"), file("usr/etc/a", "same")]]), {"usr/etc/a": "same"})
+        self.assertEqual(self.filtered(), {})
+
+    def test_whiteouts_and_opaque_markers_of_one_leave_the_other(self):
+        both = [directory("etc"), file("etc/app", "admin"), directory("usr/etc"), file("usr/etc/app", "vendor"), file("usr/etc/other", "o")]
+        self.assertEqual(self.files([both, [whiteout("etc/app")]]), {"usr/etc/app": "vendor", "usr/etc/other": "o"})
+        self.assertEqual(self.files([both, [whiteout("usr/etc/other")]]), {"usr/etc/app": "admin"})
+        self.assertEqual(self.files([both, [whiteout("usr/etc")]]), {"usr/etc/app": "admin"})
+        self.assertEqual(self.files([both, [whiteout("etc")]]), {"usr/etc/app": "vendor", "usr/etc/other": "o"})
+        self.assertEqual(self.files([both, [opaque("etc"), file("etc/x", "x")]]), {"usr/etc/app": "vendor", "usr/etc/other": "o", "usr/etc/x": "x"})
+        self.assertEqual(self.files([both, [opaque("usr/etc"), file("usr/etc/x", "x")]]), {"usr/etc/app": "admin", "usr/etc/x": "x"})
+        self.assertEqual(self.files([both, [whiteout("usr")]]), {"usr/etc/app": "admin"})
+
+    def test_a_link_of_one_to_the_other_adds_nothing(self):
+        vendor = [directory("usr/etc"), file("usr/etc/passwd", "root")]
+        for target in ("usr/etc", "/usr/etc", "./usr//etc"):
+            for layers in ([vendor + [link("etc", target)]], [[link("etc", target)] + vendor], [vendor, [link("etc", target)]]):
+                self.assertEqual(self.files(layers), {"usr/etc/passwd": "root"})
+        self.assertEqual(self.files([vendor + [link("etc", "usr/etc")], [file("etc/added", "a")]]), {"usr/etc/passwd": "root", "usr/etc/added": "a"})
+        self.assertEqual(self.files([[link("etc", "usr/etc"), file("etc/passwd", "root")]]), {"usr/etc/passwd": "root"})
+        admin = [directory("etc"), file("etc/passwd", "root")]
+        for target in ("../etc", "/etc"):
+            self.assertEqual(self.files([admin, [link("usr/etc", target)]]), {"usr/etc/passwd": "root"})
+        for entry in (link("etc/x", "../usr/etc/x"), link("etc/x", "/usr/etc/x")):
+            self.assertEqual(self.files([[entry, file("usr/etc/x", "x")]]), {"usr/etc/x": "x"})
+        self.assertEqual(self.files([[file("etc/x", "x"), link("usr/etc/x", "../../etc/x")]]), {"usr/etc/x": "x"})
+        self.assertEqual(self.filtered(), {})
+
+    def test_a_link_elsewhere_stays_and_what_it_stands_in_the_way_of_is_counted(self):
+        self.assertEqual(self.files([[link("etc", "/config/etc"), file("config/etc/passwd", "root")]]), {"usr/etc": "-> /config/etc", "config/etc/passwd": "root"})
+        self.assertEqual(self.files([[link("etc", "/config"), file("usr/etc/a/b", "root")]]), {"usr/etc": "-> /config"})
+        self.assertEqual(self.filtered(), {"usr/etc": 3})
+        self.assertEqual(self.files([[file("etc/a", "a"), file("usr/etc", "a file")]]), {"usr/etc/a": "a"})
+        self.assertEqual(self.filtered(), {"usr/etc": 1})
+
+    def test_entries_through_links_that_lead_to_usr_etc(self):
+        for layers in ([[directory("usr/etc"), link("conf", "usr/etc"), file("etc/a", "a"), file("conf/b", "b")]],
+                       [[link("conf", "usr/etc"), file("etc/a", "a")], [file("conf/b", "b")]]):
+            self.assertEqual(self.files(layers), {"conf": "-> usr/etc", "usr/etc/a": "a", "usr/etc/b": "b"})
+
+    def test_hard_links_name_the_directory_that_they_name(self):
+        self.assertEqual(self.files([[file("etc/a", "admin"), file("usr/etc/a", "vendor"), hard("usr/b", "usr/etc/a"), hard("usr/c", "etc/a")]]),
+                         {"usr/etc/a": "admin", "usr/b": "vendor", "usr/c": "admin"})
+
+    def test_over_an_ostree_base_nothing_in_usr_etc_reaches_etc(self):
+        base = self.files([], base=True)
+        self.assertEqual(base["usr/etc/passwd"], "root")
+        etc = {path: what for path, what in base.items() if path.startswith("usr/etc/")}
+        for layers in ([[whiteout("usr/etc")]], [[directory("usr"), opaque("usr/etc")]], [[link("usr/etc", "../etc")]], [[file("usr/etc", "x")]],
+                       [[file("usr/etc/foo", "f")], [file("etc/foo", "f"), whiteout("usr/etc")]]):
+            found = self.files(layers, base=True)
+            self.assertEqual({path: what for path, what in found.items() if path.startswith("usr/etc/") and path != "usr/etc/foo"}, etc, layers)
+        self.assertEqual(found["usr/etc/foo"], "f")
+        found = self.files([[whiteout("usr/etc"), file("etc/new", "n")]], base=True)
+        self.assertEqual(found, {**base, "usr/etc/new": "n"})
+        found = self.files([[opaque("usr"), file("usr/only", "o")]], base=True)
+        self.assertEqual({path: what for path, what in found.items() if path.startswith("usr/etc/")}, etc)
+        self.assertEqual(found["usr/only"], "o")
+
+    def test_an_image_of_both_exports_as_both(self):
+        layers = [[file("etc/a", "admin"), file("usr/etc/a", "vendor"), file("usr/etc/b", "b")], [whiteout("usr/etc/b")]]
+        merged = self.files(layers)
+        stored, exported = self.layout.reference(f"t{self.number}"), f"oci:{self.directory}/exported:t"
+        self.client.finished(self.client.call(MANAGER, "Export", GLib.Variant("(ssa{sv})", (stored, exported, {})))[0], timeout=60)
+        job = self.client.finished(self.client.pull("ostree-unverified-image:" + exported), timeout=60)
+        self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), tree.of_commit(self.repository, self.commit))
+        self.assertEqual((merged, self.filtered()), ({"usr/etc/a": "admin"}, {"usr/etc": 1}))
+
+
+class Var(Case):
+    @unittest.skipUnless(VAR_MOVES, "this libostree fills /var from a commit's /var")
+    def test_var_and_its_factory_are_two_directories(self):
+        base = [directory(FACTORY), file(FACTORY + "/lib/app/db", "factory"), file(FACTORY + "/lib/app/more", "more")]
+        live = [directory("var"), file("var/lib/app/db", "live")]
+        both = {FACTORY + "/lib/app/db": "live", FACTORY + "/lib/app/more": "more"}
+        self.assertEqual(self.files([base + live]), both)
+        self.assertEqual(self.filtered(), {FACTORY: 1})
+        self.assertEqual(self.files([base + live, [whiteout("var/lib/app")]])[FACTORY + "/lib/app/db"], "factory")
+        self.assertEqual(self.files([base, [opaque("var")]])[FACTORY + "/lib/app/db"], "factory")
+        self.assertEqual(self.files([base, [file("var/lib/x", "x")]])[FACTORY + "/lib/x"], "x")
+        self.assertEqual(self.files([base + live, [whiteout(FACTORY)]]), {FACTORY + "/lib/app/db": "live"})
+
+    @unittest.skipUnless(VAR_MOVES, "this libostree fills /var from a commit's /var")
+    def test_a_cleaned_var_leaves_the_factory_of_the_base(self):
+        self.assertEqual(self.files([[whiteout("var/lib/app"), opaque("var/lib")]], base=True)[FACTORY + "/lib/app/db"], "factory")
+        found = self.files([[file("var/lib/app/db", "live"), file("var/new", "n")]], base=True)
+        self.assertEqual((found[FACTORY + "/lib/app/db"], found[FACTORY + "/new"]), ("live", "n"))
+        self.assertEqual(self.filtered(), {FACTORY: 1})
+
+
+class Whiteouts(Case):
+    BELOW = [directory("usr"), directory("usr/a"), file("usr/a/old", "old"), file("usr/a/other", "other")]
+
+    def test_a_whiteout_inside_a_file_of_its_layer_leaves_the_file(self):
+        for replaced, expected in ((file("usr/a", "new"), "new"), (link("usr/a", "b"), "-> b")):
+            for mark in (whiteout("usr/a/old"), opaque("usr/a"), whiteout("usr/a/deep/er")):
+                for upper in ([replaced, mark], [mark, replaced]):
+                    self.assertEqual(self.files([self.BELOW, upper]), {"usr/a": expected})
+
+    def test_a_whiteout_goes_through_the_links_of_lower_layers_only(self):
+        below = [directory("usr/lib"), link("lib", "usr/lib"), file("usr/lib/x", "x"), file("usr/lib/y", "y")]
+        for upper in ([whiteout("lib/x"), link("lib", "usr/lib")], [link("lib", "usr/lib"), whiteout("lib/x")]):
+            self.assertEqual(self.files([below, upper]), {"lib": "-> usr/lib", "usr/lib/y": "y"})
+        self.assertEqual(self.files([[file("usr/lib/x", "x"), file("lib/x", "low")], [link("lib", "usr/lib"), whiteout("lib/x")]]),
+                         {"lib": "-> usr/lib", "usr/lib/x": "x"})
+        # What the layer itself brings stays, by whatever path.
+        self.assertEqual(self.files([below, [file("usr/lib/x", "new"), whiteout("lib/x")]]), {"lib": "-> usr/lib", "usr/lib/x": "new", "usr/lib/y": "y"})
+
+    def test_a_directory_in_the_place_of_a_file_of_its_layer_is_new(self):
+        self.assertEqual(self.pull([self.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]]), {"usr": "/", "usr/a": "/", "usr/a/n": "n"})
+
+    def test_an_opaque_root_hides_all_below(self):
+        self.assertEqual(self.pull([self.BELOW + [file("etc/x", "x")], [opaque(""), file("opt/a", "a")]]), {"opt": "/", "opt/a": "a"})
+        found = self.files([[Entry(".wh..wh..opq", mode=0), file("usr/bin/sh", "sh")]], base=True)
+        self.assertEqual(found, {"usr/bin/sh": "sh", "lib": "-> usr/lib", "opt": "-> var/opt"})
+
+    def test_an_empty_file_of_a_build_hides_nothing(self):
+        below = [link("etc/resolv.conf", "../run/resolv.conf"), file("etc/hostname", "name"), file("etc/hosts", "hosts")]
+        self.assertEqual(self.files([below, [file("etc/resolv.conf"), file("etc/hostname"), file("etc/hosts")]]),
+                         {"usr/etc/resolv.conf": "-> ../run/resolv.conf", "usr/etc/hostname": "name", "usr/etc/hosts": ""})
+        self.assertEqual(self.files([[file("etc/hostname"), file("etc/a", "a")]]), {"usr/etc/a": "a"})
+
+
+class LowerLinks(Case):
+    BELOW = [directory("usr"), directory("usr/lib"), link("lib", "usr/lib"), file("usr/lib/old", "old")]
+
+    def test_names_and_targets_mean_what_they_mean_in_the_whole_stack(self):
+        always = {"lib": "-> usr/lib", "usr/lib/old": "old"}
+        for upper, expected in (
+                ([file("usr/lib/new", "new"), hard("usr/lib/alias", "lib/new")], {"usr/lib/new": "new", "usr/lib/alias": "new"}),
+                ([file("lib/new", "new"), hard("usr/lib/alias", "usr/lib/new")], {"usr/lib/new": "new", "usr/lib/alias": "new"}),
+                ([file("usr/lib/old", "NEW"), hard("usr/lib/alias", "lib/old")], {"usr/lib/old": "NEW", "usr/lib/alias": "NEW"}),
+                ([file("lib/old", "NEW"), hard("usr/lib/alias", "usr/lib/old")], {"usr/lib/old": "NEW", "usr/lib/alias": "NEW"}),
+                ([hard("lib/alias", "usr/lib/old")], {"usr/lib/alias": "old"}),
+                ([hard("usr/lib/alias", "lib/old"), file("usr/lib/old", "NEW")], {"usr/lib/old": "NEW", "usr/lib/alias": "old"}),
+                ([hard("usr/lib/alias", "usr/lib/old"), file("usr/lib/old", "NEW")], {"usr/lib/old": "NEW", "usr/lib/alias": "old"}),
+                ([whiteout("usr/lib/old"), hard("usr/alias", "usr/lib/old")], {"usr/alias": "old", "usr/lib/old": None})):
+            want = {path: what for path, what in {**always, **expected}.items() if what is not None}
+            self.assertEqual(self.files([self.BELOW, upper]), want, upper)
+
+    def test_of_two_entries_for_one_place_the_last_wins(self):
+        for first, second in (("lib/x", "usr/lib/x"), ("usr/lib/x", "lib/x"), ("lib/d/x", "usr/lib/d/x"), ("usr/lib/d/x", "lib/d/x")):
+            place = second if second.startswith("usr") else "usr/" + second
+            self.assertEqual(self.files([self.BELOW, [file(first, "first"), file(second, "second")]]),
+                             {"lib": "-> usr/lib", "usr/lib/old": "old", place: "second"}, (first, second))
+        below = self.BELOW + [link("lib64", "usr/lib")]
+        for first, second in (("lib/x", "lib64/x"), ("lib64/x", "lib/x")):
+            self.assertEqual(self.files([below, [file(first, "first"), file(second, "second")]])["usr/lib/x"], "second")
+        for upper, expected in (([directory("lib/d", 0o700), directory("usr/lib/d", 0o711)], 0o711), ([directory("usr/lib/d", 0o711), directory("lib/d", 0o700)], 0o700)):
+            self.pull([self.BELOW, upper])
+            self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/d"][1], expected)
+
+    def test_over_an_ostree_base_entries_follow_its_links(self):
+        found = self.files([[file("lib/x", "x"), file("opt/app/bin", "b"), file("srv/y", "y"), directory("data"), file("data/z", "z")]], base=True)
+        self.assertEqual(found["usr/lib/x"], "x")
+        self.assertEqual(found[f"{FACTORY if VAR_MOVES else 'var'}/opt/app/bin"], "b")
+        self.assertEqual((found["lib"], found["opt"]), ("-> usr/lib", "-> var/opt"))
+        self.assertNotIn("srv/y", found)
+        self.assertEqual(self.filtered(), {"srv": 1, "data": 2})
+
+    def test_the_merged_tree_says_what_may_be_at_the_top(self):
+        conf = [file("usr/lib/ostree/prepare-root.conf", "[composefs]\nenabled = true\n")]
+        for layers in ([conf, [file("srv/x", "x")]], [[file("srv/x", "x")], conf], [conf + [file("srv/x", "x")]]):
+            found = self.files(layers, base=True)
+            self.assertEqual(found.get("srv/x"), "x", layers)
+            self.assertEqual(self.filtered(), {})
+        found = self.files([conf + [file("srv/x", "x")], [whiteout("usr/lib/ostree/prepare-root.conf")]], base=True)
+        self.assertNotIn("srv/x", found)
+        self.assertEqual(self.filtered(), {"srv": 1})
+
+
+class OneNameTwice(Case):
+    def test_no_check_passes_it(self):
+        self.pull([[file("usr/x", "x"), file("usr/y", "y")]])
+        image = self.layout.reference(f"t{self.number}")
+
+        def stored(checksum, kind):
+            return self.repository / f"objects/{checksum[:2]}/{checksum[2:]}.{kind}"
+
+        def put(data, kind):
+            checksum = hashlib.sha256(data).hexdigest()
+            stored(checksum, kind).parent.mkdir(exist_ok=True)
+            stored(checksum, kind).write_bytes(data)
+            return checksum
+        whole = GLib.Variant.new_from_bytes(GLib.VariantType("(a{sv}aya(say)sstayay)"), GLib.Bytes(stored(self.commit, "commit").read_bytes()), False)
+        root = bytes(whole.get_child_value(6)).hex()
+        top = GLib.Variant.new_from_bytes(GLib.VariantType("(a(say)a(sayay))"), GLib.Bytes(stored(root, "dirtree").read_bytes()), False).unpack()
+        twice = put(hostile_commits.dirtree([], [(name, bytes(sub).hex(), bytes(meta).hex()) for name, sub, meta in [top[1][0]] * 2]), "dirtree")
+        parts = [whole.get_child_value(number) for number in range(whole.n_children())]
+        parts[6] = GLib.Variant("ay", bytes.fromhex(twice))
+        commit = put(GLib.Variant.new_tuple(*parts).get_data_as_bytes().get_data(), "commit")
+        ref = self.repository / "refs/heads" / next(line for line in encapsulation.ostree(self.repository, "refs", "--list", "ostree/container/image").splitlines()
+                                                    if encapsulation.ostree(self.repository, "rev-parse", line) == self.commit)
+        before = ref.read_text()
+        ref.write_text(commit + "\n")
+        try:
+            job = self.client.finished(self.client.call(MANAGER, "Verify", GLib.Variant("(asa{sv})", ([], {})))[0], timeout=60)
+            self.assertIn(twice, str(job["Outcome"]), job)
+            encapsulation.ostree(self.directory / "copy", "init", "--mode=bare")
+            job = self.client.finished(self.client.call(MANAGER, "Copy", GLib.Variant("(ssa{sv})", (image, str(self.directory / "copy"), {})))[0], timeout=60)
+            self.assertIn("RepositoryDamaged", str(job))
+        finally:
+            ref.write_text(before)
+            for checksum, kind in ((twice, "dirtree"), (commit, "commit")):
+                stored(checksum, kind).unlink()
+
+
+class LostTargets(Case):
+    def test_links_to_files_of_aufs_become_the_file(self):
+        entries = [directory(".wh..wh.plnk", 0o700), file(".wh..wh.plnk/292.1", "shared"), hard("usr/a", ".wh..wh.plnk/292.1"), hard("usr/b", ".wh..wh.plnk/292.1")]
+        for layer in (entries, entries[2:] + entries[:2]):
+            self.assertEqual(self.files([layer]), {"usr/a": "shared", "usr/b": "shared"})
+
+    def test_links_to_special_files_are_dropped_and_counted(self):
+        for kind in ("fifo", "char", "block"):
+            for entries in ([Entry("var/p", kind), hard("usr/q", "var/p"), hard("usr/r", "usr/q")], [hard("usr/q", "var/p"), hard("usr/r", "usr/q"), Entry("var/p", kind)],
+                            [Entry("dev/p", kind), hard("usr/q", "dev/p"), hard("dev/r", "dev/p")]):
+                self.assertEqual(self.files([[file("usr/q", "below"), file("usr/f", "f")], entries]), {"usr/f": "f"}, entries)
+                self.assertEqual(self.outcome["special-files-dropped"], 3)
+        # Of a lower layer's device nobody knows any more.
+        self.assertEqual(self.files([[Entry("dev/null", "char"), file("usr/f", "f")], [hard("usr/null", "dev/null")]]), {"usr/f": "f"})
+        self.assertEqual(self.outcome["special-files-dropped"], 2)
+
+    def test_links_to_names_that_are_not_utf8_become_the_file(self):
+        self.assertEqual(self.files([[file("usr/\udce9", "content"), hard("usr/a", "usr/\udce9"), hard("usr/b", "usr/a")]]), {"usr/a": "content", "usr/b": "content"})
+        self.assertEqual(self.outcome["names-dropped"], 1)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit(77)  # a bare repository and its owners need root
+    unittest.main(verbosity=2)
