@@ -3,6 +3,7 @@
 // to the repository itself: each job is done by an imaged-worker of its own.
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -43,6 +44,8 @@ int check_config(const imaged::CommandLine& line) {
 }  // namespace
 
 int main(int count, char** arguments) {
+    // Another process of the same user can neither trace this one nor read its descriptors or memory.
+    ::prctl(PR_SET_DUMPABLE, 0);
     try {
         const auto line = imaged::parse_command_line(count, arguments);
         switch (line.mode) {

@@ -2,6 +2,7 @@
 // imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back
 // the same way (job/job.hpp); further descriptors hold what the request says. SIGTERM cancels.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,6 +76,8 @@ int main() {
         return 2;
     }
     ::umask(022);
+    // Another process of the same user can neither trace this one nor read its descriptors or memory.
+    ::prctl(PR_SET_DUMPABLE, 0);
     job::Result result;
     try {
         Cancellation cancellation;
@@ -84,7 +87,7 @@ int main() {
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
         ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
-        const auto request = job::decode_request(read_request());
+        auto request = job::decode_request(read_request());
         confine(request);
         ScratchDirectory::clear_leftovers();
         result = run_loaded_job(request, start_proxy(request), cancellation, meter);

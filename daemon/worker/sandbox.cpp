@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -19,7 +20,10 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/scratch-directory.hpp"
+#include "hidden-directories.hpp"
 #include "oci/export-destination.hpp"
+#include "oci/image-reference.hpp"
+#include "supervisor.hpp"
 #include "system-call-filter.hpp"
 
 namespace imaged {
@@ -32,13 +36,25 @@ namespace {
 constexpr std::array writing_capabilities{CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
                                           CAP_FSETID, CAP_SETFCAP,      CAP_MAC_ADMIN,       CAP_SYS_ADMIN};
 constexpr std::array reading_capabilities{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
+// Credentials of the host, and what says that it was booted from an OSTree repository.
+constexpr std::array<const char*, 3> kept_in_run{"/run/ostree", "/run/ostree-booted", "/run/containers"};
+// Where /etc/resolv.conf may lead, for a skopeo that talks to registries itself.
+constexpr std::array<const char*, 3> names_in_run{"/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"};
+// For an image that a container engine of this machine is asked for.
+constexpr std::array<const char*, 1> container_sockets{"/run/docker.sock"};
+constexpr std::array<const char*, 5> kept_devices{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
 
-void set_read_only(int directory, const char* path, unsigned flags, bool read_only) {
+void set_mount(int directory, const char* path, unsigned flags, std::uint64_t set, std::uint64_t clear) {
     struct mount_attr attributes {};
-    (read_only ? attributes.attr_set : attributes.attr_clr) = MOUNT_ATTR_RDONLY;
+    attributes.attr_set = set;
+    attributes.attr_clr = clear;
     if (::mount_setattr(directory, path, flags, &attributes, sizeof attributes) != 0)
         throw_errno(std::string("make ") + (*path != '\0' ? path : "a mount") +
-                    (read_only ? " read-only" : " writable") + " for the job");
+                    ((set & MOUNT_ATTR_RDONLY) != 0 ? " read-only" : " writable") + " for the job");
+}
+
+void make_writable(int directory, const char* path, unsigned flags) {
+    set_mount(directory, path, flags, 0, MOUNT_ATTR_RDONLY);
 }
 
 // Makes the directories that lead to PATH, in a writable view of what is there, which nobody else sees.
@@ -53,7 +69,7 @@ void make_parents(const std::filesystem::path& path) {
     FileDescriptor directory(static_cast<int>(
         ::syscall(SYS_open_tree, AT_FDCWD, there.c_str(), OPEN_TREE_CLONE | static_cast<unsigned>(OPEN_TREE_CLOEXEC))));
     if (!directory) throw_errno("open_tree " + there.string());
-    set_read_only(directory.get(), "", AT_EMPTY_PATH, false);
+    make_writable(directory.get(), "", AT_EMPTY_PATH);
     for (const auto& name : missing) {
         if (::mkdirat(directory.get(), name.c_str(), 0755) != 0) throw_errno("make the directory " + name);
         directory = open_at(directory.get(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
@@ -97,7 +113,63 @@ std::vector<std::string> written_directories(const job::Request& request) {
     return paths;
 }
 
-void confine_mounts(const job::Request& request) {
+void bind(const std::string& path) {
+    if (::mount(path.c_str(), path.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+        throw_errno("bind " + path + " for the job");
+}
+
+// The local files that REQUEST names as images.
+std::vector<std::string> local_images(const job::Request& request) {
+    auto names = request.texts("images");
+    names.insert(names.end(), {request.image, request.text("source")});
+    std::vector<std::string> paths;
+    for (const auto& name : names) {
+        if (name.empty()) continue;
+        const auto image = ImageReference::parse(name);
+        switch (image.transport()) {
+            case Transport::oci:
+            case Transport::oci_archive:
+            case Transport::docker_archive:
+            case Transport::dir: break;
+            default: continue;
+        }
+        for (const auto& path : {image.name(), split_tag(image.name()).first}) {
+            std::error_code failure;
+            const auto place = std::filesystem::canonical(path, failure);
+            if (!failure) paths.push_back(place.string());
+        }
+    }
+    return paths;
+}
+
+// Devices, sockets and other processes are not to be seen. USED stays, wherever it is.
+void hide_the_machine(const std::vector<std::string>& used, Network network) {
+    auto kept = used;
+    kept.insert(kept.end(), kept_in_run.begin(), kept_in_run.end());
+    if (network != Network::none) kept.insert(kept.end(), names_in_run.begin(), names_in_run.end());
+    if (network == Network::local) kept.insert(kept.end(), container_sockets.begin(), container_sockets.end());
+    hide_directory("/run", kept);
+    kept = used;
+    kept.insert(kept.end(), kept_devices.begin(), kept_devices.end());
+    hide_directory("/dev", kept);
+    // That of the new PID namespace.
+    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+        throw_errno("mount /proc for the job");
+}
+
+// The configuration files of the repositories that are there. One that is mounted on itself can be neither written nor
+// replaced.
+std::vector<std::string> configurations_of(const job::Request& request) {
+    std::vector<std::string> paths;
+    for (const auto& repository : {request.repository, request.text("repository")}) {
+        const auto path = std::filesystem::path(repository) / "config";
+        if (!repository.empty() && std::filesystem::is_regular_file(path))
+            paths.push_back(std::filesystem::canonical(path).string());
+    }
+    return paths;
+}
+
+void confine_mounts(const job::Request& request, Network network) {
     if (::unshare(CLONE_NEWNS) != 0) throw_errno("make a mount namespace for the job");
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw_errno("make mounts private");
     auto writable = written_directories(request);
@@ -106,12 +178,18 @@ void confine_mounts(const job::Request& request) {
          {std::filesystem::path("/tmp"), std::filesystem::path("/var/tmp"), ScratchDirectory::parent()}) {
         if (std::filesystem::is_directory(scratch)) writable.push_back(std::filesystem::canonical(scratch).string());
     }
-    for (const auto& path : writable) {
-        if (::mount(path.c_str(), path.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
-            throw_errno("bind " + path + " for the job");
+    for (const auto& path : writable) bind(path);
+    auto used = writable;
+    for (auto& path : local_images(request)) used.push_back(std::move(path));
+    hide_the_machine(used, network);
+    const auto configurations = configurations_of(request);
+    for (const auto& path : configurations) bind(path);
+    // A device that is to be found elsewhere is none.
+    set_mount(AT_FDCWD, "/", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, 0);
+    for (const auto& path : writable) make_writable(AT_FDCWD, path.c_str(), 0);
+    for (const auto* device : kept_devices) {
+        if (std::filesystem::exists(device)) set_mount(AT_FDCWD, device, 0, 0, MOUNT_ATTR_NODEV);
     }
-    set_read_only(AT_FDCWD, "/", AT_RECURSIVE, true);
-    for (const auto& path : writable) set_read_only(AT_FDCWD, path.c_str(), 0, false);
 }
 
 template <std::size_t Count>
@@ -133,21 +211,48 @@ void keep_capabilities(const std::array<int, Count>& kept) {
     if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) throw_errno("clear ambient capabilities");
 }
 
+bool is_registry(const std::string& image) {
+    return image.empty() || ImageReference::parse(image).transport() == Transport::registry;
+}
+
+// Whether REQUEST's job may start a skopeo of its own: the service talks to registries only.
+bool starts_skopeo(const job::Request& request) {
+    if (request.settings.skopeo_service.empty() || !is_registry(request.image)) return true;
+    if (request.kind != job::Kind::verify || !request.flag("repair")) return false;
+    const auto images = request.texts("images");
+    return images.empty() || !is_registry(request.text("source")) ||
+           !std::all_of(images.begin(), images.end(), is_registry);
+}
+
+SystemCalls calls_of(const job::Request& request) {
+    if (!starts_skopeo(request)) return {Network::none, false};
+    const bool asks_docker =
+        !request.image.empty() && ImageReference::parse(request.image).transport() == Transport::docker_daemon;
+    if (asks_docker) return {Network::local, true};
+    return {request.settings.skopeo_service.empty() ? Network::internet : Network::none, true};
+}
+
 }  // namespace
 
-void confine(const job::Request& request) {
+void give_up_capabilities() {
+    keep_capabilities(std::array<int, 0>());
+}
+
+void confine(job::Request& request) {
     if (!request.settings.confined) return;
     // With it, no program that is run from here, skopeo among them, gains what was given up.
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
+    const auto calls = calls_of(request);
     if (::geteuid() == 0) {
-        confine_mounts(request);
+        supervise(request);
+        confine_mounts(request, calls.network);
         if (request.kind == job::Kind::prepare) {
             keep_capabilities(reading_capabilities);
         } else {
             keep_capabilities(writing_capabilities);
         }
     }
-    filter_system_calls(request.settings.skopeo_service.empty() ? Network::any : Network::none);
+    filter_system_calls(calls);
 }
 
 }  // namespace imaged

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the worker gives up before it looks at anything from outside: a confined one can write where its job writes and
-// nowhere else, has the capabilities that objects of a repository need, and no system calls beyond what a job takes.
+// What the worker gives up before it looks at anything from outside. A confined one is the first process of a PID
+// namespace of its own and sees no other process; it can write where its job writes and nowhere else, and not to the
+// repository's configuration; it can open no socket, sees no device and nothing of /run but credentials; it has the
+// capabilities that objects of a repository need, and the system calls that a job takes.
 //
-// The rules hold for the skopeo it starts as well. Before threads start.
+// The rules hold for the skopeo it starts as well, which may use the network where there is no skopeo service. A worker
+// that is not root can give up system calls only. Before threads start.
 #pragma once
 
 #include "job/job.hpp"
 
 namespace imaged {
 
-// Throws Error(failed) for what cannot be given up: a job that should be confined does not run otherwise.
-void confine(const job::Request& request);
+// Returns in the process that does the job (supervisor.hpp). Throws Error(failed) for what cannot be given up: a job
+// that should be confined does not run otherwise.
+void confine(job::Request& request);
+
+// Leaves this process without any capability, for good. Throws Error(failed).
+void give_up_capabilities();
 
 }  // namespace imaged

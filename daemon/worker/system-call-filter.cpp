@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <string>
 
 #include "base/error.hpp"
 
@@ -16,86 +17,132 @@ namespace imaged {
 
 namespace {
 
-// Mounts and namespaces, other processes, the kernel, the clock, keys: nothing of it is a job's business. It matters
-// most for what CAP_SYS_ADMIN would allow, which a job keeps for extended attributes.
-constexpr std::array refused{SCMP_SYS(mount),
-                             SCMP_SYS(umount2),
-                             SCMP_SYS(pivot_root),
-                             SCMP_SYS(chroot),
-                             SCMP_SYS(setns),
-                             SCMP_SYS(unshare),
-                             SCMP_SYS(open_tree),
-                             SCMP_SYS(move_mount),
-                             SCMP_SYS(fsopen),
-                             SCMP_SYS(fsconfig),
-                             SCMP_SYS(fsmount),
-                             SCMP_SYS(fspick),
-                             SCMP_SYS(mount_setattr),
-                             SCMP_SYS(ptrace),
-                             SCMP_SYS(process_vm_readv),
-                             SCMP_SYS(process_vm_writev),
-                             SCMP_SYS(kexec_load),
-                             SCMP_SYS(kexec_file_load),
-                             SCMP_SYS(init_module),
-                             SCMP_SYS(finit_module),
-                             SCMP_SYS(delete_module),
-                             SCMP_SYS(bpf),
-                             SCMP_SYS(perf_event_open),
-                             SCMP_SYS(userfaultfd),
-                             SCMP_SYS(keyctl),
-                             SCMP_SYS(add_key),
-                             SCMP_SYS(request_key),
-                             SCMP_SYS(reboot),
-                             SCMP_SYS(swapon),
-                             SCMP_SYS(swapoff),
-                             SCMP_SYS(acct),
-                             SCMP_SYS(quotactl),
-                             SCMP_SYS(settimeofday),
-                             SCMP_SYS(clock_settime),
-                             SCMP_SYS(adjtimex),
-                             SCMP_SYS(clock_adjtime),
-                             SCMP_SYS(iopl),
-                             SCMP_SYS(ioperm),
-                             SCMP_SYS(open_by_handle_at),
-                             SCMP_SYS(sethostname),
-                             SCMP_SYS(setdomainname),
-                             SCMP_SYS(syslog),
-                             SCMP_SYS(vhangup),
-                             SCMP_SYS(io_uring_setup),
-                             SCMP_SYS(fanotify_init)};
-constexpr std::array<unsigned long, 7> namespaces{CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
-                                                  CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET};
+// Names, because not every architecture and not every libseccomp knows each of them. What the C library, GLib and
+// OpenSSL of Debian 12 and 13 call stands here with what the worker calls itself.
+constexpr std::array job_calls{
+    // Files.
+    "access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3",
+    "faccessat", "faccessat2", "fadvise64", "fadvise64_64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2",
+    "fchown", "fchown32", "fchownat", "fcntl", "fcntl64", "fdatasync", "fgetxattr", "flistxattr", "flock",
+    "fremovexattr", "fsetxattr", "fstat", "fstat64", "fstatat64", "fstatfs", "fstatfs64", "fsync", "ftruncate",
+    "ftruncate64", "getcwd", "getdents", "getdents64", "getxattr", "ioctl", "lchown", "lgetxattr", "link", "linkat",
+    "listxattr", "llistxattr", "lremovexattr", "lseek", "_llseek", "lsetxattr", "lstat", "lstat64", "mkdir", "mkdirat",
+    "memfd_create", "newfstatat", "open", "openat", "openat2", "pread64", "preadv", "preadv2", "pwrite64", "pwritev",
+    "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rmdir",
+    "sendfile", "sendfile64", "setxattr", "splice", "stat", "stat64", "statfs", "statfs64", "statx", "symlink",
+    "symlinkat", "sync_file_range", "syncfs", "tee", "truncate", "truncate64", "umask", "unlink", "unlinkat",
+    "utimensat", "utimensat_time64", "vmsplice", "write", "writev",
+    // Waiting and being told.
+    "clock_getres", "clock_gettime", "clock_gettime64", "clock_nanosleep", "clock_nanosleep_time64", "epoll_create",
+    "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "gettimeofday",
+    "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "nanosleep", "pipe", "pipe2", "poll",
+    "ppoll", "ppoll_time64", "pselect6", "select", "_newselect", "signalfd4", "time", "timerfd_create",
+    "timerfd_gettime", "timerfd_settime",
+    // Sockets that it has: the channel to imaged and pairs.
+    "getpeername", "getsockname", "getsockopt", "recv", "recvfrom", "recvmsg", "send", "sendmsg", "sendto",
+    "setsockopt", "shutdown",
+    // Memory, threads and the process itself.
+    "arch_prctl", "brk", "capget", "exit", "exit_group", "futex", "futex_time64", "futex_waitv", "get_robust_list",
+    "get_thread_area", "getcpu", "getegid", "getegid32", "geteuid", "geteuid32", "getgid", "getgid32", "getgroups",
+    "getgroups32", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid", "getresuid",
+    "getrlimit", "getrusage", "getsid", "gettid", "getuid", "getuid32", "kill", "madvise", "membarrier", "mincore",
+    "mlock", "mlock2", "mmap", "mmap2", "mprotect", "mremap", "msync", "munlock", "munmap", "pause", "prctl",
+    "prlimit64", "restart_syscall", "riscv_flush_icache", "riscv_hwprobe", "rseq", "rt_sigaction", "rt_sigpending",
+    "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "sched_get_priority_max",
+    "sched_get_priority_min", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_yield",
+    "set_robust_list", "set_thread_area", "set_tid_address", "sigaltstack", "sigreturn", "sysinfo", "tgkill", "tkill",
+    "ugetrlimit", "uname"};
+// To run a program, and what Go's runtime and skopeo call beside all that.
+constexpr std::array program_calls{"alarm",
+                                   "execve",
+                                   "execveat",
+                                   "fork",
+                                   "getitimer",
+                                   "pidfd_open",
+                                   "pidfd_send_signal",
+                                   "sched_setaffinity",
+                                   "setitimer",
+                                   "setpgid",
+                                   "setpriority",
+                                   "setrlimit",
+                                   "setsid",
+                                   "timer_create",
+                                   "timer_delete",
+                                   "timer_settime",
+                                   "vfork",
+                                   "wait4",
+                                   "waitid",
+                                   "waitpid"};
+constexpr std::array internet_calls{"accept", "accept4", "bind", "connect", "listen", "recvmmsg", "sendmmsg"};
+constexpr scmp_datum_t namespaces =
+    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+constexpr scmp_datum_t socket_type = 0xf;  // SOCK_TYPE_MASK of the kernel
 
-struct Release {
-    void operator()(void* filter) const { ::seccomp_release(filter); }
+class Filter {
+public:
+    // Refused is EPERM: what falls back where a call is not to be had does so for that, too.
+    Filter() : filter_(::seccomp_init(SCMP_ACT_ERRNO(EPERM))) {
+        if (!filter_) throw Error(ErrorKind::failed, "system call filter: out of memory");
+    }
+
+    template <typename Names>
+    void allow(const Names& names) {
+        for (const auto* name : names) rule(SCMP_ACT_ALLOW, name);
+    }
+    template <typename... Conditions>
+    void allow_if(const char* name, Conditions... conditions) {
+        rule(SCMP_ACT_ALLOW, name, conditions...);
+    }
+    // As a kernel does that does not have it.
+    void without(const char* name) { rule(SCMP_ACT_ERRNO(ENOSYS), name); }
+    void load() const { check(::seccomp_load(filter_.get())); }
+
+private:
+    struct Release {
+        void operator()(void* filter) const { ::seccomp_release(filter); }
+    };
+
+    template <typename... Conditions>
+    void rule(std::uint32_t action, const char* name, Conditions... conditions) {
+        const int call = ::seccomp_syscall_resolve_name(name);
+        if (call == __NR_SCMP_ERROR) return;
+        check(::seccomp_rule_add(filter_.get(), action, call, sizeof...(conditions), conditions...));
+    }
+    static void check(int result) {
+        // A system call that this architecture does not have needs no rule.
+        if (result < 0 && result != -EDOM) throw system_error(-result, "system call filter");
+    }
+
+    std::unique_ptr<void, Release> filter_;
 };
-
-void check(int result) {
-    // A system call that this architecture does not have needs no rule.
-    if (result < 0 && result != -EDOM) throw system_error(-result, "system call filter");
-}
 
 }  // namespace
 
-void filter_system_calls(Network network) {
-    const std::unique_ptr<void, Release> filter(::seccomp_init(SCMP_ACT_ALLOW));
-    if (!filter) throw Error(ErrorKind::failed, "system call filter: out of memory");
-    const auto no = SCMP_ACT_ERRNO(EPERM);
-    for (const int call : refused) check(::seccomp_rule_add(filter.get(), no, call, 0));
-    for (const auto flag : namespaces)
-        check(::seccomp_rule_add(filter.get(), no, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)));
+void filter_system_calls(const SystemCalls& allowed) {
+    Filter filter;
+    filter.allow(job_calls);
     // Its flags are in memory, where a filter cannot look; the C library falls back to clone.
-    check(::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0));
-    for (const scmp_datum_t device : {S_IFCHR, S_IFBLK}) {
-        check(::seccomp_rule_add(filter.get(), no, SCMP_SYS(mknodat), 1,
-                                 SCMP_A2(SCMP_CMP_MASKED_EQ, static_cast<scmp_datum_t>(S_IFMT), device)));
-        check(::seccomp_rule_add(filter.get(), no, SCMP_SYS(mknod), 1,
-                                 SCMP_A1(SCMP_CMP_MASKED_EQ, static_cast<scmp_datum_t>(S_IFMT), device)));
+    filter.without("clone3");
+    if (allowed.programs) {
+        filter.allow(program_calls);
+        filter.allow_if("clone", SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces, 0));
+    } else {
+        filter.allow_if("clone", SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces | CLONE_THREAD, CLONE_THREAD));
     }
-    if (network == Network::none)
-        check(::seccomp_rule_add(filter.get(), no, SCMP_SYS(socket), 1,
-                                 SCMP_A0(SCMP_CMP_NE, static_cast<scmp_datum_t>(AF_UNIX))));
-    check(::seccomp_load(filter.get()));
+    // A pair of datagram sockets could be connected to something else.
+    for (const scmp_datum_t type : {SOCK_STREAM, SOCK_SEQPACKET})
+        filter.allow_if("socketpair", SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(AF_UNIX)),
+                        SCMP_A1(SCMP_CMP_MASKED_EQ, socket_type, type));
+    // Pipes; no devices.
+    filter.allow_if("mknodat", SCMP_A2(SCMP_CMP_MASKED_EQ, static_cast<scmp_datum_t>(S_IFMT), S_IFIFO));
+    if (allowed.network != Network::none) {
+        filter.allow(internet_calls);
+        for (const scmp_datum_t family : {AF_INET, AF_INET6, AF_NETLINK})
+            filter.allow_if("socket", SCMP_A0(SCMP_CMP_EQ, family));
+        if (allowed.network == Network::local)
+            filter.allow_if("socket", SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(AF_UNIX)));
+    }
+    filter.load();
 }
 
 }  // namespace imaged

@@ -32,6 +32,8 @@ constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.
 constexpr std::chrono::milliseconds look_interval(500);
 // What a service says of its skopeo.
 constexpr std::size_t max_report_bytes = 1024;
+// How a service begins that is a descriptor to ask for connections on.
+constexpr std::string_view broker_prefix = "fd:";
 // Numbers in a child that has not become skopeo yet: above those that skopeo gets.
 constexpr int first_free_number = 10;
 
@@ -62,6 +64,47 @@ std::vector<std::string> environment_with_scratch(const std::string& scratch) {
     }
     if (!scratch.empty()) variables.push_back("TMPDIR=" + scratch);
     return variables;
+}
+
+[[noreturn]] void not_connected(int reason, const std::string& path) {
+    throw system_error(reason, "connect to " + path + " (is imaged-proxy.socket started?)");
+}
+
+FileDescriptor connect_to(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) throw Error(ErrorKind::failed, "path of a socket too long: " + path);
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    FileDescriptor connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!connection) throw_errno("socket");
+    if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        not_connected(errno, path);
+    return connection;
+}
+
+// BROKER: the descriptor as the service's name.
+FileDescriptor ask_for_connection(const std::string& broker) {
+    const int channel = std::stoi(broker.substr(broker_prefix.size()));
+    const char question = 'c';
+    if (::send(channel, &question, sizeof question, MSG_NOSIGNAL) < 0) throw_errno("ask for a connection");
+    int reason = 0, descriptor = -1;
+    iovec buffer{&reason, sizeof reason};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
+    msghdr message{};
+    message.msg_iov = &buffer;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t size = 0;
+    while ((size = ::recvmsg(channel, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+    }
+    if (size != sizeof reason) throw Error(ErrorKind::failed, "no connection to the skopeo service");
+    if (reason != 0) not_connected(reason, "the skopeo service");
+    const auto* const header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof descriptor))
+        throw Error(ErrorKind::failed, "no connection to the skopeo service");
+    std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+    return FileDescriptor(descriptor);
 }
 
 [[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time) {
@@ -176,14 +219,7 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
 
 void SkopeoProcess::connect(int output, std::optional<int> layout) {
     const auto& path = options_.service;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) throw Error(ErrorKind::failed, "path of a socket too long: " + path);
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    channel_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!channel_) throw_errno("socket");
-    if (::connect(channel_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        throw_errno("connect to " + path + " (is imaged-proxy.socket started?)");
+    channel_ = path.starts_with(broker_prefix) ? ask_for_connection(path) : connect_to(path);
 
     const auto auth = credentials(options_.auth_file);
     FileDescriptor policy;

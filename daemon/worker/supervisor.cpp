@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "sandbox.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Connections to the skopeo service that one job may have in all. A repair of many images needs a few for each.
+constexpr unsigned max_connections = 4096;
+// A service that does not take a connection for so long is reported.
+constexpr timeval connect_limit{5, 0};
+// The job's own (daemon/worker-process.cpp): its channel to imaged, then what the request names.
+constexpr int channel = 3;
+constexpr int first_free_number = 6;
+
+// A connection to the socket PATH, or an empty one and errno.
+FileDescriptor connect_to(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return {};
+    }
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    FileDescriptor connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!connection) return {};
+    ::setsockopt(connection.get(), SOL_SOCKET, SO_SNDTIMEO, &connect_limit, sizeof connect_limit);
+    if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        const int reason = errno;
+        connection.reset();
+        errno = reason;
+    }
+    return connection;
+}
+
+// The number of an error, 0 with a descriptor.
+void answer(int channel, int reason, int descriptor) {
+    iovec buffer{&reason, sizeof reason};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
+    msghdr message{};
+    message.msg_iov = &buffer;
+    message.msg_iovlen = 1;
+    if (reason == 0) {
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        auto* const header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof descriptor);
+        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    }
+    // One that does not take its answers gets none.
+    ::sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+class Supervisor {
+public:
+    Supervisor(pid_t child, FileDescriptor channel, int signals, std::string service)
+        : child_(child), channel_(std::move(channel)), signals_(signals), service_(std::move(service)) {}
+
+    [[noreturn]] void run() {
+        for (;;) {
+            std::array<pollfd, 2> ready{{{signals_, POLLIN, 0}, {channel_.get(), POLLIN, 0}}};
+            if (::poll(ready.data(), ready.size(), -1) < 0) continue;
+            if (ready[0].revents != 0) take_signal();
+            if (ready[1].revents != 0) take_question();
+        }
+    }
+
+private:
+    void take_signal() {
+        signalfd_siginfo signal{};
+        if (::read(signals_, &signal, sizeof signal) != sizeof signal) return;
+        if (signal.ssi_signo != SIGCHLD) {
+            ::kill(child_, SIGTERM);
+            return;
+        }
+        int status = 0;
+        if (::waitpid(child_, &status, WNOHANG) != child_) return;
+        if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
+        // imaged reports which signal ended a worker.
+        const int number = WTERMSIG(status);
+        ::signal(number, SIG_DFL);
+        sigset_t none;
+        ::sigemptyset(&none);
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        ::raise(number);
+        ::_exit(128 + number);
+    }
+
+    void take_question() {
+        char byte = 0;
+        const auto size = ::recv(channel_.get(), &byte, sizeof byte, MSG_DONTWAIT);
+        if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+        if (size <= 0) {
+            channel_.reset();  // poll(2) ignores it from here on
+            return;
+        }
+        if (service_.empty() || ++connections_ > max_connections) {
+            answer(channel_.get(), EPERM, -1);
+            return;
+        }
+        const auto connection = connect_to(service_);
+        answer(channel_.get(), connection ? 0 : errno, connection.get());
+    }
+
+    const pid_t child_;
+    FileDescriptor channel_;
+    const int signals_;
+    const std::string service_;
+    unsigned connections_ = 0;
+};
+
+// Numbers that the request's descriptors do not have.
+FileDescriptor moved_up(int fd) {
+    const FileDescriptor low(fd);
+    FileDescriptor high(::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_number));
+    if (!high) throw_errno("duplicate a descriptor");
+    return high;
+}
+
+// In the process that does the job.
+void become_first_process(const FileDescriptor& channel) {
+    // So that kill(0, …) does not reach the parent.
+    ::setsid();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // The parent may have ended before that.
+    pollfd parent{channel.get(), 0, 0};
+    if (::poll(&parent, 1, 0) > 0) ::_exit(1);
+}
+
+}  // namespace
+
+void supervise(job::Request& request) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
+    auto ours = moved_up(ends[0]), theirs = moved_up(ends[1]);
+    if (::unshare(CLONE_NEWPID) != 0) throw_errno("make a PID namespace for the job");
+    sigset_t signals, before;
+    ::sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) ::sigaddset(&signals, signal);
+    ::sigprocmask(SIG_BLOCK, &signals, &before);
+    const pid_t child = ::fork();
+    if (child < 0) throw_errno("fork");
+    if (child == 0) {
+        ours.reset();
+        become_first_process(theirs);
+        ::sigprocmask(SIG_SETMASK, &before, nullptr);
+        auto& service = request.settings.skopeo_service;
+        if (!service.empty()) service = "fd:" + std::to_string(theirs.release());
+        return;
+    }
+    theirs.reset();
+    ::close(channel);
+    for (const auto& file : {request.auth_file, request.input_file}) {
+        if (file) ::close(*file);
+    }
+    const FileDescriptor incoming(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    try {
+        if (!incoming) throw_errno("signalfd");
+        give_up_capabilities();
+    } catch (const std::exception&) {
+        ::_exit(1);  // which ends the job, too
+    }
+    Supervisor(child, std::move(ours), incoming.get(), request.settings.skopeo_service).run();
+}
+
+}  // namespace imaged

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// A confined worker is two processes. The one that does the job is the first of a PID namespace of its own: it can
+// neither see nor signal nor trace any other process. Its parent, which imaged started and knows as the worker, reads
+// nothing that comes from an image. It passes SIGTERM on, connects to the skopeo service for a job that may not use
+// sockets, and ends as the job's process does. When either ends, so does the other.
+#pragma once
+
+#include "job/job.hpp"
+
+namespace imaged {
+
+// Returns in the process that does the job, where the settings' skopeo service is a descriptor
+// (source/proxy-options.hpp) from then on. Throws Error(failed) where there can be no PID namespace. Before threads
+// start.
+void supervise(job::Request& request);
+
+}  // namespace imaged
