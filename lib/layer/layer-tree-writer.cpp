@@ -215,6 +215,8 @@ std::vector<std::string> LayerTree::whiteouts_behind() {
 const std::vector<std::uint64_t>& LayerTree::names() {
     if (by_name_at_ == now_ && !by_name_.empty()) return by_name_;
     by_name_.clear();
+    // Never more: grown in steps, it would take twice its size.
+    by_name_.reserve(nodes_.size());
     for (Index index = 1; index < nodes_.size(); ++index) {
         if (index % look_interval == 0) release();
         if (nodes_[index].dead || !is_listed(nodes_[index])) continue;

@@ -57,13 +57,38 @@ public:
         // Without a record nobody knows of /var; a layer has no other reason to have that directory.
         const PathMapping mapping{record_.moved_var || !record_.has_implicit};
         for (const auto& move : mapping.moves()) move_up(root, move);
-        children(root, "", 0);
+        for (const auto& path : record_.order) last_.emplace(path, std::nullopt);
+        std::set<std::string> first;
+        for (const auto& link : record_.links_first) first.insert(link.path);
+        links([&](const auto& link) { return first.contains(link.path); });
         for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
-        for (const auto& link : record_.unresolved) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+        children(root, "", 0);
+        // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
+        // stays.
+        for (const auto& path : record_.order) {
+            if (const auto& child = last_[path]) entry(path, *child);
+        }
+        links([&](const auto& link) { return !first.contains(link.path); });
         tar_.finish();
     }
 
 private:
+    // Those to what the layer does not have itself.
+    template <typename Wanted>
+    void links(Wanted&& wanted) {
+        for (const auto& link : record_.unresolved) {
+            if (wanted(link)) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+        }
+    }
+
+    void entry(const std::string& path, const Child& child) {
+        if (child.directory) {
+            directory(path + "/", child.meta);
+        } else {
+            file(path, child.object);
+        }
+    }
+
     Children load(const Checksum& tree) const {
         const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
         if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
@@ -104,12 +129,13 @@ private:
             auto own = below(path, name);
             if (moved_.contains(own)) continue;  // it is at the root
             if (const auto aside = own_names_.find(own); aside != own_names_.end()) own = below(path, aside->second);
+            if (const auto last = last_.find(own); last != last_.end()) last->second = child;
             if (!child.directory) {
-                file(own, child.object);
+                entry(own, child);
                 continue;
             }
             const auto inside = load(child.object);
-            if (is_listed(own, child.meta, inside.empty())) directory(own + "/", child.meta);
+            if (is_listed(own, child.meta, inside.empty())) entry(own, child);
             children(inside, own, depth + 1);
         }
     }
@@ -156,7 +182,7 @@ private:
             group = link->second;
         }
         const auto [first, is_new] = first_.emplace(group, path);
-        return is_new ? std::nullopt : std::optional(first->second);
+        return is_new || first->second == path ? std::nullopt : std::optional(first->second);
     }
 
     const Repository& repository_;
@@ -168,6 +194,7 @@ private:
     std::set<std::string> moved_;                   // where the commit has what is at the root
     std::map<std::string, std::string> own_names_;  // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
+    std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
 };
 
 }  // namespace
