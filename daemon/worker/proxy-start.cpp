@@ -24,6 +24,7 @@ bool reads_an_image(const job::Request& request) {
 ProxyOptions proxy_options(const job::Request& request) {
     ProxyOptions options;
     options.auth_file = request.auth_file;
+    options.host_credentials = request.settings.host_credentials;
     options.stall_time = request.settings.stall_time;
     options.service = request.settings.skopeo_service;
     return options;

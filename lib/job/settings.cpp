@@ -45,6 +45,7 @@ nlohmann::json to_json(const Settings& settings) {
             {"image-bytes", settings.image_bytes},
             {"expansion-ratio", settings.expansion_ratio},
             {"confined", settings.confined},
+            {"host-credentials", settings.host_credentials},
             {"skopeo-service", settings.skopeo_service}};
 }
 
@@ -69,6 +70,8 @@ Settings settings_from_json(const nlohmann::json& document) {
             settings.expansion_ratio = count(key, value);
         } else if (key == "confined" && value.is_boolean()) {
             settings.confined = value.get<bool>();
+        } else if (key == "host-credentials" && value.is_boolean()) {
+            settings.host_credentials = value.get<bool>();
         } else if (key == "skopeo-service" && value.is_string()) {
             settings.skopeo_service = value.get<std::string>();
         } else {

@@ -31,6 +31,8 @@ struct Settings {
     std::uint64_t expansion_ratio = 400;
     bool confined = false;       // the worker gives up what its job does not need
     std::string skopeo_service;  // socket of the service that talks to registries; empty: the worker does
+    // Whether the job may log in with the host's registry credentials. The daemon decides it for each job.
+    bool host_credentials = true;
     bool operator==(const Settings&) const = default;
 };
 

@@ -16,8 +16,10 @@ struct ProxyOptions {
     // is for a process that may not connect: each packet of a byte that is sent to this SOCK_SEQPACKET socket is
     // answered by an int, which is 0 and has a connection to the service with it, or an errno.
     std::string service;
-    // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults.
+    // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults, if they may be used.
     std::optional<int> auth_file;
+    // Whether skopeo may log in with what the host or its user has stored.
+    bool host_credentials = true;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     // An image proxy under these options that has been started ahead of time (start_image_proxy()); the first

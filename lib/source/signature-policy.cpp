@@ -92,6 +92,7 @@ AppliedPolicy describe(const json& requirements, const std::string& where) {
     if (!requirements.is_array() || requirements.empty())
         throw Error(ErrorKind::policy_rejected, "the containers policy has no requirement for " + where);
     AppliedPolicy policy;
+    policy.requirements = json_text(requirements);
     for (const auto& requirement : requirements) {
         const auto type = requirement.is_object() ? requirement.value("type", std::string("?")) : std::string("?");
         if (type != "insecureAcceptAnything") policy.accepts_anything = false;

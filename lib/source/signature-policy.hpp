@@ -13,6 +13,7 @@ namespace imaged {
 
 struct AppliedPolicy {
     bool accepts_anything = true;  // no requirement but insecureAcceptAnything
+    std::string requirements;      // the JSON text of the requirements
     std::string description;       // "insecureAcceptAnything (default)", "signedBy (docker: registry.example.org)"
 };
 

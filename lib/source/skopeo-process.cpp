@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -30,6 +31,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
 // How often it is looked whether a push goes on.
 constexpr std::chrono::milliseconds look_interval(500);
+// Of a skopeo that is a child of this process: its memory, and one file that it writes, such as an archive that it
+// decompresses.
+constexpr rlim_t max_child_memory = 1ULL << 30, max_child_file = 16ULL << 30;
 // What a service says of its skopeo.
 constexpr std::size_t max_report_bytes = 1024;
 // How a service begins that is a descriptor to ask for connections on.
@@ -56,13 +60,19 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     return list;
 }
 
-// This process's environment, with SCRATCH, unless it is empty, as the place for temporary files.
-std::vector<std::string> environment_with_scratch(const std::string& scratch) {
+// This process's environment, for a child, with SCRATCH, unless it is empty, as the place for temporary files. skopeo
+// also looks for credentials in the home directory, some versions even beside an --authfile: without HOST_CREDENTIALS
+// it has none.
+std::vector<std::string> child_environment(const std::string& scratch, bool host_credentials) {
     std::vector<std::string> variables;
     for (char** entry = environ; *entry != nullptr; ++entry) {
-        if (scratch.empty() || !std::string_view(*entry).starts_with("TMPDIR=")) variables.emplace_back(*entry);
+        const std::string_view text(*entry);
+        if (!scratch.empty() && text.starts_with("TMPDIR=")) continue;
+        if (!host_credentials && (text.starts_with("HOME=") || text.starts_with("XDG_RUNTIME_DIR="))) continue;
+        variables.emplace_back(text);
     }
     if (!scratch.empty()) variables.push_back("TMPDIR=" + scratch);
+    if (!host_credentials) variables.emplace_back("HOME=/nonexistent");
     return variables;
 }
 
@@ -107,6 +117,14 @@ FileDescriptor ask_for_connection(const std::string& broker) {
     return FileDescriptor(descriptor);
 }
 
+// In the child before exec. A limit that cannot be lowered is lower already.
+void limit_resources() {
+    const struct rlimit memory { max_child_memory, max_child_memory };
+    const struct rlimit file { max_child_file, max_child_file };
+    ::setrlimit(RLIMIT_DATA, &memory);
+    ::setrlimit(RLIMIT_FSIZE, &file);
+}
+
 [[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time) {
     throw Error(ErrorKind::source_unreachable,
                 what + " stalled: nothing came for " + std::to_string(stall_time.count() / 1000) + " seconds");
@@ -119,8 +137,9 @@ std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options) {
         SkopeoRequest{.kind = SkopeoRequest::Kind::image_proxy, .policy = load_host_policy()}, options);
 }
 
-FileDescriptor credentials(std::optional<int> given) {
-    if (given) return duplicate(*given);
+FileDescriptor credentials(const ProxyOptions& options) {
+    if (options.auth_file) return duplicate(*options.auth_file);
+    if (!options.host_credentials) return {};
     for (const char* path : host_auth_files) {
         const FileDescriptor file(::open(path, O_RDONLY | O_CLOEXEC));
         if (file) return duplicate(file.get());
@@ -149,6 +168,7 @@ SkopeoProcess::SkopeoProcess(SkopeoRequest request, const ProxyOptions& options,
     : request_(std::move(request)), options_(options) {
     request_.registries_conf = variable("CONTAINERS_REGISTRIES_CONF");
     request_.registries_d = variable("CONTAINERS_REGISTRIES_D");
+    request_.no_credentials = !options.host_credentials && !options.auth_file;
     FileDescriptor theirs;
     if (request_.kind != SkopeoRequest::Kind::image_proxy) {
         int ends[2];
@@ -184,7 +204,7 @@ void SkopeoProcess::end() {
 }
 
 void SkopeoProcess::spawn(int output, std::optional<int> layout) {
-    const auto auth = credentials(options_.auth_file);
+    const auto auth = credentials(options_);
     FileDescriptor policy;
     if (request_.policy) policy = duplicate(memory_file("policy.json", *request_.policy).get());
     if (request_.kind == SkopeoRequest::Kind::check_policy) checked_.emplace(request_.blobs);
@@ -198,7 +218,7 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
     auto command =
         skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".", scratch);
     const auto arguments = pointers(command);
-    auto variables = environment_with_scratch(scratch);
+    auto variables = child_environment(scratch, options_.host_credentials);
     const auto variable_pointers = pointers(variables);
     const bool is_proxy = request_.kind == SkopeoRequest::Kind::image_proxy;
     const int number = is_proxy ? skopeo_channel : prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;
@@ -212,6 +232,7 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
         if (::dup2(moved.get(), number) < 0 || (auth && ::dup2(auth.get(), skopeo_auth_file) < 0) ||
             (policy && ::dup2(policy.get(), skopeo_policy) < 0))
             ::_exit(126);
+        limit_resources();
         ::execvpe(arguments[0], arguments.data(), variable_pointers.data());
         ::_exit(127);
     }
@@ -221,7 +242,7 @@ void SkopeoProcess::connect(int output, std::optional<int> layout) {
     const auto& path = options_.service;
     channel_ = path.starts_with(broker_prefix) ? ask_for_connection(path) : connect_to(path);
 
-    const auto auth = credentials(options_.auth_file);
+    const auto auth = credentials(options_);
     FileDescriptor policy;
     if (request_.policy) policy = memory_file("policy.json", *request_.policy);
     std::vector<int> descriptors{output};

@@ -70,8 +70,9 @@ private:
 // An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.
 std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options);
 
-// GIVEN, else the host's credentials for image pulls, if any: /run/ostree/auth.json, /etc/ostree/auth.json.
-FileDescriptor credentials(std::optional<int> given);
+// The credentials that OPTIONS give, else those of the host for image pulls if OPTIONS allow them and there are any:
+// /run/ostree/auth.json, /etc/ostree/auth.json.
+FileDescriptor credentials(const ProxyOptions& options);
 
 // Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
 // for STALL_TIME.

@@ -73,7 +73,11 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::push: command.insert(command.end(), {"copy", "--quiet", "--preserve-digests"}); break;
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
     }
-    if (has_auth_file) command.push_back("--authfile=" + at(skopeo_auth_file));
+    if (has_auth_file) {
+        command.push_back("--authfile=" + at(skopeo_auth_file));
+    } else if (request.no_credentials) {
+        command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
+    }
     if (request.kind == Kind::image_proxy) return command;
     command.emplace_back("--");
     if (request.kind == Kind::push) command.push_back("oci:" + layout + ":" + request.tag);
@@ -90,6 +94,7 @@ std::string encode(const SkopeoRequest& request, bool has_auth_file) {
                         {"registries-conf", request.registries_conf},
                         {"registries-d", request.registries_d},
                         {"auth-file", has_auth_file},
+                        {"no-credentials", request.no_credentials},
                         {"policy", request.policy.has_value()}};
     try {
         return document.dump();
@@ -121,6 +126,7 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
         received.request.blobs.emplace(digest, size.get<std::uint64_t>());
     }
     received.has_auth_file = flag(document, "auth-file");
+    received.request.no_credentials = flag(document, "no-credentials");
     received.has_policy = flag(document, "policy");
     return received;
 }

@@ -37,6 +37,8 @@ struct SkopeoRequest {
     // Files and directories in place of the host's, empty for none.
     std::string registries_conf = {};
     std::string registries_d = {};
+    // Log in nowhere, unless credentials come with the request.
+    bool no_credentials = false;
 };
 
 // Whether what skopeo prints is its standard error rather than its standard output.
