@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <string>
 
+#include "auth-file.hpp"
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
 #include "base/scratch-directory.hpp"
@@ -65,6 +66,7 @@ job::Result failure(const Error& error) {
     result.error_name = error_name(error.kind());
     // Where the job was when it stopped is nobody's concern.
     result.message = error.kind() == ErrorKind::cancelled ? "the job was cancelled" : error.what();
+    if (result.message.size() > job::max_error_bytes) result.message.resize(job::max_error_bytes);
     return result;
 }
 
@@ -90,6 +92,7 @@ int main() {
         auto request = job::decode_request(read_request());
         confine(request);
         ScratchDirectory::clear_leftovers();
+        take_auth_file(request, cancellation);
         result = run_loaded_job(request, start_proxy(request), cancellation, meter);
     } catch (...) {
         result = failure(current_error());

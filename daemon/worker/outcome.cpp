@@ -1,13 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outcome.hpp"
 
+#include <iterator>
+#include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 
 namespace imaged {
 
 using nlohmann::json;
 
+namespace {
+
+// What is left of a text in an outcome that is too long.
+constexpr std::size_t max_text_bytes = 256;
+
+std::size_t text_size(const json& value) {
+    return json_text(value).size();
+}
+
+void shorten_texts(json& value) {
+    if (value.is_string()) {
+        auto& text = value.get_ref<std::string&>();
+        if (text.size() > max_text_bytes) text = text.substr(0, max_text_bytes) + "…";
+    } else if (value.is_structured()) {
+        for (auto& member : value) shorten_texts(member);
+    }
+}
+
+// Takes away about half of the entries of VALUE.
+void halve(json& value) {
+    if (value.is_array()) {
+        value.erase(value.begin() + static_cast<std::ptrdiff_t>(value.size() / 2), value.end());
+    } else if (value.is_object() && value.size() == 1) {
+        halve(value.begin().value());
+    } else if (value.is_object()) {
+        for (auto left = value.size() / 2; left > 0; --left) value.erase(std::prev(value.end()));
+    } else {
+        value = nullptr;
+    }
+}
+
+}  // namespace
+
+void fit_outcome(json& details) {
+    // What the note of it takes.
+    constexpr std::size_t most = job::max_outcome_bytes - 4096;
+    if (text_size(details) <= most) return;
+    shorten_texts(details);
+    std::set<std::string> truncated;
+    while (text_size(details) > most) {
+        auto largest = details.begin();
+        std::size_t largest_size = 0;
+        for (auto member = details.begin(); member != details.end(); ++member) {
+            const auto size = text_size(*member);
+            if (size > largest_size) std::tie(largest, largest_size) = std::pair(member, size);
+        }
+        truncated.insert(largest.key());
+        halve(*largest);
+    }
+    if (!truncated.empty()) details["truncated"] = truncated;
+}
+
 job::Result success(json details) {
+    fit_outcome(details);
     job::Result result;
     result.outcome = job::Outcome::success;
     result.details = std::move(details);

@@ -11,6 +11,10 @@
 
 namespace imaged {
 
+// Shortens DETAILS until it fits into job::max_outcome_bytes: long texts, then lists from their end. "truncated" then
+// names the members that lost entries.
+void fit_outcome(nlohmann::json& details);
+
 // DETAILS are the outcome.
 job::Result success(nlohmann::json details);
 

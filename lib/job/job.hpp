@@ -20,8 +20,10 @@
 
 namespace imaged::job {
 
-// One line, newline included. Room for a manifest and a config at their limits.
-inline constexpr std::size_t max_message_bytes = 16 * 1024 * 1024;
+// One line, newline included.
+inline constexpr std::size_t max_message_bytes = 1024 * 1024;
+// Result::details as JSON, and Result::message.
+inline constexpr std::size_t max_outcome_bytes = 512 * 1024, max_error_bytes = 8192;
 
 enum class Kind { prepare, import, pull, import_archive, copy, export_, check, remove, prune, verify };
 inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import, Kind::pull,   Kind::import_archive, Kind::copy,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/image-reference.hpp"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <utility>
@@ -99,6 +100,11 @@ ImageReference ImageReference::parse(std::string_view text) {
     if (reference.transport_ == Transport::registry &&
         (reference.name_.front() == '/' || reference.name_.find(' ') != std::string::npos))
         refuse(text, "it names no image in a registry");
+    // The text is not repeated: references are logged and shown to everybody.
+    if (reference.transport_ == Transport::registry &&
+        reference.name_.find('@') < std::min(reference.name_.find('/'), reference.name_.size()) &&
+        reference.name_.find('/') != std::string::npos)
+        refuse("…", "it has a user or a password in front of the registry's name; credentials belong into an authfile");
     return reference;
 }
 

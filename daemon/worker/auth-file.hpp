@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry credentials that a caller handed over (containers-auth.json(5)), read before skopeo gets them.
+#pragma once
+
+#include "base/cancellation.hpp"
+#include "job/job.hpp"
+
+namespace imaged {
+
+// Replaces REQUEST's credentials, if there are any, by a copy in memory that the caller cannot change any more. They may
+// hold "auths" only: credential helpers would be programs that run on a caller's word. Throws Error(invalid_argument).
+void take_auth_file(job::Request& request, const Cancellation& cancellation);
+
+}  // namespace imaged
