@@ -11,7 +11,10 @@
 #include <systemd/sd-journal.h>
 
 #include <cstdlib>
+#include <utility>
 #include <vector>
+
+#include "log-queue.hpp"
 
 namespace imaged::journal {
 
@@ -53,10 +56,12 @@ void tell(Event event, const std::string& message, const std::map<std::string, s
         for (const auto& [name, value] : fields) {
             if (!value.empty()) texts.push_back(name + "=" + value);
         }
-        std::vector<struct iovec> entry;
-        entry.reserve(texts.size());
-        for (auto& text : texts) entry.push_back({text.data(), text.size()});
-        ::sd_journal_sendv(entry.data(), static_cast<int>(entry.size()));
+        log_queue::add([texts = std::move(texts)]() mutable {
+            std::vector<struct iovec> entry;
+            entry.reserve(texts.size());
+            for (auto& text : texts) entry.push_back({text.data(), text.size()});
+            ::sd_journal_sendv(entry.data(), static_cast<int>(entry.size()));
+        });
     } catch (...) {
         // A line that cannot be written is no reason to fail a job.
     }

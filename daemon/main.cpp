@@ -1,26 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged: keeps container images in an OSTree repository, at the word of callers on D-Bus (dbus/*.xml). It never writes
 // to the repository itself: each job is done by an imaged-worker of its own.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <clocale>
 #include <cstdio>
 
 #include "base/error.hpp"
 #include "command-line.hpp"
 #include "daemon.hpp"
+#include "log-queue.hpp"
 
 namespace {
 
+// What may pass until the last log messages are written.
+constexpr std::chrono::milliseconds last_words_time(200);
 // Each queued job may hold one descriptor of its caller's.
 constexpr rlim_t wanted_descriptors = 8192;
 
 void start_logging(const std::string& level) {
-    auto logger = std::make_shared<spdlog::logger>("imaged", std::make_shared<spdlog::sinks::stderr_sink_st>());
+    auto logger = imaged::log_queue::make_logger();
     logger->set_pattern("imaged: %l: %v");
     logger->set_level(spdlog::level::from_str(level));
     spdlog::set_default_logger(std::move(logger));
@@ -58,9 +61,12 @@ int main(int count, char** arguments) {
         start_logging(read.config.log_level);
         for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();
-        return imaged::serve(line, read.config);
+        const int status = imaged::serve(line, read.config);
+        imaged::log_queue::flush(last_words_time);
+        return status;
     } catch (...) {
         const auto error = imaged::current_error();
+        imaged::log_queue::flush(last_words_time);
         std::fprintf(stderr, "imaged: %s\n", error.what());
         return error.kind() == imaged::ErrorKind::invalid_argument ? 2 : 1;
     }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -29,8 +30,12 @@ using namespace std::chrono_literals;
 
 // A cancelled job is over within two seconds for whoever waits: this, and time to be reaped.
 constexpr auto stop_grace = 1500ms;
+// A killed process ends within milliseconds, unless the kernel waits for a file system or a device.
+constexpr auto abandon_grace = 1s;
 // Read at most this much before the bus gets its turn.
 constexpr std::size_t max_bytes_a_turn = 256 * 1024;
+// Of what a worker and its skopeo print, which no message of theirs needs: so much goes to the log.
+constexpr std::size_t max_output_logged = 8 * 1024, max_output_line = 1024;
 constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
 // Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
 constexpr int background_nice = 5;
@@ -58,7 +63,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 // In the child, between fork and exec: only what is safe after a fork of a threaded process.
 [[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* variables, pid_t parent,
-                                int channel, int auth_file, int input_file, int null) {
+                                int channel, int auth_file, int input_file, int null, int output) {
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     [[maybe_unused]] const int level = ::nice(background_nice);
@@ -68,7 +73,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     // The parent handed over numbers from 6 on, so no dup2 overwrites what another one still needs.
-    if (::dup2(null, 0) < 0 || ::dup2(channel, channel_number) < 0) ::_exit(cannot_run);
+    if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0 || ::dup2(channel, channel_number) < 0)
+        ::_exit(cannot_run);
     ::close(auth_file_number);
     ::close(input_file_number);
     if (auth_file >= 0 && ::dup2(auth_file, auth_file_number) < 0) ::_exit(cannot_run);
@@ -97,6 +103,11 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     const auto far_end = moved_up(low_end);
     const auto auth_copy = moved_up(auth_file);
     const auto input_copy = moved_up(input_file);
+    std::array<int, 2> pipe{};
+    if (::pipe2(pipe.data(), O_CLOEXEC) < 0) throw_errno("pipe");
+    output_.reset(pipe[0]);
+    const FileDescriptor low_output(pipe[1]);
+    const auto output = moved_up(low_output);
     const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY));
     std::vector<std::string> arguments{settings.program};
     auto variables = environment(settings);
@@ -114,28 +125,33 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     if (pid_ < 0) throw_errno("start a process for the worker");
     if (pid_ == 0) {
         become_worker(settings.program.c_str(), argument_pointers.data(), variable_pointers.data(), parent,
-                      far_end.get(), auth_copy.get(), input_copy.get(), null.get());
+                      far_end.get(), auth_copy.get(), input_copy.get(), null.get(), output.get());
     }
     ::setpgid(pid_, pid_);  // both sides do it, so that it is done whoever comes first
-    process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U)));
-    if (!process_) {
+    process_ = std::make_shared<FileDescriptor>(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U)));
+    if (!*process_) {
         const auto error = system_error(errno, "pidfd_open");
         ::kill(-pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
         throw error;
     }
     ::fcntl(channel_.get(), F_SETFL, O_NONBLOCK);
+    ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
     loop_.watch(channel_.get(), [this] { read_channel(); });
-    loop_.watch(process_.get(), [this] { process_ended(); });
+    loop_.watch(output_.get(), [this] { read_output(); });
+    loop_.watch(process_->get(), [this] { process_ended(); });
 }
 
 WorkerProcess::~WorkerProcess() {
     loop_.cancel(kill_timer_);
     close_channel();
+    close_output();
     if (!process_) return;
-    loop_.unwatch(process_.get());
     ::kill(-pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    // Reaped when it ends. Until then its number belongs to nobody else.
+    loop_.watch(process_->get(), [&loop = loop_, process = process_, pid = pid_] {
+        ::waitpid(pid, nullptr, WNOHANG);
+        loop.unwatch(process->get());
+    });
 }
 
 void WorkerProcess::stop() {
@@ -147,7 +163,13 @@ void WorkerProcess::stop() {
 
 void WorkerProcess::kill_later() {
     if (kill_timer_ != EventLoop::TimerId::none) return;
-    kill_timer_ = loop_.after(stop_grace, [this] { ::kill(-pid_, SIGKILL); });
+    kill_timer_ = loop_.after(stop_grace, [this] { kill_now(); });
+}
+
+void WorkerProcess::kill_now() {
+    ::kill(-pid_, SIGKILL);
+    loop_.cancel(kill_timer_);
+    kill_timer_ = loop_.after(abandon_grace, [this] { abandon(); });
 }
 
 void WorkerProcess::read_channel() {
@@ -164,6 +186,37 @@ void WorkerProcess::read_channel() {
         input_.append(buffer.data(), static_cast<std::size_t>(count));
         take_lines();
     }
+}
+
+void WorkerProcess::read_output() {
+    std::array<char, 64 * 1024> buffer;
+    const auto count = ::read(output_.get(), buffer.data(), buffer.size());
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (count <= 0) return close_output();
+    for (const char character : std::string_view(buffer.data(), static_cast<std::size_t>(count))) {
+        if (output_logged_ + output_line_.size() >= max_output_logged) {
+            ++output_dropped_;
+        } else if (character == '\n' || output_line_.size() >= max_output_line) {
+            log_output(std::exchange(output_line_, {}));
+        } else {
+            // Nothing of it is ours: no terminal and no journal gets its control characters.
+            output_line_ += character >= ' ' && character <= '~' ? character : '?';
+        }
+    }
+}
+
+void WorkerProcess::log_output(std::string_view line) {
+    if (line.empty()) return;
+    output_logged_ += line.size();
+    spdlog::warn("worker {}: {}", pid_, line);
+}
+
+void WorkerProcess::close_output() {
+    if (!output_) return;
+    loop_.unwatch(output_.get());
+    output_.reset();
+    log_output(std::exchange(output_line_, {}));
+    if (output_dropped_ > 0) spdlog::warn("worker {} printed {} bytes more, which were dropped", pid_, output_dropped_);
 }
 
 void WorkerProcess::take_lines() {
@@ -204,7 +257,7 @@ void WorkerProcess::close_channel() {
 void WorkerProcess::break_off(const std::string& why) {
     protocol_error_ = "the worker sent what is no message: " + why;
     close_channel();
-    ::kill(-pid_, SIGKILL);
+    kill_now();
 }
 
 void WorkerProcess::process_ended() {
@@ -217,16 +270,35 @@ void WorkerProcess::process_ended() {
         read_channel();
     }
     close_channel();
+    if (output_) read_output();
+    close_output();
     loop_.cancel(kill_timer_);
-    loop_.unwatch(process_.get());
+    loop_.unwatch(process_->get());
     // Before it is reaped its number, and so the group's, belongs to nobody else.
     ::kill(-pid_, SIGKILL);
     int status = 0;
-    ::waitpid(pid_, &status, 0);
+    ::waitpid(pid_, &status, WNOHANG);
     process_.reset();
+    report(result_ && protocol_error_.empty() ? *result_ : result_without_message(status));
+}
+
+void WorkerProcess::abandon() {
+    kill_timer_ = EventLoop::TimerId::none;
+    auto result = result_.value_or(job::Result{});
+    if (!result_) {
+        result.outcome = stopping_ ? job::Outcome::cancelled : job::Outcome::failed;
+        result.error_name = error_name(stopping_ ? ErrorKind::cancelled : ErrorKind::failed);
+        result.message = (stopping_ ? "the job was cancelled, but its worker (process " : "the worker (process ") +
+                         std::to_string(pid_) +
+                         ") cannot be killed: it waits for a file system or a device that does not answer; imaged has "
+                         "abandoned it";
+    }
+    report(result);
+}
+
+void WorkerProcess::report(const job::Result& result) {
     // Nothing of this object is touched after the call.
     const auto on_end = std::move(on_end_);
-    const auto result = result_ && protocol_error_.empty() ? *result_ : result_without_message(status);
     on_end(result);
 }
 

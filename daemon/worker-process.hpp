@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,23 +34,30 @@ public:
     // Throws Error(failed) when the worker cannot be started. AUTH_FILE and INPUT_FILE may be empty.
     WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, FileDescriptor auth_file,
                   FileDescriptor input_file, OnMessage on_message, OnEnd on_end);
-    // Kills what still runs.
+    // Kills what still runs, and does not wait for it.
     ~WorkerProcess();
     WorkerProcess(const WorkerProcess&) = delete;
     WorkerProcess& operator=(const WorkerProcess&) = delete;
 
-    // SIGTERM now, SIGKILL to the whole group after stop_grace. The end is still told by on_end.
+    // SIGTERM now, SIGKILL to the whole group after stop_grace. The end is still reported with on_end: a worker that
+    // cannot be killed, because it hangs in the kernel, is abandoned after abandon_grace.
     void stop();
     pid_t pid() const { return pid_; }
 
 private:
     void read_channel();
+    void read_output();
+    void log_output(std::string_view line);
+    void close_output();
     void take_lines();
     void take_line(std::string_view line);
     void close_channel();
     void break_off(const std::string& why);
     void kill_later();
+    void kill_now();
     void process_ended();
+    void abandon();
+    void report(const job::Result& result);
     job::Result result_without_message(int status) const;
 
     EventLoop& loop_;
@@ -57,8 +65,11 @@ private:
     OnEnd on_end_;
     std::string program_;
     pid_t pid_ = -1;
-    FileDescriptor process_;  // pidfd
+    std::shared_ptr<FileDescriptor> process_;  // pidfd; null when the process was reaped or abandoned
     FileDescriptor channel_;
+    FileDescriptor output_;  // what the worker and its skopeo print
+    std::string output_line_;
+    std::size_t output_logged_ = 0, output_dropped_ = 0;
     std::string input_;  // an incomplete line
     std::size_t searched_ = 0;
     std::optional<job::Result> result_;

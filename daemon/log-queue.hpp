@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Log messages on their way out. A thread writes them, so that a journal or a pipe that nobody reads never blocks the
+// daemon. The queue is bounded; what finds no room is dropped, counted, and the count is reported with the next message
+// that is written.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <spdlog/spdlog.h>
+
+namespace imaged::log_queue {
+
+// Has the queue's thread run WRITE, which may block. Any thread.
+void add(std::function<void()> write) noexcept;
+
+// Waits until everything is written, at most LIMIT.
+void flush(std::chrono::milliseconds limit) noexcept;
+
+// A logger that writes to standard error by way of the queue.
+std::shared_ptr<spdlog::logger> make_logger();
+
+}  // namespace imaged::log_queue
