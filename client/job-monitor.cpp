@@ -142,6 +142,28 @@ void JobMonitor::read_properties(const std::string& path) {
         job.known = true;
         if (job.status.state != "finished") return events_.changed(job);
         job.outcome = properties.dictionary("Outcome");
+        if (properties.flag("Complete") == false) return read_outcome(path);
+        end(job);
+    });
+}
+
+// The properties do not have the whole end of the job. A daemon that does not give it has given what it gives.
+void JobMonitor::read_outcome(const std::string& path) {
+    Call call;
+    call.destination = daemon_;
+    call.path = path;
+    call.interface = job_interface;
+    call.method = "GetOutcome";
+    connection_.call_async(std::move(call), [this, path, alive = alive_](Reply* reply, const BusError* error) {
+        if (!*alive || lost_) return;
+        FollowedJob& job = jobs_.at(path);
+        if (job.ended) return;
+        if (!error && has_type(reply->body, "(sssa{sv})")) {
+            const char* message = nullptr;
+            g_variant_get_child(reply->body.get(), 2, "&s", &message);
+            job.status.error_message = message;
+            job.outcome = Dictionary(Variant(g_variant_get_child_value(reply->body.get(), 3)));
+        }
         end(job);
     });
 }

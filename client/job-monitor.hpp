@@ -64,6 +64,7 @@ private:
     void handle(const Signal& signal);
     void handle_job(FollowedJob& job, const Signal& signal);
     void read_properties(const std::string& path);
+    void read_outcome(const std::string& path);
     void end(FollowedJob& job);
     void lose(const std::string& message);
 

@@ -61,6 +61,16 @@ std::string layer_table(const std::vector<Dictionary>& layers, bool presence) {
 
 }  // namespace
 
+namespace {
+
+std::string truncation_note(const Dictionary& outcome) {
+    std::string names;
+    for (const auto& name : outcome.words("truncated")) names += (names.empty() ? "" : ", ") + escaped(name);
+    return names.empty() ? names : "Not everything is listed, because the result was too long: " + names + "\n";
+}
+
+}  // namespace
+
 std::string pull_text(const Dictionary& outcome) {
     Lines lines(outcome);
     lines.text("Image", "image");
@@ -213,7 +223,7 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
                    {"check", check_text},     {"remove", remove_text}, {"prune", prune_text},
                    {"verify", verify_text}};
     for (const auto& format : formats)
-        if (format.kind == kind) return format.text(outcome);
+        if (format.kind == kind) return format.text(outcome) + truncation_note(outcome);
     return {};
 }
 

@@ -8,6 +8,7 @@ std::string_view action_name(Action action) {
         case Action::import: return "import";
         case Action::pull: return "pull";
         case Action::pull_unverified: return "pull-unverified";
+        case Action::store_as: return "store-as";
         case Action::copy: return "copy";
         case Action::remove: return "remove";
         case Action::prune: return "prune";

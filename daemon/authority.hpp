@@ -17,8 +17,9 @@ struct Caller {
     uid_t uid = 0;
 };
 
-// One for each verb that changes something, and one for pulling or importing what nothing vouches for.
-enum class Action { import, pull, pull_unverified, copy, export_, check, remove, prune, verify, cancel };
+// One for each verb that changes something, one for pulling or importing what no signature is demanded of, and one for
+// storing an image under the name of another.
+enum class Action { import, pull, pull_unverified, store_as, copy, export_, check, remove, prune, verify, cancel };
 
 // "pull-unverified" for Action::pull_unverified, and so on.
 std::string_view action_name(Action action);
@@ -36,16 +37,20 @@ public:
     using Answer = std::function<void(bool allowed)>;
 
     virtual ~Authority() = default;
+    // Whether CALLER may do everything: root, and the owner of a user's own bus.
+    virtual bool trusts(const Caller& caller) const { return caller.uid == 0; }
+    // Throws Error(queue_full) when too many questions of the caller's user, or of all, wait for an answer.
     virtual void check(const Question& question, Answer answer) = 0;
+    // Questions of the connection BUS_NAME are withdrawn; their answer is no.
+    virtual void caller_left(const std::string&) {}
 };
 
 // On a user's own bus, root and that user: no question is asked of anybody.
 class OwnerAuthority : public Authority {
 public:
     explicit OwnerAuthority(uid_t owner) : owner_(owner) {}
-    void check(const Question& question, Answer answer) override {
-        answer(question.caller.uid == 0 || question.caller.uid == owner_);
-    }
+    bool trusts(const Caller& caller) const override { return caller.uid == 0 || caller.uid == owner_; }
+    void check(const Question& question, Answer answer) override { answer(trusts(question.caller)); }
 
 private:
     const uid_t owner_;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* bus_interface = "org.freedesktop.DBus";
 // Calls whose sender is being asked about: a flood is answered with an error instead of memory.
-constexpr std::size_t max_waiting_callers = 4096;
+constexpr std::size_t max_waiting_callers = 4096, max_waiting_bytes = 8 * 1024 * 1024;
 
 }  // namespace
 
@@ -33,16 +33,19 @@ CallerTable::CallerTable(sdbus::IConnection& connection, Left left) : left_(std:
                         });
 }
 
-void CallerTable::identify(const std::string& bus_name, Found found) {
+void CallerTable::identify(const std::string& bus_name, std::size_t bytes, Found found) {
     if (const auto entry = known_.find(bus_name); entry != known_.end()) {
         found(Caller{bus_name, entry->second});
         return;
     }
-    if (waiting_ >= max_waiting_callers) throw Error(ErrorKind::queue_full, "too many calls wait to be authorised");
+    if (waiting_ >= max_waiting_callers || waiting_bytes_ + bytes > max_waiting_bytes)
+        throw Error(ErrorKind::queue_full, "too many calls wait to be authorised");
     ++waiting_;
-    auto& waiters = asked_[bus_name];
-    waiters.push_back(std::move(found));
-    if (waiters.size() > 1) return;
+    waiting_bytes_ += bytes;
+    auto& waiting = asked_[bus_name];
+    waiting.bytes += bytes;
+    waiting.found.push_back(std::move(found));
+    if (waiting.found.size() > 1) return;
     bus_->callMethodAsync("GetConnectionUnixUser")
         .onInterface(bus_interface)
         .withArguments(bus_name)
@@ -52,11 +55,11 @@ void CallerTable::identify(const std::string& bus_name, Found found) {
 }
 
 void CallerTable::answered(const std::string& bus_name, std::optional<uid_t> uid) {
-    auto waiters = std::move(asked_[bus_name]);
-    asked_.erase(bus_name);
-    waiting_ -= waiters.size();
+    const auto waiting = asked_.extract(bus_name).mapped();
+    waiting_ -= waiting.found.size();
+    waiting_bytes_ -= waiting.bytes;
     if (uid) known_[bus_name] = *uid;
-    for (auto& found : waiters) found(uid ? std::optional(Caller{bus_name, *uid}) : std::nullopt);
+    for (const auto& found : waiting.found) found(uid ? std::optional(Caller{bus_name, *uid}) : std::nullopt);
 }
 
 }  // namespace imaged

@@ -25,16 +25,20 @@ public:
     // CONNECTION outlives the table. LEFT is told of every connection that leaves the bus.
     CallerTable(sdbus::IConnection& connection, Left left);
 
-    // Throws Error(queue_full) when too many callers are being asked about.
-    void identify(const std::string& bus_name, Found found);
+    // FOUND holds about BYTES until then. Throws Error(queue_full) when too many calls wait, or hold too much.
+    void identify(const std::string& bus_name, std::size_t bytes, Found found);
     bool known(const std::string& bus_name) const { return known_.contains(bus_name); }
 
 private:
     void answered(const std::string& bus_name, std::optional<uid_t> uid);
 
     std::map<std::string, uid_t> known_;
-    std::map<std::string, std::vector<Found>> asked_;
-    std::size_t waiting_ = 0;
+    struct Waiting {
+        std::vector<Found> found;
+        std::size_t bytes = 0;
+    };
+    std::map<std::string, Waiting> asked_;
+    std::size_t waiting_ = 0, waiting_bytes_ = 0;
     Left left_;
     std::unique_ptr<sdbus::IProxy> bus_;
     sdbus::Slot watch_;

@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the repository on a thread of its own, so that a slow disk never delays the bus. Requests are answered in
-// order.
+// Reads the repository on a thread of its own, so that a slow disk never delays the bus.
 //
-// The repository is opened by the first request, and again if it, its objects directory or its configuration was
-// replaced.
+// Users take turns: of each, requests are answered in their order; root's come first. The next request is begun when
+// the bus has taken the answer of the one before. The repository is opened by the first request, and again if it,
+// its objects directory or its configuration was replaced.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <utility>
 
+#include "authority.hpp"
 #include "catalog.hpp"
 #include "event-loop.hpp"
 
@@ -30,31 +26,28 @@ public:
     using Task = std::function<EventLoop::Callback(const Open& open)>;
 
     CatalogReader(EventLoop& loop, std::string repository);
-    // Waits for the request that is being answered; those behind it are dropped.
+    // Requests that wait are dropped. The one that is being answered is abandoned: it may hang on a file system, and
+    // nobody waits for it.
     ~CatalogReader();
     CatalogReader(const CatalogReader&) = delete;
     CatalogReader& operator=(const CatalogReader&) = delete;
 
-    // Throws Error(queue_full) when too many requests wait.
-    void ask(Task task);
+    // Bus thread only. Throws Error(queue_full) when too many requests wait, in all or of the caller's user.
+    void ask(const Caller& caller, Task task);
+
+    // "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config. What was
+    // found when refresh_mode() was called last.
+    std::string mode() const;
+    // Looks again, on a thread of its own.
+    void refresh_mode();
 
 private:
-    void work();
-    Catalog* open();
+    // What the threads share, which may outlive this object.
+    struct Shared;
+    static void work(const std::shared_ptr<Shared>& shared);
 
-    EventLoop& loop_;
-    const std::string repository_;
-    std::unique_ptr<Catalog> catalog_;  // the thread's own
-
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::deque<Task> tasks_;
-    bool ending_ = false;
-    std::thread thread_;
+    const std::shared_ptr<Shared> shared_;
+    bool started_ = false;
 };
-
-// "bare", "bare-user", "bare-user-only" or "archive"; empty when REPOSITORY has no readable config. One small file is
-// read.
-std::string repository_mode(const std::string& repository);
 
 }  // namespace imaged

@@ -40,15 +40,20 @@ public:
 
     int prepare(std::vector<std::pair<int, short>>& descriptors) override {
         const auto data = connection_.getEventLoopPollData();
-        descriptors.emplace_back(data.fd, data.events);
+        congested_ = (data.events & POLLOUT) != 0;
+        descriptors.emplace_back(data.fd, congested_ ? POLLOUT : data.events);
         if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), POLLIN);
         return data.getPollTimeout();
     }
 
     void dispatch() override {
+        // Nothing more is read while answers wait to be taken: they must not add up to what a flood asks for.
         for (int count = 0; count < messages_a_turn && bus::process(connection_); ++count) {
+            if (!congested_ && (connection_.getEventLoopPollData().events & POLLOUT) != 0) break;
         }
     }
+
+    bool congested() const override { return congested_; }
 
     // Serves everything that has arrived.
     void drain() {
@@ -58,6 +63,7 @@ public:
 
 private:
     sdbus::IConnection& connection_;
+    bool congested_ = false;
 };
 
 std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {

@@ -65,6 +65,14 @@ void EventLoop::run_posted() {
     for (auto& callback : batch) callback();
 }
 
+// One callback a round, as it may fill what was empty.
+void EventLoop::run_uncongested() {
+    if (uncongested_.empty() || (source_ != nullptr && source_->congested())) return;
+    const auto callback = std::move(uncongested_.front());
+    uncongested_.pop_front();
+    callback();
+}
+
 void EventLoop::run_timers() {
     const auto now = Clock::now();
     while (!timers_.empty() && timers_.begin()->first.first <= now) {
@@ -86,6 +94,7 @@ void EventLoop::iterate(int milliseconds) {
     const auto watched = wanted.size();
     int limit = timeout(milliseconds);
     if (source_ != nullptr) limit = smaller(limit, source_->prepare(wanted));
+    if (!uncongested_.empty() && (source_ == nullptr || !source_->congested())) limit = 0;
 
     std::vector<struct pollfd> polled;
     polled.reserve(wanted.size());
@@ -94,6 +103,7 @@ void EventLoop::iterate(int milliseconds) {
 
     run_posted();
     run_timers();
+    run_uncongested();
     for (std::size_t index = 1; index < watched; ++index) {
         if (polled[index].revents == 0) continue;
         const auto found = watches_.find(polled[index].fd);

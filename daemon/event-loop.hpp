@@ -33,6 +33,8 @@ public:
         virtual int prepare(std::vector<std::pair<int, short>>& descriptors) = 0;
         // Does a bounded piece of work; called after each poll.
         virtual void dispatch() = 0;
+        // Whether what was sent waits to be taken, since prepare() was called.
+        virtual bool congested() const { return false; }
     };
 
     EventLoop();
@@ -50,6 +52,8 @@ public:
 
     // Calls CALLBACK from run(), after what is being served now. From any thread.
     void post(Callback callback);
+    // Calls CALLBACK when the source is not congested: what it sends does not add to what waits already.
+    void when_uncongested(Callback callback) { uncongested_.push_back(std::move(callback)); }
 
     void run();
     // One round; returns after at most MILLISECONDS.
@@ -58,6 +62,7 @@ public:
 
 private:
     void run_posted();
+    void run_uncongested();
     void run_timers();
     int timeout(int limit) const;
 
@@ -67,6 +72,7 @@ private:
     std::map<std::pair<Clock::time_point, std::uint64_t>, Callback> timers_;
     std::uint64_t last_timer_ = 0;
     bool stopped_ = false;
+    std::deque<Callback> uncongested_;
 
     std::mutex posted_mutex_;
     std::deque<Callback> posted_;

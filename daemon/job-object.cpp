@@ -22,7 +22,12 @@ constexpr double largest_unfinished = 0.9999;
 constexpr std::uint32_t max_layers = 4096;
 constexpr std::size_t max_phase_bytes = 64;
 constexpr std::size_t max_digest_bytes = 256;
-constexpr std::size_t max_error_bytes = 8192;
+// What the property Outcome has of an outcome: GetManagedObjects answers with every job's properties.
+constexpr std::size_t max_shown_bytes = 8 * 1024;
+// Connections that are sent what is not for everybody; others ask with GetOutcome.
+constexpr std::size_t max_private_callers = 8;
+constexpr const char* private_message =
+    "only the job's owner may read the message: the job used credentials of its own";
 
 std::uint64_t now() {
     return static_cast<std::uint64_t>(
@@ -41,15 +46,18 @@ void quietly(Function&& function) noexcept {
 
 }  // namespace
 
-JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel)
+JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel,
+                     OnOutcome on_outcome)
     : AdaptorInterfaces(connection, path(job.id)),
       loop_(loop),
       on_cancel_(std::move(on_cancel)),
+      on_outcome_(std::move(on_outcome)),
       id_(job.id),
       kind_(job.request.kind),
       image_(bus_text(job.request.image)),
       owner_(job.owner),
       created_(now()),
+      private_(job.is_private()),
       state_(job.state) {
     registerAdaptor();
 }
@@ -98,7 +106,8 @@ void JobObject::progressed(const job::Progress& progress) {
     arm();
 }
 
-void JobObject::layer_progressed(const job::LayerProgress& progress) {
+void JobObject::layer_progressed(const job::LayerProgress& progress, const std::vector<std::string>& callers) {
+    if (private_) callers_ = callers;
     if (progress.index >= max_layers || progress.digest.size() > max_digest_bytes ||
         progress.state.size() > max_phase_bytes || state_ == job::State::finished) {
         return;
@@ -117,15 +126,19 @@ void JobObject::layer_progressed(const job::LayerProgress& progress) {
     }
 }
 
-job::Result JobObject::finish(const job::Result& result) {
+job::Result JobObject::finish(const job::Result& result, const std::vector<std::string>& callers) {
+    if (private_) callers_ = callers;
     auto told = result;
     if (told.outcome == job::Outcome::success) {
         try {
+            outcome_bytes_ = json_text(told.details).size();
+            if (outcome_bytes_ > job::max_outcome_bytes) throw Error(ErrorKind::failed, "longer than the limit");
             outcome_ = to_variant_map(told.details);
         } catch (...) {
             told.outcome = job::Outcome::failed;
-            told.error_name = error_name(ErrorKind::failed);
+            told.error_name = ::imaged::error_name(ErrorKind::failed);
             told.message = std::string("the worker's result: ") + current_error().what();
+            outcome_bytes_ = 0;
         }
     }
     set(finished_, now(), "Finished");
@@ -135,22 +148,54 @@ job::Result JobObject::finish(const job::Result& result) {
     set(fraction_, 1.0, "Fraction");
     set(result_, std::string(to_string(told.outcome)), "Result");
     if (told.outcome != job::Outcome::success) {
-        set(error_name_, bus_error_name(told.error_name.empty() ? error_name(ErrorKind::failed) : told.error_name),
+        set(error_name_,
+            bus_error_name(told.error_name.empty() ? ::imaged::error_name(ErrorKind::failed) : told.error_name),
             "ErrorName");
-        set(error_message_, bus_text(told.message.substr(0, max_error_bytes)), "ErrorMessage");
+        told.message.resize(std::min(told.message.size(), job::max_error_bytes));
+        message_ = bus_text(told.message);
     }
-    if (!outcome_.empty()) changed_.insert("Outcome");
+    show_outcome();
     for (auto& [index, layer] : layers_) {
         if (layer.pending) tell_layer(layer);
     }
     layers_.clear();
     tell_properties();
-    quietly([this] { emitFinished(result_, error_name_, error_message_, outcome_); });
+    if (private_) tell_callers("Finished", result_, error_name_, message_, outcome_);
+    quietly([this] { emitFinished(result_, error_name_, error_message_, private_ ? shown_ : outcome_); });
+    callers_.clear();
     return told;
+}
+
+void JobObject::show_outcome() {
+    set(error_message_, private_ && !message_.empty() ? std::string(private_message) : message_, "ErrorMessage");
+    if (private_) {
+        set(complete_, false, "Complete");
+        return;
+    }
+    set(complete_, outcome_bytes_ <= max_shown_bytes, "Complete");
+    if (complete_) shown_ = outcome_;
+    if (!shown_.empty()) changed_.insert("Outcome");
+}
+
+template <typename... Values>
+void JobObject::tell_callers(const char* name, const Values&... values) {
+    for (std::size_t index = 0; index < std::min(callers_.size(), max_private_callers); ++index) {
+        quietly([&] {
+            auto signal = getObject().createSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME},
+                                                   bus::SignalName{name});
+            (signal << ... << values);
+            signal.setDestination(callers_[index]);
+            getObject().emitSignal(signal);
+        });
+    }
 }
 
 void JobObject::Cancel(sdbus::Result<>&& result) {
     fenced([&] { on_cancel_(id_, bus::sender(getObject()), std::move(result)); });
+}
+
+void JobObject::GetOutcome(OutcomeResult&& result) {
+    fenced([&] { on_outcome_(id_, bus::sender(getObject()), std::move(result)); });
 }
 
 void JobObject::arm() {
@@ -182,6 +227,8 @@ void JobObject::tell_properties() {
 void JobObject::tell_layer(Layer& layer) {
     layer.pending = false;
     const auto& latest = layer.latest;
+    if (private_)
+        return tell_callers("LayerProgress", latest.index, latest.digest, latest.state, latest.done, latest.total);
     quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
 }
 

@@ -22,9 +22,13 @@ class JobObject final : public sdbus::AdaptorInterfaces<org::imaged1::Job_adapto
 public:
     // Takes over the answer that Cancel owes to SENDER.
     using OnCancel = std::function<void(JobId id, const std::string& sender, sdbus::Result<>&& result)>;
+    // Likewise the answer that GetOutcome owes.
+    using OutcomeResult = sdbus::Result<std::string, std::string, std::string, VariantMap>;
+    using OnOutcome = std::function<void(JobId id, const std::string& sender, OutcomeResult&& result)>;
 
     // CONNECTION and LOOP outlive the object.
-    JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel);
+    JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel,
+              OnOutcome on_outcome);
     ~JobObject();
     JobObject(const JobObject&) = delete;
     JobObject& operator=(const JobObject&) = delete;
@@ -36,14 +40,23 @@ public:
 
     void moved(job::State state, std::uint32_t position);
     void progressed(const job::Progress& progress);
-    void layer_progressed(const job::LayerProgress& layer);
+    // CALLERS are the connections that are told of a private job, in place of everybody.
+    void layer_progressed(const job::LayerProgress& layer, const std::vector<std::string>& callers);
     // RESULT with an outcome that the bus cannot carry counts as a failure; what was told is returned.
-    job::Result finish(const job::Result& result);
+    job::Result finish(const job::Result& result, const std::vector<std::string>& callers);
 
     JobId id() const { return id_; }
     job::Kind kind() const { return kind_; }
     job::State state() const { return state_; }
     const std::string& image() const { return image_; }
+    bool is_private() const { return private_; }
+    std::uint32_t owner() const { return owner_; }
+    // The whole end of the job, for its callers and root.
+    const std::string& result() const { return result_; }
+    const std::string& error_name() const { return error_name_; }
+    const std::string& message() const { return message_; }
+    const VariantMap& outcome() const { return outcome_; }
+    std::size_t outcome_bytes() const { return outcome_bytes_; }
     std::uint64_t started() const { return started_; }
     std::uint64_t finished() const { return finished_; }
 
@@ -54,6 +67,7 @@ private:
     };
 
     void Cancel(sdbus::Result<>&& result) override;
+    void GetOutcome(OutcomeResult&& result) override;
     std::uint32_t Id() override { return number(id_); }
     std::string Kind() override { return std::string(to_string(kind_)); }
     std::string Image() override { return image_; }
@@ -70,7 +84,8 @@ private:
     std::string Result() override { return result_; }
     std::string ErrorName() override { return error_name_; }
     std::string ErrorMessage() override { return error_message_; }
-    VariantMap Outcome() override { return outcome_; }
+    VariantMap Outcome() override { return shown_; }
+    bool Complete() override { return complete_; }
 
     template <typename Value>
     void set(Value& member, Value value, const char* property);
@@ -78,15 +93,21 @@ private:
     void tell();
     void tell_properties();
     void tell_layer(Layer& layer);
+    void show_outcome();
+    // Sends the signal NAME with VALUES to each of callers_.
+    template <typename... Values>
+    void tell_callers(const char* name, const Values&... values);
 
     EventLoop& loop_;
     OnCancel on_cancel_;
+    OnOutcome on_outcome_;
 
     const JobId id_;
     const job::Kind kind_;
     const std::string image_;
     const std::uint32_t owner_;
     const std::uint64_t created_;
+    const bool private_;
     job::State state_;
     std::uint32_t position_ = 0;
     std::string phase_ = "waiting";
@@ -95,7 +116,11 @@ private:
     std::uint32_t layers_done_ = 0, layers_total_ = 0;
     std::uint64_t started_ = 0, finished_ = 0;
     std::string result_, error_name_, error_message_;
-    VariantMap outcome_;
+    std::string message_;  // whole; error_message_ is what everybody may read
+    VariantMap outcome_, shown_;
+    std::size_t outcome_bytes_ = 0;
+    bool complete_ = true;
+    std::vector<std::string> callers_;  // of a private job
 
     std::set<std::string> changed_;
     std::map<std::uint32_t, Layer> layers_;

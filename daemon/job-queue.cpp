@@ -2,6 +2,7 @@
 #include "job-queue.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/error.hpp"
@@ -18,14 +19,33 @@ job::Result cancelled_result() {
     return result;
 }
 
-}  // namespace
-
-void JobQueue::require_room(const Caller& caller, const job::Request& request, const JobFiles& files) {
-    if (joinable(request, caller.uid, files) == nullptr) check_limits(caller.uid);
+Credentials credentials_of(const JobFiles& files, Standing standing) {
+    if (files.auth) return Credentials::caller;
+    return standing == Standing::open ? Credentials::none : Credentials::host;
 }
 
-JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles files, bool bound) {
-    if (auto* job = joinable(request, caller.uid, files)) {
+// Who starts first: a lower key does. TURNS has the turn in which each user's last job started.
+template <typename Turns>
+std::tuple<bool, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, const Turns& turns) {
+    const auto turn = turns.find(job.owner);
+    return {job.standing != Standing::owner, turn == turns.end() ? 0 : turn->second, number(job.id)};
+}
+
+}  // namespace
+
+Lane QueuedJob::lane() const {
+    if (standing == Standing::open) return Lane::open;
+    const bool reads = request.kind == job::Kind::prepare || request.kind == job::Kind::check;
+    return reads ? Lane::reading : Lane::changing;
+}
+
+void JobQueue::require_room(const Caller& caller, const job::Request& request, const JobFiles& files,
+                            Standing standing) {
+    if (joinable(request, caller.uid, files, standing) == nullptr) check_limits(caller.uid, standing);
+}
+
+JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles files, bool bound, Standing standing) {
+    if (auto* job = joinable(request, caller.uid, files, standing)) {
         const auto own = std::find_if(job->shares.begin(), job->shares.end(),
                                       [&](const Share& share) { return share.bus_name == caller.bus_name; });
         if (own == job->shares.end()) {
@@ -33,50 +53,57 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles file
         } else {
             own->bound = own->bound && bound;  // one request without bind-to-caller is enough to stay
         }
+        if (standing < job->standing) {
+            job->standing = standing;
+            renumber(job->lane());
+        }
         return job->id;
     }
-    check_limits(caller.uid);
+    check_limits(caller.uid, standing);
     QueuedJob job;
     job.id = JobId{++last_id_};
     job.request = std::move(request);
     job.owner = caller.uid;
-    job.has_auth_file = static_cast<bool>(files.auth);
+    job.standing = standing;
+    job.credentials = credentials_of(files, standing);
     job.has_input = static_cast<bool>(files.input);
     job.files = std::move(files);
     job.shares.push_back({caller.bus_name, caller.uid, bound});
     const auto id = job.id;
     jobs_.push_back(std::move(job));
     observer_.job_added(jobs_.back());
-    if (jobs_.size() == 1) {
-        start_next();
-    } else {
-        observer_.job_moved(jobs_.back(), static_cast<std::uint32_t>(jobs_.size() - 1));
-    }
+    advance();
     return id;
 }
 
-QueuedJob* JobQueue::joinable(const job::Request& request, uid_t uid, const JobFiles& files) {
+QueuedJob* JobQueue::joinable(const job::Request& request, uid_t uid, const JobFiles& files, Standing standing) {
     if (files.input) return nullptr;
-    const bool has_auth_file = static_cast<bool>(files.auth);
+    const auto credentials = credentials_of(files, standing);
     for (auto& job : jobs_) {
         if (job.state == job::State::cancelling || job.has_input || !(job.request == request)) continue;
-        if (job.has_auth_file != has_auth_file || (has_auth_file && job.owner != uid)) continue;
+        if (job.credentials != credentials || (job.is_private() && job.owner != uid)) continue;
+        // The limit of time of an open job is not for those who were authorised.
+        if ((job.standing == Standing::open) != (standing == Standing::open)) continue;
         return &job;
     }
     return nullptr;
 }
 
-void JobQueue::check_limits(uid_t uid) const {
-    const auto is_waiting = [](const QueuedJob& job) { return job.state == job::State::queued; };
-    const auto waiting = std::count_if(jobs_.begin(), jobs_.end(), is_waiting);
-    const auto of_user = std::count_if(jobs_.begin(), jobs_.end(),
-                                       [&](const QueuedJob& job) { return is_waiting(job) && job.owner == uid; });
-    if (static_cast<std::size_t>(waiting) >= limits_.queued) {
-        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(limits_.queued) + " jobs wait");
+void JobQueue::check_limits(uid_t uid, Standing standing) const {
+    const bool open = standing == Standing::open;
+    const auto most = open ? std::min(limits_.queued, open_queued) : limits_.queued;
+    const auto most_of_user = open ? std::min(limits_.queued_per_user, open_queued_per_user) : limits_.queued_per_user;
+    std::size_t waiting = 0, of_user = 0;
+    for (const auto& job : jobs_) {
+        if (!job.waits() || job.standing != standing) continue;
+        ++waiting;
+        if (job.owner == uid) ++of_user;
     }
-    if (static_cast<std::size_t>(of_user) >= limits_.queued_per_user) {
-        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(limits_.queued_per_user) +
-                                               " jobs of user " + std::to_string(uid) + " wait");
+    if (waiting >= most)
+        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(most) + " jobs wait");
+    if (of_user >= most_of_user) {
+        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(most_of_user) + " jobs of user " +
+                                               std::to_string(uid) + " wait");
     }
 }
 
@@ -104,8 +131,11 @@ void JobQueue::cancel(JobId id) {
 
 void JobQueue::cancel_all() {
     std::vector<JobId> ids;
-    // The running one last: no other may start on the way.
-    for (auto job = jobs_.rbegin(); job != jobs_.rend(); ++job) ids.push_back(job->id);
+    // Those that wait first: none of them may start on the way.
+    for (const auto& job : jobs_)
+        if (job.waits()) ids.push_back(job.id);
+    for (const auto& job : jobs_)
+        if (!job.waits()) ids.push_back(job.id);
     for (const auto id : ids) cancel(id);
 }
 
@@ -150,25 +180,77 @@ void JobQueue::stop(QueuedJob& job) {
 
 void JobQueue::remove(JobId id, const job::Result& result) {
     const auto found = std::find_if(jobs_.begin(), jobs_.end(), [id](const QueuedJob& job) { return job.id == id; });
-    const bool was_running = found->state != job::State::queued;
     auto job = std::move(*found);
-    auto next = jobs_.erase(found);
+    jobs_.erase(found);
+    const auto lane = job.lane();
+    forget_turn(lane, job.owner);
     job.state = job::State::finished;
+    job.position = 0;
     observer_.job_finished(job, result);
-    if (was_running) start_next();
-    for (; next != jobs_.end(); ++next) {
-        if (next->state == job::State::queued) {
-            observer_.job_moved(*next, static_cast<std::uint32_t>(next - jobs_.begin()));
+    advance();
+}
+
+void JobQueue::forget_turn(Lane lane, uid_t owner) {
+    const bool more = std::any_of(jobs_.begin(), jobs_.end(),
+                                  [&](const QueuedJob& job) { return job.owner == owner && job.lane() == lane; });
+    if (!more) turns_[lane].erase(owner);
+}
+
+bool JobQueue::has_slot(const QueuedJob& job) const {
+    const auto lane = job.lane();
+    std::size_t running = 0;
+    for (const auto& other : jobs_) {
+        if (other.waits() || other.lane() != lane) continue;
+        // One slot of the open lane stays for other users.
+        if (lane == Lane::open && other.owner == job.owner) return false;
+        ++running;
+    }
+    return running < (lane == Lane::open ? open_slots : 1);
+}
+
+void JobQueue::advance() {
+    for (const auto lane : all_lanes) {
+        for (;;) {
+            QueuedJob* next = nullptr;
+            for (auto& job : jobs_) {
+                if (!job.waits() || job.lane() != lane || !has_slot(job)) continue;
+                if (next == nullptr || order_key(job, turns_[lane]) < order_key(*next, turns_[lane])) next = &job;
+            }
+            if (next == nullptr) break;
+            start(*next);
         }
+        renumber(lane);
     }
 }
 
-void JobQueue::start_next() {
-    if (jobs_.empty() || jobs_.front().state != job::State::queued) return;
-    auto& job = jobs_.front();
+void JobQueue::start(QueuedJob& job) {
+    turns_[job.lane()][job.owner] = ++last_turn_;
     job.state = job::State::running;
+    job.position = 0;
     observer_.job_moved(job, 0);
     observer_.start_job(job, std::move(job.files));
+}
+
+void JobQueue::renumber(Lane lane) {
+    std::uint32_t position = 0;
+    // Each user's first waiting job comes before any user's second; within such a round, users are in their turn.
+    using Key = std::tuple<bool, std::size_t, std::uint64_t, std::uint32_t>;
+    std::map<Key, QueuedJob*> waiting;
+    std::map<std::pair<bool, uid_t>, std::pair<std::size_t, std::uint32_t>> rounds;  // jobs so far, the first one
+    for (auto& job : jobs_) {
+        if (job.lane() != lane) continue;
+        if (!job.waits()) {
+            ++position;
+            continue;
+        }
+        const auto [later, turn, id] = order_key(job, turns_[lane]);
+        auto& [round, first] = rounds.try_emplace({later, job.owner}, 0U, id).first->second;
+        waiting.emplace(Key{later, round++, turn, first}, &job);
+    }
+    for (const auto& [key, job] : waiting) {
+        if (std::exchange(job->position, position) != position) observer_.job_moved(*job, position);
+        ++position;
+    }
 }
 
 }  // namespace imaged

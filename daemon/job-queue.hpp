@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which job runs, which wait, and for whom. Pure logic: no bus, no process, no clock. One thread.
+// Which jobs run, which wait, and for whom. Pure logic: no bus, no process, no clock. One thread.
 //
-// One job runs at a time, the rest wait in the order they came. A request that equals a waiting or running one joins
-// it. Requests with credentials are joined only by the same user's, and never by those without: what the credentials
-// open is not everybody's, and a stranger's wrong ones must not fail an honest request.
+// Jobs run in lanes, so that one kind of work does not wait for another:
+//   - changing: jobs that write to the repository, one at a time;
+//   - reading: Prepare and Check of callers who were authorised, one at a time;
+//   - open: Prepare of callers who were not, two at a time and one of each user.
+// In a lane root's jobs run first. All other users take turns, and the jobs of one user run in the order they came.
+// Each standing has limits of its own, so no caller can take the room of one with a higher standing.
+//
+// A request that equals a waiting or running one joins it if both use the same credentials. A caller's own credentials
+// are shared with that user's requests only: what they open is not everybody's, and wrong ones must not fail an honest
+// request.
 //
 // Every caller that asked for a job holds a share in it, and a job ends early only when no share is left:
 //   - a connection that cancels gives up its own share;
@@ -16,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +46,19 @@ struct Share {
     bool bound = false;
 };
 
+// What a caller was allowed when it asked for the job; a higher standing is served first.
+enum class Standing {
+    owner,       // root, or the owner of a user's own bus
+    authorised,  // the authority allowed the job
+    open,        // nobody was asked
+};
+
+// Whose registry credentials a job uses.
+enum class Credentials { host, caller, none };
+
+enum class Lane { changing, reading, open };
+inline constexpr Lane all_lanes[] = {Lane::changing, Lane::reading, Lane::open};
+
 // Files that came with a request; the worker gets them. Empty where there is none.
 struct JobFiles {
     FileDescriptor auth;   // registry credentials
@@ -51,8 +72,16 @@ struct QueuedJob {
     uid_t owner = 0;  // who asked first
     job::State state = job::State::queued;
     JobFiles files;  // until the job starts
-    bool has_auth_file = false, has_input = false;
+    bool has_input = false;
+    Credentials credentials = Credentials::host;
+    Standing standing = Standing::authorised;
+    std::uint32_t position = 0;  // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
+
+    // What the job learns is for its caller and root only.
+    bool is_private() const { return credentials == Credentials::caller; }
+    Lane lane() const;
+    bool waits() const { return state == job::State::queued; }
 };
 
 // The queue tells what happened. Calls come from inside the queue's own functions; an implementation must not call back
@@ -73,9 +102,13 @@ public:
 class JobQueue {
 public:
     struct Limits {
-        std::size_t queued = 256;          // waiting jobs in all
-        std::size_t queued_per_user = 32;  // waiting jobs that one uid started
+        std::size_t queued = 256;          // waiting jobs of all callers with one standing
+        std::size_t queued_per_user = 32;  // waiting jobs that one uid started with one standing
     };
+    // The most that open jobs get of these.
+    static constexpr std::size_t open_queued = 64, open_queued_per_user = 8;
+    // Jobs that run at once.
+    static constexpr std::size_t open_slots = 2;
 
     // OBSERVER outlives the queue.
     explicit JobQueue(JobQueueObserver& observer) : observer_(observer) {}
@@ -83,9 +116,11 @@ public:
     void set_limits(const Limits& limits) { limits_ = limits; }
 
     // Throws Error(queue_full) where submit() would now, so that nobody is asked for a password in vain.
-    void require_room(const Caller& caller, const job::Request& request, const JobFiles& files);
+    void require_room(const Caller& caller, const job::Request& request, const JobFiles& files,
+                      Standing standing = Standing::authorised);
     // The new job's number, or that of the job that was joined. Throws Error(queue_full).
-    JobId submit(const Caller& caller, job::Request request, JobFiles files, bool bound);
+    JobId submit(const Caller& caller, job::Request request, JobFiles files, bool bound,
+                 Standing standing = Standing::authorised);
 
     // Whether CALLER cancels by giving up a share, which needs no authorisation: its own, or its user's unless that is
     // root.
@@ -97,24 +132,36 @@ public:
     void cancel_all();
     void caller_left(const std::string& bus_name);
 
-    // The running job ended. A result of an unknown job is ignored.
+    // A running job ended. A result of an unknown job is ignored.
     void finished(JobId id, const job::Result& result);
 
+    // The job with ID while it has not finished, else null.
+    const QueuedJob* job(JobId id) const { return find(id); }
     bool empty() const { return jobs_.empty(); }
     const std::deque<QueuedJob>& jobs() const { return jobs_; }
 
 private:
     QueuedJob* find(JobId id);
     const QueuedJob* find(JobId id) const { return const_cast<JobQueue*>(this)->find(id); }
-    QueuedJob* joinable(const job::Request& request, uid_t uid, const JobFiles& files);
-    void check_limits(uid_t uid) const;
+    QueuedJob* joinable(const job::Request& request, uid_t uid, const JobFiles& files, Standing standing);
+    void check_limits(uid_t uid, Standing standing) const;
     void stop(QueuedJob& job);
     void remove(JobId id, const job::Result& result);
-    void start_next();
+    // Starts what may run now, and announces new places in the queue.
+    void advance();
+    bool has_slot(const QueuedJob& job) const;
+    void start(QueuedJob& job);
+    void renumber(Lane lane);
+
+    // When each user's last job started, in turns.
+    using Turns = std::map<uid_t, std::uint64_t>;
+    void forget_turn(Lane lane, uid_t owner);
 
     JobQueueObserver& observer_;
     Limits limits_;
-    std::deque<QueuedJob> jobs_;  // the first one runs
+    std::deque<QueuedJob> jobs_;  // in the order they came
+    std::map<Lane, Turns> turns_;
+    std::uint64_t last_turn_ = 0;
     std::uint32_t last_id_ = 0;
 };
 

@@ -3,8 +3,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "bus-error.hpp"
 #include "journal.hpp"
@@ -17,8 +19,11 @@ using namespace std::chrono_literals;
 
 // Long enough for whoever started the job to come and look.
 constexpr auto keep_finished = 60s;
-// Memory for the results of a flood of short jobs; the oldest go early.
-constexpr std::size_t max_finished = 128;
+// Memory for the results of a flood of short jobs, and what an answer of GetManagedObjects may hold of them.
+constexpr std::size_t max_finished = 128, max_finished_per_user = 64;
+constexpr std::size_t max_outcome_bytes = 4 * 1024 * 1024, max_outcome_bytes_per_user = 1024 * 1024;
+// Wall time of a job that nobody was asked about: a registry that answers does so in seconds.
+constexpr auto open_job_time = 60s;
 
 std::string text_member(const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
@@ -55,18 +60,27 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
 }
 
+// The connections that hold a share of JOB.
+std::vector<std::string> bus_names(const QueuedJob& job) {
+    std::vector<std::string> names;
+    for (const auto& share : job.shares)
+        if (!share.bus_name.empty()) names.push_back(share.bus_name);
+    return names;
+}
+
 }  // namespace
 
 JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, Events events)
     : connection_(connection), loop_(loop), settings_(std::move(settings)), events_(std::move(events)) {}
 
 JobTable::~JobTable() {
-    for (const auto& [id, timer] : finished_) loop_.cancel(timer);
+    for (const auto& [id, finished] : finished_) loop_.cancel(finished.timer);
+    for (const auto& [id, running] : running_) loop_.cancel(running.limit);
 }
 
 void JobTable::job_added(const QueuedJob& job) {
     auto& object = objects_[job.id];
-    object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked);
+    object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
     object->announce();
     events_.added(job.id);
 }
@@ -77,30 +91,34 @@ void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
 
 void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     auto& object = *objects_.at(job.id);
-    const auto told = object.finish(result);
+    const auto told = object.finish(result, bus_names(job));
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = object.started() == 0 ? 0.0 : static_cast<double>(object.finished() - object.started()) / 1e6;
     tell_end(job, told, seconds);
     tell_changed_images(told);
     events_.removed(job.id, outcome);
-    finished_[job.id] = loop_.after(keep_finished, [this, id = job.id] { forget(id); });
+    finished_[job.id] = {loop_.after(keep_finished, [this, id = job.id] { forget(id); }), job.owner,
+                         object.outcome_bytes()};
     // The oldest object may be the one that is just being asked something.
-    if (finished_.size() > max_finished) loop_.post([this] { forget_oldest(); });
+    loop_.post([this] { forget_surplus(); });
 }
 
 void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     const auto id = job.id;
     auto request = job.request;
     request.settings = settings_.jobs;
+    request.settings.host_credentials = job.credentials == Credentials::host || job.standing == Standing::owner;
     journal::tell(journal::Event::job_started,
                   fmt::format("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind),
                               job.request.image, job.owner),
                   fields_of(job));
     try {
-        running_ = Running{id, std::make_unique<WorkerProcess>(
-                                   loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
-                                   [this, id](const job::Message& message) { worker_said(id, message); },
-                                   [this, id](const job::Result& result) { worker_ended(id, result); })};
+        auto process = std::make_unique<WorkerProcess>(
+            loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
+            [this, id](const job::Message& message) { worker_said(id, message); },
+            [this, id](const job::Result& result) { worker_ended(id, result); });
+        running_[id].process = std::move(process);
+        if (job.standing == Standing::open) limit_time(id);
     } catch (...) {
         job::Result result;
         const auto error = current_error().with_context("start the worker");
@@ -110,19 +128,39 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     }
 }
 
+void JobTable::limit_time(JobId id) {
+    running_[id].limit = loop_.after(open_job_time, [this, id] {
+        auto& running = running_.at(id);
+        running.limit = EventLoop::TimerId::none;
+        running.out_of_time = true;
+        running.process->stop();
+    });
+}
+
 void JobTable::stop_job(JobId id) {
-    if (running_ && running_->id == id) running_->process->stop();
+    if (const auto found = running_.find(id); found != running_.end()) found->second.process->stop();
 }
 
 void JobTable::worker_said(JobId id, const job::Message& message) {
     auto& object = *objects_.at(id);
     if (const auto* progress = std::get_if<job::Progress>(&message)) object.progressed(*progress);
-    if (const auto* layer = std::get_if<job::LayerProgress>(&message)) object.layer_progressed(*layer);
+    const auto* job = queue_.job(id);
+    if (const auto* layer = std::get_if<job::LayerProgress>(&message); layer != nullptr && job != nullptr)
+        object.layer_progressed(*layer, bus_names(*job));
 }
 
 void JobTable::worker_ended(JobId id, const job::Result& result) {
-    running_.reset();
-    queue_.finished(id, result);
+    const auto running = running_.extract(id);
+    loop_.cancel(running.mapped().limit);
+    if (!running.mapped().out_of_time || result.outcome == job::Outcome::success) {
+        queue_.finished(id, result);
+        return;
+    }
+    job::Result late;
+    late.error_name = error_name(ErrorKind::source_unreachable);
+    late.message = fmt::format("the job took longer than {} seconds, the limit for callers who are not authorised",
+                               open_job_time.count());
+    queue_.finished(id, late);
 }
 
 void JobTable::tell_changed_images(const job::Result& result) {
@@ -133,17 +171,47 @@ void JobTable::tell_changed_images(const job::Result& result) {
 }
 
 void JobTable::forget(JobId id) {
-    const auto timer = finished_.find(id);
-    if (timer == finished_.end()) return;
-    loop_.cancel(timer->second);
-    finished_.erase(timer);
+    const auto found = finished_.find(id);
+    if (found == finished_.end()) return;
+    loop_.cancel(found->second.timer);
+    finished_.erase(found);
     const auto object = objects_.find(id);
     object->second->retract();
     objects_.erase(object);
 }
 
-void JobTable::forget_oldest() {
-    while (finished_.size() > max_finished) forget(finished_.begin()->first);
+void JobTable::forget_surplus() {
+    while (forget_one()) {
+    }
+}
+
+bool JobTable::forget_one() {
+    struct Sum {
+        std::size_t jobs = 0, bytes = 0;
+    };
+    Sum all;
+    std::map<uid_t, Sum> users;
+    for (const auto& [id, finished] : finished_) {
+        for (auto* sum : {&all, &users[finished.owner]}) {
+            ++sum->jobs;
+            sum->bytes += finished.bytes;
+        }
+    }
+    const auto largest = [&](auto member) {
+        return std::max_element(users.begin(), users.end(), [member](const auto& one, const auto& other) {
+            return one.second.*member < other.second.*member;
+        });
+    };
+    if (users.empty()) return false;
+    const auto by_jobs = largest(&Sum::jobs), by_bytes = largest(&Sum::bytes);
+    std::optional<uid_t> victim;
+    if (all.jobs > max_finished || by_jobs->second.jobs > max_finished_per_user) victim = by_jobs->first;
+    if (all.bytes > max_outcome_bytes || by_bytes->second.bytes > max_outcome_bytes_per_user) victim = by_bytes->first;
+    if (!victim) return false;
+    const auto oldest = std::find_if(finished_.begin(), finished_.end(),
+                                     [&](const auto& entry) { return entry.second.owner == *victim; });
+    forget(oldest->first);
+    return true;
 }
 
 }  // namespace imaged

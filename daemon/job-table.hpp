@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All jobs of the daemon: the queue, the worker of the running one, and the bus objects of these and of those that
+// All jobs of the daemon: the queue, the workers of those that run, and the bus objects of these and of those that
 // finished lately. Bus thread only.
 #pragma once
 
@@ -24,6 +24,7 @@ public:
         std::function<void(const std::string& image, const std::string& old_digest, const std::string& new_digest)>
             image_changed;
         JobObject::OnCancel cancel_asked;
+        JobObject::OnOutcome outcome_asked;
     };
 
     // CONNECTION and LOOP outlive the table.
@@ -39,8 +40,14 @@ public:
 
 private:
     struct Running {
-        JobId id;
         std::unique_ptr<WorkerProcess> process;
+        EventLoop::TimerId limit = EventLoop::TimerId::none;
+        bool out_of_time = false;
+    };
+    struct Finished {
+        EventLoop::TimerId timer;
+        uid_t owner;
+        std::size_t bytes;  // of its outcome
     };
 
     void job_added(const QueuedJob& job) override;
@@ -52,8 +59,11 @@ private:
     void worker_said(JobId id, const job::Message& message);
     void worker_ended(JobId id, const job::Result& result);
     void tell_changed_images(const job::Result& result);
+    void limit_time(JobId id);
     void forget(JobId id);
-    void forget_oldest();
+    // Keeps the finished jobs within their limits: the oldest job of the user who has most of them is forgotten first.
+    void forget_surplus();
+    bool forget_one();
 
     sdbus::IConnection& connection_;
     EventLoop& loop_;
@@ -61,8 +71,8 @@ private:
     const Events events_;
     JobQueue queue_{*this};
     std::map<JobId, std::unique_ptr<JobObject>> objects_;
-    std::map<JobId, EventLoop::TimerId> finished_;
-    std::optional<Running> running_;
+    std::map<JobId, Finished> finished_;
+    std::map<JobId, Running> running_;
 };
 
 }  // namespace imaged

@@ -11,13 +11,24 @@ namespace imaged {
 
 namespace {
 
-// The bus takes 128 MiB a message; a document over this was not stored by us.
-constexpr std::size_t max_document_bytes = 32 * 1024 * 1024;
+// A system bus disconnects imaged for a message of more than 32 MiB.
+constexpr std::size_t max_document_bytes = 24 * 1024 * 1024;
+// The same for dictionaries, as JSON: on the bus they are up to twice as long.
+constexpr std::size_t max_dictionary_bytes = 12 * 1024 * 1024;
 // Bounds the answer of ListImages.
 constexpr std::size_t max_listed_images = 50'000;
 
+const nlohmann::json& fits(const nlohmann::json& answer, std::size_t most = max_dictionary_bytes) {
+    if (json_text(answer).size() > most) throw Error(ErrorKind::failed, "the answer is too long for the bus");
+    return answer;
+}
+
+std::vector<VariantMap> image_maps(const nlohmann::json& images) {
+    return to_variant_maps(fits(images));
+}
+
 std::string document(std::string text) {
-    if (text.size() > max_document_bytes) throw Error(ErrorKind::failed, "the document is too long for the bus");
+    if (text.size() > max_document_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
     if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
     return text;
 }
@@ -31,10 +42,16 @@ std::string image_document(const nlohmann::json& images) {
             if (!value.is_null()) described[key] = value;
         document["images"].push_back(std::move(described));
     }
-    return json_text(document);
+    return imaged::document(json_text(document));
 }
 
 }  // namespace
+
+template <typename... Values>
+void Manager::ask_catalog(const Reply<Values...>& reply, CatalogReader::Task task) {
+    with_caller(bus::sender(getObject()), reply,
+                [this, task = std::move(task)](const Caller& caller) { catalog_.ask(caller, task); });
+}
 
 template <typename Value>
 void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
@@ -42,7 +59,7 @@ void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
     activity_.touch();
     const auto reference = parse_reference(image);
     const Reply<Value> reply(std::move(result), activity_);
-    catalog_.ask([reply, reference, function = std::move(function)](const CatalogReader::Open& open) {
+    ask_catalog(reply, [reply, reference, function = std::move(function)](const CatalogReader::Open& open) {
         try {
             auto* catalog = open();
             if (catalog == nullptr) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
@@ -59,7 +76,7 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
     activity_.touch();
     refuse_all_options(options);
     const Reply<Form> reply(std::move(result), activity_);
-    catalog_.ask([reply, member, make, listing = listing_](const CatalogReader::Open& open) {
+    ask_catalog(reply, [reply, member, make, listing = listing_](const CatalogReader::Open& open) {
         try {
             auto* catalog = open();
             const auto images =
@@ -76,7 +93,7 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
 }
 
 void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
-    fenced([&] { list_images(std::move(result), options, &Listing::maps, to_variant_maps); });
+    fenced([&] { list_images(std::move(result), options, &Listing::maps, image_maps); });
 }
 
 void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
@@ -86,7 +103,7 @@ void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap opt
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
     fenced([&] {
         read<VariantMap>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
-            return to_variant_map(catalog.describe(reference));
+            return to_variant_map(fits(catalog.describe(reference)));
         });
     });
 }
@@ -112,7 +129,7 @@ void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::st
         const bool files = parse_flag("files", options);
         const auto other = to.empty() ? std::nullopt : std::optional(parse_reference(to));
         read<VariantMap>(std::move(result), from, [other, files](Catalog& catalog, const ImageReference& reference) {
-            return to_variant_map(catalog.diff(reference, other, files));
+            return to_variant_map(fits(catalog.diff(reference, other, files)));
         });
     });
 }
@@ -122,10 +139,10 @@ void Manager::ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, V
         activity_.touch();
         refuse_all_options(options);
         const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
-        catalog_.ask([reply, sysroot = settings_.sysroot, repository = settings_.repository](const auto&) {
+        ask_catalog(reply, [reply, sysroot = settings_.sysroot, repository = settings_.repository](const auto&) {
             try {
-                return EventLoop::Callback(
-                    [reply, maps = to_variant_maps(read_deployments(sysroot, repository))] { reply.answer(maps); });
+                return EventLoop::Callback([reply, maps = to_variant_maps(fits(read_deployments(
+                                                       sysroot, repository)))] { reply.answer(maps); });
             } catch (...) {
                 return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
             }

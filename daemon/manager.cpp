@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "manager.hpp"
 
-#include <unistd.h>
-
 #include <memory>
 #include <optional>
 #include <utility>
 
+#include "base/json.hpp"
 #include "oci/image-reference.hpp"
 #include "verification.hpp"
 
@@ -40,6 +39,22 @@ std::optional<Action> action_of(job::Kind kind) {
     return std::nullopt;
 }
 
+// For the message of a refusal.
+std::string what_is_done(Action action) {
+    switch (action) {
+        case Action::pull_unverified: return "pull or import images that need no signature";
+        case Action::store_as: return "store an image under another name";
+        case Action::import: return "import images";
+        default: return std::string(action_name(action)) + " images";
+    }
+}
+
+// Whether a job of KIND reads from the image that its request names.
+bool reads_source(job::Kind kind) {
+    return kind == job::Kind::prepare || kind == job::Kind::import || kind == job::Kind::pull ||
+           kind == job::Kind::check;
+}
+
 // The arguments as texts, for whoever decides.
 std::map<std::string, std::string> options_of(const job::Request& request) {
     std::map<std::string, std::string> options;
@@ -64,6 +79,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
             {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) {
                  activity_.touch();
+                 emit_quietly([&] { catalog_.refresh_mode(); });
                  emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
              },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
@@ -71,10 +87,18 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
              },
              [this](JobId id, const std::string& sender, sdbus::Result<>&& result) {
                  cancel(id, sender, std::move(result));
+             },
+             [this](JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
+                 answer_outcome(id, sender, std::move(result));
              }}),
-      callers_(connection, [this](const std::string& bus_name) { jobs_.queue().caller_left(bus_name); }),
+      callers_(connection,
+               [this](const std::string& bus_name) {
+                   authority_.caller_left(bus_name);
+                   jobs_.queue().caller_left(bus_name);
+               }),
       catalog_(loop, settings_.repository) {
     jobs_.queue().set_limits(settings_.limits);
+    catalog_.refresh_mode();
     registerAdaptor();
 }
 
@@ -163,17 +187,6 @@ void Manager::Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, st
     fenced([&] { start(job::Kind::check, std::move(result), image, options); });
 }
 
-template <typename... Values>
-void Manager::with_caller(const std::string& sender, const Reply<Values...>& reply,
-                          std::function<void(const Caller&)> function) {
-    callers_.identify(sender, [reply, function = std::move(function)](const std::optional<Caller>& caller) {
-        reply.answer_with([&] {
-            if (!caller) throw Error(ErrorKind::not_authorized, "the bus does not say who is calling");
-            function(*caller);
-        });
-    });
-}
-
 void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                     const VariantMap& options) {
     start(parse_job_arguments(kind, image, options, settings_.repository), std::move(result));
@@ -183,48 +196,91 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
     activity_.touch();
     const auto arguments = std::make_shared<JobArguments>(std::move(parsed));
     const Started reply(std::move(result), activity_);
-    with_caller(bus::sender(getObject()), reply, [this, arguments, reply](const Caller& caller) {
-        const auto kind = arguments->request.kind;
-        // Before anybody is asked: no authorisation lends out the daemon's eyes.
-        if (arguments->opens_path && caller.uid != 0 && caller.uid != ::geteuid())
-            refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open",
-                                caller);
-        auto action = action_of(kind);
-        if (!action) {
-            submit(reply, caller, *arguments);
-            return;
-        }
-        std::string what = std::string(to_string(kind)) + " images";
-        // Root may do all of it, so what its job does is its own affair.
-        if (caller.uid != 0) {
-            if (fetches_image(kind) && is_unverified(arguments->request, settings_.worker.jobs)) {
-                action = Action::pull_unverified;
-                what += " that nothing vouches for";
-            } else if (fetches_image(kind) || arguments->request.flag("repair")) {
-                // A repair fetches a lost manifest anew, from where the caller says.
-                demand_signature(arguments->request);
-            }
-        }
-        jobs_.queue().require_room(caller, arguments->request, arguments->files);
-        authority_.check(
-            {*action, caller, arguments->request.image, options_of(arguments->request), arguments->interactive},
-            [this, what, arguments, reply, caller](bool allowed) {
-                reply.answer_with([&] {
-                    if (!allowed) refuse_unauthorised(what, caller);
-                    submit(reply, caller, *arguments);
-                });
-            });
-    });
+    const auto bytes = arguments->request.image.size() + json_text(arguments->request.arguments).size();
+    with_caller(
+        bus::sender(getObject()), reply,
+        [this, arguments, reply](const Caller& caller) {
+            require_no_path(caller, *arguments);
+            const auto& request = arguments->request;
+            if (authority_.trusts(caller)) return submit(reply, caller, *arguments, Standing::owner);
+            auto actions = actions_for(caller, *arguments);
+            if (actions.empty()) return submit(reply, caller, *arguments, Standing::open);
+            jobs_.queue().require_room(caller, request, arguments->files);
+            ask(std::move(actions), {Action::pull, caller, request.image, options_of(request), arguments->interactive},
+                reply, [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
+        },
+        bytes);
 }
 
-void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments) {
+std::vector<Action> Manager::actions_for(const Caller& caller, JobArguments& arguments) const {
+    auto& request = arguments.request;
+    const auto action = action_of(request.kind);
+    if (!action) return {};
+    std::vector<Action> actions{*action};
+    if (fetches_image(request.kind) && is_unverified(request, settings_.worker.jobs)) {
+        actions = {Action::pull_unverified};
+    } else if (fetches_image(request.kind) || request.flag("repair")) {
+        // A repair fetches a lost manifest anew, from where the caller says.
+        demand_signature(request);
+    }
+    if (const auto target = request.text("target"); !target.empty()) {
+        in_context("user " + std::to_string(caller.uid),
+                   [&] { require_policy_of_target(ImageReference::parse(request.image), target); });
+        actions.push_back(Action::store_as);
+    }
+    return actions;
+}
+
+// Asks about one of ACTIONS after the other, and calls ALLOWED when all are allowed.
+void Manager::ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed) {
+    question.action = actions.front();
+    actions.erase(actions.begin());
+    authority_.check(question,
+                     [this, actions = std::move(actions), question, reply, allowed = std::move(allowed)](bool yes) {
+                         reply.answer_with([&] {
+                             if (!yes) refuse_unauthorised(what_is_done(question.action), question.caller);
+                             if (actions.empty()) return allowed();
+                             ask(actions, question, reply, allowed);
+                         });
+                     });
+}
+
+void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing) {
     if (shutting_down_) throw Error(ErrorKind::cancelled, "imaged is being stopped");
-    const bool gone = !callers_.known(caller.bus_name);
-    if (gone && arguments.bind_to_caller) throw Error(ErrorKind::cancelled, "the caller has left");
+    if (!callers_.known(caller.bus_name)) throw Error(ErrorKind::cancelled, "the caller has left");
     const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.files),
-                                         arguments.bind_to_caller);
-    if (gone) jobs_.queue().caller_left(caller.bus_name);
+                                         arguments.bind_to_caller, standing);
     reply.answer(number(id), JobObject::path(id));
+}
+
+// Before anybody is asked: no authorisation lets a caller read files through the daemon.
+void Manager::require_no_path(const Caller& caller, const JobArguments& arguments) const {
+    if (authority_.trusts(caller)) return;
+    const auto kind = arguments.request.kind;
+    if (arguments.opens_path)
+        refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open", caller);
+    const auto source = arguments.request.text("source");
+    for (const auto& image : {reads_source(kind) ? arguments.request.image : std::string(), source}) {
+        if (!image.empty() && ImageReference::parse(image).transport() != Transport::registry)
+            refuse_unauthorised(std::string(to_string(kind)) + " " + image +
+                                    ": only images of registries (docker://), or an archive as an open file "
+                                    "(ImportArchive)",
+                                caller);
+    }
+}
+
+void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
+    activity_.touch();
+    const Reply<std::string, std::string, std::string, VariantMap> reply(std::move(result), activity_);
+    with_caller(sender, reply, [this, id, reply](const Caller& caller) {
+        const auto found = jobs_.objects().find(id);
+        if (found == jobs_.objects().end())
+            throw Error(ErrorKind::not_found, "there is no job " + std::to_string(number(id)));
+        const auto& job = *found->second;
+        if (job.is_private() && job.owner() != caller.uid && !authority_.trusts(caller))
+            refuse_unauthorised("read what a job learnt with the credentials of another user", caller);
+        reply.answer(job.result(), job.error_name(), job.message(), job.outcome());
+    });
 }
 
 void Manager::CancelJob(sdbus::Result<>&& result, std::uint32_t id) {
@@ -284,10 +340,10 @@ std::string Manager::RepositoryPath() {
 }
 
 std::string Manager::RepositoryMode() {
-    return fenced([this] {
-        activity_.touch();
-        return repository_mode(settings_.repository);
-    });
+    activity_.touch();
+    // For the next caller: a file system that hangs must not stop this thread.
+    fenced([this] { catalog_.refresh_mode(); });
+    return catalog_.mode();
 }
 
 std::vector<std::string> Manager::Features() {

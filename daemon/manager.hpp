@@ -84,13 +84,23 @@ private:
     void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
     void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                const VariantMap& options);
-    void submit(const Started& reply, const Caller& caller, JobArguments& arguments);
+    void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
     void cancel(JobId id, const std::string& sender, sdbus::Result<>&& result);
+    void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
+    // What must be allowed for the job of ARGUMENTS, whose request is made stricter where that is the condition. Throws
+    // Error(not_authorized) for what nothing allows.
+    std::vector<Action> actions_for(const Caller& caller, JobArguments& arguments) const;
+    void ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed);
+    // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
+    void require_no_path(const Caller& caller, const JobArguments& arguments) const;
     void cancel_as(const Reply<>& reply, JobId id, const Caller& caller);
-    // Identifies SENDER; a caller that has left gets no answer.
+    // Identifies SENDER; a caller that has left gets no answer. FUNCTION holds about BYTES.
     template <typename... Values>
     void with_caller(const std::string& sender, const Reply<Values...>& reply,
-                     std::function<void(const Caller&)> function);
+                     std::function<void(const Caller&)> function, std::size_t bytes = 0);
+    // Has TASK answer REPLY on the reader's thread, in its caller's turn.
+    template <typename... Values>
+    void ask_catalog(const Reply<Values...>& reply, CatalogReader::Task task);
     // Answers with what READ makes of the catalog, on the reader's thread, and ANSWER of that, on this one.
     template <typename Value>
     void read(sdbus::Result<Value>&& result, const std::string& image,
@@ -117,5 +127,18 @@ private:
     CallerTable callers_;
     CatalogReader catalog_;
 };
+
+template <typename... Values>
+void Manager::with_caller(const std::string& sender, const Reply<Values...>& reply,
+                          std::function<void(const Caller&)> function, std::size_t bytes) {
+    reply.answer_with([&] {
+        callers_.identify(sender, bytes, [reply, function = std::move(function)](const std::optional<Caller>& caller) {
+            reply.answer_with([&] {
+                if (!caller) throw Error(ErrorKind::not_authorized, "the bus does not say who is calling");
+                function(*caller);
+            });
+        });
+    });
+}
 
 }  // namespace imaged

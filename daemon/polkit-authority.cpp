@@ -3,9 +3,13 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <utility>
+#include <vector>
+
+#include "base/error.hpp"
 
 namespace imaged {
 
@@ -22,12 +26,19 @@ constexpr std::uint32_t allow_interaction = 1;
 constexpr std::chrono::seconds rule_time = 20s, person_time = 5min;
 // What a reference or an option may put into a dialogue and into polkit's log.
 constexpr std::size_t max_detail_bytes = 1024;
+// Questions that wait for an answer. A person answers one at a time.
+constexpr std::size_t max_pending_per_user = 16, max_pending = 256;
 
 std::string detail(const std::string& text) {
     if (text.size() <= max_detail_bytes) return text;
     auto end = max_detail_bytes;
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
     return text.substr(0, end) + "…";
+}
+
+// polkit wants a name that is unique for each of its clients.
+std::string cancellation_id(std::uint64_t number) {
+    return "imaged-" + std::to_string(number);
 }
 
 }  // namespace
@@ -42,7 +53,7 @@ std::string PolkitAuthority::action_id(Action action) {
 }
 
 void PolkitAuthority::check(const Question& question, Answer answer) {
-    if (question.caller.uid == 0) {
+    if (trusts(question.caller)) {
         answer(true);
         return;
     }
@@ -53,15 +64,59 @@ void PolkitAuthority::check(const Question& question, Answer answer) {
     details["image"] = detail(question.image);
     const auto id = action_id(question.action);
     const auto time = question.interactive ? person_time : rule_time;
+    require_room(question.caller);
+    const auto number = ++last_id_;
+    pending_[number] = {question.caller, std::move(answer)};
     polkit_->callMethodAsync("CheckAuthorization")
         .onInterface(polkit_interface)
         .withTimeout(time)
-        .withArguments(subject, id, details, question.interactive ? allow_interaction : 0U, std::string())
-        .uponReplyInvoke(
-            [id, answer = std::move(answer)](bus::ReplyError error, const sdbus::Struct<bool, bool, Details>& reply) {
-                if (error) spdlog::warn("polkit does not say whether {} is allowed: {}", id, error->getMessage());
-                answer(!error && std::get<0>(reply));
-            });
+        .withArguments(subject, id, details, question.interactive ? allow_interaction : 0U, cancellation_id(number))
+        .uponReplyInvoke([this, id, number](bus::ReplyError error, const sdbus::Struct<bool, bool, Details>& reply) {
+            if (!pending_.contains(number)) return;  // withdrawn
+            if (error) spdlog::warn("polkit does not say whether {} is allowed: {}", id, error->getMessage());
+            answered(number, static_cast<bool>(error), !error && std::get<0>(reply));
+        });
+}
+
+void PolkitAuthority::require_room(const Caller& caller) const {
+    const auto of_user = std::count_if(pending_.begin(), pending_.end(),
+                                       [&](const auto& entry) { return entry.second.caller.uid == caller.uid; });
+    if (static_cast<std::size_t>(of_user) >= max_pending_per_user)
+        throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(max_pending_per_user) +
+                                               " calls of user " + std::to_string(caller.uid) +
+                                               " wait for an authorisation");
+    if (pending_.size() >= max_pending)
+        throw Error(ErrorKind::queue_full,
+                    "the queue is full: " + std::to_string(max_pending) + " calls wait for an authorisation");
+}
+
+void PolkitAuthority::answered(std::uint64_t id, bool failed, bool allowed) {
+    const auto pending = pending_.extract(id);
+    // polkit may still be showing its dialogue.
+    if (failed) withdraw(id);
+    pending.mapped().answer(allowed);
+}
+
+void PolkitAuthority::withdraw(std::uint64_t id) {
+    try {
+        polkit_->callMethodAsync("CancelCheckAuthorization")
+            .onInterface(polkit_interface)
+            .withArguments(cancellation_id(id))
+            .uponReplyInvoke([](bus::ReplyError) {});
+    } catch (const sdbus::Error&) {
+        // Without a bus there is no polkit either.
+    }
+}
+
+void PolkitAuthority::caller_left(const std::string& bus_name) {
+    std::vector<std::uint64_t> questions;
+    for (const auto& [id, pending] : pending_)
+        if (pending.caller.bus_name == bus_name) questions.push_back(id);
+    for (const auto id : questions) {
+        const auto pending = pending_.extract(id);
+        withdraw(id);
+        pending.mapped().answer(false);
+    }
 }
 
 }  // namespace imaged

@@ -15,6 +15,7 @@ namespace imaged::bus {
 using ServiceName = sdbus::ServiceName;
 using InterfaceName = sdbus::InterfaceName;
 using PropertyName = sdbus::PropertyName;
+using SignalName = sdbus::SignalName;
 using ErrorName = sdbus::Error::Name;
 using ReplyError = std::optional<sdbus::Error>;
 inline std::string sender(const sdbus::IObject& object) {
@@ -35,6 +36,7 @@ sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Call
 using ServiceName = std::string;
 using InterfaceName = std::string;
 using PropertyName = std::string;
+using SignalName = std::string;
 using ErrorName = std::string;
 using ReplyError = const sdbus::Error*;
 inline std::string sender(const sdbus::IObject& object) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verification.hpp"
 
-#include "oci/image-reference.hpp"
+#include "base/error.hpp"
 #include "source/signature-policy.hpp"
 
 namespace imaged {
@@ -22,6 +22,19 @@ bool is_unverified(const job::Request& request, const job::Settings& settings) {
     } catch (...) {
         return true;
     }
+}
+
+void require_policy_of_target(const ImageReference& image, const std::string& target) {
+    const auto refuse = [&](const std::string& why) {
+        return Error(ErrorKind::not_authorized, "may not store " + image.image() + " as " + target + ": " + why);
+    };
+    const auto name = ImageReference::parse(target);
+    if (name.transport() != Transport::registry)
+        throw refuse("callers who are not root store images under names of registries (docker://)");
+    const auto policy = load_host_policy();
+    const auto wanted = applied_policy(policy, name);
+    if (wanted.accepts_anything || wanted.requirements == applied_policy(policy, image).requirements) return;
+    throw refuse("the containers policy demands " + wanted.description + " of images with that name");
 }
 
 bool fetches_image(job::Kind kind) {

@@ -2,7 +2,10 @@
 // Whether anything vouches for an image that a job is to fetch: what tells pull from pull-unverified.
 #pragma once
 
+#include <string>
+
 #include "job/job.hpp"
+#include "oci/image-reference.hpp"
 
 namespace imaged {
 
@@ -15,5 +18,10 @@ bool fetches_image(job::Kind kind);
 // Makes REQUEST refuse what carries no signature, whatever the configuration says by the time it runs: what was allowed
 // is what is done.
 void demand_signature(job::Request& request);
+
+// For an image that is to be stored under another name: throws Error(not_authorized) where the containers policy
+// demands something of images with the name TARGET that it does not demand of IMAGE, or where TARGET names no image of
+// a registry. TARGET's name in the repository is what other programs take for the origin of the image.
+void require_policy_of_target(const ImageReference& image, const std::string& target);
 
 }  // namespace imaged

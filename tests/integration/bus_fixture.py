@@ -68,8 +68,10 @@ class Client:
         self.call(MANAGER, "CancelJob", GLib.Variant("(u)", (job,)))
 
     def job(self, job):
-        return self.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (JOB,)),
-                         path=f"{ROOT}/job/{job}")[0]
+        properties = self.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (JOB,)), path=f"{ROOT}/job/{job}")[0]
+        if not properties.get("Complete", True):
+            _, _, properties["ErrorMessage"], properties["Outcome"] = self.call(JOB, "GetOutcome", path=f"{ROOT}/job/{job}")
+        return properties
 
     def until(self, job, condition, timeout=10):
         end = time.monotonic() + timeout * sanitizers.SLOWER

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A polkit that writes each question it is asked into a file, and allows the actions that another file names.
+"""A polkit that writes each question it is asked into a file, and allows the actions that another file names. Where that
+file says "never" a question stays open until it is withdrawn; the withdrawal is written down too.
 
 scripted-polkit.py ADDRESS QUESTIONS ALLOWED
 """
@@ -13,15 +14,31 @@ from gi.repository import Gio, GLib
 ADDRESS, QUESTIONS, ALLOWED = sys.argv[1:]
 INTERFACE = """<node><interface name="org.freedesktop.PolicyKit1.Authority"><method name="CheckAuthorization">
 <arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/><arg type="a{ss}" direction="in"/>
-<arg type="u" direction="in"/><arg type="s" direction="in"/><arg type="(bba{ss})" direction="out"/></method></interface></node>"""
+<arg type="u" direction="in"/><arg type="s" direction="in"/><arg type="(bba{ss})" direction="out"/></method>
+<method name="CancelCheckAuthorization"><arg type="s" direction="in"/></method></interface></node>"""
+waiting = {}
 
 
-def called(_connection, _sender, _path, _interface, _method, parameters, invocation):
-    (kind, subject), action, details, flags, _cancellation = parameters.unpack()
+def write(**entry):
     with open(QUESTIONS, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"kind": kind, "name": subject["name"], "action": action, "details": details, "flags": flags}) + "\n")
+        file.write(json.dumps(entry) + "\n")
+
+
+def called(_connection, _sender, _path, _interface, method, parameters, invocation):
+    if method == "CancelCheckAuthorization":
+        identity, = parameters.unpack()
+        write(withdrawn=identity)
+        if identity in waiting:
+            waiting.pop(identity).return_dbus_error("org.freedesktop.PolicyKit1.Error.Cancelled", "withdrawn")
+        invocation.return_value(None)
+        return
+    (kind, subject), action, details, flags, cancellation = parameters.unpack()
+    write(kind=kind, name=subject["name"], action=action, details=details, flags=flags, cancellation=cancellation)
     with open(ALLOWED, encoding="utf-8") as file:
         allowed = file.read().split()
+    if "never" in allowed:
+        waiting[cancellation] = invocation
+        return
     # A person thinks; the daemon serves others meanwhile.
     if "slowly" in allowed:
         time.sleep(2)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for imaged-worker: speaks its protocol on descriptor 3 and acts as the last part of the image's name says.
 
-oci:DIRECTORY/VERB[,ARGUMENT]: see the functions. DIRECTORY is the test's; "log" in it gets a line a start, and a job
+oci:DIRECTORY/VERB[,ARGUMENT]: see the functions. DIRECTORY is the test's, for docker://HOST/VERB where the repository is; "log" in it gets a line a start, and a job
 that waits goes on once "release" is there.
 """
 import json
@@ -92,7 +92,7 @@ def nonsense(*_):
 
 
 def deep(*_):
-    channel.sendall(b'{"type":"result","outcome":"success","details":' + b"[" * 1000000 + b"]" * 1000000 + b"}\n")
+    channel.sendall(b'{"type":"result","outcome":"success","details":' + b"[" * 100000 + b"]" * 100000 + b"}\n")
     time.sleep(600)
 
 
@@ -120,6 +120,13 @@ def flood(request, directory, _):
     result()
 
 
+def chatter(request, directory, _):
+    for file in (1, 2):
+        for number in range(500):
+            os.write(file, b"garbage \x1b[2J %d " % number + b"x" * 1000 + b"\n")
+    succeed(request, directory, _)
+
+
 def show(request, directory, _):
     credentials = os.read(4, 4096).decode() if request.get("auth-file") == 4 else ""
     descriptors = sorted(int(name) for name in os.listdir("/proc/self/fd"))
@@ -137,6 +144,8 @@ def main():
     image = request["image"] or (request["arguments"].get("images") or [None])[0]
     if image:
         directory, name = image.split(":", 1)[1].rsplit("/", 1)
+        if "docker://" in image:
+            directory = os.path.dirname(request["repository"])
     else:  # a verb without one: the test has written down what to do
         directory = os.path.dirname(request["repository"])
         with open(directory + "/do") as file:
@@ -154,7 +163,7 @@ def main():
 
 actions = {"succeed": succeed, "wait": wait, "stubborn": stubborn, "deaf": deaf, "crash": crash, "leave": leave,
            "error": error, "nonsense": nonsense, "deep": deep, "endless": endless, "linger": linger, "partial": partial,
-           "flood": flood, "show": show}
+           "flood": flood, "show": show, "chatter": chatter}
 
 if __name__ == "__main__":
     main()

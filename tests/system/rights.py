@@ -18,8 +18,8 @@ class Rights(Case):
         self.machine.shell(f"sed s,registry.example.org,{REGISTRY}, {SAMPLE} >{RULES}; systemctl restart polkit")
         self.addCleanup(self.machine.shell, f"rm {RULES}; systemctl restart polkit")
         self.imagectl("pull", "--no-interactive", SIGNED, user="alice")
-        self.refused("pull", IMAGE, user="alice", why="nothing vouches for")
-        self.refused("pull", "ostree-unverified-image:" + IMAGE, user="alice", why="nothing vouches for")
+        self.refused("pull", IMAGE, user="alice", why="need no signature")
+        self.refused("pull", "ostree-unverified-image:" + IMAGE, user="alice", why="need no signature")
         self.refused("remove", SIGNED, user="alice", why="may not remove")
         self.refused("pull", SIGNED, user="bob", why="may not pull images")
 

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A repository that hangs, a worker that cannot be killed, a log that nobody reads: the others are served, and the daemon ends in time."""
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from gi.repository import GLib
+
+import sanitizers
+from bus_fixture import JOB, MANAGER, ROOT, Case
+
+PROPERTIES = "org.freedesktop.DBus.Properties"
+
+
+class Hanging(Case):
+    """The repository's configuration is a pipe that nobody writes to: whatever opens it waits."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.directory + "/repo")
+        os.mkfifo(self.directory + "/repo/config")
+
+    def test_nobody_but_its_readers_waits_for_the_repository(self):
+        client, reader = self.client(), self.client()
+        reader.connection.call("org.imaged1", ROOT, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        job = client.pull(self.image("wait"))
+        for _ in range(3):
+            started = time.monotonic()
+            client.call(PROPERTIES, "GetAll", GLib.Variant("(s)", (MANAGER,)), timeout=3000)
+            self.assertLess(time.monotonic() - started, 1 * sanitizers.SLOWER)
+        client.running(job)
+        client.cancel(job)
+        self.assertEqual(client.finished(job, 3)["Result"], "cancelled")
+        self.daemon.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM")
+
+
+class Unkillable(Case):
+    """Signals do not reach the worker, as when it waits in the kernel: imaged's own kill(2) does nothing."""
+
+    def start_daemon(self):
+        source = self.directory + "/no-kill.c"
+        with open(source, "w", encoding="ascii") as file:
+            file.write("int kill(int process, int number) { return 0; }\n")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.directory + "/no-kill.so", source], check=True)
+        os.environ["LD_PRELOAD"] = ":".join(filter(None, [os.environ.get("LD_PRELOAD"), self.directory + "/no-kill.so"]))
+        try:
+            super().start_daemon()
+        finally:
+            del os.environ["LD_PRELOAD"]
+
+    def tearDown(self):
+        self.release()
+        super().tearDown()
+
+    def test_it_is_reported_and_abandoned(self):
+        client = self.client()
+        job = client.pull(self.image("wait"))
+        client.running(job)
+        started = time.monotonic()
+        client.cancel(job)
+        properties = client.finished(job, 6)
+        self.assertEqual(properties["Result"], "cancelled")
+        self.assertIn("cannot be killed", properties["ErrorMessage"])
+        print(f"    reported {time.monotonic() - started:.1f} s after the cancel")
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success", "the next job has its turn")
+
+    def test_the_daemon_ends_in_time(self):
+        client = self.client()
+        client.running(client.pull(self.image("wait")))
+        self.daemon.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER)
+
+
+class Unread(Case):
+    """Standard error is a pipe that is full."""
+
+    def command(self):
+        return [word if word != "off" else "info" for word in super().command()]
+
+    def spawn(self, command, **keywords):
+        if command[0] == self.command()[0]:
+            self.read_end, write_end = os.pipe()
+            fcntl.fcntl(self.read_end, fcntl.F_SETPIPE_SZ, 4096)
+            process = super().spawn(command, stderr=write_end, **keywords)
+            os.close(write_end)
+            return process
+        return super().spawn(command, **keywords)
+
+    def test_the_daemon_serves_on_and_counts_what_it_dropped(self):
+        client = self.client()
+        for number in range(130):
+            job = client.pull(self.image(f"chatter,{number}"))
+            self.assertEqual(client.finished(job)["Result"], "success")
+        read = []
+
+        def reader():
+            while text := os.read(self.read_end, 65536):
+                read.append(text)
+        thread = threading.Thread(target=reader)
+        thread.start()
+        self.eventually(lambda: b"dropped" in b"".join(read))
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        thread.join(10)
+        text = b"".join(read)
+        dropped = re.findall(rb"dropped (\d+) log messages", text)
+        self.assertTrue(dropped)
+        self.assertNotIn(b"\x1b", text)
+        self.assertIn(b"bytes more, which were dropped", text)
+        print(f"    {len(text)} bytes written, {dropped[0].decode()} messages dropped")
+
+    def test_sigterm_ends_it(self):
+        client = self.client()
+        for number in range(20):
+            client.finished(client.pull(self.image(f"chatter,{number}")))
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+
+    def tearDown(self):
+        os.close(self.read_end)
+        super().tearDown()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,189 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a local user who is allowed nothing can see, take and hold up: real daemon, worker and skopeo, callers with uids of their own."""
+import base64
+import json
+import os
+import tempfile
+import time
+import unittest
+
+import bus_fixture
+import oci_layout
+import sanitizers
+import system_bus
+from system_bus import SystemCase
+
+USER, OTHER = system_bus.USERS[:2]
+SECRET = base64.b64encode(b"root:secret").decode()
+
+
+def credentials(address, login=SECRET):
+    return json.dumps({"auths": {address: {"auth": login}}})
+
+
+class Eyes(SystemCase):
+    """Jobs do not see with root's eyes for callers who are not root."""
+
+    def test_local_sources_are_for_root(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("t", [oci_layout.layer([])])
+        os.chmod(self.directory + "/layout", 0o700)
+        user = self.caller(USER)
+        self.allow("org.imaged1.pull", "org.imaged1.pull-unverified", "org.imaged1.import", "org.imaged1.check", "org.imaged1.verify")
+        digest = "sha256:" + "0" * 64
+        for image in (layout.reference("t"), "ostree-unverified-image:" + layout.reference("t"), "dir:/etc", "docker-daemon:x:y", "containers-storage:x",
+                      "oci-archive:/etc/shadow:x", "docker-archive:/etc/shadow:x"):
+            for method, options in (("Prepare", {}), ("Pull", {}), ("Import", {"digest": digest}), ("Check", {})):
+                with self.subTest(image=image, method=method):
+                    self.assertIn("docker://", self.assert_refused("NotAuthorized", user.start, method, image, options))
+        message = self.assert_refused("NotAuthorized", user.call, "Verify", "(asa{sv})", [], {"repair": True, "source": layout.reference("t")})
+        self.assertIn("docker://", message)
+        self.assertEqual(self.questions(), [], "nobody is asked about what no authorisation allows")
+        self.assertEqual(self.root.finished(self.root.start("Prepare", layout.reference("t")))["Result"], "success")
+
+    def test_credentials_of_the_host_are_not_for_everybody(self):
+        server = system_bus.LoginServer()
+        self.addCleanup(server.stop)
+        for place in (".docker/config.json", ".config/containers/auth.json"):
+            path = f"{self.directory}/home/{place}"
+            os.makedirs(os.path.dirname(path))
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(credentials(server.address))
+        image, user = f"docker://{server.address}/x:y", self.caller(USER)
+        self.assertEqual(user.finished(user.start("Prepare", image))["Result"], "failed")
+        self.assertNotIn("Basic " + SECRET, server.logins)
+        job = user.start("Prepare", image, authfile=json.dumps({"auths": {}}))
+        user.finished(job)
+        self.assertNotIn("Basic " + SECRET, server.logins, "not beside credentials of the caller's either")
+        own = base64.b64encode(b"user:own").decode()
+        user.finished(user.start("Prepare", image, authfile=credentials(server.address, own)))
+        self.assertIn("Basic " + own, server.logins)
+        self.root.finished(self.root.start("Prepare", image))
+        self.assertIn("Basic " + SECRET, server.logins, "root's job has them")
+
+    def test_what_a_job_learnt_with_own_credentials_is_for_its_caller_and_root(self):
+        server = system_bus.LoginServer()
+        self.addCleanup(server.stop)
+        user, same, other = self.caller(USER), self.caller(USER), self.caller(OTHER)
+        other.signals()
+        job = user.start("Prepare", f"docker://{server.address}/private/name:y", authfile=credentials(server.address))
+        seen = other.finished(job)
+        self.assertEqual((seen["Result"], seen["Complete"], seen["Outcome"]), ("failed", False, {}))
+        self.assertNotIn("unauthorized", seen["ErrorMessage"])
+        self.assert_refused("NotAuthorized", other.outcome, job)
+        for caller in (user, same, self.root):
+            self.assertIn("unauthorized", caller.outcome(job)[2])
+        own = [values for _, name, values in user.signals() if name == "Finished"]
+        others = [values for _, name, values in other.signals() if name == "Finished"]
+        self.assertIn("unauthorized", own[0][2], "the caller's signal comes first")
+        self.assertEqual(len(others), 1)
+        self.assertNotIn("unauthorized", others[0][2])
+
+
+class Turns(SystemCase):
+    """Nobody keeps root or another user waiting."""
+
+    def setUp(self):
+        super().setUp()
+        self.silent = system_bus.SilentServer()
+        self.addCleanup(self.silent.stop)
+
+    def fill(self, uid):
+        """Starts what UID can until it is refused; how many jobs that were."""
+        user, count = self.caller(uid), 0
+        try:
+            for count in range(400):
+                user.start("Prepare", f"docker://{self.silent.address}/{uid}:{count}")
+        except system_bus.Refused as refused:
+            self.assertEqual(refused.name, "QueueFull")
+        return count
+
+    def time_to_start(self, job):
+        properties = self.root.finished(job, 60)
+        return (properties["Started"] - properties["Created"]) / 1e6
+
+    def test_eight_users_who_fill_what_they_can_do_not_delay_root(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("t", [oci_layout.layer([])])
+        counts = [self.fill(uid) for uid in system_bus.USERS[:8]]
+        asked = time.monotonic()
+        job = self.root.start("Pull", "ostree-unverified-image:" + layout.reference("t"))
+        waited = self.time_to_start(job)
+        print(f"    jobs of eight users: {counts}; root's pull waited {waited * 1000:.1f} ms, and was answered after "
+              f"{(time.monotonic() - asked) * 1000:.0f} ms; imaged's peak {self.peak():.1f} MiB")
+        self.assertEqual(self.root.properties(job)["Result"], "success")
+        self.assertLess(waited, 1 * sanitizers.SLOWER)
+        prepared = self.root.start("Prepare", layout.reference("t"))
+        self.assertLess(self.time_to_start(prepared), 1 * sanitizers.SLOWER)
+
+    def test_one_user_leaves_a_turn_to_another(self):
+        self.fill(USER)
+        other = self.caller(OTHER)
+        job = other.start("Prepare", "docker://127.0.0.1:1/x:y")
+        properties = other.finished(job, 60)
+        self.assertLess(properties["Started"] - properties["Created"], 1e6 * sanitizers.SLOWER)
+
+
+LARGE_WORKER = """#!/usr/bin/python3 -I
+import json, socket
+channel = socket.socket(fileno=3)
+request = b""
+while not request.endswith(b"\\n"):
+    request += channel.recv(65536)
+layer = {"digest": "sha256:" + "a" * 64, "size": 1, "kind": "derived", "present": False, "created-by": "x" * 100}
+channel.sendall((json.dumps({"type": "result", "outcome": "success", "error-name": "", "message": "", "details": {"layers": [layer] * 2000}, "changed-images": []}) + "\\n").encode())
+"""
+
+
+class Floods(SystemCase):
+    """What a user makes imaged remember and repeat is bounded. The worker stands in for one whose image has as many layers as its limit allows."""
+
+    def setUp(self):
+        worker = tempfile.NamedTemporaryFile("w", suffix=".py", dir="/var/tmp", delete=False)
+        self.addCleanup(os.unlink, worker.name)
+        worker.write(LARGE_WORKER)
+        worker.close()
+        os.chmod(worker.name, 0o755)
+        self.worker = worker.name
+        super().setUp()
+
+    def assert_serving(self):
+        self.assertIsNone(self.daemon.poll(), "imaged has died")
+        self.assertIsInstance(self.root.call("ListJobs")[0], list)
+
+    def managed_objects(self, caller, **more):
+        return caller.ask(path=bus_fixture.ROOT, interface="org.freedesktop.DBus.ObjectManager", method="GetManagedObjects", kind="", values=[], **more)
+
+    def test_large_outcomes_do_not_add_up(self):
+        user = self.caller(USER)
+        for number in range(90):
+            user.finished(user.start("Prepare", f"docker://x.example/a:{number}"))
+        self.managed_objects(user)
+        self.assert_serving()
+        reader = self.caller(OTHER)
+        for _ in range(60):
+            self.managed_objects(reader, wait=False)
+        self.assert_serving()
+        self.assertLess(len(self.managed_objects(self.root)[0]), 70)
+        print(f"    peak after 90 outcomes of 500 KiB and 60 times all objects: {self.peak():.1f} MiB")
+        self.assertLess(self.peak(), 64 * sanitizers.SLOWER)
+
+    def test_the_whole_of_a_large_outcome_is_there(self):
+        user = self.caller(USER)
+        job = user.start("Prepare", "docker://x.example/a:b")
+        properties = user.finished(job)
+        self.assertEqual((properties["Complete"], properties["Outcome"]), (False, {}))
+        self.assertEqual(len(self.caller(OTHER).outcome(job)[3]["layers"]), 2000)
+
+    def test_outcomes_of_one_user_do_not_push_out_those_of_another(self):
+        user = self.caller(USER)
+        job = self.root.start("Prepare", "docker://x.example/root:1")
+        self.root.finished(job)
+        for number in range(30):
+            user.finished(user.start("Prepare", f"docker://x.example/a:{number}"))
+        self.assertEqual(len(self.root.outcome(job)[3]["layers"]), 2000)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

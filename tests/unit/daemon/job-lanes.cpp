@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "job-queue.hpp"
+
+namespace {
+
+using namespace imaged;
+using Numbers = std::vector<std::uint32_t>;
+
+struct Runner : JobQueueObserver {
+    Numbers started, stopped;
+    std::map<std::uint32_t, std::uint32_t> positions;
+
+    void job_added(const QueuedJob&) override {}
+    void job_moved(const QueuedJob& job, std::uint32_t position) override { positions[number(job.id)] = position; }
+    void job_finished(const QueuedJob&, const job::Result&) override {}
+    void start_job(const QueuedJob& job, JobFiles) override { started.push_back(number(job.id)); }
+    void stop_job(JobId id) override { stopped.push_back(number(id)); }
+};
+
+struct Lanes {
+    Runner runner;
+    JobQueue queue{runner};
+    int names = 0;
+
+    JobId submit(uid_t uid, job::Kind kind, Standing standing, JobFiles files = {}, std::string image = {}) {
+        job::Request request;
+        request.kind = kind;
+        request.image = image.empty() ? std::to_string(++names) : image;
+        return queue.submit({":1." + std::to_string(uid), uid}, request, std::move(files), false, standing);
+    }
+    JobId prepare(uid_t uid) { return submit(uid, job::Kind::prepare, Standing::open); }
+    JobId pull(uid_t uid) { return submit(uid, job::Kind::pull, uid == 0 ? Standing::owner : Standing::authorised); }
+    void end(std::uint32_t id) { queue.finished(JobId{id}, {}); }
+};
+
+JobFiles credentials() {
+    return {FileDescriptor(::open("/dev/null", O_RDONLY)), {}};
+}
+
+bool is_full(Lanes& lanes, uid_t uid, job::Kind kind, Standing standing) {
+    try {
+        lanes.submit(uid, kind, standing);
+        return false;
+    } catch (const Error& error) {
+        return error.kind() == ErrorKind::queue_full;
+    }
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Lanes, "a pull does not wait for what changes nothing") {
+    for (uid_t uid = 1000; uid < 1008; ++uid)
+        for (int count = 0; count < 4; ++count) prepare(uid);
+    CHECK(runner.started == Numbers{1, 5});
+    pull(0);
+    CHECK(runner.started == Numbers{1, 5, 33});
+    submit(0, job::Kind::prepare, Standing::owner);
+    CHECK(runner.started == Numbers{1, 5, 33, 34});
+}
+
+TEST_CASE_METHOD(Lanes, "one user has one open job at work, whatever the others do") {
+    prepare(1000);
+    prepare(1000);
+    CHECK(runner.started == Numbers{1});
+    prepare(1001);
+    CHECK(runner.started == Numbers{1, 3});
+    end(1);
+    CHECK(runner.started == Numbers{1, 3, 2});
+}
+
+TEST_CASE_METHOD(Lanes, "users take turns and root comes first") {
+    for (int count = 0; count < 3; ++count) pull(1000);  // 1, 2, 3
+    for (int count = 0; count < 2; ++count) pull(1001);  // 4, 5
+    pull(0);                                             // 6
+    CHECK(runner.positions == std::map<std::uint32_t, std::uint32_t>{{1, 0}, {6, 1}, {4, 2}, {2, 3}, {5, 4}, {3, 5}});
+    for (const std::uint32_t id : {1, 6, 4, 2, 5}) end(id);
+    CHECK(runner.started == Numbers{1, 6, 4, 2, 5, 3});
+    end(3);
+    CHECK(queue.empty());
+}
+
+TEST_CASE_METHOD(Lanes, "a user that asks again and again does not go before one that waits") {
+    pull(1000);
+    pull(1001);
+    pull(1000);
+    pull(1001);
+    Numbers owners;
+    for (std::size_t turn = 0; turn < 6; ++turn) {
+        const auto id = runner.started.back();
+        owners.push_back(queue.job(JobId{id})->owner);
+        if (owners.back() == 1000) pull(1000);
+        end(id);
+    }
+    CHECK(owners == Numbers{1000, 1001, 1000, 1001, 1000, 1000});
+}
+
+TEST_CASE_METHOD(Lanes, "no standing takes the room of a higher one") {
+    uid_t uid = 1000;
+    for (; !is_full(*this, uid, job::Kind::prepare, Standing::open); ++uid) {
+        while (!is_full(*this, uid, job::Kind::prepare, Standing::open)) {
+        }
+        REQUIRE(uid < 2000);
+    }
+    CHECK(queue.jobs().size() <= JobQueue::open_queued + JobQueue::open_slots);
+    for (uid = 1000; !is_full(*this, uid, job::Kind::pull, Standing::authorised); ++uid) {
+        while (!is_full(*this, uid, job::Kind::pull, Standing::authorised)) {
+        }
+        REQUIRE(uid < 2000);
+    }
+    CHECK_FALSE(is_full(*this, 0, job::Kind::pull, Standing::owner));
+    CHECK_FALSE(is_full(*this, 0, job::Kind::prepare, Standing::owner));
+}
+
+TEST_CASE_METHOD(Lanes, "a job that the host's credentials serve is not joined by those who were not allowed them") {
+    const auto root = submit(0, job::Kind::prepare, Standing::owner, {}, "a");
+    const auto open = submit(1000, job::Kind::prepare, Standing::open, {}, "a");
+    CHECK(root != open);
+    CHECK(submit(1001, job::Kind::prepare, Standing::open, {}, "a") == open);
+    const auto own = submit(1000, job::Kind::prepare, Standing::open, credentials(), "a");
+    CHECK(own != open);
+    CHECK(submit(1000, job::Kind::prepare, Standing::open, credentials(), "a") == own);
+    CHECK(submit(1001, job::Kind::prepare, Standing::open, credentials(), "a") != own);
+    CHECK(queue.job(root)->credentials == Credentials::host);
+    CHECK(queue.job(open)->credentials == Credentials::none);
+    CHECK(queue.job(own)->is_private());
+}
+
+TEST_CASE_METHOD(Lanes, "a job that root joins is root's") {
+    pull(1000);
+    submit(1001, job::Kind::pull, Standing::authorised, {}, "b");
+    const auto later = submit(1000, job::Kind::pull, Standing::authorised, {}, "a");
+    CHECK(submit(0, job::Kind::pull, Standing::owner, {}, "a") == later);
+    end(1);
+    CHECK(runner.started == Numbers{1, number(later)});
+}
+
+TEST_CASE_METHOD(Lanes, "cancelling everything in all lanes starts nothing") {
+    for (int count = 0; count < 2; ++count) {
+        pull(1000);
+        prepare(1000);
+        prepare(1001);
+    }
+    const auto before = runner.started;
+    queue.cancel_all();
+    CHECK(runner.started == before);
+    CHECK(runner.stopped == before);
+}
