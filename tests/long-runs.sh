@@ -15,7 +15,11 @@ soak() {
     case $kind in
         kill | power | longrun | odd | mix) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
         hostile) /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@" ;;
-        callers) LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@" ;;
+        callers)
+            LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"
+            local test
+            for test in other-users polkit-questions time-limit hangs; do /usr/bin/python3 "$here/tests/integration/test-$test.py" --verbose; done
+            ;;
         stacks) ROUNDS=1000 /usr/bin/python3 "$here/tests/integration/test-merge.py" "$@" ;;
         *) die "soak knows no '$kind'" ;;
     esac

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import unittest
+import unittest.mock
 
 from gi.repository import GLib
 
@@ -51,11 +52,9 @@ class Unkillable(Case):
         with open(source, "w", encoding="ascii") as file:
             file.write("int kill(int process, int number) { return 0; }\n")
         subprocess.run(["cc", "-shared", "-fPIC", "-o", self.directory + "/no-kill.so", source], check=True)
-        os.environ["LD_PRELOAD"] = ":".join(filter(None, [os.environ.get("LD_PRELOAD"), self.directory + "/no-kill.so"]))
-        try:
+        preload = ":".join(filter(None, [os.environ.get("LD_PRELOAD"), self.directory + "/no-kill.so"]))
+        with unittest.mock.patch.dict(os.environ, LD_PRELOAD=preload):
             super().start_daemon()
-        finally:
-            del os.environ["LD_PRELOAD"]
 
     def tearDown(self):
         self.release()

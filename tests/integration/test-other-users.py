@@ -125,6 +125,26 @@ class Turns(SystemCase):
         self.assertLess(properties["Started"] - properties["Created"], 1e6 * sanitizers.SLOWER)
 
 
+class Reading(SystemCase):
+    """Calls that read take turns too."""
+
+    def test_comparing_files_does_not_delay_listings_of_others(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        for tag in ("one", "two"):
+            layout.image(tag, [oci_layout.layer([oci_layout.Entry(f"{tag}/{number:05}") for number in range(8000)])])
+            self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + layout.reference(tag)), 60)["Result"], "success")
+        user, other = self.caller(USER), self.caller(OTHER)
+        for number in range(120):
+            user.call("Diff", "(ssa{sv})", layout.reference("one"), layout.reference("two"), {"files": True}, wait=False)
+        times = []
+        for caller in (self.root, other) * 3:
+            started = time.monotonic()
+            self.assertEqual(len(caller.call("ListImages", "(a{sv})", {})[0]), 2)
+            times.append(time.monotonic() - started)
+        print(f"    listings beside 120 comparisons of files: at most {max(times) * 1000:.0f} ms; imaged's peak {self.peak():.1f} MiB")
+        self.assertLess(max(times), 0.5 * sanitizers.SLOWER)
+
+
 LARGE_WORKER = """#!/usr/bin/python3 -I
 import json, socket
 channel = socket.socket(fileno=3)

@@ -31,6 +31,7 @@ class Questions(SystemCase):
         self.eventually(lambda: len(self.asked()) >= 16)
         self.assert_refused("QueueFull", callers[0].start, "Pull", "docker://signed.example/a:more")
         self.assertEqual(len(self.asked()), 16)
+        print(f"    peak beside 40 calls: {self.peak():.1f} MiB")
         self.caller(OTHER).start("Pull", "docker://signed.example/a:other", wait=False)
         self.eventually(lambda: len(self.asked()) == 17)
 
