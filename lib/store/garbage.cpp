@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <filesystem>
 #include <mutex>
 #include <vector>
 
@@ -24,6 +25,27 @@ namespace {
 
 // Shares of the job: walking reads a tenth of the objects, removing is bound to the file system.
 constexpr double mark_end = 0.5;
+
+// The commits of the deployments of the system that REPOSITORY belongs to, by the names of their directories. They have
+// refs, but libostree takes those of all deployments away for a moment whenever it adds or removes one, under no lock
+// of the repository.
+std::map<std::string, Checksum> deployed_commits(const Repository& repository) {
+    namespace fs = std::filesystem;
+    std::map<std::string, Checksum> commits;
+    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(repository.fd()));
+    const auto stateroots = place.parent_path() / "deploy";
+    if (place.filename() != "repo" || !fs::is_directory(stateroots)) return commits;
+    for (const auto& stateroot : fs::directory_iterator(stateroots)) {
+        if (!fs::is_directory(stateroot.path() / "deploy")) continue;
+        for (const auto& deployment : fs::directory_iterator(stateroot.path() / "deploy")) {
+            const auto name = deployment.path().filename().string();
+            const auto commit = Checksum::from_hex(std::string_view(name).substr(0, name.find('.')));
+            if (commit && deployment.is_directory() && repository.has_object(ObjectType::commit, *commit))
+                commits.emplace(name, *commit);
+        }
+    }
+    return commits;
+}
 
 // Objects by what they are. A wrong "yes" keeps an object that could go.
 struct Reached {
@@ -50,6 +72,7 @@ public:
                     mark_ref(ref, commit);
             }
         }
+        for (const auto& [name, commit] : deployed_commits(repository_)) mark_ref("the deployment " + name, commit);
         const auto doomed = doomed_commits();
         cancellation_.check();
         observer_.begin("prune", mark_end, 1);

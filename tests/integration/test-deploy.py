@@ -91,6 +91,20 @@ class Deploy(Case):
         entries = [name for _, _, names in os.walk(self.sysroot + "/boot/loader") for name in names]
         self.assertEqual(entries, ["ostree-1-test.conf"])
 
+    def test_prune_keeps_what_is_deployed_while_its_ref_is_replaced(self):
+        """ostree admin takes the refs of all deployments away before it writes them anew."""
+        image(self.layout, "v1")
+        pulled = self.pull("v1")
+        self.deploy(pulled["commit"])
+        self.ostree("refs", "--repo=" + self.repository, "--delete", "ostree/0", "ostree/1")
+        worker.pull("", self.repository, kind="remove", arguments={"images": [self.layout.reference("v1")]})
+        self.assertEqual(worker.pull("", self.repository, kind="prune").result["outcome"], "success")
+        self.ostree("ls", "--repo=" + self.repository, "-R", pulled["commit"])
+        # With the deployment its commit goes as well.
+        self.ostree("admin", "undeploy", "--sysroot=" + self.sysroot, "0")
+        worker.pull("", self.repository, kind="prune")
+        self.assertNotIn(pulled["commit"] + ".commit", [path.parent.name + path.name for path in pathlib.Path(self.repository, "objects").glob("*/*.commit")])
+
     def test_each_deployment_is_told_with_its_image(self):
         digests = [image(self.layout, tag) for tag in ("v1", "v2")]
         pulled = [self.deploy_image(tag)[0] for tag in ("v1", "v2")]

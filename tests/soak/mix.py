@@ -102,6 +102,7 @@ class Mix:
             place.mkdir()
             self.daemons.append(rig.Daemon(place, self.repository))
         self.counts, self.failures, self.commits = collections.Counter(), [], {}
+        self.admin_lock = threading.Lock()
         self.guard, self.ended = threading.Lock(), threading.Event()
 
     @staticmethod
@@ -183,7 +184,9 @@ class Mix:
         self.commits[branch] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()}
 
     def ostree_prune(self):
-        self.repository.ostree("prune", "--refs-only", "--depth=1")
+        # `ostree admin` takes the refs of all deployments away before it writes them anew, so nobody may run `ostree prune` beside it; imaged's prune is safe.
+        with self.admin_lock:
+            self.repository.ostree("prune", "--refs-only", "--depth=1")
 
     def deploy(self):
         """A stored image for a while, whatever becomes of it under its name."""
@@ -192,14 +195,16 @@ class Mix:
             if not source.stored:
                 return
             commit = self.repository.ostree("rev-parse", rig.IMAGE_REF + self.escaped(source.name)).strip()
-            self.admin("deploy", f"--sysroot={self.sysroot}", "--os=mix", "--retain", commit)
+            with self.admin_lock:
+                self.admin("deploy", f"--sysroot={self.sysroot}", "--os=mix", "--retain", commit)
             wanted = source.stored[1]
         root = self.sysroot / f"ostree/deploy/mix/deploy/{commit}.0"
         if (found := {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in wanted}) != wanted:
             self.note("deployment", f"{commit} differs from its source: {[path for path in wanted if found[path] != wanted[path]][:5]}")
         self.note("deploy")
         while len(self.admin("status", f"--sysroot={self.sysroot}").split("mix ")) > 3:
-            self.admin("undeploy", f"--sysroot={self.sysroot}", "1")
+            with self.admin_lock:
+                self.admin("undeploy", f"--sysroot={self.sysroot}", "1")
             self.note("undeploy")
 
     @staticmethod
