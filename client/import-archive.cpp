@@ -9,6 +9,7 @@ namespace {
 constexpr VerbOption options[] = {
     {"name", "NAME", "Which of several images in the archive: a tag, or a name that it gives the image"},
     {"digest", "DIGEST", "Accept no other manifest than the one with this digest"},
+    any_architecture,
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -22,6 +23,7 @@ ExitCode run(const Arguments& arguments) {
         if (const auto value = arguments.text(option))
             call.options.emplace_back(option, adopt(g_variant_new_string(value->c_str())));
     }
+    add_any_architecture(call, arguments);
     return run_job_verb(arguments, std::move(call));
 }
 

@@ -6,6 +6,8 @@ namespace imagectl {
 
 namespace {
 
+constexpr VerbOption options[] = {any_architecture};
+
 ExitCode run(const Arguments& arguments) {
     image_argument(arguments);
     if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
@@ -23,7 +25,7 @@ const Verb import_verb = {
      "Example:\n"
      "  imagectl import docker://registry.example/host:stable --digest sha256:0123…\n"
      "\n",
-     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials)},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials), options},
     run,
 };
 

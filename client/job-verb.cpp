@@ -34,6 +34,11 @@ Variant open_for_call(JobCall& call, const std::string& path, const std::string&
     throw BusError("", "cannot pass on the " + what + ": " + message);
 }
 
+void add_any_architecture(JobCall& call, const Arguments& arguments) {
+    if (arguments.flag(any_architecture.name))
+        call.options.emplace_back(any_architecture.name, adopt(g_variant_new_boolean(TRUE)));
+}
+
 JobCall image_call(const char* method, const Arguments& arguments) {
     JobCall call{method, {}};
     call.arguments.push_back(adopt(g_variant_new_string(absolute_image(image_argument(arguments)).c_str())));
@@ -42,6 +47,7 @@ JobCall image_call(const char* method, const Arguments& arguments) {
     };
     if (arguments.digest) add("digest", *arguments.digest);
     if (arguments.target) add("target", absolute_image(*arguments.target));
+    add_any_architecture(call, arguments);
     return call;
 }
 

@@ -20,6 +20,11 @@ struct JobCall {
     Object<GUnixFDList> fds = nullptr;                          // made when it is needed
 };
 
+// The option of verbs that import, and its place in CALL if ARGUMENTS have it.
+inline constexpr VerbOption any_architecture = {
+    "any-architecture", nullptr, "Also take a bootable image that is made for another architecture than this host's"};
+void add_any_architecture(JobCall& call, const Arguments& arguments);
+
 // METHOD on the one image that ARGUMENTS name, with --digest and --target.
 JobCall image_call(const char* method, const Arguments& arguments);
 

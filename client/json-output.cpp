@@ -23,9 +23,11 @@ struct Field {
 };
 
 constexpr Field image_fields[] = {
-    {"image", Type::text},     {"state", Type::text},        {"error", Type::text},       {"digest", Type::text},
-    {"commit", Type::text},    {"merge-commit", Type::text}, {"base-commit", Type::text}, {"version", Type::text},
-    {"created", Type::number}, {"layers", Type::number},     {"size", Type::number},      {"update-digest", Type::text},
+    {"image", Type::text},        {"state", Type::text},   {"error", Type::text},
+    {"digest", Type::text},       {"commit", Type::text},  {"merge-commit", Type::text},
+    {"base-commit", Type::text},  {"version", Type::text}, {"created", Type::number},
+    {"layers", Type::number},     {"size", Type::number},  {"update-digest", Type::text},
+    {"architecture", Type::text}, {"os", Type::text},      {"image-id", Type::text},
 };
 constexpr Field show_fields[] = {
     {"importer", Type::text}, {"layer-list", Type::layers}, {"labels", Type::texts}, {"filtered", Type::counts}};
@@ -42,6 +44,10 @@ constexpr Field prepare_fields[] = {
     {"image", Type::text},
     {"digest", Type::text},
     {"previous-digest", Type::text},
+    {"image-id", Type::text},
+    {"previous-image-id", Type::text},
+    {"architecture", Type::text},
+    {"os", Type::text},
     {"up-to-date", Type::flag},
     {"version", Type::text},
     {"layout", Type::text},
@@ -55,6 +61,9 @@ constexpr Field pull_fields[] = {
     {"image", Type::text},
     {"digest", Type::text},
     {"previous-digest", Type::text},
+    {"image-id", Type::text},
+    {"architecture", Type::text},
+    {"os", Type::text},
     {"changed", Type::flag},
     {"commit", Type::text},
     {"merge-commit", Type::text},
@@ -70,6 +79,7 @@ constexpr Field pull_fields[] = {
     {"filtered", Type::counts},
     {"special-files-dropped", Type::number},
     {"names-dropped", Type::number},
+    {"attributes-dropped", Type::number},
     {"layers-dropped", Type::words},
     {"relabelled", Type::number},
 };

@@ -26,6 +26,10 @@ public:
     void dropped(const char* name, const char* key) {
         if (from_.number(key).value_or(0) > 0) number(name, key);
     }
+    void platform() {
+        const auto os = from_.text("os"), architecture = from_.text("architecture");
+        if (os || architecture) add("Platform", os.value_or("?") + "/" + architecture.value_or("?"));
+    }
     void add(const char* name, const std::string& value) { lines_.emplace_back(name, value); }
     std::string str() const { return fields(lines_); }
 
@@ -94,6 +98,7 @@ std::string pull_text(const Dictionary& outcome) {
     lines.dropped("SELinux labels changed", "relabelled");
     lines.dropped("Special files dropped", "special-files-dropped");
     lines.dropped("Names dropped (not UTF-8)", "names-dropped");
+    lines.dropped("Attributes dropped", "attributes-dropped");
     return lines.str() + filtered_text(outcome);
 }
 
@@ -178,6 +183,9 @@ std::string prepare_text(const Dictionary& outcome) {
     lines.text("Version", "version");
     lines.text("Digest", "digest");
     lines.text("Stored digest", "previous-digest");
+    lines.text("Image ID", "image-id");
+    lines.text("Stored image ID", "previous-image-id");
+    lines.platform();
     if (const auto current = outcome.flag("up-to-date")) lines.add("Up to date", *current ? "yes" : "no");
     lines.text("Layout", "layout");
     lines.text("Signatures", "signature-policy");
@@ -196,6 +204,8 @@ std::string image_text(const Dictionary& image) {
     lines.text("Error", "error");
     lines.text("Version", "version");
     lines.text("Digest", "digest");
+    lines.text("Image ID", "image-id");
+    lines.platform();
     lines.text("Update", "update-digest");
     lines.text("Commit", "commit");
     lines.text("Merge commit", "merge-commit");

@@ -6,6 +6,8 @@ namespace imagectl {
 
 namespace {
 
+constexpr VerbOption options[] = {any_architecture};
+
 ExitCode run(const Arguments& arguments) {
     return run_job_verb(arguments, image_call("Pull", arguments));
 }
@@ -25,7 +27,7 @@ const Verb pull_verb = {
      "  imagectl pull docker://registry.example/host:stable --authfile ~/.config/containers/auth.json\n"
      "  imagectl pull --detach docker://registry.example/host:stable && imagectl watch\n"
      "\n",
-     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials)},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials), options},
     run,
 };
 

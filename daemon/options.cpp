@@ -118,6 +118,11 @@ const Rule rules[] = {
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
          arguments.request.arguments[key] = text_of(key, value);
      }},
+    {"any-architecture",
+     {import, pull, import_archive},
+     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
+         take_flag(arguments, key, value);
+     }},
     {"from",
      {copy},
      [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {

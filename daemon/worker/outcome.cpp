@@ -71,6 +71,17 @@ job::Result success(json details) {
     return result;
 }
 
+namespace {
+
+// What names the machine that the image is for, and the image's id, as other tools call the digest of its config.
+void add_platform(json& details, const Manifest& manifest, const ImageConfig& config) {
+    details["image-id"] = manifest.config.digest.text();
+    if (!config.architecture.empty()) details["architecture"] = config.architecture;
+    if (!config.os.empty()) details["os"] = config.os;
+}
+
+}  // namespace
+
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared) {
     const auto& [source, plan] = prepared;
     auto layers = json::array();
@@ -95,6 +106,8 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
                  {"layers-missing", missing},
                  {"bytes-to-fetch", plan.missing_bytes}};
     if (plan.previous_digest) details["previous-digest"] = *plan.previous_digest;
+    if (plan.previous) details["previous-image-id"] = plan.previous->manifest.config.digest.text();
+    add_platform(details, source.manifest, source.config);
     if (const auto version = source.config.version()) details["version"] = *version;
     return success(std::move(details));
 }
@@ -134,8 +147,10 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
                  {"layers-dropped", layers_dropped},
                  {"special-files-dropped", imported.special_files},
                  {"names-dropped", imported.bad_names},
+                 {"attributes-dropped", imported.dropped_xattrs},
                  {"relabelled", imported.relabelled}};
     if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;
+    add_platform(details, image.manifest, image.config);
     if (image.base_commit) details["base-commit"] = image.base_commit->hex();
     if (const auto version = image.config.version()) details["version"] = *version;
     auto result = success(std::move(details));

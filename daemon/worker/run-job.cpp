@@ -33,6 +33,7 @@ ImportRequest import_request(const job::Request& request) {
     ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
     if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
     if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
+    import.any_architecture = request.flag("any-architecture");
     import.proxy = image_proxy_options(request);
     take_fetch_settings(import, request);
     import.archive = request.input_file;

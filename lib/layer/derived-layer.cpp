@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "layer/expansion-limit.hpp"
+#include "layer/storable-xattrs.hpp"
 
 namespace imaged {
 
@@ -314,16 +315,7 @@ private:
     }
 
     Xattrs xattrs_of(TarEntry& entry) {
-        std::erase_if(entry.xattrs, [&](const auto& xattr) {
-            const auto& name = xattr.first;
-            // The label belongs to the policy of the machine that deploys, and is set from it.
-            if (name == "security.selinux") return true;
-            // ACLs would change with the mode; user attributes exist on files and directories only.
-            const bool impossible =
-                name.starts_with("system.") || (entry.type == EntryType::symlink && name.starts_with("user."));
-            if (impossible) ++layer_.dropped_xattrs;
-            return impossible;
-        });
+        layer_.dropped_xattrs += entry.acls + drop_unstorable(entry.xattrs, entry.type == EntryType::symlink);
         return make_xattrs(entry.xattrs);
     }
 
@@ -368,7 +360,7 @@ Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta
                     "a file of more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB");
     if (entry.size > ObjectSink::max_small_bytes) {
         const auto file = sink.begin_large(meta, entry.size);
-        for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) file->append(piece);
+        for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) tar.leave_out(file->append(piece));
         return file->finish();
     }
     std::vector<std::byte> content;

@@ -16,6 +16,7 @@
 #include "base/error.hpp"
 #include "layer/hash-backlog.hpp"
 #include "layer/metadata-limit.hpp"
+#include "layer/sparse-writer.hpp"
 
 namespace imaged {
 
@@ -208,20 +209,22 @@ public:
         : sink_(sink), meta_(meta), size_(size), name_("large-" + std::to_string(sink.large_files_++)) {
         fd_.reset(::openat(directory(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
         if (!fd_) throw_errno("create an object");
+        writer_.emplace(fd_.get());
         hash_.update(file_header(meta, {}));
     }
     ~Large() override {
         if (fd_) ::unlinkat(directory(), name_.c_str(), 0);
     }
 
-    void append(std::span<const std::byte> piece) override {
+    std::uint64_t append(std::span<const std::byte> piece) override {
         sink_.hash(hash_, piece);
-        write_all(fd_.get(), piece, "an object");
-        written_ += piece.size();
+        return writer_->append(piece);
     }
 
     Checksum finish() override {
-        if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+        writer_->finish();
+        if (writer_->size() != size_)
+            throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
         const auto checksum = hash_.finish();
         if (sink_.reuse(checksum, ObjectType::file)) {
             ++sink_.objects_reused_;
@@ -232,7 +235,7 @@ public:
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
             throw_errno("name an object");
         sink_.staged_.add(checksum, ObjectType::file);
-        sink_.count_written(written_);
+        sink_.count_written(size_);
         fd_.reset();
         return checksum;
     }
@@ -245,8 +248,8 @@ private:
     const FileMeta meta_;
     const std::uint64_t size_;
     const std::string name_;
-    std::uint64_t written_ = 0;
     FileDescriptor fd_;
+    std::optional<SparseWriter> writer_;
     PairedSha256 hash_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/expansion-limit.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "base/error.hpp"
@@ -31,10 +32,21 @@ void ExpansionLimit::grow(std::size_t expanded) {
     if (image > limits_.image_bytes)
         over_limit("more than the limit of " + shown(limits_.image_bytes) + " in one image");
     const auto compressed = compressed_.load();
-    if (total > limits_.free_bytes && (total - limits_.free_bytes) / limits_.ratio > compressed)
-        over_limit(std::to_string(compressed) + " compressed bytes expand to more than " + shown(total) +
-                   ", over the limit of " + std::to_string(limits_.ratio) + " to one");
+    const auto room = total - std::min(total, holes_.load());
+    if (room > limits_.free_bytes && (room - limits_.free_bytes) / limits_.ratio > compressed)
+        over_limit(std::to_string(compressed) + " compressed bytes expand to more than " + shown(room) +
+                   " that are not runs of zeros, over the limit of " + std::to_string(limits_.ratio) + " to one");
     if (check_space_ && before / space_check_bytes != total / space_check_bytes) check_space_();
+}
+
+void ExpansionLimit::leave_out(std::uint64_t count) {
+    holes_ += count;
+    check_hole(0);
+}
+
+void ExpansionLimit::check_hole(std::uint64_t count) const {
+    if (count > limits_.hole_bytes || holes_.load() > limits_.hole_bytes - count)
+        over_limit("more than the limit of " + shown(limits_.hole_bytes) + " of zeros in one layer");
 }
 
 }  // namespace imaged

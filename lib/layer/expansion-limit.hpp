@@ -10,19 +10,23 @@
 
 namespace imaged {
 
-// Unpacked bytes, holes of sparse files included. More than any layer or image in the wild.
+// Unpacked bytes, zeros and holes of sparse files included. More than any layer or image in the wild.
 inline constexpr std::uint64_t max_layer_bytes = 512ULL * 1024 * 1024 * 1024;
 inline constexpr std::uint64_t max_image_bytes = 1024ULL * 1024 * 1024 * 1024;
 // Unpacked bytes to one compressed byte; gzip cannot pass 1,032, real layers stay under 30.
 inline constexpr std::uint64_t max_expansion_ratio = 400;
-// A layer may hold this much whatever its compressed size is: a file of zeros is nothing wrong.
+// A layer may hold this much whatever its compressed size is.
 inline constexpr std::uint64_t free_expansion_bytes = 1024ULL * 1024 * 1024;
+// Bytes of a layer that take no room where they are stored, such as the zeros of a /var/log/lastlog. They do not count
+// in the ratio; the limit bounds the time that hashing them takes.
+inline constexpr std::uint64_t max_hole_bytes = 16ULL * 1024 * 1024 * 1024;
 
 struct ExpansionLimits {
     std::uint64_t layer_bytes = max_layer_bytes;
     std::uint64_t image_bytes = max_image_bytes;
     std::uint64_t ratio = max_expansion_ratio;
     std::uint64_t free_bytes = free_expansion_bytes;
+    std::uint64_t hole_bytes = max_hole_bytes;
 };
 
 // The count of one layer. Thread-safe: the stream and the tar's holes are counted by different threads.
@@ -37,12 +41,16 @@ public:
     void read(std::size_t compressed) { compressed_ += compressed; }
     // Throws Error(unsupported_image) naming the limit that was passed, or what CHECK_SPACE throws.
     void grow(std::size_t expanded);
+    // COUNT bytes that were told to grow() take no room. Throws Error(unsupported_image) for more than the limit.
+    void leave_out(std::uint64_t count);
+    // A hole of COUNT bytes follows. Throws likewise, before anything of it is read.
+    void check_hole(std::uint64_t count) const;
 
 private:
     const ExpansionLimits limits_;
     std::atomic<std::uint64_t>& image_bytes_;
     const std::function<void()> check_space_;
-    std::atomic<std::uint64_t> compressed_ = 0, expanded_ = 0;
+    std::atomic<std::uint64_t> compressed_ = 0, expanded_ = 0, holes_ = 0;
 };
 
 }  // namespace imaged

@@ -14,9 +14,7 @@ namespace {
 
 // As many as Linux follows for one path.
 constexpr unsigned max_links = 40;
-// Directories written between two times that memory is given back.
-constexpr unsigned release_interval = 256;
-// Entries looked at between two such times while the table grows: 4 MB of them.
+// Entries looked at between two times that memory is given back while the table grows: 4 MB of them.
 constexpr unsigned rehash_interval = 65536;
 
 }  // namespace

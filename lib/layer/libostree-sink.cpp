@@ -11,6 +11,7 @@
 #include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
 #include "layer/metadata-limit.hpp"
+#include "layer/sparse-writer.hpp"
 
 namespace imaged {
 
@@ -88,13 +89,17 @@ public:
           meta_(meta),
           size_(size),
           spool_(open_at(ostree_repo_get_dfd(sink.repository_), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
-    void append(std::span<const std::byte> piece) override {
-        written_ += piece.size();
-        if (written_ > size_) throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
-        write_all(spool_.get(), piece, "an object");
+    std::uint64_t append(std::span<const std::byte> piece) override {
+        if (piece.size() > size_ - writer_.size())
+            throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
+        const auto hole = writer_.append(piece);
+        // Elsewhere libostree writes the zeros out.
+        return ostree_repo_get_mode(sink_.repository_) == OSTREE_REPO_MODE_ARCHIVE ? hole : 0;
     }
     Checksum finish() override {
-        if (written_ != size_) throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+        writer_.finish();
+        if (writer_.size() != size_)
+            throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
         if (::lseek(spool_.get(), 0, SEEK_SET) != 0) throw_errno("read an object back");
         const auto stream = imaged::adopt(g_unix_input_stream_new(spool_.get(), FALSE));
         return sink_.write_content(meta_, stream.get(), size_);
@@ -104,8 +109,8 @@ private:
     LibostreeSink& sink_;
     const FileMeta meta_;
     const std::uint64_t size_;
-    std::uint64_t written_ = 0;
     FileDescriptor spool_;
+    SparseWriter writer_{spool_.get()};
 };
 
 Checksum LibostreeSink::put_file(const FileMeta& meta, std::vector<std::byte> content) {

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "layer/derived-layer.hpp"
 #include "layer/dirtree.hpp"
+#include "layer/storable-xattrs.hpp"
 
 namespace imaged {
 
@@ -94,7 +95,7 @@ private:
             const auto bytes = put_metadata(ObjectType::dirtree, "(a(say)a(sayay))", name, entry);
             check_dirtree(bytes);
         } else if (name.type == "dirmeta") {
-            put_metadata(ObjectType::dirmeta, "(uuua(ayay))", name, entry);
+            require_storable(parse_dirmeta(put_metadata(ObjectType::dirmeta, "(uuua(ayay))", name, entry)).xattrs);
         } else if (name.type == "commitmeta") {
             layer_.commit_metadata = read_object(tar_, entry, max_commit_metadata_bytes);
         }
@@ -125,14 +126,20 @@ private:
             corrupt("more extended attributes than the limit");
         const auto bytes = read_object(tar_, entry, max_xattrs_bytes);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
-        xattr_sets_[name.checksum] = parse_xattrs(bytes);
+        xattr_sets_[name.checksum] = storable(bytes);
+    }
+
+    static Xattrs storable(std::string_view bytes) {
+        auto xattrs = parse_xattrs(bytes);
+        require_storable(xattrs);
+        return xattrs;
     }
 
     void take_xattrs_link(const ObjectName& name, const TarEntry& entry) {
         if (entry.type == EntryType::file) {
             // Written out instead of linked.
             const auto bytes = read_object(tar_, entry, max_xattrs_bytes);
-            xattrs_of_[name.checksum] = parse_xattrs(bytes);
+            xattrs_of_[name.checksum] = storable(bytes);
             return;
         }
         const auto target = entry.type == EntryType::hardlink ? object_name(entry.link) : std::nullopt;

@@ -47,7 +47,8 @@ public:
     class LargeFile {
     public:
         virtual ~LargeFile() = default;
-        virtual void append(std::span<const std::byte> piece) = 0;
+        // Returns how many bytes of this piece, or of earlier ones, take no room: long runs of zeros.
+        virtual std::uint64_t append(std::span<const std::byte> piece) = 0;
         virtual Checksum finish() = 0;
     };
     // SIZE is what the stream promises; a stream that gives another amount fails in finish().

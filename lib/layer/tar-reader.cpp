@@ -12,6 +12,7 @@
 #include <map>
 
 #include "base/error.hpp"
+#include "layer/tar-framing.hpp"
 
 namespace imaged {
 
@@ -87,8 +88,8 @@ std::vector<std::string> split_path(const std::string& path) {
 
 class TarReader::Impl {
 public:
-    Impl(ByteSource& source, ExpansionLimit* holes)
-        : source_(source), holes_(holes), buffer_(read_bytes), archive_(archive_read_new()) {
+    Impl(ByteSource& source, ExpansionLimit* limit)
+        : source_(source), limit_(limit), buffer_(read_bytes), archive_(archive_read_new()) {
         if (!archive_) throw Error(ErrorKind::failed, "libarchive cannot start");
         archive_read_support_format_tar(archive_.get());
     }
@@ -106,12 +107,18 @@ public:
         content_offset_ = 0;
         archive_entry* entry = nullptr;
         const int status = archive_read_next_header(archive_.get(), &entry);
-        if (status == ARCHIVE_EOF) return std::nullopt;
+        const auto begin = static_cast<std::uint64_t>(archive_read_header_position(archive_.get()));
+        if (status == ARCHIVE_EOF) {
+            if (framing_.continues_behind(begin))
+                corrupt_tar("a block of zeros, which ends an archive, and more of the archive behind it, at byte " +
+                            std::to_string(begin) + " of the uncompressed stream");
+            return std::nullopt;
+        }
         if (status != ARCHIVE_WARN) check(status, "tar header");
         rethrow();
         if (++entries_ > max_layer_entries)
             over_tar_limit("more than the limit of " + std::to_string(max_layer_entries) + " entries in one layer");
-        return convert(entry);
+        return convert(entry, framing_.header_at(begin));
     }
 
     std::span<const std::byte> content() {
@@ -126,7 +133,7 @@ public:
                 block_size_ = 0;
                 if (content_offset_ >= entry_size_) return {};
                 hole_left_ = entry_size_ - content_offset_;
-                return take_zeros();
+                return begin_hole();
             }
             if (status != ARCHIVE_WARN && status != ARCHIVE_OK && ended_ && content_offset_ == entry_size_) {
                 // Every byte of the last file is here; some tools leave out the padding behind it, and the end marker.
@@ -139,7 +146,7 @@ public:
             if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_)
                 corrupt_tar("a sparse file's map goes backwards" + position());
             hole_left_ = static_cast<std::uint64_t>(offset) - content_offset_;
-            if (hole_left_ > 0) return take_zeros();
+            if (hole_left_ > 0) return begin_hole();
             if (block_size_ == 0) return content();
         }
         const std::span piece(block_, block_size_);
@@ -148,6 +155,9 @@ public:
         return piece;
     }
 
+    void leave_out(std::uint64_t count) {
+        if (limit_ != nullptr) limit_->leave_out(count);
+    }
     std::uint64_t offset() const { return read_; }
 
 private:
@@ -159,6 +169,7 @@ private:
                                                  : impl.source_.next_piece(impl.buffer_);
             impl.read_ += piece.size();
             impl.ended_ = piece.empty();
+            impl.framing_.take(piece);
             *buffer = piece.data();
             return static_cast<la_ssize_t>(piece.size());
         } catch (...) {
@@ -183,21 +194,28 @@ private:
 
     std::string position() const { return " at byte " + std::to_string(read_) + " of the uncompressed stream"; }
 
+    std::span<const std::byte> begin_hole() {
+        if (limit_ != nullptr) limit_->check_hole(hole_left_);
+        return take_zeros();
+    }
+
     std::span<const std::byte> take_zeros() {
         const auto count = std::min<std::uint64_t>(hole_left_, hole_zeros.size());
-        if (holes_ != nullptr) holes_->grow(count);
+        if (limit_ != nullptr) limit_->grow(count);
         hole_left_ -= count;
         content_offset_ += count;
         return std::span(hole_zeros).first(static_cast<std::size_t>(count));
     }
 
-    TarEntry convert(archive_entry* entry) {
+    TarEntry convert(archive_entry* entry, const std::optional<TarFraming::Header>& header) {
         TarEntry result;
         const char* path = archive_entry_pathname(entry);
         if (path == nullptr) corrupt_tar("a name that cannot be read" + position());
+        if (header && header->nul_in_name) corrupt_tar(shown(path) + " is cut short by a NUL in its pax header");
         result.path = parse_path(path);
         result.utf8 = g_utf8_validate(path, -1, nullptr) != FALSE;
-        result.mode = static_cast<std::uint32_t>(archive_entry_perm(entry)) & 07777;
+        // libarchive has put what an ACL says in its place.
+        result.mode = header ? header->mode : static_cast<std::uint32_t>(archive_entry_perm(entry)) & 07777;
         const auto size = archive_entry_size(entry);
         if (size < 0) corrupt_tar(shown(path) + " has a negative size");
         result.size = entry_size_ = static_cast<std::uint64_t>(size);
@@ -233,6 +251,9 @@ private:
     }
 
     void read_xattrs(archive_entry* entry, std::string_view path, TarEntry& result) {
+        for (const int type : {ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT})
+            result.acls += (archive_entry_acl_types(entry) & type) != 0 ? 1 : 0;
+        result.acls += (archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_NFS4) != 0 ? 1 : 0;
         if (archive_entry_xattr_reset(entry) == 0) return;
         const char* name = nullptr;
         const void* value = nullptr;
@@ -256,9 +277,10 @@ private:
         void operator()(archive* pointer) const { archive_read_free(pointer); }
     };
     ByteSource& source_;
-    ExpansionLimit* const holes_;
+    ExpansionLimit* const limit_;
     std::vector<std::byte> buffer_;
     std::unique_ptr<archive, FreeArchive> archive_;
+    TarFraming framing_;
     std::exception_ptr failure_;
     bool opened_ = false;
     bool ended_ = false;                                     // the source has nothing more
@@ -271,13 +293,16 @@ private:
     std::size_t block_size_ = 0;
 };
 
-TarReader::TarReader(ByteSource& source, ExpansionLimit* holes) : impl_(std::make_unique<Impl>(source, holes)) {}
+TarReader::TarReader(ByteSource& source, ExpansionLimit* limit) : impl_(std::make_unique<Impl>(source, limit)) {}
 TarReader::~TarReader() = default;
 std::optional<TarEntry> TarReader::next() {
     return impl_->next();
 }
 std::span<const std::byte> TarReader::content() {
     return impl_->content();
+}
+void TarReader::leave_out(std::uint64_t count) {
+    impl_->leave_out(count);
 }
 std::uint64_t TarReader::offset() const {
     return impl_->offset();

@@ -47,6 +47,7 @@ struct TarEntry {
     std::string target;                                       // of a symlink, as written
     std::vector<std::string> link;                            // components of a hardlink's target
     std::vector<std::pair<std::string, std::string>> xattrs;  // name to value, sorted by name, each name once
+    unsigned acls = 0;                                        // access control lists, which are not kept
 };
 
 // "usr/lib/x"; "." for the root.
@@ -56,8 +57,8 @@ std::vector<std::string> split_path(const std::string& path);
 
 class TarReader {
 public:
-    // SOURCE is borrowed, and so is HOLES, which is told of bytes that are not in the stream. Nothing is read yet.
-    explicit TarReader(ByteSource& source, ExpansionLimit* holes = nullptr);
+    // SOURCE is borrowed, and so is LIMIT, which is told of bytes that are not in the stream. Nothing is read yet.
+    explicit TarReader(ByteSource& source, ExpansionLimit* limit = nullptr);
     ~TarReader();
     TarReader(const TarReader&) = delete;
     TarReader& operator=(const TarReader&) = delete;
@@ -67,6 +68,8 @@ public:
     std::optional<TarEntry> next();
     // The next piece of the current entry's content, zeros for holes; empty at its end. Valid until the next call.
     std::span<const std::byte> content();
+    // COUNT bytes of the content take no room where they are stored: they do not count against the limit of expansion.
+    void leave_out(std::uint64_t count);
     // Bytes read of the uncompressed stream.
     std::uint64_t offset() const;
 

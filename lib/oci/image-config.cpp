@@ -17,11 +17,11 @@ ImageConfig parse_config(const json& document) {
     if (rootfs == nullptr) throw Error(ErrorKind::corrupt_input, "\"rootfs\" is missing");
     if (const auto type = optional_text(*rootfs, "type"); type && *type != "layers")
         throw Error(ErrorKind::unsupported_image, "rootfs has the type \"" + *type + "\"");
+    // Absent or null in an image without layers.
     const auto* diff_ids = optional_array(*rootfs, "diff_ids");
-    if (diff_ids == nullptr) throw Error(ErrorKind::corrupt_input, "\"diff_ids\" is missing");
-    if (diff_ids->size() > max_layers)
+    if (diff_ids != nullptr && diff_ids->size() > max_layers)
         throw Error(ErrorKind::unsupported_image, "more than " + std::to_string(max_layers) + " diff_ids");
-    for (const auto& diff_id : *diff_ids) {
+    for (const auto& diff_id : diff_ids == nullptr ? json::array() : *diff_ids) {
         if (!diff_id.is_string()) throw Error(ErrorKind::corrupt_input, "a diff_id is not a string");
         config.diff_ids.push_back(
             in_context("diff_ids", [&] { return Digest::parse(diff_id.get_ref<const std::string&>()); }));
@@ -29,8 +29,14 @@ ImageConfig parse_config(const json& document) {
     if (const auto* runtime = optional_object(document, "config"))
         config.labels = optional_text_map(*runtime, "Labels");
     config.created = optional_text(document, "created");
+    config.architecture = optional_text(document, "architecture").value_or("");
+    config.os = optional_text(document, "os").value_or("");
     if (const auto* history = optional_array(document, "history")) {
         for (const auto& entry : *history) {
+            if (entry.is_null()) {
+                config.created_by.emplace_back();
+                continue;
+            }
             if (!entry.is_object()) throw Error(ErrorKind::corrupt_input, "a history entry is not an object");
             if (const auto empty = entry.find("empty_layer");
                 empty != entry.end() && empty->is_boolean() && empty->get<bool>())
@@ -49,6 +55,14 @@ ImageConfig parse_config(const json& document) {
 ImageConfig ImageConfig::parse(std::string_view text) {
     const auto document = parse_document(text, max_config_bytes, "config");
     return in_context("config", [&] { return parse_config(document); });
+}
+
+bool ImageConfig::bootable() const {
+    const auto says = [&](const char* label) {
+        const auto found = labels.find(label);
+        return found != labels.end() && !found->second.empty() && found->second != "false" && found->second != "0";
+    };
+    return says("containers.bootc") || says("ostree.bootable") || says("ostree.linux");
 }
 
 std::optional<std::string> ImageConfig::version() const {

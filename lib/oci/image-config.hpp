@@ -20,10 +20,13 @@ struct ImageConfig {
     std::map<std::string, std::string> labels;  // config.Labels
     std::vector<std::optional<std::string>>
         created_by;                      // per layer: entries of the history marked empty_layer take no place
-    std::optional<std::string> created;  // RFC 3339
+    std::optional<std::string> created;  // RFC 3339, unless it is malformed
+    std::string architecture, os;        // as Go names them (GOARCH, GOOS); empty if the config names none
 
     // Throws Error(corrupt_input) or Error(unsupported_image).
     static ImageConfig parse(std::string_view text);
+    // Whether a label of bootc or OSTree says that a machine is to boot it.
+    bool bootable() const;
     // The label org.opencontainers.image.version, or ostree's own "version".
     std::optional<std::string> version() const;
 };

@@ -116,6 +116,16 @@ std::string ImageReference::image() const {
     return name_;
 }
 
+std::string ImageReference::source() const {
+    auto image = this->image();
+    if (transport_ != Transport::registry) return image;
+    const auto at = image.find('@');
+    if (at == std::string::npos) return image;
+    const auto colon = image.rfind(':', at);
+    if (colon > image.rfind('/', at)) image.erase(colon, at - colon);
+    return image;
+}
+
 std::string ImageReference::canonical() const {
     const bool registry = transport_ == Transport::registry;
     switch (source_) {

@@ -28,8 +28,11 @@ public:
     SignatureSource signature_source() const { return source_; }
     const std::string& remote() const { return remote_; }  // OSTree remote, empty but for ostree_remote
 
-    // TRANSPORT:NAME; what skopeo is given, and what the image's ref is made from.
+    // TRANSPORT:NAME; what the image's ref is made from.
     std::string image() const;
+    // What skopeo is given: image(), without the tag of a name in a registry that has a digest as well. The digest
+    // decides, as for other tools; skopeo refuses such a name.
+    std::string source() const;
     // image() with its signature source in front, in the one canonical spelling.
     std::string canonical() const;
     // The same image with SOURCE, which is not ostree_remote.

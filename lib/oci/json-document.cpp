@@ -116,8 +116,10 @@ std::map<std::string, std::string> optional_text_map(const json& object, const c
     std::map<std::string, std::string> map;
     if (const auto* value = optional_object(object, key)) {
         for (const auto& [name, text] : value->items()) {
-            if (!text.is_string()) refuse(std::string("\"") + key + "\": \"" + name + "\" is not a string");
-            map.emplace(name, text.get<std::string>());
+            if (!text.is_string() && !text.is_null())
+                refuse(std::string("\"") + key + "\": \"" + name + "\" is not a string");
+            // Go's programs take a null for an empty text.
+            map.emplace(name, text.is_null() ? std::string() : text.get<std::string>());
         }
     }
     return map;

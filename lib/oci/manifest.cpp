@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/manifest.hpp"
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.hpp"
 #include "oci/json-document.hpp"
 
@@ -25,36 +28,80 @@ Descriptor parse_descriptor(const json& object) {
                       required_count(object, "size")};
 }
 
-bool is_layer_type(std::string_view type) {
-    return type.starts_with("application/vnd.oci.image.layer.") ||
-           type.starts_with("application/vnd.docker.image.rootfs.") || type.empty();
+// TYPE without parameters such as "; charset=utf-8".
+std::string_view essence(std::string_view type) {
+    type = type.substr(0, type.find(';'));
+    while (type.ends_with(' ')) type.remove_suffix(1);
+    return type;
+}
+
+// Registries and tools have given images these types as well; docker pull takes the same ones.
+bool is_config_type(std::string_view type) {
+    constexpr std::array<std::string_view, 6> types{oci_config,         docker_config, "application/octet-stream",
+                                                    "application/json", "text/html",   ""};
+    return std::find(types.begin(), types.end(), essence(type)) != types.end();
+}
+
+// Throws Error(unsupported_image) unless TYPE is one of a tar.
+void check_layer_type(const std::string& type) {
+    struct Form {
+        std::string_view mark, name, advice;
+    };
+    constexpr std::array<Form, 3> forms{{
+        {"encrypted", "is encrypted", "pull it decrypted, for instance with skopeo copy --decryption-key"},
+        {"squashfs", "is a squashfs file system", "build the image with tar layers"},
+        {"erofs", "is an erofs file system", "build the image with tar layers"},
+    }};
+    for (const auto& form : forms) {
+        if (type.find(form.mark) != std::string::npos)
+            unsupported("it " + std::string(form.name) + " (media type \"" + type + "\"), which imaged cannot read; " +
+                        std::string(form.advice));
+    }
+    const auto plain = essence(type);
+    if (!plain.starts_with("application/vnd.oci.image.layer.") &&
+        !plain.starts_with("application/vnd.docker.image.rootfs.") && plain != "application/octet-stream" &&
+        !plain.empty())
+        unsupported("media type \"" + type + "\" is not a layer's");
+}
+
+bool lists_manifests(const json& document) {
+    return document.contains("manifests") && !document.contains("layers");
+}
+
+[[noreturn]] void refuse_schema(const json& document) {
+    const auto version = document.find("schemaVersion");
+    if (version != document.end() && *version == 1)
+        unsupported("a Docker schema 1 manifest, which is obsolete; push the image again with a current tool");
+    unsupported("schemaVersion is not 2: " + (version == document.end() ? "missing" : version->dump().substr(0, 40)));
+}
+
+// The member KEY, whose null is an empty array: Go programs write an empty list so.
+json array_or_null(const json& document, const char* key) {
+    if (const auto* found = optional_array(document, key)) return *found;
+    if (!document.contains(key)) throw Error(ErrorKind::corrupt_input, std::string("\"") + key + "\" is missing");
+    return json::array();
 }
 
 Manifest parse_manifest(const json& document) {
     const auto version = document.find("schemaVersion");
-    if (version == document.end() || *version != 2)
-        unsupported("schemaVersion is not 2: " +
-                    (version == document.end() ? "missing" : version->dump().substr(0, 40)));
+    if (version == document.end() || *version != 2) refuse_schema(document);
     const auto type = optional_text(document, "mediaType").value_or(std::string(oci_manifest));
+    if (lists_manifests(document))
+        unsupported("an index, and not the manifest of one image; name the image by its digest");
     if (type != oci_manifest && type != docker_manifest) unsupported("manifest has the media type \"" + type + "\"");
     const auto* config = optional_object(document, "config");
-    const auto* layers = optional_array(document, "layers");
     if (config == nullptr) throw Error(ErrorKind::corrupt_input, "\"config\" is missing");
-    if (layers == nullptr) throw Error(ErrorKind::corrupt_input, "\"layers\" is missing");
+    const auto layers = array_or_null(document, "layers");
 
     Manifest manifest{type == docker_manifest, in_context("config", [&] { return parse_descriptor(*config); }), {}, {}};
-    if (const auto& config_type = manifest.config.media_type;
-        !config_type.empty() && config_type != oci_config && config_type != docker_config)
+    if (const auto& config_type = manifest.config.media_type; !is_config_type(config_type))
         unsupported("not a container image but an artifact: its config has the media type \"" + config_type + "\"");
-    if (layers->size() > max_layers)
-        unsupported(std::to_string(layers->size()) + " layers are more than the limit of " +
-                    std::to_string(max_layers));
-    if (layers->empty()) unsupported("the image has no layers");
-    for (std::size_t i = 0; i < layers->size(); ++i) {
+    if (layers.size() > max_layers)
+        unsupported(std::to_string(layers.size()) + " layers are more than the limit of " + std::to_string(max_layers));
+    for (std::size_t i = 0; i < layers.size(); ++i) {
         manifest.layers.push_back(in_context("layer " + std::to_string(i), [&] {
-            auto layer = parse_descriptor((*layers)[i]);
-            if (!is_layer_type(layer.media_type))
-                unsupported("media type \"" + layer.media_type + "\" is not a layer's");
+            auto layer = parse_descriptor(layers[i]);
+            check_layer_type(layer.media_type);
             return layer;
         }));
     }
@@ -70,8 +117,7 @@ Manifest Manifest::parse(std::string_view text) {
 }
 
 bool Manifest::is_index(std::string_view text) {
-    const auto document = parse_document(text, max_manifest_bytes, "manifest");
-    return document.contains("manifests") && !document.contains("layers");
+    return lists_manifests(parse_document(text, max_manifest_bytes, "manifest"));
 }
 
 }  // namespace imaged

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/image-archive.hpp"
 
-#include <sys/utsname.h>
-
-#include <array>
+#include <set>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "oci/image-index.hpp"
 #include "oci/json-document.hpp"
 #include "source/file-blob.hpp"
 #include "source/signature-policy.hpp"
@@ -21,6 +20,8 @@ using nlohmann::json;
 constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
 constexpr const char* tag_key = "org.opencontainers.image.ref.name";
 constexpr const char* name_key = "io.containerd.image.name";
+// Enough to tell how a layer is compressed.
+constexpr std::size_t max_magic_bytes = 6;
 // An index that leads to an index that leads …
 constexpr unsigned max_indexes = 4;
 
@@ -42,24 +43,6 @@ std::string check_policy(const std::string& transport, const ImageReference& ref
     return policy.description;
 }
 
-std::string machine() {
-    struct utsname system;
-    if (::uname(&system) != 0) throw_errno("uname");
-    std::string name = system.machine;
-    constexpr std::array<std::pair<const char*, const char*>, 4> names{
-        {{"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"}, {"i686", "386"}}};
-    for (const auto& [kernel, image] : names) {
-        if (name == kernel) return image;
-    }
-    return name;
-}
-
-Descriptor descriptor_of(const json& entry) {
-    if (!entry.is_object()) corrupt("a descriptor of the index is not an object");
-    return {optional_text(entry, "mediaType").value_or(""), Digest::parse(required_text(entry, "digest")),
-            required_count(entry, "size")};
-}
-
 bool has_name(const json& entry, const std::string& name) {
     if (!entry.is_object()) return false;
     const auto annotations = optional_text_map(entry, "annotations");
@@ -69,34 +52,27 @@ bool has_name(const json& entry, const std::string& name) {
     return false;
 }
 
-bool is_for_us(const json& entry) {
-    const auto* platform = entry.is_object() ? optional_object(entry, "platform") : nullptr;
-    return platform != nullptr && optional_text(*platform, "os") == "linux" &&
-           optional_text(*platform, "architecture") == machine();
-}
-
-// The one that is meant: by NAME, as the only one, or as the only one for this machine.
+// The entry of index.json that is meant: by NAME, as the only image, or as the one for this host.
 Descriptor choose(const json& index, const std::optional<std::string>& name) {
     const auto found = index.find("manifests");
     if (found == index.end() || !found->is_array() || found->empty()) corrupt("its index has no manifests");
     if (name) {
         for (const auto& entry : *found) {
-            if (has_name(entry, *name)) return descriptor_of(entry);
+            if (has_name(entry, *name)) return index_descriptor(entry);
         }
         throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
     }
-    if (found->size() == 1) return descriptor_of(found->front());
-    const json* ours = nullptr;
-    unsigned matches = 0;
+    std::set<std::string> digests;
+    bool platforms = false;
     for (const auto& entry : *found) {
-        if (!is_for_us(entry)) continue;
-        ours = &entry;
-        ++matches;
+        if (!entry.is_object()) corrupt("a descriptor of the index is not an object");
+        digests.insert(optional_text(entry, "digest").value_or(""));
+        platforms = platforms || optional_object(entry, "platform") != nullptr;
     }
-    if (matches != 1)
-        throw Error(ErrorKind::invalid_argument,
-                    "the archive has " + std::to_string(found->size()) + " images: the option \"name\" must say which");
-    return descriptor_of(*ours);
+    if (digests.size() == 1) return index_descriptor(found->front());
+    if (platforms) return choose_for_host(index);
+    throw Error(ErrorKind::invalid_argument,
+                "the archive has " + std::to_string(digests.size()) + " images: the option \"name\" must say which");
 }
 
 bool names_image(const json& entry, const std::string& name) {
@@ -108,8 +84,16 @@ bool names_image(const json& entry, const std::string& name) {
     return false;
 }
 
-bool is_gzip(std::string_view bytes) {
-    return bytes.starts_with("\x1f\x8b");
+// How a file of a docker-archive is compressed, by its first bytes; nullptr if it is not.
+const char* compression_of(std::string_view bytes) {
+    using namespace std::string_view_literals;
+    if (bytes.starts_with("\x1f\x8b"sv)) return "gzip";
+    if (bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return "zstd";
+    if (bytes.starts_with("\xfd"
+                          "7zXZ\0"sv))
+        return "xz";
+    if (bytes.starts_with("BZh"sv)) return "bzip2";
+    return nullptr;
 }
 
 }  // namespace
@@ -153,7 +137,7 @@ void ImageArchive::open_layout(const std::optional<std::string>& name, const std
     auto text = verified(chosen, max_manifest_bytes, "manifest");
     for (unsigned depth = 0; Manifest::is_index(text); ++depth) {
         if (depth == max_indexes) corrupt("indexes lead to indexes");
-        chosen = choose(parse_document(text, max_manifest_bytes, "index"), std::nullopt);
+        chosen = choose_for_host(parse_document(text, max_manifest_bytes, "index"));
         text = verified(chosen, max_manifest_bytes, "manifest");
     }
     const auto config = verified(Manifest::parse(text).config, max_config_bytes, "config");
@@ -182,13 +166,14 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
         const auto file = (*layers)[i].get<std::string>();
         const auto place = index_.find(file);
         if (!place) corrupt(file + " is missing");
-        const bool gzip = is_gzip(read_at(file_.get(), place->offset, std::min<std::uint64_t>(place->size, 2), file));
+        const auto head = std::min<std::uint64_t>(place->size, max_magic_bytes);
+        const auto* compression = compression_of(read_at(file_.get(), place->offset, head, file));
         // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
-        const auto digest =
-            gzip ? hash_file(file_.get(), place->offset, place->size, cancellation_) : config.diff_ids[i];
+        const auto digest = compression != nullptr ? hash_file(file_.get(), place->offset, place->size, cancellation_)
+                                                   : config.diff_ids[i];
         blobs_.emplace(digest, *place);
-        described.push_back({{"mediaType", gzip ? "application/vnd.oci.image.layer.v1.tar+gzip"
-                                                : "application/vnd.oci.image.layer.v1.tar"},
+        const std::string type = "application/vnd.oci.image.layer.v1.tar";
+        described.push_back({{"mediaType", compression != nullptr ? type + "+" + compression : type},
                              {"digest", digest.text()},
                              {"size", place->size}});
     }

@@ -33,7 +33,7 @@ std::string fatal_message(const std::string& output) {
 
 void check_policy(const ImageReference& image, const std::string& policy, const std::string& served,
                   const Cancellation& cancellation, const ProxyOptions& options) {
-    SkopeoRequest request{.kind = SkopeoRequest::Kind::check_policy, .image = image.image(), .policy = policy};
+    SkopeoRequest request{.kind = SkopeoRequest::Kind::check_policy, .image = image.source(), .policy = policy};
     for (const auto& layer : Manifest::parse(served).layers) request.blobs.emplace(layer.digest.text(), layer.size);
     SkopeoProcess skopeo(std::move(request), options);
     const auto output = skopeo.output(cancellation, max_output_bytes, "the policy check");

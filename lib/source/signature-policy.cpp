@@ -43,6 +43,8 @@ std::string full_registry_name(const std::string& name) {
     return host + "/" + path;
 }
 
+constexpr std::string_view registry_prefix = "docker://";
+
 std::vector<std::string> registry_scopes(const std::string& registry_name) {
     std::vector<std::string> scopes;
     auto name = full_registry_name(registry_name);
@@ -75,7 +77,8 @@ std::vector<std::string> path_scopes(std::string path, bool has_tag) {
 std::vector<std::string> scopes_of(const ImageReference& image) {
     std::vector<std::string> scopes;
     switch (image.transport()) {
-        case Transport::registry: scopes = registry_scopes(image.name()); break;
+        // skopeo sees the name with its digest alone, if it has one.
+        case Transport::registry: scopes = registry_scopes(image.source().substr(registry_prefix.size())); break;
         case Transport::oci:
         case Transport::oci_archive: scopes = path_scopes(image.name(), true); break;
         case Transport::dir: scopes = path_scopes(image.name(), false); break;

@@ -11,6 +11,7 @@ namespace {
 struct Pattern {
     std::string_view text;
     ErrorKind kind;
+    std::string_view advice = {};  // what to do, where skopeo does not say it
 };
 
 // In this order: a registry's "unauthorized" may be wrapped in words that a later line knows.
@@ -58,6 +59,9 @@ constexpr std::array patterns{
     Pattern{"Invalid image name", ErrorKind::invalid_reference},
     Pattern{"invalid image name", ErrorKind::invalid_reference},
     Pattern{"repository name must be", ErrorKind::invalid_reference},
+    Pattern{"more than one image in oci", ErrorKind::invalid_reference,
+            "name one by its tag, as in oci:DIRECTORY:TAG or oci-archive:FILE:TAG"},
+    Pattern{"both a tag and digest", ErrorKind::invalid_reference, "name the image by its digest alone"},
     Pattern{"connection refused", ErrorKind::source_unreachable},
     Pattern{"connection reset", ErrorKind::source_unreachable},
     Pattern{"no such host", ErrorKind::source_unreachable},
@@ -86,6 +90,17 @@ constexpr std::array patterns{
     Pattern{"unexpected HTTP status: 5", ErrorKind::source_unreachable},
     Pattern{"StatusCode: 429", ErrorKind::source_unreachable},
     Pattern{"StatusCode: 5", ErrorKind::source_unreachable},
+    Pattern{"unsupported legacy manifest MIME type", ErrorKind::unsupported_image,
+            "it is a Docker schema 1 manifest, which is obsolete; push the image again with a current tool"},
+    Pattern{"unsupported manifest MIME type: application/vnd.oci.image.index", ErrorKind::unsupported_image,
+            "its index leads to another index; name the image by its digest, or write one index for all platforms"},
+    Pattern{"unsupported manifest MIME type: application/vnd.docker.distribution.manifest.list",
+            ErrorKind::unsupported_image,
+            "its index leads to another index; name the image by its digest, or write one index for all platforms"},
+    Pattern{"Unexpectedly received a manifest list instead of a manifest", ErrorKind::unsupported_image,
+            "its index leads to another index; name the image by its digest, or write one index for all platforms"},
+    Pattern{"unsupported manifest MIME type", ErrorKind::unsupported_image},
+    Pattern{"unsupported image-specific operation on artifact", ErrorKind::unsupported_image},
     Pattern{"unsupported MIME type", ErrorKind::unsupported_image},
     Pattern{"unsupported schema version", ErrorKind::unsupported_image},
     Pattern{"Unimplemented manifest MIME type", ErrorKind::unsupported_image},
@@ -101,7 +116,9 @@ constexpr std::array patterns{
 
 Error skopeo_error(const std::string& message) {
     for (const auto& pattern : patterns) {
-        if (message.find(pattern.text) != std::string::npos) return Error(pattern.kind, message);
+        if (message.find(pattern.text) == std::string::npos) continue;
+        return Error(pattern.kind,
+                     pattern.advice.empty() ? message : message + " (" + std::string(pattern.advice) + ")");
     }
     return Error(ErrorKind::failed, message);
 }

@@ -3,6 +3,7 @@
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "oci/image-index.hpp"
 #include "source/policy-check.hpp"
 #include "source/signature-policy.hpp"
 
@@ -49,6 +50,9 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
         name = name_with_digest(reference, served.digest);
     }
     auto text = raw_manifest(name, proxy.cancellation(), options);
+    // A layout's tag may lead to an index too; the manifest is one of its blobs.
+    if (const auto listed = listed_manifest(text, served.digest))
+        text = proxy.small_blob(listed->digest, listed->size, max_manifest_bytes, "manifest");
     if (!has_digest(text, served.digest))
         throw Error(ErrorKind::digest_mismatch,
                     "the manifest of " + reference.image() + " does not have the digest " + served.digest.text());
@@ -60,7 +64,7 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
     auto policy = find_policy(proxy, reference);
-    proxy.open_image(reference.image());
+    proxy.open_image(reference.source());
     auto served = proxy.manifest();
     const auto digest = served.digest;
     if (pinned && digest != *pinned)

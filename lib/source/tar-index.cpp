@@ -154,7 +154,8 @@ TarIndex::TarIndex(int fd, const Cancellation& cancellation) {
                 if (type == '1') links_[name] = plain(target);
                 if (type == '2') links_[name] = resolved(name, target);
                 files_.erase(name);
-                if (type == '1' || type == '2') size = 0;
+                // Links, directories and special files have no content, whatever their headers say.
+                if (type >= '1' && type <= '6') size = 0;
             }
             long_name.clear();
             long_target.clear();

@@ -34,7 +34,10 @@ json summary(const std::string& name, const StoredImage& image) {
                {"merge-commit", image.merge_commit.hex()},
                {"created", image.created},
                {"layers", image.manifest.layers.size()},
-               {"size", size}};
+               {"size", size},
+               {"image-id", image.manifest.config.digest.text()}};
+    if (!image.config.architecture.empty()) entry["architecture"] = image.config.architecture;
+    if (!image.config.os.empty()) entry["os"] = image.config.os;
     if (image.base_commit) entry["base-commit"] = image.base_commit->hex();
     if (const auto version = image.config.version()) entry["version"] = *version;
     return entry;

@@ -10,6 +10,7 @@
 #include "layer/dirtree.hpp"
 #include "store/presence.hpp"
 #include "store/ref-name.hpp"
+#include "store/ref-place.hpp"
 
 namespace imaged {
 
@@ -108,6 +109,7 @@ public:
             throw Error(ErrorKind::not_found,
                         "there is no image " + request_.image.image() + " in the repository " + source_.path());
         const auto image = StoredImage::load(source_, *commit);
+        require_ref_place(destination_, target_);
         CopiedImage copied{previous_digest(), false, image, {}};
         StagingArea staging(destination_.fd());
         WriterPool pool(link_threads);

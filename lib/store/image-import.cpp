@@ -6,12 +6,14 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "oci/image-index.hpp"
 #include "source/image-archive.hpp"
 #include "source/proxy-layers.hpp"
 #include "store/archive-spool.hpp"
 #include "store/layer-fetch.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
+#include "store/ref-place.hpp"
 #include "store/repository-place.hpp"
 #include "store/signed-commit.hpp"
 #include "store/update-check.hpp"
@@ -36,7 +38,7 @@ void open_for_layers(ImageProxy& proxy, const ImportRequest& request) {
             if (error.kind() != ErrorKind::not_found) throw;
         }
     }
-    proxy.open_image(request.image.image());
+    proxy.open_image(request.image.source());
 }
 
 // The commits of an image's layers, in manifest order, and the rules they were imported by.
@@ -117,6 +119,17 @@ std::optional<StoredImage> complete_merge(const Repository& repository, const Im
     return stored.digest == digest ? std::optional(std::move(stored)) : std::nullopt;
 }
 
+// A host that deploys what it cannot run does not boot any more.
+void check_architecture(const ImportRequest& request, const SourceImage& source) {
+    if (request.any_architecture || request.known || !source.config.bootable()) return;
+    const auto& [architecture, os] = std::pair(source.config.architecture, source.config.os);
+    const auto host = host_architecture();
+    if ((architecture.empty() || architecture == host) && (os.empty() || os == "linux")) return;
+    throw Error(ErrorKind::unsupported_image,
+                "the image is bootable and made for " + os + "/" + architecture + ", and this host is linux/" + host +
+                    "; to store it for other hosts all the same, set the option any-architecture");
+}
+
 void check_kinds(const ImageLayout& layout) {
     for (const auto& first : layout.layers) {
         for (const auto& second : layout.layers) {
@@ -138,13 +151,14 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     if (!repository) {
         auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
         auto plan = ImportPlan::make(nullptr, nullptr, source, target);
-        verify_signed_commit(nullptr, proxy, request.image, source, std::nullopt);
+        verify_signed_commit(nullptr, proxy, request.image, source, plan.present);
         return {std::move(source), std::move(plan)};
     }
+    require_ref_place(*repository, target);
     Presence presence(*repository, cancellation);
     auto source = open_while_looking_ahead(proxy, request, *repository, presence, target);
     auto plan = ImportPlan::make(&*repository, &presence, source, target);
-    verify_signed_commit(&*repository, proxy, request.image, source, plan.present.front());
+    verify_signed_commit(&*repository, proxy, request.image, source, plan.present);
     return {std::move(source), std::move(plan)};
 }
 
@@ -154,10 +168,12 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     std::optional<ImageProxy> proxy;
     if (!request.archive) proxy.emplace(cancellation, request.proxy);
     auto repository = Repository::open_or_create(request.repository);
+    repository.require_image_mode();
     repository.reserve(request.disk_reserve);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     StagingArea::clear_leftovers(repository.fd());
     const auto target = request.target.value_or(request.image);
+    require_ref_place(repository, target);
     Presence presence(repository, cancellation);
     std::unique_ptr<ImageArchive> archive;
     if (request.archive)
@@ -166,11 +182,12 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     const auto source = archive         ? archive->image()
                         : request.known ? *request.known
                                         : open_while_looking_ahead(*proxy, request, repository, presence, target);
+    check_architecture(request, source);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
     // An archive is refused before this where anything but the containers policy is to vouch for it.
     const auto signed_commit =
-        proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present.front()) : std::nullopt;
+        proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
@@ -230,6 +247,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             counts.objects.bytes_written + merged.sink->counts().bytes_written,
             counts.special_files + merged.dropped_links,
             counts.bad_names,
+            counts.dropped_xattrs,
             merged.relabelled};
 }
 

@@ -40,6 +40,7 @@ struct ImportRequest {
     // compressed or not, a pipe as well. NAME picks one of several images in it.
     std::optional<int> archive = {};
     std::optional<std::string> archive_name = {};
+    bool any_architecture = false;  // a bootable image of another architecture is taken as well
 };
 
 struct PreparedImage {
@@ -57,11 +58,13 @@ struct ImportedImage {
     unsigned layers_fetched = 0;
     std::uint64_t bytes_fetched = 0, bytes_reused = 0;  // compressed
     std::uint64_t objects_written = 0, objects_reused = 0, bytes_written = 0;
-    std::uint64_t special_files = 0, bad_names = 0;
+    std::uint64_t special_files = 0, bad_names = 0, dropped_xattrs = 0;
     std::uint64_t relabelled = 0;  // files and directories that the image's SELinux policy gave another label
 };
 
-// CANCELLATION is also requested when one of several layers fails; the first cause is what is thrown.
+// CANCELLATION is also requested when one of several layers fails; the first cause is what is thrown. Throws
+// Error(unsupported_image) for a bootable image of another architecture or system than this host's, unless the request
+// allows it or knows the image already.
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer);
 
 }  // namespace imaged

@@ -42,6 +42,7 @@ void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules
         staged.filtered = std::move(derived.filtered);
         staged.special_files = derived.special_files;
         staged.bad_names = derived.bad_names;
+        staged.dropped_xattrs = derived.dropped_xattrs;
         return;
     }
     const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit);

@@ -2,6 +2,7 @@
 #include "store/merge-commit.hpp"
 
 #include "base/error.hpp"
+#include "oci/timestamp.hpp"
 #include "store/layer-record.hpp"
 #include "store/merge.hpp"
 #include "store/relabel.hpp"
@@ -15,21 +16,15 @@ namespace {
 // Names of what was left out, in all layers: they share the commit with a manifest and a config.
 constexpr std::size_t max_filtered_names = 10'000;
 
-std::optional<std::uint64_t> parse_time(const std::optional<std::string>& text) {
-    if (!text) return std::nullopt;
-    const std::unique_ptr<GDateTime, Free<g_date_time_unref>> time(
-        g_date_time_new_from_iso8601(text->c_str(), nullptr));
-    if (!time || g_date_time_to_unix(time.get()) < 0) return std::nullopt;
-    return static_cast<std::uint64_t>(g_date_time_to_unix(time.get()));
-}
+// What an image without a usable time has: the same at every pull, as the same image must give the same commit.
+constexpr std::uint64_t no_time = 0;
 
 std::uint64_t timestamp_of(const SourceImage& source) {
     const auto annotation = source.manifest.annotations.find("org.opencontainers.image.created");
     if (annotation != source.manifest.annotations.end()) {
-        if (const auto time = parse_time(annotation->second)) return *time;
+        if (const auto time = parse_timestamp(annotation->second)) return *time;
     }
-    if (const auto time = parse_time(source.config.created)) return *time;
-    return static_cast<std::uint64_t>(g_get_real_time() / G_USEC_PER_SEC);
+    return parse_timestamp(source.config.created.value_or("")).value_or(no_time);
 }
 
 VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filtered) {

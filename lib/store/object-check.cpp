@@ -41,7 +41,9 @@ Xattrs read_xattrs(const std::string& path, bool with_label) {
         if (length < 0) throw_errno(std::string("read its extended attribute ") + name);
         list.emplace_back(name, std::string(value.data(), static_cast<std::size_t>(length)));
     }
-    if (!with_label) std::erase_if(list, [](const auto& entry) { return entry.first == label_name; });
+    // libostree reads no attribute without a value, so neither does what is to agree with it.
+    std::erase_if(
+        list, [&](const auto& entry) { return entry.second.empty() || (!with_label && entry.first == label_name); });
     std::sort(list.begin(), list.end());
     return make_xattrs(list);
 }

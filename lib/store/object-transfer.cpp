@@ -25,14 +25,6 @@ std::string object_name(const Checksum& checksum, const std::string& suffix) {
     return hex.substr(0, 2) + "/" + hex.substr(2) + suffix;
 }
 
-void require_mode(const Repository& repository) {
-    const auto mode = repository.mode();
-    if (mode != "bare" && mode != "bare-user" && mode != "archive")
-        throw Error(ErrorKind::unsupported_image,
-                    "the repository " + repository.path() + " is in the mode " + mode +
-                        "; container images are kept in bare, bare-user and archive repositories");
-}
-
 }  // namespace
 
 ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& destination, StagingArea& staging,
@@ -45,8 +37,8 @@ ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& desti
       same_device_(device_of(source.objects()) == device_of(destination.objects())),
       same_form_(source.mode() == destination.mode()),
       clones_(same_device_) {
-    require_mode(source);
-    require_mode(destination);
+    source.require_image_mode();
+    destination.require_image_mode();
 }
 
 ObjectTransfer::~ObjectTransfer() {

@@ -60,6 +60,7 @@ public:
         import.layers_at_once = request_.layers_at_once;
         import.disk_reserve = request_.disk_reserve;
         import.expansion = request_.expansion;
+        import.any_architecture = true;
         if (import.image.transport() != Transport::registry) import.proxy.service.clear();
         if (!verdict.stored && request_.demand_signature)
             import.image = import.image.with(SignatureSource::container_policy);

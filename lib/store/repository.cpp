@@ -107,6 +107,15 @@ std::string Repository::mode() const {
     }
 }
 
+void Repository::require_image_mode() const {
+    const auto name = mode();
+    if (name != "bare" && name != "bare-user" && name != "archive")
+        throw Error(ErrorKind::unsupported_image,
+                    "the repository " + path_ + " is in the mode " + name +
+                        "; container images are kept in bare, bare-user and archive repositories. Make one with "
+                        "ostree init --mode=bare");
+}
+
 int Repository::fd() const {
     return ostree_repo_get_dfd(repo_.get());
 }
@@ -125,8 +134,10 @@ std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     if (ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY, &revision,
                                     error.out()) == FALSE) {
         struct stat status;
-        if (::fstatat(fd(), ("refs/heads/" + ref).c_str(), &status, 0) == 0 && S_ISREG(status.st_mode))
-            return Checksum{};
+        const bool exists = ::fstatat(fd(), ("refs/heads/" + ref).c_str(), &status, 0) == 0;
+        if (exists && S_ISREG(status.st_mode)) return Checksum{};
+        // Of refs below, or left behind by refs that are gone.
+        if (exists && S_ISDIR(status.st_mode)) return std::nullopt;
         error.raise("resolve the ref " + ref);
     }
     if (revision == nullptr) return std::nullopt;
@@ -324,11 +335,7 @@ std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPo
             return std::make_unique<DirectSink>(DirectFormat::bare, objects_.get(), staging, pool);
         case OSTREE_REPO_MODE_BARE_USER:
             return std::make_unique<DirectSink>(DirectFormat::bare_user, objects_.get(), staging, pool);
-        case OSTREE_REPO_MODE_BARE_USER_ONLY:
-            throw Error(
-                ErrorKind::unsupported_image,
-                "a bare-user-only repository does not keep owners and attributes, so it cannot hold container images");
-        default: return std::make_unique<LibostreeSink>(repo_.get());
+        default: require_image_mode(); return std::make_unique<LibostreeSink>(repo_.get());
     }
 }
 

@@ -35,6 +35,8 @@ public:
 
     const std::string& path() const { return path_; }
     std::string mode() const;
+    // Throws Error(unsupported_image) unless the mode keeps owners, modes and attributes, and libostree can write it.
+    void require_image_mode() const;
     // The directory. Owned by the repository.
     int fd() const;
     // Its objects directory, likewise, and what the name of a file object ends in there.

@@ -86,13 +86,14 @@ public:
         callback.func_log = on_message;
         ::selinux_set_callback(SELINUX_CB_LOG, callback);
         complaint.clear();
-        const auto path = "/proc/self/fd/" + std::to_string(directory_.get()) + "/file_contexts";
+        const auto path = prefix() + "file_contexts";
         const selinux_opt option{SELABEL_OPT_PATH, path.c_str()};
         handle_ = ::selabel_open(SELABEL_CTX_FILE, &option, 1);
         if (handle_ == nullptr)
             throw Error(ErrorKind::unsupported_image,
-                        "the image's SELinux policy cannot be read: " +
-                            (complaint.empty() ? std::string("its file_contexts is malformed") : complaint));
+                        "the image's SELinux policy cannot be read, so its files cannot be labelled: " +
+                            (complaint.empty() ? "it is malformed" : named(complaint)) +
+                            ". Repair the policy in the image, or set SELINUX=disabled in its /etc/selinux/config");
         // libselinux does without most of them.
         for (const auto& name : files_) open_at(directory_.get(), name, O_PATH | O_NOFOLLOW);
     }
@@ -105,11 +106,22 @@ public:
             return std::string(context) + '\0';
         }
         if (errno == ENOENT && complaint.empty()) return std::nullopt;
-        throw Error(ErrorKind::unsupported_image, "the image's SELinux policy has no answer for " + path +
-                                                      (complaint.empty() ? "" : ": " + complaint));
+        throw Error(
+            ErrorKind::unsupported_image,
+            "the image's SELinux policy gives no label for " + path +
+                (complaint.empty() ? ": a pattern in its file_contexts is malformed" : ": " + named(complaint)) +
+                ". Repair the policy in the image, or set SELINUX=disabled in its /etc/selinux/config");
     }
 
 private:
+    std::string prefix() const { return "/proc/self/fd/" + std::to_string(directory_.get()) + "/"; }
+    // A message of libselinux with the file's name alone, whose path is this process's own.
+    std::string named(std::string message) const {
+        for (auto found = message.find(prefix()); found != std::string::npos; found = message.find(prefix()))
+            message.erase(found, prefix().size());
+        return message;
+    }
+
     StagingArea& staging_;
     std::string name_;
     FileDescriptor directory_;

@@ -59,13 +59,14 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
 
 std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
                                              const ImageReference& image, const SourceImage& source,
-                                             const std::optional<Checksum>& stored) {
+                                             const std::vector<std::optional<Checksum>>& present) {
     if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
     if (repository == nullptr)
         throw Error(ErrorKind::policy_rejected,
                     "there is no repository that could know the keys of the OSTree remote " + image.remote() + " yet");
     const RemoteKeys keys(*repository, image.remote());
     const auto& layer = source.layout.layers.front();
+    const auto& stored = present.front();
     const auto head =
         stored ? stored_head(*repository, *stored)
                : in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(proxy, image, layer); });

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "oci/image-reference.hpp"
 #include "source/image-proxy.hpp"
@@ -13,11 +14,12 @@
 namespace imaged {
 
 // The verified commit of an image with such a signature source; nothing for any other image, where that is not asked
-// for. STORED is the commit layer's commit, where the repository has it; else the beginning of the layer is read from
-// PROXY, which has the image open, and whoever imports the layer must find the same commit in it. No REPOSITORY knows
+// for. PRESENT are the commits of the image's layers that the repository has, in their order; without the first the
+// beginning of the commit layer is read from PROXY, which has the image open, and whoever imports the layer must find
+// the same commit in it. No REPOSITORY knows
 // no keys. Throws Error(policy_rejected).
 std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
                                              const ImageReference& image, const SourceImage& source,
-                                             const std::optional<Checksum>& stored);
+                                             const std::vector<std::optional<Checksum>>& present);
 
 }  // namespace imaged

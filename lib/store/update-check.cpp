@@ -41,7 +41,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     CheckedUpdate checked{stored.digest.text(), {}};
     Presence presence(repository, cancellation);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
-    verify_signed_commit(&repository, proxy, request.image, source, plan.present.front());
+    verify_signed_commit(&repository, proxy, request.image, source, plan.present);
     if (source.digest == stored.digest) {
         forget_update(repository, *commit, target);
         return checked;

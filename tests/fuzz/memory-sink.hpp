@@ -69,10 +69,11 @@ private:
         Large(MemorySink& sink, const FileMeta& meta, std::uint64_t size) : sink_(sink), size_(size) {
             hash_.update(file_header(meta, {}));
         }
-        void append(std::span<const std::byte> piece) override {
+        std::uint64_t append(std::span<const std::byte> piece) override {
             hash_.update(piece);
             written_ += piece.size();
             if (written_ > max_written) throw Error(ErrorKind::no_space, "enough for a fuzzer");
+            return 0;
         }
         Checksum finish() override {
             if (written_ != size_) throw Error(ErrorKind::corrupt_input, "another size");

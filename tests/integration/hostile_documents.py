@@ -42,7 +42,7 @@ def manifests():
         yield one(f"config {value!r}", REFUSED, config=value)
         if value != []:
             yield one(f"layers {value!r}", REFUSED, layers=value)
-    yield one("no layers", UNSUPPORTED, "no layers", layers=[])
+    yield one("no layers and a diff_id", REFUSED, "diff_ids", layers=[])
     for value in (None, "x", 7, [], {}):
         yield one(f"a layer {value!r}", REFUSED, layers=[value])
     digests = {"sha512": "sha512:" + "a" * 128, "sha1": "sha1:" + "a" * 40, "md5": "md5:" + "a" * 32, "short": "sha256:abc", "long": "sha256:" + "a" * 65,

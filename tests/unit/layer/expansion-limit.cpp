@@ -31,6 +31,20 @@ TEST_CASE("a layer may grow by the ratio, and freely at first") {
     CHECK(kind_of([&] { limit.grow(20); }) == ErrorKind::unsupported_image);
 }
 
+TEST_CASE("what takes no room does not count in the ratio, and has a limit of its own") {
+    std::atomic<std::uint64_t> image = 0;
+    auto limits = small;
+    limits.hole_bytes = 500;
+    ExpansionLimit limit(limits, image, {});
+    limit.grow(100);
+    limit.leave_out(100);
+    limit.read(5);
+    limit.grow(150);
+    CHECK(kind_of([&] { limit.grow(20); }) == ErrorKind::unsupported_image);
+    limit.leave_out(400);
+    CHECK(kind_of([&] { limit.leave_out(1); }) == ErrorKind::unsupported_image);
+}
+
 TEST_CASE("a layer's limit holds whatever its compressed size is") {
     std::atomic<std::uint64_t> image = 0;
     ExpansionLimit limit(small, image, {});

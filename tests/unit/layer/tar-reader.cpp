@@ -103,6 +103,51 @@ TEST_CASE("a header that is cut short or has a wrong checksum is corrupt", "[tar
     }
 }
 
+TEST_CASE("a block of zeros and more of the archive behind it is corrupt, two blocks end it", "[tar-reader]") {
+    const auto file = header("a", 5) + padded("first");
+    {
+        TextSource source(file + std::string(512, '\0') + header("b", 0) + std::string(1024, '\0'));
+        TarReader tar(source);
+        REQUIRE(tar.next());
+        CHECK_THROWS_WITH(tar.next(), containing("at byte 1024"));
+    }
+    for (const auto& end : {std::string(512, '\0'), std::string(1024, '\0') + header("b", 0)}) {
+        TextSource source(file + end);
+        TarReader tar(source);
+        REQUIRE(tar.next());
+        CHECK_FALSE(tar.next());
+    }
+}
+
+TEST_CASE("a NUL in a name of a pax header is corrupt, whatever its place in the stream", "[tar-reader]") {
+    const auto pax = [](const std::string& records) {
+        return header("PaxHeaders/x", records.size(), 'x') + padded(records);
+    };
+    const std::string cut("16 path=usr/a\0b\n", 16), whole = "15 path=usr/ab\n";
+    for (const std::size_t size : {0UL, 100'000UL, 700'000UL}) {
+        const auto before = header("a", size) + padded(std::string(size, 'x'));
+        TextSource good(before + pax(whole) + header("short", 0) + std::string(1024, '\0'));
+        TarReader tar(good);
+        REQUIRE(tar.next());
+        CHECK(join_path(tar.next()->path) == "usr/ab");
+        TextSource bad(before + pax(cut) + header("short", 0) + std::string(1024, '\0'));
+        TarReader corrupt(bad);
+        REQUIRE(corrupt.next());
+        CHECK_THROWS_WITH(corrupt.next(), containing("NUL"));
+    }
+}
+
+TEST_CASE("an access control list leaves the mode of the header", "[tar-reader]") {
+    const std::string text = "SCHILY.acl.access=user::rwx,group::r-x,group:7:rwx,mask::rwx,other::---\n";
+    const auto records = std::to_string(text.size() + 3) + " " + text;
+    TextSource source(header("PaxHeaders/x", records.size(), 'x') + padded(records) + header("file", 0) +
+                      std::string(1024, '\0'));
+    TarReader tar(source);
+    const auto entry = tar.next();
+    CHECK(entry->mode == 0644);
+    CHECK(entry->acls == 1);
+}
+
 TEST_CASE("what is no tar at all is named so", "[tar-reader]") {
     TextSource source(std::string(2000, 'x'));
     TarReader tar(source);

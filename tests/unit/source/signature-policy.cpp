@@ -31,6 +31,13 @@ TEST_CASE("a registry image is found under its tag, repository, namespaces, host
         CHECK_FALSE(applies("docker", scope, image));
 }
 
+TEST_CASE("a name with a tag and a digest is found under the digest, which is what is fetched") {
+    const std::string image = "docker://example.org/app:1@sha256:0";
+    CHECK(applies("docker", "example.org/app@sha256:0", image));
+    CHECK(applies("docker", "example.org/app", image));
+    CHECK_FALSE(applies("docker", "example.org/app:1", image));
+}
+
 TEST_CASE("Docker Hub's short names are the same as the full ones") {
     for (const char* image : {"docker://debian", "docker://docker.io/debian",
                               "docker://docker.io/library/debian:latest", "docker://index.docker.io/library/debian"})

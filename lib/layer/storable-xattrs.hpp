@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which extended attributes a repository can keep: those that a Linux file system takes and gives back unchanged. The
+// rules look at the attribute alone and ask no kernel, so that an image gives the same objects on every host.
+//   - the namespaces are security., trusted. and user.; system. holds ACLs, which would change with the mode
+//   - a value is not empty: libostree does not read empty ones back
+//   - security.capability, security.ima and security.evm have a form that the kernel accepts
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "layer/object.hpp"
+
+namespace imaged {
+
+// Removes from XATTRS of a symbolic link, or of a file or directory, what cannot be kept, and returns how many those
+// were. security.selinux is removed without being counted: the label is set from the policy of the image. A file
+// capability bound to the root user of the host (revision 3, root id 0) becomes one of revision 2, as which the kernel
+// would give it back.
+std::uint64_t drop_unstorable(std::vector<std::pair<std::string, std::string>>& xattrs, bool symlink);
+
+// Checks the attributes of an object whose checksum is fixed, where ACLs and labels may stay. Throws
+// Error(unsupported_image) naming the first one that no file system gives back.
+void require_storable(const Xattrs& xattrs);
+
+}  // namespace imaged

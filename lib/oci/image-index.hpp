@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Indexes (OCI image-spec "Image Index") and Docker manifest lists: which of their manifests is meant. The rules are
+// skopeo's, so that an archive gives the same image as a layout or a registry.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include "base/json.hpp"
+
+#include "oci/digest.hpp"
+#include "oci/manifest.hpp"
+
+namespace imaged {
+
+// The architecture of this host, as Go names it: "amd64", "arm64", …
+std::string host_architecture();
+
+// The entry of INDEX for this host: the first for Linux and its architecture without a variant, else with one that
+// every processor of the architecture is, else the first entry that names no platform. Throws Error(not_found) naming
+// the platforms that there are, and Error(corrupt_input).
+Descriptor choose_for_host(const nlohmann::json& index);
+
+// The entry with DIGEST of the index TEXT; nullopt if it is no index, or lists none.
+std::optional<Descriptor> listed_manifest(std::string_view text, const Digest& digest);
+
+// Throws Error(corrupt_input) unless ENTRY is a descriptor.
+Descriptor index_descriptor(const nlohmann::json& entry);
+
+}  // namespace imaged
