@@ -94,8 +94,9 @@ constexpr Field prune_fields[] = {
 constexpr Field verify_fields[] = {
     {"sound", Type::flag},           {"images-checked", Type::number}, {"objects-checked", Type::number},
     {"bytes-checked", Type::number}, {"damaged", Type::records},       {"damaged-layers", Type::records},
-    {"missing", Type::words},        {"notes", Type::records},         {"repaired", Type::records},
-    {"unrepaired", Type::records},   {"unchecked", Type::records},     {"not-recorded", Type::text},
+    {"missing", Type::words},        {"notes", Type::records},         {"unverified", Type::records},
+    {"refetched", Type::records},    {"repaired", Type::records},      {"unrepaired", Type::records},
+    {"unchecked", Type::records},    {"not-recorded", Type::text},     {"warnings", Type::words},
 };
 // What any of the records in those lists may say.
 constexpr Field record_fields[] = {
@@ -197,6 +198,7 @@ void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields
                 for (const auto& record : dictionary.list(key)) {
                     Json item = Json::object();
                     add(item, record, record_fields);
+                    if (auto layers = record.words("layers"); !layers.empty()) item["layers"] = std::move(layers);
                     if (const auto problems = record.list("problems"); !problems.empty()) {
                         item["problems"] = Json::array();
                         for (const auto& problem : problems) {
@@ -225,8 +227,9 @@ Json document() {
     return {{"schema", schema}};
 }
 
+// In ASCII: nothing in it drives a terminal.
 std::string line(const Json& json) {
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    return json.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace

@@ -61,6 +61,24 @@ std::string repair_text(const Dictionary& image) {
            (digest && previous != digest ? ", now " + escaped(*digest) : std::string()) + "\n";
 }
 
+std::string refetch_text(const Dictionary& image) {
+    return "Fetched anew: " + text(image, "image") + ", " +
+           counted(number(image, "layers-fetched"), "layer (", "layers (") +
+           human_bytes(number(image, "bytes-fetched")) + ")\n";
+}
+
+std::string unverified_text(const Dictionary& outcome) {
+    std::string result;
+    for (const auto& image : outcome.list("unverified")) {
+        result += "Unverified: " + text(image, "image") + ", " +
+                  counted(image.words("layers").size(), "layer", "layers") + " that imaged did not fetch itself";
+        const auto error = image.text("error");
+        result += error ? ", and cannot fetch: " + escaped(*error) : std::string("; --repair fetches them anew");
+        result += "\n";
+    }
+    return result;
+}
+
 }  // namespace
 
 std::string remove_text(const Dictionary& outcome) {
@@ -91,10 +109,13 @@ std::string verify_text(const Dictionary& outcome) {
                          human_bytes(number(outcome, "bytes-checked")) + "\n";
     for (const auto& image : outcome.list("damaged")) result += damage_text(image);
     for (const auto& image : outcome.list("repaired")) result += repair_text(image);
+    for (const auto& image : outcome.list("refetched")) result += refetch_text(image);
+    result += unverified_text(outcome);
     result += records(outcome, "unrepaired", "Not mended", "image", "error");
     result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
     result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
     result += records(outcome, "notes", "Notes", "image", "message");
+    for (const auto& warning : outcome.words("warnings")) result += "Warning: " + escaped(warning) + "\n";
     if (const auto why = outcome.text("not-recorded"))
         result += "Lists do not show what was found here: " + escaped(*why) + "\n";
     result += missing_text(outcome);

@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"repair", nullptr, "Mend what is damaged, fetching the layers that are broken"},
+    {"repair", nullptr, "Repair damaged images and fetch unverified layers anew"},
     {"source", "IMAGE", "Fetch layers from here instead of each image's own reference; with --repair"},
 };
 
@@ -30,6 +30,8 @@ const Verb verify_verb = {
      "then on. With --repair, lost refs are written again, layers with bad objects are fetched again and a wrong "
      "merge\n"
      "is replaced. The exit code is 1 where something is damaged and was not mended.\n"
+     "Layers that imaged did not verify itself (another program imported them, or they were copied) are listed as\n"
+     "unverified; --repair fetches them anew.\n"
      "\n"
      "Examples:\n"
      "  imagectl verify\n"

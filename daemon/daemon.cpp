@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <stdio.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -11,10 +12,14 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "activity.hpp"
 #include "authority.hpp"
 #include "base/error.hpp"
+#include "base/exposure.hpp"
+#include "base/printable.hpp"
+#include "catalog-reader.hpp"
 #include "event-loop.hpp"
 #include "manager.hpp"
 #include "polkit-authority.hpp"
@@ -83,6 +88,15 @@ FileDescriptor blocked_signals() {
     return file;
 }
 
+// In a thread of its own, with its own line: a file system that hangs holds up nobody.
+void warn_if_exposed(const std::string& repository) {
+    if (!spdlog::should_log(spdlog::level::warn)) return;
+    std::thread([repository] {
+        if (repository_mode(repository) != "bare" || !others_can_enter(repository)) return;
+        ::dprintf(STDERR_FILENO, "imaged: warning: %s\n", printable(exposure_warning(repository)).c_str());
+    }).detach();
+}
+
 class Daemon {
 public:
     Daemon(const CommandLine& line, const Config& config)
@@ -98,6 +112,7 @@ public:
         // Last: whoever sees the name finds everything behind it.
         connection_->requestName(bus::ServiceName{bus_name});
         spdlog::info("serving {}", config.repository);
+        warn_if_exposed(config.repository);
     }
 
     void run() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "upkeep.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,22 @@ json damaged_images(const Verdict& verdict) {
         json entry{{"image", image.image}, {"problem-count", image.damage_count}, {"problems", json::array()}};
         if (image.stored) entry["digest"] = image.stored->digest.text();
         for (const auto& damage : image.damage) entry["problems"].push_back(problem(damage));
+        list.push_back(std::move(entry));
+    }
+    return list;
+}
+
+// With a repair, what is unverified after it, and why.
+json unverified_images(const VerifyOutcome& outcome, bool repair) {
+    auto list = json::array();
+    for (const auto& image : outcome.verdict.images) {
+        if (image.unverified.empty()) continue;
+        const auto why = outcome.still_unverified.find(image.image);
+        const bool refetched = std::any_of(outcome.refetched.begin(), outcome.refetched.end(),
+                                           [&](const auto& other) { return other.image == image.image; });
+        if (repair && refetched) continue;
+        json entry{{"image", image.image}, {"layers", image.unverified}};
+        if (why != outcome.still_unverified.end()) entry["error"] = why->second;
         list.push_back(std::move(entry));
     }
     return list;
@@ -128,6 +145,8 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
                  {"damaged", std::move(damaged)},
                  {"damaged-layers", list_of(verdict.unused_layers, "digest", "error")},
                  {"missing", verdict.missing},
+                 {"warnings", verdict.warnings},
+                 {"unverified", unverified_images(outcome, verify.repair)},
                  {"notes", notes_of(verdict)}};
     if (!unchecked.empty()) details["unchecked"] = std::move(unchecked);
     if (!outcome.unrecorded.empty()) details["not-recorded"] = outcome.unrecorded;
@@ -145,6 +164,12 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
             repaired.push_back(std::move(entry));
         }
         details["repaired"] = std::move(repaired);
+        auto refetched = json::array();
+        for (const auto& image : outcome.refetched)
+            refetched.push_back({{"image", image.image},
+                                 {"layers-fetched", image.layers_fetched},
+                                 {"bytes-fetched", image.bytes_fetched}});
+        details["refetched"] = std::move(refetched);
         details["unrepaired"] = list_of(outcome.unrepaired, "image", "error");
     }
     auto result = success(std::move(details));

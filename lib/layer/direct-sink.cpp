@@ -14,6 +14,7 @@
 #include <climits>
 
 #include "base/error.hpp"
+#include "layer/file-hash.hpp"
 #include "layer/hash-backlog.hpp"
 #include "layer/metadata-limit.hpp"
 #include "layer/sparse-writer.hpp"
@@ -259,7 +260,7 @@ std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& m
 
 bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int content) {
     const auto name = staged_name(checksum, ObjectType::file);
-    const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) {
         if (errno == EEXIST) return true;
         throw_errno("create an object");
@@ -270,6 +271,9 @@ bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int 
         if (reason == ENOSPC || reason == EDQUOT) throw system_error(reason, "share the content of an object");
         return false;
     }
+    // Of the clone: the original may change. After a throw nothing of this sink is published.
+    if (hash_file(meta, fd.get()) != checksum)
+        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is corrupt");
     set_metadata(fd.get(), meta);
     staged_.add(checksum, ObjectType::file);
     ++objects_written_;

@@ -155,7 +155,10 @@ private:
 
     void mark_ref(const std::string& ref, const Checksum& commit) {
         std::string damage;
-        mark_commit(commit, damage);
+        if (commit == Checksum{})
+            damage = "the ref names no commit";
+        else
+            mark_commit(commit, damage);
         if (!damage.empty()) counts_.damaged.emplace(ref, damage);
     }
 
@@ -247,6 +250,7 @@ private:
         const auto path = hex.substr(0, 2) + "/" + hex.substr(2);
         ++counts_.objects;
         ++counts_.commits;
+        counts_.removed_commits.insert(checksum);
         usage_.remove(repository_.objects(), path + ".commit");
         for (const char* type : {".commitmeta", ".commitmeta-compat"}) {
             if (!exists(repository_.objects(), path + type)) continue;

@@ -25,6 +25,7 @@ namespace imaged {
 struct GarbageCounts {
     std::uint64_t objects = 0;  // that went
     std::uint64_t commits = 0;  // of them
+    std::set<Checksum> removed_commits;
     std::uint64_t objects_total = 0;
     std::uint64_t foreign_commits = 0;  // kept although no ref names them
     // Refs that name something unreadable, and what it is.

@@ -8,9 +8,11 @@
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
+#include "store/foreign-repository.hpp"
 #include "store/presence.hpp"
 #include "store/ref-name.hpp"
 #include "store/ref-place.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -19,10 +21,10 @@ namespace {
 // As many threads as it takes to keep two cores busy beside the one that walks the trees.
 constexpr unsigned link_threads = 2;
 
-Repository open_repository(const std::string& path, bool make) {
-    if (make) return Repository::open_or_create(path);
-    if (auto existing = Repository::open_existing(path)) return std::move(*existing);
-    throw Error(ErrorKind::not_found, "there is no repository " + path);
+// The one that may have to be made is imaged's own.
+Repository open_destination(const std::string& path, bool make) {
+    if (make) Repository::open_or_create(path);
+    return open_self_contained(path, RepositoryUse::write);
 }
 
 std::string name_of(ObjectType type, const Checksum& checksum) {
@@ -176,9 +178,12 @@ private:
         transfer.finish_metadata();
         sync_changes(transfer);
         // libostree takes whatever a commit names for present when the commit is.
+        for (const auto& commit : brought_) {
+            if (!destination_.has_object(ObjectType::commit, commit)) new_.insert(commit);
+        }
+        for (const auto& commit : new_) copy_detached_metadata(commit);
         for (const auto& commit : brought_) transfer.add_metadata(ObjectType::commit, commit);
         transfer.finish_metadata();
-        for (const auto& commit : brought_) copy_detached_metadata(commit);
         sync_changes(transfer);
         return refs;
     }
@@ -188,14 +193,18 @@ private:
         if (counts.linked + counts.reflinked + counts.copied > 0) destination_.sync();
     }
 
-    // A layer that the destination got otherwise serves the images there, and this one as well.
+    // A layer that the destination got otherwise serves the images there, and this one as well. What was verified there
+    // is not replaced by what another repository has under the same name.
     bool keeps(const ImageLayer& layer, const Checksum& commit) {
-        return layer.kind == LayerKind::derived && Presence(destination_, cancellation_).complete(commit);
+        return (layer.kind == LayerKind::derived ||
+                VerifiedLayers(destination_.fd()).layer(layer.kind, layer.diff_id) == commit) &&
+               Presence(destination_, cancellation_).complete(commit);
     }
 
+    // Metadata of a commit that was there before may be somebody else's, or a signature.
     void copy_detached_metadata(const Checksum& commit) {
-        const auto metadata = source_.detached_metadata(commit);
-        if (metadata && metadata != destination_.detached_metadata(commit))
+        if (destination_.detached_metadata(commit)) return;
+        if (const auto metadata = source_.detached_metadata(commit))
             destination_.write_detached_metadata(commit, *metadata);
     }
 
@@ -218,15 +227,15 @@ private:
     const Cancellation& cancellation_;
     ImportObserver& observer_;
     const ImageReference target_;
-    std::set<Checksum> brought_;
+    std::set<Checksum> brought_, new_;  // commits; those that the destination did not have
 };
 
 }  // namespace
 
 CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
-    auto source = open_repository(request.source, false);
-    auto destination = open_repository(request.destination, request.make_destination);
+    auto source = open_self_contained(request.source, RepositoryUse::read);
+    auto destination = open_destination(request.destination, request.make_destination);
     const Repository::Lock source_lock(source, Repository::LockKind::shared);
     const Repository::Lock destination_lock(destination, Repository::LockKind::shared);
     StagingArea::clear_leftovers(destination.fd());

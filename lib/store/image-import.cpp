@@ -75,7 +75,7 @@ void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& laye
 }
 
 LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan,
-                          const Cancellation& cancellation) {
+                          LayerTrust trust, const Cancellation& cancellation) {
     LayerCommits found;
     const auto& layers = source.layout.layers;
     const auto fetch_kind = [&](bool derived) {
@@ -87,8 +87,9 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         if (base) items.pop_back();
         auto commits = fetch.run(items, found.rules);
         if (base) {
-            const auto stored = repository.resolve(layer_ref(layers.front().blob.digest));
-            if (stored && Presence(repository, cancellation).complete(*stored))
+            Presence presence(repository, cancellation);
+            const auto stored = LayerLookup(repository, presence, found.rules, trust).find(layers.front());
+            if (stored)
                 commits.emplace(layers.front().blob.digest, *stored);
             else
                 commits.merge(fetch.run({commit_layer}, found.rules));
@@ -184,7 +185,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
                                         : open_while_looking_ahead(*proxy, request, repository, presence, target);
     check_architecture(request, source);
     check_kinds(source.layout);
-    auto plan = ImportPlan::make(&repository, &presence, source, target);
+    auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
     // An archive is refused before this where anything but the containers policy is to vouch for it.
     const auto signed_commit =
         proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
@@ -209,7 +210,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
     LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once, request.expansion);
     fetch.require_commit(signed_commit);
-    const auto layers = fetch_layers(repository, fetch, source, plan, cancellation);
+    const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
             keep_layer_refs(repository, source.layout.layers, layers.commits);
@@ -226,6 +227,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     cancellation.check();
     repository.sync();
     merged.sink->publish();
+    VerifiedLayers(repository.fd()).add_image(source.digest, merged.commit);
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     repository.set_ref(image_ref(target), merged.commit);
@@ -237,7 +239,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
 
     const auto& counts = fetch.counts();
     return {plan.previous_digest,
-            true,
+            !plan.previous || plan.previous->merge_commit != merged.commit,
             StoredImage::load(repository, merged.commit),
             counts.layers,
             counts.compressed_bytes,

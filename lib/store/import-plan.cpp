@@ -8,7 +8,7 @@
 #include <set>
 
 #include "base/error.hpp"
-#include "store/layer-record.hpp"
+#include "store/layer-lookup.hpp"
 #include "store/ref-name.hpp"
 #include "store/root-policy.hpp"
 
@@ -16,58 +16,19 @@ namespace imaged {
 
 namespace {
 
-class LayerLookup {
-public:
-    LayerLookup(const Repository& repository, Presence& presence, const DerivedLayerRules& rules)
-        : repository_(repository), presence_(presence), rules_(rules) {}
-
-    std::optional<Checksum> find(const ImageLayer& layer) {
-        if (const auto commit = repository_.resolve(layer_ref(layer.blob.digest));
-            commit && presence_.complete(*commit) && serves(layer, *commit))
-            return commit;
-        if (layer.kind != LayerKind::derived) return std::nullopt;
-        const auto found = by_diff_id().find(layer.diff_id);
-        if (found != by_diff_id().end() && presence_.complete(found->second) && serves(layer, found->second))
-            return found->second;
-        return std::nullopt;
+// Whether the stored image is SOURCE's, complete, and made of the layers that PLAN found.
+bool is_current(const Repository& repository, Presence& presence, const SourceImage& source, const ImportPlan& plan) {
+    if (!plan.previous || plan.previous->digest != source.digest) return false;
+    for (std::size_t i = 0; i < plan.present.size(); ++i) {
+        if (repository.resolve(layer_ref(source.layout.layers[i].blob.digest)) != plan.present[i]) return false;
     }
-
-private:
-    bool serves(const ImageLayer& layer, const Checksum& checksum) const {
-        const auto commit = repository_.load_commit(checksum);
-        // Only derived layers say who imported them.
-        const bool derived = commit.text(importer_version_key).has_value();
-        if (derived != (layer.kind == LayerKind::derived)) return false;
-        if (!derived) return true;
-        const auto record = LayerRecord::read(commit);
-        if (record.diff_id && *record.diff_id != layer.diff_id)
-            throw Error(ErrorKind::digest_mismatch,
-                        "layer " + layer.blob.digest.text() + ": its uncompressed content has the digest " +
-                            record.diff_id->text() + ", the config says " + layer.diff_id.text());
-        return record.fits(rules_);
-    }
-
-    // Verified diff-ids of the layers that are here; what another program imported has none.
-    const std::map<Digest, Checksum>& by_diff_id() {
-        if (by_diff_id_) return *by_diff_id_;
-        by_diff_id_.emplace();
-        for (const auto& [ref, checksum] :
-             repository_.refs(std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1)))) {
-            try {
-                if (const auto record = LayerRecord::read(repository_.load_commit(checksum)); record.diff_id)
-                    by_diff_id_->emplace(*record.diff_id, checksum);
-            } catch (const Error&) {
-                // A damaged layer serves nobody, and stops nobody.
-            }
-        }
-        return *by_diff_id_;
-    }
-
-    const Repository& repository_;
-    Presence& presence_;
-    const DerivedLayerRules& rules_;
-    std::optional<std::map<Digest, Checksum>> by_diff_id_;
-};
+    // A merge that says to be this program's and is not recorded may have been made of layers that are not believed.
+    if (plan.previous->importer.starts_with(own_importer) &&
+        VerifiedLayers(repository.fd()).image(source.digest) != plan.previous->merge_commit)
+        return false;
+    return presence.complete(plan.previous->merge_commit) &&
+           (!plan.previous->base_commit || presence.complete(*plan.previous->base_commit));
+}
 
 }  // namespace
 
@@ -101,7 +62,7 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
 }
 
 ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, const SourceImage& source,
-                            const ImageReference& target) {
+                            const ImageReference& target, LayerTrust trust) {
     ImportPlan plan;
     const auto& layers = source.layout.layers;
     plan.present.resize(layers.size());
@@ -138,7 +99,7 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
     }
     auto rules = derived_layer_rules(repository, base_tree);
     if (source.layout.ostree && !base_tree) rules.root = RootPolicy::usr_etc_var;
-    LayerLookup lookup(*repository, *presence, rules);
+    const LayerLookup lookup(*repository, *presence, rules, trust);
     std::map<Digest, std::optional<Checksum>> looked_up;
     for (std::size_t i = 0; i < layers.size(); ++i) {
         auto found = looked_up.find(layers[i].blob.digest);
@@ -146,13 +107,7 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
         plan.present[i] = found->second;
     }
     count();
-    const bool same = plan.previous && plan.previous->digest == source.digest && plan.missing == 0;
-    plan.up_to_date =
-        same &&
-        std::all_of(layers.begin(), layers.end(),
-                    [&](const auto& layer) { return repository->resolve(layer_ref(layer.blob.digest)).has_value(); }) &&
-        presence->complete(plan.previous->merge_commit) &&
-        (!plan.previous->base_commit || presence->complete(*plan.previous->base_commit));
+    plan.up_to_date = plan.missing == 0 && is_current(*repository, *presence, source, plan);
     return plan;
 }
 

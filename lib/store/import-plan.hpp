@@ -11,6 +11,7 @@
 #include "layer/derived-layer.hpp"
 #include "oci/image-reference.hpp"
 #include "source/source-image.hpp"
+#include "store/layer-lookup.hpp"
 #include "store/presence.hpp"
 #include "store/repository.hpp"
 #include "store/stored-image.hpp"
@@ -20,7 +21,7 @@ namespace imaged {
 struct ImportPlan {
     std::optional<StoredImage> previous;  // what is stored under the reference, if that can be read
     std::optional<std::string> previous_digest;
-    bool up_to_date = false;  // the same manifest, and everything it needs is there
+    bool up_to_date = false;  // the same manifest, and everything it needs is there and not in doubt
     // For each layer the commit that holds it; nothing where it has to be fetched. Derived layers of an ostree image
     // whose base is missing are looked up too, with the rules for a base without a transient root.
     std::vector<std::optional<Checksum>> present;
@@ -30,7 +31,7 @@ struct ImportPlan {
     // REPOSITORY may be null, and PRESENCE with it: nothing is there then. Throws Error(digest_mismatch) when a layer's
     // verified diff-id is not what the config says.
     static ImportPlan make(const Repository* repository, Presence* presence, const SourceImage& source,
-                           const ImageReference& target);
+                           const ImageReference& target, LayerTrust trust = LayerTrust::refs);
 };
 
 // Looks at all that is stored under TARGET, so that PRESENCE knows it already when the plan is made: the source takes

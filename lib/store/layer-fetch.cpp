@@ -102,7 +102,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         counts_.bad_names += staged.bad_names;
         counts_.dropped_xattrs += staged.dropped_xattrs;
         commits.emplace(item.layer->blob.digest, staged.commit);
-        LayerPublisher::Item published{std::move(staged), item.layer->blob.digest, item.index};
+        LayerPublisher::Item published{std::move(staged), *item.layer, item.index};
         if (item.layer->kind == LayerKind::commit) {
             commit_layer = std::move(published);
         } else {

@@ -8,7 +8,10 @@
 namespace imaged {
 
 LayerPublisher::LayerPublisher(Repository& repository, std::function<void(const StagedLayer&, std::size_t)> published)
-    : repository_(repository), published_(std::move(published)), thread_([this] { run(); }) {}
+    : repository_(repository),
+      verified_(repository.fd()),
+      published_(std::move(published)),
+      thread_([this] { run(); }) {}
 
 LayerPublisher::~LayerPublisher() {
     {
@@ -44,7 +47,8 @@ void LayerPublisher::run() {
         lock.unlock();
         std::exception_ptr failure;
         try {
-            for (auto& item : batch) in_context("layer " + item.digest.text(), [&] { item.staged.sink->flush(); });
+            for (auto& item : batch)
+                in_context("layer " + item.layer.blob.digest.text(), [&] { item.staged.sink->flush(); });
             repository_.sync();
             finish(named);
             take_in(batch);
@@ -61,20 +65,24 @@ void LayerPublisher::run() {
 
 void LayerPublisher::take_in(std::vector<Item>& batch) {
     for (auto& item : batch) {
-        in_context("layer " + item.digest.text(), [&] {
+        in_context("layer " + item.layer.blob.digest.text(), [&] {
             // Before: a commit without its objects would be found damaged, whatever names it or does not.
             if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
-            item.staged.sink->publish();
-            if (item.staged.detached_metadata)
+            // Metadata of a commit that is there already may be somebody else's, or a signature.
+            if (item.staged.detached_metadata && !repository_.has_object(ObjectType::commit, item.staged.commit) &&
+                !repository_.detached_metadata(item.staged.commit))
                 repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+            item.staged.sink->publish();
+            // Durable with the names, before the ref: a layer with a ref is not fetched again after a crash.
+            verified_.add_layer(item.layer, item.staged.commit);
         });
     }
 }
 
 void LayerPublisher::finish(std::vector<Item>& batch) {
     for (auto& item : batch) {
-        repository_.set_ref(layer_ref(item.digest), item.staged.commit);
-        published_(item.staged, item.layer);
+        repository_.set_ref(layer_ref(item.layer.blob.digest), item.staged.commit);
+        published_(item.staged, item.index);
     }
     batch.clear();
 }

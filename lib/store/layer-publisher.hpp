@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "oci/digest.hpp"
 #include "store/layer-import.hpp"
 #include "store/repository.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -31,9 +31,9 @@ public:
     LayerPublisher& operator=(const LayerPublisher&) = delete;
 
     struct Item {
-        StagedLayer staged;
-        Digest digest;
-        std::size_t layer;
+        StagedLayer staged;  // its blob and its content have the digests that LAYER says
+        ImageLayer layer;
+        std::size_t index;  // in the manifest
     };
     // Thread-safe. Throws what publishing an earlier layer threw.
     void add(Item item);
@@ -46,6 +46,7 @@ private:
     void finish(std::vector<Item>& batch);
 
     Repository& repository_;
+    const VerifiedLayers verified_;
     const std::function<void(const StagedLayer&, std::size_t)> published_;
     std::mutex mutex_;
     std::condition_variable changed_;

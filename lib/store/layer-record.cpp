@@ -9,6 +9,7 @@ namespace imaged {
 
 namespace {
 
+constexpr const char* key_prefix = "imaged.";
 constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
 constexpr const char* hollow_key = "imaged.hollow-directories";
@@ -52,6 +53,14 @@ std::vector<UnresolvedLink> links(const Repository::Commit& commit, const char* 
     return links;
 }
 
+// nullopt for text that is no digest: a commit may say anything.
+std::optional<Digest> parse_digest(const std::string& text) {
+    constexpr std::string_view algorithm = "sha256:";
+    if (!text.starts_with(algorithm) || !Checksum::from_hex(std::string_view(text).substr(algorithm.size())))
+        return std::nullopt;
+    return Digest::parse(text);
+}
+
 GVariant* link_array(const std::vector<UnresolvedLink>& links) {
     GVariantBuilder builder;
     g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ss)"));
@@ -70,7 +79,7 @@ GVariant* string_array(const std::vector<std::string>& strings) {
 
 LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     LayerRecord record;
-    if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = Digest::parse(*diff_id);
+    if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = parse_digest(*diff_id);
     if (const auto implicit = lookup(commit, implicit_key, "as")) {
         record.has_implicit = true;
         record.implicit_directories = strings<std::unordered_set<std::string>>(implicit);
@@ -94,6 +103,16 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     if (const auto whiteouts = lookup(commit, whiteouts_key, "b"))
         record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
     return record;
+}
+
+bool LayerRecord::claims_anything(const Repository::Commit& commit) {
+    GVariantIter iterator;
+    g_variant_iter_init(&iterator, commit.metadata.get());
+    const char* key = nullptr;
+    while (g_variant_iter_next(&iterator, "{&sv}", &key, nullptr) != FALSE) {
+        if (std::string_view(key).starts_with(key_prefix)) return true;
+    }
+    return false;
 }
 
 bool LayerRecord::fits(const DerivedLayerRules& rules) const {

@@ -41,7 +41,10 @@ struct LayerRecord {
     bool moved_var = false;
     bool has_whiteouts = true;
 
+    // What the commit says. Believe it only if VerifiedLayers names the commit.
     static LayerRecord read(const Repository::Commit& commit);
+    // Whether the commit says any of it.
+    static bool claims_anything(const Repository::Commit& commit);
     // Whether a layer imported this way can serve where RULES apply.
     bool fits(const DerivedLayerRules& rules) const;
 };

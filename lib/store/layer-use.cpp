@@ -20,6 +20,7 @@ std::string without_slash(std::string_view prefix) {
 
 // The manifest's layers; a commit without a manifest has none.
 void add_layers(const Repository& repository, const Checksum& checksum, std::set<std::string>& used) {
+    if (checksum == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
     const auto manifest = repository.load_commit(checksum).text(manifest_key);
     if (!manifest) return;
     for (const auto& layer : Manifest::parse(*manifest).layers) used.insert(layer_ref(layer.digest));
@@ -46,6 +47,7 @@ LayerUse LayerUse::find(const Repository& repository) {
             }
         }
     }
+    for (const auto& [alias, target] : repository.aliases()) use.used.insert(target);
     if (!use.damaged.empty()) return use;
     for (const auto& [ref, commit] : repository.refs(without_slash(layer_ref_prefix))) {
         if (!use.used.contains(ref)) use.unused.emplace(ref, commit);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which layers somebody still needs: every image, every deployment (ostree/0, ostree/1, rpmostree/base) and every
-// protected base (ostree/container/baseimage).
+// protected base (ostree/container/baseimage). A layer that an alias names is in use too.
 #pragma once
 
 #include <map>

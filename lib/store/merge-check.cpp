@@ -100,6 +100,11 @@ DerivedLayerRules rules_of(const Repository& repository, const StoredImage& imag
     return rules;
 }
 
+bool is_sound(const MergeDifference& difference, const StoredImage& image) {
+    return difference.entry_count == 0 &&
+           (difference.directory_count == 0 || !image.importer.starts_with(own_importer));
+}
+
 SourceImage as_source(const StoredImage& image) {
     return {image.digest, image.manifest_text, image.config_text, image.manifest, image.config, image.layout, ""};
 }

@@ -28,6 +28,9 @@ struct MergeDifference {
 // read.
 MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation);
 
+// Whether DIFFERENCE leaves the merge of IMAGE right. Only other programs' merges may differ, and in directories only.
+bool is_sound(const MergeDifference& difference, const StoredImage& image);
+
 // How the derived layers of a stored image were read: by the records that they carry, or as this host does it.
 DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image);
 

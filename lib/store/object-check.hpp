@@ -18,14 +18,16 @@ public:
 
     // What is wrong with a file object, for people; nothing where it is right. Thread-safe where parallel() says so.
     std::optional<std::string> fault_of(const LooseObject& object) const;
+    // The same of an open file object in any format: FILE was opened for reading, or with O_PATH for a symbolic link.
+    // Thread-safe. Moves FILE's offset.
+    std::optional<std::string> fault_of(int file, const Checksum& checksum) const;
     // Formats that are read here rather than by libostree.
     bool parallel() const { return format_ != Format::others; }
 
 private:
     enum class Format { bare, bare_user, others };
 
-    Checksum hash_bare(const LooseObject& object, bool with_label) const;
-    Checksum hash_bare_user(const LooseObject& object) const;
+    bool matches(int file, const Checksum& checksum) const;
 
     const Repository& repository_;
     const Format format_;

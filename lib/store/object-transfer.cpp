@@ -8,6 +8,8 @@
 #include <cerrno>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "layer/metadata-limit.hpp"
 #include "store/file-object.hpp"
 
 namespace imaged {
@@ -25,6 +27,27 @@ std::string object_name(const Checksum& checksum, const std::string& suffix) {
     return hex.substr(0, 2) + "/" + hex.substr(2) + suffix;
 }
 
+bool exists(int objects, const std::string& name) {
+    struct stat status;
+    return ::fstatat(objects, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+// Nobody but root and this process's user can change the content: the target of a symbolic link never changes.
+bool is_own(const struct stat& status) {
+    if (S_ISLNK(status.st_mode)) return true;
+    const bool owned = status.st_uid == 0 || status.st_uid == ::geteuid();
+    return S_ISREG(status.st_mode) && owned && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+// The object, to be hashed and linked by this descriptor; none if it is missing or must be copied.
+FileDescriptor open_own(int objects, const std::string& name) {
+    struct stat status;
+    FileDescriptor fd(::openat(objects, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!fd && errno == ELOOP) fd.reset(::openat(objects, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd || ::fstat(fd.get(), &status) != 0 || !is_own(status)) return {};
+    return fd;
+}
+
 }  // namespace
 
 ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& destination, StagingArea& staging,
@@ -34,6 +57,7 @@ ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& desti
       staging_(staging),
       pool_(pool),
       cancellation_(cancellation),
+      check_(source),
       same_device_(device_of(source.objects()) == device_of(destination.objects())),
       same_form_(source.mode() == destination.mode()),
       clones_(same_device_) {
@@ -85,11 +109,10 @@ void ObjectTransfer::submit_links() {
 }
 
 void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
-    const auto suffix = destination_.file_suffix();
     std::vector<Checksum> unlinkable;
     for (const auto& checksum : batch) {
         cancellation_.check();
-        switch (link(object_name(checksum, suffix))) {
+        switch (link_file(checksum)) {
             case Link::made: ++linked_; break;
             case Link::present: ++present_; break;
             case Link::impossible: unlinkable.push_back(checksum); break;
@@ -100,13 +123,35 @@ void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
     unlinkable_.insert(unlinkable_.end(), unlinkable.begin(), unlinkable.end());
 }
 
-ObjectTransfer::Link ObjectTransfer::link(const std::string& name) {
+ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file) {
+    const auto name = object_name(file, destination_.file_suffix());
+    if (exists(destination_.objects(), name)) return Link::present;
+    const auto object = open_own(source_.objects(), name);
+    if (!object) return Link::impossible;
+    if (const auto fault = check_.fault_of(object.get(), file))
+        throw Error(ErrorKind::repository_damaged,
+                    "object " + file.hex() + ".file of " + source_.path() + " " + *fault);
+    return link(object.get(), name);
+}
+
+ObjectTransfer::Link ObjectTransfer::link_metadata(const std::string& name, const Checksum& checksum) {
+    if (exists(destination_.objects(), name)) return Link::present;
+    const auto object = open_own(source_.objects(), name);
+    if (!object) return Link::impossible;
+    if (sha256(read_all(object.get(), max_metadata_bytes, name)) != checksum)
+        throw Error(ErrorKind::repository_damaged, "object " + name + " of " + source_.path() + " is corrupt");
+    return link(object.get(), name);
+}
+
+ObjectTransfer::Link ObjectTransfer::link(int object, const std::string& name) {
+    const auto path = "/proc/self/fd/" + std::to_string(object);
     for (const bool again : {false, true}) {
-        if (::linkat(source_.objects(), name.c_str(), destination_.objects(), name.c_str(), 0) == 0) return Link::made;
+        if (::linkat(AT_FDCWD, path.c_str(), destination_.objects(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
+            return Link::made;
         switch (errno) {
             case EEXIST: return Link::present;
             case ENOENT:
-                // Either the source has no such object, or the destination no directory for it.
+                // The object's last name is gone, or the destination has no directory for it.
                 if (again) return Link::impossible;
                 if (::mkdirat(destination_.objects(), name.substr(0, 2).c_str(), 0775) != 0 && errno != EEXIST)
                     throw_errno("make objects/" + name.substr(0, 2));
@@ -187,7 +232,7 @@ void ObjectTransfer::add_metadata(ObjectType type, const Checksum& checksum) {
     cancellation_.check();
     // The same bytes in every mode.
     if (same_device_) {
-        switch (link(object_name(checksum, "." + std::string(suffix(type))))) {
+        switch (link_metadata(object_name(checksum, "." + std::string(suffix(type))), checksum)) {
             case Link::made: ++linked_; return;
             case Link::present: ++present_; return;
             case Link::impossible: break;

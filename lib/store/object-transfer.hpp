@@ -3,8 +3,9 @@
 // the same form on one file system, else shared extents (FICLONE), else a copy of its content in the form that the
 // destination keeps.
 //
-// What is linked or shared is as right as it was; what is copied is hashed on the way. Links appear at once, copies
-// when they are durable: whatever happens, the destination has whole objects only. Belongs to one thread.
+// Everything is hashed on the way, by the descriptor that is then linked or the clone that is kept. Only what nobody
+// else can change is linked: an inode of this process's user or of root that no other user may write. Links appear at
+// once, copies when they are durable: whatever happens, the destination has whole objects only. Belongs to one thread.
 #pragma once
 
 #include <atomic>
@@ -18,6 +19,7 @@
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
 #include "store/checksum-set.hpp"
+#include "store/object-check.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -61,7 +63,9 @@ private:
     void link_batch(const std::vector<Checksum>& batch);
     void wait_for_links();
     enum class Link { made, present, impossible };
-    Link link(const std::string& name);
+    Link link_file(const Checksum& file);
+    Link link_metadata(const std::string& name, const Checksum& checksum);
+    Link link(int object, const std::string& name);
     void copy_file(const Checksum& checksum);
     void copy_content(const Checksum& checksum);
     ObjectSink& sink();
@@ -72,6 +76,7 @@ private:
     StagingArea& staging_;
     WriterPool& pool_;
     const Cancellation& cancellation_;
+    const ObjectCheck check_;
     const bool same_device_, same_form_;
     bool clones_;
     ChecksumSet seen_;

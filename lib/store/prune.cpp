@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/prune.hpp"
 
+#include <set>
+
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "store/layer-use.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-place.hpp"
 #include "store/stored-image.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -35,6 +39,29 @@ bool shows_origin(const Repository& repository, const Checksum& commit) {
         return came_from_image(repository, repository.load_commit(commit));
     } catch (const Error&) {
         return false;
+    }
+}
+
+// Without the image its aliases would lead nowhere, and libostree would not list any ref then. Nothing is removed
+// before this.
+void require_no_alias(const Repository& repository, const std::vector<ImageReference>& images) {
+    std::set<std::string> removed;
+    for (const auto& image : images) removed.insert(image_ref(image));
+    for (const auto& [alias, target] : repository.aliases()) {
+        if (removed.contains(target) && !removed.contains(alias))
+            throw Error(ErrorKind::invalid_argument, "the ref " + alias + " is an alias of " + name_of(target) +
+                                                         "; delete it first (ostree refs --delete)");
+    }
+}
+
+// Records of commits that are gone, or would be after a dry run.
+void drop_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage, bool dry_run) {
+    const auto stale = VerifiedLayers(repository.fd()).stale([&](const Checksum& commit) {
+        return !removed.contains(commit) && repository.has_object(ObjectType::commit, commit);
+    });
+    for (const auto& path : stale) {
+        usage.remove(repository.fd(), path);
+        if (!dry_run) remove_tree(repository.fd(), path);
     }
 }
 
@@ -77,6 +104,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
         if (!use.unused.empty()) repository.sync();
     };
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
+    drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
     for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(name_of(ref), why);
     outcome.bytes = usage.bytes();
     require_in_place(repository);
@@ -94,6 +122,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    require_no_alias(repository, images);
     for (const auto& image : images) {
         const auto ref = image_ref(image);
         const auto commit = repository.resolve(ref);

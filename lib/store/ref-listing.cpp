@@ -6,12 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <ctime>
 #include <memory>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "store/ref-file.hpp"
 
 namespace imaged {
 
@@ -30,14 +30,6 @@ std::int64_t now() {
     return in_nanoseconds(time);
 }
 
-Checksum read_ref(int directory, const char* name) {
-    std::array<char, 65> text;
-    const auto file = try_open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (!file) return {};
-    const auto size = ::read(file.get(), text.data(), text.size());
-    return size < 64 ? Checksum{} : Checksum::from_hex(std::string_view(text.data(), 64)).value_or(Checksum{});
-}
-
 }  // namespace
 
 bool RefListing::refresh() {
@@ -49,7 +41,7 @@ bool RefListing::refresh() {
 
 bool RefListing::refresh(const std::string& path, Directory& directory) const {
     struct stat status;
-    if (::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) {
         const bool changed = directory.inode != 0;
         directory = {};
         return changed;
@@ -78,7 +70,7 @@ void RefListing::read(const std::string& path, Directory& directory) const {
     const int raw = fd.release();
     while (const dirent* entry = ::readdir(stream.get())) {
         const std::string name = entry->d_name;
-        if (name.starts_with('.')) continue;
+        if (name.starts_with('.') || name.starts_with("tmp.")) continue;  // libostree is just writing it
         struct stat status;
         const bool unknown = entry->d_type == DT_UNKNOWN;
         if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
@@ -86,7 +78,9 @@ void RefListing::read(const std::string& path, Directory& directory) const {
             const auto found = known.find(name);
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {
-            directory.files.emplace(name, read_ref(raw, entry->d_name));
+            // What an alias leads to changes elsewhere.
+            if (unknown ? S_ISLNK(status.st_mode) : entry->d_type == DT_LNK) directory.settled = false;
+            if (const auto checksum = read_ref_file(raw, name)) directory.files.emplace(name, *checksum);
         }
     }
 }

@@ -6,13 +6,12 @@
 #include "base/error.hpp"
 #include "store/damage-record.hpp"
 #include "store/image-import.hpp"
-#include "store/layer-record.hpp"
 #include "store/merge-check.hpp"
-#include "store/object-listing.hpp"
 #include "store/presence.hpp"
 #include "store/quarantine.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-place.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -53,21 +52,12 @@ public:
         StagingArea staging(repository_.fd());
         Quarantine quarantine(repository_, staging);
         for (const auto& object : bad_objects(verdict, all)) quarantine.take(object);
-        const auto target = ImageReference::parse(verdict.image);
-        // One source may serve the layers of many images; it can stand for one.
-        const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
-        ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
-        import.layers_at_once = request_.layers_at_once;
-        import.disk_reserve = request_.disk_reserve;
-        import.expansion = request_.expansion;
-        import.any_architecture = true;
-        if (import.image.transport() != Transport::registry) import.proxy.service.clear();
+        auto import = import_request(verdict);
         if (!verdict.stored && request_.demand_signature)
             import.image = import.image.with(SignatureSource::container_policy);
         if (verdict.stored) {
-            import.known = as_source(*verdict.stored);
             import.remake_merge = has(verdict, DamageKind::merge);
-            mend_refs(verdict);
+            restore_refs(verdict);
         }
         Silence silence;
         const auto imported = import_image(import, cancellation_, silence);
@@ -77,7 +67,35 @@ public:
                 imported.bytes_fetched};
     }
 
+    // Fetches the layers of an image that were never verified; the stored manifest says which. The merge was made of
+    // them as they were before: where it is wrong, it is made again.
+    RefetchedImage refetch(const ImageVerdict& verdict) {
+        auto import = import_request(verdict);
+        import.trust = LayerTrust::verified_only;
+        Silence silence;
+        const auto imported = import_image(import, cancellation_, silence);
+        if (!is_sound(check_merge(repository_, imported.image, cancellation_), imported.image)) {
+            import.remake_merge = true;
+            import_image(import, cancellation_, silence);
+        }
+        return {verdict.image, imported.layers_fetched, imported.bytes_fetched};
+    }
+
 private:
+    ImportRequest import_request(const ImageVerdict& verdict) const {
+        const auto target = ImageReference::parse(verdict.image);
+        // One source may serve the layers of many images; it can stand for one.
+        const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
+        ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
+        import.layers_at_once = request_.layers_at_once;
+        import.disk_reserve = request_.disk_reserve;
+        import.expansion = request_.expansion;
+        import.any_architecture = true;
+        if (import.image.transport() != Transport::registry) import.proxy.service.clear();
+        if (verdict.stored) import.known = as_source(*verdict.stored);
+        return import;
+    }
+
     static bool has(const ImageVerdict& verdict, DamageKind kind) {
         return std::any_of(verdict.damage.begin(), verdict.damage.end(),
                            [&](const auto& damage) { return damage.kind == kind; });
@@ -96,49 +114,25 @@ private:
         return objects;
     }
 
-    // Layers whose commit is still there get their refs back; the import fetches the others.
-    void mend_refs(const ImageVerdict& verdict) {
+    // Layers that were verified get their refs back; the import fetches the others.
+    void restore_refs(const ImageVerdict& verdict) {
+        const VerifiedLayers verified(repository_.fd());
         for (const auto& damage : verdict.damage) {
             if (damage.kind != DamageKind::ref || damage.ref.empty()) continue;
             repository_.set_ref(damage.ref, std::nullopt);
             for (const auto& layer : verdict.stored->layout.layers) {
                 if (layer_ref(layer.blob.digest) != damage.ref) continue;
-                if (layer.kind == LayerKind::commit && verdict.stored->base_commit)
-                    restore_ref(damage.ref, *verdict.stored->base_commit);
-                if (layer.kind != LayerKind::derived) continue;
-                const auto found = derived_layers().find(layer.diff_id);
-                if (found != derived_layers().end()) restore_ref(damage.ref, found->second);
+                // A ref names nothing that is not all there.
+                const auto commit = verified.layer(layer.kind, layer.diff_id);
+                if (commit && Presence(repository_, cancellation_).complete(*commit))
+                    repository_.set_ref(damage.ref, commit);
             }
         }
-    }
-
-    // A ref names nothing that is not all there.
-    void restore_ref(const std::string& ref, const Checksum& commit) {
-        if (Presence(repository_, cancellation_).complete(commit)) repository_.set_ref(ref, commit);
-    }
-
-    // Every commit of a derived layer in the repository, named by a ref or not, by the diff-id that was verified.
-    const std::map<Digest, Checksum>& derived_layers() {
-        if (derived_layers_) return *derived_layers_;
-        derived_layers_.emplace();
-        const auto look = [&](const LooseObject& object) {
-            if (object.type != "commit") return;
-            try {
-                const auto record = LayerRecord::read(repository_.load_commit(object.checksum));
-                if (record.diff_id) derived_layers_->emplace(*record.diff_id, object.checksum);
-            } catch (const Error&) {
-                // A damaged commit mends nothing.
-            }
-        };
-        for_each_object_directory(1,
-                                  [&](unsigned directory) { visit_objects(repository_.objects(), directory, look); });
-        return *derived_layers_;
     }
 
     const VerifyRequest& request_;
     Repository& repository_;
     Cancellation& cancellation_;
-    std::optional<std::map<Digest, Checksum>> derived_layers_;
 };
 
 bool is_damaged(const ImageVerdict& verdict) {
@@ -171,15 +165,15 @@ void record_damage(const Repository& repository, const std::vector<ImageVerdict>
     }
 }
 
-void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
-                Cancellation& cancellation, WorkObserver& observer) {
-    observer.begin("repair", verify_end, repair_end);
+// The damaged images of OUTCOME, repaired as far as possible. Returns those that were.
+std::vector<ImageReference> repair_damage(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
+                                          Cancellation& cancellation, WorkObserver& observer) {
     const auto& before = outcome.verdict;
     auto images = damaged_images(before, outcome.unrepaired);
     std::uint64_t done = 0;
     for (const auto& reference : images) {
         auto current = before;
-        // An image that was repaired may have mended this one.
+        // The repair of another image may have repaired this one.
         if (done > 0) {
             Part part(observer, verify_end, repair_end);
             current = verify_images(repository, {reference}, cancellation, part);
@@ -201,8 +195,38 @@ void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutc
         observer.advance(++done, images.size());
     }
     std::erase_if(images, [&](const auto& image) { return outcome.unrepaired.contains(image.image()); });
+    return images;
+}
+
+// Fetches anew what no version of this program with a record has verified. Returns the images that have all of it.
+std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Repository& repository,
+                                               VerifyOutcome& outcome, Cancellation& cancellation) {
+    std::vector<ImageReference> images;
+    for (const auto& verdict : outcome.verdict.images) {
+        if (verdict.unverified.empty() || outcome.unrepaired.contains(verdict.image)) continue;
+        try {
+            cancellation.check();
+            outcome.refetched.push_back(RepairJob(request, repository, cancellation).refetch(verdict));
+            images.push_back(ImageReference::parse(verdict.image));
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            outcome.still_unverified.emplace(verdict.image, error.what());
+        }
+    }
+    return images;
+}
+
+void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
+                Cancellation& cancellation, WorkObserver& observer) {
+    observer.begin("repair", verify_end, repair_end);
+    auto images = repair_damage(request, repository, outcome, cancellation, observer);
+    for (auto& image : refetch_unverified(request, repository, outcome, cancellation)) {
+        const bool known = std::any_of(images.begin(), images.end(),
+                                       [&](const auto& other) { return other.image() == image.image(); });
+        if (!known) images.push_back(std::move(image));
+    }
     if (images.empty()) return;
-    // Said to be mended only when it is.
+    // Report it as repaired only if it is.
     Part part(observer, repair_end, 1);
     const auto after = verify_images(repository, images, cancellation, part);
     for (const auto& verdict : after.images) {

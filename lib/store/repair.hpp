@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verifying images, and mending those that are damaged: refs that were lost are written again, bad objects are replaced
-// by fetching the layers that hold them, the merge is computed again where it is wrong.
+// by fetching the layers that hold them, layers that were never verified are fetched anew, the merge is computed again
+// where it is wrong.
 //
 // The stored manifest says what to fetch, so the source needs no more than the layers that are broken. Where the
 // manifest itself is lost, the image is imported anew, and becomes what the source has now.
@@ -39,11 +40,20 @@ struct RepairedImage {
     std::uint64_t bytes_fetched = 0;  // compressed
 };
 
+// An image some of whose layers were unverified and fetched anew.
+struct RefetchedImage {
+    std::string image;
+    unsigned layers_fetched = 0;
+    std::uint64_t bytes_fetched = 0;  // compressed
+};
+
 struct VerifyOutcome {
     Verdict verdict;  // of before the repair
     std::vector<RepairedImage> repaired;
     std::map<std::string, std::string> unrepaired;  // by image, why
-    std::string unrecorded;                         // why listings do not know what was found; empty if they do
+    std::vector<RefetchedImage> refetched;
+    std::map<std::string, std::string> still_unverified;  // by image, why its layers could not be fetched anew
+    std::string unrecorded;                               // why listings do not know what was found; empty if they do
 };
 
 VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer);

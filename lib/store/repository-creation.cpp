@@ -73,6 +73,9 @@ void Repository::create(const std::string& path) {
     std::error_code failure;
     fs::create_directories(path, failure);
     if (failure) throw system_error(failure.value(), "make the repository " + path);
+    // Objects of a bare repository are files with the modes of the image, setuid too, and merely pulled is not
+    // installed.
+    if (::chmod(path.c_str(), 0700) != 0) throw_errno("close the repository " + path);
     const auto file = adopt(g_file_new_for_path(path.c_str()));
     const auto repo = adopt(ostree_repo_new(file.get()));
     ErrorSlot error;

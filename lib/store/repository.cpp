@@ -15,14 +15,12 @@
 #include "layer/direct-sink.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/libostree-sink.hpp"
+#include "store/ref-file.hpp"
 #include "store/repository-place.hpp"
 
 namespace imaged {
 
 namespace {
-
-// How often refs are listed anew while other programs write some.
-constexpr unsigned max_ref_listings = 100;
 
 OstreeObjectType object_type(ObjectType type) {
     switch (type) {
@@ -44,26 +42,18 @@ Checksum checksum_of(GVariant* bytes, const char* what) {
     return checksum;
 }
 
-std::map<std::string, Checksum> list_refs(OstreeRepo* repo, const char* prefix, OstreeRepoListRefsExtFlags flags) {
-    ErrorSlot error;
-    GHashTable* table = nullptr;
-    // Who writes a ref gives it another name for a moment, and libostree opens each name that it has read; no lock
-    // covers refs.
-    for (unsigned listing = 1; ostree_repo_list_refs_ext(repo, prefix, &table, flags, nullptr, error.out()) == FALSE;
-         ++listing) {
-        if (listing == max_ref_listings || !error.matches(G_IO_ERROR, G_IO_ERROR_NOT_FOUND)) error.raise("list refs");
-    }
-    const HashTablePtr owner(table);
-    std::map<std::string, Checksum> refs;
-    GHashTableIter iterator;
-    g_hash_table_iter_init(&iterator, table);
-    gpointer name = nullptr, revision = nullptr;
-    while (g_hash_table_iter_next(&iterator, &name, &revision) != FALSE) {
-        // A ref file with nonsense in it gives a checksum that no object has.
-        const auto checksum = Checksum::from_hex(static_cast<const char*>(revision));
-        refs.emplace(static_cast<const char*>(name), checksum.value_or(Checksum{}));
-    }
-    return refs;
+// Every ref below the directory PATH of the repository; a name is PREFIX and what follows PATH.
+void add_refs(int repository, const std::string& path, const std::string& prefix,
+              std::map<std::string, Checksum>& refs) {
+    visit_ref_files(repository, path, [&](const RefEntry& entry) {
+        const auto file = entry.name.empty() ? path : path + "/" + entry.name;
+        if (const auto checksum = read_ref_file(repository, file)) refs.emplace(prefix + entry.name, *checksum);
+    });
+}
+
+// A ref that libostree is just writing. Names of images and layers have no dots.
+bool is_unfinished(const std::string& ref) {
+    return ref.compare(ref.rfind('/') + 1, 4, "tmp.") == 0;
 }
 
 [[noreturn]] void raise_damage(const ErrorSlot& error, const std::string& what) {
@@ -129,31 +119,64 @@ bool Repository::has_parent() const {
 }
 
 std::optional<Checksum> Repository::resolve(const std::string& ref) const {
+    const auto found = read_ref_file(fd(), "refs/heads/" + ref);
+    if (found || !has_parent()) return found;
+    // Parent repositories are libostree's business.
     ErrorSlot error;
     char* revision = nullptr;
-    if (ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY, &revision,
-                                    error.out()) == FALSE) {
-        struct stat status;
-        const bool exists = ::fstatat(fd(), ("refs/heads/" + ref).c_str(), &status, 0) == 0;
-        if (exists && S_ISREG(status.st_mode)) return Checksum{};
-        // Of refs below, or left behind by refs that are gone.
-        if (exists && S_ISDIR(status.st_mode)) return std::nullopt;
-        error.raise("resolve the ref " + ref);
-    }
+    error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY,
+                                            &revision, error.out()),
+                "resolve the ref " + ref);
     if (revision == nullptr) return std::nullopt;
     const CharPtr owner(revision);
     return Checksum::from_hex(revision);
 }
 
 std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const {
-    return list_refs(repo_.get(), prefix.c_str(), OSTREE_REPO_LIST_REFS_EXT_EXCLUDE_REMOTES);
+    std::map<std::string, Checksum> refs;
+    const auto path = "refs/heads/" + prefix;
+    visit_ref_files(fd(), path, [&](const RefEntry& entry) {
+        const auto name = entry.name.empty() ? prefix : prefix + "/" + entry.name;
+        if (is_unfinished(name)) return;
+        if (const auto checksum = read_ref_file(fd(), "refs/heads/" + name)) refs.emplace(name, *checksum);
+    });
+    return refs;
 }
 
 std::map<std::string, Checksum> Repository::all_refs() const {
-    return list_refs(repo_.get(), nullptr, OSTREE_REPO_LIST_REFS_EXT_NONE);
+    std::map<std::string, Checksum> refs, remote;
+    add_refs(fd(), "refs/heads", "", refs);
+    add_refs(fd(), "refs/mirrors", "", refs);
+    add_refs(fd(), "refs/remotes", "", remote);
+    for (const auto& [name, checksum] : remote) {
+        const auto slash = name.find('/');
+        if (slash != std::string::npos) refs.emplace(name.substr(0, slash) + ":" + name.substr(slash + 1), checksum);
+    }
+    return refs;
+}
+
+std::map<std::string, std::string> Repository::aliases() const {
+    std::map<std::string, std::string> aliases;
+    visit_ref_files(fd(), "refs/heads", [&](const RefEntry& entry) {
+        if (!entry.alias) return;
+        if (auto target = alias_target(fd(), entry.name)) aliases.emplace(entry.name, *std::move(target));
+    });
+    return aliases;
+}
+
+// An empty directory is removed: libostree leaves such behind.
+void Repository::require_no_directory(const std::string& ref) const {
+    struct stat status;
+    const auto path = "refs/heads/" + ref;
+    if (::fstatat(fd(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) return;
+    if (::unlinkat(fd(), path.c_str(), AT_REMOVEDIR) == 0) return;
+    throw Error(
+        ErrorKind::repository_damaged,
+        "the ref " + ref + " is a directory: another program made refs below it (" + path + "); remove them first");
 }
 
 void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
+    require_no_directory(ref);
     ErrorSlot error;
     const auto hex = commit ? commit->hex() : std::string();
     error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit ? hex.c_str() : nullptr,
@@ -162,6 +185,7 @@ void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& 
 }
 
 void Repository::set_refs(const std::map<std::string, Checksum>& refs) {
+    for (const auto& [ref, commit] : refs) require_no_directory(ref);
     ErrorSlot error;
     error.check(ostree_repo_prepare_transaction(repo_.get(), nullptr, nullptr, error.out()), "start a transaction");
     for (const auto& [ref, commit] : refs)

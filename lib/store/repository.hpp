@@ -29,7 +29,8 @@ public:
     // Nothing where no repository has been made yet: nothing is there, an empty directory, or what an interrupted
     // create() left. Otherwise as the constructor.
     static std::optional<Repository> open_existing(const std::string& path);
-    // Makes one where open_existing() finds none: bare for root, bare-user for everybody else.
+    // Makes one where open_existing() finds none: bare for root, bare-user for everybody else. Nobody else may enter
+    // it.
     static void create(const std::string& path);
     static Repository open_or_create(const std::string& path);
 
@@ -47,13 +48,16 @@ public:
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
-    // A ref with nonsense in it names a checksum that no object has.
+    // Aliases are followed. A ref with nonsense in it and an alias that leads nowhere name a checksum that no object has;
+    // a directory is no ref.
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
     std::map<std::string, Checksum> refs(const std::string& prefix) const;
     // Every ref of this repository, mirrored and remote ones too, by full name (remotes' as REMOTE:NAME).
     std::map<std::string, Checksum> all_refs() const;
-    // No COMMIT removes the ref.
+    // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
+    std::map<std::string, std::string> aliases() const;
+    // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit);
     // Several refs in one transaction of libostree.
     void set_refs(const std::map<std::string, Checksum>& refs);
@@ -122,6 +126,8 @@ public:
     void require_space(std::uint64_t bytes) const;
 
 private:
+    void require_no_directory(const std::string& ref) const;
+
     std::string path_;
     GObjectPtr<OstreeRepo> repo_;
     FileDescriptor objects_;

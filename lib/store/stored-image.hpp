@@ -21,6 +21,7 @@ inline constexpr const char* manifest_digest_key = "ostree.manifest-digest";
 inline constexpr const char* manifest_key = "ostree.manifest";
 inline constexpr const char* config_key = "ostree.container.image-config";
 inline constexpr const char* importer_version_key = "ostree.importer.version";
+inline constexpr const char* own_importer = "imaged ";  // what the importer version of this program begins with
 inline constexpr const char* filtered_key = "ostree.tar-filtered";
 
 // Layer digest to top-level path to number of entries that the store format does not keep.

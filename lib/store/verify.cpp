@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/exposure.hpp"
 #include "base/system-failure.hpp"
 #include "store/damage-search.hpp"
 #include "store/layer-record.hpp"
@@ -11,6 +12,7 @@
 #include "store/merge-check.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-check.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -20,8 +22,6 @@ namespace {
 constexpr std::size_t max_damage = 100;
 // Shares of the job.
 constexpr double walk_end = 0.1, hash_end = 0.9;
-
-constexpr const char* own_importer = "imaged ";
 
 void report(ImageVerdict& verdict, Damage damage) {
     if (++verdict.damage_count <= max_damage) verdict.damage.push_back(std::move(damage));
@@ -39,7 +39,8 @@ public:
         : repository_(repository),
           cancellation_(cancellation),
           observer_(observer),
-          check_(repository, cancellation, observer) {}
+          check_(repository, cancellation, observer),
+          verified_(repository.fd()) {}
 
     Verdict run(const std::vector<ImageReference>& images) {
         observer_.begin("verify", 0, walk_end);
@@ -63,6 +64,8 @@ public:
         }
         for (const auto& [ref, commit] : unused_) conclude_unused(ref, commit);
         verdict_.bad_objects = check_.bad_objects();
+        if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
+            verdict_.warnings.push_back(exposure_warning(repository_.path()));
         verdict_.objects = check_.objects();
         verdict_.bytes = check_.bytes();
         return std::move(verdict_);
@@ -77,6 +80,7 @@ private:
                  {},
                  {},
                  0,
+                 {},
                  {}});
         unused_ = LayerUse::find(repository_).unused;
     }
@@ -85,7 +89,7 @@ private:
         for (const auto& image : images) {
             const auto commit = repository_.resolve(image_ref(image));
             if (commit)
-                verdict_.images.push_back({image.image(), *commit, {}, {}, 0, {}});
+                verdict_.images.push_back({image.image(), *commit, {}, {}, 0, {}, {}});
             else
                 verdict_.missing.push_back(image.image());
         }
@@ -134,11 +138,15 @@ private:
         if (!commit) return refuse("the layer's ref is missing");
         if (*commit == Checksum{}) return refuse("the layer's ref has nonsense in it");
         check_.walk(*commit);
+        const bool verified = verified_.layer(layer.kind, layer.diff_id) == commit;
+        if (!verified) verdict.unverified.push_back(layer.blob.digest.text());
         try {
             const auto content = repository_.load_commit(*commit);
-            const bool derived = content.text(importer_version_key).has_value();
+            const bool derived =
+                verified ? layer.kind == LayerKind::derived : content.text(importer_version_key).has_value();
             const auto record = LayerRecord::read(content);
-            if (derived != (layer.kind == LayerKind::derived) || (record.diff_id && *record.diff_id != layer.diff_id) ||
+            if (derived != (layer.kind == LayerKind::derived) ||
+                (!verified && record.diff_id && record.diff_id != layer.diff_id) ||
                 (layer.kind == LayerKind::commit && verdict.stored->base_commit &&
                  verdict.stored->base_commit != commit))
                 refuse("the layer's ref names something else");
@@ -166,8 +174,7 @@ private:
     }
 
     void judge_merge(ImageVerdict& verdict, const MergeDifference& difference) {
-        const bool own = verdict.stored->importer.starts_with(own_importer);
-        if (difference.entry_count > 0 || (own && difference.directory_count > 0)) {
+        if (!is_sound(difference, *verdict.stored)) {
             auto paths = joined(difference.entries, difference.entry_count);
             if (paths.empty()) paths = joined(difference.directories, difference.directory_count);
             report(verdict,
@@ -216,6 +223,7 @@ private:
     const Cancellation& cancellation_;
     WorkObserver& observer_;
     RepositoryCheck check_;
+    const VerifiedLayers verified_;
     Verdict verdict_;
     std::map<std::string, Checksum> unused_;
 };

@@ -48,6 +48,9 @@ struct ImageVerdict {
     std::uint64_t damage_count = 0;     // all of them
     std::vector<std::string> notes;     // worth knowing, and no damage
     std::string unchecked;              // why its merge could not be computed; empty if it was
+    // Digests of layers that this program has no record of having verified: another program or another repository
+    // brought them, or a version of this program that kept no such record.
+    std::vector<std::string> unverified;
 };
 
 struct Verdict {
@@ -57,6 +60,7 @@ struct Verdict {
     std::map<std::string, std::string> unused_layers;
     // Everything that is wrong, CHECKSUM.TYPE, and how.
     std::map<std::string, std::string> bad_objects;
+    std::vector<std::string> warnings;     // about the repository as a whole, no damage
     std::uint64_t objects = 0, bytes = 0;  // that were checked; bytes of file objects, as they are stored
 };
 

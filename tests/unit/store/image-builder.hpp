@@ -15,6 +15,7 @@
 #include "store/layer-record.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
+#include "store/verified-layers.hpp"
 #include "temporary-repository.hpp"
 
 namespace imaged {
@@ -59,6 +60,8 @@ public:
         layer.commit = sink->put_metadata(ObjectType::commit, serialise_commit(content));
         sink->publish();
         home_.repository.set_ref(layer.ref(), layer.commit);
+        VerifiedLayers(home_.repository.fd())
+            .add_layer({LayerKind::derived, {"", layer.digest, 0}, layer.diff_id}, layer.commit);
         return layer;
     }
 

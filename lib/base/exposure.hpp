@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who can reach a directory by its path.
+#pragma once
+
+#include <string>
+
+namespace imaged {
+
+// Whether users other than owner and group may enter PATH, an absolute path, and every directory above it. False if it
+// cannot be found out.
+bool others_can_enter(const std::string& path);
+
+// What is wrong with a bare repository at PATH that others can enter, and the command that closes it.
+std::string exposure_warning(const std::string& path);
+
+}  // namespace imaged

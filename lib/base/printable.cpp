@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/printable.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <utility>
+
+namespace imaged {
+
+namespace {
+
+constexpr std::array<std::pair<char32_t, char32_t>, 12> controls{{
+    {0x00, 0x1f},        // C0
+    {0x7f, 0x9f},        // DEL, C1
+    {0x61c, 0x61c},      // bidirectional
+    {0x180e, 0x180e},    // no width
+    {0x200b, 0x200b},    // no width
+    {0x200e, 0x200f},    // bidirectional
+    {0x2028, 0x202e},    // line and paragraph separators, bidirectional
+    {0x2060, 0x206f},    // no width, bidirectional isolates
+    {0xfeff, 0xfeff},    // byte order mark
+    {0xfff9, 0xfffb},    // annotations
+    {0x1d173, 0x1d17a},  // of music
+    {0xe0000, 0xe007f},  // tags
+}};
+
+struct Character {
+    char32_t code;
+    std::size_t bytes;
+    bool valid;
+};
+
+// The first character of TEXT, which is not empty; one byte of it if that is no UTF-8.
+Character first_character(std::string_view text) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const Character invalid{byte(0), 1, false};
+    if (byte(0) < 0x80) return {byte(0), 1, true};
+    const std::size_t length = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+    if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < length) return invalid;
+    constexpr std::array<unsigned, 5> masks{0, 0, 0x1f, 0x0f, 0x07};
+    constexpr std::array<char32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
+    char32_t code = byte(0) & masks[length];
+    for (std::size_t i = 1; i < length; ++i) {
+        if ((byte(i) & 0xc0) != 0x80) return invalid;
+        code = code << 6 | (byte(i) & 0x3f);
+    }
+    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return invalid;
+    return {code, length, true};
+}
+
+std::string print(const char* format, std::uint32_t number) {
+    std::array<char, 16> text{};
+    std::snprintf(text.data(), text.size(), format, number);
+    return text.data();
+}
+
+std::string as_text(char32_t c, bool valid) {
+    return !valid || c < 0x80 ? print("\\x%02x", c) : print("\\u{%04x}", c);
+}
+
+std::string as_json(char32_t c, bool valid) {
+    if (!valid) return "\xef\xbf\xbd";
+    if (c < 0x10000) return print("\\u%04x", c);
+    return print("\\u%04x", 0xd800 + ((c - 0x10000) >> 10)) + print("\\u%04x", 0xdc00 + (c & 0x3ff));
+}
+
+// Replaces by FORM what may not stay; the characters of KEPT do.
+std::string replaced(std::string_view text, std::string_view kept, std::string (*form)(char32_t, bool)) {
+    // Most texts: each byte does nothing to a terminal.
+    if (std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) return std::string(text);
+    std::string result;
+    result.reserve(text.size());
+    while (!text.empty()) {
+        const auto [code, bytes, valid] = first_character(text);
+        const bool stays =
+            valid && (!drives_terminal(code) || (code < 0x80 && kept.find(static_cast<char>(code)) != kept.npos));
+        if (stays)
+            result += text.substr(0, bytes);
+        else
+            result += form(code, valid);
+        text.remove_prefix(bytes);
+    }
+    return result;
+}
+
+}  // namespace
+
+bool drives_terminal(char32_t c) {
+    return std::any_of(controls.begin(), controls.end(),
+                       [c](const auto& range) { return c >= range.first && c <= range.second; });
+}
+
+std::string printable(std::string_view text) {
+    return replaced(text, "", as_text);
+}
+
+std::string printable_lines(std::string_view text) {
+    return replaced(text, "\n", as_text);
+}
+
+std::string printable_json(std::string_view text) {
+    return replaced(text, "\n\t", as_json);
+}
+
+}  // namespace imaged

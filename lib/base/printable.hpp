@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Untrusted text for terminals, logs and dialogues: nothing in it may start another line, drive a terminal, or change
+// the order in which characters are shown. Pure functions on UTF-8.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace imaged {
+
+// Whether C is a control character (C0, DEL, C1), a bidirectional control, or another character without a picture that
+// changes how its neighbours are shown.
+bool drives_terminal(char32_t c);
+
+// TEXT with such characters and invalid UTF-8 as \xNN or \u{NNNN}.
+std::string printable(std::string_view text);
+// The same for text of several lines: line feeds stay.
+std::string printable_lines(std::string_view text);
+// TEXT, a JSON document, with such characters as \uNNNN; line feeds and tabs stay.
+std::string printable_json(std::string_view text);
+
+}  // namespace imaged

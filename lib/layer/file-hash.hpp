@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The checksum of a file object whose content lies in a file.
+#pragma once
+
+#include "layer/object.hpp"
+
+namespace imaged {
+
+// Reads CONTENT from its offset to its end. Throws system_error().
+Checksum hash_file(const FileMeta& meta, int content);
+
+}  // namespace imaged

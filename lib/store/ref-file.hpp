@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading refs as they lie on disk, one by one: an odd entry is damage of that ref alone. libostree refuses to list any
+// ref if one of them is a link that leads nowhere.
+//
+// An alias (`ostree refs --alias`) is a symbolic link to another ref.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+// What the ref at PATH below DIRECTORY names, aliases followed; nullopt if nothing or a directory is there. A file with
+// nonsense in it, a link that leads nowhere, or anything else that is no ref gives the checksum that no object has.
+std::optional<Checksum> read_ref_file(int directory, const std::string& path);
+
+struct RefEntry {
+    std::string name;  // below PATH; empty if PATH itself is no directory
+    bool alias = false;
+};
+// Calls VISIT for every entry below PATH that is no directory. A PATH that is not there has none.
+void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit);
+
+// The ref that the alias at refs/heads/NAME leads to, by full name; nullopt if it leads out of refs/heads.
+std::optional<std::string> alias_target(int repository, const std::string& name);
+
+}  // namespace imaged

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// imaged's own record of what it verified: which commit holds the layer with which diff-id, and which merge it made of
+// which manifest. A layer serves other blobs, and its commit's metadata (layer-record.hpp) is believed, only if this
+// record names its commit: metadata of commits can come from an image, from a copy, or from any program that may
+// commit.
+//
+// On disk: extensions/imaged/layers/HEX.KIND in the repository, one small file for each. KIND is "commit", "chunk" or
+// "derived", and HEX the diff-id; or KIND is "image" and HEX the manifest's digest. Objects, refs, images and copies
+// cannot reach that directory. A file that is missing, broken, or that another user owns or may write counts as absent:
+// then the layer is fetched again. Nothing else is lost with it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/checksum.hpp"
+#include "oci/digest.hpp"
+#include "oci/layout.hpp"
+
+namespace imaged {
+
+class VerifiedLayers {
+public:
+    // REPOSITORY is the repository's directory; borrowed. All members may be called from several threads.
+    explicit VerifiedLayers(int repository) : repository_(repository) {}
+
+    // The commit that holds the layer; nullopt if there is no valid record.
+    std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
+    // The merge that this program made of the image; nullopt if there is no valid record.
+    std::optional<Checksum> image(const Digest& manifest) const;
+
+    // Call only after the digest of LAYER's blob and its diff-id have both been verified, and COMMIT was made of that
+    // content. The record is durable after the repository's next sync(). Throws system_error().
+    void add_layer(const ImageLayer& layer, const Checksum& commit) const;
+    void add_image(const Digest& manifest, const Checksum& commit) const;
+
+    // The records whose commit is not THERE, and the files that are no valid record, as paths in the repository.
+    std::vector<std::string> stale(const std::function<bool(const Checksum& commit)>& there) const;
+
+private:
+    struct Record {
+        std::string kind, key, blob, commit;
+    };
+    static std::string serialise(const Record& record);
+    static std::optional<Checksum> parse(const std::string& text, const std::string& kind, const std::string& key);
+    std::optional<Checksum> find(const std::string& kind, std::string_view key) const;
+    void add(const Record& record) const;
+
+    const int repository_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/verified-layers.hpp"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+#include <vector>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "temporary-repository.hpp"
+
+using namespace imaged;
+namespace fs = std::filesystem;
+
+namespace {
+
+Digest digest(const std::string& text) {
+    return Digest::from_hex(sha256(text).hex());
+}
+
+struct Store {
+    TemporaryRepository home;
+    VerifiedLayers verified{home.repository.fd()};
+    const ImageLayer layer{LayerKind::derived, {"", digest("blob"), 10}, digest("content")};
+    const Checksum commit = sha256("commit");
+
+    fs::path directory() const { return fs::path(home.path) / "extensions/imaged/layers"; }
+    fs::path file() const { return directory() / (std::string(layer.diff_id.hex()) + ".derived"); }
+    std::string text() const {
+        std::ifstream stream(file(), std::ios::binary);
+        return {std::istreambuf_iterator<char>(stream), {}};
+    }
+    void write(const std::string& content) const { std::ofstream(file(), std::ios::binary) << content; }
+    bool known() const { return verified.layer(LayerKind::derived, layer.diff_id) == commit; }
+};
+
+}  // namespace
+
+TEST_CASE("nothing is verified in a new repository") {
+    Store store;
+    REQUIRE_FALSE(store.known());
+    REQUIRE_FALSE(store.verified.image(digest("manifest")));
+}
+
+TEST_CASE("what was recorded is found under its kind and diff-id, and under nothing else") {
+    Store store;
+    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_image(digest("manifest"), sha256("merge"));
+    REQUIRE(store.known());
+    REQUIRE(store.verified.image(digest("manifest")) == sha256("merge"));
+    REQUIRE_FALSE(store.verified.layer(LayerKind::chunk, store.layer.diff_id));
+    REQUIRE_FALSE(store.verified.layer(LayerKind::commit, store.layer.diff_id));
+    REQUIRE_FALSE(store.verified.layer(LayerKind::derived, store.layer.blob.digest));
+    REQUIRE_FALSE(store.verified.image(store.layer.diff_id));
+}
+
+TEST_CASE("a later record replaces an earlier one") {
+    Store store;
+    store.verified.add_layer(store.layer, sha256("another"));
+    store.verified.add_layer(store.layer, store.commit);
+    REQUIRE(store.known());
+    REQUIRE(std::distance(fs::directory_iterator(store.directory()), {}) == 1);
+}
+
+TEST_CASE("every broken byte of a record makes it absent") {
+    Store store;
+    store.verified.add_layer(store.layer, store.commit);
+    const auto right = store.text();
+    for (std::size_t i = 0; i < right.size(); ++i) {
+        auto broken = right;
+        broken[i] = static_cast<char>(broken[i] ^ 1);
+        store.write(broken);
+        REQUIRE_FALSE(store.known());
+        store.write(right.substr(0, i));
+        REQUIRE_FALSE(store.known());
+    }
+    store.write(right + "x");
+    REQUIRE_FALSE(store.known());
+    store.write(right);
+    REQUIRE(store.known());
+}
+
+TEST_CASE("a record under another name is absent") {
+    Store store;
+    store.verified.add_layer(store.layer, store.commit);
+    const auto other = digest("other");
+    fs::copy_file(store.file(), store.directory() / (std::string(other.hex()) + ".derived"));
+    fs::copy_file(store.file(), store.directory() / (std::string(store.layer.diff_id.hex()) + ".chunk"));
+    REQUIRE_FALSE(store.verified.layer(LayerKind::derived, other));
+    REQUIRE_FALSE(store.verified.layer(LayerKind::chunk, store.layer.diff_id));
+}
+
+TEST_CASE("a record that others may write, that is a link or no file is absent until it is written again") {
+    Store store;
+    store.verified.add_layer(store.layer, store.commit);
+    const auto elsewhere = store.directory() / "elsewhere";
+    SECTION("writable") {
+        fs::permissions(store.file(), fs::perms::group_write, fs::perm_options::add);
+    }
+    SECTION("a link") {
+        fs::rename(store.file(), elsewhere);
+        fs::create_symlink(elsewhere, store.file());
+    }
+    SECTION("another user's") {
+        if (::geteuid() != 0) return;
+        REQUIRE(::chown(store.file().c_str(), 1000, 1000) == 0);
+    }
+    REQUIRE_FALSE(store.known());
+    store.verified.add_layer(store.layer, store.commit);
+    REQUIRE(store.known());
+}
+
+TEST_CASE("records of commits that are gone and files that are no record are stale") {
+    Store store;
+    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_image(digest("manifest"), sha256("merge"));
+    std::ofstream(store.directory() / "garbage") << "x";
+    std::ofstream(store.directory() / ".1-1") << "x";
+    REQUIRE(store.verified.stale([&](const Checksum& commit) { return commit == store.commit; }).size() == 3);
+    REQUIRE(store.verified.stale([](const Checksum&) { return false; }).size() == 4);
+    REQUIRE(store.verified.stale([](const Checksum&) { return true; }).size() == 2);
+}
+
+TEST_CASE("several threads record at once") {
+    Store store;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i)
+        threads.emplace_back([&] {
+            for (int round = 0; round < 50; ++round) store.verified.add_layer(store.layer, store.commit);
+        });
+    for (auto& thread : threads) thread.join();
+    REQUIRE(store.known());
+    REQUIRE(std::distance(fs::directory_iterator(store.directory()), {}) == 1);
+}
