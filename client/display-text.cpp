@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "base/printable.hpp"
+
 namespace imagectl {
 
 namespace {
@@ -17,11 +19,6 @@ std::string print(const char* format, Arguments... arguments) {
     char buffer[96];
     const int length = std::snprintf(buffer, sizeof buffer, format, arguments...);
     return std::string(buffer, std::min<std::size_t>(length, sizeof buffer - 1));
-}
-
-bool drives_terminal(gunichar c) {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200e && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-           (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
 }
 
 std::size_t columns(gunichar c) {
@@ -50,23 +47,7 @@ void each_character(std::string_view text, Visit&& visit) {
 }  // namespace
 
 std::string escaped(std::string_view text) {
-    if (is_plain(text)) return std::string(text);
-    std::string result;
-    result.reserve(text.size());
-    each_character(text, [&](gunichar c, bool valid, std::string_view bytes) {
-        if (!valid || c < 0x80) {
-            if (!valid || drives_terminal(c))
-                result += print("\\x%02x", c);
-            else
-                result += bytes;
-        } else if (drives_terminal(c)) {
-            result += print("\\u{%04x}", c);
-        } else {
-            result += bytes;
-        }
-        return true;
-    });
-    return result;
+    return imaged::printable(text);
 }
 
 std::string human_bytes(std::uint64_t bytes) {

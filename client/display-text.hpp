@@ -8,7 +8,7 @@
 
 namespace imagectl {
 
-// TEXT with control characters (C0, DEL, C1, bidirectional overrides) and invalid UTF-8 as \xNN or \u{NNNN}; what a
+// TEXT with control characters (C0, DEL, C1, bidirectional controls, …) and invalid UTF-8 as \xNN or \u{NNNN}; what a
 // remote wrote must not move the cursor.
 std::string escaped(std::string_view text);
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/printable.hpp"
 #include "display-text.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
@@ -16,9 +17,22 @@
 
 namespace imagectl {
 
-void print_result(const std::string& text) {
+namespace {
+
+void write_result(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
         throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
+}
+
+}  // namespace
+
+void print_result(const std::string& text) {
+    write_result(imaged::printable_lines(text));
+}
+
+void print_stored(const std::string& text) {
+    if (isatty(STDOUT_FILENO) == 0) return write_result(text);
+    write_result(imaged::printable_json(text) + (text.ends_with('\n') ? "" : "\n"));
 }
 
 Variant open_for_call(JobCall& call, const std::string& path, const std::string& what) {

@@ -47,7 +47,9 @@ std::string ask_for_document(const Arguments& arguments, const char* method);
 // What METHOD, which takes options and is given none, lists.
 std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method);
 
-// TEXT on standard output. Throws BusError when it cannot be written.
+// TEXT, a document as it is stored, on standard output: byte for byte, but on a terminal with nothing that drives it.
+void print_stored(const std::string& text);
+// TEXT on standard output, escaped but for line feeds. Throws BusError when it cannot be written.
 void print_result(const std::string& text);
 
 }  // namespace imagectl

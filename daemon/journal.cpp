@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "log-queue.hpp"
 
 namespace imaged::journal {
@@ -50,7 +51,7 @@ void tell(Event event, const std::string& message, const std::map<std::string, s
             return;
         }
         std::vector<std::string> texts{
-            "MESSAGE=" + message, "MESSAGE_ID=" + std::string(message_id(event)),
+            "MESSAGE=" + printable(message), "MESSAGE_ID=" + std::string(message_id(event)),
             "PRIORITY=" + std::to_string(event == Event::job_failed ? LOG_WARNING : LOG_INFO),
             "SYSLOG_IDENTIFIER=imaged"};
         for (const auto& [name, value] : fields) {

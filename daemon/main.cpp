@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged: keeps container images in an OSTree repository, at the word of callers on D-Bus (dbus/*.xml). It never writes
 // to the repository itself: each job is done by an imaged-worker of its own.
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,8 +10,10 @@
 #include <chrono>
 #include <clocale>
 #include <cstdio>
+#include <memory>
 
 #include "base/error.hpp"
+#include "base/printable.hpp"
 #include "command-line.hpp"
 #include "daemon.hpp"
 #include "log-queue.hpp"
@@ -22,9 +25,24 @@ constexpr std::chrono::milliseconds last_words_time(200);
 // Each queued job may hold one descriptor of its caller's.
 constexpr rlim_t wanted_descriptors = 8192;
 
+// Messages quote what callers and registries said.
+class PrintableFormatter : public spdlog::formatter {
+public:
+    void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& line) override {
+        const auto text = imaged::printable({message.payload.data(), message.payload.size()});
+        auto printable = message;
+        printable.payload = text;
+        inner_.format(printable, line);
+    }
+    std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<PrintableFormatter>(); }
+
+private:
+    spdlog::pattern_formatter inner_{"imaged: %l: %v"};
+};
+
 void start_logging(const std::string& level) {
     auto logger = imaged::log_queue::make_logger();
-    logger->set_pattern("imaged: %l: %v");
+    logger->set_formatter(std::make_unique<PrintableFormatter>());
     logger->set_level(spdlog::level::from_str(level));
     spdlog::set_default_logger(std::move(logger));
 }
@@ -39,7 +57,8 @@ void raise_descriptor_limit() {
 // What is wrong goes to standard error, what holds to standard output.
 int check_config(const imaged::CommandLine& line) {
     const auto read = imaged::read_config(line);
-    for (const auto& warning : read.warnings) std::fprintf(stderr, "imaged: warning: %s\n", warning.c_str());
+    for (const auto& warning : read.warnings)
+        std::fprintf(stderr, "imaged: warning: %s\n", imaged::printable(warning).c_str());
     std::fputs(to_text(read.config).c_str(), stdout);
     return 0;
 }
@@ -67,7 +86,7 @@ int main(int count, char** arguments) {
     } catch (...) {
         const auto error = imaged::current_error();
         imaged::log_queue::flush(last_words_time);
-        std::fprintf(stderr, "imaged: %s\n", error.what());
+        std::fprintf(stderr, "imaged: %s\n", imaged::printable(error.what()).c_str());
         return error.kind() == imaged::ErrorKind::invalid_argument ? 2 : 1;
     }
 }

@@ -11,6 +11,8 @@
 
 #include "base/error.hpp"
 
+#include "base/printable.hpp"
+
 namespace imaged {
 
 namespace {
@@ -29,7 +31,8 @@ constexpr std::size_t max_detail_bytes = 1024;
 // Questions that wait for an answer. A person answers one at a time.
 constexpr std::size_t max_pending_per_user = 16, max_pending = 256;
 
-std::string detail(const std::string& text) {
+std::string detail(const std::string& given) {
+    const auto text = printable(given);
     if (text.size() <= max_detail_bytes) return text;
     auto end = max_detail_bytes;
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;

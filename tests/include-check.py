@@ -23,7 +23,7 @@ ALLOWED = {
                "lib/store/deployments.hpp"},
     "daemon/worker": {"daemon/worker", "lib/store", "lib/source", "lib/layer", "lib/job", "lib/oci", "lib/base"},
     "daemon/proxy": {"daemon/proxy", "lib/source", "lib/base"},
-    "client": {"client", "lib/job", "lib/base/error.hpp"},
+    "client": {"client", "lib/job", "lib/base/error.hpp", "lib/base/printable.hpp"},
 }
 # For each folder: foreign headers that its files must not include.
 FORBIDDEN = {

@@ -23,6 +23,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
+#include "base/printable.hpp"
 #include "base/scratch-directory.hpp"
 #include "layout-copy.hpp"
 #include "source/process-traffic.hpp"
@@ -217,7 +218,7 @@ int main() {
         return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     } catch (...) {
         const auto error = current_error();
-        std::fprintf(stderr, "imaged-proxy: %s\n", error.what());
+        std::fprintf(stderr, "imaged-proxy: %s\n", printable(error.what()).c_str());
         if (messages) {
             // In skopeo's place.
             ::dprintf(messages.get(), "%s", error.what());

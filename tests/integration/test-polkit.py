@@ -133,6 +133,16 @@ class Polkit(Case):
         self.assertEqual(len(self.questions()), 32)
         self.assertEqual(self.pull("docker://signed.example/a:0").returncode, 0, "joins the one that waits")
 
+    def test_text_in_a_question_drives_no_terminal_and_starts_no_line(self):
+        self.start_polkit()
+        self.allow("org.imaged1.remove")
+        self.assertIn("control character", self.as_nobody("Remove", "asa{sv}", "1", "oci:/a\x1b[2Jb\nAuthenticate as root:", "0").stderr)
+        run = self.as_nobody("Remove", "asa{sv}", "1", "oci:/a\x9b31mb\u202ec\u2066d", "0")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        question, = self.questions()
+        self.assertEqual([], [text for text in question["details"].values() if re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)])
+        self.assertIn("\\u{202e}", json.dumps(question["details"]).replace("\\\\", "\\"))
+
     def test_another_users_job_is_cancelled_with_leave_only(self):
         self.start_polkit()
         client = self.client()
