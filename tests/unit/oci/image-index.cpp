@@ -16,7 +16,7 @@ std::string digest(char name) {
 }
 
 json entry(char name, const std::string& architecture, const std::string& variant = {}) {
-    json described{{"digest", digest(name)}, {"size", 1}};
+    json described{{"digest", digest(name)}, {"size", 1U}};
     if (!architecture.empty()) {
         described["platform"] = {{"os", "linux"}, {"architecture", architecture}};
         if (!variant.empty()) described["platform"]["variant"] = variant;
