@@ -26,7 +26,9 @@ constexpr std::size_t max_waiting = 4096, max_waiting_per_user = 1024;
 // A repository's config is a handful of lines.
 constexpr int max_config_lines = 1000;
 
-std::string read_mode(const std::string& repository) {
+}  // namespace
+
+std::string repository_mode(const std::string& repository) {
     std::ifstream config(repository + "/config");
     std::string line;
     bool in_core = false;
@@ -41,8 +43,6 @@ std::string read_mode(const std::string& repository) {
     }
     return {};
 }
-
-}  // namespace
 
 struct CatalogReader::Shared {
     Shared(EventLoop& event_loop, std::string path) : loop(&event_loop), repository(std::move(path)) {}
@@ -162,7 +162,7 @@ void CatalogReader::refresh_mode() {
         std::unique_lock lock(shared->mutex);
         while (std::exchange(shared->look_again, false)) {
             lock.unlock();
-            auto mode = read_mode(shared->repository);
+            auto mode = repository_mode(shared->repository);
             lock.lock();
             shared->mode = std::move(mode);
         }

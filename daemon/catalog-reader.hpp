@@ -18,6 +18,9 @@
 
 namespace imaged {
 
+// "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config. Reads the disk.
+std::string repository_mode(const std::string& repository);
+
 class CatalogReader {
 public:
     // The open repository; null where none has been made yet. Throws Error(repository_damaged).
@@ -35,8 +38,7 @@ public:
     // Bus thread only. Throws Error(queue_full) when too many requests wait, in all or of the caller's user.
     void ask(const Caller& caller, Task task);
 
-    // "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config. What was
-    // found when refresh_mode() was called last.
+    // What repository_mode() found when refresh_mode() was called last.
     std::string mode() const;
     // Looks again, on a thread of its own.
     void refresh_mode();
