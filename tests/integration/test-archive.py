@@ -129,7 +129,7 @@ class Right(Case):
         exported = worker.Run("oci:oci:derived", source, kind="export", arguments={"destination": f"oci-archive:{archive}"}).finish().result
         details = self.loaded(archive, image="docker://registry.example/derived:1")
         self.assertEqual(details["digest"], exported["details"]["digest"])
-        self.assertEqual(golden.listing(self.repository, details["merge-commit"]), (golden.DATA / "derived.ls").read_text())
+        self.assertEqual(golden.listing(self.repository, details["merge-commit"]), golden.derived_listing())
 
 
 class Wrong(Case):

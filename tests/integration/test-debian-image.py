@@ -24,8 +24,7 @@ def hardlinks(root):
             status = os.lstat(path)
             if status.st_nlink > 1:
                 groups.setdefault(status.st_ino, set()).add(os.path.relpath(path, root))
-    return [{"usr/" + path if path.startswith("etc/") else "usr/share/factory/" + path if path.startswith("var/") else path for path in group}
-            for group in groups.values() if len(group) > 1]
+    return [{tree.place(path) for path in group} for group in groups.values() if len(group) > 1]
 
 
 class DebianImage(unittest.TestCase):

@@ -122,8 +122,7 @@ def hollow_parents(stack, expected, actual):
                 while path:
                     named.add(path)
                     path = path.rpartition("/")[0]
-    moved = {"etc": "usr/etc", "var": "usr/share/factory/var"}
-    places = {"/".join([moved.get(first, first)] + rest) for first, *rest in (path.split("/") for path in named)}
+    places = {tree.place(path) for path in named}
     places |= {"/".join(place.split("/")[:number]) for place in places for number in range(1, place.count("/") + 1)}
     default = ("dir", 0o755, 0, 0, (), "")
     return {path for path in places if path not in expected and actual.get(path) == default}

@@ -3,7 +3,6 @@
 running libostree fills it from the commit (2024.3), else below usr/share/factory."""
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,9 +13,7 @@ import tree
 import worker
 from oci_layout import Entry, directory
 
-VERSION = tuple(int(part) for part in subprocess.run(["ostree", "--version"], check=True, capture_output=True, text=True).stdout
-                .split("Version:")[1].split()[0].strip("'").split(".")[:2])
-VAR = "var" if VERSION >= (2024, 3) else "usr/share/factory/var"
+VAR = tree.place("var")
 DERIVED = [Entry("usr/bin/tool", content=b"tool"), Entry("etc/tool.conf", content=b"conf"), directory("var/lib/tool", mode=0o750),
            Entry("var/lib/tool/state", content=b"state"), directory("opt/vendor"), Entry("opt/vendor/app", content=b"app"),
            Entry("srv/data", content=b"data"), Entry("run/lock", content=b"lock"), directory("run/service")]
@@ -75,9 +72,9 @@ class RootPolicy(unittest.TestCase):
 
     def test_var_is_where_the_running_libostree_wants_it(self):
         merged = tree.of_commit(self.repository, self.pull("generic")[0]["merge-commit"])
-        print(f"\nlibostree {VERSION[0]}.{VERSION[1]}: /var/lib/tool is {VAR}/lib/tool")
+        print(f"\nlibostree {tree.VERSION[0]}.{tree.VERSION[1]}: /var/lib/tool is {VAR}/lib/tool")
         self.assertEqual(merged[f"{VAR}/lib/tool"][:2], ("dir", 0o750))
-        self.assertNotIn("usr/share/factory/var/lib/tool" if VAR == "var" else "var/lib/tool", merged)
+        self.assertNotIn(tree.FACTORY_VAR + "/lib/tool" if VAR == "var" else "var/lib/tool", merged)
 
     def test_fsck_finds_nothing_wrong(self):
         encapsulation.ostree(self.repository, "fsck")

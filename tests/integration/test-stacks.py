@@ -4,7 +4,6 @@ names and targets, whiteouts beside what replaces their directory, links to what
 import hashlib
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -19,10 +18,8 @@ import tree
 from bus_fixture import MANAGER
 from oci_layout import Entry, directory, opaque, whiteout
 
-VERSION = tuple(int(part) for part in subprocess.run(["ostree", "--version"], check=True, capture_output=True, text=True).stdout
-                .split("Version:")[1].split()[0].strip("'").split(".")[:2])
-VAR_MOVES = VERSION < (2024, 3)
-FACTORY = "usr/share/factory/var"
+FACTORY = tree.FACTORY_VAR
+REPLACED = {FACTORY: 1} if tree.VAR_MOVES else {}  # what is counted where a file of /var takes the place of one in the factory
 
 
 def file(path, content="", **more):
@@ -173,24 +170,23 @@ class Etc(Case):
         self.assertEqual(found["usr/only"], "o")
 
 class Var(Case):
-    @unittest.skipUnless(VAR_MOVES, "this libostree fills /var from a commit's /var")
     def test_var_and_its_factory_are_two_directories(self):
         base = [directory(FACTORY), file(FACTORY + "/lib/app/db", "factory"), file(FACTORY + "/lib/app/more", "more")]
         live = [directory("var"), file("var/lib/app/db", "live")]
-        both = {FACTORY + "/lib/app/db": "live", FACTORY + "/lib/app/more": "more"}
-        self.assertEqual(self.files([base + live]), both)
-        self.assertEqual(self.filtered(), {FACTORY: 1})
+        factory = {FACTORY + "/lib/app/db": "factory", FACTORY + "/lib/app/more": "more"}
+        self.assertEqual(self.files([base + live]), {**factory, tree.place("var/lib/app/db"): "live"})
+        self.assertEqual(self.filtered(), REPLACED)
         self.assertEqual(self.files([base + live, [whiteout("var/lib/app")]])[FACTORY + "/lib/app/db"], "factory")
         self.assertEqual(self.files([base, [opaque("var")]])[FACTORY + "/lib/app/db"], "factory")
-        self.assertEqual(self.files([base, [file("var/lib/x", "x")]])[FACTORY + "/lib/x"], "x")
-        self.assertEqual(self.files([base + live, [whiteout(FACTORY)]]), {FACTORY + "/lib/app/db": "live"})
+        self.assertEqual(self.files([base, [file("var/lib/x", "x")]])[tree.place("var/lib/x")], "x")
+        self.assertEqual(self.files([base + live, [whiteout(FACTORY)]]), {tree.place("var/lib/app/db"): "live"})
 
-    @unittest.skipUnless(VAR_MOVES, "this libostree fills /var from a commit's /var")
     def test_a_cleaned_var_leaves_the_factory_of_the_base(self):
         self.assertEqual(self.files([[whiteout("var/lib/app"), opaque("var/lib")]], base=True)[FACTORY + "/lib/app/db"], "factory")
         found = self.files([[file("var/lib/app/db", "live"), file("var/new", "n")]], base=True)
-        self.assertEqual((found[FACTORY + "/lib/app/db"], found[FACTORY + "/new"]), ("live", "n"))
-        self.assertEqual(self.filtered(), {FACTORY: 1})
+        self.assertEqual((found[tree.place("var/lib/app/db")], found[tree.place("var/new")]), ("live", "n"))
+        self.assertEqual(found[FACTORY + "/lib/app/db"], "live" if tree.VAR_MOVES else "factory")
+        self.assertEqual(self.filtered(), REPLACED)
 
 
 class Whiteouts(Case):
@@ -258,7 +254,7 @@ class LowerLinks(Case):
     def test_over_an_ostree_base_entries_follow_its_links(self):
         found = self.files([[file("lib/x", "x"), file("opt/app/bin", "b"), file("srv/y", "y"), directory("data"), file("data/z", "z")]], base=True)
         self.assertEqual(found["usr/lib/x"], "x")
-        self.assertEqual(found[f"{FACTORY if VAR_MOVES else 'var'}/opt/app/bin"], "b")
+        self.assertEqual(found[tree.place("var/opt/app/bin")], "b")
         self.assertEqual((found["lib"], found["opt"]), ("-> usr/lib", "-> var/opt"))
         self.assertNotIn("srv/y", found)
         self.assertEqual(self.filtered(), {"srv": 1, "data": 2})

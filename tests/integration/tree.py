@@ -8,6 +8,11 @@ import subprocess
 
 from gi.repository import GLib
 
+VERSION = tuple(int(part) for part in subprocess.run(["ostree", "--version"], check=True, capture_output=True, text=True).stdout
+                .split("Version:")[1].split()[0].strip("'").split(".")[:2])
+VAR_MOVES = VERSION < (2024, 3)  # From then on OSTree fills /var from the commit's; before, a layer's /var is stored below usr/share.
+FACTORY_VAR = "usr/share/factory/var"
+MOVED = {"etc": "usr/etc", **({"var": FACTORY_VAR} if VAR_MOVES else {})}  # where a layer's directories are stored, if elsewhere
 DROPPED_CHILDREN = ("run", "tmp", "proc", "sys", "dev")
 _LINE = re.compile(r"(.)0(\d{4}) (\d+) (\d+) +\d+ ([0-9a-f]{64})(?: [0-9a-f]{64})? \{ (.*?) \} (/.*)", re.S)
 
@@ -86,12 +91,18 @@ def one_directory(tree, name, place):
     return {**rest, **{place + path: entry for path, entry in result.items()}}
 
 
-def mapped(tree, var_moves=True):
+def place(path):
+    """Where the running libostree has PATH of a layer stored."""
+    first, slash, rest = path.partition("/")
+    return MOVED.get(first, first) + slash + rest
+
+
+def mapped(tree):
     """What a generic image with that rootfs is stored as."""
     implicit = ("dir", 0o755, 0, 0, (), "")
     out = {path: entry for path, entry in tree.items() if path.partition("/")[0] not in DROPPED_CHILDREN or "/" not in path}
-    for name, place in [("etc", "usr/etc")] + [("var", "usr/share/factory/var")] * var_moves:
-        out = one_directory(out, name, place)
+    for name, stored in MOVED.items():
+        out = one_directory(out, name, stored)
     for path in ("usr/etc/hostname", "usr/etc/resolv.conf"):
         if path in out and out[path][0] == "file" and out[path][5] == hashlib.sha256().hexdigest():
             del out[path]
