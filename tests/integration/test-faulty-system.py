@@ -42,9 +42,9 @@ class FaultySystem(unittest.TestCase):
 
     @staticmethod
     def layer(name, rng):
-        entries = [Entry(f"usr/{name}/d{number % 9}/f{number}", content=bytes([rng.randrange(256)]) + rng.randbytes(100) + bytes(rng.choice([100, 5000, 60000])))
+        entries = [Entry(f"usr/{name}/d{number % 9}/f{number}", content=bytes([rng.randrange(256)]) + rng.randbytes(100 + rng.choice([100, 5000, 60000])))
                    for number in range(250)]
-        return oci_layout.layer([*entries, Entry(f"usr/{name}/large", content=rng.randbytes(100) + bytes(2 << 20))])
+        return oci_layout.layer([*entries, Entry(f"usr/{name}/large", content=rng.randbytes(2 << 20))])
 
     def disk(self, kind="ext4", size=DISK):
         """A file system of its own, mounted; it goes with the test."""
@@ -200,14 +200,13 @@ class FaultySystem(unittest.TestCase):
         large = max((path for path in (repository / "objects").glob("*/*.file")), key=lambda path: (path.stat().st_size, path.name))
         content = large.read_bytes()
         large.write_bytes(b"damaged" + content[7:])
-        with open(mountpoint / "filler", "wb") as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 16))
-                    file.flush()
-            except OSError as error:
-                self.assertEqual(error.errno, errno.ENOSPC)
-                file.truncate(file.tell() // 4096 * 4096)
+        # To the last block: a record of damage is small.
+        with open(mountpoint / "filler", "wb", buffering=0) as file:
+            for size in (1 << 16, 1 << 9):
+                with self.assertRaises(OSError) as full:
+                    while True:
+                        file.write(bytes(size))
+                self.assertEqual(full.exception.errno, errno.ENOSPC)
         details = self.verify(repository)
         self.assertFalse(details["sound"])
         found = {problem["object"] for image in details["damaged"] for problem in image["problems"]}

@@ -150,8 +150,10 @@ class Archives(BusCase):
                     trees.append(tree.of_commit(self.repository, properties["Outcome"]["commit"]))
         self.assertEqual([found for found in trees if found != trees[0]], [])
         for command in ("xz", "bzip2"):
-            packed = subprocess.run([command, "-c"], input=plain, check=True, capture_output=True).stdout
-            properties = self.import_archive(self.docker_archive(packed, plain), "docker://archive/docker:2")
+            # A layer that is not stored yet: it has to be read.
+            other = oci_layout.tar([Entry(command, content=b"compressed" * 1000)])
+            packed = subprocess.run([command, "-c"], input=other, check=True, capture_output=True).stdout
+            properties = self.import_archive(self.docker_archive(packed, other), "docker://archive/docker:2")
             self.assertEqual(properties["ErrorName"], bus_fixture.ERROR + "UnsupportedImage")
             self.assertIn(f"compressed with {command}", properties["ErrorMessage"])
 
