@@ -41,6 +41,8 @@ make_release_root() {
     rm -rf --one-file-system "$root.new"
     local packages=$*
     unshare --mount mmdebstrap --quiet --variant=minbase --include="${packages// /,}" "$release" "$root.new" || return 1
+    # As at the first boot: without one, nobody has an answer to org.freedesktop.DBus.Peer.GetMachineId.
+    tr -d - </proc/sys/kernel/random/uuid >"$root.new/etc/machine-id"
     printf '%s\n' "$made_of" >"$root.new/.made-of"
     rm -f "$root/.made-of" # first: without it, what is half removed is not taken for whole
     rm -rf --one-file-system "$root"
@@ -78,7 +80,10 @@ in_release_root() {
         mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
         mount -t tmpfs -o mode=0755 tmpfs "$root/run"
         shift 4
-        exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+        cd "$root" # the root of its mount namespace, which a chroot is not: programs make mount namespaces of their own in it
+        pivot_root . .
+        umount -l .
+        exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
             CCACHE_DIR=/var/cache/ccache DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-}" "$@"' bash "$@" || status=$?
     rm -rf "$temporary"
     return "$status"
