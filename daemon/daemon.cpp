@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "activity.hpp"
 #include "authority.hpp"
@@ -53,7 +54,7 @@ public:
 
     void dispatch() override {
         // Nothing more is read while answers wait to be taken: they must not add up to what a flood asks for.
-        for (int count = 0; count < messages_a_turn && bus::process(connection_); ++count) {
+        for (int count = 0; count < messages_a_turn && serve_one(); ++count) {
             if (!congested_ && (connection_.getEventLoopPollData().events & POLLOUT) != 0) break;
         }
     }
@@ -62,13 +63,26 @@ public:
 
     // Serves everything that has arrived.
     void drain() {
-        while (bus::process(connection_)) {
+        while (serve_one()) {
         }
     }
 
 private:
+    // Whether there was anything to serve. What the library itself cannot answer, as GetMachineId where the host has no
+    // /etc/machine-id, costs its caller the answer, and nobody else imaged.
+    bool serve_one() {
+        try {
+            return bus::process(connection_);
+        } catch (const sdbus::Error& error) {
+            connection_.getEventLoopPollData();  // throws if the connection is closed
+            if (!std::exchange(failure_logged_, true))
+                spdlog::warn("a message is not answered: {}", error.getMessage());
+            return true;
+        }
+    }
+
     sdbus::IConnection& connection_;
-    bool congested_ = false;
+    bool congested_ = false, failure_logged_ = false;
 };
 
 std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {

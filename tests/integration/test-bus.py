@@ -10,7 +10,7 @@ import unittest
 from gi.repository import Gio, GLib
 
 import sanitizers
-from bus_fixture import DIGEST, ERROR, JOB, MANAGER, ROOT, Case, Client
+from bus_fixture import DIGEST, ERROR, JOB, MANAGER, ROOT, BusError, Case, Client
 
 
 class Jobs(Case):
@@ -238,6 +238,23 @@ class Jobs(Case):
         self.daemon.kill()
         self.daemon.wait()
         self.eventually(lambda: not self.alive(worker))
+
+
+@unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
+class NoMachineId(Case):
+    """A host without /etc/machine-id, as images of containers and of minimal systems are: the library cannot answer who asks for it."""
+
+    def command(self):
+        script = 'if [ -e /etc/machine-id ]; then mount --bind /dev/null /etc/machine-id; fi; exec "$@"'
+        return ["unshare", "--mount", "sh", "-ec", script, "sh", *super().command()]
+
+    def test_who_asks_for_it_ends_nothing(self):
+        client = self.client()
+        for _ in range(3):
+            with self.assertRaises(BusError):
+                client.call("org.freedesktop.DBus.Peer", "GetMachineId", timeout=300)
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.assertIsNone(self.daemon.poll())
 
 
 if __name__ == "__main__":
