@@ -47,7 +47,15 @@ _imagectl() {
             *) compopt -o default; COMPREPLY=(); return ;;
         esac
     fi
-    mapfile -t COMPREPLY < <(IFS=$'\n'; compgen -W "$candidates" -- "$whole")
+    # Not compgen -W: it expands its words, and a name of an image may hold a command. What is offered is quoted for the same reason.
+    local candidate
+    COMPREPLY=()
+    while IFS= read -r candidate; do
+        if [[ -n $candidate && $candidate == "$whole"* ]]; then
+            printf -v candidate %q "$candidate"
+            COMPREPLY+=("$candidate")
+        fi
+    done <<<"$candidates"
     # readline replaces only what stands behind the last colon.
     if [[ $whole == *:* && ${COMP_WORDBREAKS} == *:* ]]; then
         local front=${whole%"${whole##*:}"}

@@ -62,6 +62,17 @@ class Completions(unittest.TestCase):
         self.assertEqual(self.bash("imagectl cancel "), ["7", "12"])
         self.assertEqual(self.bash("imagectl watch 1"), ["12"])
 
+    def test_bash_runs_nothing_that_stands_in_a_name(self):
+        mark = self.directory + "/ran"
+        name = f"docker://registry.example/$(touch${{IFS}}{mark})`touch${{IFS}}{mark}`"
+        with open(self.directory + "/imagectl", "w", encoding="utf-8") as file:
+            file.write(STUB.format(program=IMAGECTL, images='{"image":"%s"}' % name).replace("echo '[", "cat <<'END'\n[").replace("]' ;;", "]\nEND\n;;"))
+        offered = self.bash("imagectl show docker://")
+        self.assertFalse(os.path.exists(mark), "a command in a name was run")
+        # Nor when the line is run that it was put into.
+        self.run_shell("bash", "-c", f"echo docker:{offered[0]}")
+        self.assertFalse(os.path.exists(mark), "a command in a name was run")
+
     @unittest.skipUnless(shutil.which("fish"), "needs fish")
     def test_fish_offers_verbs_options_images_and_jobs(self):
         def fish(line):
