@@ -5,7 +5,12 @@
 # Older ones are made anew: they lack what the release has corrected since, or what the next one has changed.
 release_root_days=30
 next_release_root_days=1
-release_root_mirror=http://deb.debian.org/debian
+# release_root_mirror: where this machine's apt gets Debian from. Without package lists apt does not know which of its sources that is.
+release_root_mirror() {
+    compgen -G "/var/lib/apt/lists/*_InRelease" >/dev/null || apt-get update -qq >/dev/null 2>&1 || true
+    # shellcheck disable=SC2016 # apt's own variables
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | sed -E '/-security|-debug/d; s|/$||' | head -n 1
+}
 
 # lock_release_root ROOT: until this shell ends, nobody else replaces ROOT or builds in it.
 lock_release_root() {
@@ -30,7 +35,7 @@ make_release_root() {
         age=old
     fi
     if ! archive_has "$release"; then
-        echo "$release_root_mirror has no $release, or is out of reach" >&2
+        echo "Debian's archive has no $release, or is out of reach" >&2
         if [[ $age == old ]]; then
             echo "$root is used though it is older than $days days" >&2
             return
@@ -40,7 +45,7 @@ make_release_root() {
     # What an interrupted run left. One that was made whole is removed only when the new one is there.
     rm -rf --one-file-system "$root.new"
     local packages=$*
-    unshare --mount mmdebstrap --quiet --variant=minbase --include="${packages// /,}" "$release" "$root.new" || return 1
+    unshare --mount mmdebstrap --quiet --variant=minbase --include="${packages// /,}" "$release" "$root.new" "$(release_root_mirror)" || return 1
     # As at the first boot: without one, nobody has an answer to org.freedesktop.DBus.Peer.GetMachineId.
     tr -d - </proc/sys/kernel/random/uuid >"$root.new/etc/machine-id"
     printf '%s\n' "$made_of" >"$root.new/.made-of"
@@ -52,7 +57,7 @@ make_release_root() {
 archive_has() {
     local scratch status=0
     scratch=$(mktemp -d)
-    /usr/lib/apt/apt-helper download-file "$release_root_mirror/dists/$1/InRelease" "$scratch/InRelease" >/dev/null 2>&1 || status=1
+    /usr/lib/apt/apt-helper download-file "$(release_root_mirror)/dists/$1/InRelease" "$scratch/InRelease" >/dev/null 2>&1 || status=1
     rm -rf "$scratch"
     return "$status"
 }
