@@ -20,6 +20,7 @@
 #include <span>
 #include <utility>
 
+#include "base/argument-list.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -51,14 +52,6 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
     for (const auto* name : always_passed) pass(name);
     for (const auto& name : settings.pass_environment) pass(name.c_str());
     return variables;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-    std::vector<char*> list;
-    list.reserve(texts.size() + 1);
-    for (auto& text : texts) list.push_back(text.data());
-    list.push_back(nullptr);
-    return list;
 }
 
 // In the child, between fork and exec: only what is safe after a fork of a threaded process.
@@ -111,8 +104,8 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY));
     std::vector<std::string> arguments{settings.program};
     auto variables = environment(settings);
-    const auto argument_pointers = pointers(arguments);
-    const auto variable_pointers = pointers(variables);
+    const auto argument_pointers = null_terminated(arguments);
+    const auto variable_pointers = null_terminated(variables);
 
     request.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
     request.input_file = input_file ? std::optional(input_file_number) : std::nullopt;

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "base/argument-list.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
@@ -186,10 +187,7 @@ int run(Work work) {
     const ScratchDirectory scratch;
     ::setenv("TMPDIR", scratch.path().c_str(), 1);
     auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout, scratch.path().string());
-    std::vector<char*> arguments;
-    arguments.reserve(command.size() + 1);
-    for (auto& argument : command) arguments.push_back(argument.data());
-    arguments.push_back(nullptr);
+    auto arguments = null_terminated(command);
     const pid_t process = ::fork();
     if (process < 0) throw_errno("start a process for skopeo");
     if (process == 0) become_skopeo(work, arguments.data());

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/argument-list.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "source/signature-policy.hpp"
@@ -50,14 +51,6 @@ FileDescriptor duplicate(int fd) {
 std::string variable(const char* name) {
     const char* value = std::getenv(name);
     return value != nullptr ? value : "";
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-    std::vector<char*> list;
-    list.reserve(texts.size() + 1);
-    for (auto& text : texts) list.push_back(text.data());
-    list.push_back(nullptr);
-    return list;
 }
 
 // This process's environment, for a child, with SCRATCH, unless it is empty, as the place for temporary files. skopeo
@@ -217,9 +210,9 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
     // That of a push from within: its path may have a colon.
     auto command =
         skopeo_command(request_, static_cast<bool>(auth), checked_ ? checked_->path().string() : ".", scratch);
-    const auto arguments = pointers(command);
+    const auto arguments = null_terminated(command);
     auto variables = child_environment(scratch, options_.host_credentials);
-    const auto variable_pointers = pointers(variables);
+    const auto variable_pointers = null_terminated(variables);
     const bool is_proxy = request_.kind == SkopeoRequest::Kind::image_proxy;
     const int number = is_proxy ? skopeo_channel : prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;
     // Descriptors that dup2() must not overwrite are moved out of its way first.
