@@ -40,7 +40,7 @@ public:
 
     void moved(job::State state, std::uint32_t position);
     void progressed(const job::Progress& progress);
-    // CALLERS are the connections that are told of a private job, in place of everybody.
+    // A private job is reported to the connections CALLERS only.
     void layer_progressed(const job::LayerProgress& layer, const std::vector<std::string>& callers);
     // RESULT with an outcome that the bus cannot carry counts as a failure; what was told is returned.
     job::Result finish(const job::Result& result, const std::vector<std::string>& callers);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether anything vouches for an image that a job is to fetch: what tells pull from pull-unverified.
+// Whether an image that a job fetches needs a signature: this decides between the actions pull and pull-unverified.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 namespace imaged {
 
 // True unless the job will refuse the image without a signature: as its reference says, or SETTINGS, or the host's
-// containers policy now. A policy that cannot be understood vouches for nothing.
+// containers policy now. A policy that cannot be understood demands no signature.
 bool is_unverified(const job::Request& request, const job::Settings& settings);
 
 // Kinds that such a question can be asked of.

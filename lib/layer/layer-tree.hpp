@@ -62,7 +62,7 @@ public:
         bool directory = false;
         Checksum object;  // of a file
     };
-    // Nothing where a directory is there for whiteouts only.
+    // Returns nullopt if a directory is there for whiteouts only.
     std::optional<Found> find(const Path& path) const;
 
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component

@@ -57,7 +57,7 @@ std::vector<std::string> split_path(const std::string& path);
 
 class TarReader {
 public:
-    // SOURCE is borrowed, and so is LIMIT, which is told of bytes that are not in the stream. Nothing is read yet.
+    // SOURCE and LIMIT are borrowed. Bytes that are not in the stream count against LIMIT. Reads nothing yet.
     explicit TarReader(ByteSource& source, ExpansionLimit* limit = nullptr);
     ~TarReader();
     TarReader(const TarReader&) = delete;

@@ -186,7 +186,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     check_architecture(request, source);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
-    // An archive is refused before this where anything but the containers policy is to vouch for it.
+    // An archive was refused before this if its reference demands a signature.
     const auto signed_commit =
         proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
 

@@ -13,11 +13,10 @@
 
 namespace imaged {
 
-// The verified commit of an image with such a signature source; nothing for any other image, where that is not asked
-// for. PRESENT are the commits of the image's layers that the repository has, in their order; without the first the
-// beginning of the commit layer is read from PROXY, which has the image open, and whoever imports the layer must find
-// the same commit in it. No REPOSITORY knows
-// no keys. Throws Error(policy_rejected).
+// Returns the verified commit of an image with such a signature source, and nullopt for any other image. PRESENT are the
+// commits of the image's layers that the repository has, in their order. Without the first, the beginning of the commit
+// layer is read from PROXY, which has the image open; the import of the layer must then find the same commit in it.
+// Without a REPOSITORY there are no keys. Throws Error(policy_rejected).
 std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
                                              const ImageReference& image, const SourceImage& source,
                                              const std::vector<std::optional<Checksum>>& present);

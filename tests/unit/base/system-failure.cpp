@@ -32,7 +32,7 @@ Error glib_error(int error_number) {
 
 }  // namespace
 
-TEST_CASE("ENOSPC and EDQUOT are no space, whoever made the call, and ENOMEM is not") {
+TEST_CASE("ENOSPC and EDQUOT are no space, in any call, and ENOMEM is not") {
     for (const int number : {ENOSPC, EDQUOT}) {
         CHECK(system_error(number, "write").kind() == ErrorKind::no_space);
         CHECK(glib_error(number).kind() == ErrorKind::no_space);
