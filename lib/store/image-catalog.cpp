@@ -24,6 +24,17 @@ using nlohmann::json;
 
 namespace {
 
+// Text that an image says of itself, in every list of images: some images must not make the list too long for the bus.
+constexpr std::size_t max_claim_bytes = 256;
+
+std::string limited(std::string text) {
+    if (text.size() <= max_claim_bytes) return text;
+    auto end = max_claim_bytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a character
+    text.resize(end);
+    return text + "…";
+}
+
 json summary(const std::string& name, const StoredImage& image) {
     std::uint64_t size = 0;
     for (const auto& layer : image.manifest.layers) size += layer.size;
@@ -36,10 +47,10 @@ json summary(const std::string& name, const StoredImage& image) {
                {"layers", image.manifest.layers.size()},
                {"size", size},
                {"image-id", image.manifest.config.digest.text()}};
-    if (!image.config.architecture.empty()) entry["architecture"] = image.config.architecture;
-    if (!image.config.os.empty()) entry["os"] = image.config.os;
+    if (!image.config.architecture.empty()) entry["architecture"] = limited(image.config.architecture);
+    if (!image.config.os.empty()) entry["os"] = limited(image.config.os);
     if (image.base_commit) entry["base-commit"] = image.base_commit->hex();
-    if (const auto version = image.config.version()) entry["version"] = *version;
+    if (const auto version = image.config.version()) entry["version"] = limited(*version);
     return entry;
 }
 

@@ -11,6 +11,7 @@
 #include "source/proxy-layers.hpp"
 #include "store/archive-spool.hpp"
 #include "store/layer-fetch.hpp"
+#include "store/merge-check.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
 #include "store/ref-place.hpp"
@@ -142,6 +143,21 @@ void check_kinds(const ImageLayout& layout) {
     }
 }
 
+// Whether the merge of IMAGE is what its layers give: by imaged's own record, or computed again, once. Another program
+// may have made it right; a copy may have brought it, made of anything.
+bool is_right(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
+    const VerifiedLayers records(repository.fd());
+    if (records.image(image.digest) == image.merge_commit) return true;
+    try {
+        if (!is_sound(check_merge(repository, image, cancellation), image)) return false;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::repository_damaged) throw;
+        return false;
+    }
+    records.add_image(image.digest, image.merge_commit);
+    return true;
+}
+
 }  // namespace
 
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
@@ -193,7 +209,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
     observer.layers(source.layout.layers, present);
-    if (plan.up_to_date && !request.remake_merge) {
+    if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
         forget_update(repository, plan.previous->merge_commit, target);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;

@@ -206,6 +206,21 @@ class Records(Trust):
         self.assertEqual(self.records(), [])
 
 
+class Merges(Trust):
+    def test_a_merge_that_another_program_claims_is_compared_with_its_layers(self):
+        """The name was copied from a repository that has another tree for the same manifest. All layers are verified."""
+        self.pull_victim()
+        metadata = [f"--add-metadata-string={key}=" + self.ostree("show", f"--print-metadata-key={key}", STORED).strip().strip("'")
+                    for key in ("ostree.manifest-digest", "ostree.manifest", "ostree.container.image-config")]
+        evil = self.attack()
+        self.ostree("commit", f"--branch={STORED}", "--no-bindings", "--parent=none", f"--tree=ref={evil}", "--add-metadata-string=ostree.importer.version=0.15.3",
+                    *metadata)
+        self.assertEqual(self.login(), EVIL)
+        details = self.pull_victim()
+        self.assertEqual((details["layers-fetched"], details["changed"], self.login()), (0, True, LOGIN))
+        self.assertEqual(self.pull_victim()["changed"], False)
+
+
 class Unverified(Trust):
     def drop_records(self):
         shutil.rmtree(self.repository / RECORDS)
