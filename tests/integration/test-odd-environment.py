@@ -343,7 +343,7 @@ class TwoVersions(Images):
         """Each becomes another version, under a new inode as packages have it."""
         for path in paths:
             content = path.read_bytes()
-            stamps = set(re.findall(rb"\b\d+\.\d+\.\d+-[0-9a-f]{12}\0", content))
+            stamps = set(re.findall(rb"(?<!\d)\d+\.\d+\.\d+-[0-9a-f]{12}\0", content))
             self.assertEqual(len(stamps), 1, f"{path.name} says of what version it is")
             stamp, = stamps
             new = path.with_name(path.name + ".dpkg-new")
