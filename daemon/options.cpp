@@ -227,11 +227,6 @@ ImageReference parse_destination(const std::string& text) {
 }
 
 ImageReference parse_reference(const std::string& text) {
-    if (text.size() > max_reference_bytes) {
-        throw Error(ErrorKind::invalid_reference, "image reference is longer than " +
-                                                      std::to_string(max_reference_bytes) +
-                                                      " bytes: " + text.substr(0, max_quoted_bytes) + "…");
-    }
     return ImageReference::parse(text);
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/image-reference.hpp"
 
-#include <algorithm>
 #include <array>
 #include <optional>
 #include <utility>
@@ -25,9 +24,22 @@ constexpr std::array<std::pair<Transport, std::string_view>, 7> transports{{
     {Transport::dir, "dir"},
 }};
 
+// How much of TEXT a message repeats: nothing where an @ may follow a password, since messages are logged and shown.
+std::string shown(std::string_view text) {
+    return text.find('@') == std::string_view::npos ? std::string(text.substr(0, 200)) : "…";
+}
+
 [[noreturn]] void refuse(std::string_view text, const std::string& why) {
-    throw Error(ErrorKind::invalid_reference,
-                "invalid image reference \"" + std::string(text.substr(0, 200)) + "\": " + why);
+    throw Error(ErrorKind::invalid_reference, "invalid image reference \"" + shown(text) + "\": " + why);
+}
+
+// Whether TEXT is ALGORITHM:HEX with as many digits as skopeo wants at least. Fewer may be the port of a host.
+bool is_digest(std::string_view text) {
+    constexpr std::string_view hex = "0123456789abcdefABCDEF";
+    constexpr std::size_t min_digits = 32;
+    const auto colon = text.find(':');
+    return colon != std::string_view::npos && colon != 0 && text.find_first_of("/@") == std::string_view::npos &&
+           text.size() - colon - 1 >= min_digits && text.find_first_not_of(hex, colon + 1) == std::string_view::npos;
 }
 
 // Removes PREFIX from the front of TEXT and tells whether it was there.
@@ -90,7 +102,7 @@ ImageReference ImageReference::parse(std::string_view text) {
         }
         const bool is_registry_alias = scheme == "registry";
         if (is_registry_alias) found = Transport::registry;
-        if (!found) refuse(text, "unknown transport \"" + std::string(scheme) + "\"");
+        if (!found) refuse(text, "unknown transport \"" + shown(scheme) + "\"");
         reference.transport_ = *found;
         if (*found == Transport::registry && !take_prefix(rest, "//") && !is_registry_alias)
             refuse(text, "docker: must be followed by //");
@@ -100,11 +112,10 @@ ImageReference ImageReference::parse(std::string_view text) {
     if (reference.transport_ == Transport::registry &&
         (reference.name_.front() == '/' || reference.name_.find(' ') != std::string::npos))
         refuse(text, "it names no image in a registry");
-    // The text is not repeated: references are logged and shown to everybody.
-    if (reference.transport_ == Transport::registry &&
-        reference.name_.find('@') < std::min(reference.name_.find('/'), reference.name_.size()) &&
-        reference.name_.find('/') != std::string::npos)
-        refuse("…", "it has a user or a password in front of the registry's name; credentials belong into an authfile");
+    const auto at = reference.name_.find('@');
+    if (reference.transport_ == Transport::registry && at != std::string::npos &&
+        !is_digest(std::string_view(reference.name_).substr(at + 1)))
+        refuse(text, "an @ may stand before a digest only; users and passwords belong into an authfile");
     return reference;
 }
 

@@ -20,7 +20,8 @@ enum class SignatureSource {
 
 class ImageReference {
 public:
-    // Accepts every form that ostree-ext and skopeo accept; "registry:NAME" is read as docker://NAME.
+    // Accepts every form that ostree-ext and skopeo accept; "registry:NAME" is read as docker://NAME. An @ in the name
+    // of a registry's image stands before a digest only, and no message repeats a text that has one elsewhere.
     static ImageReference parse(std::string_view text);
 
     Transport transport() const { return transport_; }

@@ -32,8 +32,9 @@ TEST_CASE("a registry image is found under its tag, repository, namespaces, host
 }
 
 TEST_CASE("a name with a tag and a digest is found under the digest, which is what is fetched") {
-    const std::string image = "docker://example.org/app:1@sha256:0";
-    CHECK(applies("docker", "example.org/app@sha256:0", image));
+    const auto digest = "@sha256:" + std::string(64, '0');
+    const auto image = "docker://example.org/app:1" + digest;
+    CHECK(applies("docker", "example.org/app" + digest, image));
     CHECK(applies("docker", "example.org/app", image));
     CHECK_FALSE(applies("docker", "example.org/app:1", image));
 }
