@@ -116,8 +116,11 @@ void JobMonitor::handle_job(FollowedJob& job, const Signal& signal) {
         job.status.result = result;
         job.status.error_name = error_name;
         job.status.error_message = message;
-        job.outcome = Dictionary(Variant(g_variant_get_child_value(signal.arguments.get(), 3)));
-        return end(job);
+        const auto outcome = g_variant_get_child_value(signal.arguments.get(), 3);
+        const bool is_empty = g_variant_n_children(outcome) == 0;
+        job.outcome = Dictionary(Variant(outcome));
+        // The signal for everybody does not have what is for the job's user and root.
+        return is_empty ? read_outcome(job.status.path) : end(job);
     }
     events_.changed(job);
 }

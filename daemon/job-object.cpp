@@ -26,8 +26,7 @@ constexpr std::size_t max_digest_bytes = 256;
 constexpr std::size_t max_shown_bytes = 8 * 1024;
 // Connections that are sent what is not for everybody; others ask with GetOutcome.
 constexpr std::size_t max_private_callers = 8;
-constexpr const char* private_message =
-    "only the job's owner may read the message: the job used credentials of its own";
+constexpr const char* private_message = "only the job's user and root may read the message, with GetOutcome";
 
 std::uint64_t now() {
     return static_cast<std::uint64_t>(

@@ -35,8 +35,7 @@ std::tuple<bool, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, c
 
 Lane QueuedJob::lane() const {
     if (standing == Standing::open) return Lane::open;
-    const bool reads = request.kind == job::Kind::prepare || request.kind == job::Kind::check;
-    return reads ? Lane::reading : Lane::changing;
+    return looks() ? Lane::reading : Lane::changing;
 }
 
 void JobQueue::require_room(const Caller& caller, const job::Request& request, const JobFiles& files,
@@ -77,7 +76,7 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles file
 }
 
 QueuedJob* JobQueue::joinable(const job::Request& request, uid_t uid, const JobFiles& files, Standing standing) {
-    if (files.input) return nullptr;
+    if (files.input || files.auth) return nullptr;
     const auto credentials = credentials_of(files, standing);
     for (auto& job : jobs_) {
         if (job.state == job::State::cancelling || job.has_input || !(job.request == request)) continue;

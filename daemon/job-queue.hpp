@@ -8,9 +8,11 @@
 // In a lane root's jobs run first. All other users take turns, and the jobs of one user run in the order they came.
 // Each standing has limits of its own, so no caller can take the room of one with a higher standing.
 //
-// A request that equals a waiting or running one joins it if both use the same credentials. A caller's own credentials
-// are shared with that user's requests only: what they open is not everybody's, and wrong ones must not fail an honest
-// request.
+// A request that equals a waiting or running one joins it, with these exceptions:
+//   - a job with credentials of its caller's own (an authfile) is joined by nobody and joins nothing: nobody compares
+//   credentials, what they open is not everybody's, and wrong ones must not fail an honest request;
+//   - a job that only looks is joined by requests of its user only, since what it learns is for that user;
+//   - a job that may use the host's credentials is not joined by a request that may not, nor the other way round.
 //
 // Every caller that asked for a job holds a share in it, and a job ends early only when no share is left:
 //   - a connection that cancels gives up its own share;
@@ -78,8 +80,10 @@ struct QueuedJob {
     std::uint32_t position = 0;  // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
 
-    // What the job learns is for its caller and root only.
-    bool is_private() const { return credentials == Credentials::caller; }
+    // Prepare and Check: they change nothing but what is known of an image.
+    bool looks() const { return request.kind == job::Kind::prepare || request.kind == job::Kind::check; }
+    // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
+    bool is_private() const { return credentials == Credentials::caller || looks(); }
     Lane lane() const;
     bool waits() const { return state == job::State::queued; }
 };

@@ -55,11 +55,18 @@ bool reads_source(job::Kind kind) {
            kind == job::Kind::check;
 }
 
+// The name that the caller chose for what REQUEST stores; empty where the image's own name decides.
+std::string stored_as(const job::Request& request) {
+    if (request.kind == job::Kind::import_archive) return ImageReference::parse(request.image).image();
+    return request.text("target");
+}
+
 // The arguments as texts, for whoever decides.
 std::map<std::string, std::string> options_of(const job::Request& request) {
     std::map<std::string, std::string> options;
     for (const auto& [key, value] : request.arguments.items())
         options[key] = bus_text(value.is_string() ? value.get<std::string>() : value.dump());
+    if (const auto name = stored_as(request); !name.empty()) options["target"] = bus_text(name);
     return options;
 }
 
@@ -223,9 +230,8 @@ std::vector<Action> Manager::actions_for(const Caller& caller, JobArguments& arg
         // A repair fetches a lost manifest anew, from where the caller says.
         demand_signature(request);
     }
-    if (const auto target = request.text("target"); !target.empty()) {
-        in_context("user " + std::to_string(caller.uid),
-                   [&] { require_policy_of_target(ImageReference::parse(request.image), target); });
+    if (const auto name = stored_as(request); !name.empty()) {
+        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
         actions.push_back(Action::store_as);
     }
     return actions;
@@ -278,7 +284,7 @@ void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::Out
             throw Error(ErrorKind::not_found, "there is no job " + std::to_string(number(id)));
         const auto& job = *found->second;
         if (job.is_private() && job.owner() != caller.uid && !authority_.trusts(caller))
-            refuse_unauthorised("read what a job learnt with the credentials of another user", caller);
+            refuse_unauthorised("read the outcome of this job: it is for the job's user and root", caller);
         reply.answer(job.result(), job.error_name(), job.message(), job.outcome());
     });
 }

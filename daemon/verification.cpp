@@ -24,16 +24,20 @@ bool is_unverified(const job::Request& request, const job::Settings& settings) {
     }
 }
 
-void require_policy_of_target(const ImageReference& image, const std::string& target) {
+void require_policy_of_name(const job::Request& request, const std::string& name) {
+    const bool is_archive = request.kind == job::Kind::import_archive;
+    const auto image = ImageReference::parse(request.image);
     const auto refuse = [&](const std::string& why) {
-        return Error(ErrorKind::not_authorized, "may not store " + image.image() + " as " + target + ": " + why);
+        return Error(ErrorKind::not_authorized,
+                     "may not store " + (is_archive ? "an archive" : image.image()) + " as " + name + ": " + why);
     };
-    const auto name = ImageReference::parse(target);
-    if (name.transport() != Transport::registry)
+    const auto target = ImageReference::parse(name);
+    if (target.transport() != Transport::registry)
         throw refuse("callers who are not root store images under names of registries (docker://)");
     const auto policy = load_host_policy();
-    const auto wanted = applied_policy(policy, name);
-    if (wanted.accepts_anything || wanted.requirements == applied_policy(policy, image).requirements) return;
+    const auto wanted = applied_policy(policy, target);
+    if (wanted.accepts_anything) return;
+    if (!is_archive && wanted.requirements == applied_policy(policy, image).requirements) return;
     throw refuse("the containers policy demands " + wanted.description + " of images with that name");
 }
 

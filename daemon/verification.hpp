@@ -19,9 +19,10 @@ bool fetches_image(job::Kind kind);
 // is what is done.
 void demand_signature(job::Request& request);
 
-// For an image that is to be stored under another name: throws Error(not_authorized) where the containers policy
-// demands something of images with the name TARGET that it does not demand of IMAGE, or where TARGET names no image of
-// a registry. TARGET's name in the repository is what other programs take for the origin of the image.
-void require_policy_of_target(const ImageReference& image, const std::string& target);
+// For an image that is to be stored under a NAME that its caller chose: throws Error(not_authorized) where the
+// containers policy demands something of images with that name that it does not demand of REQUEST's image (of an
+// archive it can demand nothing), or where NAME is no image of a registry. The name in the repository is what other
+// programs take for the origin of the image.
+void require_policy_of_name(const job::Request& request, const std::string& name);
 
 }  // namespace imaged

@@ -38,8 +38,10 @@ def variant(value):
     if isinstance(value, bool): return GLib.Variant("b", value)
     if isinstance(value, int): return GLib.Variant("u", value)
     return GLib.Variant("s", value)
-def call(path, interface, method, kind, values, authfile=None, wait=True, timeout=60000):
+def call(path, interface, method, kind, values, authfile=None, archive=None, wait=True, timeout=60000):
     fds = Gio.UnixFDList.new()
+    if archive is not None:
+        with open(archive, "rb") as file: values[0] = fds.append(file.fileno())
     values = [({key: variant(v) for key, v in value.items()} if isinstance(value, dict) else value) for value in values]
     if authfile is not None:
         file = tempfile.TemporaryFile()

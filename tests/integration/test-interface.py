@@ -131,7 +131,9 @@ class Interface(Case):
                     path = self.started(method, self.script("error," + name))
                     self.eventually(lambda: self.job_property(path, "State") == 's "finished"')
                     self.assertEqual(self.job_property(path, "ErrorName"), f's "{ERROR}{name}"')
-                    self.assertEqual(self.job_property(path, "ErrorMessage"), f's "because of {name}"')
+                    outcome, error = self.busctl("call", path, JOB, "GetOutcome")
+                    self.assertIsNone(error)
+                    self.assertEqual(outcome, f'sssa{{sv}} "failed" "{ERROR}{name}" "because of {name}" 0')
                     self.assertEqual(self.job_property(path, "Result"), 's "failed"')
                     count += 1
         print(f"\n{count} errors of {len(JOBS)} methods")

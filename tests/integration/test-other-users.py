@@ -81,6 +81,42 @@ class Eyes(SystemCase):
         self.assertEqual(len(others), 1)
         self.assertNotRegex(others[0][2], DENIAL)
 
+    def test_what_prepare_and_check_learn_is_for_the_user_who_asked_and_root(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("t", [oci_layout.layer([])])
+        image = layout.reference("t")
+        user, other = self.caller(USER), self.caller(OTHER)
+        other.signals()
+        self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + image))["Result"], "success")
+        self.allow("org.imaged1.check")
+        jobs = {self.root.start("Prepare", image): self.root, self.root.start("Check", image): self.root,
+                user.start("Prepare", "docker://127.0.0.1:1/secret/name:y"): user, user.start("Check", "docker://signed.example/secret/name:y"): user}
+        for job, caller in jobs.items():
+            with self.subTest(job=job):
+                seen = other.finished(job)
+                self.assertEqual((seen["Complete"], seen["Outcome"]), (False, {}))
+                self.assertNotIn("secret", seen["ErrorMessage"])
+                self.assert_refused("NotAuthorized", other.outcome, job)
+                for reader in (caller, self.root):
+                    result, _, message, outcome = reader.outcome(job)
+                    self.assertTrue(outcome if result == "success" else message)
+        self.assertNotEqual(user.start("Prepare", "docker://127.0.0.1:1/x:y"), other.start("Prepare", "docker://127.0.0.1:1/x:y"))
+        told = [(path, name, values) for path, name, values in other.signals() if int(path.rpartition("/")[2] if "/job/" in path else 0) in jobs]
+        self.assertEqual(sorted(name for _, name, _ in told if name == "Finished"), ["Finished"] * len(jobs))
+        self.assertNotIn("LayerProgress", [name for _, name, _ in told])
+        self.assertEqual([values for _, name, values in told if name == "Finished" and (values[3] or "secret" in values[2])], [])
+
+    def test_credentials_that_nobody_compared_are_not_shared(self):
+        silent = system_bus.SilentServer()
+        self.addCleanup(silent.stop)
+        for uid in (USER, 0):
+            image, callers = f"docker://{silent.address}/x:{uid}", [self.caller(uid) for _ in range(3)]
+            jobs = [caller.start("Prepare", image, authfile=credentials(silent.address, base64.b64encode(b"user:%d" % number).decode()))
+                    for number, caller in enumerate(callers)]
+            jobs.append(callers[0].start("Prepare", image))
+            self.assertEqual(len(set(jobs)), 4)
+            self.assertEqual(callers[1].start("Prepare", image), jobs[-1], "without credentials they join")
+
 
 class Turns(SystemCase):
     """Nobody keeps root or another user waiting."""
@@ -195,7 +231,7 @@ class Floods(SystemCase):
         job = user.start("Prepare", "docker://x.example/a:b")
         properties = user.finished(job)
         self.assertEqual((properties["Complete"], properties["Outcome"]), (False, {}))
-        self.assertEqual(len(self.caller(OTHER).outcome(job)[3]["layers"]), 2000)
+        self.assertEqual(len(self.caller(USER).outcome(job)[3]["layers"]), 2000)
 
     def test_outcomes_of_one_user_do_not_push_out_those_of_another(self):
         user = self.caller(USER)

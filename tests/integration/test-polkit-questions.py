@@ -69,11 +69,37 @@ class Questions(SystemCase):
         self.assertEqual(self.asked(), [])
         self.assertTrue(user.start("Pull", "docker://signed.example/a:b", {"target": "docker://signed.example/vendor:1"}))
 
+    def test_the_name_of_an_archive_is_an_authorisation_of_its_own(self):
+        path = self.write("archive.tar", "not an archive")
+
+        def start(caller, name):
+            return caller.call("ImportArchive", "(hsa{sv})", 0, name, {}, archive=path)[0]
+        user = self.caller(USER)
+        self.allow(*ALL)
+        self.assertIn("under another name", self.assert_refused("NotAuthorized", start, user, "docker://open.example/vendor:1"))
+        self.assertEqual([question["action"] for question in self.asked()], ["org.imaged1.pull-unverified", "org.imaged1.store-as"])
+        for question in self.asked():
+            self.assertEqual([question["details"][key] for key in ("image", "target")], ["docker://open.example/vendor:1"] * 2)
+        self.allow(*ALL, "org.imaged1.store-as")
+        count = len(self.asked())
+        for name in ("docker://signed.example/vendor:1", "ostree-unverified-registry:signed.example/vendor:1", "ostree-image-signed:docker://signed.example/vendor:1",
+                     "oci:/srv/vendor:1", "dir:/srv/vendor", "docker-daemon:vendor:1"):
+            with self.subTest(name):
+                self.assertIn("may not store an archive", self.assert_refused("NotAuthorized", start, user, name))
+        self.assertEqual(len(self.asked()), count, "nobody is asked about what the policy refuses")
+        for caller, name in ((user, "docker://open.example/vendor:1"), (self.root, "docker://signed.example/vendor:1"), (self.root, "oci:/srv/vendor:1")):
+            self.assertEqual(caller.finished(start(caller, name))["Result"], "failed")
+
     def test_a_reference_holds_no_password(self):
+        names = ("user:geheim@registry.example/a:b", "user:geheim@registry.example", "user:geheim@registry.example:5000", "https://user:geheim@registry.example/a",
+                 "user:geheim/1@registry.example/a")
         for caller in (self.root, self.caller(USER)):
             for method in ("Prepare", "Pull"):
-                message = self.assert_refused("InvalidReference", caller.start, method, "docker://user:geheim@registry.example/a:b")
-                self.assertNotIn("geheim", message)
+                for image in [prefix + name for prefix in ("docker://", "registry:", "ostree-unverified-registry:", "ostree-remote-registry:r:", "docker:") for name in names]:
+                    with self.subTest(method=method, image=image):
+                        self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, method, image))
+            self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, "Pull", "docker://a/b", {"target": "docker://" + names[1]}))
+            self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, "Prepare", "https://user:geheim@" + "x" * 5000))
 
     def test_an_authfile_names_no_programs(self):
         user = self.caller(USER)

@@ -23,6 +23,16 @@ class Rights(Case):
         self.refused("remove", SIGNED, user="alice", why="may not remove")
         self.refused("pull", SIGNED, user="bob", why="may not pull images")
 
+    def test_the_name_of_an_archive_is_asked_about_beside_its_import(self):
+        self.machine.shell("rm -f /srv/right.tar; skopeo copy -q oci:/srv/images:newer oci-archive:/srv/right.tar:t; chmod a+r /srv/right.tar")
+        rule = ('polkit.addRule(function(action) { if (action.id == "org.imaged1.pull-unverified" || action.id == "org.imaged1.store-as" && '
+                'action.lookup("target") == "docker://example.org/mine:1") return polkit.Result.YES; });')
+        self.machine.shell(f"echo '{rule}' >{RULES}; systemctl restart polkit")
+        self.addCleanup(self.machine.shell, f"rm {RULES}; systemctl restart polkit")
+        self.imagectl("import-archive", "--no-interactive", "/srv/right.tar", "docker://example.org/mine:1", user="alice")
+        self.refused("import-archive", "/srv/right.tar", "docker://example.org/vendor:1", user="alice", why="under another name")
+        self.refused("import-archive", "/srv/right.tar", SIGNED, user="alice", why="may not store an archive")
+
     def test_an_image_whose_signature_is_missing_is_refused_to_root_as_well(self):
         unsigned = f"docker://{REGISTRY}/signed/unsigned:latest"
         self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {unsigned}")

@@ -123,14 +123,36 @@ TEST_CASE_METHOD(Lanes, "a job that the host's credentials serve is not joined b
     const auto root = submit(0, job::Kind::prepare, Standing::owner, {}, "a");
     const auto open = submit(1000, job::Kind::prepare, Standing::open, {}, "a");
     CHECK(root != open);
-    CHECK(submit(1001, job::Kind::prepare, Standing::open, {}, "a") == open);
-    const auto own = submit(1000, job::Kind::prepare, Standing::open, credentials(), "a");
-    CHECK(own != open);
-    CHECK(submit(1000, job::Kind::prepare, Standing::open, credentials(), "a") == own);
-    CHECK(submit(1001, job::Kind::prepare, Standing::open, credentials(), "a") != own);
+    CHECK(submit(1000, job::Kind::prepare, Standing::open, {}, "a") == open);
     CHECK(queue.job(root)->credentials == Credentials::host);
     CHECK(queue.job(open)->credentials == Credentials::none);
-    CHECK(queue.job(own)->is_private());
+}
+
+TEST_CASE_METHOD(Lanes, "a job with an authfile is joined by nobody and joins nothing") {
+    for (const auto kind : {job::Kind::prepare, job::Kind::pull, job::Kind::check}) {
+        const auto standing = kind == job::Kind::prepare ? Standing::open : Standing::authorised;
+        for (const uid_t uid : {1000, 0}) {
+            const auto image = std::to_string(uid);
+            const auto plain = submit(uid, kind, standing, {}, image);
+            const auto own = submit(uid, kind, standing, credentials(), image);
+            CHECK(own != plain);
+            CHECK(queue.job(own)->is_private());
+            CHECK(submit(uid, kind, standing, credentials(), image) != own);
+            CHECK(submit(uid, kind, standing, {}, image) == plain);
+        }
+    }
+}
+
+TEST_CASE_METHOD(Lanes, "what only looks is private and joined by its user alone") {
+    for (const auto kind : {job::Kind::prepare, job::Kind::check}) {
+        const auto job = submit(1000, kind, Standing::authorised, {}, "a");
+        CHECK(queue.job(job)->is_private());
+        CHECK(submit(1000, kind, Standing::authorised, {}, "a") == job);
+        CHECK(submit(1001, kind, Standing::authorised, {}, "a") != job);
+    }
+    const auto pull = submit(1000, job::Kind::pull, Standing::authorised, {}, "a");
+    CHECK_FALSE(queue.job(pull)->is_private());
+    CHECK(submit(1001, job::Kind::pull, Standing::authorised, {}, "a") == pull);
 }
 
 TEST_CASE_METHOD(Lanes, "a job that root joins is root's") {
