@@ -171,7 +171,8 @@ class Case(unittest.TestCase):
         pull = self.machine.start("imagectl", "pull", image)
         try:
             skopeo = self.machine.eventually(self.stop_skopeo, 60, "no skopeo comes")
-            worker = self.machine.run("pgrep", "-x", "imaged-worker").stdout.split()[0]
+            # Of its two processes the younger one, which does the job: the other only passes signals and connections on.
+            worker = self.machine.run("pgrep", "--newest", "-x", "imaged-worker").stdout.strip()
             yield pull, worker, skopeo
             self.machine.run("kill", "-CONT", skopeo)
             text = pull.communicate(timeout=300)[0]
