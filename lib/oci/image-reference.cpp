@@ -24,7 +24,8 @@ constexpr std::array<std::pair<Transport, std::string_view>, 7> transports{{
     {Transport::dir, "dir"},
 }};
 
-// How much of TEXT a message repeats: nothing where an @ may follow a password, since messages are logged and shown.
+// Returns the part of TEXT that a message repeats. If an @ is in it, a password may be too, and messages are logged and
+// shown: then it returns "…".
 std::string shown(std::string_view text) {
     return text.find('@') == std::string_view::npos ? std::string(text.substr(0, 200)) : "…";
 }
