@@ -12,9 +12,10 @@ class TimeLimit(system_bus.SystemCase):
         silent = system_bus.SilentServer()
         self.addCleanup(silent.stop)
         user = self.caller(system_bus.USERS[0])
-        properties = user.finished(user.start("Prepare", f"docker://{silent.address}/x:y"), 90)
+        job = user.start("Prepare", f"docker://{silent.address}/x:y")
+        properties = user.finished(job, 90)
         self.assertEqual((properties["Result"], properties["ErrorName"]), ("failed", "org.imaged1.Error.SourceUnreachable"))
-        self.assertIn("60 seconds", properties["ErrorMessage"])
+        self.assertIn("60 seconds", user.outcome(job)[2])
         self.assertLess((properties["Finished"] - properties["Started"]) / 1e6, 70 * sanitizers.SLOWER)
 
 
