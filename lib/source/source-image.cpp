@@ -61,6 +61,10 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
 
 }  // namespace
 
+bool has_original_documents(const SourceImage& image) {
+    return has_digest(image.manifest_text, image.digest) && has_digest(image.config_text, image.manifest.config.digest);
+}
+
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
     auto policy = find_policy(proxy, reference);

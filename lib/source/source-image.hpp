@@ -22,6 +22,10 @@ struct SourceImage {
     std::string signature_policy;  // what decided that the image may be used
 };
 
+// Whether manifest and config are what their digests say. Other programs store them as they would write them
+// themselves.
+bool has_original_documents(const SourceImage& image);
+
 // Opens REFERENCE on a fresh PROXY. PINNED is the only digest that is accepted, where it is given. Throws what
 // ImageProxy::open_image() throws, and Error(policy_rejected) for a signature source that the host's policy does not
 // meet, Error(digest_mismatch), Error(corrupt_input), Error(unsupported_image).

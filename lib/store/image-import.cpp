@@ -42,6 +42,17 @@ void open_for_layers(ImageProxy& proxy, const ImportRequest& request) {
     proxy.open_image(request.image.source());
 }
 
+// What is known of an image, with manifest and config as its source serves them: a merge that imaged writes has no
+// others.
+SourceImage original(const SourceImage& known, const ImportRequest& request, const Cancellation& cancellation) {
+    if (has_original_documents(known)) return known;
+    ImageProxy proxy(cancellation, request.proxy);
+    const auto& image = request.image;
+    const bool registry = image.transport() == Transport::registry;
+    return open_source_image(proxy, registry ? ImageReference::parse(name_with_digest(image, known.digest)) : image,
+                             known.digest, request.proxy);
+}
+
 // The commits of an image's layers, in manifest order, and the rules they were imported by.
 struct LayerCommits {
     std::vector<Checksum> commits;
@@ -196,9 +207,9 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (request.archive)
         archive = std::make_unique<ImageArchive>(seekable_archive(*request.archive, repository, cancellation),
                                                  request.image, request.archive_name, request.digest, cancellation);
-    const auto source = archive         ? archive->image()
-                        : request.known ? *request.known
-                                        : open_while_looking_ahead(*proxy, request, repository, presence, target);
+    auto source = archive         ? archive->image()
+                  : request.known ? *request.known
+                                  : open_while_looking_ahead(*proxy, request, repository, presence, target);
     check_architecture(request, source);
     check_kinds(source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
@@ -237,6 +248,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     }
     observer.phase(ImportPhase::merge);
     cancellation.check();
+    if (request.known) source = original(source, request, cancellation);
     const auto merged = write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules,
                                            fetch.pool(), cancellation, [&] { observer.phase(ImportPhase::relabel); });
     observer.phase(ImportPhase::commit);

@@ -204,20 +204,32 @@ class Verify(Upkeep):
         self.assertEqual([(entry["image"], entry["layers-fetched"]) for entry in outcome["repaired"]], [(image, 1)])
         self.assertEqual(self.imagectl("show", image)["merge-commit"], stored["merge-commit"])
 
-    def test_a_kept_directory_mode_is_a_note_and_no_damage(self):
-        # As programs merge that keep what the lowest layer says of a directory: the same tree but for one mode.
+    def merge_again(self, change):
+        """The image's tree after CHANGE, under its ref, with what the commit says of the image."""
         checkout = pathlib.Path(self.directory) / "checkout"
         self.ostree("checkout", self.image_ref("derived"), checkout)
-        mode = (checkout / "usr/lib/os").stat().st_mode & 0o7777
-        (checkout / "usr/lib/os").chmod(mode ^ 0o022)
+        change(checkout)
         commit = self.rev(self.image_ref("derived"))
         metadata = [f"--add-metadata={key}={self.ostree('show', '--print-metadata-key=' + key, commit).strip()}"
                     for key in ("ostree.manifest-digest", "ostree.manifest", "ostree.container.image-config", "ostree.importer.version")]
         self.ostree("commit", "-b", self.image_ref("derived"), "--no-bindings", "--parent=none", f"--tree=dir={checkout}", *metadata)
+
+    def test_a_kept_directory_mode_is_a_note_and_no_damage(self):
+        # As programs merge that keep what the lowest layer says of a directory: the same tree but for one mode.
+        def change(checkout):
+            directory = checkout / "usr/lib/os"
+            directory.chmod((directory.stat().st_mode & 0o7777) ^ 0o022)
+
+        self.merge_again(change)
         outcome = self.verify()
         self.assertTrue(outcome["sound"], outcome)
         self.assertEqual([note["image"] for note in outcome["notes"]], [self.images["derived"]])
         self.assertIn("/usr/lib/os", outcome["notes"][0]["message"])
+
+    def test_a_wrong_merge_of_another_program(self):
+        self.merge_again(lambda checkout: (checkout / "usr/share/more").write_text("more"))
+        self.assertEqual(self.damage()["kind"], "merge")
+        self.mend()  # with the manifest as the source serves it, not as that program wrote it
 
 
 class Prune(Upkeep):
