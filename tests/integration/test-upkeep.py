@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import bus_fixture
+import golden
 import oci_layout
 import tree
 
@@ -99,6 +100,10 @@ class Upkeep(bus_fixture.Case):
 
 
 class Verify(Upkeep):
+    def setUp(self):
+        super().setUp()
+        self.refetched = set()
+
     def verify(self, *arguments, status=0):
         return self.imagectl("verify", *arguments, status=status)
 
@@ -126,9 +131,13 @@ class Verify(Upkeep):
         self.assertTrue(self.verify()["sound"])
         self.assertEqual(set(self.states().values()), {"ok"})
         self.ostree("fsck")
-        for name in ("base", "derived"):
-            listing = self.ostree("ls", "-R", "-X", "-C", self.image_ref(name))
-            self.assertEqual(listing, (DATA / f"{name}.ls").read_text())
+        self.refetched |= {image["image"] for image in outcome["refetched"]}
+        # A layer that is imported anew has its /var where this libostree wants it.
+        expected = {name: (DATA / f"{name}.ls").read_text() for name in ("base", "derived")}
+        if self.images["derived"] in self.refetched:
+            expected["derived"] = golden.derived_listing()
+        for name, text in expected.items():
+            self.assertEqual(self.ostree("ls", "-R", "-X", "-C", self.image_ref(name)), text)
         return outcome
 
     def test_what_ostree_ext_wrote_is_sound(self):
@@ -147,7 +156,8 @@ class Verify(Upkeep):
         merge = self.rev(self.image_ref("derived"))
         outcome = self.mend(layers=1)
         self.assertEqual({image["image"] for image in outcome["repaired"]}, {self.images["base"], self.images["derived"]})
-        self.assertEqual(self.rev(self.image_ref("derived")), merge)
+        # The merge stays, where a layer that is fetched anew is stored as ostree-ext stored it.
+        (self.assertEqual if tree.VAR_MOVES else self.assertNotEqual)(self.rev(self.image_ref("derived")), merge)
 
     def test_a_directory_that_is_gone(self):
         name = self.checksum_of(self.image_ref("derived"), "/usr/share/doc/p10") + ".dirtree"
