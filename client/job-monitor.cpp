@@ -188,9 +188,9 @@ void apply_properties(JobStatus& status, const Dictionary& properties) {
     text("ErrorMessage", status.error_message);
     number("Owner", status.owner);
     number("Position", status.position);
-    number("Created", status.created);
-    number("Started", status.started);
-    number("Finished", status.finished);
+    number("CreateTimestamp", status.created);
+    number("StartTimestamp", status.started);
+    number("FinishTimestamp", status.finished);
     if (const auto value = properties.real("Fraction"); value && std::isfinite(*value))
         status.fraction = std::clamp(*value, 0.0, 1.0);
     if (const auto value = properties.pair("Bytes")) std::tie(status.bytes_done, status.bytes_total) = *value;

@@ -139,7 +139,8 @@ private:
         return {config_.repository,
                 config_.sysroot,
                 {line_.worker, config_.pass_environment, config_.jobs},
-                {config_.queued_jobs, config_.queued_jobs_per_user}};
+                {config_.queued_jobs, config_.queued_jobs_per_user},
+                job_numbers_file(line_.session)};
     }
 
     // A configuration that cannot be read leaves everything as it was.

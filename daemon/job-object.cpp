@@ -28,10 +28,10 @@ constexpr std::size_t max_shown_bytes = 8 * 1024;
 constexpr std::size_t max_private_callers = 8;
 constexpr const char* private_message = "only the job's user and root may read the message, with GetOutcome";
 
-std::uint64_t now() {
+template <typename Clock>
+std::uint64_t microseconds() {
     return static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-            .count());
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
 }
 
 template <typename Function>
@@ -45,6 +45,10 @@ void quietly(Function&& function) noexcept {
 
 }  // namespace
 
+JobObject::Moment JobObject::Moment::now() {
+    return {microseconds<std::chrono::system_clock>(), microseconds<std::chrono::steady_clock>()};
+}
+
 JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel,
                      OnOutcome on_outcome)
     : AdaptorInterfaces(connection, path(job.id)),
@@ -55,7 +59,7 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
       kind_(job.request.kind),
       image_(bus_text(job.request.image)),
       owner_(job.owner),
-      created_(now()),
+      created_(Moment::now()),
       private_(job.is_private()),
       state_(job.state) {
     registerAdaptor();
@@ -85,8 +89,13 @@ void JobObject::set(Value& member, Value value, const char* property) {
     changed_.insert(property);
 }
 
+void JobObject::set_now(Moment& moment, const std::string& property) {
+    moment = Moment::now();
+    changed_.insert({property, property + "Monotonic"});
+}
+
 void JobObject::moved(job::State state, std::uint32_t position) {
-    if (state == job::State::running && started_ == 0) set(started_, now(), "Started");
+    if (state == job::State::running && started_.real == 0) set_now(started_, "StartTimestamp");
     set(state_, state, "State");
     set(position_, position, "Position");
     arm();
@@ -140,11 +149,11 @@ job::Result JobObject::finish(const job::Result& result, const std::vector<std::
             outcome_bytes_ = 0;
         }
     }
-    set(finished_, now(), "Finished");
+    set_now(finished_, "FinishTimestamp");
     set(state_, job::State::finished, "State");
     set(position_, 0U, "Position");
     set(phase_, std::string("done"), "Phase");
-    set(fraction_, 1.0, "Fraction");
+    if (told.outcome == job::Outcome::success) set(fraction_, 1.0, "Fraction");
     set(result_, std::string(to_string(told.outcome)), "Result");
     if (told.outcome != job::Outcome::success) {
         set(error_name_,

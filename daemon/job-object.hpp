@@ -57,10 +57,14 @@ public:
     const std::string& message() const { return message_; }
     const VariantMap& outcome() const { return outcome_; }
     std::size_t outcome_bytes() const { return outcome_bytes_; }
-    std::uint64_t started() const { return started_; }
-    std::uint64_t finished() const { return finished_; }
+    std::uint64_t microseconds_run() const { return started_.real == 0 ? 0 : finished_.monotonic - started_.monotonic; }
 
 private:
+    // Microseconds since 1970, and of CLOCK_MONOTONIC. Both are 0 before it.
+    struct Moment {
+        std::uint64_t real = 0, monotonic = 0;
+        static Moment now();
+    };
     struct Layer {
         job::LayerProgress latest;
         bool pending = false;
@@ -78,9 +82,12 @@ private:
     double Fraction() override { return fraction_; }
     sdbus::Struct<std::uint64_t, std::uint64_t> Bytes() override { return {bytes_done_, bytes_total_}; }
     sdbus::Struct<std::uint32_t, std::uint32_t> Layers() override { return {layers_done_, layers_total_}; }
-    std::uint64_t Created() override { return created_; }
-    std::uint64_t Started() override { return started_; }
-    std::uint64_t Finished() override { return finished_; }
+    std::uint64_t CreateTimestamp() override { return created_.real; }
+    std::uint64_t CreateTimestampMonotonic() override { return created_.monotonic; }
+    std::uint64_t StartTimestamp() override { return started_.real; }
+    std::uint64_t StartTimestampMonotonic() override { return started_.monotonic; }
+    std::uint64_t FinishTimestamp() override { return finished_.real; }
+    std::uint64_t FinishTimestampMonotonic() override { return finished_.monotonic; }
     std::string Result() override { return result_; }
     std::string ErrorName() override { return error_name_; }
     std::string ErrorMessage() override { return error_message_; }
@@ -89,6 +96,7 @@ private:
 
     template <typename Value>
     void set(Value& member, Value value, const char* property);
+    void set_now(Moment& moment, const std::string& property);
     void arm();
     void tell();
     void tell_properties();
@@ -106,7 +114,7 @@ private:
     const job::Kind kind_;
     const std::string image_;
     const std::uint32_t owner_;
-    const std::uint64_t created_;
+    const Moment created_;
     const bool private_;
     job::State state_;
     std::uint32_t position_ = 0;
@@ -114,7 +122,7 @@ private:
     double fraction_ = 0;
     std::uint64_t bytes_done_ = 0, bytes_total_ = 0;
     std::uint32_t layers_done_ = 0, layers_total_ = 0;
-    std::uint64_t started_ = 0, finished_ = 0;
+    Moment started_, finished_;
     std::string result_, error_name_, error_message_;
     std::string message_;  // whole; error_message_ is what everybody may read
     VariantMap outcome_, shown_;

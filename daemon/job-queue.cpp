@@ -60,7 +60,7 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles file
     }
     check_limits(caller.uid, standing);
     QueuedJob job;
-    job.id = JobId{++last_id_};
+    job.id = JobId{numbers_.next()};
     job.request = std::move(request);
     job.owner = caller.uid;
     job.standing = standing;

@@ -33,6 +33,7 @@
 
 #include "authority.hpp"
 #include "base/file-descriptor.hpp"
+#include "job-numbers.hpp"
 #include "job/job.hpp"
 
 namespace imaged {
@@ -114,8 +115,9 @@ public:
     // Jobs that run at once.
     static constexpr std::size_t open_slots = 2;
 
-    // OBSERVER outlives the queue.
-    explicit JobQueue(JobQueueObserver& observer) : observer_(observer) {}
+    // OBSERVER outlives the queue. NUMBERS_FILE: see JobNumbers.
+    explicit JobQueue(JobQueueObserver& observer, const std::string& numbers_file = {})
+        : observer_(observer), numbers_(numbers_file) {}
     // For jobs that are yet to come.
     void set_limits(const Limits& limits) { limits_ = limits; }
 
@@ -166,7 +168,7 @@ private:
     std::deque<QueuedJob> jobs_;  // in the order they came
     std::map<Lane, Turns> turns_;
     std::uint64_t last_turn_ = 0;
-    std::uint32_t last_id_ = 0;
+    JobNumbers numbers_;
 };
 
 }  // namespace imaged

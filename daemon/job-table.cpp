@@ -70,8 +70,13 @@ std::vector<std::string> bus_names(const QueuedJob& job) {
 
 }  // namespace
 
-JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, Events events)
-    : connection_(connection), loop_(loop), settings_(std::move(settings)), events_(std::move(events)) {}
+JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings,
+                   const std::string& numbers_file, Events events)
+    : connection_(connection),
+      loop_(loop),
+      settings_(std::move(settings)),
+      events_(std::move(events)),
+      queue_(*this, numbers_file) {}
 
 JobTable::~JobTable() {
     for (const auto& [id, finished] : finished_) loop_.cancel(finished.timer);
@@ -93,7 +98,7 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     auto& object = *objects_.at(job.id);
     const auto told = object.finish(result, bus_names(job));
     const auto outcome = std::string(to_string(told.outcome));
-    const auto seconds = object.started() == 0 ? 0.0 : static_cast<double>(object.finished() - object.started()) / 1e6;
+    const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
     tell_end(job, told, seconds);
     tell_changed_images(told);
     events_.removed(job.id, outcome);

@@ -28,7 +28,8 @@ public:
     };
 
     // CONNECTION and LOOP outlive the table.
-    JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, Events events);
+    JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const std::string& numbers_file,
+             Events events);
     ~JobTable() override;
 
     JobQueue& queue() { return queue_; }
@@ -69,7 +70,7 @@ private:
     EventLoop& loop_;
     WorkerSettings settings_;
     const Events events_;
-    JobQueue queue_{*this};
+    JobQueue queue_;
     std::map<JobId, std::unique_ptr<JobObject>> objects_;
     std::map<JobId, Finished> finished_;
     std::map<JobId, Running> running_;

@@ -82,7 +82,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       activity_(activity),
       authority_(authority),
       settings_(std::move(settings)),
-      jobs_(connection, loop, settings_.worker,
+      jobs_(connection, loop, settings_.worker, settings_.job_numbers,
             {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) {
                  activity_.touch();
@@ -131,6 +131,12 @@ void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, 
 
 void Manager::Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
     fenced([&] { start(job::Kind::import, std::move(result), image, options); });
+}
+
+// For languages in which "import" is a word of their own.
+void Manager::ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                          VariantMap options) {
+    Import(std::move(result), std::move(image), std::move(options));
 }
 
 void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {

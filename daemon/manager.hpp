@@ -26,6 +26,7 @@ struct ManagerSettings {
     std::string sysroot;     // likewise, of the system whose deployments are listed
     WorkerSettings worker;
     JobQueue::Limits limits;
+    std::string job_numbers;  // see JobNumbers
 };
 
 class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
@@ -53,6 +54,8 @@ private:
                  VariantMap options) override;
     void Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                 VariantMap options) override;
+    void ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                     VariantMap options) override;
     void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;
     void Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
               VariantMap options) override;

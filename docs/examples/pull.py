@@ -23,11 +23,19 @@ def finished(_bus, _sender, path, _interface, _signal, parameters):
         loop.quit()
 
 
+def left(_bus, _sender, _path, _interface, _signal, parameters):
+    """imaged has left the bus, and its jobs with it: the next imaged does not know them."""
+    if parameters.unpack()[1] and "job" in result:
+        ended.setdefault(result["job"], ("failed", "org.freedesktop.DBus.Error.Disconnected", "imaged left the bus before the job ended", {}))
+        loop.quit()
+
+
 # Subscribe first, call then: nothing that the job says is missed.
 ended = {}
 bus.signal_subscribe("org.imaged1", "org.freedesktop.DBus.Properties", "PropertiesChanged", None, "org.imaged1.Job",
                      Gio.DBusSignalFlags.NONE, changed)
 bus.signal_subscribe("org.imaged1", "org.imaged1.Job", "Finished", None, None, Gio.DBusSignalFlags.NONE, finished)
+bus.signal_subscribe("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged", None, "org.imaged1", Gio.DBusSignalFlags.NONE, left)
 answer = bus.call_sync("org.imaged1", "/org/imaged1", "org.imaged1.Manager", "Pull", GLib.Variant("(sa{sv})", (image, {})),
                        GLib.VariantType("(uo)"), Gio.DBusCallFlags.NONE, -1, None)
 result["job"] = answer.unpack()[1]

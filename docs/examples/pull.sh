@@ -4,7 +4,13 @@
 set -eu
 answer=$(busctl ${BUS:-} call org.imaged1 /org/imaged1 org.imaged1.Manager Pull 'sa{sv}' "$1" 0)
 job=/org/imaged1/job/$(echo "$answer" | cut -d' ' -f2)
-property() { busctl ${BUS:-} get-property org.imaged1 "$job" org.imaged1.Job "$1" | cut -d'"' -f2; }
-until [ "$(property State)" = finished ]; do sleep 0.2; done
-echo "$(property Result) $(property ErrorMessage)"
-[ "$(property Result)" = success ]
+# Fails when imaged has left the bus: the next one does not know the job.
+property() { value=$(busctl ${BUS:-} get-property org.imaged1 "$job" org.imaged1.Job "$1") && echo "$value" | cut -d'"' -f2; }
+state=
+until [ "$state" = finished ]; do
+    sleep 0.2
+    state=$(property State)
+done
+result=$(property Result)
+echo "$result $(property ErrorMessage)"
+[ "$result" = success ]

@@ -43,7 +43,7 @@ class Job(dbus.service.Object):
             "Position": dbus.UInt32(0), "Phase": "manifest", "Fraction": 0.0,
             "Bytes": dbus.Struct((dbus.UInt64(0), dbus.UInt64(0)), signature="tt"),
             "Layers": dbus.Struct((dbus.UInt32(0), dbus.UInt32(0)), signature="uu"),
-            "Created": dbus.UInt64(1), "Started": dbus.UInt64(2), "Finished": dbus.UInt64(0), "Result": "",
+            "CreateTimestamp": dbus.UInt64(1), "StartTimestamp": dbus.UInt64(2), "FinishTimestamp": dbus.UInt64(0), "Result": "",
             "ErrorName": "", "ErrorMessage": "", "Outcome": variants({})}
         self.image, self.step = image, 0
 

@@ -37,9 +37,9 @@ STANDARD = [("org.freedesktop.DBus.Introspectable", "Introspect", None), ("org.f
 UNKNOWN = [(MANAGER, "Reboot", None), (JOB, "Start", None), ("org.example.Other", "ListImages", "(@a{sv} {},)"),
            ("org.freedesktop.DBus.Properties", "Set", "('org.imaged1.Manager', 'Version', <'9'>)")]
 ARGUMENTS = {"image": "'docker://signed.example/succeed'", "images": "['docker://signed.example/succeed']", "options": "@a{sv} {}", "id": "uint32 4711",
-             "from": "'docker://signed.example/a'", "to": "'docker://signed.example/b'", "archive": "handle 0",
+             "old_image": "'docker://signed.example/a'", "new_image": "'docker://signed.example/b'", "archive": "handle 0",
              "repository": "'/srv/repo'", "destination": "'docker://registry.example/out:1'"}
-OPTIONS = {"Import": f"{{'digest': <'{DIGEST}'>}}"}
+OPTIONS = dict.fromkeys(("Import", "ImportImage"), f"{{'digest': <'{DIGEST}'>}}")
 # Those that read, and are answered to everybody.
 READING = {"Prepare", "ListImages", "DescribeImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
 # What imaged would open with its own rights is root's alone, whatever polkit says.

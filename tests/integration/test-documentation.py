@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import unittest.mock
 
 import interface_xml
 from bus_fixture import JOB, MANAGER, Case
@@ -17,6 +18,16 @@ EXAMPLES = SOURCES + "/docs/examples/"
 
 
 class Examples(Case):
+    def setUp(self):
+        # As the unit's, which outlives the daemon.
+        self.runtime = tempfile.TemporaryDirectory()
+        self.addCleanup(self.runtime.cleanup)
+        super().setUp()
+
+    def start_daemon(self):
+        with unittest.mock.patch.dict(os.environ, RUNTIME_DIRECTORY=self.runtime.name):
+            super().start_daemon()
+
     def run_on_bus(self, *command):
         return subprocess.run(command, capture_output=True, text=True, timeout=60,
                               env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "BUS": "--address=" + self.address})
@@ -30,6 +41,23 @@ class Examples(Case):
     def test_the_shell_script_pulls(self):
         run = self.run_on_bus("sh", EXAMPLES + "pull.sh", self.image("succeed"))
         self.assertEqual((run.returncode, run.stdout.strip()), (0, "success"), run.stderr)
+
+    def test_a_program_notices_that_imaged_left(self):
+        """Killed under the job, and started again with a job of somebody else's."""
+        for words in (("/usr/bin/python3", EXAMPLES + "pull.py"), ("sh", EXAMPLES + "pull.sh"), (IMAGECTL, f"--address={self.address}", "pull")):
+            with self.subTest(program=words[-1]), open(self.directory + "/output", "w") as output:
+                program = self.spawn([*words, self.image("wait")], stdout=output, stderr=output,
+                                     env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "BUS": "--address=" + self.address})
+                client = self.client()
+                self.eventually(lambda: any(job[3] == "running" for job in client.call(MANAGER, "ListJobs")[0]))
+                number = client.call(MANAGER, "ListJobs")[0][-1][0]
+                self.daemon.kill()
+                self.daemon.wait()
+                self.start_daemon()
+                self.assertGreater(client.pull(self.image("succeed")), number)
+                self.assertNotEqual(program.wait(5), 0)
+                with open(self.directory + "/output") as text:
+                    self.assertNotIn("success", text.read())
 
     def test_the_c_program_lists(self):
         program = self.directory + "/list-images"
@@ -87,7 +115,7 @@ class BusPage(unittest.TestCase):
         self.assertEqual(interface_xml.KNOWN, known)
 
     def test_no_other_member_is_named(self):
-        known = set(interface_xml.KNOWN) | {"PropertiesChanged", "NAME"}
+        known = set(interface_xml.KNOWN) | {"PropertiesChanged", "NameOwnerChanged", "NAME"}
         for interface in (MANAGER, JOB):
             for kind in ("method", "property", "signal"):
                 known |= set(interface_xml.elements_of(interface, kind))

@@ -138,7 +138,7 @@ class Turns(SystemCase):
 
     def time_to_start(self, job):
         properties = self.root.finished(job, 60)
-        return (properties["Started"] - properties["Created"]) / 1e6
+        return (properties["StartTimestampMonotonic"] - properties["CreateTimestampMonotonic"]) / 1e6
 
     def test_eight_users_who_fill_what_they_can_do_not_delay_root(self):
         layout = oci_layout.Layout(self.directory + "/layout")
@@ -159,7 +159,7 @@ class Turns(SystemCase):
         other = self.caller(OTHER)
         job = other.start("Prepare", "docker://127.0.0.1:1/x:y")
         properties = other.finished(job, 60)
-        self.assertLess(properties["Started"] - properties["Created"], 1e6 * sanitizers.SLOWER)
+        self.assertLess(properties["StartTimestampMonotonic"] - properties["CreateTimestampMonotonic"], 1e6 * sanitizers.SLOWER)
 
 
 class Reading(SystemCase):
