@@ -10,6 +10,7 @@ import unittest
 import unittest.mock
 
 import interface_xml
+import sanitizers
 from bus_fixture import JOB, MANAGER, Case
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -55,7 +56,7 @@ class Examples(Case):
                 self.daemon.wait()
                 self.start_daemon()
                 self.assertGreater(client.pull(self.image("succeed")), number)
-                self.assertNotEqual(program.wait(5), 0)
+                self.assertNotEqual(program.wait(20 * sanitizers.SLOWER), 0)
                 with open(self.directory + "/output") as text:
                     self.assertNotIn("success", text.read())
 
