@@ -14,4 +14,8 @@ void print_error(const std::string& name, const std::string& message) {
     std::fprintf(stderr, "imagectl: %s%s\n", text.c_str(), suffix.c_str());
 }
 
+void print_note(const std::string& message) {
+    std::fprintf(stderr, "imagectl: %s\n", escaped(message).c_str());
+}
+
 }  // namespace imagectl

@@ -17,12 +17,20 @@ private:
 };
 
 // Wrong use of the command line: exit code 2, with a pointer to --help.
+// A command line that cannot be understood. VERB is the one whose help explains it, empty for the help of all.
 class UsageError : public std::runtime_error {
 public:
-    using std::runtime_error::runtime_error;
+    explicit UsageError(const std::string& message, std::string verb = {})
+        : std::runtime_error(message), verb_(std::move(verb)) {}
+    const std::string& verb() const { return verb_; }
+
+private:
+    std::string verb_;
 };
 
 // "imagectl: MESSAGE (NAME)" on standard error, made safe for a terminal.
 void print_error(const std::string& name, const std::string& message);
+// "imagectl: MESSAGE" likewise, for what is no error.
+void print_note(const std::string& message);
 
 }  // namespace imagectl

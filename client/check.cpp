@@ -11,7 +11,7 @@ constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the im
 ExitCode run(const Arguments& arguments) {
     auto call = image_call("Check", arguments);
     if (const auto target = arguments.text("target"))
-        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(*target).c_str())));
+        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(taken_image(*target)).c_str())));
     return run_job_verb(arguments, std::move(call));
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command-line.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
+#include "bus-error.hpp"
 #include "exit-code.hpp"
 
 namespace imagectl {
@@ -205,7 +207,10 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs) {
     std::string result =
         "Usage: imagectl [OPTION…] VERB [OPTION…] [ARGUMENT…]\n\n"
         "Pulls container images into the OSTree repository that imaged keeps, and shows what is there.\n"
-        "An image is named TRANSPORT:NAME, for instance docker://docker.io/library/debian:12.\n\nVerbs:\n";
+        "An image is named TRANSPORT:NAME, for instance docker://docker.io/library/debian:12. Without a transport it "
+        "is one of\n"
+        "a registry (quay.io/a/b is docker://quay.io/a/b), without a registry one of docker.io "
+        "(debian:12).\n\nVerbs:\n";
     for (const VerbHelp* verb : verbs) {
         const std::string call = std::string(verb->name) + " " + verb->arguments;
         result += "  " + call + std::string(call.size() < 16 ? 16 - call.size() : 1, ' ') + " " + verb->summary + "\n";
@@ -224,7 +229,29 @@ std::string image_argument(const Arguments& arguments) {
     if (arguments.positional.size() > 1)
         throw UsageError("one image is wanted, but there is also '" + arguments.positional[1] + "'");
     if (arguments.positional[0].empty()) throw UsageError("the image is empty");
-    return arguments.positional[0];
+    return taken_image(arguments.positional[0]);
+}
+
+std::string with_transport(const std::string& image) {
+    static constexpr std::array<std::string_view, 8> transports{
+        "docker:", "registry:",           "oci:",          "oci-archive:", "docker-archive:",
+        "dir:",    "containers-storage:", "docker-daemon:"};
+    const auto begins = [&](std::string_view prefix) { return image.starts_with(prefix); };
+    // A path, or the transport of something else, is for imaged to refuse.
+    if (image.empty() || begins("ostree-") || begins("/") || begins(".") || image.find("://") != std::string::npos ||
+        std::any_of(transports.begin(), transports.end(), begins))
+        return image;
+    const auto slash = image.find('/');
+    if (slash == std::string::npos) return "docker://docker.io/library/" + image;
+    const auto host = image.substr(0, slash);
+    const bool is_host = host.find_first_of(".:") != std::string::npos || host == "localhost";
+    return (is_host ? "docker://" : "docker://docker.io/") + image;
+}
+
+std::string taken_image(const std::string& image) {
+    auto taken = with_transport(image);
+    if (taken != image) print_note(image + " is taken as " + taken);
+    return taken;
 }
 
 std::string absolute_image(const std::string& image) {

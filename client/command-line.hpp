@@ -57,6 +57,11 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs);
 
 // The one positional argument of a verb that takes an image; the number of a job given as number or object path.
 std::string image_argument(const Arguments& arguments);
+// IMAGE with a transport: what names a registry or nothing of the kind is one of a registry, a short name one of
+// docker.io, as podman writes it (debian:12 is docker://docker.io/library/debian:12).
+std::string with_transport(const std::string& image);
+// The same, and says on standard error what was taken.
+std::string taken_image(const std::string& image);
 // IMAGE with the path of a local transport made absolute: the daemon has another working directory.
 std::string absolute_image(const std::string& image);
 std::uint32_t job_argument(const std::string& word);

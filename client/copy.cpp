@@ -26,13 +26,13 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Copy", {}};
     // Another repository's names are as they are there.
-    const auto& image = arguments.positional[0];
+    const auto image = taken_image(arguments.positional[0]);
     const auto name = arguments.flag("from") ? image : stored_name(Connection(arguments.bus), image);
     call.arguments.push_back(adopt(g_variant_new_string(name.c_str())));
     call.arguments.push_back(adopt(g_variant_new_string(absolute_path(arguments.positional[1]).c_str())));
     if (arguments.flag("from")) call.options.emplace_back("from", adopt(g_variant_new_boolean(TRUE)));
     if (const auto target = arguments.text("target"))
-        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(*target).c_str())));
+        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(taken_image(*target)).c_str())));
     return run_job_verb(arguments, std::move(call));
 }
 

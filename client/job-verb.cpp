@@ -60,7 +60,7 @@ JobCall image_call(const char* method, const Arguments& arguments) {
         call.options.emplace_back(key, adopt(g_variant_new_string(value.c_str())));
     };
     if (arguments.digest) add("digest", *arguments.digest);
-    if (arguments.target) add("target", absolute_image(*arguments.target));
+    if (arguments.target) add("target", absolute_image(taken_image(*arguments.target)));
     add_any_architecture(call, arguments);
     return call;
 }
@@ -69,7 +69,7 @@ JobCall images_call(const char* method, const Arguments& arguments) {
     std::vector<std::string> names;
     for (const auto& image : arguments.positional) {
         if (image.empty()) throw UsageError("an image is empty");
-        names.push_back(stored_name(Connection(arguments.bus), image));
+        names.push_back(stored_name(Connection(arguments.bus), taken_image(image)));
     }
     GVariantBuilder images;
     g_variant_builder_init(&images, G_VARIANT_TYPE_STRING_ARRAY);
@@ -80,8 +80,7 @@ JobCall images_call(const char* method, const Arguments& arguments) {
 }
 
 void no_arguments(const Arguments& arguments) {
-    if (!arguments.positional.empty())
-        throw UsageError("there is one word too many: '" + arguments.positional[0] + "'");
+    if (!arguments.positional.empty()) throw UsageError("unexpected argument '" + arguments.positional[0] + "'");
 }
 
 namespace {

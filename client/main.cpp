@@ -2,9 +2,15 @@
 // imagectl: the command-line client of imaged. Finds the verb, runs it, turns errors into exit codes.
 #include <malloc.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "bus-error.hpp"
 #include "display-text.hpp"
@@ -18,6 +24,56 @@ constexpr const Verb* verbs[] = {&pull_verb,           &prepare_verb,  &import_v
                                  &import_archive_verb, &check_verb,    &diff_verb,   &list_verb,   &deployments_verb,
                                  &show_verb,           &manifest_verb, &config_verb, &remove_verb, &prune_verb,
                                  &verify_verb,         &jobs_verb,     &cancel_verb, &watch_verb};
+
+// How other tools call it.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> other_names{{{"ls", "list"},
+                                                                                     {"images", "list"},
+                                                                                     {"rm", "remove"},
+                                                                                     {"rmi", "remove"},
+                                                                                     {"delete", "remove"},
+                                                                                     {"inspect", "show"},
+                                                                                     {"info", "show"},
+                                                                                     {"fetch", "pull"},
+                                                                                     {"push", "export"},
+                                                                                     {"load", "import-archive"},
+                                                                                     {"status", "deployments"},
+                                                                                     {"gc", "prune"}}};
+// Letters that may be wrong, left out, added or exchanged.
+constexpr std::size_t max_typing_errors = 2;
+constexpr std::size_t max_word = 64;
+
+// How many letters have to change for LEFT to be RIGHT; two that changed places count as one.
+std::size_t typing_errors(std::string_view left, std::string_view right) {
+    std::vector<std::vector<std::size_t>> rows(left.size() + 1, std::vector<std::size_t>(right.size() + 1));
+    for (std::size_t i = 0; i <= left.size(); ++i) {
+        for (std::size_t j = 0; j <= right.size(); ++j) {
+            if (i == 0 || j == 0) {
+                rows[i][j] = i + j;
+                continue;
+            }
+            const bool same = left[i - 1] == right[j - 1];
+            rows[i][j] = std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (same ? 0 : 1)});
+            if (i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1])
+                rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
+        }
+    }
+    return rows[left.size()][right.size()];
+}
+
+// The verb that WORD may stand for; empty if there is none.
+std::string meant_verb(std::string_view word) {
+    for (const auto& [other, name] : other_names)
+        if (word == other) return std::string(name);
+    std::string nearest;
+    auto least = std::min(max_typing_errors, word.size() / 2) + 1;
+    for (const Verb* verb : verbs) {
+        const auto errors = word.size() > max_word ? least : typing_errors(word, verb->help.name);
+        if (errors >= least) continue;
+        least = errors;
+        nearest = verb->help.name;
+    }
+    return nearest;
+}
 
 ExitCode run(std::vector<std::string> words) {
     Arguments arguments;
@@ -37,13 +93,19 @@ ExitCode run(std::vector<std::string> words) {
     for (const Verb* verb : verbs) {
         if (words[0] != verb->help.name) continue;
         words.erase(words.begin());
-        if (parse_verb(verb->help, std::move(words), arguments) || help) {
-            print_result(verb_help(verb->help));
-            return ExitCode::ok;
+        try {
+            if (parse_verb(verb->help, std::move(words), arguments) || help) {
+                print_result(verb_help(verb->help));
+                return ExitCode::ok;
+            }
+            return verb->run(arguments);
+        } catch (const UsageError& error) {
+            throw UsageError(error.what(), verb->help.name);
         }
-        return verb->run(arguments);
     }
-    throw UsageError("there is no verb '" + words[0] + "'");
+    const auto meant = meant_verb(words[0]);
+    throw UsageError("there is no verb '" + words[0] + "'" + (meant.empty() ? "" : "; did you mean '" + meant + "'?"),
+                     meant);
 }
 
 }  // namespace
@@ -61,7 +123,7 @@ int main(int argc, char** argv) {
         return static_cast<int>(run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc)));
     } catch (const UsageError& error) {
         print_error("", error.what());
-        std::fputs("Try 'imagectl --help'.\n", stderr);
+        std::fprintf(stderr, "Try 'imagectl %s%s--help'.\n", error.verb().c_str(), error.verb().empty() ? "" : " ");
         return static_cast<int>(ExitCode::usage);
     } catch (const BusError& error) {
         print_error(error.name(), error.what());

@@ -22,7 +22,7 @@ const Verb pull_verb = {
      "a second Ctrl-C leaves at once.\n"
      "\n"
      "Examples:\n"
-     "  imagectl pull docker://docker.io/library/debian:12\n"
+     "  imagectl pull debian:12\n"
      "  imagectl pull oci:/srv/images/host:stable --target docker://registry.example/host:stable\n"
      "  imagectl pull docker://registry.example/host:stable --authfile ~/.config/containers/auth.json\n"
      "  imagectl pull --detach docker://registry.example/host:stable && imagectl watch\n"

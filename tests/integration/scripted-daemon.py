@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Owns org.imaged1 on the bus of DBUS_TEST_ADDRESS and plays jobs from a script, so that every behaviour of the client can be provoked.
 
-The image names the scene: "play:success", "play:error:NoSpace", "play:endless", "play:instant", "play:vanish", "play:refuse:NAME",
+The image names the scene, behind docker://: "play:success", "play:error:NoSpace", "play:endless", "play:instant", "play:vanish", "play:refuse:NAME",
 "play:hostile", "play:many:COUNT". Writes one line of JSON to standard output for each call it gets, after "ready".
 """
 import json
@@ -134,6 +134,7 @@ class Manager(dbus.service.Object):
     def start(self, kind, image, options):
         given = {str(key): value.take() and "fd" if isinstance(value, dbus.types.UnixFd) else value for key, value in options.items()}
         tell(call=kind, image=image, options=given)
+        image = image.removeprefix("docker://docker.io/library/").removeprefix("docker://")
         if image.startswith("play:refuse:"):
             raise Failure(ERROR + image.split(":")[2], "refused at once")
         job = Job(self.bus, len(self.jobs) + 1, kind, image)
@@ -189,7 +190,7 @@ class Manager(dbus.service.Object):
 
     @dbus.service.method(MANAGER, in_signature="s", out_signature="s")
     def GetManifest(self, image):
-        return "[" * 3000 if image == "play:deep" else '{"schemaVersion": 2, "z":1,"a" :[]}'
+        return "[" * 3000 if image.endswith("play:deep") else '{"schemaVersion": 2, "z":1,"a" :[]}'
 
     @dbus.service.method(MANAGER, in_signature="s", out_signature="u")
     def GetConfig(self, image):  # another type than the interface says

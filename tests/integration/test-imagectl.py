@@ -81,7 +81,7 @@ class ImagectlTest(unittest.TestCase):
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def test_pull_prints_its_result_on_standard_output_and_progress_on_standard_error(self):
-        done = self.run_it("pull", "play:success")
+        done = self.run_it("pull", "docker://play:success")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(DIGEST, done.stdout)
         self.assertIn("fetch: 2 layers", done.stderr)
@@ -90,7 +90,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertIn("1\\x1b[2J", done.stdout)
 
     def test_json_outcome_has_the_documented_keys_only(self):
-        done = self.run_it("pull", "play:success", "--json")
+        done = self.run_it("pull", "docker://play:success", "--json")
         result = json.loads(done.stdout)
         self.assertLessEqual(set(result), PULL_KEYS)
         self.assertEqual((result["schema"], result["result"], result["bytes-fetched"], result["changed"]), (1, "success", 3000, True))
@@ -99,7 +99,7 @@ class ImagectlTest(unittest.TestCase):
     def test_every_json_key_is_documented(self):
         with open(os.path.join(HERE, "../../docs/imagectl-json.md"), encoding="utf-8") as page:
             documented = set(re.findall(r"^\| `([^`]+)`", page.read(), re.M))
-        self.run_it("pull", "play:success")
+        self.run_it("pull", "docker://play:success")
 
         def keys(value, skip=("labels", "filtered", "manifest", "config")):
             if isinstance(value, list):
@@ -107,14 +107,14 @@ class ImagectlTest(unittest.TestCase):
             if isinstance(value, dict):
                 return set(value).union(*[keys(item) for key, item in value.items() if key not in skip], set())
             return set()
-        for words in (["pull", "play:success"], ["prepare", "play:success"], ["pull", "play:error:NoSpace"], ["list"], ["jobs"], ["deployments"],
-                      ["show", "docker://example/a:1"], ["manifest", "x"], ["pull", "-d", "play:endless"], ["watch", "1"]):
+        for words in (["pull", "docker://play:success"], ["prepare", "docker://play:success"], ["pull", "docker://play:error:NoSpace"], ["list"], ["jobs"], ["deployments"],
+                      ["show", "docker://example/a:1"], ["manifest", "x"], ["pull", "-d", "docker://play:endless"], ["watch", "1"]):
             with self.subTest(words=words):
                 done = self.run_it("--json", *words)
                 self.assertEqual(keys(json.loads(done.stdout)) - documented, set())
 
     def test_a_job_that_is_over_before_the_answer_is_not_missed(self):
-        self.assertEqual(self.run_it("pull", "play:instant").returncode, 0)
+        self.assertEqual(self.run_it("pull", "docker://play:instant").returncode, 0)
 
     def test_each_error_name_has_its_exit_code(self):
         codes = {"InvalidReference": 2, "InvalidArgument": 2, "NotFound": 3, "NotAuthorized": 4, "SourceDenied": 4, "PolicyRejected": 5,
@@ -123,7 +123,7 @@ class ImagectlTest(unittest.TestCase):
         for name, code in codes.items():
             for scene in ("error", "refuse"):
                 with self.subTest(name=name, scene=scene):
-                    done = self.run_it("pull", "--quiet", f"play:{scene}:{name}")
+                    done = self.run_it("pull", "--quiet", f"docker://play:{scene}:{name}")
                     self.assertEqual(done.returncode, code)
                     self.assertRegex(done.stderr, rf"^imagectl: .* \(org\.imaged1\.Error\.{name}\)\n$")
                     self.assertNotIn("\x1b", done.stderr)
@@ -136,28 +136,28 @@ class ImagectlTest(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (9, ""), done.stderr)
 
     def test_a_daemon_that_leaves_in_the_middle_is_exit_code_9(self):
-        done = self.run_it("pull", "play:vanish")
+        done = self.run_it("pull", "docker://play:vanish")
         self.assertEqual(done.returncode, 9)
         self.assertIn("imaged left the bus", done.stderr)
 
     def test_a_bus_that_leaves_in_the_middle_is_exit_code_9(self):
-        process = subprocess.Popen([IMAGECTL, "pull", "play:endless"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        process = subprocess.Popen([IMAGECTL, "pull", "docker://play:endless"], stderr=subprocess.PIPE, text=True, env=self.environment())
         self.call()
         self.bus.kill()
         self.assertIn("imagectl: ", process.communicate(timeout=10 * sanitizers.SLOWER)[1])
         self.assertEqual(process.returncode, 9)
 
     def test_hostile_answers_end_in_a_clear_error(self):
-        done = self.run_it("pull", "play:hostile")
+        done = self.run_it("pull", "docker://play:hostile")
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertNotIn("\x1b", done.stderr)
         done = self.run_it("config", "x")
         self.assertEqual(done.returncode, 1)
         self.assertIn("(u) instead of (s)", done.stderr)
-        self.assertEqual(self.run_it("manifest", "play:deep", "--json").returncode, 7)
+        self.assertEqual(self.run_it("manifest", "docker://play:deep", "--json").returncode, 7)
 
     def test_detach_prints_number_and_path(self):
-        done = self.run_it("pull", "--detach", "play:endless")
+        done = self.run_it("pull", "--detach", "docker://play:endless")
         self.assertEqual((done.returncode, done.stdout), (0, "1 /org/imaged1/job/1\n"))
         self.assertEqual(json.loads(self.run_it("jobs", "--json").stdout)["jobs"][0]["state"], "running")
         self.assertEqual(self.run_it("cancel", "1").returncode, 0)
@@ -167,9 +167,9 @@ class ImagectlTest(unittest.TestCase):
 
     def test_options_reach_the_daemon(self):
         with tempfile.NamedTemporaryFile() as auth:
-            self.run_it("pull", "play:success", "--digest", DIGEST, "--target", "t", "--authfile", auth.name, "--bind", "--interactive")
-        self.assertEqual(self.call()["options"], {"digest": DIGEST, "target": "t", "authfile": "fd", "bind-to-caller": 1, "interactive": 1})
-        self.run_it("prepare", "play:success")
+            self.run_it("pull", "docker://play:success", "--digest", DIGEST, "--target", "t", "--authfile", auth.name, "--bind", "--interactive")
+        self.assertEqual(self.call()["options"], {"digest": DIGEST, "target": "docker://docker.io/library/t", "authfile": "fd", "bind-to-caller": 1, "interactive": 1})
+        self.run_it("prepare", "docker://play:success")
         self.assertEqual(self.call()["options"], {})
         self.assertEqual(self.run_it("pull", "x", "--authfile", "/nonexistent").returncode, 1)
 
@@ -179,6 +179,23 @@ class ImagectlTest(unittest.TestCase):
                       ["prepare", "--target", "x", "a"], ["pull", ""]):
             with self.subTest(words=words):
                 self.assertEqual(self.run_it(*words).returncode, 2)
+
+    def test_a_name_without_a_transport_is_taken_as_one_of_a_registry(self):
+        for name, taken in (("play:success", "docker://docker.io/library/play:success"), ("quay.io/play:success", "docker://quay.io/play:success")):
+            done = self.run_it("prepare", name)
+            self.assertEqual((self.call()["image"], done.stderr.splitlines()[0]), (taken, f"imagectl: {name} is taken as {taken}"))
+        self.run_it("prepare", "docker://quay.io/play:success")
+        self.assertEqual(self.call()["image"], "docker://quay.io/play:success")
+
+    def test_a_wrong_verb_gets_the_right_one_and_a_verb_its_own_help(self):
+        for word, verb in (("ls", "list"), ("images", "list"), ("rm", "remove"), ("inspect", "show"), ("pul", "pull"), ("lsit", "list"),
+                           ("verfiy", "verify"), ("import-archiv", "import-archive")):
+            done = self.run_it(word)
+            self.assertEqual(done.stderr, f"imagectl: there is no verb '{word}'; did you mean '{verb}'?\nTry 'imagectl {verb} --help'.\n")
+        for word in ("fly", "x", "", "p" * 10_000):
+            self.assertTrue(self.run_it(word).stderr.endswith("'\nTry 'imagectl --help'.\n"))
+        self.assertEqual(self.run_it("list", "a").stderr, "imagectl: list takes no argument\nTry 'imagectl list --help'.\n")
+        self.assertTrue(self.run_it("pull", "--fly", "a").stderr.endswith("Try 'imagectl pull --help'.\n"))
 
     def test_help_of_every_verb_has_an_example_and_the_exit_codes(self):
         overall = self.run_it("--help").stdout
@@ -212,7 +229,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(process.returncode, 1)
 
     def test_the_live_display_shows_layers_and_restores_the_cursor(self):
-        pid, terminal = self.start_on_terminal("pull", "play:success")
+        pid, terminal = self.start_on_terminal("pull", "docker://play:success")
         text = self.read_terminal(terminal)
         self.assertEqual(self.end_of(pid), 0)
         os.close(terminal)
@@ -222,7 +239,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertGreater(text.rfind(b"\x1b[?25h"), text.rfind(b"\x1b[?25l"))
 
     def test_the_live_display_fits_a_small_terminal(self):
-        pid, terminal = self.start_on_terminal("pull", "play:many:50", rows=10, columns=40)
+        pid, terminal = self.start_on_terminal("pull", "docker://play:many:50", rows=10, columns=40)
         text = self.read_terminal(terminal)
         self.assertEqual(self.end_of(pid), 0)
         os.close(terminal)
@@ -235,7 +252,7 @@ class ImagectlTest(unittest.TestCase):
             self.assertTrue(all(len(line.decode()) < 40 for line in lines), lines)
 
     def test_ctrl_c_cancels_the_job_and_waits(self):
-        pid, terminal = self.start_on_terminal("pull", "play:endless")
+        pid, terminal = self.start_on_terminal("pull", "docker://play:endless")
         self.read_terminal(terminal, b"fetching")
         self.assertEqual(self.call()["call"], "pull")
         os.write(terminal, b"\x03")
@@ -246,7 +263,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertIn(b"(org.imaged1.Error.Cancelled)", text)
 
     def test_a_second_interrupt_leaves_at_once(self):
-        process = subprocess.Popen([IMAGECTL, "pull", "play:stubborn"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        process = subprocess.Popen([IMAGECTL, "pull", "docker://play:stubborn"], stderr=subprocess.PIPE, text=True, env=self.environment())
         self.call()
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
@@ -257,7 +274,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(process.returncode, 130)
 
     def test_a_cancel_that_is_refused_says_that_the_job_goes_on(self):
-        process = subprocess.Popen([IMAGECTL, "pull", "play:mine"], stderr=subprocess.PIPE, text=True, env=self.environment())
+        process = subprocess.Popen([IMAGECTL, "pull", "docker://play:mine"], stderr=subprocess.PIPE, text=True, env=self.environment())
         self.call()
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
@@ -266,9 +283,9 @@ class ImagectlTest(unittest.TestCase):
 
     def test_watch_follows_all_jobs_and_cancels_nothing(self):
         for _ in range(2):
-            self.run_it("pull", "--detach", "play:success")
+            self.run_it("pull", "--detach", "docker://play:success")
         self.assertEqual(self.run_it("watch").returncode, 0)
-        self.run_it("pull", "--detach", "play:endless")
+        self.run_it("pull", "--detach", "docker://play:endless")
         process = subprocess.Popen([IMAGECTL, "watch", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment())
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)

@@ -17,3 +17,16 @@ TEST_CASE("paths of local transports become absolute, names of registries stay",
                               "docker://registry.example:5000/dir:1", "containers-storage:x", "oci:"})
         CHECK(absolute_image(image) == image);
 }
+
+TEST_CASE("a reference without a transport is one of a registry, a short name one of docker.io", "[command-line]") {
+    CHECK(with_transport("debian:12") == "docker://docker.io/library/debian:12");
+    CHECK(with_transport("debian") == "docker://docker.io/library/debian");
+    CHECK(with_transport("library/debian:12") == "docker://docker.io/library/debian:12");
+    CHECK(with_transport("quay.io/a/b") == "docker://quay.io/a/b");
+    CHECK(with_transport("localhost/a:1") == "docker://localhost/a:1");
+    CHECK(with_transport("127.0.0.1:5000/a") == "docker://127.0.0.1:5000/a");
+    CHECK(with_transport("a@sha256:00") == "docker://docker.io/library/a@sha256:00");
+    for (const char* image : {"", "docker://a/b", "registry:a/b", "oci:x", "dir:x", "ostree-unverified-image:oci:x",
+                              "/srv/x", "./x", "http://a/b", "containers-storage:x"})
+        CHECK(with_transport(image) == image);
+}
