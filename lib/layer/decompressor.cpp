@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "layer/foreign-compressions.hpp"
 #include "layer/gzip.hpp"
 
 namespace imaged {
@@ -80,11 +81,6 @@ private:
     bool between_frames_ = true;
 };
 
-[[noreturn]] void refuse_compression(const std::string& name) {
-    throw Error(ErrorKind::unsupported_image, "the layer is compressed with " + name +
-                                                  "; compress it with gzip or zstd, as the specification has it");
-}
-
 bool starts_with(std::span<const std::byte> bytes, std::initializer_list<unsigned> magic) {
     return bytes.size() >= magic.size() &&
            std::equal(magic.begin(), magic.end(), bytes.begin(),
@@ -106,8 +102,8 @@ std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     const bool skippable = head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
                            starts_with(head.subspan(1), {0x2a, 0x4d, 0x18});
     if (skippable || starts_with(head, {0x28, 0xb5, 0x2f, 0xfd})) return std::make_unique<ZstdSource>(std::move(input));
-    if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0})) refuse_compression("xz");
-    if (starts_with(head, {'B', 'Z', 'h'})) refuse_compression("bzip2");
+    if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0})) return xz_source(std::move(input));
+    if (starts_with(head, {'B', 'Z', 'h'})) return bzip2_source(std::move(input));
     return std::make_unique<PlainSource>(std::move(input));
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers come as gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable frames) or
-// plain. The content decides, not the media type: registries mislabel layers.
+// Layers come as gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable frames),
+// plain, or in what foreign-compressions.hpp has. The content decides, not the media type: registries mislabel layers.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ inline constexpr int max_zstd_window_log = 27;
 
 // The decompressed bytes of UPSTREAM, which is borrowed. Looks at the first bytes. Trailing bytes that start no further
 // gzip member are skipped: the diff-id decides whether the layer is right. Reading throws Error(corrupt_input)
-// with the offset in the compressed stream, or Error(unsupported_image) for another compression.
+// with the offset in the compressed stream, or Error(unsupported_image) for a stream that needs too much memory.
 std::unique_ptr<ByteSource> decompress(ByteSource& upstream);
 
 // "ISA-L" or "zlib": what inflates gzip in this build.

@@ -92,9 +92,19 @@ class Streams(RepositoryCase):
     def test_what_fits_no_media_type_is_an_error(self):
         self.assert_refused_both_ways("CorruptInput", blob(CONTENT, GZIP, digest(CONTENT)), "neither gzip, zstd nor tar")
 
-    def test_xz_is_named_as_unsupported(self):
-        packed = subprocess.run(["xz", "-c"], input=TAR, capture_output=True, check=True).stdout
-        self.assert_refused_both_ways("UnsupportedImage", blob(packed, LAYER + "+xz"), "xz")
+    def test_xz_and_bzip2_with_one_stream_and_many(self):
+        for command in ("xz", "bzip2"):
+            def pack(data, options=("-c",)):
+                return subprocess.run([command, *options], input=data, capture_output=True, check=True).stdout
+            with self.subTest(command):
+                self.assert_stored(blob(pack(TAR), f"{LAYER}+{command}"))
+                self.assert_stored(blob(in_parts(pack, 1, 511, 70000, 200000), LAYER))
+                self.assert_refused_both_ways("CorruptInput", blob(pack(TAR)[:-20], LAYER, digest(TAR)), command, "cut off")
+                self.assert_refused_both_ways("CorruptInput", blob(pack(TAR)[:2000] + bytes(2000), LAYER, digest(TAR)), command, "corrupt")
+
+    def test_xz_that_needs_more_memory_than_there_is_for_it(self):
+        packed = subprocess.run(["xz", "-c", "--lzma2=dict=192MiB,nice=8,mode=fast,mf=hc3,depth=1"], input=TAR, capture_output=True, check=True).stdout
+        self.assert_refused_both_ways("UnsupportedImage", blob(packed, LAYER + "+xz", digest(TAR)), "xz", "128 MiB")
 
     def test_zero_padding_behind_the_end_of_the_tar(self):
         data = TAR + bytes(300_000)
