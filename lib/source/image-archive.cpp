@@ -10,6 +10,7 @@
 #include "oci/json-document.hpp"
 #include "source/file-blob.hpp"
 #include "source/signature-policy.hpp"
+#include "source/skopeo-error.hpp"
 
 namespace imaged {
 
@@ -22,8 +23,6 @@ constexpr const char* tag_key = "org.opencontainers.image.ref.name";
 constexpr const char* name_key = "io.containerd.image.name";
 // Enough to tell how a layer is compressed.
 constexpr std::size_t max_magic_bytes = 6;
-// An index that leads to an index that leads …
-constexpr unsigned max_indexes = 4;
 
 [[noreturn]] void corrupt(const std::string& what) {
     throw Error(ErrorKind::corrupt_input, "archive: " + what);
@@ -135,11 +134,12 @@ std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, co
 void ImageArchive::open_layout(const std::optional<std::string>& name, const std::string& policy) {
     auto chosen = choose(parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json"), name);
     auto text = verified(chosen, max_manifest_bytes, "manifest");
-    for (unsigned depth = 0; Manifest::is_index(text); ++depth) {
-        if (depth == max_indexes) corrupt("indexes lead to indexes");
+    if (Manifest::is_index(text)) {
         chosen = choose_for_host(parse_document(text, max_manifest_bytes, "index"));
         text = verified(chosen, max_manifest_bytes, "manifest");
     }
+    // As skopeo, which a pull reads through, follows one.
+    if (Manifest::is_index(text)) throw Error(ErrorKind::unsupported_image, index_of_indexes);
     const auto config = verified(Manifest::parse(text).config, max_config_bytes, "config");
     finish(std::move(text), config, policy);
 }

@@ -8,6 +8,10 @@
 
 namespace imaged {
 
+// Of an index that leads to an index; an archive is held to the same rule.
+inline constexpr const char* index_of_indexes =
+    "its index leads to another index; name the image by its digest, or write one index for all platforms";
+
 // MESSAGE as an Error of the kind that a caller can act on.
 Error skopeo_error(const std::string& message);
 
