@@ -23,6 +23,8 @@ constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
 constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 // Links that the merge has to look for are kept in the layer's commit.
 constexpr std::size_t max_unresolved_bytes = 2 * 1024 * 1024;
+// Likewise for what has no file.
+constexpr std::size_t max_lost_bytes = 1024 * 1024;
 // Stand in limbo for what cannot be stored at all, so that hard links to it are known.
 const Checksum special_file{};
 const Checksum nameless_file = [] {
@@ -30,6 +32,12 @@ const Checksum nameless_file = [] {
     checksum.bytes.fill(0xff);
     return checksum;
 }();
+
+bool is_utf8(const Path& path) {
+    return std::all_of(path.begin(), path.end(), [](const std::string& name) {
+        return g_utf8_validate(name.data(), static_cast<gssize>(name.size()), nullptr) != FALSE;
+    });
+}
 
 bool is_hidden(std::string_view name) {
     return name.starts_with(whiteout_prefix);
@@ -75,7 +83,9 @@ private:
         }
         path = tree_.resolve_parents(path, sink_);
         if (path.empty()) return;
-        const bool dropped = is_filtered(path) || !entry.utf8 || is_aufs_own(path);
+        const bool outside = is_filtered(path) || is_aufs_own(path);
+        const bool dropped = outside || !entry.utf8;
+        if (!outside && !entry.utf8) need_named_parents(path);
         switch (entry.type) {
             case EntryType::directory:
                 // One that is dropped leads to no file that a hard link could want.
@@ -114,20 +124,31 @@ private:
         return true;
     }
 
+    // Those of an entry that is dropped for a name.
+    void need_named_parents(const Path& path) {
+        const auto nameless =
+            std::find_if_not(path.begin(), path.end(), [](const auto& name) { return is_utf8({name}); });
+        tree_.need_parents(Path(path.begin(), std::min(nameless + 1, path.end())));
+    }
+
     void put_file(const Path& path, const Checksum& object, bool dropped) {
         (dropped ? limbo_tree_ : tree_).put_file(path, object);
     }
 
     // Nothing can be stored for the entry; links to it go the same way.
     void put_lost(const Path& path, const Checksum& what, bool dropped) {
-        if (!dropped) hide(path);
+        if (!dropped) {
+            hide(path);
+            remember_lost(path);
+        }
         limbo_tree_.put_file(path, what);
     }
 
     void put_directory(const Path& path, TarEntry& entry) {
         const auto before = tree_.find(path);
+        const bool replaces = tree_.has_placeholder(path) || (before && !before->directory);
         tree_.put_directory(path, put_dirmeta(entry));
-        if (!before || before->directory) return;
+        if (!replaces) return;
         // What took the place of everything below is gone again, and everything below with it.
         tree_.put_opaque(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
         layer_.has_whiteouts = true;
@@ -147,7 +168,6 @@ private:
     // Nothing of this layer or of one below is at PATH any more.
     void hide(Path path) {
         tree_.remove(path);
-        if (const auto link = pending_at_.find(path); link != pending_at_.end()) pending_[link->second].target.clear();
         tree_.need_parents(path);
         if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
             return;  // too long for a whiteout, and for any file system's file below
@@ -160,7 +180,8 @@ private:
     // that stand for nothing.
     std::optional<Checksum> find_object(const Path& path, bool kept) {
         if (const auto found = tree_.find(path)) {
-            if (found->directory && !kept) return std::nullopt;
+            // A directory that is not listed may be a link below.
+            if (found->directory && (!kept || !found->listed)) return std::nullopt;
             if (found->directory)
                 throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(path) + "\"");
             return found->object;
@@ -180,7 +201,12 @@ private:
             return;
         }
         // One that is dropped is kept apart like any such file: another link may want it.
-        put_file(path, object, dropped);
+        auto& tree = dropped ? limbo_tree_ : tree_;
+        if (tree.has_placeholder(path)) {
+            tree.fill(path, object);
+        } else {
+            tree.put_file(path, object);
+        }
         if (!dropped) remember_link(path, target);
     }
 
@@ -192,12 +218,17 @@ private:
             put_link(path, target, *object, dropped);
             return;
         }
-        if (!dropped) {
-            tree_.remove(path);
-            // As if it were there: what comes later at a parent of it replaces it.
-            tree_.need_parents(path);
+        // A link to a link that waits itself is one to the same file, whatever becomes of that link.
+        auto moment = tree_.now();
+        if (const auto other = pending_at_.find(target); other != pending_at_.end()) {
+            const auto& waiting = pending_[other->second];
+            if (!is_replaced(waiting)) {
+                target = waiting.target;
+                moment = waiting.moment;
+            }
         }
-        defer(path, std::move(target), dropped);
+        (dropped ? limbo_tree_ : tree_).put_placeholder(path, moment);
+        if (target != path) defer({path, std::move(target), dropped, moment});
     }
 
     // Links are told of as far as this goes; the tree is the same without.
@@ -205,6 +236,12 @@ private:
         UnresolvedLink link{join_path(path), join_path(target)};
         links_bytes_ += link.path.size() + link.target.size() + sizeof link;
         if (links_bytes_ <= max_links_bytes) layer_.hard_links.push_back(std::move(link));
+    }
+
+    void remember_lost(const Path& path) {
+        auto text = join_path(path);
+        lost_bytes_ += text.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+        if (lost_bytes_ <= max_lost_bytes) layer_.lost.push_back(std::move(text));
     }
 
     // Likewise.
@@ -222,25 +259,20 @@ private:
         });
     }
 
-    void defer(const Path& path, Path target, bool dropped) {
-        pending_bytes_ += 2 * join_path(path).size() + join_path(target).size() + sizeof(Pending);
+    void defer(Pending link) {
+        pending_bytes_ += 2 * join_path(link.path).size() + join_path(link.target).size() + sizeof(Pending);
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
-        if (const auto [place, is_new] = pending_at_.emplace(path, pending_.size()); !is_new) {
-            pending_[place->second] = {path, std::move(target), dropped, tree_.now()};
+        if (const auto [place, is_new] = pending_at_.emplace(link.path, pending_.size()); !is_new) {
+            pending_[place->second] = std::move(link);
         } else {
-            pending_.push_back({path, std::move(target), dropped, tree_.now()});
+            pending_.push_back(std::move(link));
         }
     }
 
-    // A later entry took the place of LINK, or of one of its parents.
+    // Whether a later entry took the place of LINK, or of one of its parents.
     bool is_replaced(const Pending& link) const {
-        if (link.target.empty()) return true;
-        const auto& tree = link.dropped ? limbo_tree_ : tree_;
-        if (tree.find(link.path)) return true;
-        if (link.dropped) return false;
-        const auto parent = tree.find(Path(link.path.begin(), link.path.end() - 1));
-        return !parent || !parent->directory;
+        return !(link.dropped ? limbo_tree_ : tree_).has_placeholder(link.path);
     }
 
     // Links whose target came later, links through other such links, links to objects of the repository; what is left
@@ -278,6 +310,7 @@ private:
             if (!settled[i]) left.push_back(std::move(pending_[i]));
         }
         pending_ = std::move(left);
+        pending_at_.clear();
         // What a pair of texts takes in a GVariant beside them.
         constexpr std::size_t framing_bytes = 16;
         std::size_t unresolved_bytes = 0;
@@ -285,7 +318,10 @@ private:
         std::map<std::string, std::optional<std::uint32_t>> first_moments;
         for (const auto& link : pending_) {
             if (link.dropped) continue;
-            if (const auto object = repository_object(link.target)) {
+            if (!is_utf8(link.target)) {  // what a lower layer has there is not stored
+                ++layer_.bad_names;
+                put_lost(link.path, nameless_file, false);
+            } else if (const auto object = repository_object(link.target)) {
                 of_repository.emplace_back(link.path, *object);
             } else {
                 layer_.unresolved.push_back({join_path(link.path), join_path(link.target)});
@@ -298,7 +334,7 @@ private:
                     throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
             }
         }
-        for (const auto& [path, object] : of_repository) tree_.put_file(path, object);
+        for (const auto& [path, object] : of_repository) tree_.fill(path, object);
     }
 
     // sysroot/ostree/repo/objects/XX/REST.file names an object that the base may have brought.
@@ -341,7 +377,7 @@ private:
     std::unique_ptr<ObjectSink> limbo_;
     std::vector<Pending> pending_;
     std::map<Path, std::size_t> pending_at_;  // while entries come
-    std::size_t pending_bytes_ = 0, links_bytes_ = 0, first_bytes_ = 0;
+    std::size_t pending_bytes_ = 0, links_bytes_ = 0, first_bytes_ = 0, lost_bytes_ = 0;
 };
 
 }  // namespace

@@ -51,6 +51,9 @@ struct DerivedLayer {
     // Those of either kind that came before anything that the layer itself may have at their targets: what lower layers
     // have there counts first.
     std::vector<UnresolvedLink> links_first;
+    // Where an entry stood for which no file could be stored, as far as they fit: links of later layers to them are
+    // dropped too.
+    std::vector<std::string> lost;
     bool has_whiteouts = false;
 };
 

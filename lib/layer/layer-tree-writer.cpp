@@ -94,7 +94,8 @@ private:
         std::vector<Index> children;
         const auto collect = [&](Index from) {
             for (auto child = tree_.nodes_[from].first_child; child != none; child = tree_.nodes_[child].next) {
-                if (!tree_.nodes_[child].dead && parent_of(child) == index) children.push_back(child);
+                const auto& node = tree_.nodes_[child];
+                if (!node.dead && !node.placeholder && parent_of(child) == index) children.push_back(child);
             }
         };
         collect(index);
@@ -172,10 +173,14 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
     return root;
 }
 
-std::string LayerTree::path_of(Index index) const {
+Path LayerTree::components_of(Index index) const {
     Path reversed;
     for (; index != 0; index = nodes_[index].parent) reversed.emplace_back(name(nodes_[index]));
-    return join_path({reversed.rbegin(), reversed.rend()});
+    return {reversed.rbegin(), reversed.rend()};
+}
+
+std::string LayerTree::path_of(Index index) const {
+    return join_path(components_of(index));
 }
 
 bool LayerTree::is_listed(const Node& node) const {
@@ -233,8 +238,8 @@ std::optional<std::uint32_t> LayerTree::first_moment(std::string_view wanted) {
     std::optional<std::uint32_t> first;
     for (auto entry = std::lower_bound(all.begin(), all.end(), prefix);
          entry != all.end() && *entry <= (prefix | index_mask); ++entry) {
-        const auto moment = nodes_[static_cast<Index>(*entry & index_mask)].moment;
-        if (!first || moment < *first) first = moment;
+        const auto& node = nodes_[static_cast<Index>(*entry & index_mask)];
+        if (!node.placeholder && (!first || node.moment < *first)) first = node.moment;
     }
     return first;
 }

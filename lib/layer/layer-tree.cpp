@@ -102,7 +102,60 @@ LayerTree::Index LayerTree::lookup_path(const Path& path) const {
 }
 
 void LayerTree::remove(const Path& path) {
-    if (const auto index = lookup_path(path); index != none) nodes_[index].dead = true;
+    if (const auto index = lookup_path(path); index != none) retire(index);
+}
+
+void LayerTree::retire(Index index) {
+    const auto path = nodes_[index].directory ? components_of(index) : Path();
+    bool implicit = false;
+    for (auto above = nodes_[index].parent; above != none && above != 0; above = nodes_[above].parent)
+        implicit = implicit || !nodes_[above].is_explicit;
+    if (!path.empty() && path.front() != displaced_directory && has_displaced(index, implicit)) {
+        Path copy{std::string(displaced_directory)};
+        Index above = 0;
+        for (const auto& name : path) {
+            above = lookup(above, name);
+            copy.push_back(name);
+            if (nodes_[above].is_explicit) copy_entry(above, copy);
+        }
+        copy_displaced(index, copy, implicit);
+    }
+    nodes_[index].dead = true;
+}
+
+// Whether the layer put anything below DIRECTORY that a symbolic link of a lower layer may have led elsewhere.
+bool LayerTree::has_displaced(Index directory, bool implicit) const {
+    implicit = implicit || !nodes_[directory].is_explicit;
+    for (auto child = nodes_[directory].first_child; child != none; child = nodes_[child].next) {
+        const auto& node = nodes_[child];
+        if (node.dead) continue;
+        if (implicit && is_listed(node) && !node.placeholder) return true;
+        if (node.directory && has_displaced(child, implicit)) return true;
+    }
+    return false;
+}
+
+void LayerTree::copy_displaced(Index directory, Path& copy, bool implicit) {
+    implicit = implicit || !nodes_[directory].is_explicit;
+    for (auto child = nodes_[directory].first_child; child != none; child = nodes_[child].next) {
+        if (nodes_[child].dead) continue;
+        copy.emplace_back(name(nodes_[child]));
+        // A directory that is listed is no link.
+        if (is_listed(nodes_[child]) && !nodes_[child].placeholder && (implicit || nodes_[child].directory))
+            copy_entry(child, copy);
+        if (nodes_[child].directory) copy_displaced(child, copy, implicit);
+        copy.pop_back();
+    }
+}
+
+void LayerTree::copy_entry(Index index, const Path& copy) {
+    const auto node = nodes_[index];
+    if (node.directory) {
+        put_directory(copy, node.checksum);
+    } else {
+        put_file(copy, node.checksum);
+    }
+    nodes_[lookup_path(copy)].moment = node.moment;
 }
 
 LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
@@ -110,7 +163,7 @@ LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
     for (std::size_t i = 0; i + 1 < path.size(); ++i) {
         auto index = lookup(parent, path[i]);
         if (index != none && !nodes_[index].directory) {
-            nodes_[index].dead = true;
+            retire(index);
             index = none;
         }
         if (index == none) index = insert(parent, path[i], true);
@@ -158,13 +211,32 @@ void LayerTree::put(const Path& path, const Checksum& object, bool needed) {
     const auto parent = make_parents(path, needed);
     auto index = lookup(parent, path.back());
     if (index != none && nodes_[index].directory) {
-        nodes_[index].dead = true;
+        retire(index);
         index = none;
     }
     if (index == none) index = insert(parent, path.back(), false);
     nodes_[index].checksum = object;
     nodes_[index].needed = needed;
+    nodes_[index].placeholder = false;
     nodes_[index].moment = ++now_;
+}
+
+void LayerTree::put_placeholder(const Path& path, std::uint32_t moment) {
+    put(path, {}, true);
+    auto& node = nodes_[lookup_path(path)];
+    node.placeholder = true;
+    node.moment = moment;
+}
+
+bool LayerTree::has_placeholder(const Path& path) const {
+    const auto index = lookup_path(path);
+    return index != none && nodes_[index].placeholder;
+}
+
+void LayerTree::fill(const Path& path, const Checksum& object) {
+    auto& node = nodes_[lookup_path(path)];
+    node.checksum = object;
+    node.placeholder = false;
 }
 
 void LayerTree::put_directory(const Path& path, const Checksum& meta) {
@@ -173,7 +245,7 @@ void LayerTree::put_directory(const Path& path, const Checksum& meta) {
         const auto parent = make_parents(path, true);
         index = lookup(parent, path.back());
         if (index != none && !nodes_[index].directory) {
-            nodes_[index].dead = true;
+            retire(index);
             index = none;
         }
         if (index == none) index = insert(parent, path.back(), true);
@@ -187,8 +259,8 @@ std::optional<LayerTree::Found> LayerTree::find(const Path& path) const {
     const auto index = lookup_path(path);
     if (index == none) return std::nullopt;
     const auto& node = nodes_[index];
-    if (node.directory && !node.is_explicit && !node.needed && index != 0) return std::nullopt;
-    return Found{nodes_[index].directory, nodes_[index].checksum};
+    if (node.placeholder || (node.directory && !node.is_explicit && !node.needed && index != 0)) return std::nullopt;
+    return Found{node.directory, !node.directory || node.is_explicit, node.checksum};
 }
 
 void LayerTree::spend_link_steps(std::size_t count) {
@@ -216,7 +288,7 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
             continue;
         }
         const auto index = chain.back() == none ? none : lookup(chain.back(), component);
-        if (!rest.empty() && index != none && !nodes_[index].directory) {
+        if (!rest.empty() && index != none && !nodes_[index].directory && !nodes_[index].placeholder) {
             if (const auto target = sink.read_symlink(nodes_[index].checksum)) {
                 if (++links > max_links)
                     throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");

@@ -48,6 +48,11 @@ public:
     // A file that only hides something below: its parents are there for it alone until something else needs them. It
     // replaces nothing.
     void put_whiteout(const Path& path, const Checksum& object);
+    // A hard link whose file is not known yet: it replaces what was there, and is nothing unless fill() follows.
+    void put_placeholder(const Path& path, std::uint32_t moment);
+    // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents.
+    bool has_placeholder(const Path& path) const;
+    void fill(const Path& path, const Checksum& object);
     // Something that is not kept needs its parents all the same.
     void need_parents(const Path& path);
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.
@@ -60,9 +65,10 @@ public:
 
     struct Found {
         bool directory = false;
-        Checksum object;  // of a file
+        bool listed = true;  // whether there was an entry for it
+        Checksum object;     // of a file
     };
-    // Returns nullopt if a directory is there for whiteouts only.
+    // Returns nullopt if a directory is there for whiteouts only, and for a placeholder.
     std::optional<Found> find(const Path& path) const;
 
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
@@ -111,6 +117,7 @@ private:
         bool is_explicit;
         bool needed = false;  // by anything but a whiteout; of a whiteout, that lower links do not lead it elsewhere
         bool dead = false;    // replaced
+        bool placeholder = false;
     };
 
     std::string_view name(const Node& node) const { return {names_.data() + node.name_offset, node.name_size}; }
@@ -119,9 +126,15 @@ private:
     Index insert(Index parent, std::string_view name, bool directory);
     Index make_parents(const Path& path, bool needed);
     void put(const Path& path, const Checksum& object, bool needed);
+    // The entry is replaced or removed.
+    void retire(Index index);
+    bool has_displaced(Index directory, bool implicit) const;
+    void copy_displaced(Index directory, Path& copy, bool implicit);
+    void copy_entry(Index index, const Path& copy);
     Index move_directory(const MovedDirectory& move);
     // Called NAME or not: a hash decides. Sorted.
     const std::vector<std::uint64_t>& names();
+    Path components_of(Index index) const;
     std::string path_of(Index index) const;
     bool is_listed(const Node& node) const;
     bool is_reachable(Index index) const;

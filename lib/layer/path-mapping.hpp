@@ -39,6 +39,10 @@ struct PathMapping {
 
 inline constexpr std::string_view whiteout_prefix = ".wh.";
 inline constexpr std::string_view opaque_whiteout = ".wh..wh..opq";
+// At the root of a layer's commit: what the layer put below paths that it made something else than directories
+// afterwards. Where such a path is a symbolic link below, those entries went where it leads. No entry of an image can
+// have the name.
+inline constexpr std::string_view displaced_directory = ".wh..wh.displaced";
 
 // Whether the mapping moves the root's entry NAME, "etc" or ".wh.etc" for instance: NAME is MOVED or its whiteout.
 bool is_or_hides(std::string_view name, std::string_view moved);

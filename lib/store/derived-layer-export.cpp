@@ -62,11 +62,17 @@ public:
         for (const auto& link : record_.links_first) first.insert(link.path);
         links([&](const auto& link) { return first.contains(link.path); });
         for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
+        if (const auto displaced = root.find(std::string(displaced_directory)); displaced != root.end()) {
+            const auto inside = load(displaced->second.object);
+            root.erase(displaced);
+            children(inside, std::string(displaced_directory), 0);
+        }
         children(root, "", 0);
         // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
         // stays.
         for (const auto& path : record_.order) {
-            if (const auto& child = last_[path]) entry(path, *child);
+            const auto& child = last_[path];
+            if (child && !path.starts_with(displaced_directory)) entry(path, *child);
         }
         links([&](const auto& link) { return !first.contains(link.path); });
         tar_.finish();
@@ -81,7 +87,8 @@ private:
         }
     }
 
-    void entry(const std::string& path, const Child& child) {
+    void entry(std::string path, const Child& child) {
+        if (path.starts_with(displaced_directory)) path.erase(0, displaced_directory.size() + 1);
         if (child.directory) {
             directory(path + "/", child.meta);
         } else {

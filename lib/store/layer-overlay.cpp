@@ -12,8 +12,8 @@ std::string child_of(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
 }
 
-LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record)
-    : store_(store), record_(record), order_(record) {}
+LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record, std::unordered_set<std::string>& lost)
+    : store_(store), record_(record), lost_(lost), order_(record) {}
 
 bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
     if (!record_.has_implicit) return meta == store_.default_meta();
@@ -30,10 +30,12 @@ bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) 
     });
 }
 
-TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper) {
+TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper,
+                              const std::optional<TreeEntry>& displaced) {
     upper_ = upper;
     const auto shown = LayerHiding(store_, record_, *this).apply(lower, upper);
     Path place;
+    if (displaced) find_displaced(shown, shown.object, displaced->object, place, std::string(displaced_directory));
     const TreeEntry merged{true, merge(shown.object, upper.object, place, "", {}),
                            is_implicit("", upper.meta) ? shown.meta : upper.meta};
     return place_links(place_linked(merged), lower);
@@ -51,9 +53,41 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
             merge_directory(result, name, entry, place, path, written);
         } else if (!is_whiteout(name) && !gives_way(written, name, entry, path)) {
             result[name] = entry;
+        } else if (const auto found = result.find(name); found != result.end() && found->second.directory) {
+            drop_lower(found->second, written, name, place, path);
         }
     }
     return result == before ? lower : store_.store(result);
+}
+
+// Directories of the layer that it replaced itself, and that are links below.
+void LayerOverlay::find_displaced(const TreeEntry& root, const Checksum& lower, const Checksum& displaced, Path& place,
+                                  const std::string& listed) {
+    const auto below = store_.load(lower);
+    for (const auto& [name, entry] : store_.load(displaced)) {
+        const auto found = below.find(name);
+        if (!entry.directory || found == below.end()) continue;
+        const auto path = child_of(listed, name);
+        place.push_back(name);
+        if (found->second.directory) {
+            find_displaced(root, found->second.object, entry.object, place, path);
+        } else if (is_implicit(path, entry.meta) && store_.read_symlink(found->second.object)) {
+            linked_.push_back({store_.resolve(root, place, true), path, entry, true});
+        }
+        place.pop_back();
+    }
+}
+
+// At PATH the layer put a file, and by another path a directory in its place: what lower layers have there is gone.
+void LayerOverlay::drop_lower(TreeEntry& result, const Written& written, const std::string& name, Path& place,
+                              const std::string& path) {
+    auto own = store_.empty_directory().object;
+    place.push_back(name);
+    for (const auto& rival : rivals_below(written, name)) {
+        if (order_.is_later(rival.listed, path)) own = merge(own, rival.tree, place, rival.listed, {});
+    }
+    place.pop_back();
+    result.object = own;
 }
 
 void LayerOverlay::merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
@@ -168,6 +202,7 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
         const auto path = place;
         const auto rivals = rivals_at(path);
         const auto found = store_.find(root, path);
+        if (linked.displaced && found && !found->directory) continue;  // replaced since
         const auto into =
             found && found->directory ? *found : TreeEntry{true, store_.empty_directory().object, linked.upper.meta};
         const auto merged = merge(into.object, linked.upper.object, place, linked.listed, rivals);
@@ -183,9 +218,12 @@ TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
         if (found && found->directory) found.reset();
         return found;
     };
-    const auto place = [&](const std::string& path, const TreeEntry& file) {
-        root = store_.replace(root, store_.resolve(root, split_path(path), false), file);
+    const auto place = [&](const std::string& path, const std::optional<TreeEntry>& file) {
+        const auto where = store_.resolve(root, split_path(path), false);
+        root = place_link(root, where, path, file);
+        return where;
     };
+    for (const auto& path : record_.lost) lost_.insert(join_path(store_.resolve(root, split_path(path), false)));
     std::map<std::string, std::string> first;
     for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
     for (const auto& [path, target] : record_.unresolved) {
@@ -194,8 +232,9 @@ TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
         if (!found) found = file_at(is_first ? root : lower, target);
         if (found) {
             place(path, *found);
-        } else if (const auto top = split_path(target); top.size() > 1 && is_runtime_directory(top.front())) {
+        } else if (is_lost(root, target)) {
             ++dropped_links_;
+            lost_.insert(join_path(place(path, std::nullopt)));
         } else {
             throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target +
                                                       "\" in this layer or in one below it");
@@ -206,6 +245,27 @@ TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
         if (const auto found = file_at(lower, target)) place(path, *found);
     }
     return root;
+}
+
+TreeEntry LayerOverlay::place_link(TreeEntry root, const Path& place, const std::string& path,
+                                   const std::optional<TreeEntry>& file) {
+    if (linked_.empty()) return store_.replace(root, place, file);
+    Path parent(place.begin(), place.end() - 1);
+    const auto rivals = rivals_at(parent);
+    Written written{{}, rivals};
+    for (const auto& rival : rivals) written.directories.push_back(store_.load(rival.tree));
+    if (!gives_way(written, place.back(), {}, path)) return store_.replace(root, place, file);
+    auto found = store_.find(root, place);
+    if (!found || !found->directory) return root;
+    drop_lower(*found, written, place.back(), parent, path);
+    return store_.replace(root, place, found);
+}
+
+// Whether some layer has at TARGET what is not stored.
+bool LayerOverlay::is_lost(const TreeEntry& root, const std::string& target) {
+    const auto place = store_.resolve(root, split_path(target), false);
+    return (place.size() > 1 && is_runtime_directory(place.front())) ||
+           std::any_of(place.begin(), place.end(), is_whiteout) || lost_.contains(join_path(place));
 }
 
 }  // namespace imaged

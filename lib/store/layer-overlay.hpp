@@ -6,6 +6,8 @@
 //   - a directory that is there for whiteouts only makes nothing;
 //   - a directory that it only implies keeps the metadata below, and follows a symbolic link below to where it leads;
 //   - any other entry replaces what is below; where links lead two entries to one place, the later one stays;
+//   - what the layer put below a symbolic link of a lower layer stays where the link led, also if the layer itself
+//     replaces the link afterwards;
 //   - a hard link is to what its target names once all links are followed, this layer's entries included.
 #pragma once
 
@@ -13,6 +15,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "store/layer-hiding.hpp"
@@ -27,15 +30,17 @@ std::string child_of(const std::string& directory, const std::string& name);
 
 class LayerOverlay {
 public:
-    // Borrows both.
-    LayerOverlay(TreeStore& store, const LayerRecord& record);
+    // Borrows all three. LOST is where the layers so far have what cannot be stored, as paths of the merged tree;
+    // apply() adds this layer's.
+    LayerOverlay(TreeStore& store, const LayerRecord& record, std::unordered_set<std::string>& lost);
 
-    // LOWER with UPPER over it. Throws Error(corrupt_input) naming the path that cannot be placed.
-    TreeEntry apply(const TreeEntry& lower, const TreeEntry& upper);
+    // LOWER with UPPER over it. DISPLACED is the layer's displaced_directory. Throws Error(corrupt_input) naming the
+    // path that cannot be placed.
+    TreeEntry apply(const TreeEntry& lower, const TreeEntry& upper, const std::optional<TreeEntry>& displaced);
 
     // Top-level directories of the layer that are links below, and were put where those lead.
     const std::set<std::string>& followed() const { return followed_; }
-    // Hard links to what no layer keeps.
+    // Hard links to what no layer has stored.
     std::uint64_t dropped_links() const { return dropped_links_; }
 
     // Whether no entry of the layer lists the directory.
@@ -56,6 +61,10 @@ private:
 
     Checksum merge(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed,
                    const Rivals& rivals);
+    void find_displaced(const TreeEntry& root, const Checksum& lower, const Checksum& displaced, Path& place,
+                        const std::string& listed);
+    void drop_lower(TreeEntry& result, const Written& written, const std::string& name, Path& place,
+                    const std::string& path);
     void merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
                          const std::string& path, const Written& written);
     bool gives_way(const Written& written, const std::string& name, const TreeEntry& entry, const std::string& path);
@@ -68,9 +77,14 @@ private:
     Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_linked(TreeEntry root);
     TreeEntry place_links(TreeEntry root, const TreeEntry& lower);
+    // Puts FILE at PLACE unless what the layer brings there by another path than PATH came later.
+    TreeEntry place_link(TreeEntry root, const Path& place, const std::string& path,
+                         const std::optional<TreeEntry>& file);
+    bool is_lost(const TreeEntry& root, const std::string& target);
 
     TreeStore& store_;
     const LayerRecord& record_;
+    std::unordered_set<std::string>& lost_;
     LayerOrder order_;
     TreeEntry upper_;
     std::vector<LinkedDirectory> linked_;

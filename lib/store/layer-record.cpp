@@ -16,6 +16,7 @@ constexpr const char* hollow_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
 constexpr const char* links_first_key = "imaged.links-first";
 constexpr const char* behind_key = "imaged.whiteouts-behind";
+constexpr const char* lost_key = "imaged.lost";
 constexpr const char* order_key = "imaged.order";
 constexpr const char* hard_links_key = "imaged.hard-links";
 constexpr const char* root_key = "imaged.root-policy";
@@ -86,6 +87,7 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     }
     record.hollow_directories = strings<std::unordered_set<std::string>>(lookup(commit, hollow_key, "as"));
     record.whiteouts_behind = strings(lookup(commit, behind_key, "as"));
+    record.lost = strings(lookup(commit, lost_key, "as"));
     record.order = strings(lookup(commit, order_key, "as"));
     record.links_first = links(commit, links_first_key);
     record.unresolved = links(commit, unresolved_key);
@@ -134,6 +136,7 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     if (!layer.unresolved.empty()) add(unresolved_key, link_array(layer.unresolved));
     if (!layer.links_first.empty()) add(links_first_key, link_array(layer.links_first));
     if (!layer.root.behind.empty()) add(behind_key, string_array(layer.root.behind));
+    if (!layer.lost.empty()) add(lost_key, string_array(layer.lost));
     if (!layer.root.order.empty()) add(order_key, string_array(layer.root.order));
     if (!layer.hard_links.empty()) add(hard_links_key, link_array(layer.hard_links));
     const bool all = rules.root == RootPolicy::everything || layer.root.more_than_deployed;

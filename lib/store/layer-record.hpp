@@ -6,6 +6,7 @@
 //   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
 //   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
 //   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
+//   imaged.lost                  as   where a special file stood, or what has no name in UTF-8, as far as they fit
 //   imaged.order                 as   entries that symbolic links below may lead to one place, where their order is not
 //                                     that of their paths
 //   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
@@ -35,7 +36,7 @@ struct LayerRecord {
         false;  // whether the next field is known; without, a directory with default metadata counts as implicit
     std::unordered_set<std::string> implicit_directories, hollow_directories;
     std::vector<UnresolvedLink> unresolved, hard_links, links_first;
-    std::vector<std::string> whiteouts_behind, order;
+    std::vector<std::string> whiteouts_behind, order, lost;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;
     bool moved_var = false;

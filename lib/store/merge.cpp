@@ -2,6 +2,7 @@
 #include "store/merge.hpp"
 
 #include <array>
+#include <unordered_set>
 
 #include "base/error.hpp"
 #include "layer/tar-reader.hpp"
@@ -29,11 +30,14 @@ public:
     }
 
     void add(const MergeLayer& layer) {
-        const auto upper = drop_build_leftovers(layout_.own_layer(layer.root, layer.record));
+        auto upper = drop_build_leftovers(layout_.own_layer(layer.root, layer.record));
+        const Path aside{std::string(displaced_directory)};
+        const auto displaced = store_.find(upper, aside);
+        if (displaced) upper = store_.replace(upper, aside, std::nullopt);
         last_layer_ = layer.digest.text();
         note_places(upper);
-        LayerOverlay overlay(store_, layer.record);
-        root_ = overlay.apply(root_, upper);
+        LayerOverlay overlay(store_, layer.record, lost_);
+        root_ = overlay.apply(root_, upper, displaced);
         merged_.dropped_links += overlay.dropped_links();
         if (base_) count_beside(layer, upper, overlay);
     }
@@ -150,6 +154,7 @@ private:
     std::map<std::string, Counts> beside_;
     std::map<std::string, std::string> last_with_;
     std::string last_layer_;
+    std::unordered_set<std::string> lost_;  // see LayerOverlay
 };
 
 }  // namespace

@@ -31,6 +31,7 @@ class Entry:
     target: str = ""  # of a symlink or a hardlink
     xattrs: dict = dataclasses.field(default_factory=dict)  # name → bytes
     mtime: float = 0
+    pax: dict = dataclasses.field(default_factory=dict)  # further headers, name → text
 
 
 @dataclasses.dataclass
@@ -69,7 +70,7 @@ def tar(entries, format=tarfile.PAX_FORMAT):
             info.type, info.mode, info.uid, info.gid, info.mtime = TYPES[entry.kind], entry.mode, entry.uid, entry.gid, entry.mtime
             info.linkname = entry.target
             info.size = len(entry.content) if entry.kind == "file" else 0
-            info.pax_headers = {"SCHILY.xattr." + name: value.decode("utf-8", "surrogateescape") for name, value in entry.xattrs.items()}
+            info.pax_headers = {"SCHILY.xattr." + name: value.decode("utf-8", "surrogateescape") for name, value in entry.xattrs.items()} | entry.pax
             archive.addfile(info, io.BytesIO(entry.content))
     return out.getvalue()
 

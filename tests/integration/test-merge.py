@@ -18,10 +18,14 @@ from oci_layout import Entry, directory, opaque, whiteout
 TOP = ["a", "b", "usr", "etc", "var", "opt", "lib", "run"]
 # Directories that a commit has one of, and what lower links lead to.
 DEEPER = ["usr/etc", "usr/etc", "usr/lib", "usr/lib", "lib", "etc", "usr/share/factory/var"]
-NAMES = ["a", "b", "c", "lib", ".hid", "with space", "ünï", "-n"]
+NAMES = ["a", "b", "c", "lib"] * 3 + [".hid", "with space", "ünï", "-n", "back\\slash", "trailing ", ".wh", "...", "é", "n" * 251, "not-utf8-\udcff"]
 SPELLINGS = [lambda path: path, lambda path: "./" + path, lambda path: "/" + path, lambda path: path.replace("/", "//")]
 TARGETS = ["/a", "/usr/lib", "nowhere", "b", "/usr/etc", "/etc", "../a"]
-XATTRS = ["user.note", "trusted.note", "security.note"]
+# What is kept; what is dropped: empty values, and namespaces that the kernel here does not take.
+XATTRS = {"user.note": [b"one", b"two"], "trusted.note": [b"one", b"two"], "security.note": [b"one", b"two"], "user.empty": [b""], "trusted.empty": [b""], "security.empty": [b""],
+          "com.apple.quarantine": [b"0081;", b""], "btrfs.compression": [b"zstd"], "lustre.lov": [b"\x01"]}
+ACLS = {"SCHILY.acl.access": "user::rwx,user:33:r-x,group::r-x,mask::r-x,other::---"}
+SPECIAL = ["fifo", "char", "block"]
 LINKS = {"lib": ["usr/lib", "/usr/lib", "a"], "etc": ["usr/etc", "/usr/etc"], "usr/etc": ["../etc", "/etc"]}
 
 
@@ -32,24 +36,26 @@ def random_path(rng):
 
 def random_entry(rng, path, files):
     owner = {"uid": rng.choice([0, 0, 33, 4000000]), "gid": rng.choice([0, 0, 42])}
-    xattrs = {rng.choice(XATTRS): rng.choice([b"one", b"two"]) for _ in range(2)} if rng.random() < 0.15 else {}
-    kind = rng.choice(["file"] * 4 + ["dir"] * 4 + ["symlink", "hardlink", "fifo"])
+    xattrs = {name: rng.choice(XATTRS[name]) for name in rng.sample(sorted(XATTRS), 2)} if rng.random() < 0.25 else {}
+    more = {**owner, "xattrs": xattrs, "pax": ACLS if rng.random() < 0.05 else {}}
+    kind = rng.choice(["file"] * 4 + ["dir"] * 4 + ["symlink", "hardlink", "hardlink", "special"])
+    if not is_stored(path) and kind == "symlink":
+        kind = "file"  # a link that is dropped leads nowhere
     if path in LINKS and rng.random() < 0.3:
         return Entry(path, "symlink", mode=0o777, target=rng.choice(LINKS[path]))
-    if path.startswith("run/") and kind == "symlink":
-        kind = "file"
     if path in TOP and kind != "symlink" or path in ("usr", "etc", "var", "run", "usr/lib", "usr/etc", "usr/share/factory/var"):
         kind = "dir"
     if kind == "hardlink" and files:
         return Entry(path, "hardlink", target=rng.choice(files))
     if kind == "dir":
         # No setgid: below such a directory the kernel hands umoci's implicit parents its group and the bit itself.
-        return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o1755]), xattrs=xattrs, **owner)
+        return directory(path, rng.choice([0o755, 0o700, 0o1777, 0o1755]), **more)
     if kind == "symlink":
-        return Entry(path, "symlink", mode=0o777, target=rng.choice(TARGETS), **owner)
-    if kind == "fifo":
-        return Entry(path, "fifo", **owner)
-    return Entry(path, "file", rng.choice([b"", b"x", b"yy", b"zzz"]), rng.choice([0o644, 0o755, 0o4755, 0o600]), xattrs=xattrs, **owner)
+        more["xattrs"] = {name: value for name, value in xattrs.items() if not name.startswith("user.")}
+        return Entry(path, "symlink", mode=0o777, target=rng.choice(TARGETS), **more)
+    if kind == "special":
+        return Entry(path, rng.choice(SPECIAL), **owner)
+    return Entry(path, "file", rng.choice([b"", b"x", b"yy", b"zzz"]), rng.choice([0o644, 0o755, 0o4755, 0o600]), **more)
 
 
 def other_spelling(rng, path):
@@ -62,30 +68,59 @@ def other_spelling(rng, path):
     return path
 
 
+def is_stored(path):
+    """Whether a layer keeps a file of that name; a link of a later layer to any other has nothing to lead to."""
+    return not path.startswith("run/") and not any(0xdc80 <= ord(letter) <= 0xdcff for letter in path)
+
+
 def random_layer(rng, lower):
-    """Entries in the order of the tar. LOWER are files that layers below had, some of which hard links lead to. Nothing is put below what the
-    same layer says is no directory, but for whiteouts; and no directory is listed after what is in it: both mean what an unpacker finds
-    in its way, and links of lower layers may lead it around that."""
-    found, entries = {}, []
-    for _ in range(rng.randint(1, 10)):
+    """Entries in the order of the tar. LOWER is what layers below had beside directories; some hard links lead there. Nothing is put below
+    what the same layer says is neither a directory nor a link, but for whiteouts: umoci refuses that. No directory is listed after what is in
+    it: links of lower layers may lead that around it."""
+    found, entries, lost = {}, [], set()
+    for _ in range(rng.randint(1, 12)):
         path = random_path(rng)
-        if found and rng.random() < 0.15:
+        if found and rng.random() < 0.2:
             path = other_spelling(rng, rng.choice(list(found)))
-        parents = ["/".join(path.split("/")[:number]) for number in range(1, path.count("/") + 1)]
+        elif found and rng.random() < 0.1:
+            path = rng.choice(list(found)) + "/" + rng.choice(NAMES)
         chance = rng.random()
-        behind = any(parent in found and found[parent].kind != "dir" for parent in parents)
+        inside = [other for other in found if other.startswith(path + "/")]
         if chance < 0.2:
             entries.append(whiteout(path))
         elif chance < 0.28:
             entries.append(opaque(path))
-        elif not behind and not any(other.startswith(path + "/") for other in found):
-            files = [name for name, other in found.items() if other.kind == "file" and name != path]
+        elif path not in lost and not any(found[parent].kind not in ("dir", "symlink") for parent in parents_of(path) if parent in found):
+            files = [name for name, other in found.items() if other.kind != "dir" and name != path]
             if lower and (not files or rng.random() < 0.3):
                 files = [name for name in lower if name != path]
             entry = random_entry(rng, path, [other_spelling(rng, name) for name in files])
+            if inside and entry.kind == "dir":
+                continue
+            for other in inside:
+                del found[other]
+            if entry.kind == "hardlink" and entry.target not in found and not is_stored(entry.target):
+                lost.add(entry.target)
             found[path] = entry
             entries.append(entry)
     return entries
+
+
+def random_stack(rng):
+    stack, lower = [], []
+    for _ in range(rng.randint(2, 5)):
+        stack.append(random_layer(rng, lower))
+        lower += [entry.path for entry in stack[-1] if entry.kind != "dir" and not is_whiteout(entry)]
+    # What is below /run is dropped as a layer is read; the directory itself is there when a layer lists it.
+    stack[0] = [entry for entry in stack[0] if entry.path != "run"] + [directory("run")]
+    stack = [[entry for entry in entries if entry.path not in (".wh.run", "run/.wh..wh..opq")] for entries in stack]
+    if rng.random() < 0.1:
+        stack.append(stack[0])
+    return stack
+
+
+def parents_of(path):
+    return ["/".join(path.split("/")[:number]) for number in range(1, path.count("/") + 1)]
 
 
 def is_whiteout(entry):
@@ -106,6 +141,13 @@ def for_umoci(entries):
     """The same layer in the order that no unpacker can misread: whiteouts before all else but the directories that the layer itself puts there.
     umoci 0.4 lets a whiteout remove a file that the same layer has already brought, and follow a link that it has; the specification
     applies whiteouts to lower layers only."""
+    seen, stored = set(), []
+    for entry in entries:
+        # A link to what a lower layer has not stored is dropped, as a link to a special file is.
+        lost = entry.kind == "hardlink" and entry.target not in seen and not is_stored(entry.target)
+        stored.append(Entry(entry.path, "fifo") if lost else entry)
+        seen.add(entry.path)
+    entries = stored
     whiteouts = [entry for entry in entries if is_whiteout(entry)]
     around = [entry for entry in entries if entry.kind == "dir" and any(other.path.startswith(entry.path + "/") for other in whiteouts)]
     return sorted(around, key=lambda entry: entry.path.count("/")) + whiteouts + [entry for entry in entries if not is_whiteout(entry)]
@@ -138,21 +180,11 @@ class Merge(unittest.TestCase):
             refused, hollows, wrong = 0, 0, []
             for number in range(arguments.rounds):
                 rng = random.Random(f"{arguments.seed}/{number}")
-                stack, lower = [], []
-                for _ in range(rng.randint(2, 5)):
-                    stack.append(random_layer(rng, lower))
-                    # What is below /run is in no layer: a link to it is dropped, and counted.
-                    lower += [entry.path for entry in stack[-1]
-                              if entry.kind == "file" and not is_whiteout(entry) and not entry.path.startswith("run/")]
-                # What is below /run is dropped as a layer is read; the directory itself is there when a layer lists it.
-                stack[0] = [entry for entry in stack[0] if entry.path != "run"] + [directory("run")]
-                stack = [[entry for entry in entries if entry.path not in (".wh.run", "run/.wh..wh..opq")] for entries in stack]
-                if rng.random() < 0.1:
-                    stack.append(stack[0])
+                stack = random_stack(rng)
                 ours, theirs = oci_layout.Layout(scratch / "ours"), oci_layout.Layout(scratch / "theirs")
                 ours.image("t", [oci_layout.layer(shuffled(rng, entries), rng.choice(["gzip", "plain"])) for entries in stack])
                 theirs.image("t", [oci_layout.layer(for_umoci(entries)) for entries in stack])
-                unpacked = subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", scratch / "bundle"], capture_output=True, text=True)
+                unpacked = subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", scratch / "bundle"], capture_output=True)
                 result = worker.pull("ostree-unverified-image:" + ours.reference("t"), repository, target="oci:merged:t").result
                 if unpacked.returncode != 0:
                     refused += 1

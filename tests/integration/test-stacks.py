@@ -251,6 +251,34 @@ class LowerLinks(Case):
             self.pull([self.BELOW, upper])
             self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/d"][1], expected)
 
+    def test_a_file_through_a_link_and_then_a_directory_in_its_place_leave_nothing_of_below(self):
+        below = self.BELOW + [directory("usr/lib/a"), file("usr/lib/a/low", "low")]
+        rest = {"lib": "-> usr/lib", "usr/lib/old": "old"}
+        for first, second in (("lib", "usr/lib"), ("usr/lib", "lib")):
+            for replaced in (file(first + "/a", "f"), link(first + "/a", "x"), hard(first + "/a", "usr/lib/old")):
+                found = self.pull([below, [replaced, directory(second + "/a", 0o700), file(second + "/a/new", "n")]])
+                self.assertEqual({path: what for path, what in found.items() if what != "/"}, {**rest, "usr/lib/a/new": "n"}, (first, replaced))
+                self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/a"][1], 0o700)
+
+    def test_what_went_through_a_link_stays_where_it_led_when_its_layer_replaces_the_link(self):
+        entered = [file("lib/new", "n"), directory("lib/d", 0o700), file("lib/d/e/f", "f"), hard("lib/alias", "lib/new")]
+        there = {"usr/lib/old": "old", "usr/lib/new": "n", "usr/lib/d/e/f": "f", "usr/lib/alias": "n"}
+        for replacing, what in ((file("lib", "x"), "x"), (link("lib", "usr/lib"), "-> usr/lib"), (link("lib", "elsewhere"), "-> elsewhere"),
+                                (hard("lib", "usr/lib/old"), "old")):
+            found = self.files([self.BELOW, entered + [replacing]])
+            self.assertEqual(found, {**there, "lib": what}, replacing)
+            self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/d"][1], 0o700)
+            # A directory is replaced with all that is in it.
+            self.assertEqual(self.files([[directory("lib"), file("lib/old", "o"), file("usr/lib/old", "old")], entered + [replacing]]),
+                             {"usr/lib/old": "old", "lib": what}, replacing)
+        # What the layer lists is no link any more; and what it puts there afterwards comes later.
+        self.assertEqual(self.files([self.BELOW, [directory("lib")] + entered + [link("lib", "usr/lib")]]), {"lib": "-> usr/lib", "usr/lib/old": "old"})
+        self.assertEqual(self.files([self.BELOW, entered + [link("lib", "usr/lib"), file("usr/lib/new", "later")]]), {**there, "usr/lib/new": "later", "lib": "-> usr/lib"})
+        self.assertEqual(self.files([self.BELOW, [file("usr/lib/new", "earlier")] + entered + [link("lib", "usr/lib")]]), {**there, "lib": "-> usr/lib"})
+        # The link that is replaced is below one that the layer lists.
+        below = [directory("opt"), link("opt/app", "/usr/app"), directory("usr/app"), file("usr/app/old", "old")]
+        self.assertEqual(self.files([below, [directory("opt"), file("opt/app/new", "n"), file("opt", "x")]]), {"opt": "x", "usr/app/old": "old", "usr/app/new": "n"})
+
     def test_over_an_ostree_base_entries_follow_its_links(self):
         found = self.files([[file("lib/x", "x"), file("opt/app/bin", "b"), file("srv/y", "y"), directory("data"), file("data/z", "z")]], base=True)
         self.assertEqual(found["usr/lib/x"], "x")
@@ -314,6 +342,7 @@ class Exported(Case):
                        [below, [file("usr/lib/x", "first"), file("lib/x", "second")], [file("lib/y", "first"), file("usr/lib/y", "second")]],
                        [below, [hard("usr/lib/alias", "lib/old"), file("usr/lib/old", "NEW")]],
                        [below, [link("lib", "usr/lib"), whiteout("lib/old"), file("usr/lib/z", "z")]],
+                       [below, [file("lib/new", "n"), directory("lib/d", 0o700), link("lib", "usr/lib")]],
                        [Whiteouts.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]]):
             with self.subTest(layers):
                 self.pull(layers)
@@ -336,13 +365,35 @@ class LostTargets(Case):
                             [Entry("dev/p", kind), hard("usr/q", "dev/p"), hard("dev/r", "dev/p")]):
                 self.assertEqual(self.files([[file("usr/q", "below"), file("usr/f", "f")], entries]), {"usr/f": "f"}, entries)
                 self.assertEqual(self.outcome["special-files-dropped"], 3)
-        # Of a lower layer's device nobody knows any more.
+        # Of lower layers too, and links of links to them.
+        for kind in ("fifo", "char", "block"):
+            below = [Entry("usr/p", kind), file("usr/f", "f"), file("usr/q", "below"), directory("usr/lib"), link("lib", "usr/lib"), Entry("lib/p", kind)]
+            for target in ("usr/p", "lib/p", "usr/lib/p"):
+                self.assertEqual(self.files([below, [hard("usr/q", target)], [hard("usr/r", "usr/q"), hard("lib/s", "usr/r")]]), {"usr/f": "f", "lib": "-> usr/lib"}, target)
+                # Those of the lower layer count where it is read.
+                self.assertEqual(self.outcome["special-files-dropped"], 5 if target == "usr/p" else 3)
+        self.assertEqual(self.files([below, [whiteout("usr/p"), file("usr/p", "p")], [hard("usr/q", "usr/p")]]), {"usr/f": "f", "lib": "-> usr/lib", "usr/p": "p", "usr/q": "p"})
+        # What is below /run and /dev is in no layer.
         self.assertEqual(self.files([[Entry("dev/null", "char"), file("usr/f", "f")], [hard("usr/null", "dev/null")]]), {"usr/f": "f"})
         self.assertEqual(self.outcome["special-files-dropped"], 2)
 
     def test_links_to_names_that_are_not_utf8_become_the_file(self):
         self.assertEqual(self.files([[file("usr/\udce9", "content"), hard("usr/a", "usr/\udce9"), hard("usr/b", "usr/a")]]), {"usr/a": "content", "usr/b": "content"})
         self.assertEqual(self.outcome["names-dropped"], 1)
+        # A lower layer has not stored it; its parents are there.
+        self.assertEqual(self.pull([[file("usr/sub/\udce9", "content")], [file("usr/f", "f"), hard("usr/a", "usr/sub/\udce9")], [hard("usr/b", "usr/a")]]),
+                         {"usr": "/", "usr/sub": "/", "usr/f": "f"})
+        self.assertEqual((self.outcome["names-dropped"], self.outcome["special-files-dropped"]), (2, 1))
+
+    def test_a_hard_link_to_a_link_below_through_which_the_layer_puts_something(self):
+        self.assertEqual(self.files([[directory("usr/lib"), link("lib", "usr/lib")], [file("lib/x", "x"), hard("usr/l", "lib")]]),
+                         {"lib": "-> usr/lib", "usr/l": "-> usr/lib", "usr/lib/x": "x"})
+
+    def test_links_through_what_is_dropped_lead_on_to_the_file(self):
+        for upper in ([hard("run/x", "usr/f"), hard("usr/a", "run/x")], [hard("usr/\udce9", "usr/f"), hard("usr/a", "usr/\udce9")],
+                      [hard("usr/a", "usr/f"), hard("run/x", "usr/a"), hard("usr/a", "run/x")],
+                      [file("run/x", "x"), hard("run/x", "usr/f"), hard("usr/a", "run/x")]):
+            self.assertEqual(self.files([[file("usr/f", "f")], upper]), {"usr/f": "f", "usr/a": "f"}, upper)
 
 
 if __name__ == "__main__":

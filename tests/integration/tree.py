@@ -101,6 +101,9 @@ def mapped(tree):
     """What a generic image with that rootfs is stored as."""
     implicit = ("dir", 0o755, 0, 0, (), "")
     out = {path: entry for path, entry in tree.items() if path.partition("/")[0] not in DROPPED_CHILDREN or "/" not in path}
+    # An empty value is none, and OSTree has names in UTF-8 only.
+    out = {path: (*entry[:4], tuple((name, value) for name, value in entry[4] if value), entry[5])
+           for path, entry in out.items() if not any(0xdc80 <= ord(letter) <= 0xdcff for letter in path)}
     for name, stored in MOVED.items():
         out = one_directory(out, name, stored)
     for path in ("usr/etc/hostname", "usr/etc/resolv.conf"):
