@@ -139,8 +139,8 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     if (!layer.lost.empty()) add(lost_key, string_array(layer.lost));
     if (!layer.root.order.empty()) add(order_key, string_array(layer.root.order));
     if (!layer.hard_links.empty()) add(hard_links_key, link_array(layer.hard_links));
-    const bool all = rules.root == RootPolicy::everything || layer.root.more_than_deployed;
-    add(root_key, g_variant_new_string(all ? everything : usr_etc_var));
+    // By the layer alone: whichever image brings it first, it has one commit.
+    add(root_key, g_variant_new_string(layer.root.more_than_deployed ? everything : usr_etc_var));
     if (!layer.filtered.empty()) {
         GVariantBuilder filtered;
         g_variant_builder_init(&filtered, G_VARIANT_TYPE("a{su}"));
