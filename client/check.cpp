@@ -6,7 +6,8 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"}};
+constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"},
+                                  {"exit-code", nullptr, "End with exit code 10 if there is an update"}};
 
 ExitCode run(const Arguments& arguments) {
     auto call = image_call("Check", arguments);
@@ -27,6 +28,7 @@ const Verb check_verb = {
      "Examples:\n"
      "  imagectl check docker://registry.example/host:stable\n"
      "  imagectl check docker://registry.example/host:stable --json\n"
+     "  imagectl check --exit-code docker://registry.example/host:stable || echo 'an update, or an error'\n"
      "\n",
      static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},
     run,

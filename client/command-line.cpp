@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command-line.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -19,7 +21,8 @@ namespace {
 struct Raw {
     gboolean json = FALSE, session = FALSE, system = FALSE, quiet = FALSE, no_progress = FALSE, help = FALSE,
              version = FALSE, detach = FALSE, bind = FALSE, interactive = FALSE, no_interactive = FALSE;
-    char *address = nullptr, *digest = nullptr, *target = nullptr, *authfile = nullptr;
+    char *address = nullptr, *digest = nullptr, *target = nullptr, *authfile = nullptr, *progress = nullptr;
+    int progress_fd = -1;
     // One of both for each of the verb's own options; never resized once GOption knows where they are.
     struct Own {
         gboolean flag = FALSE;
@@ -30,7 +33,7 @@ struct Raw {
     Raw(const Raw&) = delete;
     Raw& operator=(const Raw&) = delete;
     ~Raw() {
-        for (char* text : {address, digest, target, authfile}) g_free(text);
+        for (char* text : {address, digest, target, authfile, progress}) g_free(text);
         for (const auto& option : own) g_free(option.text);
     }
 };
@@ -82,6 +85,9 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
          "Allow an authorisation dialogue (default on a terminal)", nullptr},
         {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},
+        {"progress", 0, 0, G_OPTION_ARG_FILENAME, &raw.progress,
+         "Progress on standard error: auto (default), lines, json or none", "HOW"},
+        {"progress-fd", 0, 0, G_OPTION_ARG_INT, &raw.progress_fd, "Write progress as JSON to this descriptor", "FD"},
         {},
     };
     raw.own.resize(verb->own.size());
@@ -173,6 +179,17 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
         if (raw.own[i].flag) arguments.own[name];
         if (const auto value = text(name, raw.own[i].text)) arguments.own[name] = *value;
     }
+    if (const auto how = text("progress", raw.progress)) {
+        static constexpr std::array<std::string_view, 4> ways{"auto", "lines", "json", "none"};
+        if (std::find(ways.begin(), ways.end(), *how) == ways.end())
+            throw UsageError("--progress is auto, lines, json or none, not '" + *how + "'");
+        arguments.progress = *how;
+    }
+    if (raw.progress_fd != -1) {
+        if (raw.progress_fd <= 2 || ::fcntl(raw.progress_fd, F_GETFD) < 0)
+            throw UsageError("--progress-fd " + std::to_string(raw.progress_fd) + " is no open descriptor above 2");
+        arguments.progress_fd = raw.progress_fd;
+    }
     arguments.detach = raw.detach;
     arguments.bind = raw.bind;
     if (raw.interactive && raw.no_interactive)
@@ -238,8 +255,8 @@ std::string with_transport(const std::string& image) {
         "dir:",    "containers-storage:", "docker-daemon:"};
     const auto begins = [&](std::string_view prefix) { return image.starts_with(prefix); };
     // A path, or the transport of something else, is for imaged to refuse.
-    if (image.empty() || begins("ostree-") || begins("/") || begins(".") || image.find("://") != std::string::npos ||
-        std::any_of(transports.begin(), transports.end(), begins))
+    if (image.empty() || begins("ostree-") || begins("sha256:") || begins("/") || begins(".") ||
+        image.find("://") != std::string::npos || std::any_of(transports.begin(), transports.end(), begins))
         return image;
     const auto slash = image.find('/');
     if (slash == std::string::npos) return "docker://docker.io/library/" + image;

@@ -19,6 +19,8 @@ struct Arguments {
     // of verbs that start a job
     std::optional<std::string> digest, target, authfile;
     bool detach = false, bind = false;
+    std::string progress = "auto";  // "auto", "lines", "json" or "none"
+    std::optional<int> progress_fd;
     std::optional<bool> interactive;  // default: whether standard input is a terminal
     // The options that VerbHelp::own lists, by name; a flag's value is empty.
     std::map<std::string, std::string> own;

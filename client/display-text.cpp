@@ -79,6 +79,10 @@ std::string human_time(std::uint64_t seconds_since_1970) {
     return std::string(buffer, std::strftime(buffer, sizeof buffer, "%Y-%m-%d %H:%M:%SZ", &parts));
 }
 
+std::string human_date(std::uint64_t seconds_since_1970) {
+    return human_time(seconds_since_1970).substr(0, std::string_view("9999-12-31").size());
+}
+
 std::string short_digest(std::string_view digest) {
     const auto colon = digest.find(':');
     if (colon == std::string_view::npos || digest.size() < colon + 13) return std::string(digest);

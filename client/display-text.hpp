@@ -18,6 +18,8 @@ std::string human_bytes(std::uint64_t bytes);
 std::string human_duration(double seconds);
 // "2024-05-06 07:08:09Z"; "-" for what no calendar holds.
 std::string human_time(std::uint64_t seconds_since_1970);
+// "2024-05-06" likewise.
+std::string human_date(std::uint64_t seconds_since_1970);
 
 // The first 12 hexadecimal digits of "sha256:…"; the text itself when it is no digest.
 std::string short_digest(std::string_view digest);

@@ -58,6 +58,7 @@ std::string exit_code_help() {
            "  7    corrupt input, another digest than asked for, or an unsupported image\n"
            "  8    no space left\n"
            "  9    the daemon cannot be reached, or left in the middle\n"
+           "  10   check --exit-code: there is an update\n"
            "  130  cancelled\n";
 }
 

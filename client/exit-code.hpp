@@ -18,6 +18,7 @@ enum class ExitCode : int {
     bad_image = 7,    // corrupt input, digest mismatch, unsupported image
     no_space = 8,
     no_daemon = 9,
+    update = 10,  // check --exit-code found one
     cancelled = 130,
 };
 

@@ -191,6 +191,8 @@ void apply_properties(JobStatus& status, const Dictionary& properties) {
     number("CreateTimestamp", status.created);
     number("StartTimestamp", status.started);
     number("FinishTimestamp", status.finished);
+    number("StartTimestampMonotonic", status.started_monotonic);
+    number("FinishTimestampMonotonic", status.finished_monotonic);
     if (const auto value = properties.real("Fraction"); value && std::isfinite(*value))
         status.fraction = std::clamp(*value, 0.0, 1.0);
     if (const auto value = properties.pair("Bytes")) std::tie(status.bytes_done, status.bytes_total) = *value;

@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 
+#include "progress-events.hpp"
+
 namespace imagectl {
 
 namespace {
@@ -93,6 +95,7 @@ private:
             if (displays_.contains(path)) continue;
             followed_++;
             const bool several = options_.until_idle;
+            events_.emplace(path, options_.events_fd);
             displays_[path] = std::make_unique<ProgressDisplay>(
                 options_.progress, several ? "job " + std::to_string(id) + ": " : std::string());
         }
@@ -102,12 +105,14 @@ private:
         if (!job.known) return;
         shown_ = &job;
         displays_.at(job.status.path)->update(job.status);
+        events_.at(job.status.path).update(job.status);
     }
 
     void ended(FollowedJob& job) {
         auto& display = *displays_.at(job.status.path);
         if (options_.progress == ProgressStyle::lines) display.update(job.status);
         display.finish();
+        events_.at(job.status.path).update(job.status);
         if (shown_ == &job) shown_ = nullptr;
         result_.ended.push_back(job);
         if (result_.ended.size() == followed_) g_main_loop_quit(loop_.get());
@@ -156,6 +161,7 @@ private:
     RunOptions options_;
     std::unique_ptr<GMainLoop, LoopDeleter> loop_;
     std::map<std::string, std::unique_ptr<ProgressDisplay>> displays_;  // by path
+    std::map<std::string, ProgressEvents> events_;
     std::vector<guint> sources_;
     RunResult result_;
     std::unique_ptr<BusError> error_;

@@ -21,6 +21,7 @@ enum class Interrupt { cancels, leaves };
 struct RunOptions {
     ProgressStyle progress = ProgressStyle::none;
     Interrupt interrupt = Interrupt::cancels;
+    int events_fd = -1;       // for ProgressEvents; -1 for none
     bool detach = false;      // return as soon as the job exists
     bool until_idle = false;  // also follow the jobs that appear meanwhile
 };

@@ -122,7 +122,11 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     call.fds = job.fds.get();
     call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password
     RunOptions run;
-    run.progress = progress_style(!arguments.quiet && !arguments.no_progress);
+    const bool wanted = !arguments.quiet && !arguments.no_progress && arguments.progress != "none";
+    run.progress = progress_style(wanted && arguments.progress != "json");
+    if (wanted && arguments.progress == "lines") run.progress = ProgressStyle::lines;
+    if (wanted && arguments.progress == "json") run.events_fd = STDERR_FILENO;
+    if (arguments.progress_fd) run.events_fd = *arguments.progress_fd;
     run.detach = arguments.detach;
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
@@ -135,7 +139,8 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
 namespace {
 
 // A job may do its work and find that not all is well.
-ExitCode judge(const Dictionary& outcome) {
+ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
+    if (arguments.flag("exit-code") && outcome.flag("update-available") == true) return ExitCode::update;
     if (outcome.flag("sound") == false) return ExitCode::failed;
     return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;
 }
@@ -152,7 +157,7 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job) {
     } else if (success) {
         print_result(outcome_text(job.status.kind, job.outcome));
     }
-    if (success) return judge(job.outcome);
+    if (success) return judge(arguments, job.outcome);
     const bool cancelled = job.status.result == "cancelled";
     print_error(job.status.error_name,
                 job.status.error_message.empty() && cancelled ? "the job was cancelled" : job.status.error_message);

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pwd.h>
+
+#include <algorithm>
+
 #include "display-text.hpp"
 #include "job-run.hpp"
 #include "job-verb.hpp"
@@ -31,8 +35,22 @@ JobStatus read_job(const Connection& connection, const ListedJob& listed) {
     return status;
 }
 
+// The name of the user, where this host knows it.
+std::string user_name(std::uint32_t uid) {
+    const auto* const user = ::getpwuid(uid);
+    return user == nullptr ? std::to_string(uid) : user->pw_name;
+}
+
+// How long JOB has run; "-" before it does.
+std::string run_time(const JobStatus& job) {
+    if (job.started_monotonic == 0) return "-";
+    const auto end =
+        job.finished_monotonic != 0 ? job.finished_monotonic : static_cast<std::uint64_t>(g_get_monotonic_time());
+    return human_duration(static_cast<double>(end - std::min(end, job.started_monotonic)) / 1e6);
+}
+
 ExitCode run(const Arguments& arguments) {
-    if (!arguments.positional.empty()) throw UsageError("jobs takes no argument");
+    no_arguments(arguments);
     const Connection connection(arguments.bus);
     Call call;
     call.method = "ListJobs";
@@ -47,10 +65,10 @@ ExitCode run(const Arguments& arguments) {
     rows.reserve(jobs.size());
     for (const auto& job : jobs)
         rows.push_back({std::to_string(job.id), job.kind, job.result.empty() ? job.state : job.result, job.phase,
-                        std::to_string(static_cast<int>(job.fraction * 100)) + "%", std::to_string(job.owner),
+                        std::to_string(static_cast<int>(job.fraction * 100)) + "%", user_name(job.owner), run_time(job),
                         job.image});
-    print_result(
-        table({{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER", true}, {"IMAGE"}}, rows));
+    print_result(table(
+        {{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER"}, {"TIME", true}, {"IMAGE"}}, rows));
     return ExitCode::ok;
 }
 
@@ -58,7 +76,7 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb jobs_verb = {
     {"jobs", "", "List the jobs",
-     "Lists the jobs that wait, run, or ended within the last minute, oldest first. OWNER is a user id.\n"
+     "Lists the jobs that wait, run, or ended within the last minute, oldest first. TIME is how long they have run.\n"
      "\n"
      "Examples:\n"
      "  imagectl jobs\n"

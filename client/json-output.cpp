@@ -317,6 +317,14 @@ std::string outcome_json(const FollowedJob& job) {
     return line(json);
 }
 
+std::string error_json(const std::string& name, const std::string& message) {
+    Json json = document();
+    json["error"] = Json::object();
+    if (!name.empty()) json["error"]["name"] = name;
+    json["error"]["message"] = message;
+    return line(json);
+}
+
 std::string detached_json(std::uint32_t id, const std::string& path) {
     Json json = document();
     json["job"] = id;

@@ -19,6 +19,8 @@ std::string diff_json(const Dictionary& difference);
 std::string jobs_json(const std::vector<JobStatus>& jobs);
 // How a job ended: its outcome, or its error.
 std::string outcome_json(const FollowedJob& job);
+// What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage.
+std::string error_json(const std::string& name, const std::string& message);
 // A job that goes on without us.
 std::string detached_json(std::uint32_t id, const std::string& path);
 // KEY is "manifest" or "config". Throws BusError CorruptInput when TEXT is no JSON or nested absurdly.

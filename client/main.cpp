@@ -12,9 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "bus-error.hpp"
-#include "display-text.hpp"
 #include "job-verb.hpp"
+#include "json-output.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -108,6 +109,15 @@ ExitCode run(std::vector<std::string> words) {
                      meant);
 }
 
+// On standard error, and with JSON as a document on standard output.
+void report(bool json, const std::string& name, const std::string& message) {
+    print_error(name, message);
+    if (!json) return;
+    const auto document = imaged::printable_lines(error_json(name, message));
+    std::fwrite(document.data(), 1, document.size(), stdout);
+    std::fflush(stdout);
+}
+
 }  // namespace
 }  // namespace imagectl
 
@@ -119,17 +129,19 @@ int main(int argc, char** argv) {
     mallopt(M_TOP_PAD, 4 * 1024 * 1024);
     // A reader that left is an error of write(2), not a death without a word.
     std::signal(SIGPIPE, SIG_IGN);
+    const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+    const bool json = std::find(words.begin(), std::find(words.begin(), words.end(), "--"), "--json") != words.end();
     try {
-        return static_cast<int>(run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc)));
+        return static_cast<int>(run(words));
     } catch (const UsageError& error) {
-        print_error("", error.what());
+        report(json, "", error.what());
         std::fprintf(stderr, "Try 'imagectl %s%s--help'.\n", error.verb().c_str(), error.verb().empty() ? "" : " ");
         return static_cast<int>(ExitCode::usage);
     } catch (const BusError& error) {
-        print_error(error.name(), error.what());
+        report(json, error.name(), error.what());
         return static_cast<int>(exit_code(error.name()));
     } catch (const std::exception& error) {
-        print_error("", error.what());
+        report(json, "", error.what());
         return static_cast<int>(ExitCode::failed);
     }
 }

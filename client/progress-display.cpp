@@ -16,6 +16,8 @@ namespace imagectl {
 namespace {
 
 constexpr std::int64_t redraw_interval = 100'000;
+// Without a terminal, so that a log shows that a long layer goes on.
+constexpr std::int64_t line_interval = 5'000'000;
 
 // Progress that cannot be written is not worth failing for.
 void write_all(std::string_view text) {
@@ -83,6 +85,15 @@ void ProgressDisplay::print_news(const JobStatus& job) {
         if (layer.finished() && said_layers_.insert(index).second)
             text += prefix_ + "layer " + escaped(short_digest(layer.digest)) + " " + escaped(layer.state) + ", " +
                     human_bytes(layer.total) + "\n";
+    const std::int64_t now = g_get_monotonic_time();
+    if (!text.empty() || last_drawn_ == 0) last_drawn_ = now;
+    if (now - last_drawn_ >= line_interval && job.state == "running") {
+        last_drawn_ = now;
+        text = prefix_ + escaped(phase) + " " + std::to_string(static_cast<int>(job.fraction * 100)) + "%";
+        if (phase == "fetch" && job.bytes_total)
+            text += ", " + human_bytes(job.bytes_done) + "/" + human_bytes(job.bytes_total);
+        text += "\n";
+    }
     write_all(text);
 }
 

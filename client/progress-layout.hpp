@@ -29,7 +29,8 @@ struct JobStatus {
     double fraction = 0;
     std::uint64_t bytes_done = 0, bytes_total = 0;
     std::uint32_t layers_done = 0, layers_total = 0;
-    std::uint64_t created = 0, started = 0, finished = 0;  // microseconds since 1970
+    std::uint64_t created = 0, started = 0, finished = 0;         // microseconds since 1970
+    std::uint64_t started_monotonic = 0, finished_monotonic = 0;  // microseconds of CLOCK_MONOTONIC
     std::string result, error_name, error_message;
     std::map<std::uint32_t, LayerStatus> layers;  // by place in the manifest
 };

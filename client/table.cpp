@@ -7,9 +7,12 @@
 
 namespace imagectl {
 
-std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
-    std::vector<std::vector<std::string>> cells(1);
-    for (const auto& column : columns) cells[0].push_back(column.title);
+std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows, bool legend) {
+    std::vector<std::vector<std::string>> cells;
+    if (legend) {
+        auto& titles = cells.emplace_back();
+        for (const auto& column : columns) titles.push_back(column.title);
+    }
     for (const auto& row : rows) {
         auto& line = cells.emplace_back(columns.size());
         for (std::size_t i = 0; i < columns.size() && i < row.size(); i++) line[i] = escaped(row[i]);

@@ -13,7 +13,9 @@ struct Column {
 };
 
 // One line a row, titles first, each ended by a newline; no spaces at a line's end. Missing cells are empty.
-std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows);
+// Without LEGEND there are no titles.
+std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows,
+                  bool legend = true);
 
 // "Name:      value" lines, values aligned.
 std::string fields(const std::vector<std::pair<std::string, std::string>>& fields);

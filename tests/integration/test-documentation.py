@@ -45,17 +45,20 @@ class Examples(Case):
 
     def test_a_program_notices_that_imaged_left(self):
         """Killed under the job, and started again with a job of somebody else's."""
+        number = 0
         for words in (("/usr/bin/python3", EXAMPLES + "pull.py"), ("sh", EXAMPLES + "pull.sh"), (IMAGECTL, f"--address={self.address}", "pull")):
             with self.subTest(program=words[-1]), open(self.directory + "/output", "w") as output:
                 program = self.spawn([*words, self.image("wait")], stdout=output, stderr=output,
                                      env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "BUS": "--address=" + self.address})
                 client = self.client()
-                self.eventually(lambda: any(job[3] == "running" for job in client.call(MANAGER, "ListJobs")[0]))
+                self.eventually(lambda: any(job[0] > number and job[3] == "running" for job in client.call(MANAGER, "ListJobs")[0]))
                 number = client.call(MANAGER, "ListJobs")[0][-1][0]
                 self.daemon.kill()
                 self.daemon.wait()
+                self.eventually(lambda: not self.has_owner(client))
                 self.start_daemon()
-                self.assertGreater(client.pull(self.image("succeed")), number)
+                self.assertGreater(other := client.pull(self.image("succeed")), number)
+                number = other
                 self.assertNotEqual(program.wait(20 * sanitizers.SLOWER), 0)
                 with open(self.directory + "/output") as text:
                     self.assertNotIn("success", text.read())

@@ -174,7 +174,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(self.run_it("pull", "x", "--authfile", "/nonexistent").returncode, 1)
 
     def test_wrong_usage_is_exit_code_2(self):
-        for words in ([], ["fly"], ["pull"], ["pull", "a", "b"], ["pull", "--fly", "a"], ["import", "a"], ["list", "a"], ["cancel"],
+        for words in ([], ["fly"], ["pull"], ["pull", "--digest", DIGEST, "a", "b"], ["pull", "--fly", "a"], ["import", "a"], ["list", "a"], ["cancel"],
                       ["cancel", "x"], ["watch", "-1"], ["pull", "--detach", "--bind", "a"], ["--session", "--system", "list"],
                       ["prepare", "--target", "x", "a"], ["pull", ""]):
             with self.subTest(words=words):
@@ -194,8 +194,58 @@ class ImagectlTest(unittest.TestCase):
             self.assertEqual(done.stderr, f"imagectl: there is no verb '{word}'; did you mean '{verb}'?\nTry 'imagectl {verb} --help'.\n")
         for word in ("fly", "x", "", "p" * 10_000):
             self.assertTrue(self.run_it(word).stderr.endswith("'\nTry 'imagectl --help'.\n"))
-        self.assertEqual(self.run_it("list", "a").stderr, "imagectl: list takes no argument\nTry 'imagectl list --help'.\n")
+        self.assertEqual(self.run_it("list", "a").stderr, "imagectl: unexpected argument 'a'\nTry 'imagectl list --help'.\n")
         self.assertTrue(self.run_it("pull", "--fly", "a").stderr.endswith("Try 'imagectl pull --help'.\n"))
+
+    def test_every_error_is_a_json_document_too(self):
+        for words, status, name in ((["fly"], 2, None), (["pull", "--fly"], 2, None), (["show", "docker://example/none:1"], 3, "NotFound"),
+                                    (["pull", "docker://play:refuse:NoSpace"], 8, "NoSpace"), (["pull", "docker://play:error:NoSpace"], 8, "NoSpace")):
+            for place in (0, len(words)):
+                done = self.run_it(*words[:place], "--json", *words[place:])
+                self.assertEqual(done.returncode, status, done.stderr)
+                error = json.loads(done.stdout)["error"]
+                self.assertEqual(error.get("name"), name and "org.imaged1.Error." + name)
+                self.assertIn(error["message"].split("\x1b")[0], done.stderr)
+
+    def test_several_images_in_one_pull(self):
+        done = self.run_it("pull", "-q", "docker://play:success", "docker://play:error:NoSpace", "docker://play:instant")
+        self.assertEqual((done.returncode, done.stdout.splitlines()), (8, [DIGEST, DIGEST]))
+        self.assertEqual([self.call()["image"] for _ in range(3)], ["docker://play:success", "docker://play:error:NoSpace", "docker://play:instant"])
+
+    def test_an_image_by_its_digest(self):
+        self.assertIn("docker://example/a:1", self.run_it("show", DIGEST[:15]).stdout)
+        done = self.run_it("show", "sha256:00")
+        self.assertEqual((done.returncode, done.stderr), (3, "imagectl: no stored image has the digest sha256:00 (org.imaged1.Error.NotFound)\n"))
+
+    def test_progress_for_programs(self):
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        done = subprocess.run([IMAGECTL, "pull", "docker://play:many:3", "--progress-fd", str(writing)], capture_output=True, text=True, timeout=60,
+                              env=self.environment(), pass_fds=[writing])
+        os.close(writing)
+        with open(reading, closefd=False) as pipe:
+            lines = [json.loads(line) for line in pipe]
+        self.assertEqual((done.returncode, lines[0]), (0, {"type": "Start", "version": "0.1.0"}))
+        byte_events = [line for line in lines if line["type"] == "ProgressBytes"]
+        self.assertTrue(byte_events)
+        for line in lines[1:]:
+            keys = {"type", "task", "description", "id", "stepsCached", "steps", "stepsTotal", "subtasks"}
+            self.assertEqual(set(line), keys | ({"bytesCached", "bytes", "bytesTotal"} if line["type"] == "ProgressBytes" else set()))
+            for part in line["subtasks"]:
+                self.assertEqual(set(part), {"subtask", "description", "id", "bytesCached", "bytes", "bytesTotal"})
+        done = self.run_it("pull", "docker://play:success", "--progress", "json")
+        self.assertEqual(json.loads(done.stderr.splitlines()[0])["type"], "Start")
+        self.assertEqual(self.run_it("pull", "docker://play:success", "--progress", "none").stderr, "")
+        for words in (["--progress", "much"], ["--progress-fd", "1"], ["--progress-fd", "999"]):
+            self.assertEqual(self.run_it("pull", "docker://play:success", *words).returncode, 2)
+
+    def test_a_reader_of_progress_that_leaves_stops_nothing(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run([IMAGECTL, "pull", "docker://play:success", "--progress-fd", str(writing)], capture_output=True, text=True, timeout=60,
+                              env=self.environment(), pass_fds=[writing])
+        os.close(writing)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_help_of_every_verb_has_an_example_and_the_exit_codes(self):
         overall = self.run_it("--help").stdout
@@ -207,8 +257,9 @@ class ImagectlTest(unittest.TestCase):
 
     def test_lists_and_documents(self):
         lines = self.run_it("list").stdout.splitlines()
-        self.assertRegex(lines[1], r"^docker://example/a:1 +abababababab +12 +2023-11-14 22:13:20Z +3 +123.5 MB$")
+        self.assertRegex(lines[1], r"^docker://example/a:1 +abababababab +12 +2023-11-14 +123.5 MB$")
         self.assertRegex(lines[2], r"damaged$")
+        self.assertEqual([line.split() for line in self.run_it("list", "--no-legend").stdout.splitlines()], [line.split() for line in lines[1:]])
         images = json.loads(self.run_it("list", "--json").stdout)["images"]
         self.assertEqual(images[1], {"image": "docker://example/b:1", "state": "damaged", "error": "no commit"})
         self.assertEqual(self.run_it("manifest", "x").stdout, '{"schemaVersion": 2, "z":1,"a" :[]}')
