@@ -8,14 +8,18 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <string_view>
 
 #include "bus-error.hpp"
+#include "display-text.hpp"
 #include "exit-code.hpp"
 
 namespace imagectl {
 
 namespace {
+
+constexpr std::size_t help_width = 80;
 
 // GOption writes into these; one parse, one object.
 struct Raw {
@@ -130,6 +134,52 @@ void parse(GOptionContext* context, std::vector<std::string>& words) {
     throw UsageError(message);
 }
 
+// WORDS from FIRST on, in lines of at most help_width columns that begin with INDENT spaces; the first begins with
+// START.
+std::string wrapped(const std::string& start, std::size_t indent, const std::string& words) {
+    std::string result, line = start;
+    std::istringstream stream(words);
+    for (std::string word; stream >> word;) {
+        const bool begins = display_width(line) <= indent;
+        if (!begins && display_width(line) + 1 + display_width(word) > help_width) {
+            result += line + "\n";
+            line = std::string(indent, ' ') + word;
+        } else {
+            line += (begins ? "" : " ") + word;
+        }
+    }
+    return result + line + "\n";
+}
+
+// HELP in lines of help_width columns: paragraphs and the texts of options are wrapped, examples and tables stay.
+// GOption's own line of usage goes.
+std::string laid_out(const std::string& help) {
+    std::string result, paragraph;
+    const auto end_paragraph = [&] {
+        if (!paragraph.empty()) result += wrapped("", 0, paragraph);
+        paragraph.clear();
+    };
+    std::istringstream stream(help);
+    for (std::string line; std::getline(stream, line);) {
+        if (!line.empty() && line[0] != ' ' && !line.ends_with(':')) {
+            paragraph += line + " ";
+            continue;
+        }
+        end_paragraph();
+        if (line.starts_with("  imagectl [OPTION") || line.starts_with("  imagectl VERB")) {
+            std::getline(stream, line);  // and the empty one after it
+        } else if (const auto text =
+                       line.starts_with("  -") ? line.find_first_not_of(' ', line.find("  ", 2)) : std::string::npos;
+                   text != std::string::npos) {
+            result += wrapped(line.substr(0, text), text, line.substr(text));
+        } else {
+            result += line + "\n";
+        }
+    }
+    end_paragraph();
+    return result;
+}
+
 std::optional<std::string> text(const char* option, const char* value) {
     if (!value) return {};
     if (!*value) throw UsageError(std::string("--") + option + " is empty");
@@ -211,8 +261,8 @@ std::string verb_help(const VerbHelp& verb) {
     const std::string options = std::string(text).substr(std::string(text).find('\n') + 1);
     g_free(text);
     const std::string arguments = verb.arguments;
-    return std::string("Usage: imagectl ") + verb.name + " [OPTION…]" + (arguments.empty() ? "" : " ") + arguments +
-           "\n\n" + verb.description + options + exit_code_help();
+    return laid_out(std::string("Usage: imagectl ") + verb.name + " [OPTION…]" + (arguments.empty() ? "" : " ") +
+                    arguments + "\n\n" + verb.description + options + exit_code_help());
 }
 
 std::string global_help(const std::vector<const VerbHelp*>& verbs) {
@@ -232,13 +282,13 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs) {
         const std::string call = std::string(verb->name) + " " + verb->arguments;
         result += "  " + call + std::string(call.size() < 16 ? 16 - call.size() : 1, ' ') + " " + verb->summary + "\n";
     }
-    return result +
-           "\nExamples:\n"
-           "  imagectl pull docker://quay.io/example/host:stable\n"
-           "  imagectl list\n"
-           "  imagectl show docker://quay.io/example/host:stable --json\n"
-           "  imagectl pull --help\n" +
-           options + exit_code_help();
+    return laid_out(result +
+                    "\nExamples:\n"
+                    "  imagectl pull docker://quay.io/example/host:stable\n"
+                    "  imagectl list\n"
+                    "  imagectl show docker://quay.io/example/host:stable --json\n"
+                    "  imagectl pull --help\n" +
+                    options + exit_code_help());
 }
 
 std::string image_argument(const Arguments& arguments) {

@@ -3,9 +3,11 @@
 
 #include <glib-unix.h>
 
+#include <csignal>
 #include <limits>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "progress-events.hpp"
 
@@ -16,6 +18,15 @@ namespace {
 struct LoopDeleter {
     void operator()(GMainLoop* loop) const { g_main_loop_unref(loop); }
 };
+
+// How long imaged may take to answer once the caller wants to leave, and before the caller is told that it waits.
+constexpr guint answer_milliseconds = 1000, silent_seconds = 5;
+
+// As nohup(1) has it for SIGHUP, and a shell for SIGINT of what runs in its background.
+bool is_ignored(int number) {
+    struct sigaction action {};
+    return ::sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
 
 class Run {
 public:
@@ -29,7 +40,7 @@ public:
                                 },
                                 [this](const BusError& error) { fail(error); }}) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP})
-            sources_.push_back(g_unix_signal_add(number, interrupted, this));
+            if (!is_ignored(number)) sources_.push_back(g_unix_signal_add(number, interrupted, this));
         if (options.progress == ProgressStyle::live) sources_.push_back(g_timeout_add(101, tick, this));
     }
     ~Run() {
@@ -39,8 +50,10 @@ public:
     Run& operator=(const Run&) = delete;
 
     RunResult start(Call call) {
-        const std::string method = call.method;
+        if (options_.progress != ProgressStyle::none)
+            sources_.push_back(g_timeout_add_seconds(silent_seconds, say_that_it_waits, this));
         connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
+            answered_ = true;
             if (error) return fail(*error);
             guint32 id = 0;
             const char* path = nullptr;
@@ -145,9 +158,27 @@ private:
         if (run.options_.interrupt == Interrupt::leaves || run.interrupts_ > 1) {
             run.result_.interrupted = true;
             g_main_loop_quit(run.loop_.get());
-        } else if (!run.result_.path.empty()) {
+        } else if (run.answered_) {
             run.cancel();
+        } else {
+            run.sources_.push_back(g_timeout_add(answer_milliseconds, give_up, self));
         }
+        return G_SOURCE_CONTINUE;
+    }
+
+    // Without a connection, the request is withdrawn: nobody is asked for a password any more, and no job starts.
+    static gboolean give_up(gpointer self) {
+        auto& run = *static_cast<Run*>(self);
+        if (run.answered_) return G_SOURCE_CONTINUE;
+        run.result_.interrupted = true;
+        g_main_loop_quit(run.loop_.get());
+        return G_SOURCE_CONTINUE;
+    }
+
+    static gboolean say_that_it_waits(gpointer self) {
+        auto& run = *static_cast<Run*>(self);
+        if (!run.answered_ && !std::exchange(run.said_, true))
+            print_note("waiting for imaged to answer; somebody may be asked for an authorisation");
         return G_SOURCE_CONTINUE;
     }
 
@@ -168,6 +199,7 @@ private:
     std::size_t followed_ = 0;
     FollowedJob* shown_ = nullptr;  // owned by the monitor, which forgets no job
     int interrupts_ = 0;
+    bool answered_ = false, said_ = false;
     JobMonitor monitor_;
 };
 

@@ -20,8 +20,9 @@ namespace imagectl {
 namespace {
 
 void write_result(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-        throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+    // A reader that has seen enough (head, true) is no failure.
+    if (errno != EPIPE) throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
 }
 
 }  // namespace
@@ -147,20 +148,22 @@ ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
 
 }  // namespace
 
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job) {
-    const bool success = job.status.result == "success";
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, bool named) {
+    const bool success = job.status.result == "success", cancelled = job.status.result == "cancelled";
+    const auto title = !named ? std::string()
+                              : "job " + std::to_string(job.status.id) + " (" + job.status.kind +
+                                    (job.status.image.empty() ? "" : " ") + job.status.image + "): ";
     if (arguments.json) {
         print_result(outcome_json(job));
     } else if (success && arguments.quiet) {
         if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
         if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
     } else if (success) {
-        print_result(outcome_text(job.status.kind, job.outcome));
+        print_result((named ? title + "\n" : "") + outcome_text(job.status.kind, job.outcome));
     }
     if (success) return judge(arguments, job.outcome);
-    const bool cancelled = job.status.result == "cancelled";
-    print_error(job.status.error_name,
-                job.status.error_message.empty() && cancelled ? "the job was cancelled" : job.status.error_message);
+    const bool silent = job.status.error_message.empty() && cancelled;
+    print_error(job.status.error_name, title + (silent ? "the job was cancelled" : job.status.error_message));
     return cancelled ? ExitCode::cancelled : exit_code(job.status.error_name);
 }
 

@@ -39,8 +39,8 @@ Variant open_for_call(JobCall& call, const std::string& path, const std::string&
 // Starts the job, follows it unless detached, prints its outcome.
 ExitCode run_job_verb(const Arguments& arguments, JobCall call);
 
-// Prints how JOB ended: its outcome on standard output, an error on standard error.
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job);
+// Prints how JOB ended: its outcome on standard output, an error on standard error. With NAMED each says of which job.
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, bool named = false);
 
 // The document with which METHOD, which takes options and is given none, answers.
 std::string ask_for_document(const Arguments& arguments, const char* method);

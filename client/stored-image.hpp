@@ -14,8 +14,8 @@ struct StoredImageAnswer {
 };
 
 // Asks METHOD, which takes an image, about IMAGE as it is written; where none is stored under that name, about IMAGE
-// with the path of its local transport made absolute. Other programs store relative paths as they were given. "sha256:…"
-// is the image whose manifest or config has a digest that begins so. Throws BusError.
+// with the path of its local transport made absolute. Other programs store relative paths as they were given.
+// "sha256:…" is the image whose manifest or config has a digest that begins so. Throws BusError.
 StoredImageAnswer ask_about_image(const Connection& connection, const char* method, const std::string& image);
 
 // The name that such an image is stored under, or IMAGE with its path made absolute where none is.

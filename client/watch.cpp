@@ -20,7 +20,7 @@ ExitCode run(const Arguments& arguments) {
     const RunResult result = run_listed_jobs(connection, selected, run);
     ExitCode code = ExitCode::ok;
     for (const auto& job : result.ended)
-        if (const ExitCode end = report_end(arguments, job); code == ExitCode::ok) code = end;
+        if (const ExitCode end = report_end(arguments, job, !selected); code == ExitCode::ok) code = end;
     return result.interrupted ? ExitCode::cancelled : code;
 }
 

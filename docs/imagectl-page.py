@@ -25,7 +25,7 @@ def sections(text):
         if re.fullmatch(r"[A-Z][a-z ]+:", line):
             current = line[:-1]
             found[current] = []
-        elif not line.startswith("  imagectl [OPTION"):  # GOption's own usage line
+        else:
             found[current].append(line)
     return usage.removeprefix("Usage: "), found
 

@@ -254,6 +254,9 @@ class ImagectlTest(unittest.TestCase):
             text = self.run_it(verb, "--help").stdout
             self.assertIn("Example", text)
             self.assertIn("130  cancelled", text)
+            for line in (text + overall).splitlines():
+                self.assertTrue(len(line) <= 80 or line.startswith("  imagectl "), line)
+            self.assertEqual(text.count("OPTION…"), 1)
 
     def test_lists_and_documents(self):
         lines = self.run_it("list").stdout.splitlines()
@@ -331,6 +334,51 @@ class ImagectlTest(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         self.assertIn("it goes on", process.communicate(timeout=5 * sanitizers.SLOWER)[1])
         self.assertEqual(process.returncode, 4)
+
+    def started(self, *words, **options):
+        process = subprocess.Popen([IMAGECTL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(), **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_ctrl_c_before_imaged_has_answered(self):
+        self.daemon.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.daemon.send_signal, signal.SIGCONT)
+        run = self.started("pull", "docker://play:endless")
+        time.sleep(0.5)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=5 * sanitizers.SLOWER)
+        self.assertEqual(run.returncode, 130)
+
+    def test_it_says_that_imaged_does_not_answer(self):
+        self.daemon.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.daemon.send_signal, signal.SIGCONT)
+        run = self.started("pull", "docker://play:endless")
+        self.assertIn("waiting for imaged to answer", run.stderr.readline())
+
+    def test_nohup_is_honoured_and_a_terminal_that_closes_cancels(self):
+        for handler, code in ((signal.SIG_IGN, 0), (signal.SIG_DFL, 130)):
+            with self.subTest(handler=handler):
+                run = self.started("pull", "docker://play:many:3", preexec_fn=lambda handler=handler: signal.signal(signal.SIGHUP, handler))
+                run.stderr.readline()
+                run.send_signal(signal.SIGHUP)
+                run.communicate(timeout=30)
+                self.assertEqual(run.returncode, code)
+
+    def test_a_reader_that_has_seen_enough_is_no_failure(self):
+        for words in (["list"], ["manifest", "x"], ["--help"], ["pull", "docker://play:success"]):
+            reading, writing = os.pipe()
+            os.close(reading)
+            done = subprocess.run([IMAGECTL, *words], stdout=writing, stderr=subprocess.PIPE, text=True, env=self.environment(), timeout=30)
+            os.close(writing)
+            self.assertEqual((done.returncode, "cannot write" in done.stderr), (0, False))
+
+    def test_each_message_of_watch_says_which_job(self):
+        for image in ("docker://play:error:NoSpace", "docker://play:success"):
+            self.run_it("pull", "-d", image)
+        done = self.run_it("watch")
+        self.assertIn("imagectl: job 1 (pull play:error:NoSpace): ", done.stderr)
+        self.assertIn("job 2 (pull play:success): \n", done.stdout)
 
     def test_watch_follows_all_jobs_and_cancels_nothing(self):
         for _ in range(2):
