@@ -363,9 +363,10 @@ void DirectSink::flush() {
     if (failure_) std::rethrow_exception(failure_);
 }
 
-void DirectSink::publish() {
+void DirectSink::publish(const std::function<void()>& before_commits) {
     flush();
-    staged_.publish(objects_, [&](const Checksum& checksum) { return directory(checksum); });
+    staged_.publish(
+        objects_, [&](const Checksum& checksum) { return directory(checksum); }, before_commits);
 }
 
 }  // namespace imaged

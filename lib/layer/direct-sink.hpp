@@ -46,7 +46,8 @@ public:
     void adopt(const Checksum& file, ObjectSink& limbo) override;
     void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;
     void flush() override;
-    void publish() override;
+    using ObjectSink::publish;
+    void publish(const std::function<void()>& before_commits) override;
     SinkCounts counts() const override { return {objects_written_, objects_reused_, bytes_written_}; }
 
 private:

@@ -45,10 +45,7 @@ Checksum expect_checksum(const char* hex) {
 
 LibostreeSink::LibostreeSink(OstreeRepo* repository, bool shares_transaction)
     : repository_(repository), owns_transaction_(!shares_transaction) {
-    if (!owns_transaction_) return;
-    ErrorSlot error;
-    error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
-    open_ = true;
+    if (owns_transaction_) begin();
 }
 
 LibostreeSink::~LibostreeSink() {
@@ -133,6 +130,16 @@ Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& tar
 Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
+    if (type == ObjectType::commit) {
+        commits_.emplace(checksum, bytes);
+    } else {
+        write_metadata(type, checksum, bytes);
+    }
+    ++counts_.objects_written;
+    return checksum;
+}
+
+void LibostreeSink::write_metadata(ObjectType type, const Checksum& checksum, std::string_view bytes) {
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
     ErrorSlot error;
@@ -140,8 +147,6 @@ Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
                                            nullptr, nullptr, error.out()),
                 "write an object");
     objects_.add(checksum, type);
-    ++counts_.objects_written;
-    return checksum;
 }
 
 std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta& meta, std::uint64_t size) {
@@ -149,6 +154,7 @@ std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta
 }
 
 std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checksum) {
+    if (const auto held = commits_.find(checksum); held != commits_.end()) return held->second;
     ErrorSlot error;
     GVariant* loaded = nullptr;
     if (ostree_repo_load_variant(repository_, object_type(type), checksum.hex().c_str(), &loaded, error.out()) == FALSE)
@@ -190,13 +196,27 @@ bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const 
     return present != FALSE;
 }
 
-void LibostreeSink::publish() {
-    if (!open_) return;
+void LibostreeSink::begin() {
+    ErrorSlot error;
+    error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
+    open_ = true;
+}
+
+void LibostreeSink::commit() {
     ErrorSlot error;
     error.check(ostree_repo_commit_transaction(repository_, nullptr, nullptr, error.out()), "commit a transaction");
     open_ = false;
-    // libostree publishes what it finds in its scratch directory.
     objects_.check([&](const Checksum& checksum, ObjectType type) { return has_object(checksum, type); });
+}
+
+void LibostreeSink::publish(const std::function<void()>& before_commits) {
+    if (!open_) return;
+    commit();
+    before_commits();
+    if (commits_.empty()) return;
+    begin();
+    for (const auto& [checksum, bytes] : commits_) write_metadata(ObjectType::commit, checksum, bytes);
+    commit();
 }
 
 }  // namespace imaged

@@ -3,10 +3,13 @@
 // bare-split-xattrs).
 //
 // libostree has one transaction per repository handle, so only one such sink may be filled at a time, and publish() is
-// its commit.
+// its commit. libostree publishes what it finds in its scratch directory, in the order of a listing, so commits are
+// kept back here until everything else has been seen in its place.
 #pragma once
 
 #include <ostree.h>
+
+#include <map>
 
 #include "layer/object-sink.hpp"
 #include "layer/staged-objects.hpp"
@@ -34,17 +37,22 @@ public:
     void adopt(const Checksum& file, ObjectSink&) override { objects_.add(file, ObjectType::file); }
     void retain_dirtrees(const std::unordered_set<Checksum>&) override {}
     void flush() override {}
-    void publish() override;
+    using ObjectSink::publish;
+    void publish(const std::function<void()>& before_commits) override;
     SinkCounts counts() const override { return counts_; }
 
 private:
     class Large;
     bool has_object(const Checksum& checksum, ObjectType type) const;
+    void begin();
+    void commit();
+    void write_metadata(ObjectType type, const Checksum& checksum, std::string_view bytes);
     Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
     OstreeRepo* const repository_;
     const bool owns_transaction_;
     bool open_ = false;
     StagedObjects objects_;
+    std::map<Checksum, std::string> commits_;
     SinkCounts counts_;
 };
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -74,9 +75,12 @@ public:
 
     // Waits until everything put so far is written; throws the first failure.
     virtual void flush() = 0;
-    // Moves everything into the repository. The caller made the staged data durable before and makes the names durable
-    // after.
-    virtual void publish() = 0;
+    // Moves everything into the repository: commits last, when all else was seen there and BEFORE_COMMITS has been
+    // called. The caller made the staged data durable before and makes the names durable after.
+    virtual void publish(const std::function<void()>& before_commits) = 0;
+    void publish() {
+        publish([] {});
+    }
     virtual SinkCounts counts() const = 0;
 };
 

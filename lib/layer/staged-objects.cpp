@@ -79,12 +79,14 @@ void StagedObjects::retain_dirtrees(const std::unordered_set<Checksum>& keep,
     }
 }
 
-void StagedObjects::publish(int objects, const std::function<int(const Checksum&)>& directory) const {
+void StagedObjects::publish(int objects, const std::function<int(const Checksum&)>& directory,
+                            const std::function<void()>& before_commits) const {
     // A crash half-way must not leave a commit or a directory whose parts are missing.
     const auto rank = [](ObjectType type) {
         return type == ObjectType::commit ? 2 : type == ObjectType::dirtree ? 1 : 0;
     };
     for (const int round : {0, 1, 2}) {
+        if (round == 2) before_commits();
         for (std::size_t i = 0; i < names_.size(); ++i) {
             const auto& [checksum, type, state] = names_[i];
             if (rank(type) != round || state == State::dropped) continue;

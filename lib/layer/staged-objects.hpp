@@ -32,9 +32,10 @@ public:
     void retain_dirtrees(const std::unordered_set<Checksum>& keep, const std::function<void(const Checksum&)>& drop);
 
     // Moves what was staged to OBJECTS, the repository's objects directory: parts before what names them. DIRECTORY
-    // gives the scratch directory that a checksum's object is in. Throws Error(failed) for an object that is neither
-    // there nor in the repository.
-    void publish(int objects, const std::function<int(const Checksum&)>& directory) const;
+    // gives the scratch directory that a checksum's object is in. BEFORE_COMMITS is called when only commits are left.
+    // Throws Error(failed) for an object that is neither there nor in the repository.
+    void publish(int objects, const std::function<int(const Checksum&)>& directory,
+                 const std::function<void()>& before_commits) const;
     // For what is published otherwise: throws as publish() does for the first object that IS_THERE denies.
     void check(const std::function<bool(const Checksum&, ObjectType)>& is_there) const;
 

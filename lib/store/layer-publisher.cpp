@@ -68,11 +68,12 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
         in_context("layer " + item.layer.blob.digest.text(), [&] {
             // Before: a commit without its objects would be found damaged, whatever names it or does not.
             if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
-            // Metadata of a commit that is there already may be somebody else's, or a signature.
-            if (item.staged.detached_metadata && !repository_.has_object(ObjectType::commit, item.staged.commit) &&
-                !repository_.detached_metadata(item.staged.commit))
-                repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
-            item.staged.sink->publish();
+            item.staged.sink->publish([&] {
+                // Metadata of a commit that is there already may be somebody else's, or a signature.
+                if (item.staged.detached_metadata && !repository_.has_object(ObjectType::commit, item.staged.commit) &&
+                    !repository_.detached_metadata(item.staged.commit))
+                    repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+            });
             // Durable with the names, before the ref: a layer with a ref is not fetched again after a crash.
             verified_.add_layer(item.layer, item.staged.commit);
         });

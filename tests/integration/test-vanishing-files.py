@@ -66,6 +66,20 @@ class VanishingFiles(ScratchCase):
                     self.pulled("second", repository, target=target)
             self.assertGreater(failed, 0)
 
+    def test_no_commit_is_published_without_its_parts(self):
+        """Whatever is renamed first. libostree renames what it finds, in an order of its own; fsck complains of a commit that lacks something, named by a ref or not."""
+        outcomes = {"success": 0, "failed": 0}
+        image = self.layout.reference("second")
+        for mode, moments in {"archive": range(0, 36, 2), "bare": range(0, 70, 20)}.items():
+            for after in moments:
+                with self.subTest(mode=mode, after=after):
+                    repository = golden.make_repository(self.directory / f"{mode}{after}", mode)
+                    result = self.run_with(EMPTY.format(repository), image, repository, call="renameat", after=after)
+                    outcomes[result["outcome"]] += 1
+                    golden.ostree(repository, "fsck")
+                    self.pulled("second", repository)
+        self.assertGreater(outcomes["failed"], 8, outcomes)
+
     def test_a_copy_between_modes(self):
         source = golden.make_repository(self.directory / "source")
         self.pulled("first", source)
