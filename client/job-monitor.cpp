@@ -125,17 +125,22 @@ void JobMonitor::handle_job(FollowedJob& job, const Signal& signal) {
     events_.changed(job);
 }
 
-void JobMonitor::read_properties(const std::string& path) {
-    Call call;
+void JobMonitor::ask(const std::string& path, Call call, Answered answered) {
     call.destination = daemon_;
     call.path = path;
+    connection_.call_async(std::move(call), [this, path, answered = std::move(answered), alive = alive_](
+                                                Reply* reply, const BusError* error) {
+        if (!*alive || lost_) return;
+        if (auto& job = jobs_.at(path); !job.ended) answered(job, reply, error);
+    });
+}
+
+void JobMonitor::read_properties(const std::string& path) {
+    Call call;
     call.interface = properties_interface;
     call.method = "GetAll";
     call.arguments = adopt(g_variant_new("(s)", job_interface));
-    connection_.call_async(std::move(call), [this, path, alive = alive_](Reply* reply, const BusError* error) {
-        if (!*alive || lost_) return;
-        FollowedJob& job = jobs_.at(path);
-        if (job.ended) return;
+    ask(path, std::move(call), [this](FollowedJob& job, Reply* reply, const BusError* error) {
         if (error) {
             lost_ = true;
             return events_.lost(*error);
@@ -145,7 +150,7 @@ void JobMonitor::read_properties(const std::string& path) {
         job.known = true;
         if (job.status.state != "finished") return events_.changed(job);
         job.outcome = properties.dictionary("Outcome");
-        if (properties.flag("Complete") == false) return read_outcome(path);
+        if (properties.flag("Complete") == false) return read_outcome(job.status.path);
         end(job);
     });
 }
@@ -153,14 +158,9 @@ void JobMonitor::read_properties(const std::string& path) {
 // The properties do not have the whole end of the job. A daemon that does not give it has given what it gives.
 void JobMonitor::read_outcome(const std::string& path) {
     Call call;
-    call.destination = daemon_;
-    call.path = path;
     call.interface = job_interface;
     call.method = "GetOutcome";
-    connection_.call_async(std::move(call), [this, path, alive = alive_](Reply* reply, const BusError* error) {
-        if (!*alive || lost_) return;
-        FollowedJob& job = jobs_.at(path);
-        if (job.ended) return;
+    ask(path, std::move(call), [this](FollowedJob& job, Reply* reply, const BusError* error) {
         if (!error && has_type(reply->body, "(sssa{sv})")) {
             const char* message = nullptr;
             g_variant_get_child(reply->body.get(), 2, "&s", &message);

@@ -63,6 +63,9 @@ private:
     static void closed(GDBusConnection*, gboolean, GError*, gpointer self);
     void handle(const Signal& signal);
     void handle_job(FollowedJob& job, const Signal& signal);
+    using Answered = std::function<void(FollowedJob& job, Reply* reply, const BusError* error)>;
+    // CALL goes to the job at PATH; ANSWERED is called while the job is followed and has not ended.
+    void ask(const std::string& path, Call call, Answered answered);
     void read_properties(const std::string& path);
     void read_outcome(const std::string& path);
     void end(FollowedJob& job);

@@ -1,55 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the repository on a thread of its own, so that a slow disk never delays the bus.
-//
-// Users take turns: of each, requests are answered in their order; root's come first. The next request is begun when
-// the bus has taken the answer of the one before. The repository is opened by the first request, and again if it,
-// its objects directory or its configuration was replaced.
+// Reads the repository, on a thread and in a process of its own: a slow disk never delays the bus, and one that does
+// not answer keeps nobody from ending the daemon.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "authority.hpp"
-#include "catalog.hpp"
-#include "event-loop.hpp"
+#include "base/json.hpp"
+#include "file-reader.hpp"
+#include "oci/image-reference.hpp"
+#include "reader-process.hpp"
 
 namespace imaged {
 
-// "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config. Reads the disk.
-std::string repository_mode(const std::string& repository);
+// Asks the process for what Catalog (catalog.hpp) says. The reading thread's own.
+class RemoteCatalog {
+public:
+    explicit RemoteCatalog(std::string repository) : process_(std::move(repository)) {}
+
+    // Whether there is a repository, which is opened if need be. Throws Error(repository_damaged).
+    bool open();
+    // The same object for as long as nothing changes.
+    std::shared_ptr<const nlohmann::json> list();
+    nlohmann::json describe(const ImageReference& image);
+    std::string manifest(const ImageReference& image);
+    std::string config(const ImageReference& image);
+    nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files);
+    nlohmann::json deployments(const std::string& sysroot);
+    // {"mode": "bare", "warning": …}; see repository-service.cpp.
+    nlohmann::json mode();
+
+    // From any thread: nothing is answered from now on.
+    void end() { process_.end(); }
+
+private:
+    ReaderProcess process_;
+    std::shared_ptr<const nlohmann::json> listed_;
+    std::uint64_t number_ = 0;
+};
 
 class CatalogReader {
 public:
-    // The open repository; null where none has been made yet. Throws Error(repository_damaged).
-    using Open = std::function<Catalog*()>;
     // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
-    using Task = std::function<EventLoop::Callback(const Open& open)>;
+    using Task = std::function<EventLoop::Callback(RemoteCatalog& catalog)>;
 
     CatalogReader(EventLoop& loop, std::string repository);
-    // Requests that wait are dropped. The one that is being answered is abandoned: it may hang on a file system, and
-    // nobody waits for it.
     ~CatalogReader();
     CatalogReader(const CatalogReader&) = delete;
     CatalogReader& operator=(const CatalogReader&) = delete;
 
-    // Bus thread only. Throws Error(queue_full) when too many requests wait, in all or of the caller's user.
+    // Bus thread only, as all below. Throws Error(queue_full) when too many requests wait, in all or of the caller's
+    // user.
     void ask(const Caller& caller, Task task);
 
-    // What repository_mode() found when refresh_mode() was called last.
-    std::string mode() const;
-    // Looks again, on a thread of its own.
-    void refresh_mode();
+    // "bare", "bare-user", "bare-user-only" or "archive" when refresh_mode() was called last; empty when the repository
+    // has no readable config.
+    const std::string& mode() const { return mode_; }
+    // Looks again, by and by. Warns the first time if others can enter a bare repository.
+    void refresh_mode() noexcept;
 
 private:
-    // What the threads share, which may outlive this object.
-    struct Shared;
-    static void work(const std::shared_ptr<Shared>& shared);
-
-    const std::shared_ptr<Shared> shared_;
-    bool started_ = false;
+    const std::shared_ptr<RemoteCatalog> catalog_;
+    std::string mode_;
+    bool looking_ = false, look_again_ = false, warned_ = false;
+    FileReader reader_;
 };
 
 }  // namespace imaged

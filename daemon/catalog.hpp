@@ -2,7 +2,7 @@
 // What imaged asks of a repository, and the module that knows the answers.
 //
 // libostree brings some sixty libraries along. They live in imaged-catalog.so, which lies beside imaged and is loaded
-// by the first call that reads: a daemon that only waits, or only queues jobs, stays small and starts quickly.
+// by the first question in the process that reads (repository-service.hpp): where nobody reads, all stays small.
 #pragma once
 
 #include <memory>

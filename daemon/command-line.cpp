@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "bus-error.hpp"
+#include "repository-service.hpp"
 
 namespace imaged {
 
@@ -31,12 +32,13 @@ enum Option {
     pass_environment,
     log_level,
     version,
+    read_for_imaged,
     help
 };
 
 constexpr const char* default_repository = "/ostree/repo";
 
-constexpr std::array<struct option, 15> long_options{
+constexpr std::array<struct option, 16> long_options{
     {{"session", no_argument, nullptr, session},
      {"bus-address", required_argument, nullptr, bus_address},
      {"config", required_argument, nullptr, config},
@@ -50,6 +52,7 @@ constexpr std::array<struct option, 15> long_options{
      {"pass-environment", required_argument, nullptr, pass_environment},
      {"log-level", required_argument, nullptr, log_level},
      {"version", no_argument, nullptr, version},
+     {reader_option + 2, required_argument, nullptr, read_for_imaged},  // imaged itself starts it so
      {"help", no_argument, nullptr, help},
      {nullptr, 0, nullptr, 0}}};
 
@@ -120,6 +123,10 @@ CommandLine parse_command_line(int count, char** arguments) {
                 break;
             case log_level: line.log_level = in_context("--log-level", [&] { return known_log_level(value); }); break;
             case version: line.mode = CommandLine::Mode::version; return line;
+            case read_for_imaged:
+                line.mode = CommandLine::Mode::read;
+                line.repository = value;
+                return line;
             case help: line.mode = CommandLine::Mode::help; return line;
             case ':': refuse_argument(std::string(arguments[::optind - 1]) + " needs a value");
             default: refuse_argument(std::string("unknown option ") + arguments[::optind - 1]);

@@ -12,7 +12,7 @@
 namespace imaged {
 
 struct CommandLine {
-    enum class Mode { serve, check_config, help, version };
+    enum class Mode { serve, read, check_config, help, version };
 
     Mode mode = Mode::serve;
     bool session = false;      // a user's own bus: --session or --bus-address

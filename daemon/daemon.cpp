@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
-#include <stdio.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -12,16 +11,13 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "activity.hpp"
 #include "authority.hpp"
 #include "base/error.hpp"
-#include "base/exposure.hpp"
-#include "base/printable.hpp"
-#include "catalog-reader.hpp"
 #include "event-loop.hpp"
+#include "file-reader.hpp"
 #include "manager.hpp"
 #include "polkit-authority.hpp"
 #include "sdbus-shim.hpp"
@@ -102,15 +98,6 @@ FileDescriptor blocked_signals() {
     return file;
 }
 
-// In a thread of its own, with its own line: a file system that hangs holds up nobody.
-void warn_if_exposed(const std::string& repository) {
-    if (!spdlog::should_log(spdlog::level::warn)) return;
-    std::thread([repository] {
-        if (repository_mode(repository) != "bare" || !others_can_enter(repository)) return;
-        ::dprintf(STDERR_FILENO, "imaged: warning: %s\n", printable(exposure_warning(repository)).c_str());
-    }).detach();
-}
-
 class Daemon {
 public:
     Daemon(const CommandLine& line, const Config& config)
@@ -126,7 +113,6 @@ public:
         // Last: whoever sees the name finds everything behind it.
         connection_->requestName(bus::ServiceName{bus_name});
         spdlog::info("serving {}", config.repository);
-        warn_if_exposed(config.repository);
     }
 
     void run() {
@@ -146,7 +132,22 @@ private:
     // A configuration that cannot be read leaves everything as it was.
     void reload() {
         try {
-            auto read = read_config(line_);
+            files_.ask({}, [this] {
+                try {
+                    return EventLoop::Callback([this, read = read_config(line_)] { take(read); });
+                } catch (...) {
+                    return EventLoop::Callback([error = current_error()] { keep(error); });
+                }
+            });
+        } catch (...) {
+            keep(current_error());
+        }
+    }
+
+    static void keep(const Error& error) { spdlog::error("kept the old configuration: {}", error.what()); }
+
+    void take(ReadConfig read) {
+        try {
             for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
             if (read.config.repository != config_.repository) {
                 spdlog::warn("the repository is {} until imaged is started again, not {}", config_.repository,
@@ -160,7 +161,7 @@ private:
             look_after(config_.idle_timeout);
             spdlog::info("took the new configuration");
         } catch (...) {
-            spdlog::error("kept the old configuration: {}", current_error().what());
+            keep(current_error());
         }
     }
 
@@ -247,6 +248,7 @@ private:
     EventLoop loop_;
     std::unique_ptr<Authority> authority_;
     std::unique_ptr<Manager> manager_;
+    FileReader files_{loop_};
 };
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "command-line.hpp"
 #include "daemon.hpp"
 #include "log-queue.hpp"
+#include "repository-service.hpp"
 
 namespace {
 
@@ -73,6 +74,7 @@ int main(int count, char** arguments) {
         switch (line.mode) {
             case imaged::CommandLine::Mode::check_config: return check_config(line);
             case imaged::CommandLine::Mode::help: std::fputs(imaged::usage(), stdout); return 0;
+            case imaged::CommandLine::Mode::read: return imaged::serve_repository(*line.repository);
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }

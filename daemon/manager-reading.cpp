@@ -55,15 +55,14 @@ void Manager::ask_catalog(const Reply<Values...>& reply, CatalogReader::Task tas
 
 template <typename Value>
 void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
-                   std::function<Value(Catalog&, const ImageReference&)> function) {
+                   std::function<Value(RemoteCatalog&, const ImageReference&)> function) {
     activity_.touch();
     const auto reference = parse_reference(image);
     const Reply<Value> reply(std::move(result), activity_);
-    ask_catalog(reply, [reply, reference, function = std::move(function)](const CatalogReader::Open& open) {
+    ask_catalog(reply, [reply, reference, function = std::move(function)](RemoteCatalog& catalog) {
         try {
-            auto* catalog = open();
-            if (catalog == nullptr) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
-            return EventLoop::Callback([reply, value = function(*catalog, reference)] { reply.answer(value); });
+            if (!catalog.open()) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
+            return EventLoop::Callback([reply, value = function(catalog, reference)] { reply.answer(value); });
         } catch (...) {
             return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
         }
@@ -76,11 +75,10 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
     activity_.touch();
     refuse_all_options(options);
     const Reply<Form> reply(std::move(result), activity_);
-    ask_catalog(reply, [reply, member, make, listing = listing_](const CatalogReader::Open& open) {
+    ask_catalog(reply, [reply, member, make, listing = listing_](RemoteCatalog& catalog) {
         try {
-            auto* catalog = open();
             const auto images =
-                catalog == nullptr ? std::make_shared<const nlohmann::json>(nlohmann::json::array()) : catalog->list();
+                catalog.open() ? catalog.list() : std::make_shared<const nlohmann::json>(nlohmann::json::array());
             if (images->size() > max_listed_images) throw Error(ErrorKind::failed, "too many images for one answer");
             if (listing->images != images) *listing = {images, nullptr, nullptr};
             auto& form = (*listing).*member;
@@ -102,7 +100,7 @@ void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap opt
 
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
     fenced([&] {
-        read<VariantMap>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
+        read<VariantMap>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return to_variant_map(fits(catalog.describe(reference)));
         });
     });
@@ -110,7 +108,7 @@ void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
 
 void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image) {
     fenced([&] {
-        read<std::string>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
+        read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return document(catalog.manifest(reference));
         });
     });
@@ -118,7 +116,7 @@ void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image
 
 void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) {
     fenced([&] {
-        read<std::string>(std::move(result), image, [](Catalog& catalog, const ImageReference& reference) {
+        read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return document(catalog.config(reference));
         });
     });
@@ -128,9 +126,10 @@ void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::st
     fenced([&] {
         const bool files = parse_flag("files", options);
         const auto other = to.empty() ? std::nullopt : std::optional(parse_reference(to));
-        read<VariantMap>(std::move(result), from, [other, files](Catalog& catalog, const ImageReference& reference) {
-            return to_variant_map(fits(catalog.diff(reference, other, files)));
-        });
+        read<VariantMap>(std::move(result), from,
+                         [other, files](RemoteCatalog& catalog, const ImageReference& reference) {
+                             return to_variant_map(fits(catalog.diff(reference, other, files)));
+                         });
     });
 }
 
@@ -139,10 +138,10 @@ void Manager::ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, V
         activity_.touch();
         refuse_all_options(options);
         const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
-        ask_catalog(reply, [reply, sysroot = settings_.sysroot, repository = settings_.repository](const auto&) {
+        ask_catalog(reply, [reply, sysroot = settings_.sysroot](RemoteCatalog& catalog) {
             try {
-                return EventLoop::Callback([reply, maps = to_variant_maps(fits(read_deployments(
-                                                       sysroot, repository)))] { reply.answer(maps); });
+                return EventLoop::Callback(
+                    [reply, maps = to_variant_maps(fits(catalog.deployments(sysroot)))] { reply.answer(maps); });
             } catch (...) {
                 return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
             }

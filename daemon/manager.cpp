@@ -70,6 +70,28 @@ std::map<std::string, std::string> options_of(const job::Request& request) {
     return options;
 }
 
+// Whether actions_for() reads the containers policy.
+bool asks_policy(const job::Request& request) {
+    return fetches_image(request.kind) || request.flag("repair") || !stored_as(request).empty();
+}
+
+// What must be allowed for the job of REQUEST, which asks_policy() and is made stricter where that is the condition.
+// Throws Error(not_authorized) for what nothing allows. On any thread: it waits for the disk.
+std::vector<Action> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
+    std::vector<Action> actions{action_of(request.kind).value()};
+    if (fetches_image(request.kind) && is_unverified(request, settings)) {
+        actions = {Action::pull_unverified};
+    } else if (fetches_image(request.kind) || request.flag("repair")) {
+        // A repair fetches a lost manifest anew, from where the caller says.
+        demand_signature(request);
+    }
+    if (const auto name = stored_as(request); !name.empty()) {
+        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
+        actions.push_back(Action::store_as);
+    }
+    return actions;
+}
+
 [[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller) {
     throw Error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
 }
@@ -86,7 +108,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
             {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) {
                  activity_.touch();
-                 emit_quietly([&] { catalog_.refresh_mode(); });
+                 catalog_.refresh_mode();
                  emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
              },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
@@ -103,7 +125,8 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                    authority_.caller_left(bus_name);
                    jobs_.queue().caller_left(bus_name);
                }),
-      catalog_(loop, settings_.repository) {
+      catalog_(loop, settings_.repository),
+      files_(loop) {
     jobs_.queue().set_limits(settings_.limits);
     catalog_.refresh_mode();
     registerAdaptor();
@@ -214,33 +237,30 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
         bus::sender(getObject()), reply,
         [this, arguments, reply](const Caller& caller) {
             require_no_path(caller, *arguments);
-            const auto& request = arguments->request;
             if (authority_.trusts(caller)) return submit(reply, caller, *arguments, Standing::owner);
-            auto actions = actions_for(caller, *arguments);
-            if (actions.empty()) return submit(reply, caller, *arguments, Standing::open);
-            jobs_.queue().require_room(caller, request, arguments->files);
-            ask(std::move(actions), {Action::pull, caller, request.image, options_of(request), arguments->interactive},
-                reply, [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
+            const auto action = action_of(arguments->request.kind);
+            if (!action) return submit(reply, caller, *arguments, Standing::open);
+            if (!asks_policy(arguments->request)) return ask({*action}, arguments, reply, caller);
+            files_.ask(caller, [this, arguments, reply, caller, settings = settings_.worker.jobs] {
+                try {
+                    return EventLoop::Callback(
+                        [this, arguments, reply, caller, actions = actions_for(caller, arguments->request, settings)] {
+                            reply.answer_with([&] { ask(actions, arguments, reply, caller); });
+                        });
+                } catch (...) {
+                    return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+                }
+            });
         },
         bytes);
 }
-
-std::vector<Action> Manager::actions_for(const Caller& caller, JobArguments& arguments) const {
-    auto& request = arguments.request;
-    const auto action = action_of(request.kind);
-    if (!action) return {};
-    std::vector<Action> actions{*action};
-    if (fetches_image(request.kind) && is_unverified(request, settings_.worker.jobs)) {
-        actions = {Action::pull_unverified};
-    } else if (fetches_image(request.kind) || request.flag("repair")) {
-        // A repair fetches a lost manifest anew, from where the caller says.
-        demand_signature(request);
-    }
-    if (const auto name = stored_as(request); !name.empty()) {
-        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
-        actions.push_back(Action::store_as);
-    }
-    return actions;
+// Asks about ACTIONS, and submits the job when all are allowed.
+void Manager::ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
+                  const Caller& caller) {
+    const auto& request = arguments->request;
+    jobs_.queue().require_room(caller, request, arguments->files);
+    ask(std::move(actions), {Action::pull, caller, request.image, options_of(request), arguments->interactive}, reply,
+        [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
 }
 
 // Asks about one of ACTIONS after the other, and calls ALLOWED when all are allowed.
@@ -354,7 +374,7 @@ std::string Manager::RepositoryPath() {
 std::string Manager::RepositoryMode() {
     activity_.touch();
     // For the next caller: a file system that hangs must not stop this thread.
-    fenced([this] { catalog_.refresh_mode(); });
+    catalog_.refresh_mode();
     return catalog_.mode();
 }
 

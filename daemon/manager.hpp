@@ -2,10 +2,11 @@
 // /org/imaged1 on the bus: org.imaged1.Manager and the ObjectManager of the jobs. Bus thread only.
 //
 // A method that starts a job checks its arguments, finds out who calls, asks the authority, and only then makes the
-// job. Reading methods are answered by the catalog reader's thread.
+// job. Reading methods are answered by the catalog reader's thread, and the containers policy is read by another.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -90,9 +91,8 @@ private:
     void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
     void cancel(JobId id, const std::string& sender, sdbus::Result<>&& result);
     void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
-    // What must be allowed for the job of ARGUMENTS, whose request is made stricter where that is the condition. Throws
-    // Error(not_authorized) for what nothing allows.
-    std::vector<Action> actions_for(const Caller& caller, JobArguments& arguments) const;
+    void ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
+             const Caller& caller);
     void ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed);
     // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
     void require_no_path(const Caller& caller, const JobArguments& arguments) const;
@@ -107,7 +107,7 @@ private:
     // Answers with what READ makes of the catalog, on the reader's thread, and ANSWER of that, on this one.
     template <typename Value>
     void read(sdbus::Result<Value>&& result, const std::string& image,
-              std::function<Value(Catalog&, const ImageReference&)> function);
+              std::function<Value(RemoteCatalog&, const ImageReference&)> function);
 
     // The last listing and the forms that the bus was told it in, each made once for as long as nothing changes. The
     // catalog reader's thread's own.
@@ -129,6 +129,7 @@ private:
     JobTable jobs_;
     CallerTable callers_;
     CatalogReader catalog_;
+    FileReader files_;  // of the containers policy
 };
 
 template <typename... Values>

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -26,7 +28,7 @@ constexpr std::size_t max_reference_bytes = 4096;
 // Far more than any method knows.
 constexpr std::size_t max_options = 64;
 // As containers-auth.json(5) files go, generous.
-constexpr off_t max_auth_file_bytes = 1024 * 1024;
+constexpr std::uint64_t max_auth_file_bytes = 1024 * 1024;
 // A request must fit into the worker's socket before the worker reads.
 constexpr std::size_t max_request_bytes = 96 * 1024;
 // How much of a foreign key or value an error message repeats.
@@ -70,10 +72,19 @@ std::string target_of(const std::string& key, const sdbus::Variant& variant) {
     return target.image();
 }
 
+// What the kernel knows of FILE. A server of files that does not answer (FUSE, NFS) is not asked: this is the bus
+// thread.
+std::optional<struct statx> known_status(int file) {
+    struct statx status {};
+    if (::statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &status) != 0)
+        return std::nullopt;
+    return status;
+}
+
 FileDescriptor auth_file_of(const std::string& key, const sdbus::Variant& variant) {
     auto file = take_file("option \"" + key + "\"", value_of<sdbus::UnixFd>(key, variant, "h").get());
-    struct stat status {};
-    if (::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > max_auth_file_bytes) {
+    const auto status = known_status(file.get());
+    if (status && S_ISREG(status->stx_mode) && status->stx_size > max_auth_file_bytes) {
         refuse(key, "larger than " + std::to_string(max_auth_file_bytes) + " bytes");
     }
     return file;
@@ -194,9 +205,9 @@ FileDescriptor take_file(const std::string& what, int borrowed) {
     const auto refused = [&](const std::string& why) { return Error(ErrorKind::invalid_argument, what + ": " + why); };
     FileDescriptor file(::fcntl(borrowed, F_DUPFD_CLOEXEC, 0));
     if (!file) throw refused("the descriptor cannot be taken over");
-    struct stat status {};
-    if (::fstat(file.get(), &status) < 0) throw refused("the descriptor cannot be examined");
-    if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) throw refused("must be a regular file or a pipe");
+    const auto status = known_status(file.get());
+    if (!status) throw refused("the descriptor cannot be examined");
+    if (!S_ISREG(status->stx_mode) && !S_ISFIFO(status->stx_mode)) throw refused("must be a regular file or a pipe");
     const int flags = ::fcntl(file.get(), F_GETFL);
     if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) throw refused("is not open for reading");
     return file;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,6 +21,7 @@
 
 #include "base/argument-list.hpp"
 #include "base/error.hpp"
+#include "child-process.hpp"
 
 namespace imaged {
 
@@ -37,11 +37,9 @@ constexpr auto abandon_grace = 1s;
 constexpr std::size_t max_bytes_a_turn = 256 * 1024;
 // Of what a worker and its skopeo print, which no message of theirs needs: so much goes to the log.
 constexpr std::size_t max_output_logged = 8 * 1024, max_output_line = 1024;
-constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
+constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5, first_number = 6;
 // Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
 constexpr int background_nice = 5;
-// What a shell says of a program that it cannot run.
-constexpr int cannot_run = 127;
 constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
 
 std::vector<std::string> environment(const WorkerSettings& settings) {
@@ -57,14 +55,8 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
 // In the child, between fork and exec: only what is safe after a fork of a threaded process.
 [[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* variables, pid_t parent,
                                 int channel, int auth_file, int input_file, int null, int output) {
-    ::setpgid(0, 0);
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    begin_child(parent, SIGTERM);
     [[maybe_unused]] const int level = ::nice(background_nice);
-    if (::getppid() != parent) ::_exit(cannot_run);
-    for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
     // The parent handed over numbers from 6 on, so no dup2 overwrites what another one still needs.
     if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0 || ::dup2(channel, channel_number) < 0)
         ::_exit(cannot_run);
@@ -72,16 +64,9 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
     ::close(input_file_number);
     if (auth_file >= 0 && ::dup2(auth_file, auth_file_number) < 0) ::_exit(cannot_run);
     if (input_file >= 0 && ::dup2(input_file, input_file_number) < 0) ::_exit(cannot_run);
-    ::syscall(SYS_close_range, static_cast<unsigned>(input_file_number + 1), ~0U, 0U);
+    close_from(first_number);
     ::execve(program, arguments, variables);
     ::_exit(cannot_run);
-}
-
-FileDescriptor moved_up(const FileDescriptor& file) {
-    if (!file) return {};
-    FileDescriptor copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, input_file_number + 1));
-    if (!copy) throw_errno("duplicate a descriptor for the worker");
-    return copy;
 }
 
 }  // namespace
@@ -93,15 +78,15 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) throw_errno("socketpair");
     channel_.reset(ends[0]);
     const FileDescriptor low_end(ends[1]);
-    const auto far_end = moved_up(low_end);
-    const auto auth_copy = moved_up(auth_file);
-    const auto input_copy = moved_up(input_file);
+    const auto far_end = moved_up(low_end, first_number);
+    const auto auth_copy = moved_up(auth_file, first_number);
+    const auto input_copy = moved_up(input_file, first_number);
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) < 0) throw_errno("pipe");
     output_.reset(pipe[0]);
     const FileDescriptor low_output(pipe[1]);
-    const auto output = moved_up(low_output);
-    const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY));
+    const auto output = moved_up(low_output, first_number);
+    const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY), first_number);
     std::vector<std::string> arguments{settings.program};
     auto variables = environment(settings);
     const auto argument_pointers = null_terminated(arguments);

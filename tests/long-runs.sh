@@ -8,7 +8,7 @@ soak() {
     (($#)) || die "soak takes what to run: kill, power, hostile, callers, stacks, longrun, odd or mix"
     local kind=$1
     shift
-    install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}"
+    install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
     build >&2
     export IMAGED=$build/daemon/imaged IMAGED_WORKER=$build/daemon/worker/imaged-worker IMAGECTL=$build/client/imagectl
     export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so

@@ -121,7 +121,18 @@ class Caller:
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root to become other users")
-class SystemCase(Case):
+class AskedCase(Case):
+    """One with scripted-polkit.py."""
+
+    def questions(self):
+        try:
+            with open(self.directory + "/questions", encoding="utf-8") as file:
+                return [json.loads(line) for line in file]
+        except FileNotFoundError:
+            return []
+
+
+class SystemCase(AskedCase):
     worker = WORKER
     configuration = ""
 
@@ -190,13 +201,6 @@ class SystemCase(Case):
 
     def allow(self, *actions):
         self.write("allowed", " ".join(actions))
-
-    def questions(self):
-        try:
-            with open(self.directory + "/questions", encoding="utf-8") as file:
-                return [json.loads(line) for line in file]
-        except FileNotFoundError:
-            return []
 
     def assert_refused(self, name, function, *arguments, **keywords):
         with self.assertRaises(Refused) as caught:

@@ -13,6 +13,7 @@ import unittest.mock
 
 from gi.repository import GLib
 
+import hanging_disk
 import sanitizers
 from bus_fixture import JOB, MANAGER, ROOT, Case
 
@@ -42,6 +43,99 @@ class Hanging(Case):
         started = time.monotonic()
         self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
         print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM")
+
+
+@unittest.skipUnless(hanging_disk.is_possible(), "needs root and /dev/fuse")
+class HangingInTheKernel(Case):
+    """The repository's file system never answers: who asks it for anything cannot be killed."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = hanging_disk.HangingDisk(self.directory + "/disk")
+        self.addCleanup(self.disk.end)
+
+    def command(self):
+        return [self.directory + "/disk/repo" if word == self.directory + "/repo" else word for word in super().command()]
+
+    def tearDown(self):
+        self.disk.end()
+        super().tearDown()
+
+    def start_daemon(self):
+        # Its repository is there when it starts to look.
+        self.real_start = super().start_daemon
+
+    def readers(self):
+        """States of the processes that read for the daemon."""
+        found = []
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+                    name, _, rest = file.read().partition("(")[2].rpartition(")")
+                with open(f"/proc/{process}/cmdline", "rb") as file:
+                    ours = self.directory.encode() in file.read()
+            except OSError:
+                continue
+            if name == "imaged-reader" and ours:
+                found.append(rest.split()[0])
+        return found
+
+    def test_the_daemon_serves_and_ends_beside_it(self):
+        self.real_start()
+        client = self.client()
+        client.connection.call("org.imaged1", ROOT, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        self.eventually(lambda: self.disk.waiting)
+        self.assertEqual(len(self.readers()), 1)
+        started = time.monotonic()
+        client.call(PROPERTIES, "GetAll", GLib.Variant("(s)", (MANAGER,)), timeout=3000)
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
+        self.daemon.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM, {len(self.readers())} process left in the kernel")
+        # It is gone as soon as the kernel lets it go; another daemon need not wait for that.
+        self.assertEqual(self.readers(), ["D"], "the kernel waits, whoever kills it")
+        self.real_start()
+        self.client().call(MANAGER, "ListJobs", timeout=3000)
+        self.disk.end()
+        self.eventually(lambda: "D" not in self.readers())
+
+
+class HangingConfiguration(Case):
+    """The configuration becomes a pipe that nobody writes to."""
+
+    def command(self):
+        path = self.directory + "/imaged.conf"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("")
+        return [*super().command(), "--config", path]
+
+    def test_a_reload_keeps_nobody_waiting(self):
+        client = self.client()
+        path = self.directory + "/imaged.conf"
+        os.unlink(path)
+        os.mkfifo(path)
+        self.daemon.send_signal(signal.SIGHUP)
+        writer = []
+        self.eventually(lambda: self.opened(path, writer))
+        # It reads, and there is nothing yet.
+        started = time.monotonic()
+        client.call(MANAGER, "ListJobs", timeout=3000)
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        os.close(writer[0])
+
+    @staticmethod
+    def opened(path, writer):
+        """Whether somebody has opened the pipe to read."""
+        try:
+            writer.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
 
 
 class Unkillable(Case):

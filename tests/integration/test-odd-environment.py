@@ -404,6 +404,39 @@ class TwoVersions(Images):
                 programs = self.install()
 
 
+    def test_an_upgrade_while_a_job_runs(self):
+        """What runs ends as it began, and what waits is done by the new version."""
+        images, programs = [self.image("one"), self.image("two")], self.install()
+        daemon, client = self.serve(programs)
+        jobs = [client.pull(images[0])]
+        workers = pathlib.Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
+        loaded = lambda: any(b"imaged-jobs.so" in pathlib.Path(f"/proc/{child}/maps").read_bytes() for child in workers.read_text().split())
+        real_daemon.until(lambda: loaded() or client.job(jobs[0])["State"] == "finished")
+        for child in workers.read_text().split():
+            os.kill(int(child), signal.SIGSTOP)
+        jobs.append(client.pull(images[1]))
+        self.upgrade(*programs.iterdir())
+        for child in workers.read_text().split():
+            os.kill(int(child), signal.SIGCONT)
+        for number in jobs:
+            job = client.finished(number, 30)
+            self.assertEqual(job["Result"], "success", job["ErrorMessage"])
+
+    def test_an_upgrade_in_the_middle(self):
+        """dpkg replaces one file after the other: no order of them makes anything but success or one error that says what to do."""
+        image, programs = self.image(), self.install()
+        daemon, client = self.serve(programs)
+        for path in sorted(programs.iterdir(), reverse=True):
+            self.upgrade(path)
+            job = client.finished(client.pull(image), 30)
+            if job["Result"] != "success":
+                self.assertEqual(job["ErrorName"], ERROR + "Failed")
+                self.assertIn("it is of imaged", job["ErrorMessage"])
+            self.assertTrue(daemon.serves(client))
+        self.assertEqual(job["Result"], "success", job["ErrorMessage"])
+        self.ostree("fsck")
+
+
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit(77)  # a bare repository needs root

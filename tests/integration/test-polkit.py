@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ import xml.etree.ElementTree
 import bus_fixture
 import sanitizers
 from bus_fixture import DIGEST, MANAGER, NAME, ROOT, Case
+from system_bus import AskedCase
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NOBODY = 65534
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root to become another user")
-class Polkit(Case):
+class Polkit(AskedCase):
     settings = ""
 
     def setUp(self):
@@ -60,17 +62,13 @@ class Polkit(Case):
         with open(self.directory + "/allowed", "w", encoding="utf-8") as file:
             file.write(" ".join(actions))
 
-    def questions(self):
-        try:
-            with open(self.directory + "/questions", encoding="utf-8") as file:
-                return [json.loads(line) for line in file]
-        except FileNotFoundError:
-            return []
+    def of_nobody(self, method, signature, *arguments):
+        """The command."""
+        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl", "--address=" + self.address, "call", NAME, ROOT,
+                MANAGER, method, signature, *arguments]
 
     def as_nobody(self, method, signature, *arguments):
-        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
-                               "--address=" + self.address, "call", NAME, ROOT, MANAGER, method, signature,
-                               *arguments], capture_output=True, text=True)
+        return subprocess.run(self.of_nobody(method, signature, *arguments), capture_output=True, text=True)
 
     def pull(self, image, *options):
         return self.as_nobody("Pull", "sa{sv}", image, *(options or ("0",)))
@@ -112,14 +110,34 @@ class Polkit(Case):
     def test_a_question_keeps_nobody_else_waiting(self):
         self.start_polkit()
         self.allow("slowly", "org.imaged1.pull", "org.imaged1.pull-unverified")
-        asking = subprocess.Popen(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
-                                   "--address=" + self.address, "call", NAME, ROOT, MANAGER, "Pull", "sa{sv}",
-                                   "docker://open.example/succeed", "0"], stdout=subprocess.DEVNULL)
+        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://open.example/succeed", "0"), stdout=subprocess.DEVNULL)
         self.eventually(self.questions)
         started = time.monotonic()
         self.client().call(MANAGER, "ListJobs")
         self.assertLess(time.monotonic() - started, 1 * sanitizers.SLOWER)
         self.assertEqual(asking.wait(10), 0)
+
+    def test_a_policy_that_hangs_keeps_only_those_waiting_who_need_it(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull", "org.imaged1.prune")
+        path = self.directory + "/.config/containers/policy.json"
+        with open(path, encoding="utf-8") as file:
+            policy = file.read()
+        os.unlink(path)
+        os.mkfifo(path)
+        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed", "0"), stdout=subprocess.PIPE)
+        self.addCleanup(asking.stdout.close)
+        with open(path, "w", encoding="utf-8") as file:  # as soon as it is being read
+            client, started = self.client(), time.monotonic()
+            client.call(MANAGER, "ListJobs", timeout=3000)
+            self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+            self.assertEqual(self.as_nobody("Prune", "a{sv}", "0").returncode, 0)
+            self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
+            self.assertIsNone(asking.poll(), "it is asked about what nobody has read")
+            file.write(policy)
+        self.assertEqual(asking.wait(10), 0)
+        os.kill(self.daemon.pid, signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
 
     def test_nobody_is_asked_about_what_a_full_queue_refuses(self):
         self.start_polkit()

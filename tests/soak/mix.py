@@ -184,7 +184,8 @@ class Mix:
         self.commits[branch] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in place.iterdir()}
 
     def ostree_prune(self):
-        # `ostree admin` takes the refs of all deployments away before it writes them anew, so nobody may run `ostree prune` beside it; imaged's prune is safe.
+        # `ostree admin` takes the refs of all deployments away before it writes them anew, so nobody may run `ostree prune` beside it (OstreeAlone in
+        # odd_trials.py shows it); imaged's prune is safe.
         with self.admin_lock:
             self.repository.ostree("prune", "--refs-only", "--depth=1")
 

@@ -2,6 +2,7 @@
 """Trials of ./dev soak odd that no test of the suite is: each a test case of its own, in the terms of the point that it tries."""
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import threading
@@ -10,13 +11,14 @@ import unittest
 
 from gi.repository import GLib
 
+import hanging_disk
 import oci_layout
 import real_daemon
 import sanitizers
 import worker
 from bus_fixture import IMAGED, MANAGER, BusError
 from oci_layout import Entry
-from repository_case import RepositoryCase
+from repository_case import STORED, RepositoryCase
 
 FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
 UNVERIFIED = "ostree-unverified-image:"
@@ -72,6 +74,27 @@ class Case(RepositoryCase):
         self.addCleanup(client.close)
         return daemon, client
 
+    def assert_ends(self, daemon):
+        """In time after SIGTERM, whatever hangs."""
+        started = time.monotonic()
+        daemon.process.terminate()
+        daemon.process.wait(20)
+        self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+
+    def disk(self, kind="ext4", size="300M", options="loop"):
+        """A file system of its own, mounted; it goes with the test."""
+        if not os.access("/dev/loop-control", os.W_OK):
+            self.skipTest("no loop devices here")
+        if not shutil.which(f"mkfs.{kind}"):
+            self.skipTest(f"mkfs.{kind} is not installed")
+        image, mountpoint = self.directory / f"{kind}.img", self.directory / kind
+        mountpoint.mkdir()
+        subprocess.run(["truncate", "-s", size, image], check=True)
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["mount", "-o", options, image, mountpoint], check=True)
+        self.addCleanup(subprocess.run, ["umount", mountpoint], check=True)
+        return mountpoint
+
     def listed(self, client):
         images = client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
         return {image["image"]: image["state"] for image in images}
@@ -105,6 +128,27 @@ class RefsToWhatDoesNotExist(Case):
         (self.directory / "tree").mkdir()
         self.emptied(f"sleep 1; ostree --repo={{repo}} commit --branch=other --tree=dir={self.directory}/tree >/dev/null; true", [("syncfs", 0), ("renameat", 0)])
 
+    def test_another_program_expires_tmp_after_the_clock_jumped(self):
+        """What is in tmp is older than a day at once, which is what libostree's expiry goes by."""
+        (self.directory / "tree").mkdir()
+        self.emptied(f"find {{repo}}/tmp -exec touch --no-dereference --date='3 days ago' {{{{}}}} +; "
+                     f"ostree --repo={{repo}} commit --branch=other --tree=dir={self.directory}/tree >/dev/null; true", [("syncfs", 0), ("renameat", 0)])
+
+    def test_tmp_is_emptied_all_the_time(self):
+        """At no moment of anybody's choice."""
+        self.succeed("pull", self.image("t"), target="oci:stored:t")
+        cleaner = subprocess.Popen(["sh", "-c", f"while sleep 0.02; do rm -rf {self.repository}/tmp/*; done"], stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(25):
+                result = self.run_job("pull", self.image("t"), target="oci:stored:t")
+                self.assertNotEqual(result.get("error-name"), "RepositoryDamaged", result)
+                self.assertTrue((self.repository / "refs/heads" / STORED).exists(), "the previous image is gone")
+        finally:
+            cleaner.kill()
+            cleaner.wait()
+        self.assert_whole()
+        self.succeed("pull", self.image("t"), target="oci:stored:t")
+
     def test_a_copy_whose_staging_vanishes(self):
         image = self.image("t")
         self.succeed("pull", image)
@@ -137,7 +181,7 @@ class RefsToWhatDoesNotExistInAnArchive(RefsToWhatDoesNotExist):
     def test_tmp_is_emptied_before_publishing(self):
         self.emptied("rm -rf {repo}/tmp/*", [("renameat", 0), ("renameat", 5), ("linkat", 3), ("syncfs", 0), ("create", 10)])
 
-    test_another_program_expires_tmp_at_once = None
+    test_another_program_expires_tmp_at_once = test_another_program_expires_tmp_after_the_clock_jumped = None
 
 
 class TwoDaemons(Case):
@@ -177,28 +221,14 @@ class FileSystemsThatHang(Case):
         started = time.monotonic()
         client.call(MANAGER, "ListJobs", timeout=5000)
         self.assertLess(time.monotonic() - started, 2 * sanitizers.SLOWER)
-        started = time.monotonic()
-        daemon.process.terminate()
-        daemon.process.wait(20)
-        self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+        self.assert_ends(daemon)
         asking.join()
-
-    def frozen_disk(self):
-        if not os.access("/dev/loop-control", os.W_OK):
-            self.skipTest("no loop devices here")
-        image, mountpoint = self.directory / "disk.img", self.directory / "disk"
-        mountpoint.mkdir()
-        subprocess.run(["truncate", "-s", "200M", image], check=True)
-        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-        subprocess.run(["mount", "-o", "loop", image, mountpoint], check=True)
-        self.addCleanup(subprocess.run, ["umount", mountpoint], check=True)
-        repository = mountpoint / "repo"
-        subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
-        return mountpoint, repository
 
     def test_a_worker_that_cannot_be_killed(self):
         """It writes to a frozen file system, where no signal reaches it."""
-        mountpoint, repository = self.frozen_disk()
+        mountpoint = self.disk()
+        repository = mountpoint / "repo"
+        subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
         daemon, client = self.daemon(repository)
         image = self.image("large", 600)
         subprocess.run(["fsfreeze", "-f", mountpoint], check=True)
@@ -213,16 +243,28 @@ class FileSystemsThatHang(Case):
             self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER)
             self.assertIn(done["Result"], ("cancelled", "failed"))
             client.call(MANAGER, "ListJobs", timeout=5000)
-            started = time.monotonic()
-            daemon.process.terminate()
-            daemon.process.wait(20)
-            self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+            self.assert_ends(daemon)
         finally:
             thaw.cancel()
             subprocess.run(["fsfreeze", "-u", mountpoint], check=False, stderr=subprocess.DEVNULL)
-            # What was in the kernel ends now.
-            real_daemon.until(lambda: str(mountpoint) not in subprocess.run(["fuser", "-vm", mountpoint], capture_output=True, text=True).stderr or True)
-            time.sleep(2)
+            time.sleep(2)  # what was in the kernel ends now
+
+    @unittest.skipUnless(hanging_disk.is_possible(), "no /dev/fuse here")
+    def test_a_file_system_that_never_answers(self):
+        """Whoever asks it for anything waits in the kernel, and cannot be killed: workers, and what reads for the daemon."""
+        disk = hanging_disk.HangingDisk(self.directory / "hanging")
+        self.addCleanup(disk.end)
+        daemon, client = self.daemon(self.directory / "hanging/repo")
+        client.connection.call("org.imaged1", "/org/imaged1", MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        job = client.pull(self.image())
+        real_daemon.until(lambda: client.job(job)["State"] == "running" and disk.waiting)  # the kernel asks it once for the same name
+        time.sleep(1)
+        client.cancel(job)
+        done = client.finished(job, 10)
+        self.assertEqual(done["Result"], "cancelled")
+        self.assertIn("cannot be killed", done["ErrorMessage"])
+        self.assert_ends(daemon)
+        disk.end()
 
 
 class OddRefs(Case):
@@ -310,6 +352,124 @@ class OddRefs(Case):
                 self.assert_whole()
 
 
+class Quotas(Case):
+    """Point 9, with a quota that the kernel keeps."""
+
+    def test_a_quota_of_btrfs(self):
+        mountpoint = self.disk("btrfs")
+        subprocess.run(["btrfs", "quota", "enable", mountpoint], check=True)
+        subprocess.run(["btrfs", "subvolume", "create", mountpoint / "limited"], check=True, stdout=subprocess.DEVNULL)
+        self.repository = mountpoint / "limited/repo"
+        self.ostree("init", "--mode=bare")
+        self.ostree("config", "set", "core.min-free-space-percent", "0")
+        first = self.image("first")
+        self.succeed("pull", first)
+        before = self.state()
+        second = self.image("second", 2000)
+        for mebibytes in (4, 6, 8):
+            subprocess.run(["btrfs", "qgroup", "limit", f"{mebibytes}M", mountpoint / "limited"], check=True)
+            result = self.run_job("pull", second)
+            self.assertEqual(result.get("error-name"), "NoSpace", result)
+            self.assertIn("quota", result["message"])
+            # One layer may have been done.
+            self.assertEqual({name: commit for name, commit in self.state().items() if name in before}, before)
+            self.assert_whole()
+            details = self.succeed("verify", arguments={"images": []})["details"]
+            self.assertTrue(details["sound"], details)
+        subprocess.run(["btrfs", "qgroup", "limit", "none", mountpoint / "limited"], check=True)
+        self.succeed("pull", second)
+        self.assert_whole()
+
+
+class KindsOfFileSystems(Case):
+    """Whatever the repository lies on."""
+
+    def whole_life(self, place):
+        """All kinds of jobs, in each mode that images are kept in."""
+        for mode in ("bare", "bare-user", "archive"):
+            with self.subTest(mode=mode):
+                self.repository, other = place / mode, place / f"{mode}-copy"
+                self.ostree("init", f"--mode={mode}")
+                subprocess.run(["ostree", f"--repo={other}", "init", f"--mode={mode}"], check=True)
+                images = [self.image(tag) for tag in ("one", "two")]
+                for image in images:
+                    self.succeed("pull", image)
+                self.succeed("pull", self.image("two"))
+                self.succeed("copy", images[0].removeprefix(UNVERIFIED), arguments={"repository": str(other), "from": False})
+                self.succeed("remove", arguments={"images": [images[0].removeprefix(UNVERIFIED)]})
+                self.succeed("prune")
+                self.assertTrue(self.succeed("verify", arguments={"images": []})["details"]["sound"])
+                self.assert_whole()
+                self.assert_whole(other)
+
+    def test_ext4(self):
+        self.whole_life(self.disk("ext4"))
+
+    def test_xfs(self):
+        self.whole_life(self.disk("xfs", size="400M"))
+
+    def test_btrfs(self):
+        self.whole_life(self.disk("btrfs"))
+
+    def test_tmpfs(self):
+        place = self.directory / "memory"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200M", "tmpfs", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", place], check=True)
+        self.whole_life(place)
+
+    def test_overlayfs(self):
+        """The repository was in the lower layer, too."""
+        lower, upper, work, place = (self.directory / name for name in ("lower", "upper", "work", "place"))
+        for path in (lower, upper, work, place):
+            path.mkdir()
+        self.repository = lower / "old"
+        self.ostree("init", "--mode=bare")
+        image = self.image("old")
+        self.succeed("pull", image)
+        subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", place], check=True)
+        self.whole_life(place)
+        self.repository = place / "old"
+        self.succeed("pull", self.image("new"))
+        self.succeed("pull", self.image("old"))
+        self.succeed("remove", arguments={"images": [image.removeprefix(UNVERIFIED)]})
+        self.succeed("prune")
+        self.assertTrue(self.succeed("verify", arguments={"images": []})["details"]["sound"])
+        self.assert_whole()
+
+
+class OstreeAlone(Case):
+    """What soak mix does not try, because libostree's own programs do not hold there. If this is not so any more, soak mix can try it."""
+
+    def admin(self, *arguments, **environment):
+        return subprocess.run(["ostree", "admin", *map(str, arguments)], check=True, capture_output=True, text=True,
+                              env={**os.environ, "OSTREE_SYSROOT_DEBUG": "mutable-deployments", **environment}).stdout
+
+    def test_ostree_prune_beside_ostree_admin(self):
+        sysroot, tree = self.directory / "sysroot", self.directory / "tree"
+        sysroot.mkdir()
+        modules = tree / "usr/lib/modules/6.1.0"
+        modules.mkdir(parents=True)
+        (tree / "usr/etc").mkdir()
+        (modules / "vmlinuz").write_bytes(b"kernel")
+        (modules / "initramfs.img").write_bytes(b"initramfs")
+        (tree / "usr/lib/os-release").write_text("NAME=x\nID=x\nVERSION=1\n")
+        self.admin("init-fs", "--modern", sysroot)
+        self.admin("os-init", f"--sysroot={sysroot}", "test")
+        self.addCleanup(subprocess.run, ["chattr", "-R", "-i", sysroot / "ostree/deploy"], stderr=subprocess.DEVNULL, check=False)
+        self.repository = sysroot / "ostree/repo"
+        commits = []
+        for number in range(3):
+            (tree / "usr/number").write_text(str(number))
+            commits.append(self.ostree("commit", "--branch=new", tree).strip())
+            prune = f"ostree --repo={self.repository} prune --refs-only --depth=0 >/dev/null"
+            self.admin("deploy", f"--sysroot={sysroot}", "--os=test", "--retain", commits[-1], **(fault("unlinkat", "/refs", 1, run=prune) if number == 2 else {}))
+            self.ostree("refs", "--delete", "new")
+        done = subprocess.run(["ostree", f"--repo={self.repository}", "ls", "-R", commits[0]], capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0, "ostree prune beside ostree admin keeps what is deployed now")
+
+
 class StandardErrorThatNobodyReads(Case):
     """Point 10."""
 
@@ -343,10 +503,7 @@ class StandardErrorThatNobodyReads(Case):
                 self.assertEqual(done["Result"], "success", done["ErrorMessage"])
                 client.finished(client.pull(UNVERIFIED + "oci:/nowhere:t"), 30)
             client.call(MANAGER, "ListJobs", timeout=5000)
-            started = time.monotonic()
-            daemon.process.terminate()
-            daemon.process.wait(20)
-            self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER, "SIGTERM leaves it there")
+            self.assert_ends(daemon)
         finally:
             daemon.process.kill()
             os.close(read)

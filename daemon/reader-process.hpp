@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Another process of this program, which reads the repository for it (repository-service.hpp). Whoever waits for a file
+// system that does not answer cannot be ended, not even by SIGKILL; this process can.
+//
+// Over a socket: a question in JSON on one line, then the answer, {"value": …} or {"error": …, "message": …}.
+#pragma once
+
+#include <sys/types.h>
+
+#include <mutex>
+#include <string>
+
+#include "base/file-descriptor.hpp"
+#include "base/json.hpp"
+
+namespace imaged {
+
+class ReaderProcess {
+public:
+    explicit ReaderProcess(std::string repository) : repository_(std::move(repository)) {}
+    ~ReaderProcess() { end(); }
+    ReaderProcess(const ReaderProcess&) = delete;
+    ReaderProcess& operator=(const ReaderProcess&) = delete;
+
+    // Waits for the answer. Starts the process for the first question, and again if it has ended since. Throws the
+    // Error that is the answer, or Error(failed) if there is none. Always from the same thread; the process ends with
+    // it.
+    nlohmann::json ask(const nlohmann::json& question);
+
+    // From any thread: kills the process, and does not wait for it. No question is answered from then on.
+    void end();
+
+private:
+    void start();
+    std::string exchange(const std::string& line);
+    [[noreturn]] void lose();
+
+    const std::string repository_;
+    FileDescriptor channel_;  // the asking thread's own
+    std::mutex mutex_;
+    pid_t pid_ = -1;  // with the mutex held; -1 when it was reaped
+    bool ended_ = false;
+};
+
+}  // namespace imaged

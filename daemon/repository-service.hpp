@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process that reads the repository: answers the daemon's questions (reader-process.hpp) by way of the catalog.
+#pragma once
+
+#include <string>
+
+namespace imaged {
+
+// How imaged starts itself as this process: with this option, the repository's path, and the socket as descriptor
+// reader_channel.
+inline constexpr const char* reader_option = "--read-for-imaged";
+inline constexpr int reader_channel = 3;
+
+// Serves until the daemon closes its end. Returns the exit status.
+int serve_repository(const std::string& repository);
+
+}  // namespace imaged
