@@ -16,6 +16,7 @@ from gi.repository import GLib
 import hanging_disk
 import sanitizers
 from bus_fixture import JOB, MANAGER, ROOT, Case
+from system_bus import opened_by_a_reader
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
@@ -118,7 +119,7 @@ class HangingConfiguration(Case):
         os.mkfifo(path)
         self.daemon.send_signal(signal.SIGHUP)
         writer = []
-        self.eventually(lambda: self.opened(path, writer))
+        self.eventually(lambda: opened_by_a_reader(path, writer))
         # It reads, and there is nothing yet.
         started = time.monotonic()
         client.call(MANAGER, "ListJobs", timeout=3000)
@@ -127,15 +128,6 @@ class HangingConfiguration(Case):
         self.daemon.send_signal(signal.SIGTERM)
         self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
         os.close(writer[0])
-
-    @staticmethod
-    def opened(path, writer):
-        """Whether somebody has opened the pipe to read."""
-        try:
-            writer.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            return False
-        return True
 
 
 class Unkillable(Case):

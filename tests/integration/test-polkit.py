@@ -14,14 +14,14 @@ import xml.etree.ElementTree
 import bus_fixture
 import sanitizers
 from bus_fixture import DIGEST, MANAGER, NAME, ROOT, Case
-from system_bus import AskedCase
+from system_bus import AskedCase, opened_by_a_reader
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NOBODY = 65534
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root to become another user")
-class Polkit(AskedCase):
+class PolkitCase(AskedCase):
     settings = ""
 
     def setUp(self):
@@ -73,6 +73,8 @@ class Polkit(AskedCase):
     def pull(self, image, *options):
         return self.as_nobody("Pull", "sa{sv}", image, *(options or ("0",)))
 
+
+class Polkit(PolkitCase):
     def test_root_needs_no_polkit_and_others_get_nowhere_without(self):
         client = self.client()
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
@@ -117,28 +119,6 @@ class Polkit(AskedCase):
         self.assertLess(time.monotonic() - started, 1 * sanitizers.SLOWER)
         self.assertEqual(asking.wait(10), 0)
 
-    def test_a_policy_that_hangs_keeps_only_those_waiting_who_need_it(self):
-        self.start_polkit()
-        self.allow("org.imaged1.pull", "org.imaged1.prune")
-        path = self.directory + "/.config/containers/policy.json"
-        with open(path, encoding="utf-8") as file:
-            policy = file.read()
-        os.unlink(path)
-        os.mkfifo(path)
-        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed", "0"), stdout=subprocess.PIPE)
-        self.addCleanup(asking.stdout.close)
-        with open(path, "w", encoding="utf-8") as file:  # as soon as it is being read
-            client, started = self.client(), time.monotonic()
-            client.call(MANAGER, "ListJobs", timeout=3000)
-            self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
-            self.assertEqual(self.as_nobody("Prune", "a{sv}", "0").returncode, 0)
-            self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
-            self.assertIsNone(asking.poll(), "it is asked about what nobody has read")
-            file.write(policy)
-        self.assertEqual(asking.wait(10), 0)
-        os.kill(self.daemon.pid, signal.SIGTERM)
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
-
     def test_nobody_is_asked_about_what_a_full_queue_refuses(self):
         self.start_polkit()
         self.allow("org.imaged1.pull")
@@ -170,6 +150,32 @@ class Polkit(AskedCase):
         self.allow("org.imaged1.cancel")
         self.assertEqual(self.as_nobody("CancelJob", "u", str(job)).returncode, 0)
         self.assertEqual(client.finished(job)["Result"], "cancelled")
+
+
+class HangingPolicy(PolkitCase):
+    def test_a_policy_that_hangs_keeps_only_those_waiting_who_need_it(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull", "org.imaged1.prune")
+        path = self.directory + "/.config/containers/policy.json"
+        with open(path, encoding="utf-8") as file:
+            policy = file.read()
+        os.unlink(path)
+        os.mkfifo(path)
+        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed", "0"), stdout=subprocess.PIPE)
+        self.addCleanup(asking.stdout.close)
+        writers = []
+        self.eventually(lambda: opened_by_a_reader(path, writers))
+        with os.fdopen(writers[0], "w", encoding="utf-8") as file:
+            client, started = self.client(), time.monotonic()
+            client.call(MANAGER, "ListJobs", timeout=3000)
+            self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+            self.assertEqual(self.as_nobody("Prune", "a{sv}", "0").returncode, 0)
+            self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
+            self.assertIsNone(asking.poll(), "it is asked about what nobody has read")
+            file.write(policy)
+        self.assertEqual(asking.wait(10), 0)
+        os.kill(self.daemon.pid, signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
 
 
 class SignaturesByDefault(Polkit):

@@ -30,7 +30,7 @@ TRIALS = [
     ("3 paths that are not text", "test-odd-environment", ["PathsThatAreNotText"], ""),
     ("4 file systems that hang", "odd_trials", ["FileSystemsThatHang"], ""),
     ("4 workers and file systems that hang", "test-hangs", ["Hanging", "HangingInTheKernel", "HangingConfiguration", "Unkillable"], ""),
-    ("4 a containers policy that hangs", "test-polkit", ["Polkit"], "policy_that_hangs"),
+    ("4 a containers policy that hangs", "test-polkit", ["HangingPolicy"], ""),
     ("5 repositories that are replaced", "test-odd-environment", ["Replaced"], ""),
     ("6 odd refs", "odd_trials", ["OddRefs"], ""),
     ("7 leftovers", "test-odd-environment", ["Leftovers"], ""),
