@@ -46,8 +46,49 @@ class Hanging(Case):
         print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM")
 
 
+class ReaderCase(Case):
+    def readers(self):
+        """Number and state of each process that reads for the daemon."""
+        found = {}
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+                    name, _, rest = file.read().partition("(")[2].rpartition(")")
+                with open(f"/proc/{process}/cmdline", "rb") as file:
+                    ours = self.directory.encode() in file.read()
+            except OSError:
+                continue
+            if name == "imaged-reader" and ours:
+                found[int(process)] = rest.split()[0]
+        return found
+
+
+class Reader(ReaderCase):
+    """The process that reads ends or stops."""
+
+    def test_it_is_replaced_and_goes_with_the_daemon(self):
+        client = self.client()
+        ask = lambda: client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), timeout=10000)
+        seen = set()
+        for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM):
+            self.assertEqual(ask(), ([],))
+            reader, = self.readers()
+            self.assertNotIn(reader, seen)
+            seen.add(reader)
+            os.kill(reader, number)
+            self.eventually(lambda: self.readers().get(reader, "Z") == "Z")
+        self.assertEqual(ask(), ([],))
+        reader, = set(self.readers()) - seen
+        os.kill(reader, signal.SIGSTOP)
+        self.client().connection.call("org.imaged1", ROOT, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        client.call(MANAGER, "ListJobs", timeout=3000)
+        self.daemon.kill()
+        self.daemon.wait()
+        self.eventually(lambda: not self.readers())
+
+
 @unittest.skipUnless(hanging_disk.is_possible(), "needs root and /dev/fuse")
-class HangingInTheKernel(Case):
+class HangingInTheKernel(ReaderCase):
     """The repository's file system never answers: who asks it for anything cannot be killed."""
 
     def setUp(self):
@@ -66,21 +107,6 @@ class HangingInTheKernel(Case):
         # Its repository is there when it starts to look.
         self.real_start = super().start_daemon
 
-    def readers(self):
-        """States of the processes that read for the daemon."""
-        found = []
-        for process in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{process}/stat", encoding="utf-8") as file:
-                    name, _, rest = file.read().partition("(")[2].rpartition(")")
-                with open(f"/proc/{process}/cmdline", "rb") as file:
-                    ours = self.directory.encode() in file.read()
-            except OSError:
-                continue
-            if name == "imaged-reader" and ours:
-                found.append(rest.split()[0])
-        return found
-
     def test_the_daemon_serves_and_ends_beside_it(self):
         self.real_start()
         client = self.client()
@@ -96,11 +122,11 @@ class HangingInTheKernel(Case):
         self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
         print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM, {len(self.readers())} process left in the kernel")
         # It is gone as soon as the kernel lets it go; another daemon need not wait for that.
-        self.assertEqual(self.readers(), ["D"], "the kernel waits, whoever kills it")
+        self.assertEqual(list(self.readers().values()), ["D"], "the kernel waits, whoever kills it")
         self.real_start()
         self.client().call(MANAGER, "ListJobs", timeout=3000)
         self.disk.end()
-        self.eventually(lambda: "D" not in self.readers())
+        self.eventually(lambda: "D" not in self.readers().values())
 
 
 class HangingConfiguration(Case):

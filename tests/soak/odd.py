@@ -29,7 +29,7 @@ TRIALS = [
     ("2 a leftover is cleared under its lock", "test-vanishing-files", ["VanishingFiles"], "leftover"),
     ("3 paths that are not text", "test-odd-environment", ["PathsThatAreNotText"], ""),
     ("4 file systems that hang", "odd_trials", ["FileSystemsThatHang"], ""),
-    ("4 workers and file systems that hang", "test-hangs", ["Hanging", "HangingInTheKernel", "HangingConfiguration", "Unkillable"], ""),
+    ("4 workers and file systems that hang", "test-hangs", ["Hanging", "HangingInTheKernel", "HangingConfiguration", "Unkillable", "Reader"], ""),
     ("4 a containers policy that hangs", "test-polkit", ["HangingPolicy"], ""),
     ("5 repositories that are replaced", "test-odd-environment", ["Replaced"], ""),
     ("6 odd refs", "odd_trials", ["OddRefs"], ""),
