@@ -22,7 +22,7 @@ namespace imaged {
 namespace {
 
 // Above what the bus takes in one message.
-constexpr std::size_t max_answer_bytes = 64 * 1024 * 1024;
+constexpr std::size_t max_answer_bytes = 32 * 1024 * 1024;
 
 }  // namespace
 
@@ -33,7 +33,7 @@ nlohmann::json ReaderProcess::ask(const nlohmann::json& question) {
     try {
         text = exchange(json_text(question) + "\n");
     } catch (const Error&) {
-        if (is_new) throw;
+        if (is_new || channel_) throw;
         // It may have ended long ago.
         start();
         text = exchange(json_text(question) + "\n");
@@ -77,12 +77,15 @@ std::string ReaderProcess::exchange(const std::string& line) {
     }
     std::string answer;
     std::vector<char> buffer(64 * 1024);
-    while (!answer.ends_with('\n')) {
+    // To its end, so that the next answer is that of the next question.
+    for (bool ended = false; !ended;) {
         const auto count = ::recv(channel_.get(), buffer.data(), buffer.size(), 0);
         if (count < 0 && errno == EINTR) continue;
-        if (count <= 0 || answer.size() > max_answer_bytes) lose();
-        answer.append(buffer.data(), static_cast<std::size_t>(count));
+        if (count <= 0) lose();
+        if (answer.size() <= max_answer_bytes) answer.append(buffer.data(), static_cast<std::size_t>(count));
+        ended = buffer[static_cast<std::size_t>(count) - 1] == '\n';
     }
+    if (answer.size() > max_answer_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
     return answer;
 }
 
@@ -99,6 +102,8 @@ void ReaderProcess::lose() {
         int status = 0;
         if (::waitpid(pid, &status, 0) == pid && WIFSIGNALED(status))
             why = std::string("signal ") + ::strsignal(WTERMSIG(status));
+        else if (WIFEXITED(status))
+            why = "status " + std::to_string(WEXITSTATUS(status));
     }
     throw Error(ErrorKind::failed, "the process that reads the repository has ended: " + why);
 }
