@@ -56,6 +56,8 @@ bool is_unfinished(const std::string& ref) {
     return ref.compare(ref.rfind('/') + 1, 4, "tmp.") == 0;
 }
 
+constexpr int open_attempts = 5;
+
 [[noreturn]] void raise_damage(const ErrorSlot& error, const std::string& what) {
     try {
         error.raise(what);
@@ -66,10 +68,13 @@ bool is_unfinished(const std::string& ref) {
 
 GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
     const auto file = adopt(g_file_new_for_path(path.c_str()));
-    auto repo = adopt(ostree_repo_new(file.get()));
-    ErrorSlot error;
-    if (ostree_repo_open(repo.get(), nullptr, error.out()) == FALSE) raise_damage(error, "open the repository " + path);
-    return repo;
+    // libostree makes directories in tmp and opens them; another program that empties tmp comes between. Damage stays.
+    for (int left = open_attempts; true;) {
+        auto repo = adopt(ostree_repo_new(file.get()));
+        ErrorSlot error;
+        if (ostree_repo_open(repo.get(), nullptr, error.out()) != FALSE) return repo;
+        if (--left == 0) raise_damage(error, "open the repository " + path);
+    }
 }
 
 }  // namespace

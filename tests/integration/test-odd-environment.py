@@ -294,6 +294,14 @@ class Opening(Images):
                         self.assertEqual(result.get("error-name"), name, result)
                         self.assertIn(os.strerror(number), result["message"])
 
+    def test_tmp_that_is_emptied_meanwhile_is_no_damage(self):
+        """libostree makes a directory there and opens it."""
+        self.assertEqual(worker.pull(self.image(), self.repository).result["outcome"], "success")
+        for kind in ("verify", "prune"):
+            shutil.rmtree(self.repository / "tmp/cache")
+            result = self.run_job(kind, env=fault("openat", "/repo/tmp", run=f"rm -rf {self.repository}/tmp/*"))
+            self.assertEqual(result["outcome"], "success", result)
+
     def test_too_few_descriptors_are_never_damage(self):
         image, seen = self.image(), set()
         self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
