@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <map>
 #include <memory>
 
@@ -18,7 +19,9 @@ namespace {
 
 const Path object_directory{"sysroot", "ostree", "repo", "objects"};
 // Links whose targets are not known yet are kept in memory.
-constexpr std::size_t max_pending_bytes = 16 * 1024 * 1024;
+constexpr std::size_t max_pending_bytes = 24 * 1024 * 1024;
+// What one takes beside its texts, its place in the tables included.
+constexpr std::size_t pending_link_bytes = 200;
 // The layer's commit tells of them, and has a limit itself.
 constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 // Links that the merge has to look for are kept in the layer's commit.
@@ -65,7 +68,7 @@ public:
 
 private:
     struct Pending {
-        Path path, target;
+        std::string path, target;
         bool dropped;
         std::uint32_t moment;
     };
@@ -220,15 +223,16 @@ private:
         }
         // A link to a link that waits itself is one to the same file, whatever becomes of that link.
         auto moment = tree_.now();
-        if (const auto other = pending_at_.find(target); other != pending_at_.end()) {
+        auto file = join_path(target);
+        if (const auto other = pending_at_.find(file); other != pending_at_.end()) {
             const auto& waiting = pending_[other->second];
             if (!is_replaced(waiting)) {
-                target = waiting.target;
+                file = waiting.target;
                 moment = waiting.moment;
             }
         }
-        (dropped ? limbo_tree_ : tree_).put_placeholder(path, moment);
-        if (target != path) defer({path, std::move(target), dropped, moment});
+        (dropped ? limbo_tree_ : tree_).put_placeholder(path);
+        defer({join_path(path), std::move(file), dropped, moment});
     }
 
     // Links are told of as far as this goes; the tree is the same without.
@@ -246,7 +250,7 @@ private:
 
     // Likewise.
     void remember_first(const Pending& pending) {
-        UnresolvedLink link{join_path(pending.path), join_path(pending.target)};
+        UnresolvedLink link{pending.path, pending.target};
         first_bytes_ += link.path.size() + link.target.size() + sizeof link;
         if (first_bytes_ <= max_links_bytes) layer_.links_first.push_back(std::move(link));
     }
@@ -260,31 +264,34 @@ private:
     }
 
     void defer(Pending link) {
-        pending_bytes_ += 2 * join_path(link.path).size() + join_path(link.target).size() + sizeof(Pending);
+        if (link.target == link.path) return;
+        pending_bytes_ += link.path.size() + link.target.size() + pending_link_bytes;
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
-        if (const auto [place, is_new] = pending_at_.emplace(link.path, pending_.size()); !is_new) {
-            pending_[place->second] = std::move(link);
+        if (const auto place = pending_at_.find(link.path); place != pending_at_.end()) {
+            auto& earlier = pending_[place->second];
+            earlier.target = std::move(link.target);
+            earlier.dropped = link.dropped;
+            earlier.moment = link.moment;
         } else {
             pending_.push_back(std::move(link));
+            pending_at_.emplace(pending_.back().path, pending_.size() - 1);
         }
     }
 
     // Whether a later entry took the place of LINK, or of one of its parents.
     bool is_replaced(const Pending& link) const {
-        return !(link.dropped ? limbo_tree_ : tree_).has_placeholder(link.path);
+        return !(link.dropped ? limbo_tree_ : tree_).has_placeholder(split_path(link.path));
     }
 
-    // Links whose target came later, links through other such links, links to objects of the repository; what is left
-    // is for the merge.
+    // Links whose target came later, links through other such links.
     void settle_pending() {
         // By their targets: a link that is settled settles those that lead to it, however long the chain.
-        std::multimap<Path, std::size_t> waiting;
-        std::vector<std::size_t> ready;
-        for (std::size_t i = pending_.size(); i-- > 0;) {
-            waiting.emplace(pending_[i].target, i);
-            ready.push_back(i);
-        }
+        std::vector<std::uint32_t> waiting, ready;
+        for (auto i = static_cast<std::uint32_t>(pending_.size()); i-- > 0;) ready.push_back(i);
+        waiting.assign(ready.rbegin(), ready.rend());
+        const auto target_of = [&](std::uint32_t index) -> const std::string& { return pending_[index].target; };
+        std::stable_sort(waiting.begin(), waiting.end(), [&](auto a, auto b) { return target_of(a) < target_of(b); });
         std::vector<bool> settled(pending_.size());
         while (!ready.empty()) {
             const auto index = ready.back();
@@ -295,39 +302,42 @@ private:
                 settled[index] = true;
                 continue;
             }
-            const auto object = in_context("hard link \"" + join_path(link.path) + "\"",
-                                           [&] { return find_object(link.target, !link.dropped); });
+            const auto target = split_path(link.target);
+            const auto object =
+                in_context("hard link \"" + link.path + "\"", [&] { return find_object(target, !link.dropped); });
             if (!object) continue;
             // What a lower layer has there comes before what came after the link.
-            if (!link.dropped && tree_.find(link.target)) remember_first(link);
-            put_link(link.path, link.target, *object, link.dropped);
+            if (!link.dropped && tree_.find(target)) remember_first(link);
+            put_link(split_path(link.path), target, *object, link.dropped);
             settled[index] = true;
-            const auto [first, last] = waiting.equal_range(link.path);
-            for (auto next = first; next != last; ++next) ready.push_back(next->second);
+            auto next = std::lower_bound(waiting.begin(), waiting.end(), link.path,
+                                         [&](auto other, const auto& path) { return target_of(other) < path; });
+            for (; next != waiting.end() && target_of(*next) == link.path; ++next) ready.push_back(*next);
         }
-        std::vector<Pending> left;
-        for (std::size_t i = 0; i < pending_.size(); ++i) {
-            if (!settled[i]) left.push_back(std::move(pending_[i]));
-        }
-        pending_ = std::move(left);
-        pending_at_.clear();
+        note_unresolved(settled);
+    }
+
+    // What is left is for the merge.
+    void note_unresolved(const std::vector<bool>& settled) {
         // What a pair of texts takes in a GVariant beside them.
         constexpr std::size_t framing_bytes = 16;
         std::size_t unresolved_bytes = 0;
         std::vector<std::pair<Path, Checksum>> of_repository;
         std::map<std::string, std::optional<std::uint32_t>> first_moments;
-        for (const auto& link : pending_) {
-            if (link.dropped) continue;
-            if (!is_utf8(link.target)) {  // what a lower layer has there is not stored
+        for (std::size_t index = 0; index < pending_.size(); ++index) {
+            const auto& link = pending_[index];
+            if (link.dropped || settled[index]) continue;
+            const auto file = split_path(link.target);
+            if (!is_utf8(file)) {  // what a lower layer has there is not stored
                 ++layer_.bad_names;
-                put_lost(link.path, nameless_file, false);
-            } else if (const auto object = repository_object(link.target)) {
-                of_repository.emplace_back(link.path, *object);
+                put_lost(split_path(link.path), nameless_file, false);
+            } else if (const auto object = repository_object(file)) {
+                of_repository.emplace_back(split_path(link.path), *object);
             } else {
-                layer_.unresolved.push_back({join_path(link.path), join_path(link.target)});
+                layer_.unresolved.push_back({link.path, link.target});
                 const auto& [path, target] = layer_.unresolved.back();
-                const auto [first, is_new] = first_moments.emplace(link.target.back(), std::nullopt);
-                if (is_new) first->second = tree_.first_moment(link.target.back());
+                const auto [first, is_new] = first_moments.emplace(file.back(), std::nullopt);
+                if (is_new) first->second = tree_.first_moment(file.back());
                 if (first->second && *first->second > link.moment) remember_first(link);
                 unresolved_bytes += path.size() + target.size() + framing_bytes;
                 if (unresolved_bytes > max_unresolved_bytes)
@@ -375,8 +385,8 @@ private:
     // Entries that the rules drop, kept until the end because a hard link outside may be all that is left of one.
     LayerTree limbo_tree_;
     std::unique_ptr<ObjectSink> limbo_;
-    std::vector<Pending> pending_;
-    std::map<Path, std::size_t> pending_at_;  // while entries come
+    std::deque<Pending> pending_;
+    std::map<std::string_view, std::uint32_t> pending_at_;  // by their paths
     std::size_t pending_bytes_ = 0, links_bytes_ = 0, first_bytes_ = 0, lost_bytes_ = 0;
 };
 

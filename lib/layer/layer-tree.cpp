@@ -221,11 +221,9 @@ void LayerTree::put(const Path& path, const Checksum& object, bool needed) {
     nodes_[index].moment = ++now_;
 }
 
-void LayerTree::put_placeholder(const Path& path, std::uint32_t moment) {
+void LayerTree::put_placeholder(const Path& path) {
     put(path, {}, true);
-    auto& node = nodes_[lookup_path(path)];
-    node.placeholder = true;
-    node.moment = moment;
+    nodes_[lookup_path(path)].placeholder = true;
 }
 
 bool LayerTree::has_placeholder(const Path& path) const {

@@ -49,7 +49,7 @@ public:
     // replaces nothing.
     void put_whiteout(const Path& path, const Checksum& object);
     // A hard link whose file is not known yet: it replaces what was there, and is nothing unless fill() follows.
-    void put_placeholder(const Path& path, std::uint32_t moment);
+    void put_placeholder(const Path& path);
     // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents.
     bool has_placeholder(const Path& path) const;
     void fill(const Path& path, const Checksum& object);

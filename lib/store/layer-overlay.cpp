@@ -212,27 +212,28 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
     return root;
 }
 
-TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
-    const auto file_at = [&](const TreeEntry& tree, const std::string& path) -> std::optional<TreeEntry> {
-        auto found = store_.find(tree, store_.resolve(tree, split_path(path), false));
+TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
+    TreeEditor root(store_, std::move(merged)), below(store_, lower);
+    const auto file_at = [&](TreeEditor& tree, const std::string& path) -> std::optional<TreeEntry> {
+        auto found = tree.find(tree.resolve(split_path(path), false));
         if (found && found->directory) found.reset();
         return found;
     };
     const auto place = [&](const std::string& path, const std::optional<TreeEntry>& file) {
-        const auto where = store_.resolve(root, split_path(path), false);
-        root = place_link(root, where, path, file);
+        const auto where = root.resolve(split_path(path), false);
+        place_link(root, where, path, file);
         return where;
     };
-    for (const auto& path : record_.lost) lost_.insert(join_path(store_.resolve(root, split_path(path), false)));
+    for (const auto& path : record_.lost) lost_.insert(join_path(root.resolve(split_path(path), false)));
     std::map<std::string, std::string> first;
     for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
     for (const auto& [path, target] : record_.unresolved) {
         const bool is_first = first.erase(path) > 0;
-        auto found = file_at(is_first ? lower : root, target);
-        if (!found) found = file_at(is_first ? root : lower, target);
+        auto found = file_at(is_first ? below : root, target);
+        if (!found) found = file_at(is_first ? root : below, target);
         if (found) {
             place(path, *found);
-        } else if (is_lost(root, target)) {
+        } else if (is_lost(root.resolve(split_path(target), false))) {
             ++dropped_links_;
             lost_.insert(join_path(place(path, std::nullopt)));
         } else {
@@ -242,30 +243,29 @@ TreeEntry LayerOverlay::place_links(TreeEntry root, const TreeEntry& lower) {
     }
     // The others have what their layer brings later, unless there was something already.
     for (const auto& [path, target] : first) {
-        if (const auto found = file_at(lower, target)) place(path, *found);
+        if (const auto found = file_at(below, target)) place(path, *found);
     }
-    return root;
+    return root.root();
 }
 
-TreeEntry LayerOverlay::place_link(TreeEntry root, const Path& place, const std::string& path,
-                                   const std::optional<TreeEntry>& file) {
-    if (linked_.empty()) return store_.replace(root, place, file);
+void LayerOverlay::place_link(TreeEditor& root, const Path& place, const std::string& path,
+                              const std::optional<TreeEntry>& file) {
+    if (linked_.empty()) return root.replace(place, file);
     Path parent(place.begin(), place.end() - 1);
     const auto rivals = rivals_at(parent);
     Written written{{}, rivals};
     for (const auto& rival : rivals) written.directories.push_back(store_.load(rival.tree));
-    if (!gives_way(written, place.back(), {}, path)) return store_.replace(root, place, file);
-    auto found = store_.find(root, place);
-    if (!found || !found->directory) return root;
+    if (!gives_way(written, place.back(), {}, path)) return root.replace(place, file);
+    auto found = root.find(place);
+    if (!found || !found->directory) return;
     drop_lower(*found, written, place.back(), parent, path);
-    return store_.replace(root, place, found);
+    root.replace(place, found);
 }
 
-// Whether some layer has at TARGET what is not stored.
-bool LayerOverlay::is_lost(const TreeEntry& root, const std::string& target) {
-    const auto place = store_.resolve(root, split_path(target), false);
-    return (place.size() > 1 && is_runtime_directory(place.front())) ||
-           std::any_of(place.begin(), place.end(), is_whiteout) || lost_.contains(join_path(place));
+// Whether some layer has at TARGET, a path of the merged tree, what is not stored.
+bool LayerOverlay::is_lost(const Path& target) const {
+    return (target.size() > 1 && is_runtime_directory(target.front())) ||
+           std::any_of(target.begin(), target.end(), is_whiteout) || lost_.contains(join_path(target));
 }
 
 }  // namespace imaged

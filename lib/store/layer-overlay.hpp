@@ -76,11 +76,10 @@ private:
     // A tree with nothing below it: whiteouts have nothing to hide.
     Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_linked(TreeEntry root);
-    TreeEntry place_links(TreeEntry root, const TreeEntry& lower);
+    TreeEntry place_links(TreeEntry merged, const TreeEntry& lower);
     // Puts FILE at PLACE unless what the layer brings there by another path than PATH came later.
-    TreeEntry place_link(TreeEntry root, const Path& place, const std::string& path,
-                         const std::optional<TreeEntry>& file);
-    bool is_lost(const TreeEntry& root, const std::string& target);
+    void place_link(TreeEditor& root, const Path& place, const std::string& path, const std::optional<TreeEntry>& file);
+    bool is_lost(const Path& target) const;
 
     TreeStore& store_;
     const LayerRecord& record_;

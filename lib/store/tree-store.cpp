@@ -123,12 +123,28 @@ std::optional<TreeEntry> TreeStore::find(const TreeEntry& root, const Path& path
     auto entry = root;
     for (const auto& component : path) {
         if (!entry.directory) return std::nullopt;
-        const auto directory = load(entry.object);
-        const auto found = directory.find(component);
-        if (found == directory.end()) return std::nullopt;
-        entry = found->second;
+        const auto found = find_in(entry.object, component);
+        if (!found) return std::nullopt;
+        entry = *found;
     }
     return entry;
+}
+
+std::optional<TreeEntry> TreeStore::find_in(const Checksum& tree, const std::string& name) {
+    const auto get = [&](const Directory& directory) {
+        const auto found = directory.find(name);
+        return found == directory.end() ? std::nullopt : std::optional(found->second);
+    };
+    for (const auto& cached : cached_) {
+        if (cached.tree == tree) return get(cached.directory);
+    }
+    auto directory = load(tree);
+    const auto found = get(directory);
+    if (directory.size() <= max_cached_entries) {
+        cached_[next_cached_] = {tree, std::move(directory)};
+        next_cached_ = (next_cached_ + 1) % max_cached;
+    }
+    return found;
 }
 
 TreeEntry TreeStore::replace(const TreeEntry& root, const Path& path, const std::optional<TreeEntry>& entry) {
@@ -179,6 +195,67 @@ void TreeStore::finish(const TreeEntry& root) {
         for (const auto& child : parse_dirtree(bytes_of(tree)).directories) rest.push_back(child.tree);
     }
     if (!spilled_.empty()) sink_.retain_dirtrees(reached);
+}
+
+// Whether PATH leads through an entry that was changed.
+bool TreeEditor::is_stale(const Path& path) const {
+    return entry_ && path.size() > open_.size() + 1 && std::equal(open_.begin(), open_.end(), path.begin()) &&
+           changed_.contains(path[open_.size()]);
+}
+
+Path TreeEditor::resolve(const Path& path, bool follow_last) {
+    if (replaced_ || follow_last) flush();
+    auto resolved = store_.resolve(root_, path, follow_last);
+    if (!is_stale(resolved)) return resolved;
+    flush();
+    return store_.resolve(root_, path, follow_last);
+}
+
+std::optional<TreeEntry> TreeEditor::find(const Path& path) {
+    if (entry_ && path.size() == open_.size() + 1 && std::equal(open_.begin(), open_.end(), path.begin())) {
+        const auto found = directory_.find(path.back());
+        return found == directory_.end() ? std::nullopt : std::optional(found->second);
+    }
+    const bool above = path.size() <= open_.size() && std::equal(path.begin(), path.end(), open_.begin());
+    if (above || is_stale(path)) flush();
+    return store_.find(root_, path);
+}
+
+void TreeEditor::replace(const Path& path, const std::optional<TreeEntry>& entry) {
+    const Path parent(path.begin(), path.end() - 1);
+    if (!entry_ || parent != open_) {
+        flush();
+        const auto found = store_.find(root_, parent);
+        if (!found || !found->directory) {
+            root_ = store_.replace(root_, path, entry);
+            return;
+        }
+        open_ = parent;
+        entry_ = found;
+        directory_ = store_.load(found->object);
+    }
+    if (const auto old = directory_.find(path.back()); old != directory_.end()) {
+        replaced_ = replaced_ || old->second.directory || store_.read_symlink(old->second.object);
+        directory_.erase(old);
+    }
+    if (entry) directory_[path.back()] = *entry;
+    changed_.insert(path.back());
+}
+
+void TreeEditor::flush() {
+    if (!entry_) return;
+    entry_->object = store_.store(directory_);
+    root_ = store_.replace(root_, open_, entry_);
+    entry_.reset();
+    open_.clear();
+    directory_.clear();
+    changed_.clear();
+    replaced_ = false;
+}
+
+TreeEntry TreeEditor::root() {
+    flush();
+    return root_;
 }
 
 }  // namespace imaged

@@ -6,6 +6,7 @@
 // sink beyond it. Belongs to one thread; borrows the sink.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -59,6 +60,15 @@ private:
     // Dirtrees of a few thousand changed directories.
     static constexpr std::size_t max_pending_bytes = 8 * 1024 * 1024;
 
+    // Directories that find() looked at last; they never change.
+    static constexpr std::size_t max_cached = 8;
+    static constexpr std::size_t max_cached_entries = 20'000;
+    struct Cached {
+        Checksum tree;
+        Directory directory;
+    };
+
+    std::optional<TreeEntry> find_in(const Checksum& tree, const std::string& name);
     void spill();
     std::string bytes_of(const Checksum& tree);
     TreeEntry replace_below(const TreeEntry& root, const Path& path, std::size_t depth,
@@ -69,6 +79,34 @@ private:
     std::unordered_map<Checksum, std::string> pending_;
     std::size_t pending_bytes_ = 0;
     std::unordered_set<Checksum> spilled_;
+    std::array<Cached, max_cached> cached_;
+    std::size_t next_cached_ = 0;
+};
+
+// Edits of one tree, many of them in the same directories: each directory is written once for a run of edits in it.
+class TreeEditor {
+public:
+    // Borrows STORE.
+    TreeEditor(TreeStore& store, TreeEntry root) : store_(store), root_(std::move(root)) {}
+
+    // As those of TreeStore.
+    Path resolve(const Path& path, bool follow_last);
+    std::optional<TreeEntry> find(const Path& path);
+    void replace(const Path& path, const std::optional<TreeEntry>& entry);
+
+    TreeEntry root();
+
+private:
+    bool is_stale(const Path& path) const;
+    void flush();
+
+    TreeStore& store_;
+    TreeEntry root_;  // without what was changed in open_
+    Path open_;
+    std::optional<TreeEntry> entry_;  // of open_
+    Directory directory_;
+    std::unordered_set<std::string> changed_;
+    bool replaced_ = false;  // something that may have led elsewhere
 };
 
 }  // namespace imaged

@@ -10,6 +10,7 @@ import unittest
 
 from gi.repository import GLib
 
+import agreement
 import encapsulation
 import hostile_commits
 import oci_layout
@@ -52,7 +53,8 @@ class Case(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        encapsulation.ostree(cls.repository, "fsck", "--quiet")
+        found = agreement.problems(cls.repository)
+        assert not found, found
 
     @classmethod
     def make_base(cls):
@@ -259,6 +261,10 @@ class LowerLinks(Case):
                 found = self.pull([below, [replaced, directory(second + "/a", 0o700), file(second + "/a/new", "n")]])
                 self.assertEqual({path: what for path, what in found.items() if what != "/"}, {**rest, "usr/lib/a/new": "n"}, (first, replaced))
                 self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/a"][1], 0o700)
+
+    def test_a_link_to_a_link_that_waits_comes_when_it_comes(self):
+        self.assertEqual(self.files([self.BELOW, [hard("usr/first", "lib"), file("usr/lib/c", "earlier"), hard("lib/c", "usr/first")]]),
+                         {"lib": "-> usr/lib", "usr/first": "-> usr/lib", "usr/lib/old": "old", "usr/lib/c": "-> usr/lib"})
 
     def test_what_went_through_a_link_stays_where_it_led_when_its_layer_replaces_the_link(self):
         entered = [file("lib/new", "n"), directory("lib/d", 0o700), file("lib/d/e/f", "f"), hard("lib/alias", "lib/new")]

@@ -10,10 +10,12 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import unittest
 
 import golden
 import oci_layout
+import sanitizers
 import tree
 import worker
 from oci_layout import Entry, directory, whiteout
@@ -226,6 +228,19 @@ class Hardlinks(RepositoryCase):
     def test_links_to_themselves_alone_lead_nowhere(self):
         self.layout.image("t", [oci_layout.layer([Entry("a", "hardlink", target="b"), Entry("b", "hardlink", target="a")])])
         self.assert_refused("CorruptInput", "hard link", layers_stay=True)
+
+
+    def test_many_that_wait_for_their_file_take_neither_long_nor_much_memory(self):
+        links = [Entry(f"usr/d{number // 1000}/f{number}", "hardlink", target="file") for number in range(30_000)]
+        for stack in ([[Entry("file", content=b"1")], links], [links + [Entry("file", content=b"1")]]):
+            self.layout.image("t", [oci_layout.layer(entries) for entries in stack])
+            started = time.monotonic()
+            run = worker.pull("ostree-unverified-image:" + self.layout.reference("t"), self.repository, target="oci:stored:t")
+            self.assertEqual(run.result["outcome"], "success", run.result)
+            self.assertLess(time.monotonic() - started, 30 * sanitizers.SLOWER)
+            if not sanitizers.SANITIZED:
+                self.assertLess(run.rss, 64 * 1024)
+            self.assertEqual(self.ostree("ls", STORED, "/usr/d29/f29999").split()[0], "-00644")
 
 
 class ObjectLinks(RepositoryCase):
