@@ -11,19 +11,30 @@ namespace imaged {
 
 namespace {
 
-constexpr std::array<std::pair<char32_t, char32_t>, 12> controls{{
+// Controls, and all that Unicode calls default ignorable: it has no width, so texts that differ in it look the same.
+// Joiners and variation selectors are no exception: an emoji that falls apart is worth less than a name that is another
+// one than it seems.
+constexpr std::array<std::pair<char32_t, char32_t>, 20> controls{{
     {0x00, 0x1f},        // C0
     {0x7f, 0x9f},        // DEL, C1
+    {0xad, 0xad},        // soft hyphen
+    {0x34f, 0x34f},      // grapheme joiner
     {0x61c, 0x61c},      // bidirectional
-    {0x180e, 0x180e},    // no width
-    {0x200b, 0x200b},    // no width
-    {0x200e, 0x200f},    // bidirectional
+    {0x115f, 0x1160},    // Hangul fillers
+    {0x17b4, 0x17b5},    // inherent vowels of Khmer
+    {0x180b, 0x180f},    // selectors and separators of Mongolian
+    {0x200b, 0x200f},    // no width, joiners, bidirectional
     {0x2028, 0x202e},    // line and paragraph separators, bidirectional
     {0x2060, 0x206f},    // no width, bidirectional isolates
+    {0x3164, 0x3164},    // Hangul filler
+    {0xfe00, 0xfe0f},    // variation selectors
     {0xfeff, 0xfeff},    // byte order mark
-    {0xfff9, 0xfffb},    // annotations
+    {0xffa0, 0xffa0},    // Hangul filler
+    {0xfff0, 0xfffb},    // unassigned, annotations
+    {0x1bca0, 0x1bca3},  // of shorthand
     {0x1d173, 0x1d17a},  // of music
-    {0xe0000, 0xe007f},  // tags
+    {0xe0000, 0xe00ff},  // tags
+    {0xe0100, 0xe0fff},  // variation selectors, unassigned
 }};
 
 struct Character {

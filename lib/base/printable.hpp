@@ -8,8 +8,8 @@
 
 namespace imaged {
 
-// Whether C is a control character (C0, DEL, C1), a bidirectional control, or another character without a picture that
-// changes how its neighbours are shown.
+// Whether C is a control character (C0, DEL, C1), a bidirectional control, or another character without a width of its
+// own that changes how its neighbours are shown or is not seen at all.
 bool drives_terminal(char32_t c);
 
 // TEXT with such characters and invalid UTF-8 as \xNN or \u{NNNN}.
