@@ -20,7 +20,35 @@ namespace imaged {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::size_t checksum_digits = 64;
+// Deeper than any ref: a path has at most PATH_MAX bytes.
+constexpr std::size_t max_ref_depth = PATH_MAX / 2;
+
+FileDescriptor open_directory(int directory, const char* path) {
+    return FileDescriptor(::openat(directory, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+// PATH, a directory that is absolute or relative to refs/heads, as a name below refs/heads. By inodes: a repository can
+// have several paths.
+std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
+    const auto heads = open_directory(repository, "refs/heads");
+    auto directory = open_directory(heads.get(), path.empty() ? "." : path.c_str());
+    struct stat top, status;
+    if (!heads || !directory || ::fstat(heads.get(), &top) != 0) return std::nullopt;
+    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(directory.get()));
+    fs::path name;
+    auto component = place.end();
+    for (std::size_t depth = 0; depth < max_ref_depth && ::fstat(directory.get(), &status) == 0; ++depth) {
+        if (status.st_dev == top.st_dev && status.st_ino == top.st_ino) return name;
+        if (component == place.begin() || *--component == "/") return std::nullopt;
+        name = name.empty() ? *component : *component / name;
+        directory = open_directory(directory.get(), "..");
+        if (!directory) return std::nullopt;
+    }
+    return std::nullopt;
+}
 
 // Entries of the directory PATH, and whether each is a directory or a link.
 template <typename Visit>
@@ -81,11 +109,10 @@ std::optional<std::string> alias_target(int repository, const std::string& name)
     std::array<char, PATH_MAX> text;
     const auto size = ::readlinkat(repository, ("refs/heads/" + name).c_str(), text.data(), text.size());
     if (size <= 0) return std::nullopt;
-    const std::filesystem::path link(std::string(text.data(), static_cast<std::size_t>(size)));
-    if (link.is_absolute()) return std::nullopt;
-    const auto target = (std::filesystem::path(name).parent_path() / link).lexically_normal().string();
-    if (target.empty() || target.starts_with("..")) return std::nullopt;
-    return target;
+    const fs::path link(std::string(text.data(), static_cast<std::size_t>(size)));
+    const auto directory = name_in_heads(repository, (fs::path(name).parent_path() / link).parent_path());
+    if (!directory) return std::nullopt;
+    return (*directory / link.filename()).string();
 }
 
 }  // namespace imaged

@@ -24,7 +24,8 @@ struct RefEntry {
 // Calls VISIT for every entry below PATH that is no directory. A PATH that is not there has none.
 void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit);
 
-// The ref that the alias at refs/heads/NAME leads to, by full name; nullopt if it leads out of refs/heads.
+// The ref or alias that the alias at refs/heads/NAME leads to, by full name; nullopt if it leads out of refs/heads. The
+// link may be relative or absolute.
 std::optional<std::string> alias_target(int repository, const std::string& name);
 
 }  // namespace imaged

@@ -284,6 +284,23 @@ class OddRefs(Case):
         self.assertEqual(result["outcome"], "success", result)
         self.assertEqual([ref for ref in self.refs().split() if ref.startswith(IMAGE)], [])
 
+    def test_an_alias_by_an_absolute_path_or_over_another_link_is_one_too(self):
+        alias = self.heads(IMAGE + "docker_3A__2F__2F_alias/image_3A_1")
+        alias.parent.mkdir(parents=True)
+        elsewhere = self.directory / "elsewhere"
+        elsewhere.symlink_to(self.heads(self.ref).parent)
+        for target in (self.heads(self.ref), elsewhere / self.heads(self.ref).name, f"../../../../../heads/{self.ref}"):
+            with self.subTest(target):
+                alias.symlink_to(target)
+                self.goes_on(set())
+                result = job("remove", self.repository, images=[self.image])
+                self.refused(result, "InvalidArgument", str(alias.relative_to(self.repository / "refs/heads")))
+                self.assertEqual(self.content(self.repository), GOOD)
+                alias.unlink()
+        # One that leads out of the repository is damage of its own, and holds nobody up.
+        alias.symlink_to(self.directory / "nowhere")
+        self.assertEqual(job("remove", self.repository, images=[self.image])["outcome"], "success")
+
     def test_removing_an_alias_leaves_the_image(self):
         alias = IMAGE + "docker_3A__2F__2F_alias/image_3A_1"
         self.ostree("refs", "--alias", f"--create={alias}", self.ref)
