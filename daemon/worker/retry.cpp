@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 
 #include "base/error.hpp"
 
@@ -29,12 +28,9 @@ void wait(std::chrono::milliseconds time, const Cancellation& job) {
 }  // namespace
 
 job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt) {
-    // None goes before the job does: a signal may be on its way to one.
-    static std::deque<Cancellation> attempts;
     auto pause = first_wait;
     for (unsigned left = retries;; --left) {
-        auto& cancellation = attempts.emplace_back();
-        job.forward_to(cancellation);
+        auto& cancellation = job.begin_part();
         job.check();
         try {
             return attempt(cancellation);

@@ -93,6 +93,8 @@ job::Result run_check(const job::Request& request, StartedProxy proxy, Cancellat
                       ProgressMeter& meter) {
     auto import = import_request(request);
     import.proxy.started = std::move(proxy);
+    // What the caller's own credentials opened is not for everybody.
+    import.remember_update = request.settings.host_credentials;
     return check_result(import, check_update(import, cancellation, meter));
 }
 

@@ -21,6 +21,13 @@ void Cancellation::request() noexcept {
     if (auto* part = part_.load()) part->request();
 }
 
+Cancellation& Cancellation::begin_part() {
+    auto& part = parts_.emplace_back();
+    part_.store(&part);
+    if (requested()) part.request();
+    return part;
+}
+
 void Cancellation::check() const {
     if (requested()) throw Error(ErrorKind::cancelled, "the job was cancelled");
 }

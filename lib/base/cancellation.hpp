@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <list>
 
 #include "base/file-descriptor.hpp"
 
@@ -14,8 +15,10 @@ class Cancellation {
 public:
     Cancellation();
     void request() noexcept;
-    // What is requested here from now on is requested of PART too, which lives as long. Only the last one counts.
-    void forward_to(Cancellation& part) noexcept { part_.store(&part); }
+    // A cancellation for a part of the job whose failure does not end the rest: requested with this one, and not the
+    // other way round. Only the last part follows. Owned by this, and kept with it: a signal may be on its way to it.
+    // Not thread-safe.
+    Cancellation& begin_part();
     bool requested() const noexcept { return requested_.load(std::memory_order_relaxed); }
     // Throws Error(cancelled) once requested.
     void check() const;
@@ -25,6 +28,7 @@ public:
 private:
     std::atomic<bool> requested_ = false;
     std::atomic<Cancellation*> part_ = nullptr;
+    std::list<Cancellation> parts_;
     FileDescriptor event_;
 };
 

@@ -46,6 +46,7 @@ nlohmann::json to_json(const Settings& settings) {
             {"expansion-ratio", settings.expansion_ratio},
             {"confined", settings.confined},
             {"host-credentials", settings.host_credentials},
+            {"local-sources", settings.local_sources},
             {"skopeo-service", settings.skopeo_service}};
 }
 
@@ -72,6 +73,8 @@ Settings settings_from_json(const nlohmann::json& document) {
             settings.confined = value.get<bool>();
         } else if (key == "host-credentials" && value.is_boolean()) {
             settings.host_credentials = value.get<bool>();
+        } else if (key == "local-sources" && value.is_boolean()) {
+            settings.local_sources = value.get<bool>();
         } else if (key == "skopeo-service" && value.is_string()) {
             settings.skopeo_service = value.get<std::string>();
         } else {

@@ -33,6 +33,8 @@ struct Settings {
     std::string skopeo_service;  // socket of the service that talks to registries; empty: the worker does
     // Whether the job may log in with the host's registry credentials. The daemon decides it for each job.
     bool host_credentials = true;
+    // Whether the job may open images by paths and other local names that are stored. Likewise.
+    bool local_sources = true;
     bool operator==(const Settings&) const = default;
 };
 

@@ -14,9 +14,7 @@ namespace imaged {
 namespace {
 
 constexpr std::chrono::milliseconds slice(100);
-// A source may be slow, but not so slow that a job never ends: within this many stall times of waiting, this much.
 constexpr int slow_stall_times = 4;
-constexpr std::uint64_t slow_bytes = 16 * 1024;
 // A source this slow loses nothing by waiting for its end.
 constexpr std::chrono::milliseconds idle_time(500);
 
@@ -48,7 +46,7 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
                                                                " seconds");
         }
         if (slow_time_ >= slow_stall_times * options_.stall_time) {
-            if (total_ - slow_total_ < slow_bytes)
+            if (total_ - slow_total_ < options_.least_bytes)
                 throw Error(ErrorKind::source_unreachable,
                             "the source is too slow: " + std::to_string(total_ - slow_total_) + " bytes in " +
                                 std::to_string(slow_stall_times * options_.stall_time.count() / 1000) + " seconds");

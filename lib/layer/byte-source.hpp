@@ -34,6 +34,8 @@ public:
         // Called once, when the expected bytes have come or nothing comes for a while: some writers do not end the
         // stream before they are asked to.
         std::function<void()> complete = {};
+        // A source may be slow, but not so slow that a job never ends: within four stall times of waiting, this much.
+        std::uint64_t least_bytes = 16 * 1024;
     };
     DescriptorSource(int fd, const Cancellation& cancellation, Options options);
     std::size_t read(std::span<std::byte> buffer) override;

@@ -10,13 +10,14 @@
 
 #include "base/error.hpp"
 #include "layer/decompressor.hpp"
-#include "source/image-proxy.hpp"
 
 namespace imaged {
 
 namespace {
 
 constexpr std::size_t piece_bytes = 1024 * 1024;
+// Of a pipe, within four stall times of waiting: it comes from this host, and the jobs of others wait for it.
+constexpr std::uint64_t least_archive_bytes = 4 * 1024 * 1024;
 
 bool is_compressed(int file) {
     char bytes[4] = {};
@@ -27,7 +28,8 @@ bool is_compressed(int file) {
 
 }  // namespace
 
-FileDescriptor seekable_archive(int input, const Repository& repository, const Cancellation& cancellation) {
+FileDescriptor seekable_archive(int input, const Repository& repository, std::chrono::milliseconds stall_time,
+                                const Cancellation& cancellation) {
     struct stat status;
     if (::fstat(input, &status) != 0) throw_errno("look at the archive");
     const bool regular = S_ISREG(status.st_mode);
@@ -37,7 +39,9 @@ FileDescriptor seekable_archive(int input, const Repository& repository, const C
         return file;
     }
     if (regular && ::lseek(input, 0, SEEK_SET) != 0) throw_errno("read the archive");
-    DescriptorSource source(input, cancellation, {ProxyOptions{}.stall_time});
+    DescriptorSource::Options options{stall_time};
+    options.least_bytes = least_archive_bytes;
+    DescriptorSource source(input, cancellation, options);
     const auto plain = decompress(source);
     auto spool = open_at(repository.fd(), "tmp", O_TMPFILE | O_RDWR, 0600);
     std::vector<std::byte> buffer(piece_bytes);

@@ -2,6 +2,8 @@
 // An archive of an image as a file that can be read at any place.
 #pragma once
 
+#include <chrono>
+
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
 #include "store/repository.hpp"
@@ -15,6 +17,7 @@ inline constexpr std::uint64_t max_spooled_bytes = 256ULL * 1024 * 1024 * 1024;
 // the repository's tmp, and so is what a compressed archive decompresses to. Throws Error(no_space),
 // Error(unsupported_image) for more than the limit, Error(corrupt_input), Error(source_unreachable) for a writer that
 // stalls.
-FileDescriptor seekable_archive(int input, const Repository& repository, const Cancellation& cancellation);
+FileDescriptor seekable_archive(int input, const Repository& repository, std::chrono::milliseconds stall_time,
+                                const Cancellation& cancellation);
 
 }  // namespace imaged

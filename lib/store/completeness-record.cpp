@@ -4,26 +4,25 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <span>
 #include <string>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "store/record-file.hpp"
 
 namespace imaged {
 
 namespace {
 
 constexpr const char* directory_name = "extensions/imaged";
-constexpr const char* file_name = "extensions/imaged/complete";
+constexpr const char* file_name = "complete";
 constexpr const char* last_line = "end";
 // Of an image some dozens of commits are kept.
 constexpr std::size_t max_bytes = 1024 * 1024;
@@ -60,10 +59,11 @@ State state_of(int objects) {
     return state;
 }
 
-std::unordered_set<Checksum> read_record(const Repository& repository, const Checksum& state) {
-    const auto file = try_open_at(repository.fd(), file_name, O_RDONLY | O_NOFOLLOW);
-    if (!file) return {};
-    const auto text = read_all(file.get(), max_bytes, file_name);
+std::unordered_set<Checksum> complete_commits(const Repository& repository, const Checksum& state) {
+    const auto directory = open_records(repository.fd(), directory_name);
+    const auto found = directory ? read_record(directory.get(), file_name, max_bytes) : std::nullopt;
+    if (!found) return {};
+    const auto& text = *found;
     std::unordered_set<Checksum> commits;
     bool first = true;
     for (std::size_t begin = 0; begin < text.size();) {
@@ -90,7 +90,7 @@ CompletenessRecord::CompletenessRecord(const Repository& repository) : repositor
         const auto state = state_of(repository.objects());
         state_ = state.checksum;
         settled_ = state.changed + settle_nanoseconds < nanoseconds(now);
-        complete_ = read_record(repository, state.checksum);
+        complete_ = complete_commits(repository, state.checksum);
     } catch (const Error&) {
         complete_.clear();
     }
@@ -101,16 +101,11 @@ void CompletenessRecord::keep(const std::unordered_set<Checksum>& commits) const
     auto text = state_->hex() + "\n";
     for (const auto& commit : commits) text += commit.hex() + "\n";
     text += std::string(last_line) + "\n";
-    const auto unfinished = std::string(file_name) + "." + std::to_string(::getpid());
     try {
-        const int directory = repository_.fd();
-        ::mkdirat(directory, "extensions", 0755);
-        ::mkdirat(directory, directory_name, 0755);
-        const auto file = open_at(directory, unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
-        write_all(file.get(), std::as_bytes(std::span(text)), unfinished);
-        if (::renameat(directory, unfinished.c_str(), directory, file_name) != 0) throw_errno("name " + unfinished);
+        if (const auto directory = make_records(repository_.fd(), directory_name))
+            write_record(directory.get(), file_name, text);
     } catch (const Error&) {
-        ::unlinkat(repository_.fd(), unfinished.c_str(), 0);
+        // Costs the next job some time.
     }
 }
 

@@ -8,11 +8,12 @@
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
+#include "store/detached-metadata.hpp"
 #include "store/foreign-repository.hpp"
+#include "store/layer-place.hpp"
 #include "store/presence.hpp"
 #include "store/ref-name.hpp"
 #include "store/ref-place.hpp"
-#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -139,17 +140,17 @@ private:
     std::map<std::string, Checksum> bring_objects(const StoredImage& image, ObjectTransfer& transfer) {
         std::map<std::string, Checksum> refs;
         std::vector<Checksum> commits;
-        std::vector<bool> present;
+        std::vector<bool> present, kept;
         for (const auto& layer : image.layout.layers) {
-            const auto ref = layer_ref(layer.blob.digest);
-            const auto commit = source_.resolve(ref);
+            const auto commit = layer_commit(source_, layer);
             if (!commit)
                 throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " of " +
                                                                request_.image.image() + " is missing in " +
                                                                source_.path());
-            const auto there = destination_.resolve(ref);
+            const auto there = layer_commit(destination_, layer);
             present.push_back(there.has_value());
-            refs.emplace(ref, there && there != *commit && keeps(layer, *there) ? *there : *commit);
+            kept.push_back(there && there != commit && keeps(layer, *there));
+            if (there != commit && !kept.back()) refs.merge(refs_for(destination_, layer, *commit));
             commits.push_back(*commit);
         }
         observer_.layers(image.layout.layers, present);
@@ -157,7 +158,7 @@ private:
         Walk walk(source_, transfer, cancellation_);
         for (std::size_t i = 0; i < commits.size(); ++i) {
             const auto& layer = image.layout.layers[i];
-            if (refs.at(layer_ref(layer.blob.digest)) == commits[i]) {
+            if (!kept[i]) {
                 in_context("layer " + layer.blob.digest.text(), [&] { walk.commit(commits[i]); });
                 brought_.insert(commits[i]);
             }
@@ -178,10 +179,10 @@ private:
         transfer.finish_metadata();
         sync_changes(transfer);
         // libostree takes whatever a commit names for present when the commit is.
-        for (const auto& commit : brought_) {
-            if (!destination_.has_object(ObjectType::commit, commit)) new_.insert(commit);
+        for (const auto& commit : brought_) copy_signatures(commit);
+        for (const auto& [ref, commit] : refs) {
+            if (brought_.contains(commit)) mark_copied(destination_, commit);
         }
-        for (const auto& commit : new_) copy_detached_metadata(commit);
         for (const auto& commit : brought_) transfer.add_metadata(ObjectType::commit, commit);
         transfer.finish_metadata();
         sync_changes(transfer);
@@ -193,19 +194,14 @@ private:
         if (counts.linked + counts.reflinked + counts.copied > 0) destination_.sync();
     }
 
-    // A layer that the destination got otherwise serves the images there, and this one as well. What was verified there
-    // is not replaced by what another repository has under the same name.
+    // A layer that the destination got otherwise serves the images there, and this one as well: another repository's
+    // claim does not replace it.
     bool keeps(const ImageLayer& layer, const Checksum& commit) {
-        return (layer.kind == LayerKind::derived ||
-                VerifiedLayers(destination_.fd()).layer(layer.kind, layer.diff_id) == commit) &&
-               Presence(destination_, cancellation_).complete(commit);
+        return is_of_kind(destination_, layer, commit) && Presence(destination_, cancellation_).complete(commit);
     }
 
-    // Metadata of a commit that was there before may be somebody else's, or a signature.
-    void copy_detached_metadata(const Checksum& commit) {
-        if (destination_.detached_metadata(commit)) return;
-        if (const auto metadata = source_.detached_metadata(commit))
-            destination_.write_detached_metadata(commit, *metadata);
+    void copy_signatures(const Checksum& commit) {
+        if (const auto metadata = source_.detached_metadata(commit)) add_signatures(destination_, commit, *metadata);
     }
 
     // True when anything changed.
@@ -227,7 +223,7 @@ private:
     const Cancellation& cancellation_;
     ImportObserver& observer_;
     const ImageReference target_;
-    std::set<Checksum> brought_, new_;  // commits; those that the destination did not have
+    std::set<Checksum> brought_;  // commits
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copying an image into another repository: its merge commit, the commits of its layers and of its base, everything
-// that they reach, their detached metadata and their refs.
+// that they reach, their signatures and their refs. What this brings is the claim of another repository: its layers
+// serve the image that was copied, and no import (detached-metadata.hpp).
 //
 // Crash rule: every object is there and durable before the commits are, and those before the refs; the refs of the
 // layers are written in one transaction, the image's after it. A copy that was ended half-way leaves no ref and no

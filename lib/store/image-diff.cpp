@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
+#include "store/layer-place.hpp"
 #include "store/pending-update.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
@@ -47,7 +48,7 @@ void tell_layers(json& answer, const char* having, const char* lacking, const Si
         json entry{{"digest", layer.blob.digest.text()},
                    {"size", layer.blob.size},
                    {"kind", to_string(layer.kind)},
-                   {"present", repository.resolve(layer_ref(layer.blob.digest)).has_value()}};
+                   {"present", layer_commit(repository, layer).has_value()}};
         if (const auto& created_by = one.config.created_by[i]) entry["created-by"] = *created_by;
         auto& bytes = answer["bytes-" + key];
         bytes = bytes.get<std::uint64_t>() + layer.blob.size;

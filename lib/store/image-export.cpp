@@ -14,6 +14,7 @@
 #include "store/derived-layer-export.hpp"
 #include "store/export-layout.hpp"
 #include "store/exported-documents.hpp"
+#include "store/layer-place.hpp"
 #include "store/object-layer-export.hpp"
 #include "store/ref-name.hpp"
 
@@ -111,7 +112,7 @@ private:
     std::vector<Checksum> layer_commits() const {
         std::vector<Checksum> commits;
         for (const auto& layer : image_.layout.layers) {
-            const auto commit = repository_.resolve(layer_ref(layer.blob.digest));
+            const auto commit = layer_commit(repository_, layer);
             if (!commit)
                 throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
             commits.push_back(*commit);

@@ -10,7 +10,9 @@
 #include "source/image-archive.hpp"
 #include "source/proxy-layers.hpp"
 #include "store/archive-spool.hpp"
+#include "store/detached-metadata.hpp"
 #include "store/layer-fetch.hpp"
+#include "store/layer-place.hpp"
 #include "store/merge-check.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
@@ -81,8 +83,8 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
 void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& layers,
                      const std::vector<Checksum>& commits) {
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto ref = layer_ref(layers[i].blob.digest);
-        if (repository.resolve(ref) != commits[i]) repository.set_ref(ref, commits[i]);
+        if (layer_commit(repository, layers[i]) == commits[i]) continue;
+        for (const auto& [ref, commit] : refs_for(repository, layers[i], commits[i])) repository.set_ref(ref, commit);
     }
 }
 
@@ -205,8 +207,9 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     Presence presence(repository, cancellation);
     std::unique_ptr<ImageArchive> archive;
     if (request.archive)
-        archive = std::make_unique<ImageArchive>(seekable_archive(*request.archive, repository, cancellation),
-                                                 request.image, request.archive_name, request.digest, cancellation);
+        archive = std::make_unique<ImageArchive>(
+            seekable_archive(*request.archive, repository, request.proxy.stall_time, cancellation), request.image,
+            request.archive_name, request.digest, cancellation);
     auto source = archive         ? archive->image()
                   : request.known ? *request.known
                                   : open_while_looking_ahead(*proxy, request, repository, presence, target);
@@ -216,6 +219,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     // An archive was refused before this if its reference demands a signature.
     const auto signed_commit =
         proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
+    if (signed_commit && plan.present.front())
+        add_signatures(repository, signed_commit->checksum, signed_commit->metadata.value_or(std::string()));
 
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
@@ -236,7 +241,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     std::unique_ptr<LayerSource> blobs = std::move(archive);
     if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
     LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once, request.expansion);
-    fetch.require_commit(signed_commit);
+    if (signed_commit) fetch.require_commit(signed_commit->checksum);
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {

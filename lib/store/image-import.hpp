@@ -36,6 +36,8 @@ struct ImportRequest {
     // and a stored merge that is complete stays, unless REMAKE_MERGE.
     std::optional<SourceImage> known = {};
     bool remake_merge = false;
+    // Whether a check may record the update that it finds, for everybody to see.
+    bool remember_update = true;
     // Layers that this program did not verify are fetched again.
     LayerTrust trust = LayerTrust::refs;
     // The image is in this file instead of where its reference says: borrowed, any archive that ImageArchive knows,

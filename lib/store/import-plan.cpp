@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "store/layer-lookup.hpp"
+#include "store/layer-place.hpp"
 #include "store/ref-name.hpp"
 #include "store/root-policy.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 bool is_current(const Repository& repository, Presence& presence, const SourceImage& source, const ImportPlan& plan) {
     if (!plan.previous || plan.previous->digest != source.digest) return false;
     for (std::size_t i = 0; i < plan.present.size(); ++i) {
-        if (repository.resolve(layer_ref(source.layout.layers[i].blob.digest)) != plan.present[i]) return false;
+        if (layer_commit(repository, source.layout.layers[i]) != plan.present[i]) return false;
     }
     // A merge that says to be this program's and is not recorded may have been made of layers that are not believed.
     if (plan.previous->importer.starts_with(own_importer) &&
@@ -51,8 +52,7 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
         if (!commit) return;
         const auto image = StoredImage::load(repository, *commit);
         for (const auto& layer : image.layout.layers) {
-            if (const auto layer_commit = repository.resolve(layer_ref(layer.blob.digest)))
-                presence.complete(*layer_commit);
+            if (const auto stored = layer_commit(repository, layer)) presence.complete(*stored);
         }
         presence.complete(*commit);
         if (image.base_commit) presence.complete(*image.base_commit);
@@ -89,13 +89,8 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
     }
     std::optional<Checksum> base_tree;
     if (source.layout.ostree) {
-        if (const auto base = repository->resolve(layer_ref(layers.front().blob.digest))) {
-            try {
-                base_tree = repository->load_commit(*base).tree;
-            } catch (const Error&) {
-                // Fetched again.
-            }
-        }
+        const auto base = LayerLookup(*repository, *presence, {}, trust).find(layers.front());
+        if (base) base_tree = repository->load_commit(*base).tree;
     }
     auto rules = derived_layer_rules(repository, base_tree);
     if (source.layout.ostree && !base_tree) rules.root = RootPolicy::usr_etc_var;

@@ -2,6 +2,8 @@
 #include "store/layer-lookup.hpp"
 
 #include "base/error.hpp"
+#include "store/detached-metadata.hpp"
+#include "store/layer-place.hpp"
 #include "store/layer-record.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
@@ -9,7 +11,7 @@
 namespace imaged {
 
 std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
-    if (const auto commit = repository_.resolve(layer_ref(layer.blob.digest));
+    if (const auto commit = layer_commit(repository_, layer);
         commit && presence_.complete(*commit) && serves(layer, *commit))
         return commit;
     if (layer.kind != LayerKind::derived) return std::nullopt;
@@ -30,6 +32,8 @@ bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) cons
     // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
     // itself is known to be right.
     if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;
+    // Nor does what a copy brought: its ref is the word of a repository that this one's administrator may not write.
+    if (is_copied(repository_, checksum)) return false;
     // Another program's; of those only derived layers say that they were imported.
     const bool derived = commit.text(importer_version_key).has_value();
     return derived == (layer.kind == LayerKind::derived) && (!derived || claims.fits(rules_));

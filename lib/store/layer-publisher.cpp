@@ -3,6 +3,8 @@
 
 #include "base/error.hpp"
 #include "store/commit-check.hpp"
+#include "store/detached-metadata.hpp"
+#include "store/layer-place.hpp"
 #include "store/ref-name.hpp"
 
 namespace imaged {
@@ -69,10 +71,8 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
             // Before: a commit without its objects would be found damaged, whatever names it or does not.
             if (item.staged.foreign_commit) check_foreign_commit(*item.staged.sink, item.staged.commit);
             item.staged.sink->publish([&] {
-                // Metadata of a commit that is there already may be somebody else's, or a signature.
-                if (item.staged.detached_metadata && !repository_.has_object(ObjectType::commit, item.staged.commit) &&
-                    !repository_.detached_metadata(item.staged.commit))
-                    repository_.write_detached_metadata(item.staged.commit, *item.staged.detached_metadata);
+                if (item.staged.detached_metadata)
+                    add_signatures(repository_, item.staged.commit, *item.staged.detached_metadata);
             });
             // Durable with the names, before the ref: a layer with a ref is not fetched again after a crash.
             verified_.add_layer(item.layer, item.staged.commit);
@@ -82,7 +82,8 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
 
 void LayerPublisher::finish(std::vector<Item>& batch) {
     for (auto& item : batch) {
-        repository_.set_ref(layer_ref(item.layer.blob.digest), item.staged.commit);
+        for (const auto& [ref, commit] : refs_for(repository_, item.layer, item.staged.commit))
+            repository_.set_ref(ref, commit);
         published_(item.staged, item.index);
     }
     batch.clear();

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "store/layer-place.hpp"
 #include "store/ref-name.hpp"
 #include "store/stored-image.hpp"
 
@@ -23,7 +24,10 @@ void add_layers(const Repository& repository, const Checksum& checksum, std::set
     if (checksum == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
     const auto manifest = repository.load_commit(checksum).text(manifest_key);
     if (!manifest) return;
-    for (const auto& layer : Manifest::parse(*manifest).layers) used.insert(layer_ref(layer.digest));
+    for (const auto& layer : Manifest::parse(*manifest).layers) {
+        used.insert(layer_ref(layer.digest));
+        used.insert(derived_ref(layer.digest));
+    }
 }
 
 }  // namespace
@@ -49,8 +53,10 @@ LayerUse LayerUse::find(const Repository& repository) {
     }
     for (const auto& [alias, target] : repository.aliases()) use.used.insert(target);
     if (!use.damaged.empty()) return use;
-    for (const auto& [ref, commit] : repository.refs(without_slash(layer_ref_prefix))) {
-        if (!use.used.contains(ref)) use.unused.emplace(ref, commit);
+    for (const char* directory : {layer_ref_directory, derived_ref_directory}) {
+        for (const auto& [ref, commit] : repository.refs(directory)) {
+            if (!use.used.contains(ref)) use.unused.emplace(ref, commit);
+        }
     }
     return use;
 }

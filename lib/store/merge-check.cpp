@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "layer/dirtree.hpp"
 #include "store/import-plan.hpp"
+#include "store/layer-place.hpp"
 #include "store/layer-record.hpp"
 #include "store/merge-commit.hpp"
 #include "store/ref-name.hpp"
@@ -77,7 +78,7 @@ private:
 std::vector<Checksum> layer_commits(const Repository& repository, const StoredImage& image) {
     std::vector<Checksum> commits;
     for (const auto& layer : image.layout.layers) {
-        const auto commit = repository.resolve(layer_ref(layer.blob.digest));
+        const auto commit = layer_commit(repository, layer);
         if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
         commits.push_back(*commit);
     }
@@ -92,7 +93,7 @@ DerivedLayerRules rules_of(const Repository& repository, const StoredImage& imag
     auto rules = derived_layer_rules(&repository, base_tree);
     for (const auto& layer : image.layout.layers) {
         if (layer.kind != LayerKind::derived) continue;
-        const auto commit = repository.resolve(layer_ref(layer.blob.digest));
+        const auto commit = layer_commit(repository, layer);
         if (!commit) continue;
         const auto record = LayerRecord::read(repository.load_commit(*commit));
         if (record.has_implicit) rules.mapping.move_var = record.moved_var;

@@ -10,6 +10,7 @@
 #include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
 #include "layer/tar-writer.hpp"
+#include "store/detached-metadata.hpp"
 #include "store/object-tar.hpp"
 
 namespace imaged {
@@ -110,8 +111,8 @@ public:
         directory("./", parse_dirmeta(meta));
         repository_structure();
         data(object_path(from_.base_, "commit"), bytes_of(from_.repository_, ObjectType::commit, from_.base_));
-        if (const auto detached = from_.repository_.detached_metadata(from_.base_))
-            data(object_path(from_.base_, "commitmeta"), *detached);
+        const auto detached = without_mark(from_.repository_.detached_metadata(from_.base_).value_or(std::string()));
+        if (!detached.empty()) data(object_path(from_.base_, "commitmeta"), detached);
         metadata(ObjectType::dirmeta, commit.meta, meta);
         tree(commit.tree, "", 0);
         for (const auto& hidden : hidden_trees_) objects_only(hidden, 0);

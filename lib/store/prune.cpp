@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "store/layer-place.hpp"
 #include "store/layer-use.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-place.hpp"
@@ -14,10 +15,6 @@
 namespace imaged {
 
 namespace {
-
-std::string digest_of_ref(const std::string& ref) {
-    return unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref);
-}
 
 std::string digest_of(const Repository& repository, const Checksum& commit) {
     try {
@@ -70,7 +67,7 @@ std::vector<std::string> drop_layers(Repository& repository) {
     for (const auto& [ref, commit] : LayerUse::find(repository).unused) {
         if (!shows_origin(repository, commit)) continue;
         repository.set_ref(ref, std::nullopt);
-        digests.push_back(digest_of_ref(ref));
+        digests.push_back(blob_of_ref(ref));
     }
     return digests;
 }
@@ -93,7 +90,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     rules.dry_run = request.dry_run;
     rules.foreign_commits = request.foreign_commits;
     for (const auto& [ref, commit] : use.unused) {
-        outcome.layers.push_back(digest_of_ref(ref));
+        outcome.layers.push_back(blob_of_ref(ref));
         usage.remove(repository.fd(), "refs/heads/" + ref);
         rules.ignored_refs.insert(ref);
         rules.image_commits.insert(commit);

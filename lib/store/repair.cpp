@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "store/damage-record.hpp"
 #include "store/image-import.hpp"
+#include "store/layer-place.hpp"
 #include "store/merge-check.hpp"
 #include "store/presence.hpp"
 #include "store/quarantine.hpp"
@@ -43,16 +44,17 @@ public:
     void finished(std::size_t) override {}
 };
 
+// The repair of one image. A failure in one of its layers ends the others, but not the job.
 class RepairJob {
 public:
-    RepairJob(const VerifyRequest& request, Repository& repository, Cancellation& cancellation)
-        : request_(request), repository_(repository), cancellation_(cancellation) {}
+    RepairJob(const VerifyRequest& request, Repository& repository, Cancellation& job)
+        : request_(request), repository_(repository), cancellation_(job.begin_part()) {}
 
     RepairedImage repair(const ImageVerdict& verdict, const Verdict& all) {
+        auto import = import_request(verdict);
         StagingArea staging(repository_.fd());
         Quarantine quarantine(repository_, staging);
         for (const auto& object : bad_objects(verdict, all)) quarantine.take(object);
-        auto import = import_request(verdict);
         if (!verdict.stored && request_.demand_signature)
             import.image = import.image.with(SignatureSource::container_policy);
         if (verdict.stored) {
@@ -87,6 +89,9 @@ private:
         // One source may serve the layers of many images; it can stand for one.
         const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
         ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
+        if (import.image.transport() != Transport::registry && !request_.local_sources)
+            throw Error(ErrorKind::not_authorized,
+                        "it would be fetched from " + import.image.image() + ", which only root may have opened");
         import.layers_at_once = request_.layers_at_once;
         import.disk_reserve = request_.disk_reserve;
         import.expansion = request_.expansion;
@@ -119,14 +124,16 @@ private:
         const VerifiedLayers verified(repository_.fd());
         for (const auto& damage : verdict.damage) {
             if (damage.kind != DamageKind::ref || damage.ref.empty()) continue;
-            repository_.set_ref(damage.ref, std::nullopt);
+            std::map<std::string, Checksum> refs;
             for (const auto& layer : verdict.stored->layout.layers) {
-                if (layer_ref(layer.blob.digest) != damage.ref) continue;
+                if (place_of(repository_, layer) != damage.ref) continue;
                 // A ref names nothing that is not all there.
                 const auto commit = verified.layer(layer.kind, layer.diff_id);
                 if (commit && Presence(repository_, cancellation_).complete(*commit))
-                    repository_.set_ref(damage.ref, commit);
+                    refs.merge(refs_for(repository_, layer, *commit));
             }
+            if (refs.empty()) repository_.set_ref(damage.ref, std::nullopt);
+            for (const auto& [ref, commit] : refs) repository_.set_ref(ref, commit);
         }
     }
 
@@ -188,7 +195,7 @@ std::vector<ImageReference> repair_damage(const VerifyRequest& request, Reposito
                     repaired.digest = repaired.previous_digest = verdict.stored->digest.text();
                 outcome.repaired.push_back(std::move(repaired));
             } catch (const Error& error) {
-                if (error.kind() == ErrorKind::cancelled) throw;
+                cancellation.check();
                 outcome.unrepaired.emplace(verdict.image, error.what());
             }
         }
@@ -209,7 +216,7 @@ std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Rep
             outcome.refetched.push_back(RepairJob(request, repository, cancellation).refetch(verdict));
             images.push_back(ImageReference::parse(verdict.image));
         } catch (const Error& error) {
-            if (error.kind() == ErrorKind::cancelled) throw;
+            cancellation.check();
             outcome.still_unverified.emplace(verdict.image, error.what());
         }
     }

@@ -25,6 +25,8 @@ struct VerifyRequest {
     std::vector<ImageReference> images;  // all of them where it is empty
     bool repair = false;
     std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
+    // Whether images may be opened that are stored under a local name (oci:, dir:, …). Without, those are not repaired.
+    bool local_sources = true;
     // What is imported anew must be signed. Layers of a manifest that is known are held against that.
     bool demand_signature = false;
     ProxyOptions proxy;  // the service for sources in registries only

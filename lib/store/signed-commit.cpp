@@ -57,9 +57,9 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
 
 }  // namespace
 
-std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
-                                             const ImageReference& image, const SourceImage& source,
-                                             const std::vector<std::optional<Checksum>>& present) {
+std::optional<CommitHead> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
+                                               const ImageReference& image, const SourceImage& source,
+                                               const std::vector<std::optional<Checksum>>& present) {
     if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
     if (repository == nullptr)
         throw Error(ErrorKind::policy_rejected,
@@ -67,11 +67,23 @@ std::optional<Checksum> verify_signed_commit(const Repository* repository, Image
     const RemoteKeys keys(*repository, image.remote());
     const auto& layer = source.layout.layers.front();
     const auto& stored = present.front();
-    const auto head =
-        stored ? stored_head(*repository, *stored)
-               : in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(proxy, image, layer); });
+    if (stored) {
+        try {
+            auto head = stored_head(*repository, *stored);
+            keys.verify(head);
+            return head;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::policy_rejected) throw;
+            // The image may have signatures that the repository lacks: the layer may have come with another image.
+        }
+    }
+    auto head = in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(proxy, image, layer); });
     keys.verify(head);
-    return head.checksum;
+    if (stored && stored != head.checksum)
+        throw Error(ErrorKind::policy_rejected,
+                    "the commit " + head.checksum.hex() +
+                        ", whose signature was verified, is not the one that is stored: " + stored->hex());
+    return head;
 }
 
 }  // namespace imaged

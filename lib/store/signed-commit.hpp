@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "layer/object-layer.hpp"
 #include "oci/image-reference.hpp"
 #include "source/image-proxy.hpp"
 #include "source/source-image.hpp"
@@ -13,12 +14,13 @@
 
 namespace imaged {
 
-// Returns the verified commit of an image with such a signature source, and nullopt for any other image. PRESENT are the
-// commits of the image's layers that the repository has, in their order. Without the first, the beginning of the commit
-// layer is read from PROXY, which has the image open; the import of the layer must then find the same commit in it.
-// Without a REPOSITORY there are no keys. Throws Error(policy_rejected).
-std::optional<Checksum> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
-                                             const ImageReference& image, const SourceImage& source,
-                                             const std::vector<std::optional<Checksum>>& present);
+// Returns the verified commit of an image with such a signature source, and nullopt for any other image. PRESENT are
+// the commits of the image's layers that the repository has, in their order. Without the first, or if no signature that
+// the repository has of it is valid, the beginning of the commit layer is read from PROXY, which has the image open;
+// the import of the layer must then find the same commit in it. Without a REPOSITORY there are no keys. Throws
+// Error(policy_rejected).
+std::optional<CommitHead> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
+                                               const ImageReference& image, const SourceImage& source,
+                                               const std::vector<std::optional<Checksum>>& present);
 
 }  // namespace imaged

@@ -16,7 +16,8 @@ SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Reposit
         return open_source_image(proxy, request.image, request.digest, request.proxy);
     } catch (const Error& error) {
         // What was waiting cannot be had any more.
-        if (error.kind() == ErrorKind::not_found) PendingUpdate::store(repository, stored, std::nullopt);
+        if (error.kind() == ErrorKind::not_found && request.remember_update)
+            PendingUpdate::store(repository, stored, std::nullopt);
         throw;
     }
 }
@@ -43,11 +44,14 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     auto plan = ImportPlan::make(&repository, &presence, source, target);
     verify_signed_commit(&repository, proxy, request.image, source, plan.present);
     if (source.digest == stored.digest) {
-        forget_update(repository, *commit, target);
+        if (request.remember_update) forget_update(repository, *commit, target);
         return checked;
     }
-    PendingUpdate::store(repository, *commit, PendingUpdate{source.digest, source.manifest_text, source.config_text});
-    repository.sync();
+    if (request.remember_update) {
+        PendingUpdate::store(repository, *commit,
+                             PendingUpdate{source.digest, source.manifest_text, source.config_text});
+        repository.sync();
+    }
     checked.update = PreparedImage{std::move(source), std::move(plan)};
     return checked;
 }

@@ -16,7 +16,8 @@ struct CheckedUpdate {
 };
 
 // REQUEST.target is where the image is stored, by default under its own reference. Remembers the update in the
-// repository, or forgets the one that was there when the source has it no more. Throws Error(not_found) for an image
+// repository, or forgets the one that was there when the source has it no more, unless the request
+// says not to. Throws Error(not_found) for an image
 // that is not stored, and what import_image() throws of the source.
 CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
 

@@ -7,9 +7,11 @@
 #include "base/exposure.hpp"
 #include "base/system-failure.hpp"
 #include "store/damage-search.hpp"
+#include "store/layer-place.hpp"
 #include "store/layer-record.hpp"
 #include "store/layer-use.hpp"
 #include "store/merge-check.hpp"
+#include "store/record-file.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-check.hpp"
 #include "store/verified-layers.hpp"
@@ -66,6 +68,8 @@ public:
         verdict_.bad_objects = check_.bad_objects();
         if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
             verdict_.warnings.push_back(exposure_warning(repository_.path()));
+        if (auto fault = record_place_fault(repository_.fd()); !fault.empty())
+            verdict_.warnings.push_back(std::move(fault));
         verdict_.objects = check_.objects();
         verdict_.bytes = check_.bytes();
         return std::move(verdict_);
@@ -130,7 +134,7 @@ private:
     }
 
     void check_layer(ImageVerdict& verdict, const ImageLayer& layer) {
-        const auto ref = layer_ref(layer.blob.digest);
+        const auto ref = place_of(repository_, layer);
         const auto refuse = [&](const std::string& why) {
             report(verdict, {DamageKind::ref, why, ref, layer.blob.digest.text(), "", ""});
         };
@@ -192,7 +196,7 @@ private:
         std::vector<FoundDamage> found;
         if (verdict.stored) {
             for (const auto& layer : verdict.stored->layout.layers) {
-                const auto commit = repository_.resolve(layer_ref(layer.blob.digest));
+                const auto commit = layer_commit(repository_, layer);
                 if (commit && *commit != Checksum{} && layer.kind != LayerKind::commit)
                     search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
             }
@@ -215,7 +219,7 @@ private:
         std::vector<FoundDamage> found;
         search.add(commit, "", false, found);
         if (found.empty()) return;
-        const auto digest = unescape_ref(std::string_view(ref).substr(layer_ref_prefix.size())).value_or(ref);
+        const auto digest = blob_of_ref(ref);
         verdict_.unused_layers.emplace(digest, found.front().object + " " + found.front().fault);
     }
 

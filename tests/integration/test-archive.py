@@ -191,6 +191,36 @@ class Wrong(Case):
         self.assertEqual(result["error-name"], "PolicyRejected", result)
 
 
+class Slow(Case):
+    def test_a_pipe_that_drips_does_not_hold_the_job(self):
+        """With a shorter stall time than a real job has; the drip is quicker than a registry's may be."""
+        reader, writer = os.pipe()
+        done = threading.Event()
+
+        def drip():
+            while not done.wait(0.005):
+                try:
+                    os.write(writer, b"x" * 200)
+                except OSError:
+                    return
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with open(reader, "rb") as pipe:
+                run = worker.Run(NAME, self.repository, kind="import-archive", input=pipe, settings={"stall-milliseconds": 500})
+                watchdog = threading.Timer(60, run.process.kill)
+                watchdog.start()
+                run.finish()
+                watchdog.cancel()
+        finally:
+            done.set()
+            thread.join()
+            os.close(writer)
+        self.assertEqual(run.result["error-name"], "SourceUnreachable", run.result)
+        self.assertIn("too slow", run.result["message"])
+        self.assertLess(run.waited, 30)
+
+
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit(77)  # a bare repository and its owners need root

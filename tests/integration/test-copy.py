@@ -83,12 +83,15 @@ class Golden(Case):
         refs = golden.refs(self.directory / "new")
         self.assertEqual([name for name in refs if name.startswith(golden.IMAGE)], [golden.IMAGE + "docker_3A__2F__2F_registry_2E_example/host_3A_1"])
 
-    def test_what_is_copied_is_pulled_again_without_a_fetch(self):
+    def test_the_first_pull_of_what_was_copied_fetches_it(self):
         destination = golden.make_repository(self.directory / "to")
         self.copied(DERIVED, self.source, destination)
         golden.unpack("oci.tar.gz", self.directory)
-        result = worker.pull("ostree-unverified-image:" + DERIVED, destination, cwd=self.directory).result
-        self.assertEqual(result["details"]["changed"], False, result)
+        for fetched, changed in ((8, True), (0, False)):
+            details = worker.pull("ostree-unverified-image:" + DERIVED, destination, cwd=self.directory).result["details"]
+            self.assertEqual((details["layers-fetched"], details["changed"]), (fetched, changed))
+        self.assertEqual({name for name in golden.refs(destination) if name.startswith(golden.BLOB)},
+                         {name for name in self.expected(golden.DERIVED) if name.startswith(golden.BLOB)})
 
     def test_a_missing_layer_is_named_and_nothing_is_left(self):
         layer = next(name for name in golden.refs(self.source) if name.startswith(golden.BLOB))

@@ -228,6 +228,25 @@ class RemoteKeys(Scratch):
         self.assertIn("not signed", refused["message"])
         self.assertEqual(named(self.repository), before)
 
+    def test_a_signature_that_the_repository_lacks_comes_with_the_image(self):
+        """The commit came before: with the vendor's own layer, but its metadata was lost; and with another image, unsigned."""
+        image = f"ostree-remote-image:vendor:{self.layout.reference('signed')}"
+        commit = self.pull(f"ostree-unverified-image:{self.layout.reference('signed')}")["details"]["base-commit"]
+        (self.repository / f"objects/{commit[:2]}/{commit[2:]}.commitmeta").unlink()
+        self.assertEqual(verdict(self.pull(image, kind="prepare")), "accepted")
+        self.assertEqual(verdict(self.pull(image)), "accepted")
+        self.assertIn("Good signature", encapsulation.ostree(self.repository, "show", "--gpg-verify-remote=vendor", commit))
+
+        other = self.repository.parent / "other"
+        self.make(other, "bare")
+        signature = self.source / f"objects/{commit[:2]}/{commit[2:]}.commitmeta"
+        signature.rename(self.directory / "kept")
+        encapsulation.encapsulate(self.layout, "stripped", self.source, commit)
+        (self.directory / "kept").rename(signature)
+        self.assertEqual(verdict(self.pull(f"ostree-unverified-image:{self.layout.reference('stripped')}", repository=other)), "accepted")
+        self.assertEqual(verdict(self.pull(image, repository=other)), "accepted")
+        self.assertIn("Good signature", encapsulation.ostree(other, "show", "--gpg-verify-remote=vendor", commit))
+
     def test_the_signature_is_kept_with_the_commit(self):
         details = self.pull(f"ostree-remote-image:vendor:{self.layout.reference('signed')}")["details"]
         self.assertIn("Good signature", encapsulation.ostree(self.repository, "show", f"--gpg-verify-remote=vendor", details["base-commit"]))

@@ -10,6 +10,7 @@ import unittest
 from gi.repository import GLib
 
 import encapsulation
+import golden
 import oci_layout
 import tree
 import worker
@@ -146,6 +147,177 @@ class Claims(Trust):
         self.assert_victim_is_itself(fetched=0)
 
 
+class Copies(Trust):
+    """The victim's image is a base and a derived layer; a hostile repository has others under the same names."""
+
+    def setUp(self):
+        super().setUp()
+        self.forge = self.forging_repository()
+        root = self.directory / "root"
+        (root / "usr/bin").mkdir(parents=True)
+        (root / "usr/bin/login").write_bytes(LOGIN)
+        self.base = self.commit(self.forge, "base", root)
+        self.digest = encapsulation.encapsulate(self.layout, "victim", self.forge, self.base, [oci_layout.layer([Entry("usr/x")])])
+        self.image = "ostree-unverified-image:" + self.layout.reference("victim")
+        self.hostile = self.directory / "hostile"
+        subprocess.run(["ostree", f"--repo={self.hostile}", "init", "--mode=bare"], check=True)
+        (root / "usr/bin/login").write_bytes(EVIL)
+        self.evil = {"base": self.commit(self.hostile, "evil", root),
+                     "derived": self.commit(self.hostile, "evil-derived", root, "--timestamp=@0", "--no-bindings", "--add-metadata-string=ostree.importer.version=0.15.3")}
+
+    def commit(self, repository, branch, root, *options):
+        return encapsulation.ostree(repository, "commit", f"--branch={branch}", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", *options, str(root))
+
+    def blob_refs(self, repository):
+        found = {ref: commit for ref, commit in golden.refs(repository).items() if ref.startswith(golden.BLOB)}
+        derived = {ref for ref, commit in found.items()
+                   if subprocess.run(["ostree", f"--repo={repository}", "show", "--print-metadata-key=ostree.importer.version", commit], capture_output=True).returncode == 0}
+        return {"derived" if ref in derived else "base": ref for ref in found}, found
+
+    def poison(self):
+        """What ostree-ext would have written: no key of imaged."""
+        self.assertEqual(worker.pull(self.image, self.hostile, target="oci:stored:t").result["outcome"], "success")
+        refs, _ = self.blob_refs(self.hostile)
+        metadata = [f"--add-metadata-string={key}=" + encapsulation.ostree(self.hostile, "show", f"--print-metadata-key={key}", STORED).strip("'")
+                    for key in ("ostree.manifest-digest", "ostree.manifest", "ostree.container.image-config")]
+        for kind, ref in refs.items():
+            encapsulation.ostree(self.hostile, "refs", "--force", f"--create={ref}", self.evil[kind])
+        encapsulation.ostree(self.hostile, "commit", f"--branch={STORED}", "--no-bindings", "--parent=none", f"--tree=ref={self.evil['base']}",
+                             "--add-metadata-string=ostree.importer.version=0.15.3", *metadata)
+        shutil.rmtree(self.hostile / RECORDS)
+
+    def copy(self):
+        result = worker.Run("oci:stored:t", self.hostile, kind="copy", arguments={"repository": str(self.repository)}).finish().result
+        self.assertEqual(result["outcome"], "success", result)
+
+    def pull_victim(self, tag="victim"):
+        return self.pulled(self.image, digest=self.digest)
+
+    def test_a_layer_that_a_copy_brought_serves_no_pull(self):
+        self.poison()
+        self.copy()
+        self.assertEqual(self.login(), EVIL)
+        self.assert_victim_is_itself(fetched=2)
+        self.assert_victim_is_itself(fetched=0)
+
+    def test_nor_if_the_mark_is_broken(self):
+        self.poison()
+        self.copy()
+        marks = list((self.repository / "objects").glob("*/*.commitmeta"))
+        self.assertEqual(len(marks), 2)
+        for mark in marks:
+            mark.write_bytes(mark.read_bytes()[:-3])
+        self.assert_victim_is_itself(fetched=2)
+
+    def test_nor_if_its_commit_was_there_before(self):
+        self.poison()
+        for kind in ("base", "derived"):
+            encapsulation.ostree(self.repository, "pull-local", "--disable-fsync", str(self.hostile), self.evil[kind])
+        self.copy()
+        self.assert_victim_is_itself(fetched=2)
+
+    def test_nor_another_image_of_the_same_layers(self):
+        self.poison()
+        self.copy()
+        other = encapsulation.encapsulate(self.layout, "other", self.forge, self.base, [oci_layout.layer([Entry("usr/x")]), oci_layout.layer([Entry("usr/y")])])
+        result = self.pull("ostree-unverified-image:" + self.layout.reference("other"), target="oci:stored:other", digest=other)
+        self.assertEqual(result["details"]["layers-fetched"], 3, result)
+        self.assertEqual(self.login("ostree/container/image/oci_3A_stored_3A_other"), LOGIN)
+
+    def test_what_another_program_wrote_in_place_still_serves_and_no_copy_replaces_it(self):
+        self.assertEqual(self.pull_victim()["layers-fetched"], 2)
+        shutil.rmtree(self.repository / RECORDS)
+        refs, before = self.blob_refs(self.repository)
+        self.poison()
+        self.copy()
+        self.assertEqual(self.blob_refs(self.repository)[1], before)
+        # The derived layer says to be imaged's; the base is what ostree-ext would have written.
+        self.assert_victim_is_itself(fetched=1)
+
+    def test_an_export_of_a_copied_image_holds_no_mark(self):
+        self.assertEqual(worker.pull(self.image, self.hostile, target="oci:stored:t").result["outcome"], "success")
+        self.copy()
+        digests = []
+        for repository in (self.hostile, self.repository):
+            result = worker.Run("oci:stored:t", repository, kind="export", arguments={"destination": f"oci:{self.directory}/{repository.name}-out:t"}).finish().result
+            self.assertEqual(result["outcome"], "success", result)
+            digests.append(result["details"]["digest"])
+        self.assertEqual(digests[0], digests[1])
+
+
+class TwoKinds(Trust):
+    """One blob is a chunk of OSTree objects in one image and a derived layer in another."""
+
+    def setUp(self):
+        super().setUp()
+        forge = self.forging_repository()
+        root = self.directory / "root"
+        (root / "usr/bin").mkdir(parents=True)
+        (root / "usr/bin/login").write_bytes(LOGIN)
+        commit = encapsulation.ostree(forge, "commit", "--branch=base", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", str(root))
+        file = next((forge / "objects").glob("*/*.file")).relative_to(forge)
+        self.chunk = oci_layout.layer([Entry(f"sysroot/ostree/repo/{file}", content=LOGIN, mode=(forge / file).stat().st_mode & 0o7777)])
+        base = encapsulation.commit_layer(forge, commit)
+        self.layout.image("vendor", [base, self.chunk], config={"config": {"Labels": {"ostree.final-diffid": self.chunk.diff_id}}})
+        self.layout.image("other", [self.chunk, oci_layout.layer([Entry("usr/x")])])
+
+    def pull_image(self, tag, fetched=None):
+        result = self.pull("ostree-unverified-image:" + self.layout.reference(tag), target="oci:stored:" + tag)
+        self.assertEqual(result["outcome"], "success", result)
+        if fetched is not None:
+            self.assertEqual((tag, result["details"]["layers-fetched"]), (tag, fetched))
+
+    def test_neither_image_is_affected(self):
+        for order in (("vendor", "other"), ("other", "vendor")):
+            with self.subTest(order):
+                for tag in order:
+                    self.pull_image(tag, fetched=2)
+                self.assertEqual((self.verify()["damaged"], self.verify()["unverified"]), ([], []))
+                for tag in order:
+                    self.pull_image(tag, fetched=0)
+                self.run_job("prune")
+                self.assertEqual(self.verify()["damaged"], [])
+                listed = self.ostree("refs", "--list", "imaged/derived").split()
+                self.assertEqual(listed, ["imaged/derived/" + self.layer_ref(self.chunk).rpartition("/")[2]])
+                for tag in order:
+                    self.run_job("export", "oci:stored:" + tag, destination=f"oci:{self.directory}/out-{order[0]}-{tag}:t")
+                # Other programs find the objects under the ref of the blob.
+                self.assertNotIn("/sysroot", self.ostree("ls", self.layer_ref(self.chunk)))
+                self.run_job("remove", images=["oci:stored:vendor"])
+                self.assertEqual(self.verify()["damaged"], [])
+                self.run_job("remove", images=["oci:stored:other"])
+                self.run_job("prune")
+                self.assertEqual(self.refs(), "")
+
+    def run_job(self, kind, image="", **arguments):
+        result = worker.Run(image, self.repository, kind=kind, arguments=arguments).finish().result
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    def test_a_copy_takes_both(self):
+        for tag in ("vendor", "other"):
+            self.pull_image(tag)
+        destination = self.directory / "to"
+        subprocess.run(["ostree", f"--repo={destination}", "init", "--mode=bare"], check=True)
+        for tag in ("other", "vendor"):
+            self.run_job("copy", "oci:stored:" + tag, repository=str(destination))
+        self.assertEqual(golden.refs(self.repository), golden.refs(destination))
+        found = worker.Run("", destination, kind="verify").finish().result["details"]
+        self.assertEqual(found["damaged"], [])
+
+    def test_a_repair_gives_each_its_own_layer(self):
+        for tag in ("vendor", "other"):
+            self.pull_image(tag)
+        shared, own = self.layer_ref(self.chunk), "imaged/derived/" + self.layer_ref(self.chunk).rpartition("/")[2]
+        before = golden.refs(self.repository)
+        for ref in (shared, own):
+            with self.subTest(ref):
+                self.ostree("refs", "--delete", ref)
+                self.assertEqual(len(self.verify()["damaged"]), 1)
+                self.assertEqual(len(self.verify(repair=True)["repaired"]), 1)
+                self.assertEqual(golden.refs(self.repository), before)
+
+
 class Records(Trust):
     def test_a_verified_layer_serves_another_blob(self):
         self.pull_victim()
@@ -184,6 +356,51 @@ class Records(Trust):
         record.unlink()
         os.mkfifo(record)
         self.assert_victim_is_itself()
+
+    def odd_places(self):
+        """What may stand where records are kept, and how to put it there."""
+        place = self.repository / RECORDS
+        aside = self.directory / "aside"
+
+        def moved(path, make):
+            def put():
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                make(path)
+            return put
+        for path in (place, place.parent):
+            yield f"a file at {path.name}", moved(path, lambda path: path.write_text("x"))
+            yield f"a link to the records at {path.name}", moved(path, lambda path: path.symlink_to(aside))
+            yield f"a link to nowhere at {path.name}", moved(path, lambda path: path.symlink_to("nowhere"))
+            yield f"a fifo at {path.name}", moved(path, os.mkfifo)
+            yield f"{path.name} of another user", lambda path=path: os.chown(path, 1000, 1000)
+            yield f"{path.name} that others may write", lambda path=path: os.chmod(path, 0o777)
+
+    def test_what_stands_in_the_place_of_the_records_is_not_believed_and_stops_nobody(self):
+        self.pull_victim()
+        for what, put in self.odd_places():
+            with self.subTest(what):
+                put()
+                self.assertIn("extensions/imaged/layers", " ".join(self.verify()["warnings"]))
+                self.assert_victim_is_itself()  # fetched
+                self.assert_victim_is_itself(fetched=0)
+                self.assertEqual(self.verify()["warnings"], [])
+
+    def test_nor_in_the_place_of_one_record_or_of_the_extensions(self):
+        self.pull_victim()
+        record = self.record_of(self.victim)
+        record.unlink()
+        record.mkdir()
+        (record / "x").write_text("x")
+        self.assert_victim_is_itself()
+        self.assert_victim_is_itself(fetched=0)
+        extensions, aside = self.repository / "extensions", self.directory / "aside"
+        extensions.rename(aside)
+        extensions.symlink_to(aside)
+        # That is not imaged's to move: there are no records.
+        for _ in range(2):
+            self.assert_victim_is_itself()
+        self.assertIn("extensions/imaged/layers", " ".join(self.verify()["warnings"]))
 
     def test_the_record_of_another_layer_under_this_name_serves_nothing(self):
         evil = self.attack()
@@ -242,6 +459,20 @@ class Unverified(Trust):
         self.assertEqual(self.verify()["unverified"], [])
         self.assertEqual(self.ostree("rev-parse", STORED), commit)
 
+    def test_one_bad_source_does_not_end_the_repair_of_the_others(self):
+        blobs = {tag: [oci_layout.layer([Entry(f"usr/{tag}{number}", content=os.urandom(200_000))]) for number in range(4)] for tag in "abc"}
+        images = {}
+        for tag, layers in blobs.items():
+            self.layout.image(tag, layers)
+            images[tag] = self.layout.reference(tag)
+            self.assertEqual(self.pull("ostree-unverified-image:" + images[tag])["outcome"], "success")
+        self.drop_records()
+        self.layout.blob_path(blobs["a"][0].digest).write_bytes(os.urandom(len(blobs["a"][0].data)))
+        details = self.verify(repair=True)
+        self.assertEqual({image["image"]: image["layers-fetched"] for image in details["refetched"]}, {images["b"]: 4, images["c"]: 4})
+        self.assertEqual([image["image"] for image in details["unverified"]], [images["a"]])
+        self.assertIn(blobs["a"][0].digest, details["unverified"][0]["error"])
+
     def poison_victim(self):
         """What an older version left: the victim's image, made of the attacker's layer."""
         evil = self.attack()
@@ -274,15 +505,22 @@ class Unverified(Trust):
 
 
 class DetachedMetadata(Trust):
-    KEY = "ostree.gpgsigs"
+    """Of what comes with an image or a copy, signatures are added to those that the commit has. No other key is taken."""
+    GPG, ED25519, CACHED = "ostree.gpgsigs", "ostree.sign.ed25519", "ostree-ext.cached.manifest-digest"
 
-    def set_metadata(self, repository, commit, value):
+    def set_metadata(self, repository, commit, **values):
         path = pathlib.Path(repository, "objects", commit[:2], commit[2:] + ".commitmeta")
-        path.write_bytes(GLib.Variant("a{sv}", {self.KEY: GLib.Variant("s", value)}).get_data_as_bytes().get_data())
+        metadata = {self.GPG: GLib.Variant("aay", [text.encode() for text in values.get("gpg", [])]), self.CACHED: GLib.Variant("s", "sha256:" + "a" * 64),
+                    self.ED25519: GLib.Variant("aay", [text.encode() for text in values.get("ed25519", [])]), "imaged.copied": GLib.Variant("s", "x"),
+                    "ostree.sign.odd": GLib.Variant("s", "x"), **values.get("more", {})}
+        path.write_bytes(GLib.Variant("a{sv}", metadata).get_data_as_bytes().get_data())
 
     def metadata(self, commit):
         path = self.repository / "objects" / commit[:2] / (commit[2:] + ".commitmeta")
-        return path.read_bytes() if path.exists() else b""
+        if not path.exists():
+            return {}
+        found = GLib.Variant.new_from_bytes(GLib.VariantType.new("a{sv}"), GLib.Bytes.new(path.read_bytes()), False).unpack()
+        return {key: [bytes(one).decode() for one in value] if isinstance(value, list) else value for key, value in found.items()}
 
     def base(self):
         forge = self.forging_repository()
@@ -291,29 +529,45 @@ class DetachedMetadata(Trust):
         commit = encapsulation.ostree(forge, "commit", "--branch=base", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", str(root))
         return forge, commit
 
-    def test_an_image_brings_it_for_a_new_commit_and_replaces_none(self):
-        forge, commit = self.base()
-        self.set_metadata(forge, commit, "the vendor's")
-        encapsulation.encapsulate(self.layout, "vendor", forge, commit)
-        self.set_metadata(forge, commit, "the attacker's")
-        encapsulation.encapsulate(self.layout, "attacker", forge, commit)
-        for tag in ("vendor", "attacker"):
-            result = self.pull("ostree-unverified-image:" + self.layout.reference(tag), target="oci:stored:" + tag)
-            self.assertEqual((result["outcome"], result["details"]["layers-fetched"]), ("success", 1), result)
-            self.assertIn(b"the vendor's", self.metadata(commit))
+    def pull_with(self, tag, forge, commit, **values):
+        self.set_metadata(forge, commit, **values)
+        encapsulation.encapsulate(self.layout, tag, forge, commit)
+        return self.pull("ostree-unverified-image:" + self.layout.reference(tag), target="oci:stored:" + tag)
 
-    def test_a_copy_brings_it_for_a_new_commit_and_replaces_none(self):
+    def test_an_image_adds_signatures_and_nothing_else(self):
+        forge, commit = self.base()
+        for tag, values, expected in (("attacker", {"gpg": ["attacker"]}, {self.GPG: ["attacker"]}),
+                                      ("vendor", {"gpg": ["vendor"], "ed25519": ["1"]}, {self.GPG: ["attacker", "vendor"], self.ED25519: ["1"]}),
+                                      ("both", {"gpg": ["third", "vendor"]}, {self.GPG: ["attacker", "vendor", "third"], self.ED25519: ["1"]})):
+            result = self.pull_with(tag, forge, commit, **values)
+            self.assertEqual((result["outcome"], result["details"]["layers-fetched"]), ("success", 1), result)
+            self.assertEqual(self.metadata(commit), expected)
+
+    def test_signatures_are_bounded(self):
+        forge, commit = self.base()
+        result = self.pull_with("huge", forge, commit, gpg=["x" * 70_000])
+        self.assertEqual(result["error-name"], "UnsupportedImage", result)
+        self.assertEqual(self.metadata(commit), {})
+        # What is there is not pushed out, and metadata of the repository's owner stays.
+        path = self.repository / "objects" / commit[:2] / (commit[2:] + ".commitmeta")
+        path.parent.mkdir(exist_ok=True)
+        full = {self.GPG: GLib.Variant("aay", [b"y" * 1_048_576]), "own": GLib.Variant("s", "kept")}
+        path.write_bytes(GLib.Variant("a{sv}", full).get_data_as_bytes().get_data())
+        self.assertEqual(self.pull_with("vendor", forge, commit, gpg=["vendor"])["outcome"], "success")
+        self.assertEqual([(key, len(value)) for key, value in self.metadata(commit).items()], [(self.GPG, 1), ("own", 4)])
+
+    def test_a_copy_adds_signatures_and_nothing_else(self):
         forge, commit = self.base()
         encapsulation.encapsulate(self.layout, "vendor", forge, commit)
         other = self.directory / "other"
         subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
         image = self.layout.reference("vendor")
         self.assertEqual(worker.pull("ostree-unverified-image:" + image, other).result["outcome"], "success")
-        for value in ("the vendor's", "the attacker's"):
-            self.set_metadata(other, commit, value)
+        for value, expected in (("attacker", ["attacker"]), ("vendor", ["attacker", "vendor"])):
+            self.set_metadata(other, commit, gpg=[value])
             result = worker.Run(image, other, kind="copy", arguments={"repository": str(self.repository)}).finish().result
             self.assertEqual(result["outcome"], "success", result)
-            self.assertIn(b"the vendor's", self.metadata(commit))
+            self.assertEqual(self.metadata(commit), {self.GPG: expected, "imaged.copied": True})
 
 
 if __name__ == "__main__":

@@ -128,10 +128,10 @@ TEST_CASE("A copy is stored under the target, in the same repository as well", "
     CHECK(copied.objects.linked + copied.objects.copied == 0);
 }
 
-TEST_CASE("Detached metadata comes along", "[image-copy]") {
+TEST_CASE("Signatures come along", "[image-copy]") {
     TemporaryRepository origin, destination;
     const auto merge = build(origin);
-    const auto metadata = adopt_variant(g_variant_new_parsed("{'signature': <'x'>}"));
+    const auto metadata = adopt_variant(g_variant_new_parsed("{'ostree.gpgsigs': <[b'x']>}"));
     const std::string bytes(static_cast<const char*>(g_variant_get_data(metadata.get())),
                             g_variant_get_size(metadata.get()));
     origin.repository.write_detached_metadata(merge, bytes);

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// imaged's own small files in a repository: extensions/imaged and what is below it. Each directory on the way must be
+// a directory of this process's user or root that nobody else may write; no symbolic link is followed. What is not so
+// counts as absent, is never written to, and fails no job.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+// Opens the directory PATH of REPOSITORY ("extensions/imaged", "extensions/imaged/layers"); an empty descriptor if it
+// is missing or not as above.
+FileDescriptor open_records(int repository, const std::string& path);
+// Makes it if need be. Whatever stands in its place below "extensions" and is not as above gets another name beside it,
+// which ends in ".set-aside-" and a number. An empty descriptor if that does not help.
+FileDescriptor make_records(int repository, const std::string& path);
+
+// The text of NAME in DIRECTORY; nullopt if it is missing, longer than LIMIT, no regular file, or if another user owns
+// or may write it.
+std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit);
+// Replaces NAME at once. Throws system_error().
+void write_record(int directory, const std::string& name, const std::string& text);
+
+// What is wrong with the places of records in REPOSITORY, for people; empty if nothing is.
+std::string record_place_fault(int repository);
+
+}  // namespace imaged
