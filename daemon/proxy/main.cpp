@@ -134,6 +134,11 @@ Work read_work() {
         (work.auth && ::dup2(work.auth.get(), skopeo_auth_file) < 0) ||
         (work.policy && ::dup2(work.policy.get(), skopeo_policy) < 0))
         ::_exit(126);
+    if (!work.request.host_credentials) {
+        // There skopeo would look for credential helpers and stored logins.
+        ::unsetenv("PATH");
+        ::unsetenv("HOME");
+    }
     ::execvp(arguments[0], arguments);
     ::_exit(127);
 }

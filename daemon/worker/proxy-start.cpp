@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "oci/image-reference.hpp"
+#include "source/ca-certificates.hpp"
 #include "source/skopeo-process.hpp"
 
 namespace imaged {
@@ -19,6 +20,16 @@ bool reads_an_image(const job::Request& request) {
     }
 }
 
+// Of the image that the job reads or writes elsewhere; empty if it is in no registry.
+std::string registry_of(const job::Request& request) {
+    for (const auto& text : {request.text("destination"), request.text("source"), request.image}) {
+        if (text.empty()) continue;
+        const auto image = ImageReference::parse(text);
+        return image.transport() == Transport::registry ? imaged::registry_of(image.name()) : std::string();
+    }
+    return {};
+}
+
 }  // namespace
 
 ProxyOptions proxy_options(const job::Request& request) {
@@ -27,6 +38,7 @@ ProxyOptions proxy_options(const job::Request& request) {
     options.host_credentials = request.settings.host_credentials;
     options.stall_time = request.settings.stall_time;
     options.service = request.settings.skopeo_service;
+    options.registry = registry_of(request);
     return options;
 }
 

@@ -20,6 +20,8 @@ struct ProxyOptions {
     std::optional<int> auth_file;
     // Whether skopeo may log in with what the host or its user has stored.
     bool host_credentials = true;
+    // HOST[:PORT] of the image's registry, whose CA certificates skopeo gets without the host's credentials; or empty.
+    std::string registry;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     // An image proxy under these options that has been started ahead of time (start_image_proxy()); the first

@@ -32,13 +32,16 @@ using Clock = std::chrono::steady_clock;
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
 // How often it is looked whether a push goes on.
 constexpr std::chrono::milliseconds look_interval(500);
-// Of a skopeo that is a child of this process: its memory, and one file that it writes, such as an archive that it
-// decompresses.
-constexpr rlim_t max_child_memory = 1ULL << 30, max_child_file = 16ULL << 30;
+// Of a skopeo that is a child of this process: its memory, one file that it writes, such as an archive that it
+// decompresses, and its CPU time in seconds.
+constexpr rlim_t max_child_memory = 1ULL << 30, max_child_file = 16ULL << 30, max_child_cpu = 4ULL * 3600;
 // What a service says of its skopeo.
 constexpr std::size_t max_report_bytes = 1024;
 // How a service begins that is a descriptor to ask for connections on.
 constexpr std::string_view broker_prefix = "fd:";
+// By these skopeo finds credentials of the host's: in files, or of helper programs that registries.conf names.
+constexpr std::array<std::string_view, 5> credential_variables{
+    "HOME=", "XDG_RUNTIME_DIR=", "PATH=", "REGISTRY_AUTH_FILE=", "DOCKER_CONFIG="};
 // Numbers in a child that has not become skopeo yet: above those that skopeo gets.
 constexpr int first_free_number = 10;
 
@@ -61,7 +64,10 @@ std::vector<std::string> child_environment(const std::string& scratch, bool host
     for (char** entry = environ; *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
         if (!scratch.empty() && text.starts_with("TMPDIR=")) continue;
-        if (!host_credentials && (text.starts_with("HOME=") || text.starts_with("XDG_RUNTIME_DIR="))) continue;
+        const auto leads_to_credentials = [&](std::string_view variable) { return text.starts_with(variable); };
+        if (!host_credentials &&
+            std::any_of(credential_variables.begin(), credential_variables.end(), leads_to_credentials))
+            continue;
         variables.emplace_back(text);
     }
     if (!scratch.empty()) variables.push_back("TMPDIR=" + scratch);
@@ -114,8 +120,10 @@ FileDescriptor ask_for_connection(const std::string& broker) {
 void limit_resources() {
     const struct rlimit memory { max_child_memory, max_child_memory };
     const struct rlimit file { max_child_file, max_child_file };
+    const struct rlimit cpu { max_child_cpu, max_child_cpu };
     ::setrlimit(RLIMIT_DATA, &memory);
     ::setrlimit(RLIMIT_FSIZE, &file);
+    ::setrlimit(RLIMIT_CPU, &cpu);
 }
 
 [[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time) {
@@ -161,7 +169,8 @@ SkopeoProcess::SkopeoProcess(SkopeoRequest request, const ProxyOptions& options,
     : request_(std::move(request)), options_(options) {
     request_.registries_conf = variable("CONTAINERS_REGISTRIES_CONF");
     request_.registries_d = variable("CONTAINERS_REGISTRIES_D");
-    request_.no_credentials = !options.host_credentials && !options.auth_file;
+    request_.host_credentials = options.host_credentials;
+    request_.registry = options.registry;
     FileDescriptor theirs;
     if (request_.kind != SkopeoRequest::Kind::image_proxy) {
         int ends[2];

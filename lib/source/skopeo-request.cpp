@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "source/ca-certificates.hpp"
 
 namespace imaged {
 
@@ -46,6 +47,16 @@ bool flag(const json& document, const char* key) {
     return found->get<bool>();
 }
 
+std::string certificate_option(Kind kind) {
+    switch (kind) {
+        case Kind::image_proxy:
+        case Kind::inspect_raw: return "--cert-dir=";
+        case Kind::push: return "--dest-cert-dir=";
+        case Kind::check_policy: return "--src-cert-dir=";
+    }
+    return "";
+}
+
 std::string at(int descriptor) {
     return "/proc/self/fd/" + std::to_string(descriptor);
 }
@@ -75,9 +86,11 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
     }
     if (has_auth_file) {
         command.push_back("--authfile=" + at(skopeo_auth_file));
-    } else if (request.no_credentials) {
+    } else if (!request.host_credentials) {
         command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
     }
+    if (!request.host_credentials)
+        command.push_back(certificate_option(request.kind) + ca_directory(request.registry, scratch));
     if (request.kind == Kind::image_proxy) return command;
     command.emplace_back("--");
     if (request.kind == Kind::push) command.push_back("oci:" + layout + ":" + request.tag);
@@ -94,7 +107,8 @@ std::string encode(const SkopeoRequest& request, bool has_auth_file) {
                         {"registries-conf", request.registries_conf},
                         {"registries-d", request.registries_d},
                         {"auth-file", has_auth_file},
-                        {"no-credentials", request.no_credentials},
+                        {"host-credentials", request.host_credentials},
+                        {"registry", request.registry},
                         {"policy", request.policy.has_value()}};
     try {
         return document.dump();
@@ -126,7 +140,8 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
         received.request.blobs.emplace(digest, size.get<std::uint64_t>());
     }
     received.has_auth_file = flag(document, "auth-file");
-    received.request.no_credentials = flag(document, "no-credentials");
+    received.request.host_credentials = flag(document, "host-credentials");
+    received.request.registry = text(document, "registry");
     received.has_policy = flag(document, "policy");
     return received;
 }

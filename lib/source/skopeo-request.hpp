@@ -37,8 +37,11 @@ struct SkopeoRequest {
     // Files and directories in place of the host's, empty for none.
     std::string registries_conf = {};
     std::string registries_d = {};
-    // Log in nowhere, unless credentials come with the request.
-    bool no_credentials = false;
+    // Whether skopeo may use what the host has: stored logins, credential helpers, client certificates. Otherwise it
+    // logs in with the credentials that come with the request, or nowhere.
+    bool host_credentials = true;
+    // HOST[:PORT] whose CA certificates serve without the host's client certificates; empty for none.
+    std::string registry = {};
 };
 
 // Whether what skopeo prints is its standard error rather than its standard output.
@@ -55,7 +58,9 @@ inline constexpr std::size_t max_skopeo_descriptors = 4;
 
 // "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
 // skopeo_policy. LAYOUT is the directory that push reads, or that check_policy writes; SCRATCH, unless
-// it is empty, the one for temporary files.
+// it is empty, the one for temporary files. Without the host's credentials, makes a directory in SCRATCH
+// (ca-certificates.hpp); then run skopeo with an environment that has neither PATH, where it looks for credential
+// helpers, nor HOME.
 std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
                                         const std::string& scratch);
 

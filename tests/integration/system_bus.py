@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pathlib
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -233,6 +234,47 @@ class SilentServer:
 
     def stop(self):
         self.socket.close()
+
+
+class CertificateServer:
+    """A registry by TLS that asks for a client's certificate, remembers whose it was given (None: nobody's), and lets nobody in.
+    ca.crt, client.cert and client.key in DIRECTORY are what a host has for it."""
+
+    def __init__(self, directory):
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
+        pathlib.Path(directory, "server.ext").write_text("subjectAltName=IP:127.0.0.1")
+        for name, subject, key, certificate, more in (("server", "127.0.0.1", "server.key", "server.cert", ["-extfile", "server.ext"]),
+                                                      ("client", "root-of-the-host", "client.key", "client.cert", [])):
+            openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", name + ".csr", "-subj", "/CN=" + subject)
+            openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", certificate, "-days", "2", *more)
+        self.clients = clients = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                names = dict(field[0] for field in (self.connection.getpeercert() or {}).get("subject", ()))
+                clients.append(names.get("commonName"))
+                self.send_response(404)
+                self.end_headers()
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(directory + "/server.cert", directory + "/server.key")
+        context.load_verify_locations(directory + "/ca.crt")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.address = "127.0.0.1:%d" % self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
 
 
 class LoginServer:

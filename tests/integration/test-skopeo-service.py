@@ -281,7 +281,7 @@ class Protocol(Scratch):
         self.addCleanup(process.kill)
         theirs.close()
         document = {"kind": "inspect-raw", "image": "docker://a/b:print", "tag": "", "blobs": {}, "registries-conf": "", "registries-d": "",
-                    "auth-file": False, "no-credentials": False, "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
+                    "auth-file": False, "host-credentials": True, "registry": "", "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
         fds = array.array("i", ([self.output_end] if output else []) + list(descriptors))
         ours.sendmsg([json.dumps(document).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [])
         ours.settimeout(SOON)

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The certificates that a registry's own certificate is checked with, without the client certificates that stand beside
+// them in certs.d(5): those are credentials of the host.
+#pragma once
+
+#include <string>
+
+namespace imaged {
+
+// Makes a directory in SCRATCH for skopeo's option --cert-dir, with the CA certificates (*.crt) that this host has for
+// REGISTRY, "HOST[:PORT]" or empty, and returns its path; a path where nothing is if SCRATCH is empty. Throws Error for
+// a directory that cannot be made.
+std::string ca_directory(const std::string& registry, const std::string& scratch);
+
+// The registry that NAME, the name of an image without its transport, is in.
+std::string registry_of(const std::string& name);
+
+}  // namespace imaged
