@@ -24,11 +24,26 @@ Credentials credentials_of(const JobFiles& files, Standing standing) {
     return standing == Standing::open ? Credentials::none : Credentials::host;
 }
 
-// Who starts first: a lower key does. TURNS has the turn in which each user's last job started.
+// The user of those who share JOB whose turn comes first, and the turn in which its last job started: TURNS has them.
+struct Claim {
+    uid_t uid;
+    std::uint64_t turn;
+};
+template <typename Turns>
+Claim first_claim(const QueuedJob& job, const Turns& turns) {
+    std::optional<Claim> first;
+    for (const auto& share : job.shares) {
+        const auto found = turns.find(share.uid);
+        const auto turn = found == turns.end() ? 0 : found->second;
+        if (!first || turn < first->turn) first = {share.uid, turn};
+    }
+    return first.value_or(Claim{job.owner, 0});
+}
+
+// Who starts first: a lower key does.
 template <typename Turns>
 std::tuple<bool, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, const Turns& turns) {
-    const auto turn = turns.find(job.owner);
-    return {job.standing != Standing::owner, turn == turns.end() ? 0 : turn->second, number(job.id)};
+    return {job.standing != Standing::owner, first_claim(job, turns).turn, number(job.id)};
 }
 
 }  // namespace
@@ -36,6 +51,10 @@ std::tuple<bool, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, c
 Lane QueuedJob::lane() const {
     if (standing == Standing::open) return Lane::open;
     return looks() ? Lane::reading : Lane::changing;
+}
+
+bool QueuedJob::wanted_by(uid_t uid) const {
+    return std::any_of(shares.begin(), shares.end(), [uid](const Share& share) { return share.uid == uid; });
 }
 
 void JobQueue::require_room(const Caller& caller, const job::Request& request, const JobFiles& files,
@@ -48,14 +67,13 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles file
         const auto own = std::find_if(job->shares.begin(), job->shares.end(),
                                       [&](const Share& share) { return share.bus_name == caller.bus_name; });
         if (own == job->shares.end()) {
-            job->shares.push_back({caller.bus_name, caller.uid, bound});
+            job->shares.push_back({caller.bus_name, caller.uid, bound, standing});
         } else {
             own->bound = own->bound && bound;  // one request without bind-to-caller is enough to stay
+            own->standing = std::min(own->standing, standing);
         }
-        if (standing < job->standing) {
-            job->standing = standing;
-            renumber(job->lane());
-        }
+        job->standing = std::min(job->standing, standing);
+        renumber(job->lane());
         return job->id;
     }
     check_limits(caller.uid, standing);
@@ -67,7 +85,7 @@ JobId JobQueue::submit(const Caller& caller, job::Request request, JobFiles file
     job.credentials = credentials_of(files, standing);
     job.has_input = static_cast<bool>(files.input);
     job.files = std::move(files);
-    job.shares.push_back({caller.bus_name, caller.uid, bound});
+    job.shares.push_back({caller.bus_name, caller.uid, bound, standing});
     const auto id = job.id;
     jobs_.push_back(std::move(job));
     observer_.job_added(jobs_.back());
@@ -96,7 +114,7 @@ void JobQueue::check_limits(uid_t uid, Standing standing) const {
     for (const auto& job : jobs_) {
         if (!job.waits() || job.standing != standing) continue;
         ++waiting;
-        if (job.owner == uid) ++of_user;
+        if (job.wanted_by(uid)) ++of_user;
     }
     if (waiting >= most)
         throw Error(ErrorKind::queue_full, "the queue is full: " + std::to_string(most) + " jobs wait");
@@ -118,7 +136,16 @@ void JobQueue::give_up(JobId id, const Caller& caller) {
     if (job == nullptr) return;
     const auto own = std::erase_if(job->shares, [&](const Share& share) { return share.bus_name == caller.bus_name; });
     if (own == 0) std::erase_if(job->shares, [&](const Share& share) { return share.uid == caller.uid; });
-    if (job->shares.empty()) stop(*job);
+    shares_changed(*job);
+}
+
+void JobQueue::shares_changed(QueuedJob& job) {
+    if (job.shares.empty()) return stop(job);
+    if (!job.waits()) return;
+    job.standing = std::min_element(job.shares.begin(), job.shares.end(), [](const Share& one, const Share& other) {
+                       return one.standing < other.standing;
+                   })->standing;
+    renumber(job.lane());
 }
 
 void JobQueue::cancel(JobId id) {
@@ -139,7 +166,7 @@ void JobQueue::cancel_all() {
 }
 
 void JobQueue::caller_left(const std::string& bus_name) {
-    std::vector<JobId> abandoned;
+    std::vector<JobId> changed;
     for (auto& job : jobs_) {
         const auto own = std::find_if(job.shares.begin(), job.shares.end(),
                                       [&](const Share& share) { return share.bus_name == bus_name; });
@@ -150,11 +177,11 @@ void JobQueue::caller_left(const std::string& bus_name) {
             return share.bus_name.empty() && share.uid == left.uid;
         });
         // One share for all of a user's gone connections: callers that come and go must not add up.
-        if (!left.bound && !kept) job.shares.push_back({{}, left.uid, false});
-        if (job.shares.empty()) abandoned.push_back(job.id);
+        if (!left.bound && !kept) job.shares.push_back({{}, left.uid, false, left.standing});
+        changed.push_back(job.id);
     }
-    for (const auto id : abandoned) {
-        if (auto* job = find(id)) stop(*job);
+    for (const auto id : changed) {
+        if (auto* job = find(id)) shares_changed(*job);
     }
 }
 
@@ -182,17 +209,19 @@ void JobQueue::remove(JobId id, const job::Result& result) {
     auto job = std::move(*found);
     jobs_.erase(found);
     const auto lane = job.lane();
-    forget_turn(lane, job.owner);
+    forget_turns(lane);
     job.state = job::State::finished;
     job.position = 0;
     observer_.job_finished(job, result);
     advance();
 }
 
-void JobQueue::forget_turn(Lane lane, uid_t owner) {
-    const bool more = std::any_of(jobs_.begin(), jobs_.end(),
-                                  [&](const QueuedJob& job) { return job.owner == owner && job.lane() == lane; });
-    if (!more) turns_[lane].erase(owner);
+void JobQueue::forget_turns(Lane lane) {
+    std::erase_if(turns_[lane], [&](const auto& turn) {
+        return std::none_of(jobs_.begin(), jobs_.end(), [&](const QueuedJob& job) {
+            return job.lane() == lane && (job.owner == turn.first || job.wanted_by(turn.first));
+        });
+    });
 }
 
 bool JobQueue::has_slot(const QueuedJob& job) const {
@@ -223,7 +252,8 @@ void JobQueue::advance() {
 }
 
 void JobQueue::start(QueuedJob& job) {
-    turns_[job.lane()][job.owner] = ++last_turn_;
+    auto& turns = turns_[job.lane()];
+    turns[first_claim(job, turns).uid] = ++last_turn_;
     job.state = job::State::running;
     job.position = 0;
     observer_.job_moved(job, 0);
@@ -243,7 +273,8 @@ void JobQueue::renumber(Lane lane) {
             continue;
         }
         const auto [later, turn, id] = order_key(job, turns_[lane]);
-        auto& [round, first] = rounds.try_emplace({later, job.owner}, 0U, id).first->second;
+        const auto user = first_claim(job, turns_[lane]).uid;
+        auto& [round, first] = rounds.try_emplace({later, user}, 0U, id).first->second;
         waiting.emplace(Key{later, round++, turn, first}, &job);
     }
     for (const auto& [key, job] : waiting) {

@@ -5,8 +5,10 @@
 //   - changing: jobs that write to the repository, one at a time;
 //   - reading: Prepare and Check of callers who were authorised, one at a time;
 //   - open: Prepare of callers who were not, two at a time and one of each user.
-// In a lane root's jobs run first. All other users take turns, and the jobs of one user run in the order they came.
-// Each standing has limits of its own, so no caller can take the room of one with a higher standing.
+// In a lane root's jobs run first. All other users take turns, and the jobs of one user run in the order they came. A
+// job that several users share comes when the first of them has its turn, and counts among the waiting jobs of each of
+// them; it is nothing to a user who has given up its share. Each standing has limits of its own, so no caller can take
+// the room of one with a higher standing.
 //
 // A request that equals a waiting or running one joins it, with these exceptions:
 //   - a job with credentials of its caller's own (an authfile) is joined by nobody and joins nothing: nobody compares
@@ -43,17 +45,18 @@ inline std::uint32_t number(JobId id) {
     return static_cast<std::uint32_t>(id);
 }
 
-struct Share {
-    std::string bus_name;  // empty once its connection has left
-    uid_t uid = 0;
-    bool bound = false;
-};
-
 // What a caller was allowed when it asked for the job; a higher standing is served first.
 enum class Standing {
     owner,       // root, or the owner of a user's own bus
     authorised,  // the authority allowed the job
     open,        // nobody was asked
+};
+
+struct Share {
+    std::string bus_name;  // empty once its connection has left
+    uid_t uid = 0;
+    bool bound = false;
+    Standing standing = Standing::authorised;
 };
 
 // Whose registry credentials a job uses.
@@ -77,8 +80,8 @@ struct QueuedJob {
     JobFiles files;  // until the job starts
     bool has_input = false;
     Credentials credentials = Credentials::host;
-    Standing standing = Standing::authorised;
-    std::uint32_t position = 0;  // jobs of its lane that run, or that start before it
+    Standing standing = Standing::authorised;  // the highest of its shares
+    std::uint32_t position = 0;                // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
 
     // Prepare and Check: they change nothing but what is known of an image.
@@ -86,6 +89,8 @@ struct QueuedJob {
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
     bool is_private() const { return credentials == Credentials::caller || looks(); }
     Lane lane() const;
+    // Whether the user holds a share of it.
+    bool wanted_by(uid_t uid) const;
     bool waits() const { return state == job::State::queued; }
 };
 
@@ -161,7 +166,10 @@ private:
 
     // When each user's last job started, in turns.
     using Turns = std::map<uid_t, std::uint64_t>;
-    void forget_turn(Lane lane, uid_t owner);
+    // Forgets those of users without a job in LANE.
+    void forget_turns(Lane lane);
+    // Shares of JOB were given up.
+    void shares_changed(QueuedJob& job);
 
     JobQueueObserver& observer_;
     Limits limits_;

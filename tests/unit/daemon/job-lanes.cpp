@@ -175,3 +175,45 @@ TEST_CASE_METHOD(Lanes, "cancelling everything in all lanes starts nothing") {
     CHECK(runner.started == before);
     CHECK(runner.stopped == before);
 }
+
+TEST_CASE_METHOD(Lanes, "a job that is shared comes when the first of its users has its turn") {
+    const auto join = [&](uid_t uid, const std::string& image) {
+        return number(submit(uid, job::Kind::pull, Standing::authorised, {}, image));
+    };
+    for (const auto* image : {"a", "b", "c", "d", "e"}) join(1000, image);  // 1 runs
+    pull(1001);                                                             // 6
+    CHECK(join(1002, "e") == 5);
+    end(1);
+    end(runner.started.back());
+    end(runner.started.back());
+    // 1000 had its turn; 1002's comes before 1000's second job.
+    CHECK(runner.started == Numbers{1, 5, 6, 2});
+}
+
+TEST_CASE_METHOD(Lanes, "a job counts among those of whoever wants it, and passes on") {
+    queue.set_limits({256, 3});
+    submit(1009, job::Kind::pull, Standing::authorised);  // runs
+    const auto join = [&](uid_t uid, const std::string& image) {
+        return submit(uid, job::Kind::pull, Standing::authorised, {}, image);
+    };
+    JobId ids[] = {join(1000, "a"), join(1000, "b"), join(1000, "c")};
+    CHECK(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
+    for (const auto* image : {"a", "b"}) join(1001, image);
+    for (const auto id : ids) queue.give_up(id, {":1.1000", 1000});
+    // Two are 1001's now, and none is 1000's.
+    CHECK(queue.jobs().size() == 3);
+    for (int count = 0; count < 3; ++count) CHECK_FALSE(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
+    CHECK(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
+    CHECK_FALSE(is_full(*this, 1001, job::Kind::pull, Standing::authorised));
+    CHECK(is_full(*this, 1001, job::Kind::pull, Standing::authorised));
+}
+
+TEST_CASE_METHOD(Lanes, "root's standing leaves a waiting job with root") {
+    pull(1000);
+    pull(1000);
+    const auto shared = submit(1001, job::Kind::pull, Standing::authorised, {}, "a");
+    CHECK(submit(0, job::Kind::pull, Standing::owner, {}, "a") == shared);
+    CHECK(queue.job(shared)->standing == Standing::owner);
+    queue.give_up(shared, {":1.0", 0});
+    CHECK(queue.job(shared)->standing == Standing::authorised);
+}
