@@ -10,7 +10,7 @@ class StoreCatalog final : public imaged::Catalog {
 public:
     explicit StoreCatalog(std::unique_ptr<imaged::ImageCatalog> catalog) : catalog_(std::move(catalog)) {}
     bool is_current() const override { return catalog_->is_current(); }
-    std::shared_ptr<const nlohmann::json> list() override { return catalog_->list(); }
+    std::shared_ptr<const std::string> list() override { return catalog_->list(); }
     nlohmann::json describe(const imaged::ImageReference& image) override { return catalog_->describe(image); }
     std::string manifest(const imaged::ImageReference& image) override { return catalog_->manifest(image); }
     std::string config(const imaged::ImageReference& image) override { return catalog_->config(image); }

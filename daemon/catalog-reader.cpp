@@ -13,10 +13,11 @@ bool RemoteCatalog::open() {
     return process_.ask({{"what", "open"}}).get<bool>();
 }
 
-std::shared_ptr<const nlohmann::json> RemoteCatalog::list() {
+std::shared_ptr<const std::string> RemoteCatalog::list() {
     auto answer = process_.ask({{"what", "list"}, {"number", number_}});
-    if (answer.contains("images")) {
-        listed_ = std::make_shared<const nlohmann::json>(std::move(answer["images"]));
+    if (answer.contains("document")) {
+        listed_ =
+            std::make_shared<const std::string>(std::move(answer["document"].get_ref<nlohmann::json::string_t&>()));
         number_ = answer.at("number").get<std::uint64_t>();
     }
     return listed_;

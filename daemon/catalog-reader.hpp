@@ -23,8 +23,8 @@ public:
 
     // Whether there is a repository, which is opened if need be. Throws Error(repository_damaged).
     bool open();
-    // The same object for as long as nothing changes.
-    std::shared_ptr<const nlohmann::json> list();
+    // The answer of DescribeImages; the same object for as long as nothing changes.
+    std::shared_ptr<const std::string> list();
     nlohmann::json describe(const ImageReference& image);
     std::string manifest(const ImageReference& image);
     std::string config(const ImageReference& image);
@@ -38,7 +38,7 @@ public:
 
 private:
     ReaderProcess process_;
-    std::shared_ptr<const nlohmann::json> listed_;
+    std::shared_ptr<const std::string> listed_;
     std::uint64_t number_ = 0;
 };
 

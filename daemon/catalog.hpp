@@ -20,7 +20,7 @@ public:
     virtual ~Catalog() = default;
     // Whether what is open is still what is at the repository's path; a few calls of stat(2).
     virtual bool is_current() const = 0;
-    virtual std::shared_ptr<const nlohmann::json> list() = 0;
+    virtual std::shared_ptr<const std::string> list() = 0;
     virtual nlohmann::json describe(const ImageReference& image) = 0;
     virtual std::string manifest(const ImageReference& image) = 0;
     virtual std::string config(const ImageReference& image) = 0;

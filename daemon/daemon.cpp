@@ -42,8 +42,8 @@ public:
 
     int prepare(std::vector<std::pair<int, short>>& descriptors) override {
         const auto data = connection_.getEventLoopPollData();
-        congested_ = (data.events & POLLOUT) != 0;
-        descriptors.emplace_back(data.fd, congested_ ? POLLOUT : data.events);
+        was_congested_ = (data.events & POLLOUT) != 0;
+        descriptors.emplace_back(data.fd, was_congested_ ? POLLOUT : data.events);
         if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), POLLIN);
         return data.getPollTimeout();
     }
@@ -51,11 +51,11 @@ public:
     void dispatch() override {
         // Nothing more is read while answers wait to be taken: they must not add up to what a flood asks for.
         for (int count = 0; count < messages_a_turn && serve_one(); ++count) {
-            if (!congested_ && (connection_.getEventLoopPollData().events & POLLOUT) != 0) break;
+            if (!was_congested_ && congested()) break;
         }
     }
 
-    bool congested() const override { return congested_; }
+    bool congested() const override { return (connection_.getEventLoopPollData().events & POLLOUT) != 0; }
 
     // Serves everything that has arrived.
     void drain() {
@@ -78,7 +78,7 @@ private:
     }
 
     sdbus::IConnection& connection_;
-    bool congested_ = false, failure_logged_ = false;
+    bool was_congested_ = false, failure_logged_ = false;
 };
 
 std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {

@@ -33,7 +33,7 @@ public:
         virtual int prepare(std::vector<std::pair<int, short>>& descriptors) = 0;
         // Does a bounded piece of work; called after each poll.
         virtual void dispatch() = 0;
-        // Whether what was sent waits to be taken, since prepare() was called.
+        // Whether what was sent waits to be taken.
         virtual bool congested() const { return false; }
     };
 

@@ -15,34 +15,20 @@ namespace {
 constexpr std::size_t max_document_bytes = 24 * 1024 * 1024;
 // The same for dictionaries, as JSON: on the bus they are up to twice as long.
 constexpr std::size_t max_dictionary_bytes = 12 * 1024 * 1024;
-// Bounds the answer of ListImages.
-constexpr std::size_t max_listed_images = 50'000;
+// Of the images as JSON; some ten thousand of them. imaged has this text twice while it is being sent.
+constexpr std::size_t max_listing_bytes = 6 * 1024 * 1024;
+// The same where they are sent as dictionaries, whose values take ten times as much memory as the text.
+constexpr std::size_t max_listed_bytes = 2 * 1024 * 1024;
 
 const nlohmann::json& fits(const nlohmann::json& answer, std::size_t most = max_dictionary_bytes) {
     if (json_text(answer).size() > most) throw Error(ErrorKind::failed, "the answer is too long for the bus");
     return answer;
 }
 
-std::vector<VariantMap> image_maps(const nlohmann::json& images) {
-    return to_variant_maps(fits(images));
-}
-
 std::string document(std::string text) {
     if (text.size() > max_document_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
     if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
     return text;
-}
-
-// IMAGES as the bus is told in one string; null members are left out, as where they are dictionaries.
-std::string image_document(const nlohmann::json& images) {
-    nlohmann::json document{{"images", nlohmann::json::array()}};
-    for (const auto& image : images) {
-        auto described = nlohmann::json::object();
-        for (const auto& [key, value] : image.items())
-            if (!value.is_null()) described[key] = value;
-        document["images"].push_back(std::move(described));
-    }
-    return imaged::document(json_text(document));
 }
 
 }  // namespace
@@ -71,19 +57,16 @@ void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
 
 template <typename Form>
 void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& options,
-                          std::shared_ptr<const Form> Listing::*member, Form (*make)(const nlohmann::json& images)) {
+                          std::shared_ptr<const Form> (*make)(Listing& listing)) {
     activity_.touch();
     refuse_all_options(options);
     const Reply<Form> reply(std::move(result), activity_);
-    ask_catalog(reply, [reply, member, make, listing = listing_](RemoteCatalog& catalog) {
+    ask_catalog(reply, [reply, make, listing = listing_](RemoteCatalog& catalog) {
         try {
-            const auto images =
-                catalog.open() ? catalog.list() : std::make_shared<const nlohmann::json>(nlohmann::json::array());
-            if (images->size() > max_listed_images) throw Error(ErrorKind::failed, "too many images for one answer");
-            if (listing->images != images) *listing = {images, nullptr, nullptr};
-            auto& form = (*listing).*member;
-            if (!form) form = std::make_shared<const Form>(make(*images));
-            return EventLoop::Callback([reply, form] { reply.answer(*form); });
+            const auto text = catalog.open() ? catalog.list() : std::make_shared<const std::string>(R"({"images":[]})");
+            if (text->size() > max_listing_bytes) throw Error(ErrorKind::failed, "too many images for one answer");
+            if (listing->document != text) *listing = {text, nullptr};
+            return EventLoop::Callback([reply, form = make(*listing)] { reply.answer(*form); });
         } catch (...) {
             return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
         }
@@ -91,11 +74,23 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
 }
 
 void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
-    fenced([&] { list_images(std::move(result), options, &Listing::maps, image_maps); });
+    fenced([&] {
+        list_images<std::vector<VariantMap>>(std::move(result), options, [](Listing& listing) {
+            if (listing.document->size() > max_listed_bytes)
+                throw Error(ErrorKind::failed,
+                            "too many images for one answer in dictionaries; DescribeImages takes more");
+            if (!listing.maps)
+                listing.maps = std::make_shared<const std::vector<VariantMap>>(
+                    to_variant_maps(parse_json(*listing.document).at("images")));
+            return listing.maps;
+        });
+    });
 }
 
 void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
-    fenced([&] { list_images(std::move(result), options, &Listing::document, image_document); });
+    fenced([&] {
+        list_images<std::string>(std::move(result), options, [](Listing& listing) { return listing.document; });
+    });
 }
 
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {

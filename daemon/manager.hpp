@@ -111,15 +111,15 @@ private:
 
     // The last listing and the forms that the bus was told it in, each made once for as long as nothing changes. The
     // catalog reader's thread's own.
+    // The images as they were listed last, and the same as dictionaries if somebody asked for those.
     struct Listing {
-        std::shared_ptr<const nlohmann::json> images;
-        std::shared_ptr<const std::vector<VariantMap>> maps;
         std::shared_ptr<const std::string> document;
+        std::shared_ptr<const std::vector<VariantMap>> maps;
     };
-    // Answers RESULT with the form that MEMBER is of the listing, which MAKE makes of the images.
+    // Answers RESULT with what MAKE makes of the listing.
     template <typename Form>
     void list_images(sdbus::Result<Form>&& result, const VariantMap& options,
-                     std::shared_ptr<const Form> Listing::*member, Form (*make)(const nlohmann::json& images));
+                     std::shared_ptr<const Form> (*make)(Listing& listing));
 
     const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
     Activity& activity_;

@@ -108,18 +108,18 @@ private:
         return catalog_ != nullptr;
     }
 
-    // The images are left out if they are those of NUMBER.
+    // The document is left out if it is that of NUMBER.
     nlohmann::json list(std::uint64_t number) {
-        auto images = catalog_->list();
-        if (std::exchange(listed_, images) != images) ++number_;
+        auto document = catalog_->list();
+        if (std::exchange(listed_, document) != document) ++number_;
         nlohmann::json answer{{"number", number_}};
-        if (number != number_) answer["images"] = *images;
+        if (number != number_) answer["document"] = *document;
         return answer;
     }
 
     const std::string repository_;
     std::unique_ptr<Catalog> catalog_;
-    std::shared_ptr<const nlohmann::json> listed_;
+    std::shared_ptr<const std::string> listed_;
     // No number that an earlier process gave.
     std::uint64_t number_ = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 };

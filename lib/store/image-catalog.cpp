@@ -4,14 +4,17 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "store/damage-record.hpp"
 #include "store/image-diff.hpp"
+#include "store/layer-place.hpp"
 #include "store/pending-update.hpp"
 #include "store/ref-listing.hpp"
 #include "store/ref-name.hpp"
@@ -54,10 +57,6 @@ json summary(const std::string& name, const StoredImage& image) {
     return entry;
 }
 
-json damaged(const std::string& name, const std::string& why) {
-    return {{"image", name}, {"state", "damaged"}, {"error", why}};
-}
-
 // Inode and time of a file; zero if there is none.
 using FileStamp = std::array<std::int64_t, 3>;
 
@@ -80,7 +79,7 @@ public:
     std::string mode() const { return repository_.mode(); }
     const Repository& repository() const { return repository_; }
 
-    std::shared_ptr<const json> list() {
+    std::shared_ptr<const std::string> list() {
         // Each looks again, whatever another found.
         bool changed = refresh_updates();
         changed |= images_.refresh();
@@ -88,26 +87,22 @@ public:
         changed |= refresh_damage();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
-        std::map<std::string, json> entries;  // ordered by reference
+        std::vector<std::pair<std::string, Checksum>> images;
+        for (const auto& [ref, commit] : images_.refs())
+            images.emplace_back(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
+                                commit);
+        std::sort(images.begin(), images.end());
+        listing_ = nullptr;  // before the next is made
         Cache used;
         any_damaged_ = false;
-        for (const auto& [ref, commit] : images_.refs()) {
-            auto name = unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
-            const auto& cached = look_up(name, commit, used);
-            auto entry = cached.entry;
-            entry["image"] = name;
-            if (const auto missing = missing_layer(cached)) {
-                entry["state"] = "damaged";
-                entry["error"] = "layer " + *missing + " is missing";
-            }
-            tell_damage(entry, commit);
-            any_damaged_ |= entry["state"] != "ok";
-            entries.emplace(std::move(name), std::move(entry));
+        std::string text = R"({"images":[)";
+        for (const auto& [name, commit] : images) {
+            if (text.back() == '}') text += ',';
+            text += entry_of(name, commit, look_up(name, commit, used));
         }
+        text += "]}";
         cache_ = std::move(used);
-        auto images = json::array();
-        for (auto& [name, entry] : entries) images.push_back(std::move(entry));
-        listing_ = std::make_shared<const json>(std::move(images));
+        listing_ = std::make_shared<const std::string>(std::move(text));
         return listing_;
     }
 
@@ -117,7 +112,7 @@ public:
         auto layers = json::array();
         for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
             const auto& layer = image.layout.layers[i];
-            const auto ref = layer_ref(layer.blob.digest);
+            const auto ref = place_of(repository_, layer);
             json entry{{"digest", layer.blob.digest.text()},
                        {"size", layer.blob.size},
                        {"kind", to_string(layer.kind)},
@@ -134,7 +129,8 @@ public:
         refresh_damage();
         tell_damage(description, image.merge_commit);
         description["layer-list"] = std::move(layers);
-        tell_update(image.merge_commit, description);
+        if (auto update = waiting_update(image.merge_commit); !update.empty())
+            description["update-digest"] = std::move(update);
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
         description["importer"] = image.importer;
@@ -149,16 +145,31 @@ public:
 
 private:
     struct Cached {
-        json entry;
+        std::string entry;  // JSON
+        bool sound = false;
+        std::string update;  // digest of the update that waits, if any
         std::vector<std::string> layer_refs;
         MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
     using Cache = std::map<Checksum, Cached>;  // by merge commit
 
+    std::string entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
+        auto entry = parse_json(cached.entry);
+        entry["image"] = name;
+        if (!cached.update.empty()) entry["update-digest"] = cached.update;
+        if (const auto missing = missing_layer(cached)) {
+            entry["state"] = "damaged";
+            entry["error"] = "layer " + *missing + " is missing";
+        }
+        tell_damage(entry, commit);
+        any_damaged_ |= entry["state"] != "ok";
+        return json_text(entry);
+    }
+
     // What is known of COMMIT moves to USED.
     const Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
         if (const auto found = used.find(commit); found != used.end()) return found->second;
-        if (auto known = cache_.extract(commit); known && known.mapped().entry["state"] == "ok")
+        if (auto known = cache_.extract(commit); known && known.mapped().sound)
             return used.insert(std::move(known)).position->second;
         return used.emplace(commit, look_at(name, commit)).first->second;
     }
@@ -185,16 +196,19 @@ private:
         const auto stamp = MetadataStamp::of(repository_, commit);
         if (stamp == cached.stamp) return false;
         cached.stamp = stamp;
-        cached.entry.erase("update-digest");
-        tell_update(commit, cached.entry);
+        auto update = waiting_update(commit);
+        if (update == cached.update) return false;
+        cached.update = std::move(update);
         return true;
     }
 
-    void tell_update(const Checksum& commit, json& entry) const {
+    // Empty if none waits.
+    std::string waiting_update(const Checksum& commit) const {
         try {
-            if (const auto update = PendingUpdate::load_digest(repository_, commit)) entry["update-digest"] = *update;
+            return PendingUpdate::load_digest(repository_, commit).value_or("");
         } catch (const Error&) {
             // Detached metadata that cannot be read announces nothing, and takes nothing from the image.
+            return {};
         }
     }
 
@@ -211,18 +225,22 @@ private:
         return std::nullopt;
     }
 
+    static Cached damaged_entry(const std::string& name, const std::string& why) {
+        return {json_text(json{{"image", name}, {"state", "damaged"}, {"error", why}}), false, {}, {}};
+    }
+
     Cached look_at(const std::string& name, const Checksum& commit) const {
         try {
             const auto image = StoredImage::load(repository_, commit);
             if (!repository_.has_object(ObjectType::dirtree, image.tree))
-                return {damaged(name, "merge commit " + commit.hex() + ": the root of its tree is missing"), {}};
-            Cached cached{summary(name, image), {}};
+                return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
+            Cached cached{json_text(summary(name, image)), true, {}, {}};
             for (const auto& layer : image.layout.layers) cached.layer_refs.push_back(layer_ref(layer.blob.digest));
             refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
             if (is_shortage(error)) throw;
-            return {damaged(name, error.what()), {}};
+            return damaged_entry(name, error.what());
         }
     }
 
@@ -231,7 +249,7 @@ private:
     RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
     RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
     Cache cache_;
-    std::shared_ptr<const json> listing_;
+    std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;
     DamageRecord damage_;
     FileStamp damage_stamp_{};
@@ -251,7 +269,7 @@ bool ImageCatalog::is_current() const {
 std::string ImageCatalog::mode() const {
     return impl_->mode();
 }
-std::shared_ptr<const json> ImageCatalog::list() {
+std::shared_ptr<const std::string> ImageCatalog::list() {
     return impl_->list();
 }
 json ImageCatalog::describe(const ImageReference& image) {

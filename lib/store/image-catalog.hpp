@@ -30,9 +30,10 @@ public:
     // "bare", "bare-user", "bare-user-only", "archive".
     std::string mode() const;
 
-    // An array of objects with the keys of org.imaged1.Manager.ListImages, ordered by reference. Unreadable images are
-    // listed as damaged. The same pointer means that nothing has changed since the last call.
-    std::shared_ptr<const nlohmann::json> list();
+    // The answer of org.imaged1.Manager.DescribeImages: {"images": […]}, objects with the keys of ListImages, ordered
+    // by reference. Unreadable images are listed as damaged. The same pointer means that nothing has changed since the
+    // last call. As text, which takes a quarter of the memory that the values would.
+    std::shared_ptr<const std::string> list();
     // The keys of org.imaged1.Manager.GetImage. Throw Error(not_found) or Error(repository_damaged).
     nlohmann::json describe(const ImageReference& image);
     // The stored JSON texts, byte for byte.
