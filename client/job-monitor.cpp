@@ -162,8 +162,10 @@ void JobMonitor::read_outcome(const std::string& path) {
     call.method = "GetOutcome";
     ask(path, std::move(call), [this](FollowedJob& job, Reply* reply, const BusError* error) {
         if (!error && has_type(reply->body, "(sssa{sv})")) {
-            const char* message = nullptr;
+            const char *name = nullptr, *message = nullptr;
+            g_variant_get_child(reply->body.get(), 1, "&s", &name);
             g_variant_get_child(reply->body.get(), 2, "&s", &message);
+            job.status.error_name = name;
             job.status.error_message = message;
             job.outcome = Dictionary(Variant(g_variant_get_child_value(reply->body.get(), 3)));
         }

@@ -156,9 +156,8 @@ job::Result JobObject::finish(const job::Result& result, const std::vector<std::
     if (told.outcome == job::Outcome::success) set(fraction_, 1.0, "Fraction");
     set(result_, std::string(to_string(told.outcome)), "Result");
     if (told.outcome != job::Outcome::success) {
-        set(error_name_,
-            bus_error_name(told.error_name.empty() ? ::imaged::error_name(ErrorKind::failed) : told.error_name),
-            "ErrorName");
+        error_name_ =
+            bus_error_name(told.error_name.empty() ? ::imaged::error_name(ErrorKind::failed) : told.error_name);
         told.message.resize(std::min(told.message.size(), job::max_error_bytes));
         message_ = bus_text(told.message);
     }
@@ -169,13 +168,14 @@ job::Result JobObject::finish(const job::Result& result, const std::vector<std::
     layers_.clear();
     tell_properties();
     if (private_) tell_callers("Finished", result_, error_name_, message_, outcome_);
-    quietly([this] { emitFinished(result_, error_name_, error_message_, private_ ? shown_ : outcome_); });
+    quietly([this] { emitFinished(result_, shown_error_name_, shown_message_, private_ ? shown_ : outcome_); });
     callers_.clear();
     return told;
 }
 
 void JobObject::show_outcome() {
-    set(error_message_, private_ && !message_.empty() ? std::string(private_message) : message_, "ErrorMessage");
+    set(shown_error_name_, private_ ? std::string() : error_name_, "ErrorName");
+    set(shown_message_, private_ && !message_.empty() ? std::string(private_message) : message_, "ErrorMessage");
     if (private_) {
         set(complete_, false, "Complete");
         return;

@@ -74,7 +74,7 @@ private:
     void GetOutcome(OutcomeResult&& result) override;
     std::uint32_t Id() override { return number(id_); }
     std::string Kind() override { return std::string(to_string(kind_)); }
-    std::string Image() override { return image_; }
+    std::string Image() override { return private_ ? std::string() : image_; }
     std::uint32_t Owner() override { return owner_; }
     std::string State() override { return std::string(to_string(state_)); }
     std::uint32_t Position() override { return position_; }
@@ -89,8 +89,8 @@ private:
     std::uint64_t FinishTimestamp() override { return finished_.real; }
     std::uint64_t FinishTimestampMonotonic() override { return finished_.monotonic; }
     std::string Result() override { return result_; }
-    std::string ErrorName() override { return error_name_; }
-    std::string ErrorMessage() override { return error_message_; }
+    std::string ErrorName() override { return shown_error_name_; }
+    std::string ErrorMessage() override { return shown_message_; }
     VariantMap Outcome() override { return shown_; }
     bool Complete() override { return complete_; }
 
@@ -123,8 +123,8 @@ private:
     std::uint64_t bytes_done_ = 0, bytes_total_ = 0;
     std::uint32_t layers_done_ = 0, layers_total_ = 0;
     Moment started_, finished_;
-    std::string result_, error_name_, error_message_;
-    std::string message_;  // whole; error_message_ is what everybody may read
+    std::string result_, error_name_, message_;     // whole
+    std::string shown_error_name_, shown_message_;  // what everybody may read
     VariantMap outcome_, shown_;
     std::size_t outcome_bytes_ = 0;
     bool complete_ = true;

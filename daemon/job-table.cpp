@@ -113,6 +113,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     auto request = job.request;
     request.settings = settings_.jobs;
     request.settings.host_credentials = job.credentials == Credentials::host || job.standing == Standing::owner;
+    request.settings.local_sources = job.standing == Standing::owner;
     journal::tell(journal::Event::job_started,
                   fmt::format("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind),
                               job.request.image, job.owner),

@@ -85,7 +85,9 @@ std::vector<Action> actions_for(const Caller& caller, job::Request& request, con
         // A repair fetches a lost manifest anew, from where the caller says.
         demand_signature(request);
     }
-    if (const auto name = stored_as(request); !name.empty()) {
+    const auto name = stored_as(request);
+    if (fetches_image(request.kind)) require_tag(name.empty() ? request.image : name);
+    if (!name.empty()) {
         in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
         actions.push_back(Action::store_as);
     }

@@ -41,6 +41,18 @@ void require_policy_of_name(const job::Request& request, const std::string& name
     throw refuse("the containers policy demands " + wanted.description + " of images with that name");
 }
 
+void require_tag(const std::string& name) {
+    const auto image = ImageReference::parse(name);
+    if (image.transport() != Transport::registry) return;
+    const auto& path = image.name();
+    if (path.find_first_of(":@", path.rfind('/') + 1) != std::string::npos) return;
+    throw Error(ErrorKind::invalid_reference,
+                image.image() +
+                    " has neither tag nor digest. Callers who are not root store images under names that "
+                    "have one: without, no image whose name goes on (" +
+                    image.image() + "/…) could be stored");
+}
+
 bool fetches_image(job::Kind kind) {
     return kind == job::Kind::import || kind == job::Kind::pull || kind == job::Kind::import_archive;
 }

@@ -15,6 +15,10 @@ bool is_unverified(const job::Request& request, const job::Settings& settings);
 
 // Kinds that such a question can be asked of.
 bool fetches_image(job::Kind kind);
+
+// Refs are files and directories: the ref of a name without a tag shuts out all names that go on after a slash. Throws
+// Error(invalid_reference) for NAME, an image reference, if it is such a name of a registry's image.
+void require_tag(const std::string& name);
 // Makes REQUEST refuse what carries no signature, whatever the configuration says by the time it runs: what was allowed
 // is what is done.
 void demand_signature(job::Request& request);

@@ -70,7 +70,7 @@ class Client:
     def job(self, job):
         properties = self.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (JOB,)), path=f"{ROOT}/job/{job}")[0]
         if not properties.get("Complete", True):
-            _, _, properties["ErrorMessage"], properties["Outcome"] = self.call(JOB, "GetOutcome", path=f"{ROOT}/job/{job}")
+            _, properties["ErrorName"], properties["ErrorMessage"], properties["Outcome"] = self.call(JOB, "GetOutcome", path=f"{ROOT}/job/{job}")
         return properties
 
     def until(self, job, condition, timeout=10):

@@ -36,7 +36,7 @@ STANDARD = [("org.freedesktop.DBus.Introspectable", "Introspect", None), ("org.f
 # What nobody may send, root neither.
 UNKNOWN = [(MANAGER, "Reboot", None), (JOB, "Start", None), ("org.example.Other", "ListImages", "(@a{sv} {},)"),
            ("org.freedesktop.DBus.Properties", "Set", "('org.imaged1.Manager', 'Version', <'9'>)")]
-ARGUMENTS = {"image": "'docker://signed.example/succeed'", "images": "['docker://signed.example/succeed']", "options": "@a{sv} {}", "id": "uint32 4711",
+ARGUMENTS = {"image": "'docker://signed.example/succeed:1'", "images": "['docker://signed.example/succeed:1']", "options": "@a{sv} {}", "id": "uint32 4711",
              "old_image": "'docker://signed.example/a'", "new_image": "'docker://signed.example/b'", "archive": "handle 0",
              "repository": "'/srv/repo'", "destination": "'docker://registry.example/out:1'"}
 OPTIONS = dict.fromkeys(("Import", "ImportImage"), f"{{'digest': <'{DIGEST}'>}}")
@@ -51,7 +51,7 @@ def manager_calls():
     for name, method in interface_xml.methods_of(MANAGER).items():
         arguments = {**ARGUMENTS, "options": OPTIONS.get(name, ARGUMENTS["options"])}
         if name == "ImportArchive":  # under a name that demands no signature, since an archive has none
-            arguments["image"] = "'docker://open.example/succeed'"
+            arguments["image"] = "'docker://open.example/succeed:1'"
         words = [arguments[argument] for argument, _ in method.arguments]
         yield MANAGER, name, f"({', '.join(words)}{',' if len(words) == 1 else ''})" if words else None
 

@@ -130,7 +130,8 @@ class Interface(Case):
                 with self.subTest(method=method.name, error=name):
                     path = self.started(method, self.script("error," + name))
                     self.eventually(lambda: self.job_property(path, "State") == 's "finished"')
-                    self.assertEqual(self.job_property(path, "ErrorName"), f's "{ERROR}{name}"')
+                    private = method.name in ("Prepare", "Check")
+                    self.assertEqual(self.job_property(path, "ErrorName"), f's "{"" if private else ERROR + name}"')
                     outcome, error = self.busctl("call", path, JOB, "GetOutcome")
                     self.assertIsNone(error)
                     self.assertEqual(outcome, f'sssa{{sv}} "failed" "{ERROR}{name}" "because of {name}" 0')

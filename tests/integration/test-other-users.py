@@ -4,6 +4,8 @@
 import base64
 import json
 import os
+import pathlib
+import shutil
 import tempfile
 import time
 import unittest
@@ -12,6 +14,7 @@ import bus_fixture
 import oci_layout
 import sanitizers
 import system_bus
+from registry import Registry
 from system_bus import SystemCase
 
 USER, OTHER = system_bus.USERS[:2]
@@ -70,8 +73,10 @@ class Eyes(SystemCase):
         other.signals()
         job = user.start("Prepare", f"docker://{server.address}/private/name:y", authfile=credentials(server.address))
         seen = other.finished(job)
-        self.assertEqual((seen["Result"], seen["Complete"], seen["Outcome"]), ("failed", False, {}))
+        self.assertEqual((seen["Result"], seen["Complete"], seen["Outcome"], seen["ErrorName"], seen["Image"]), ("failed", False, {}, "", ""))
         self.assertNotRegex(seen["ErrorMessage"], DENIAL)
+        self.assertRegex(user.outcome(job)[1], "SourceDenied")
+        self.assertNotRegex(json.dumps(other.signals()), "private/name|SourceDenied")
         self.assert_refused("NotAuthorized", other.outcome, job)
         for caller in (user, same, self.root):
             self.assertRegex(caller.outcome(job)[2], DENIAL)
@@ -105,6 +110,100 @@ class Eyes(SystemCase):
         self.assertEqual(sorted(name for _, name, _ in told if name == "Finished"), ["Finished"] * len(jobs))
         self.assertNotIn("LayerProgress", [name for _, name, _ in told])
         self.assertEqual([values for _, name, values in told if name == "Finished" and (values[3] or "secret" in values[2])], [])
+
+    def test_an_update_that_own_credentials_found_is_not_listed(self):
+        registry = Registry(self.directory + "/registry")
+        self.addCleanup(registry.stop)
+        layout, image = oci_layout.Layout(self.directory + "/layout"), f"docker://{registry.address}/x:y"
+        layout.image("t", [oci_layout.layer([])])
+        registry.push(layout.reference("t"), "x:y")
+        self.assertEqual(self.root.finished(self.root.start("Pull", image))["Result"], "success")
+        layout.image("t", [oci_layout.layer([oci_layout.Entry("usr/new")])])
+        registry.push(layout.reference("t"), "x:y")
+        user = self.caller(USER)
+        self.allow("org.imaged1.check")
+        job = user.start("Check", image, authfile=credentials(registry.address))
+        user.finished(job)
+        self.assertTrue(user.outcome(job)[3]["update-available"])
+        self.assertNotIn("update-digest", user.call("ListImages", "(a{sv})", {})[0][0])
+        user.finished(user.start("Check", image))
+        self.assertIn("update-digest", user.call("ListImages", "(a{sv})", {})[0][0])
+
+    def test_helpers_of_the_host_do_not_serve_everybody(self):
+        """registries.conf names a credential helper; the caller brings an authfile, without which skopeo logs in nowhere."""
+        server = system_bus.LoginServer()
+        self.addCleanup(server.stop)
+        with open(self.directory + "/registries.conf", "r+", encoding="utf-8") as file:
+            text = file.read()
+            file.seek(0)
+            file.write('credential-helpers = ["containers-auth.json", "imaged-test"]\n' + text)
+        image, user = f"docker://{server.address}/x:y", self.caller(USER)
+        for authfile in (json.dumps({"auths": {}}), credentials("other.example")):
+            user.finished(user.start("Prepare", image, authfile=authfile))
+        user.finished(user.start("Prepare", image))
+        self.assertEqual(self.helper_log(), "")
+        self.assertNotIn("Basic " + SECRET, server.logins)
+        server.logins.clear()
+        own = base64.b64encode(b"user:own").decode()
+        user.finished(user.start("Prepare", image, authfile=credentials(server.address, own)))
+        self.assertEqual(set(server.logins), {"Basic " + own})
+        self.root.finished(self.root.start("Prepare", image))
+        self.assertIn("Basic " + SECRET, server.logins, "root's job asks the helper")
+        self.assertIn("get", self.helper_log())
+
+    def helper_log(self):
+        with open(self.directory + "/helper.log", encoding="utf-8") as file:
+            return file.read()
+
+    def command(self):
+        """A helper program stands in PATH."""
+        os.makedirs(self.directory + "/bin")
+        helper = self.write("bin/docker-credential-imaged-test", f"""#!/bin/sh
+echo "$1" >> {self.directory}/helper.log
+[ "$1" = get ] && echo '{{"ServerURL":"x","Username":"root","Secret":"secret"}}'
+""")
+        os.chmod(helper, 0o755)
+        os.chmod(self.write("helper.log", ""), 0o666)
+        return ["env", f"PATH={self.directory}/bin:" + os.environ["PATH"], *super().command()]
+
+    def test_client_certificates_of_the_host_do_not_serve_everybody(self):
+        server = system_bus.CertificateServer(self.directory)
+        self.addCleanup(server.stop)
+        place = pathlib.Path("/etc/containers/certs.d", server.address)
+        place.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, place)
+        for name in ("ca.crt", "client.cert", "client.key"):
+            shutil.copy(self.directory + "/" + name, place)
+            os.chmod(place / name, 0o644)
+        self.write("registries.conf", "")
+        image, user = f"docker://{server.address}/x:y", self.caller(USER)
+        jobs = [user.start("Prepare", image), user.start("Prepare", image, authfile=credentials(server.address))]
+        for job in jobs:
+            user.finished(job)
+        self.assertEqual((len(server.clients) > 0, set(server.clients)), (True, {None}), "the CA's certificate serves, the client's does not")
+        self.root.finished(self.root.start("Prepare", image))
+        self.assertIn("root-of-the-host", server.clients)
+
+    def test_a_repair_opens_no_local_name_for_others(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("t", [oci_layout.layer([oci_layout.Entry("usr/x", content=b"x")])])
+        image = layout.reference("t")
+        self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + image))["Result"], "success")
+        shutil.rmtree(self.directory + "/repo/extensions/imaged/layers")
+        self.allow("org.imaged1.verify")
+        user = self.caller(USER)
+        job = user.call("Verify", "(asa{sv})", [], {"repair": True})[0]
+        self.assertEqual(user.finished(job)["Result"], "success")
+        outcome = user.outcome(job)[3]
+        self.assertIn("only root", outcome["unverified"][0]["error"])
+        file = next(pathlib.Path(self.directory, "repo/objects").glob("*/*.file"))
+        file.unlink()
+        job = user.call("Verify", "(asa{sv})", [image], {"repair": True})[0]
+        user.finished(job)
+        self.assertIn("only root", user.outcome(job)[3]["unrepaired"][0]["error"])
+        job = self.root.call("Verify", "(asa{sv})", [image], {"repair": True})[0]
+        self.root.finished(job)
+        self.assertEqual(self.root.outcome(job)[3]["unrepaired"], [])
 
     def test_credentials_that_nobody_compared_are_not_shared(self):
         silent = system_bus.SilentServer()
@@ -180,6 +279,33 @@ class Reading(SystemCase):
             times.append(time.monotonic() - started)
         print(f"    listings beside 120 comparisons of files: at most {max(times) * 1000:.0f} ms; imaged's peak {self.peak():.1f} MiB")
         self.assertLess(max(times), 0.5 * sanitizers.SLOWER)
+
+
+class Answers(SystemCase):
+    """Large answers do not add up, whoever asks for them at once."""
+    IMAGES = int(os.environ.get("IMAGES", 6000))
+
+    def test_three_users_who_list_thousands_of_images(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("t", [oci_layout.layer([])], config={"config": {"Labels": {"org.opencontainers.image.version": "v" * 4000}}})
+        self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + layout.reference("t")), 60)["Result"], "success")
+        images = pathlib.Path(self.directory, "repo/refs/heads/ostree/container/image")
+        ref, = (path for path in images.rglob("*") if path.is_file())
+        for number in range(self.IMAGES):
+            place = images / f"docker_3A__2F__2F_registry_2E_example/{'x' * 200}/{number:05}_3A_1"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(ref.read_bytes())
+        before = self.peak()
+        length = len(self.root.call("DescribeImages", "(a{sv})", {})[0])
+        one = self.peak()
+        users = [self.caller(uid) for uid in system_bus.USERS[:3]]
+        for method in ("DescribeImages", "ListImages", "DescribeImages"):
+            for _ in range(10):
+                for user in users:
+                    user.call(method, "(a{sv})", {}, wait=False)
+            self.assertEqual(len(self.root.call("DescribeImages", "(a{sv})", {})[0]), length)
+        print(f"    {self.IMAGES} images, {length / 2**20:.1f} MiB: peak {before:.1f} MiB, {one:.1f} after one answer, {self.peak():.1f} after three users' 90")
+        self.assertLess(self.peak(), 64 * sanitizers.SLOWER)
 
 
 LARGE_WORKER = """#!/usr/bin/python3 -I

@@ -69,6 +69,18 @@ class Questions(SystemCase):
         self.assertEqual(self.asked(), [])
         self.assertTrue(user.start("Pull", "docker://signed.example/a:b", {"target": "docker://signed.example/vendor:1"}))
 
+    def test_a_name_without_a_tag_shuts_out_no_others(self):
+        self.allow(*ALL, "org.imaged1.store-as")
+        user = self.caller(USER)
+        for image, options in (("docker://open.example/os", {}), ("docker://open.example:5000/os", {}), ("docker://os", {}),
+                               ("docker://open.example/a:b", {"target": "docker://open.example/os"})):
+            with self.subTest(image=image, options=options):
+                self.assertIn("neither tag nor digest", self.assert_refused("InvalidReference", user.start, "Pull", image, options))
+        self.assertEqual(self.asked(), [])
+        for image in ("docker://open.example/os:1", "docker://os:1", "docker://open.example/os@sha256:" + "0" * 64):
+            self.assertTrue(user.start("Pull", image))
+        self.assertTrue(self.root.start("Pull", "docker://open.example/os"))
+
     def test_the_name_of_an_archive_is_an_authorisation_of_its_own(self):
         path = self.write("archive.tar", "not an archive")
 
@@ -98,7 +110,7 @@ class Questions(SystemCase):
                 for image in [prefix + name for prefix in ("docker://", "registry:", "ostree-unverified-registry:", "ostree-remote-registry:r:", "docker:") for name in names]:
                     with self.subTest(method=method, image=image):
                         self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, method, image))
-            self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, "Pull", "docker://a/b", {"target": "docker://" + names[1]}))
+            self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, "Pull", "docker://a/b:1", {"target": "docker://" + names[1]}))
             self.assertNotIn("geheim", self.assert_refused("InvalidReference", caller.start, "Prepare", "https://user:geheim@" + "x" * 5000))
 
     def test_an_authfile_names_no_programs(self):

@@ -78,7 +78,7 @@ class Polkit(PolkitCase):
     def test_root_needs_no_polkit_and_others_get_nowhere_without(self):
         client = self.client()
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
-        self.assertIn("may not pull", self.pull("docker://open.example/succeed").stderr)
+        self.assertIn("may not pull", self.pull("docker://open.example/succeed:1").stderr)
 
     def test_a_pull_is_asked_about_once_with_image_and_options(self):
         self.start_polkit()
@@ -112,7 +112,7 @@ class Polkit(PolkitCase):
     def test_a_question_keeps_nobody_else_waiting(self):
         self.start_polkit()
         self.allow("slowly", "org.imaged1.pull", "org.imaged1.pull-unverified")
-        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://open.example/succeed", "0"), stdout=subprocess.DEVNULL)
+        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://open.example/succeed:1", "0"), stdout=subprocess.DEVNULL)
         self.eventually(self.questions)
         started = time.monotonic()
         self.client().call(MANAGER, "ListJobs")
@@ -161,7 +161,7 @@ class HangingPolicy(PolkitCase):
             policy = file.read()
         os.unlink(path)
         os.mkfifo(path)
-        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed", "0"), stdout=subprocess.PIPE)
+        asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed:1", "0"), stdout=subprocess.PIPE)
         self.addCleanup(asking.stdout.close)
         writers = []
         self.eventually(lambda: opened_by_a_reader(path, writers))
