@@ -15,6 +15,11 @@ namespace imaged {
 
 namespace {
 
+// When the program starts: the mount namespace of a confined worker may have it at another path.
+const std::filesystem::path program = [] {
+    std::error_code failure;
+    return std::filesystem::read_symlink("/proc/self/exe", failure);
+}();
 constexpr const char* version_symbol = "imaged_module_version";
 
 void* find(void* module, const char* symbol) {
@@ -35,7 +40,7 @@ void require_same_version(void* module) {
 }  // namespace
 
 void* load_symbol(const std::string& module, const char* symbol, const std::string& what) {
-    const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / module;
+    const auto path = program.parent_path() / module;
     return in_context("load " + what + " (" + path.string() + ")", [&] {
         void* loaded = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (loaded == nullptr) throw Error(ErrorKind::failed, ::dlerror());
