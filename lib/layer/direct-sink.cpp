@@ -39,21 +39,14 @@ void clear_mtime(int fd) {
 
 }  // namespace
 
-DirectSink::DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
-    : format_(format), objects_(objects), staging_(staging), pool_(pool) {
-    for (std::size_t i = 0; i < spread; ++i) directories_[i] = staging.make_directory(directory_names_[i]);
+DirectSink::DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch> scratch, WriterPool& pool)
+    : format_(format), objects_(objects), scratch_(std::move(scratch)), pool_(pool) {
+    for (std::size_t i = 0; i < spread; ++i) directories_[i] = scratch_->make_directory(directory_numbers_[i]);
 }
 
 DirectSink::~DirectSink() {
-    {
-        std::unique_lock lock(mutex_);
-        idle_.wait(lock, [&] { return pending_ == 0; });
-    }
-    try {
-        for (const auto& name : directory_names_) staging_.remove_directory(name);
-    } catch (const Error&) {
-        // The staging area is removed as a whole later on.
-    }
+    std::unique_lock lock(mutex_);
+    idle_.wait(lock, [&] { return pending_ == 0; });
 }
 
 bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
@@ -336,7 +329,7 @@ std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
 }
 
 std::unique_ptr<ObjectSink> DirectSink::limbo() {
-    auto limbo = std::make_unique<DirectSink>(format_, objects_, staging_, pool_);
+    std::unique_ptr<DirectSink> limbo(new DirectSink(format_, objects_, scratch_, pool_));
     limbo->hash_beside(backlog_);
     return limbo;
 }
@@ -366,7 +359,8 @@ void DirectSink::flush() {
 void DirectSink::publish(const std::function<void()>& before_commits) {
     flush();
     staged_.publish(
-        objects_, [&](const Checksum& checksum) { return directory(checksum); }, before_commits);
+        *scratch_, objects_, [&](const Checksum& checksum) { return directory_numbers_[place_of(checksum)]; },
+        before_commits);
 }
 
 }  // namespace imaged

@@ -29,7 +29,8 @@ enum class DirectFormat { bare, bare_user };
 class DirectSink : public ObjectSink {
 public:
     // All borrowed; OBJECTS is the repository's objects directory.
-    DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool);
+    DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
+        : DirectSink(format, objects, staging.make_scratch(), pool) {}
     ~DirectSink() override;
 
     void hash_beside(HashBacklog* backlog) override { backlog_ = backlog; }
@@ -52,8 +53,10 @@ public:
 
 private:
     class Large;
+    DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch> scratch, WriterPool& pool);
     // Where an object is until it is published.
-    int directory(const Checksum& checksum) const { return directories_[checksum.bytes[1] % spread].get(); }
+    static std::size_t place_of(const Checksum& checksum) { return checksum.bytes[1] % spread; }
+    int directory(const Checksum& checksum) const { return directories_[place_of(checksum)].get(); }
     bool in_repository(const Checksum& checksum, ObjectType type) const;
     // True for an object that the repository has already; it must still be there when this sink is published.
     bool reuse(const Checksum& checksum, ObjectType type);
@@ -66,11 +69,11 @@ private:
 
     const DirectFormat format_;
     const int objects_;
-    StagingArea& staging_;
+    const std::shared_ptr<Scratch> scratch_;  // with its limbo's
     WriterPool& pool_;
     // Creating a file locks its directory, so objects are spread over some, by checksum.
     static constexpr std::size_t spread = 4;
-    std::array<std::string, spread> directory_names_;
+    std::array<unsigned, spread> directory_numbers_{};
     std::array<FileDescriptor, spread> directories_;
     unsigned large_files_ = 0;
     PairedSha256 small_hash_;

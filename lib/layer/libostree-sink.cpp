@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/libostree-sink.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <gio/gunixinputstream.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -16,6 +19,30 @@
 namespace imaged {
 
 namespace {
+
+constexpr const char* repository_name = "repository";
+constexpr const char* first_directory = "0";
+
+// An archive repository in DIRECTORY, configured as REAL is, which is its parent.
+GObjectPtr<OstreeRepo> make_repository(OstreeRepo* real, int directory) {
+    ErrorSlot error;
+    {
+        const auto made = imaged::adopt(
+            ostree_repo_create_at(directory, repository_name, OSTREE_REPO_MODE_ARCHIVE, nullptr, nullptr, error.out()));
+        error.check(made != nullptr, "make a repository for staged objects");
+        const std::unique_ptr<GKeyFile, Free<g_key_file_unref>> config(ostree_repo_copy_config(real));
+        const CharPtr path(g_file_get_path(ostree_repo_get_path(real)));
+        g_key_file_set_string(config.get(), "core", "parent", path.get());
+        // The real one's are looked at where it matters.
+        g_key_file_set_string(config.get(), "core", "fsync", "false");
+        g_key_file_remove_key(config.get(), "core", "min-free-space-size", nullptr);
+        g_key_file_set_string(config.get(), "core", "min-free-space-percent", "0");
+        error.check(ostree_repo_write_config(made.get(), config.get(), error.out()), "configure staged objects");
+    }
+    auto repository = imaged::adopt(ostree_repo_open_at(directory, repository_name, nullptr, error.out()));
+    error.check(repository != nullptr, "open the repository of staged objects");
+    return repository;
+}
 
 OstreeObjectType object_type(ObjectType type) {
     switch (type) {
@@ -43,13 +70,25 @@ Checksum expect_checksum(const char* hex) {
 
 }  // namespace
 
-LibostreeSink::LibostreeSink(OstreeRepo* repository, bool shares_transaction)
-    : repository_(repository), owns_transaction_(!shares_transaction) {
-    if (owns_transaction_) begin();
+LibostreeSink::LibostreeSink(OstreeRepo* repository, int objects, StagingArea& staging)
+    : objects_directory_(objects),
+      scratch_(staging.make_scratch()),
+      repository_(make_repository(repository, scratch_->fd())) {
+    unsigned number = 0;
+    scratch_->make_directory(number);
+    ErrorSlot error;
+    error.check(ostree_repo_prepare_transaction(repository_.get(), nullptr, nullptr, error.out()),
+                "start a transaction");
+    open_ = true;
 }
 
+LibostreeSink::LibostreeSink(int objects, std::shared_ptr<Scratch> scratch, OstreeRepo* repository)
+    : objects_directory_(objects),
+      scratch_(std::move(scratch)),
+      repository_(static_cast<OstreeRepo*>(g_object_ref(repository))) {}
+
 LibostreeSink::~LibostreeSink() {
-    if (open_) ostree_repo_abort_transaction(repository_, nullptr, nullptr);
+    if (open_) ostree_repo_abort_transaction(repository_.get(), nullptr, nullptr);
 }
 
 Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size) {
@@ -67,8 +106,9 @@ Checksum LibostreeSink::write_content(const FileMeta& meta, GInputStream* conten
                 "write an object");
     const auto stream = imaged::adopt(framed);
     guchar* binary = nullptr;
-    error.check(ostree_repo_write_content(repository_, nullptr, stream.get(), length, &binary, nullptr, error.out()),
-                "write an object");
+    error.check(
+        ostree_repo_write_content(repository_.get(), nullptr, stream.get(), length, &binary, nullptr, error.out()),
+        "write an object");
     const std::unique_ptr<guchar, Free<g_free>> owner(binary);
     Checksum checksum;
     std::memcpy(checksum.bytes.data(), binary, checksum.bytes.size());
@@ -85,13 +125,12 @@ public:
         : sink_(sink),
           meta_(meta),
           size_(size),
-          spool_(open_at(ostree_repo_get_dfd(sink.repository_), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
+          spool_(open_at(ostree_repo_get_dfd(sink.repository_.get()), "tmp", O_TMPFILE | O_RDWR, 0600)) {}
     std::uint64_t append(std::span<const std::byte> piece) override {
         if (piece.size() > size_ - writer_.size())
             throw Error(ErrorKind::corrupt_input, "a file has more bytes than its header says");
         const auto hole = writer_.append(piece);
-        // Elsewhere libostree writes the zeros out.
-        return ostree_repo_get_mode(sink_.repository_) == OSTREE_REPO_MODE_ARCHIVE ? hole : 0;
+        return hole;
     }
     Checksum finish() override {
         writer_.finish();
@@ -118,7 +157,7 @@ Checksum LibostreeSink::put_file(const FileMeta& meta, std::vector<std::byte> co
 
 Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& target) {
     ErrorSlot error;
-    const CharPtr checksum(ostree_repo_write_symlink(repository_, nullptr, meta.uid, meta.gid, meta.xattrs.get(),
+    const CharPtr checksum(ostree_repo_write_symlink(repository_.get(), nullptr, meta.uid, meta.gid, meta.xattrs.get(),
                                                      target.c_str(), nullptr, error.out()));
     error.check(checksum != nullptr, "write a symbolic link");
     ++counts_.objects_written;
@@ -130,23 +169,15 @@ Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& tar
 Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
-    if (type == ObjectType::commit) {
-        commits_.emplace(checksum, bytes);
-    } else {
-        write_metadata(type, checksum, bytes);
-    }
-    ++counts_.objects_written;
-    return checksum;
-}
-
-void LibostreeSink::write_metadata(ObjectType type, const Checksum& checksum, std::string_view bytes) {
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
     ErrorSlot error;
-    error.check(ostree_repo_write_metadata(repository_, object_type(type), checksum.hex().c_str(), variant.get(),
+    error.check(ostree_repo_write_metadata(repository_.get(), object_type(type), checksum.hex().c_str(), variant.get(),
                                            nullptr, nullptr, error.out()),
                 "write an object");
     objects_.add(checksum, type);
+    ++counts_.objects_written;
+    return checksum;
 }
 
 std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta& meta, std::uint64_t size) {
@@ -154,10 +185,10 @@ std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta
 }
 
 std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checksum) {
-    if (const auto held = commits_.find(checksum); held != commits_.end()) return held->second;
     ErrorSlot error;
     GVariant* loaded = nullptr;
-    if (ostree_repo_load_variant(repository_, object_type(type), checksum.hex().c_str(), &loaded, error.out()) == FALSE)
+    if (ostree_repo_load_variant(repository_.get(), object_type(type), checksum.hex().c_str(), &loaded, error.out()) ==
+        FALSE)
         throw Error(ErrorKind::repository_damaged,
                     "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
     const VariantPtr variant(loaded);
@@ -167,8 +198,8 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
 std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
-    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) ==
-        FALSE)
+    if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,
+                              error.out()) == FALSE)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
     const GObjectPtr<GFileInfo> info(loaded);
     const char* target = g_file_info_get_symlink_target(info.get());
@@ -179,8 +210,8 @@ std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum)
 std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) {
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
-    if (ostree_repo_load_file(repository_, checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr, error.out()) ==
-        FALSE)
+    if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,
+                              error.out()) == FALSE)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
     const GObjectPtr<GFileInfo> info(loaded);
     if (g_file_info_get_file_type(loaded) != G_FILE_TYPE_REGULAR) return std::nullopt;
@@ -190,33 +221,42 @@ std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) 
 bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const {
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(
-        ostree_repo_has_object(repository_, object_type(type), checksum.hex().c_str(), &present, nullptr, error.out()),
-        "look for an object");
+    error.check(ostree_repo_has_object(repository_.get(), object_type(type), checksum.hex().c_str(), &present, nullptr,
+                                       error.out()),
+                "look for an object");
     return present != FALSE;
 }
 
-void LibostreeSink::begin() {
-    ErrorSlot error;
-    error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
-    open_ = true;
-}
-
-void LibostreeSink::commit() {
-    ErrorSlot error;
-    error.check(ostree_repo_commit_transaction(repository_, nullptr, nullptr, error.out()), "commit a transaction");
-    open_ = false;
-    objects_.check([&](const Checksum& checksum, ObjectType type) { return has_object(checksum, type); });
+// Gives the objects the names that they have in a scratch directory.
+void LibostreeSink::collect() const {
+    const auto own = open_at(scratch_->fd(), std::string(repository_name) + "/objects", O_RDONLY | O_DIRECTORY),
+               to = open_at(scratch_->fd(), first_directory, O_PATH | O_DIRECTORY);
+    for (unsigned prefix = 0; prefix < 256; ++prefix) {
+        std::array<char, 3> start;
+        std::snprintf(start.data(), start.size(), "%02x", prefix);
+        auto directory = try_open_at(own.get(), start.data(), O_RDONLY | O_DIRECTORY);
+        if (!directory) continue;
+        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
+        if (!stream) throw_errno("list staged objects");
+        const int raw = directory.release();
+        while (const dirent* entry = ::readdir(stream.get())) {
+            if (entry->d_name[0] == '.') continue;
+            if (::renameat(raw, entry->d_name, to.get(), (std::string(start.data()) + entry->d_name).c_str()) != 0)
+                throw_errno("name an object");
+        }
+    }
 }
 
 void LibostreeSink::publish(const std::function<void()>& before_commits) {
     if (!open_) return;
-    commit();
-    before_commits();
-    if (commits_.empty()) return;
-    begin();
-    for (const auto& [checksum, bytes] : commits_) write_metadata(ObjectType::commit, checksum, bytes);
-    commit();
+    ErrorSlot error;
+    error.check(ostree_repo_commit_transaction(repository_.get(), nullptr, nullptr, error.out()),
+                "commit a transaction");
+    open_ = false;
+    repository_.reset();
+    collect();
+    objects_.publish(
+        *scratch_, objects_directory_, [](const Checksum&) { return 0U; }, before_commits);
 }
 
 }  // namespace imaged

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes objects through libostree, for repository modes whose format the direct sink does not write (archive,
-// bare-split-xattrs).
+// Writes objects through libostree, for the repository mode whose format the direct sink does not write (archive).
 //
-// libostree has one transaction per repository handle, so only one such sink may be filled at a time, and publish() is
-// its commit. libostree publishes what it finds in its scratch directory, in the order of a listing, so commits are
-// kept back here until everything else has been seen in its place.
+// libostree writes to a repository of the sink's own in a scratch directory, whose parent the real one is; publishing
+// moves the objects from there. Only one such sink is filled at a time: libostree's caches are big.
 #pragma once
 
 #include <ostree.h>
 
-#include <map>
-
+#include "base/glib.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/staged-objects.hpp"
 
@@ -18,8 +15,8 @@ namespace imaged {
 
 class LibostreeSink : public ObjectSink {
 public:
-    // REPOSITORY is borrowed. Starts a transaction unless SHARES_TRANSACTION.
-    explicit LibostreeSink(OstreeRepo* repository, bool shares_transaction = false);
+    // REPOSITORY and its objects directory OBJECTS are borrowed.
+    LibostreeSink(OstreeRepo* repository, int objects, StagingArea& staging);
     // Aborts what was not published.
     ~LibostreeSink() override;
 
@@ -32,27 +29,27 @@ public:
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override { return has_object(checksum, ObjectType::file); }
-    // Content that is not adopted stays in the repository as an unreferenced object until the next prune.
-    std::unique_ptr<ObjectSink> limbo() override { return std::make_unique<LibostreeSink>(repository_, true); }
+    std::unique_ptr<ObjectSink> limbo() override {
+        return std::unique_ptr<ObjectSink>(new LibostreeSink(objects_directory_, scratch_, repository_.get()));
+    }
     void adopt(const Checksum& file, ObjectSink&) override { objects_.add(file, ObjectType::file); }
     void retain_dirtrees(const std::unordered_set<Checksum>&) override {}
     void flush() override {}
-    using ObjectSink::publish;
     void publish(const std::function<void()>& before_commits) override;
     SinkCounts counts() const override { return counts_; }
 
 private:
     class Large;
+    // Shares the transaction of REPOSITORY.
+    LibostreeSink(int objects, std::shared_ptr<Scratch> scratch, OstreeRepo* repository);
+    void collect() const;
     bool has_object(const Checksum& checksum, ObjectType type) const;
-    void begin();
-    void commit();
-    void write_metadata(ObjectType type, const Checksum& checksum, std::string_view bytes);
     Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
-    OstreeRepo* const repository_;
-    const bool owns_transaction_;
+    const int objects_directory_;
+    const std::shared_ptr<Scratch> scratch_;  // with its limbo's
+    GObjectPtr<OstreeRepo> repository_;       // none after publish(): libostree keeps files open for writing
     bool open_ = false;
-    StagedObjects objects_;
-    std::map<Checksum, std::string> commits_;
+    StagedObjects objects_{true};
     SinkCounts counts_;
 };
 

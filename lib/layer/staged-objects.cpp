@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/staged-objects.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -15,51 +10,27 @@ namespace imaged {
 
 namespace {
 
-bool is_there(int objects, const std::string& path) {
-    struct stat status;
-    return ::fstatat(objects, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-}
+// So many objects are moved at once.
+constexpr std::size_t batch_length = 1000;
 
-// Like renameat2(2) with RENAME_NOREPLACE, on file systems that do not have it (NFS) as well.
-int rename_without_replacing(int from, const char* name, int to, const char* new_name) {
-    if (::renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0) return 0;
-    if (errno != EINVAL && errno != ENOSYS) return -1;
-    if (::linkat(from, name, to, new_name, 0) != 0) return -1;
-    ::unlinkat(from, name, 0);  // what is left goes with the scratch directory
-    return 0;
-}
-
-[[noreturn]] void gone(const std::string& name) {
-    throw Error(ErrorKind::failed, "the object " + name +
-                                       " is gone from the repository: another program removes objects there, or files "
-                                       "in its tmp, while imaged is at work");
-}
-
-void move_into_place(int from, const std::string& name, int objects, const std::string& path) {
-    for (const bool again : {false, true}) {
-        if (rename_without_replacing(from, name.c_str(), objects, path.c_str()) == 0) return;
-        if (errno == EEXIST) {
-            ::unlinkat(from, name.c_str(), 0);
-            return;
-        }
-        if (errno != ENOENT) throw_errno("move the object " + name + " into the repository");
-        // It was moved before, it is gone, or there is no directory for it yet.
-        if (is_there(objects, path)) return;
-        if (again) break;
-        const auto prefix = path.substr(0, 2);
-        if (::mkdirat(objects, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
+PlacedType placed_type(ObjectType type, bool archive) {
+    switch (type) {
+        case ObjectType::file: return archive ? PlacedType::filez : PlacedType::file;
+        case ObjectType::dirtree: return PlacedType::dirtree;
+        case ObjectType::dirmeta: return PlacedType::dirmeta;
+        case ObjectType::commit: return PlacedType::commit;
     }
-    gone(name);
+    return PlacedType::file;
 }
 
 }  // namespace
 
 std::string staged_name(const Checksum& checksum, ObjectType type) {
-    return checksum.hex() + "." + std::string(suffix(type));
+    return staged_name(checksum, placed_type(type, false));
 }
 
 std::string object_path(const Checksum& checksum, ObjectType type) {
-    return staged_name(checksum, type).insert(2, "/");
+    return object_path(checksum, placed_type(type, false));
 }
 
 void StagedObjects::add(const Name& name) {
@@ -79,31 +50,36 @@ void StagedObjects::retain_dirtrees(const std::unordered_set<Checksum>& keep,
     }
 }
 
-void StagedObjects::publish(int objects, const std::function<int(const Checksum&)>& directory,
+void StagedObjects::publish(Scratch& scratch, int objects, const std::function<unsigned(const Checksum&)>& directory,
                             const std::function<void()>& before_commits) const {
     // A crash half-way must not leave a commit or a directory whose parts are missing.
     const auto rank = [](ObjectType type) {
         return type == ObjectType::commit ? 2 : type == ObjectType::dirtree ? 1 : 0;
     };
+    std::vector<Placement> batch;
+    const auto place = [&] {
+        if (!batch.empty()) scratch.place(objects, batch);
+        batch.clear();
+    };
     for (const int round : {0, 1, 2}) {
-        if (round == 2) before_commits();
+        if (round == 2) {
+            place();
+            before_commits();
+        }
         for (std::size_t i = 0; i < names_.size(); ++i) {
             const auto& [checksum, type, state] = names_[i];
             if (rank(type) != round || state == State::dropped) continue;
-            const auto path = object_path(checksum, type);
-            if (state == State::staged)
-                move_into_place(directory(checksum), staged_name(checksum, type), objects, path);
-            else if (!is_there(objects, path))
-                gone(staged_name(checksum, type));
+            const Placement placement{checksum, placed_type(type, archive_),
+                                      static_cast<std::uint8_t>(directory(checksum))};
+            if (state == State::present) {
+                if (!is_placed(objects, placement)) throw_gone(placement);
+                continue;
+            }
+            batch.push_back(placement);
+            if (batch.size() == batch_length) place();
         }
     }
-}
-
-void StagedObjects::check(const std::function<bool(const Checksum&, ObjectType)>& is_there) const {
-    for (std::size_t i = 0; i < names_.size(); ++i) {
-        const auto& [checksum, type, state] = names_[i];
-        if (state != State::dropped && !is_there(checksum, type)) gone(staged_name(checksum, type));
-    }
+    place();
 }
 
 }  // namespace imaged

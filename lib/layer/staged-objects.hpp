@@ -14,7 +14,9 @@
 
 #include "base/checksum.hpp"
 #include "base/spill-array.hpp"
+#include "layer/object-placement.hpp"
 #include "layer/object.hpp"
+#include "layer/staging-area.hpp"
 
 namespace imaged {
 
@@ -24,6 +26,8 @@ std::string object_path(const Checksum& checksum, ObjectType type);
 
 class StagedObjects {
 public:
+    // ARCHIVE: file objects are those of an archive repository.
+    explicit StagedObjects(bool archive = false) : archive_(archive) {}
     // The object was written to the scratch directory. More than once has no effect.
     void add(const Checksum& checksum, ObjectType type) { add(Name{checksum, type, State::staged}); }
     // The object was found in the repository.
@@ -31,13 +35,12 @@ public:
     // Calls DROP for each staged dirtree that is not in KEEP, and forgets it.
     void retain_dirtrees(const std::unordered_set<Checksum>& keep, const std::function<void(const Checksum&)>& drop);
 
-    // Moves what was staged to OBJECTS, the repository's objects directory: parts before what names them. DIRECTORY
-    // gives the scratch directory that a checksum's object is in. BEFORE_COMMITS is called when only commits are left.
-    // Throws Error(failed) for an object that is neither there nor in the repository.
-    void publish(int objects, const std::function<int(const Checksum&)>& directory,
+    // Moves what was staged in SCRATCH to OBJECTS, the repository's objects directory: parts before what names them.
+    // DIRECTORY gives the number of the directory of the scratch directory that a checksum's object is in.
+    // BEFORE_COMMITS is called when only commits are left. Throws Error(failed) for an object that is neither there nor
+    // in the repository.
+    void publish(Scratch& scratch, int objects, const std::function<unsigned(const Checksum&)>& directory,
                  const std::function<void()>& before_commits) const;
-    // For what is published otherwise: throws as publish() does for the first object that IS_THERE denies.
-    void check(const std::function<bool(const Checksum&, ObjectType)>& is_there) const;
 
 private:
     enum class State : std::uint8_t { staged, present, dropped };
@@ -51,6 +54,7 @@ private:
 
     void add(const Name& name);
 
+    const bool archive_;
     SpillArray<Name> names_{max_names};
 };
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -28,9 +29,47 @@ std::string random_name() {
     return prefix + std::to_string(value);
 }
 
+FileDescriptor make_directory_at(int parent, const std::string& name) {
+    if (::mkdirat(parent, name.c_str(), 0700) != 0) throw_errno("make a scratch directory");
+    return open_at(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+class LocalScratch : public Scratch {
+public:
+    LocalScratch(int parent, std::string name)
+        : Scratch(make_directory_at(parent, name)), parent_(parent), name_(std::move(name)) {}
+    ~LocalScratch() override {
+        try {
+            remove_tree(parent_, name_);
+        } catch (const Error&) {
+            // The staging area is removed as a whole later on.
+        }
+    }
+
+    void place(int objects, std::span<const Placement> placements) override {
+        for (const auto& placement : placements) place_object(directory(placement.directory), objects, placement);
+    }
+
+private:
+    int directory(std::uint8_t number) {
+        auto& directory = directories_[number];
+        if (!directory) directory = open_at(fd(), std::to_string(number), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+        return directory.get();
+    }
+
+    const int parent_;
+    const std::string name_;
+    std::array<FileDescriptor, 256> directories_;
+};
+
 }  // namespace
 
-StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)) {
+FileDescriptor Scratch::make_directory(unsigned& number) {
+    number = next_++;
+    return make_directory_at(fd(), std::to_string(number));
+}
+
+LocalStaging::LocalStaging(int repository) : tmp_(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY)) {
     for (unsigned attempt = 0; attempt < max_attempts; ++attempt) {
         name_ = random_name();
         if (::mkdirat(tmp_.get(), name_.c_str(), 0700) != 0) throw_errno("make the scratch directory tmp/" + name_);
@@ -52,7 +91,7 @@ StagingArea::StagingArea(int repository) : tmp_(open_at(repository, "tmp", O_RDO
     throw Error(ErrorKind::failed, "other programs keep removing scratch directories from the repository's tmp");
 }
 
-StagingArea::~StagingArea() {
+LocalStaging::~LocalStaging() {
     try {
         remove_tree(tmp_.get(), name_);
     } catch (const Error&) {
@@ -60,14 +99,8 @@ StagingArea::~StagingArea() {
     }
 }
 
-FileDescriptor StagingArea::make_directory(std::string& name) {
-    name = std::to_string(next_++);
-    if (::mkdirat(directory_.get(), name.c_str(), 0700) != 0) throw_errno("make a scratch directory");
-    return open_at(directory_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-}
-
-void StagingArea::remove_directory(const std::string& name) {
-    remove_tree(directory_.get(), name);
+std::shared_ptr<Scratch> LocalStaging::make_scratch() {
+    return std::make_shared<LocalScratch>(directory_.get(), std::to_string(next_++));
 }
 
 void StagingArea::for_each_leftover(int repository, const std::function<void(const std::string&)>& visit) {

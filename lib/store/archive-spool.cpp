@@ -43,7 +43,8 @@ FileDescriptor seekable_archive(int input, const Repository& repository, std::ch
     options.least_bytes = least_archive_bytes;
     DescriptorSource source(input, cancellation, options);
     const auto plain = decompress(source);
-    auto spool = open_at(repository.fd(), "tmp", O_TMPFILE | O_RDWR, 0600);
+    const auto staging = repository.make_staging();
+    auto spool = open_at(staging->make_scratch()->fd(), ".", O_TMPFILE | O_RDWR, 0600);
     std::vector<std::byte> buffer(piece_bytes);
     std::uint64_t total = 0;
     for (;;) {

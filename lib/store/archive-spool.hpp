@@ -14,7 +14,7 @@ namespace imaged {
 inline constexpr std::uint64_t max_spooled_bytes = 256ULL * 1024 * 1024 * 1024;
 
 // INPUT itself, from its beginning, where it is an uncompressed regular file. A pipe is written to a nameless file in
-// the repository's tmp, and so is what a compressed archive decompresses to. Throws Error(no_space),
+// a scratch directory of the repository, and so is what a compressed archive decompresses to. Throws Error(no_space),
 // Error(unsupported_image) for more than the limit, Error(corrupt_input), Error(source_unreachable) for a writer that
 // stalls.
 FileDescriptor seekable_archive(int input, const Repository& repository, std::chrono::milliseconds stall_time,

@@ -21,8 +21,6 @@ namespace imaged {
 
 namespace {
 
-constexpr const char* directory_name = "extensions/imaged";
-constexpr const char* file_name = "complete";
 constexpr const char* last_line = "end";
 // Of an image some dozens of commits are kept.
 constexpr std::size_t max_bytes = 1024 * 1024;
@@ -60,8 +58,8 @@ State state_of(int objects) {
 }
 
 std::unordered_set<Checksum> complete_commits(const Repository& repository, const Checksum& state) {
-    const auto directory = open_records(repository.fd(), directory_name);
-    const auto found = directory ? read_record(directory.get(), file_name, max_bytes) : std::nullopt;
+    const auto directory = open_records(repository.fd(), records_directory);
+    const auto found = directory ? read_record(directory.get(), completeness_record, max_bytes) : std::nullopt;
     if (!found) return {};
     const auto& text = *found;
     std::unordered_set<Checksum> commits;
@@ -102,8 +100,7 @@ void CompletenessRecord::keep(const std::unordered_set<Checksum>& commits) const
     for (const auto& commit : commits) text += commit.hex() + "\n";
     text += std::string(last_line) + "\n";
     try {
-        if (const auto directory = make_records(repository_.fd(), directory_name))
-            write_record(directory.get(), file_name, text);
+        repository_.writer().keep_completeness(text);
     } catch (const Error&) {
         // Costs the next job some time.
     }

@@ -114,9 +114,9 @@ public:
         const auto image = StoredImage::load(source_, *commit);
         require_ref_place(destination_, target_);
         CopiedImage copied{previous_digest(), false, image, {}};
-        StagingArea staging(destination_.fd());
+        const auto staging = destination_.make_staging();
         WriterPool pool(link_threads);
-        ObjectTransfer transfer(source_, destination_, staging, pool, cancellation_);
+        ObjectTransfer transfer(source_, destination_, *staging, pool, cancellation_);
         const auto refs = bring_objects(image, transfer);
         copied.objects = transfer.counts();
         const auto objects_changed = copied.objects.linked + copied.objects.reflinked + copied.objects.copied > 0;
@@ -234,7 +234,7 @@ CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellat
     auto destination = open_destination(request.destination, request.make_destination);
     const Repository::Lock source_lock(source, Repository::LockKind::shared);
     const Repository::Lock destination_lock(destination, Repository::LockKind::shared);
-    StagingArea::clear_leftovers(destination.fd());
+    destination.writer().clear_leftovers();
     return ImageCopy(request, source, destination, cancellation, observer).run();
 }
 

@@ -187,7 +187,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
     if (!existing) throw Error(ErrorKind::not_found, "no such image: " + request.image.image());
     auto& repository = *existing;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    StagingArea::clear_leftovers(repository.fd());
+    repository.writer().clear_leftovers();
     ImageExport work(request, repository, cancellation, observer);
     if (request.destination.transport() == Transport::oci) {
         const auto [path, tag] = split_tag(request.destination.name());
@@ -197,11 +197,10 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
         layout.publish(manifest, tag);
         return work.exported();
     }
-    StagingArea staging(repository.fd());
-    std::string name;
-    const auto directory = staging.make_directory(name);
+    const auto staging = repository.make_staging();
+    const auto scratch = staging->make_scratch();
     // By descriptor: where the repository lies may change, and its path may have a colon.
-    const auto path = "/proc/self/fd/" + std::to_string(directory.get());
+    const auto path = "/proc/self/fd/" + std::to_string(scratch->fd());
     ExportLayout layout(path);
     const auto manifest = work.write(layout);
     cancellation.check();
@@ -209,8 +208,8 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
         layout.publish(manifest, private_tag);
         observer.phase(ImportPhase::push);
         // skopeo may run as another user; nobody else gets as far as here.
-        if (::fchmod(directory.get(), 0755) != 0) throw_errno("open the layout for skopeo");
-        push_layout(directory.get(), private_tag, manifest.digest, request.destination, cancellation, request.proxy);
+        if (::fchmod(scratch->fd(), 0755) != 0) throw_errno("open the layout for skopeo");
+        push_layout(scratch->fd(), private_tag, manifest.digest, request.destination, cancellation, request.proxy);
     } else {
         const auto [archive, tag] = split_tag(request.destination.name());
         layout.publish(manifest, tag);

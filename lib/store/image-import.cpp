@@ -20,6 +20,7 @@
 #include "store/repository-place.hpp"
 #include "store/signed-commit.hpp"
 #include "store/update-check.hpp"
+#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -159,15 +160,14 @@ void check_kinds(const ImageLayout& layout) {
 // Whether the merge of IMAGE is what its layers give: by imaged's own record, or computed again, once. Another program
 // may have made it right; a copy may have brought it, made of anything.
 bool is_right(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
-    const VerifiedLayers records(repository.fd());
-    if (records.image(image.digest) == image.merge_commit) return true;
+    if (VerifiedLayers(repository.fd()).image(image.digest) == image.merge_commit) return true;
     try {
         if (!is_sound(check_merge(repository, image, cancellation), image)) return false;
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::repository_damaged) throw;
         return false;
     }
-    records.add_image(image.digest, image.merge_commit);
+    repository.writer().add_image(image.digest, image.merge_commit);
     return true;
 }
 
@@ -198,10 +198,11 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     std::optional<ImageProxy> proxy;
     if (!request.archive) proxy.emplace(cancellation, request.proxy);
     auto repository = Repository::open_or_create(request.repository);
+    repository.write_through(request.writer);
     repository.require_image_mode();
     repository.reserve(request.disk_reserve);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    StagingArea::clear_leftovers(repository.fd());
+    repository.writer().clear_leftovers();
     const auto target = request.target.value_or(request.image);
     require_ref_place(repository, target);
     Presence presence(repository, cancellation);
@@ -215,6 +216,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
                                   : open_while_looking_ahead(*proxy, request, repository, presence, target);
     check_architecture(request, source);
     check_kinds(source.layout);
+    repository.writer().announce(source.digest, source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
     // An archive was refused before this if its reference demands a signature.
     const auto signed_commit =
@@ -237,10 +239,10 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (request.known && plan.missing > 0) open_for_layers(*proxy, request);
 
     observer.phase(ImportPhase::fetch);
-    StagingArea staging(repository.fd());
+    const auto staging = repository.make_staging();
     std::unique_ptr<LayerSource> blobs = std::move(archive);
     if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
-    LayerFetch fetch(*blobs, repository, staging, cancellation, observer, request.layers_at_once, request.expansion);
+    LayerFetch fetch(*blobs, repository, *staging, cancellation, observer, request.layers_at_once, request.expansion);
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
@@ -254,13 +256,13 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     observer.phase(ImportPhase::merge);
     cancellation.check();
     if (request.known) source = original(source, request, cancellation);
-    const auto merged = write_merge_commit(repository, staging, source, layers.commits, layers.base, layers.rules,
+    const auto merged = write_merge_commit(repository, *staging, source, layers.commits, layers.base, layers.rules,
                                            fetch.pool(), cancellation, [&] { observer.phase(ImportPhase::relabel); });
     observer.phase(ImportPhase::commit);
     cancellation.check();
     repository.sync();
     merged.sink->publish();
-    VerifiedLayers(repository.fd()).add_image(source.digest, merged.commit);
+    repository.writer().add_image(source.digest, merged.commit);
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     repository.set_ref(image_ref(target), merged.commit);

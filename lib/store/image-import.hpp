@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,6 +20,7 @@
 #include "source/source-image.hpp"
 #include "store/import-observer.hpp"
 #include "store/import-plan.hpp"
+#include "store/repository-writer.hpp"
 #include "store/stored-image.hpp"
 
 namespace imaged {
@@ -44,6 +46,8 @@ struct ImportRequest {
     // compressed or not, a pipe as well. NAME picks one of several images in it.
     std::optional<int> archive = {};
     std::optional<std::string> archive_name = {};
+    // Who changes the repository; null: this process.
+    std::shared_ptr<RepositoryWriter> writer = {};
     bool any_architecture = false;  // a bootable image of another architecture is taken as well
 };
 

@@ -10,10 +10,7 @@
 namespace imaged {
 
 LayerPublisher::LayerPublisher(Repository& repository, std::function<void(const StagedLayer&, std::size_t)> published)
-    : repository_(repository),
-      verified_(repository.fd()),
-      published_(std::move(published)),
-      thread_([this] { run(); }) {}
+    : repository_(repository), published_(std::move(published)), thread_([this] { run(); }) {}
 
 LayerPublisher::~LayerPublisher() {
     {
@@ -75,7 +72,7 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
                     add_signatures(repository_, item.staged.commit, *item.staged.detached_metadata);
             });
             // Durable with the names, before the ref: a layer with a ref is not fetched again after a crash.
-            verified_.add_layer(item.layer, item.staged.commit);
+            repository_.writer().add_layer(item.layer, item.staged.commit);
         });
     }
 }

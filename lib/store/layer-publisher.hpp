@@ -16,7 +16,6 @@
 
 #include "store/layer-import.hpp"
 #include "store/repository.hpp"
-#include "store/verified-layers.hpp"
 
 namespace imaged {
 
@@ -46,7 +45,6 @@ private:
     void finish(std::vector<Item>& batch);
 
     Repository& repository_;
-    const VerifiedLayers verified_;
     const std::function<void(const StagedLayer&, std::size_t)> published_;
     std::mutex mutex_;
     std::condition_variable changed_;

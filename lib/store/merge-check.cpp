@@ -111,9 +111,9 @@ SourceImage as_source(const StoredImage& image) {
 }
 
 MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
-    StagingArea staging(repository.fd());
+    const auto staging = repository.make_staging();
     WriterPool pool(1);
-    const auto merged = write_merge_commit(repository, staging, as_source(image), layer_commits(repository, image),
+    const auto merged = write_merge_commit(repository, *staging, as_source(image), layer_commits(repository, image),
                                            image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);

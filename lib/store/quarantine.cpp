@@ -12,19 +12,14 @@
 namespace imaged {
 
 Quarantine::Quarantine(const Repository& repository, StagingArea& staging)
-    : repository_(repository), staging_(staging), directory_(staging.make_directory(directory_name_)) {}
+    : repository_(repository), scratch_(staging.make_scratch()) {}
 
 Quarantine::~Quarantine() {
     for (const auto& object : taken_) {
         struct stat status;
         const auto path = path_of(object);
         if (::fstatat(repository_.objects(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-            ::renameat(directory_.get(), object.c_str(), repository_.objects(), path.c_str());
-    }
-    try {
-        staging_.remove_directory(directory_name_);
-    } catch (const Error&) {
-        // The staging area is removed as a whole later on.
+            ::renameat(scratch_->fd(), object.c_str(), repository_.objects(), path.c_str());
     }
 }
 
@@ -34,7 +29,7 @@ std::string Quarantine::path_of(const std::string& object) const {
 }
 
 void Quarantine::take(const std::string& object) {
-    if (::renameat(repository_.objects(), path_of(object).c_str(), directory_.get(), object.c_str()) == 0) {
+    if (::renameat(repository_.objects(), path_of(object).c_str(), scratch_->fd(), object.c_str()) == 0) {
         taken_.push_back(object);
     } else if (errno != ENOENT) {
         throw_errno("move the bad object " + object + " away");

@@ -28,9 +28,7 @@ private:
     std::string path_of(const std::string& object) const;
 
     const Repository& repository_;
-    StagingArea& staging_;
-    std::string directory_name_;
-    FileDescriptor directory_;
+    const std::shared_ptr<Scratch> scratch_;
     std::vector<std::string> taken_;
 };
 

@@ -92,6 +92,16 @@ std::optional<Checksum> read_ref_file(int directory, const std::string& path) {
     return Checksum::from_hex({text.data(), text.size()}).value_or(Checksum{});
 }
 
+void require_no_ref_directory(int repository, const std::string& ref) {
+    struct stat status;
+    const auto path = "refs/heads/" + ref;
+    if (::fstatat(repository, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) return;
+    if (::unlinkat(repository, path.c_str(), AT_REMOVEDIR) == 0) return;
+    throw Error(
+        ErrorKind::repository_damaged,
+        "the ref " + ref + " is a directory: another program made refs below it (" + path + "); remove them first");
+}
+
 void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit) {
     struct stat status;
     if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;

@@ -17,6 +17,10 @@ namespace imaged {
 // nonsense in it, a link that leads nowhere, or anything else that is no ref gives the checksum that no object has.
 std::optional<Checksum> read_ref_file(int directory, const std::string& path);
 
+// Before the ref is written. An empty directory in its place is removed: libostree leaves such behind. Throws
+// Error(repository_damaged) for one with refs in it.
+void require_no_ref_directory(int repository, const std::string& ref);
+
 struct RefEntry {
     std::string name;  // below PATH; empty if PATH itself is no directory
     bool alias = false;

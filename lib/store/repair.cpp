@@ -52,8 +52,8 @@ public:
 
     RepairedImage repair(const ImageVerdict& verdict, const Verdict& all) {
         auto import = import_request(verdict);
-        StagingArea staging(repository_.fd());
-        Quarantine quarantine(repository_, staging);
+        const auto staging = repository_.make_staging();
+        Quarantine quarantine(repository_, *staging);
         for (const auto& object : bad_objects(verdict, all)) quarantine.take(object);
         if (!verdict.stored && request_.demand_signature)
             import.image = import.image.with(SignatureSource::container_policy);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a repository begins. libostree makes objects/ last and goes on where an earlier attempt ended: until objects/
-// is there, so little of the rest holds anything that the directory is a repository that is still to be made.
+// The layout is libostree's (its documentation, "Repository"). As in libostree, objects/ is made last, and an attempt
+// goes on where an earlier one ended: until objects/ is there, so little of the rest holds anything that the directory
+// is a repository that is still to be made.
+#include "store/repository-creation.hpp"
+
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,13 +12,13 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <system_error>
-#include <utility>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/system-failure.hpp"
-#include "store/repository.hpp"
 
 namespace imaged {
 
@@ -22,8 +26,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What libostree makes before objects/, config first.
+// What is made before objects/, config first.
 constexpr std::array<std::string_view, 5> before_objects{"config", "tmp", "extensions", "state", "refs"};
+constexpr std::array directories{"tmp",        "extensions",   "state",        "refs",
+                                 "refs/heads", "refs/mirrors", "refs/remotes", "objects"};
+
+// All of it or nothing.
+void make_config(int repository) {
+    const auto text = std::string("[core]\nrepo_version=1\nmode=") + (::geteuid() == 0 ? "bare" : "bare-user") + "\n";
+    const auto file = open_at(repository, ".", O_TMPFILE | O_WRONLY, 0644);
+    write_all(file.get(), std::as_bytes(std::span(text)), "config");
+    if (::fdatasync(file.get()) != 0) throw_errno("sync config");
+    const auto path = "/proc/self/fd/" + std::to_string(file.get());
+    if (::linkat(AT_FDCWD, path.c_str(), repository, "config", AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
+        throw_errno("name config");
+}
 
 bool holds_files(const fs::path& directory) {
     const fs::recursive_directory_iterator entries(directory);
@@ -41,7 +58,9 @@ bool is_half_made(const fs::path& directory) {
     });
 }
 
-bool exists(const std::string& path) {
+}  // namespace
+
+bool is_repository(const std::string& path) {
     struct stat status {};
     std::error_code failure;  // then it is looked at closely
     if (::stat(path.c_str(), &status) != 0) {
@@ -56,32 +75,21 @@ bool exists(const std::string& path) {
     }
 }
 
-}  // namespace
-
-std::optional<Repository> Repository::open_existing(const std::string& path) {
-    if (!exists(path)) return std::nullopt;
-    return std::optional<Repository>(std::in_place, path);
-}
-
-Repository Repository::open_or_create(const std::string& path) {
-    if (auto existing = open_existing(path)) return std::move(*existing);
-    create(path);
-    return Repository(path);
-}
-
-void Repository::create(const std::string& path) {
+void make_repository(const std::string& path) {
     std::error_code failure;
     fs::create_directories(path, failure);
     if (failure) throw system_error(failure.value(), "make the repository " + path);
-    // Objects of a bare repository are files with the modes of the image, setuid too, and merely pulled is not
-    // installed.
-    if (::chmod(path.c_str(), 0700) != 0) throw_errno("close the repository " + path);
-    const auto file = adopt(g_file_new_for_path(path.c_str()));
-    const auto repo = adopt(ostree_repo_new(file.get()));
-    ErrorSlot error;
-    error.check(ostree_repo_create(repo.get(), ::geteuid() == 0 ? OSTREE_REPO_MODE_BARE : OSTREE_REPO_MODE_BARE_USER,
-                                   nullptr, error.out()),
-                "make the repository " + path);
+    in_context("make the repository " + path, [&] {
+        const auto repository = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+        // Objects of a bare repository are files with the modes of the image, setuid too, and merely pulled is not
+        // installed.
+        if (::fchmod(repository.get(), 0700) != 0) throw_errno("close it");
+        make_config(repository.get());
+        for (const char* name : directories) {
+            if (::mkdirat(repository.get(), name, 0755) != 0 && errno != EEXIST)
+                throw_errno(std::string("make ") + name);
+        }
+    });
 }
 
 }  // namespace imaged

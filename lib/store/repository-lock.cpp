@@ -9,7 +9,6 @@
 #include <chrono>
 
 #include "base/error.hpp"
-#include "base/system-failure.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -33,13 +32,16 @@ bool Repository::is_unlocked() const {
     return ::fcntl(file.get(), F_OFD_GETLK, &wanted) != 0 || wanted.l_type == F_UNLCK;
 }
 
-void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
-    using Clock = std::chrono::steady_clock;
-    auto limit = default_lock_wait;
+std::chrono::seconds Repository::lock_limit() const {
     const CharPtr text(
         g_key_file_get_string(ostree_repo_get_config(repo_.get()), "core", "lock-timeout-secs", nullptr));
-    if (const auto seconds = text ? g_ascii_strtoll(text.get(), nullptr, 10) : -1; seconds >= 0)
-        limit = std::chrono::seconds(std::min<gint64>(seconds, 3600));
+    const auto seconds = text ? g_ascii_strtoll(text.get(), nullptr, 10) : -1;
+    return seconds < 0 ? default_lock_wait : std::chrono::seconds(std::min<gint64>(seconds, 3600));
+}
+
+void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
+    using Clock = std::chrono::steady_clock;
+    const auto limit = lock_limit();
     const auto end = Clock::now() + limit;
     while (!is_unlocked()) {
         if (Clock::now() >= end)
@@ -52,25 +54,12 @@ void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
     }
 }
 
-Repository::Lock::Lock(Repository& repository, LockKind kind)
-    : repository_(repository.repo_.get()),
-      type_(kind == LockKind::shared ? OSTREE_REPO_LOCK_SHARED : OSTREE_REPO_LOCK_EXCLUSIVE) {
-    ErrorSlot slot;
-    if (ostree_repo_lock_push(repository_, type_, nullptr, slot.out()) != FALSE) return;
-    int number = 0;
-    try {
-        slot.raise(repository.path_);
-    } catch (const Error& error) {
-        number = error_number(error);
-    }
-    // libostree's wait for a lock that another program holds ends with this error, or with none of the system.
-    slot.raise((number == 0 || number == EAGAIN ? "another program holds the lock of the repository "
-                                                : "cannot lock the repository ") +
-               repository.path_);
+Repository::Lock::Lock(Repository& repository, LockKind kind) : repository_(repository), kind_(kind) {
+    repository_.writer_->lock(kind, repository.lock_limit());
 }
 
 Repository::Lock::~Lock() {
-    ostree_repo_lock_pop(repository_, type_, nullptr, nullptr);
+    repository_.writer_->unlock(kind_);
 }
 
 }  // namespace imaged

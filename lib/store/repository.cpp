@@ -15,7 +15,9 @@
 #include "layer/direct-sink.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/libostree-sink.hpp"
+#include "store/direct-writer.hpp"
 #include "store/ref-file.hpp"
+#include "store/repository-creation.hpp"
 #include "store/repository-place.hpp"
 
 namespace imaged {
@@ -79,7 +81,8 @@ GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
 
 }  // namespace
 
-Repository::Repository(const std::string& path) : path_(path), repo_(open_repository(path)) {
+Repository::Repository(const std::string& path)
+    : path_(path), repo_(open_repository(path)), writer_(std::make_shared<DirectWriter>(repo_.get(), path)) {
     objects_ = open_at(fd(), "objects", O_RDONLY | O_DIRECTORY);
     GKeyFile* config = ostree_repo_get_config(repo_.get());
     // libostree's default is true, and so is ours for a value that is no boolean.
@@ -90,6 +93,20 @@ Repository::Repository(const std::string& path) : path_(path), repo_(open_reposi
     error.check(ostree_repo_get_min_free_space_bytes(repo_.get(), &reserve, error.out()),
                 "read min-free-space of " + path);
     reserve_ = reserve;
+}
+
+std::optional<Repository> Repository::open_existing(const std::string& path) {
+    if (!is_repository(path)) return std::nullopt;
+    return std::optional<Repository>(std::in_place, path);
+}
+
+Repository Repository::open_or_create(const std::string& path) {
+    if (!is_repository(path)) create(path);
+    return Repository(path);
+}
+
+void Repository::create(const std::string& path) {
+    make_repository(path);
 }
 
 std::string Repository::mode() const {
@@ -169,36 +186,8 @@ std::map<std::string, std::string> Repository::aliases() const {
     return aliases;
 }
 
-// An empty directory is removed: libostree leaves such behind.
-void Repository::require_no_directory(const std::string& ref) const {
-    struct stat status;
-    const auto path = "refs/heads/" + ref;
-    if (::fstatat(fd(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) return;
-    if (::unlinkat(fd(), path.c_str(), AT_REMOVEDIR) == 0) return;
-    throw Error(
-        ErrorKind::repository_damaged,
-        "the ref " + ref + " is a directory: another program made refs below it (" + path + "); remove them first");
-}
-
-void Repository::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
-    require_no_directory(ref);
-    ErrorSlot error;
-    const auto hex = commit ? commit->hex() : std::string();
-    error.check(ostree_repo_set_ref_immediate(repo_.get(), nullptr, ref.c_str(), commit ? hex.c_str() : nullptr,
-                                              nullptr, error.out()),
-                "write the ref " + ref);
-}
-
-void Repository::set_refs(const std::map<std::string, Checksum>& refs) {
-    for (const auto& [ref, commit] : refs) require_no_directory(ref);
-    ErrorSlot error;
-    error.check(ostree_repo_prepare_transaction(repo_.get(), nullptr, nullptr, error.out()), "start a transaction");
-    for (const auto& [ref, commit] : refs)
-        ostree_repo_transaction_set_ref(repo_.get(), nullptr, ref.c_str(), commit.hex().c_str());
-    if (ostree_repo_commit_transaction(repo_.get(), nullptr, nullptr, error.out()) == FALSE) {
-        ostree_repo_abort_transaction(repo_.get(), nullptr, nullptr);
-        error.raise("write refs");
-    }
+void Repository::write_through(std::shared_ptr<RepositoryWriter> writer) {
+    if (writer) writer_ = std::move(writer);
 }
 
 std::optional<std::string> Repository::Commit::text(const char* key) const {
@@ -329,15 +318,6 @@ std::optional<std::string> Repository::detached_metadata(const Checksum& commit)
     return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
 }
 
-void Repository::write_detached_metadata(const Checksum& commit, const std::string& serialised) {
-    const BytesPtr copy(g_bytes_new(serialised.data(), serialised.size()));
-    const auto metadata = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE_VARDICT, copy.get(), FALSE));
-    ErrorSlot error;
-    error.check(ostree_repo_write_commit_detached_metadata(repo_.get(), commit.hex().c_str(), metadata.get(), nullptr,
-                                                           error.out()),
-                "write the detached metadata of commit " + commit.hex());
-}
-
 void Repository::delete_commit(const Checksum& commit) const {
     const auto hex = commit.hex();
     ErrorSlot error;
@@ -364,7 +344,7 @@ std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPo
             return std::make_unique<DirectSink>(DirectFormat::bare, objects_.get(), staging, pool);
         case OSTREE_REPO_MODE_BARE_USER:
             return std::make_unique<DirectSink>(DirectFormat::bare_user, objects_.get(), staging, pool);
-        default: require_image_mode(); return std::make_unique<LibostreeSink>(repo_.get());
+        default: require_image_mode(); return std::make_unique<LibostreeSink>(repo_.get(), objects_.get(), staging);
     }
 }
 

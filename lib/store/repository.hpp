@@ -19,6 +19,7 @@
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
+#include "store/repository-writer.hpp"
 
 namespace imaged {
 
@@ -26,11 +27,9 @@ class Repository {
 public:
     // Throws Error(repository_damaged) when PATH is not an OSTree repository.
     explicit Repository(const std::string& path);
-    // Nothing where no repository has been made yet: nothing is there, an empty directory, or what an interrupted
-    // create() left. Otherwise as the constructor.
+    // Nothing where no repository has been made yet (repository-creation.hpp). Otherwise as the constructor.
     static std::optional<Repository> open_existing(const std::string& path);
-    // Makes one where open_existing() finds none: bare for root, bare-user for everybody else. Nobody else may enter
-    // it.
+    // As make_repository().
     static void create(const std::string& path);
     static Repository open_or_create(const std::string& path);
 
@@ -48,8 +47,13 @@ public:
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
-    // Aliases are followed. A ref with nonsense in it and an alias that leads nowhere name a checksum that no object has;
-    // a directory is no ref.
+    // Who changes it: this process unless WRITER is set, which is for the whole of a job. Null changes nothing.
+    void write_through(std::shared_ptr<RepositoryWriter> writer);
+    RepositoryWriter& writer() const { return *writer_; }
+    std::unique_ptr<StagingArea> make_staging() const { return writer_->make_staging(); }
+
+    // Aliases are followed. A ref with nonsense in it and an alias that leads nowhere name a checksum that no object
+    // has; a directory is no ref.
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
     std::map<std::string, Checksum> refs(const std::string& prefix) const;
@@ -58,9 +62,9 @@ public:
     // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
     std::map<std::string, std::string> aliases() const;
     // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.
-    void set_ref(const std::string& ref, const std::optional<Checksum>& commit);
+    void set_ref(const std::string& ref, const std::optional<Checksum>& commit) { writer_->set_ref(ref, commit); }
     // Several refs in one transaction of libostree.
-    void set_refs(const std::map<std::string, Checksum>& refs);
+    void set_refs(const std::map<std::string, Checksum>& refs) { writer_->set_refs(refs); }
 
     struct Commit {
         VariantPtr metadata;  // a{sv}
@@ -84,7 +88,9 @@ public:
     std::optional<std::string> read_text(const Checksum& file, std::size_t limit) const;
     // Serialised a{sv}; nothing where there is none.
     std::optional<std::string> detached_metadata(const Checksum& commit) const;
-    void write_detached_metadata(const Checksum& commit, const std::string& serialised);
+    void write_detached_metadata(const Checksum& commit, const std::string& serialised) {
+        writer_->write_detached_metadata(commit, serialised);
+    }
     // With its detached metadata and the mark of a partial commit; leaves a tombstone where the configuration says so
     // (core.tombstone-commits).
     void delete_commit(const Checksum& commit) const;
@@ -92,7 +98,7 @@ public:
 
     // libostree's lock of the repository: shared for writing, exclusive for removing objects. Waits for as long as the
     // repository's configuration says (lock-timeout-secs), then throws Error(failed).
-    enum class LockKind { shared, exclusive };
+    using LockKind = imaged::LockKind;
     class Lock {
     public:
         Lock(Repository& repository, LockKind kind);
@@ -101,8 +107,8 @@ public:
         Lock& operator=(const Lock&) = delete;
 
     private:
-        OstreeRepo* repository_;
-        OstreeRepoLockType type_;
+        Repository& repository_;
+        const LockKind kind_;
     };
 
     // Whether nobody holds the lock at this moment.
@@ -126,10 +132,12 @@ public:
     void require_space(std::uint64_t bytes) const;
 
 private:
-    void require_no_directory(const std::string& ref) const;
+    // How long to wait for a lock.
+    std::chrono::seconds lock_limit() const;
 
     std::string path_;
     GObjectPtr<OstreeRepo> repo_;
+    std::shared_ptr<RepositoryWriter> writer_;
     FileDescriptor objects_;
     bool fsync_ = true;
     std::uint64_t reserve_ = 0;

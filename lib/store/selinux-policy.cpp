@@ -63,20 +63,15 @@ bool is_context_file(std::string_view name) {
 // Libselinux's handle, and the scratch directory it read.
 class SelinuxPolicy::Handle {
 public:
-    explicit Handle(StagingArea& staging) : staging_(staging), directory_(staging.make_directory(name_)) {}
+    explicit Handle(StagingArea& staging) : scratch_(staging.make_scratch()) {}
     ~Handle() {
         if (handle_ != nullptr) ::selabel_close(handle_);
-        try {
-            staging_.remove_directory(name_);
-        } catch (const Error&) {
-            // The staging area is removed as a whole later on.
-        }
     }
     Handle(const Handle&) = delete;
     Handle& operator=(const Handle&) = delete;
 
     void add(const std::string& name, const std::string& text) {
-        const auto file = open_at(directory_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+        const auto file = open_at(scratch_->fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         write_all(file.get(), std::as_bytes(std::span(text)), name);
         files_.push_back(name);
     }
@@ -95,7 +90,7 @@ public:
                             (complaint.empty() ? "it is malformed" : named(complaint)) +
                             ". Repair the policy in the image, or set SELINUX=disabled in its /etc/selinux/config");
         // libselinux does without most of them.
-        for (const auto& name : files_) open_at(directory_.get(), name, O_PATH | O_NOFOLLOW);
+        for (const auto& name : files_) open_at(scratch_->fd(), name, O_PATH | O_NOFOLLOW);
     }
 
     std::optional<std::string> label(const std::string& path, std::uint32_t mode) const {
@@ -114,7 +109,7 @@ public:
     }
 
 private:
-    std::string prefix() const { return "/proc/self/fd/" + std::to_string(directory_.get()) + "/"; }
+    std::string prefix() const { return "/proc/self/fd/" + std::to_string(scratch_->fd()) + "/"; }
     // A message of libselinux with the file's name alone, whose path is this process's own.
     std::string named(std::string message) const {
         for (auto found = message.find(prefix()); found != std::string::npos; found = message.find(prefix()))
@@ -122,9 +117,7 @@ private:
         return message;
     }
 
-    StagingArea& staging_;
-    std::string name_;
-    FileDescriptor directory_;
+    const std::shared_ptr<Scratch> scratch_;
     std::vector<std::string> files_;
     selabel_handle* handle_ = nullptr;
 };

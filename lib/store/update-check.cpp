@@ -33,6 +33,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     auto existing = Repository::open_existing(request.repository);
     if (!existing) throw missing();
     auto& repository = *existing;
+    repository.write_through(request.writer);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     const auto commit = repository.resolve(image_ref(target));
     if (!commit) throw missing();

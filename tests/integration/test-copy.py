@@ -188,7 +188,7 @@ class Killed(Case):
 
     def test_a_copy_of_content_leaves_no_ref_and_no_half_object(self):
         destination = golden.make_repository(self.directory / "to", "archive")
-        self.kill_half_way(destination, lambda: any("staging-" in name for name in os.listdir(destination / "tmp")))
+        self.kill_half_way(destination, lambda: any(destination.glob("tmp/imaged-*/*/repository/tmp/staging-*")))
         details = self.finish(destination)
         self.assertGreater(details["objects-copied"], 3900)
 

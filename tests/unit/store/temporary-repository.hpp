@@ -35,7 +35,7 @@ struct TemporaryRepository {
     TemporaryDirectory directory;
     std::string path = made(directory.path + "/repo");
     Repository repository{path};
-    StagingArea staging{repository.fd()};
+    LocalStaging staging{repository.fd()};
     WriterPool pool{2};
 
 private:

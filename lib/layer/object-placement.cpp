@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer/object-placement.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::array<const char*, placed_types> suffixes{".file",   ".dirtree", ".dirmeta",
+                                                         ".commit", ".filez",   ".commitmeta"};
+
+// Like renameat2(2) with RENAME_NOREPLACE, on file systems that do not have it (NFS) as well.
+int rename_without_replacing(int from, const char* name, int to, const char* new_name) {
+    if (::renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL && errno != ENOSYS) return -1;
+    if (::linkat(from, name, to, new_name, 0) != 0) return -1;
+    ::unlinkat(from, name, 0);  // what is left goes with the scratch directory
+    return 0;
+}
+
+}  // namespace
+
+std::string staged_name(const Checksum& checksum, PlacedType type) {
+    return checksum.hex() + suffixes[static_cast<unsigned>(type)];
+}
+
+std::string object_path(const Checksum& checksum, PlacedType type) {
+    return staged_name(checksum, type).insert(2, "/");
+}
+
+bool is_placed(int objects, const Placement& placement) {
+    struct stat status;
+    return ::fstatat(objects, object_path(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) ==
+           0;
+}
+
+void throw_gone(const Placement& placement) {
+    throw Error(ErrorKind::failed, "the object " + staged_name(placement.checksum, placement.type) +
+                                       " is gone from the repository: another program removes objects there, or files "
+                                       "in its tmp, while imaged is at work");
+}
+
+void place_object(int from, int objects, const Placement& placement) {
+    const auto name = staged_name(placement.checksum, placement.type);
+    auto path = name;
+    path.insert(2, "/");
+    for (const bool again : {false, true}) {
+        if (rename_without_replacing(from, name.c_str(), objects, path.c_str()) == 0) return;
+        if (errno == EEXIST) {
+            ::unlinkat(from, name.c_str(), 0);
+            return;
+        }
+        if (errno != ENOENT) throw_errno("move the object " + name + " into the repository");
+        // It was moved before, it is gone, or there is no directory for it yet.
+        if (is_placed(objects, placement)) return;
+        if (again) break;
+        const auto prefix = path.substr(0, 2);
+        if (::mkdirat(objects, prefix.c_str(), 0775) != 0 && errno != EEXIST) throw_errno("make objects/" + prefix);
+    }
+    throw_gone(placement);
+}
+
+}  // namespace imaged

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an object that was written to a scratch directory gets its name in the repository. Needs nothing but system
+// calls: the process that does it for a confined job knows neither libostree nor any image.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+// What the name of a file below objects/ ends in. A file object of an archive repository is a "filez"; "commitmeta" is
+// the detached metadata of a commit.
+enum class PlacedType : std::uint8_t { file, dirtree, dirmeta, commit, filez, commitmeta };
+inline constexpr unsigned placed_types = 6;
+
+struct Placement {
+    Checksum checksum;
+    PlacedType type;
+    std::uint8_t directory;  // of the scratch directory, in which the object is as CHECKSUM.TYPE
+};
+
+std::string staged_name(const Checksum& checksum, PlacedType type);
+// Below objects/.
+std::string object_path(const Checksum& checksum, PlacedType type);
+bool is_placed(int objects, const Placement& placement);
+
+// Moves the object from the directory FROM to the repository's objects directory OBJECTS. One that is in the repository
+// already stays, and the other is dropped. Throws Error(failed) for an object that is in neither.
+void place_object(int from, int objects, const Placement& placement);
+[[noreturn]] void throw_gone(const Placement& placement);
+
+}  // namespace imaged

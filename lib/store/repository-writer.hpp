@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that a job changes in a repository but for its scratch directories, so that a process that must not write
+// there can have it done: by this process (direct-writer.hpp), or by one that reads no image (remote-writer.hpp).
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/checksum.hpp"
+#include "layer/staging-area.hpp"
+#include "oci/digest.hpp"
+#include "oci/layout.hpp"
+
+namespace imaged {
+
+// Where CompletenessRecord keeps its record (record-file.hpp).
+inline constexpr const char *records_directory = "extensions/imaged", *completeness_record = "complete";
+
+enum class LockKind { shared, exclusive };
+
+// Thread-safe where it says so. Throws Error(failed) for what it may not do, besides what the calls name.
+class RepositoryWriter {
+public:
+    virtual ~RepositoryWriter() = default;
+
+    // Repository::Lock says what it is. LIMIT: how long to wait for it.
+    virtual void lock(LockKind kind, std::chrono::seconds limit) = 0;
+    virtual void unlock(LockKind kind) noexcept = 0;
+
+    virtual std::unique_ptr<StagingArea> make_staging() = 0;
+    // Removes the scratch directories of jobs that are gone.
+    virtual void clear_leftovers() = 0;
+
+    // What this job is about to import, before it reads any layer: nothing else gets a ref or a record.
+    virtual void announce(const Digest& manifest, const ImageLayout& layout) = 0;
+
+    // No COMMIT removes the ref. Thread-safe.
+    virtual void set_ref(const std::string& ref, const std::optional<Checksum>& commit) = 0;
+    virtual void set_refs(const std::map<std::string, Checksum>& refs) = 0;
+    // Replaces the metadata. Thread-safe.
+    virtual void write_detached_metadata(const Checksum& commit, const std::string& serialised) = 0;
+    // As in verified-layers.hpp. Thread-safe.
+    virtual void add_layer(const ImageLayer& layer, const Checksum& commit) = 0;
+    virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
+    // As in completeness-record.hpp.
+    virtual void keep_completeness(const std::string& text) = 0;
+};
+
+}  // namespace imaged
