@@ -13,6 +13,7 @@
 #include "store/image-export.hpp"
 #include "store/image-import.hpp"
 #include "store/prune.hpp"
+#include "store/remote-writer.hpp"
 #include "store/update-check.hpp"
 #include "upkeep.hpp"
 
@@ -38,6 +39,9 @@ ImportRequest import_request(const job::Request& request) {
     take_fetch_settings(import, request);
     import.archive = request.input_file;
     if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
+    if (request.publisher)
+        import.writer =
+            std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), import.target.value_or(import.image));
     return import;
 }
 
@@ -58,12 +62,24 @@ job::Result run_prepare(const job::Request& request, StartedProxy proxy, Cancell
     });
 }
 
+// By another worker: this one may not read what others' layers are, and remove their refs.
+std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
+    const auto channel = writer.drop_layers();
+    const auto text = read_all(channel.get(), job::max_message_bytes, "the result of a worker");
+    const auto message = job::decode_message(text.substr(0, text.find('\n') + 1));
+    const auto* const result = std::get_if<job::Result>(&message);
+    if (result == nullptr || result->outcome != job::Outcome::success)
+        throw Error(ErrorKind::failed, "drop unused layers: " + (result != nullptr ? result->message : "no result"));
+    return result->details.at("layers-dropped").get<std::vector<std::string>>();
+}
+
 // An update leaves layers that nobody needs any more. The pull has succeeded whatever becomes of them.
-std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const std::string& repository) {
+std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import) {
     if (!imported.changed || !imported.previous_digest) return {};
     try {
-        return drop_unused_layers(repository);
-    } catch (const Error&) {
+        auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get());
+        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository);
+    } catch (const std::exception&) {
         return {};  // the next prune tries again
     }
 }
@@ -73,7 +89,7 @@ job::Result run_import(const job::Request& request, StartedProxy proxy, Cancella
     const auto import = import_request(request);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
         const auto imported = import_image(attempt_with(import, proxy), attempt, meter);
-        return import_result(import, imported, drop_replaced_layers(imported, request.repository));
+        return import_result(import, imported, drop_replaced_layers(imported, import));
     });
 }
 

@@ -23,6 +23,8 @@
 #include "hidden-directories.hpp"
 #include "oci/export-destination.hpp"
 #include "oci/image-reference.hpp"
+#include "publisher.hpp"
+#include "store/repository-creation.hpp"
 #include "supervisor.hpp"
 #include "system-call-filter.hpp"
 
@@ -85,17 +87,6 @@ std::filesystem::path exported_directory(const job::Request& request) {
     return destination.transport() == Transport::oci_archive ? path.parent_path() : path;
 }
 
-// Whether REQUEST's job makes a repository where none is.
-bool makes_repository(const job::Request& request) {
-    switch (request.kind) {
-        case job::Kind::import:
-        case job::Kind::import_archive:
-        case job::Kind::pull:
-        case job::Kind::copy: return true;
-        default: return false;
-    }
-}
-
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory
 // that is.
 std::vector<std::string> written_directories(const job::Request& request) {
@@ -107,13 +98,13 @@ std::vector<std::string> written_directories(const job::Request& request) {
         make_parents(path);
         paths.push_back(std::filesystem::canonical(there ? path : path.parent_path()).string());
     };
-    add(request.repository, makes_repository(request));
-    add(request.text("repository"), makes_repository(request));
+    if (!has_publisher(request)) add(request.repository, request.kind == job::Kind::copy);
+    add(request.text("repository"), request.kind == job::Kind::copy);
     add(exported_directory(request), true);
     return paths;
 }
 
-void bind(const std::string& path) {
+void mount_on_itself(const std::string& path) {
     if (::mount(path.c_str(), path.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
         throw_errno("bind " + path + " for the job");
 }
@@ -169,21 +160,45 @@ std::vector<std::string> configurations_of(const job::Request& request) {
     return paths;
 }
 
-void confine_mounts(const job::Request& request, Network network) {
+void leave_mount_namespace() {
     if (::unshare(CLONE_NEWNS) != 0) throw_errno("make a mount namespace for the job");
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw_errno("make mounts private");
+}
+
+// For the publisher: the repository is writable, wherever it lies (an OSTree host has its own read-only), and made
+// where the job makes one.
+void open_repository(const job::Request& request) {
+    const std::filesystem::path path = request.repository;
+    const bool there = std::filesystem::exists(path),
+               make = request.kind != job::Kind::check && !is_repository(request.repository);
+    if (!there && !make) return;
+    leave_mount_namespace();
+    if (!there) make_parents(path);
+    const auto place = std::filesystem::canonical(there ? path : path.parent_path()).string();
+    mount_on_itself(place);
+    make_writable(AT_FDCWD, place.c_str(), 0);
+    if (make) make_repository(request.repository);
+}
+
+void confine_mounts(const job::Request& request, Network network) {
+    leave_mount_namespace();
     auto writable = written_directories(request);
     // skopeo unpacks archives there; the unit makes the first two private.
     for (const auto& scratch :
          {std::filesystem::path("/tmp"), std::filesystem::path("/var/tmp"), ScratchDirectory::parent()}) {
         if (std::filesystem::is_directory(scratch)) writable.push_back(std::filesystem::canonical(scratch).string());
     }
-    for (const auto& path : writable) bind(path);
+    for (const auto& path : writable) mount_on_itself(path);
     auto used = writable;
+    if (has_publisher(request) && std::filesystem::exists(request.repository)) {
+        // On itself, so that it stays read-only wherever it lies.
+        used.push_back(std::filesystem::canonical(request.repository).string());
+        mount_on_itself(used.back());
+    }
     for (auto& path : local_images(request)) used.push_back(std::move(path));
     hide_the_machine(used, network);
     const auto configurations = configurations_of(request);
-    for (const auto& path : configurations) bind(path);
+    for (const auto& path : configurations) mount_on_itself(path);
     // A device that is to be found elsewhere is none.
     set_mount(AT_FDCWD, "/", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, 0);
     for (const auto& path : writable) make_writable(AT_FDCWD, path.c_str(), 0);
@@ -234,6 +249,10 @@ SystemCalls calls_of(const job::Request& request) {
 
 }  // namespace
 
+void keep_publishing_capabilities() {
+    keep_capabilities(writing_capabilities);
+}
+
 void give_up_capabilities() {
     keep_capabilities(std::array<int, 0>());
 }
@@ -244,6 +263,7 @@ void confine(job::Request& request) {
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
     const auto calls = calls_of(request);
     if (::geteuid() == 0) {
+        if (has_publisher(request)) open_repository(request);
         supervise(request);
         confine_mounts(request, calls.network);
         if (request.kind == job::Kind::prepare) {

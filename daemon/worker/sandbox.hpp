@@ -18,5 +18,7 @@ void confine(job::Request& request);
 
 // Leaves this process without any capability, for good. Throws Error(failed).
 void give_up_capabilities();
+// But for those that writing to a repository takes.
+void keep_publishing_capabilities();
 
 }  // namespace imaged

@@ -16,10 +16,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "publisher.hpp"
 #include "sandbox.hpp"
 
 namespace imaged {
@@ -76,15 +78,24 @@ void answer(int channel, int reason, int descriptor) {
 
 class Supervisor {
 public:
-    Supervisor(pid_t child, FileDescriptor channel, int signals, std::string service)
-        : child_(child), channel_(std::move(channel)), signals_(signals), service_(std::move(service)) {}
+    // PUBLISHER may be null.
+    Supervisor(pid_t child, FileDescriptor channel, int signals, std::string service,
+               std::unique_ptr<Publisher> publisher)
+        : child_(child),
+          channel_(std::move(channel)),
+          signals_(signals),
+          service_(std::move(service)),
+          publisher_(std::move(publisher)) {}
 
     [[noreturn]] void run() {
         for (;;) {
-            std::array<pollfd, 2> ready{{{signals_, POLLIN, 0}, {channel_.get(), POLLIN, 0}}};
+            std::array<pollfd, 3> ready{{{signals_, POLLIN, 0},
+                                         {channel_.get(), POLLIN, 0},
+                                         {publisher_ ? publisher_->channel() : -1, POLLIN, 0}}};
             if (::poll(ready.data(), ready.size(), -1) < 0) continue;
             if (ready[0].revents != 0) take_signal();
             if (ready[1].revents != 0) take_question();
+            if (ready[2].revents != 0) publisher_->serve();
         }
     }
 
@@ -98,6 +109,7 @@ private:
         }
         int status = 0;
         if (::waitpid(child_, &status, WNOHANG) != child_) return;
+        publisher_.reset();  // with its scratch directories
         if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
         // imaged reports which signal ended a worker.
         const int number = WTERMSIG(status);
@@ -129,6 +141,7 @@ private:
     FileDescriptor channel_;
     const int signals_;
     const std::string service_;
+    std::unique_ptr<Publisher> publisher_;
     unsigned connections_ = 0;
 };
 
@@ -138,6 +151,16 @@ FileDescriptor moved_up(int fd) {
     FileDescriptor high(::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_number));
     if (!high) throw_errno("duplicate a descriptor");
     return high;
+}
+
+struct Pair {
+    FileDescriptor ours, theirs;
+};
+
+Pair pair() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
+    return {moved_up(ends[0]), moved_up(ends[1])};
 }
 
 // In the process that does the job.
@@ -153,9 +176,8 @@ void become_first_process(const FileDescriptor& channel) {
 }  // namespace
 
 void supervise(job::Request& request) {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
-    auto ours = moved_up(ends[0]), theirs = moved_up(ends[1]);
+    auto questions = pair(), changes = pair();
+    const auto own = open_at(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY);
     if (::unshare(CLONE_NEWPID) != 0) throw_errno("make a PID namespace for the job");
     sigset_t signals, before;
     ::sigemptyset(&signals);
@@ -164,26 +186,38 @@ void supervise(job::Request& request) {
     const pid_t child = ::fork();
     if (child < 0) throw_errno("fork");
     if (child == 0) {
-        ours.reset();
-        become_first_process(theirs);
+        questions.ours.reset();
+        changes.ours.reset();
+        become_first_process(questions.theirs);
         ::sigprocmask(SIG_SETMASK, &before, nullptr);
         auto& service = request.settings.skopeo_service;
-        if (!service.empty()) service = "fd:" + std::to_string(theirs.release());
+        if (!service.empty()) service = "fd:" + std::to_string(questions.theirs.release());
+        if (has_publisher(request)) request.publisher = changes.theirs.release();
         return;
     }
-    theirs.reset();
+    questions.theirs.reset();
+    changes.theirs.reset();
     ::close(channel);
     for (const auto& file : {request.auth_file, request.input_file}) {
         if (file) ::close(*file);
     }
     const FileDescriptor incoming(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    std::unique_ptr<Publisher> publisher;
     try {
         if (!incoming) throw_errno("signalfd");
-        give_up_capabilities();
+        // What is started from here on is no business of the job's.
+        if (::setns(own.get(), CLONE_NEWPID) != 0) throw_errno("return to the PID namespace");
+        if (has_publisher(request)) {
+            keep_publishing_capabilities();
+            publisher = std::make_unique<Publisher>(request, std::move(changes.ours));
+        } else {
+            give_up_capabilities();
+        }
     } catch (const std::exception&) {
         ::_exit(1);  // which ends the job, too
     }
-    Supervisor(child, std::move(ours), incoming.get(), request.settings.skopeo_service).run();
+    Supervisor(child, std::move(questions.ours), incoming.get(), request.settings.skopeo_service, std::move(publisher))
+        .run();
 }
 
 }  // namespace imaged

@@ -2,7 +2,8 @@
 // A confined worker is two processes. The one that does the job is the first of a PID namespace of its own: it can
 // neither see nor signal nor trace any other process. Its parent, which imaged started and knows as the worker, reads
 // nothing that comes from an image. It passes SIGTERM on, connects to the skopeo service for a job that may not use
-// sockets, and ends as the job's process does. When either ends, so does the other.
+// sockets, changes the repository for one that reads an image (publisher.hpp), and ends as the job's process does. When
+// either ends, so does the other.
 #pragma once
 
 #include "job/job.hpp"

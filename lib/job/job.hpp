@@ -44,6 +44,8 @@ struct Request {
     // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
     // opened.
     std::optional<int> auth_file, input_file;
+    // Likewise, but never sent: within a confined worker, the process that changes the repository for the job.
+    std::optional<int> publisher;
     // The administrator's, when the job starts; never part of equality.
     Settings settings;
     bool operator==(const Request& other) const;

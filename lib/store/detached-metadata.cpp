@@ -83,6 +83,7 @@ VariantPtr existing(const Repository& repository, const Checksum& commit) {
 }  // namespace
 
 void add_signatures(Repository& repository, const Checksum& commit, const std::string& metadata) {
+    if (!repository.writer().replaces_metadata() && repository.has_object(ObjectType::commit, commit)) return;
     const auto theirs = parse(metadata);
     if (g_variant_is_normal_form(theirs.get()) == FALSE) return;
     if (signature_bytes(theirs.get()) > max_new_signature_bytes)

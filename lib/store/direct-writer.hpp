@@ -20,6 +20,7 @@ public:
     void announce(const Digest&, const ImageLayout&) override {}
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit) override;
     void set_refs(const std::map<std::string, Checksum>& refs) override;
+    bool replaces_metadata() const override { return true; }
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
     void add_layer(const ImageLayer& layer, const Checksum& commit) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;

@@ -26,10 +26,6 @@ bool is_derived(const Repository& repository, const ImageLayer& layer, const Che
 
 }  // namespace
 
-std::string derived_ref(const Digest& blob) {
-    return std::string(derived_ref_directory) + "/" + escape_for_ref(blob.text());
-}
-
 std::string blob_of_ref(const std::string& ref) {
     return unescape_ref(std::string_view(ref).substr(ref.rfind('/') + 1)).value_or(ref);
 }

@@ -14,10 +14,6 @@
 
 namespace imaged {
 
-inline constexpr const char* derived_ref_directory = "imaged/derived";
-
-// The second ref of a blob, whether it exists or not.
-std::string derived_ref(const Digest& blob);
 // The digest of the blob that REF, of either kind, belongs to; REF itself if it is no such ref.
 std::string blob_of_ref(const std::string& ref);
 // The ref that names LAYER's commit, or would if it were stored.

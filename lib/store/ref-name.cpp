@@ -84,6 +84,10 @@ std::string layer_ref(const Digest& digest) {
     return std::string(layer_ref_prefix) + escape_for_ref(digest.text());
 }
 
+std::string derived_ref(const Digest& blob) {
+    return std::string(derived_ref_directory) + "/" + escape_for_ref(blob.text());
+}
+
 std::string image_ref(const ImageReference& image) {
     return std::string(image_ref_prefix) + escape_for_ref(image.image());
 }

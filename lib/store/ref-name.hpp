@@ -21,6 +21,7 @@ inline constexpr std::string_view image_ref_prefix = "ostree/container/image/";
 // The same as directories of refs.
 inline constexpr const char* layer_ref_directory = "ostree/container/blob";
 inline constexpr const char* image_ref_directory = "ostree/container/image";
+inline constexpr const char* derived_ref_directory = "imaged/derived";
 
 // Throws Error(invalid_reference) for empty text, a NUL, or text that is not UTF-8.
 std::string escape_for_ref(std::string_view text);
@@ -28,6 +29,8 @@ std::string escape_for_ref(std::string_view text);
 std::optional<std::string> unescape_ref(std::string_view escaped);
 
 std::string layer_ref(const Digest& digest);
+// The second ref of a blob that is a layer of two kinds (layer-place.hpp).
+std::string derived_ref(const Digest& blob);
 // The signature source is not part of an image's ref.
 std::string image_ref(const ImageReference& image);
 

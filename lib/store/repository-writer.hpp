@@ -40,6 +40,8 @@ public:
     // No COMMIT removes the ref. Thread-safe.
     virtual void set_ref(const std::string& ref, const std::optional<Checksum>& commit) = 0;
     virtual void set_refs(const std::map<std::string, Checksum>& refs) = 0;
+    // Whether write_detached_metadata() may replace what another image's commit has.
+    virtual bool replaces_metadata() const = 0;
     // Replaces the metadata. Thread-safe.
     virtual void write_detached_metadata(const Checksum& commit, const std::string& serialised) = 0;
     // As in verified-layers.hpp. Thread-safe.

@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/keyctl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -16,19 +17,25 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
 #include "sandbox.hpp"
+#include "store/publisher-protocol.hpp"
 
 namespace {
 
@@ -168,6 +175,287 @@ void try_files(const job::Request& request, Attempts& attempts) {
         attempts.attempt(device, [&] { return open_for(device, O_RDWR); });
 }
 
+// What a job that reads an image has its repository changed by, used by hand.
+class PublisherChannel {
+public:
+    explicit PublisherChannel(int channel) : channel_(channel) {}
+
+    struct Answer {
+        std::string text;  // "done", or what was refused
+        std::uint32_t number = 0;
+        FileDescriptor descriptor;
+    };
+    Answer send(const std::string& packet) const {
+        if (::send(channel_, packet.data(), packet.size(), MSG_NOSIGNAL) < 0) return {::strerrorname_np(errno)};
+        PublisherAnswer head{};
+        char text[max_answer_text];
+        iovec parts[2] = {{&head, sizeof head}, {text, sizeof text}};
+        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+        msghdr message{};
+        message.msg_iov = parts;
+        message.msg_iovlen = 2;
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        const auto size = ::recvmsg(channel_, &message, MSG_CMSG_CLOEXEC);
+        if (size < static_cast<ssize_t>(sizeof head)) return {"no answer"};
+        Answer answer{"done", head.number};
+        if (head.outcome != PublisherAnswer::Outcome::done)
+            answer.text = "refused: " + std::string(text, static_cast<std::size_t>(size) - sizeof head);
+        if (const auto* const header = CMSG_FIRSTHDR(&message)) {
+            int descriptor = -1;
+            std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+            answer.descriptor.reset(descriptor);
+        }
+        return answer;
+    }
+    Answer ask(PublisherCall call, std::uint32_t number = 0, const Checksum& checksum = {},
+               const std::string& rest = {}) const {
+        const PublisherHead head{call, number, checksum};
+        return send(std::string(reinterpret_cast<const char*>(&head), sizeof head) + rest);
+    }
+    Answer place(std::uint32_t scratch, const Placement& placement) const {
+        return ask(PublisherCall::place, scratch, {}, bytes(placement));
+    }
+    template <typename T>
+    static std::string bytes(const T& value) {
+        return {reinterpret_cast<const char*>(&value), sizeof value};
+    }
+
+private:
+    const int channel_;
+};
+
+Checksum checksum_in(const job::Request& request, const char* key) {
+    return Checksum::from_hex(request.text(key)).value_or(Checksum{});
+}
+
+Checksum made_up(std::uint8_t first) {
+    Checksum checksum;
+    checksum.bytes.fill(0x5a);
+    checksum.bytes[0] = first;
+    return checksum;
+}
+
+long write_file(int directory, const std::string& name, const std::string& text) {
+    const FileDescriptor file(::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    return file ? ::write(file.get(), text.data(), text.size()) : -1;
+}
+
+std::string own_path(int descriptor) {
+    return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+// What is in the repository, by the file system.
+void try_repository(const job::Request& request, Attempts& attempts) {
+    const auto repository = request.repository, object = repository + "/" + request.text("object"),
+               ref = repository + "/" + request.text("ref"), record = repository + "/" + request.text("record"),
+               tmp = "/tmp/imaged-hostile-" + std::to_string(::getppid()) + request.text("victim");
+    for (const auto& [name, path] : {std::pair("object", object), {"ref", ref}, {"record", record}}) {
+        const std::string of = std::string(" ") + name, file = path;
+        attempts.attempt("open" + of, [&] { return open_for(file, O_WRONLY); });
+        attempts.attempt("truncate" + of, [&] { return ::truncate(file.c_str(), 0); });
+        attempts.attempt("chmod" + of, [&] { return ::chmod(file.c_str(), 0777); });
+        attempts.attempt("chown" + of, [&] { return ::chown(file.c_str(), 1, 1); });
+        attempts.attempt("label" + of, [&] { return ::setxattr(file.c_str(), "user.x", "x", 1, 0); });
+        attempts.attempt("touch" + of, [&] { return ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0); });
+        attempts.attempt("remove" + of, [&] { return ::unlink(file.c_str()); });
+        attempts.attempt("link" + of, [&] { return ::link(file.c_str(), (tmp + name).c_str()); });
+        attempts.attempt("take" + of, [&] { return ::rename(file.c_str(), (tmp + name).c_str()); });
+        attempts.attempt("replace" + of, [&] {
+            if (write_file(AT_FDCWD, tmp, "x") < 0) return -1;
+            const auto result = ::rename(tmp.c_str(), file.c_str());
+            ::unlink(tmp.c_str());
+            return result;
+        });
+        attempts.attempt("open again" + of, [&] {
+            const FileDescriptor held(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+            return open_for(own_path(held.get()), O_WRONLY);
+        });
+        attempts.attempt("link again" + of, [&] {
+            const FileDescriptor held(::open(file.c_str(), O_PATH | O_CLOEXEC));
+            return ::linkat(AT_FDCWD, own_path(held.get()).c_str(), AT_FDCWD, (tmp + name).c_str(), AT_SYMLINK_FOLLOW);
+        });
+        attempts.attempt("by the root's link" + of, [&] { return open_for("/proc/1/root" + file, O_WRONLY); });
+        attempts.attempt("by the working directory" + of, [&] { return open_for("/proc/1/cwd" + file, O_WRONLY); });
+    }
+    for (const auto* name :
+         {"/refs/heads/new", "/extensions/new", "/tmp/new", "/objects/new", "/objects/00/new", "/new"})
+        attempts.attempt(std::string("create ") + name,
+                         [&] { return open_for(repository + name, O_WRONLY | O_CREAT | O_EXCL); });
+    struct mount_attr writable {};
+    writable.attr_clr = MOUNT_ATTR_RDONLY;
+    attempts.attempt("mount_setattr", [&] {
+        return ::syscall(SYS_mount_setattr, AT_FDCWD, repository.c_str(), AT_RECURSIVE, &writable, sizeof writable);
+    });
+    attempts.attempt("remount repository",
+                     [&] { return ::mount(nullptr, repository.c_str(), nullptr, MS_REMOUNT | MS_BIND, nullptr); });
+    attempts.attempt("open_tree",
+                     [&] { return ::syscall(SYS_open_tree, AT_FDCWD, repository.c_str(), 1 /* OPEN_TREE_CLONE */); });
+    attempts.attempt("move_mount",
+                     [&] { return ::syscall(SYS_move_mount, AT_FDCWD, "/tmp", AT_FDCWD, repository.c_str(), 0); });
+    attempts.attempt("fsopen", [] { return ::syscall(SYS_fsopen, "tmpfs", 0); });
+}
+
+// By what the publisher would have to refuse. What should succeed has a name with "own".
+// For what is made although it need not be.
+void ignore(long) {}
+
+void try_publisher(const job::Request& request, Attempts& attempts) {
+    const PublisherChannel publisher(*request.publisher);
+    const auto say = [&](const std::string& name, const PublisherChannel::Answer& answer) {
+        attempts.note(name, answer.text);
+    };
+    const Checksum missing = made_up(1), commit = checksum_in(request, "commit"), other = checksum_in(request, "other");
+    say("scratch without a lock", publisher.ask(PublisherCall::make_scratch));
+    say("ref without a lock", publisher.ask(PublisherCall::set_ref, image_number, commit));
+    say("own lock", publisher.ask(PublisherCall::lock));
+    // Malformed.
+    say("empty head", publisher.send("x"));
+    say("huge packet", publisher.send(std::string(200'000, 'x')));
+    say("more than a head", publisher.ask(PublisherCall::lock, 0, {}, "x"));
+    say("unknown request", publisher.ask(static_cast<PublisherCall>(999)));
+    say("scratch that is not there", publisher.ask(PublisherCall::place, 999));
+    say("removed scratch that is not there", publisher.ask(PublisherCall::remove_scratch, 999));
+    say("image before it is announced", publisher.ask(PublisherCall::set_ref, image_number, commit));
+    say("record before it is announced", publisher.ask(PublisherCall::add_record, image_number, commit));
+    AnnouncedLayer layer{checksum_in(request, "blob"), checksum_in(request, "diff-id"), LayerKind::chunk};
+    auto wrong = layer;
+    wrong.kind = static_cast<LayerKind>(9);
+    say("kind of a layer", publisher.ask(PublisherCall::announce, 0, missing, publisher.bytes(wrong)));
+    say("half a layer", publisher.ask(PublisherCall::announce, 0, missing, publisher.bytes(layer).substr(1)));
+    std::string many;
+    for (int i = 0; i < 1025; ++i) many += publisher.bytes(layer);
+    say("too many layers", publisher.ask(PublisherCall::announce, 0, missing, many));
+    say("own announcement", publisher.ask(PublisherCall::announce, 0, missing, publisher.bytes(layer)));
+    say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, publisher.bytes(layer)));
+    // Refs and records.
+    say("ref of a layer that was not announced", publisher.ask(PublisherCall::set_ref, 1, commit));
+    say("ref to a commit that is missing", publisher.ask(PublisherCall::set_ref, image_number, missing));
+    say("other's layer", publisher.ask(PublisherCall::set_ref, 0, other));
+    say("other's record", publisher.ask(PublisherCall::add_record, 0, other));
+    say("record of a commit that is missing", publisher.ask(PublisherCall::add_record, image_number, missing));
+    say("drop layers under the lock", publisher.ask(PublisherCall::drop_layers));
+
+    // Objects. Each in a scratch directory of its own, whose directory 0 gets what MAKE makes.
+    const auto staged = [&](const std::string& name, const Placement& placement,
+                            const std::function<void(int, const std::string&)>& make) {
+        auto scratch = publisher.ask(PublisherCall::make_scratch);
+        if (!scratch.descriptor) return say(name, scratch);
+        ::mkdirat(scratch.descriptor.get(), "0", 0755);
+        const FileDescriptor directory(::openat(scratch.descriptor.get(), "0", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        make(directory.get(), staged_name(placement.checksum, placement.type));
+        say(name, publisher.place(scratch.number, placement));
+        publisher.ask(PublisherCall::remove_scratch, scratch.number);
+    };
+    const auto file = [](int directory, const std::string& name) { write_file(directory, name, "evil"); };
+    staged("own object that is there", {checksum_in(request, "object-checksum"), PlacedType::file, 0}, file);
+    staged("metadata of another's commit", {commit, PlacedType::commitmeta, 0}, file);
+    staged("type", {made_up(2), static_cast<PlacedType>(99), 0}, file);
+    staged("directory that is not there", {made_up(2), PlacedType::file, 200}, file);
+    staged("nothing", {made_up(2), PlacedType::file, 0}, [](int, const std::string&) {});
+    staged("fifo", {made_up(2), PlacedType::file, 0},
+           [](int directory, const std::string& name) { ::mkfifoat(directory, name.c_str(), 0644); });
+    staged("directory", {made_up(2), PlacedType::file, 0},
+           [](int directory, const std::string& name) { ::mkdirat(directory, name.c_str(), 0755); });
+    staged("two names", {made_up(2), PlacedType::file, 0}, [&](int directory, const std::string& name) {
+        write_file(directory, name, "x");
+        ignore(::linkat(directory, name.c_str(), directory, "second", 0));
+    });
+    staged("link as a commit", {made_up(2), PlacedType::commit, 0},
+           [](int directory, const std::string& name) { ignore(::symlinkat("/etc/shadow", directory, name.c_str())); });
+    staged("other's commit object", {made_up(2), PlacedType::commit, 0}, [](int directory, const std::string& name) {
+        write_file(directory, name, "x");
+        ignore(::fchownat(directory, name.c_str(), 1, 1, 0));
+    });
+    staged("link as a directory", {made_up(2), PlacedType::file, 7},
+           [](int directory, const std::string&) { ignore(::symlinkat("/etc", directory, "../7")); });
+    FileDescriptor open;
+    staged("open for writing", {made_up(2), PlacedType::file, 0}, [&](int directory, const std::string& name) {
+        open.reset(::openat(directory, name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    });
+    open.reset();
+    void* map = nullptr;
+    staged("mapped for writing", {made_up(2), PlacedType::file, 0}, [&](int directory, const std::string& name) {
+        write_file(directory, name, "x");
+        const FileDescriptor mapped(::openat(directory, name.c_str(), O_RDWR | O_CLOEXEC));
+        map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, mapped.get(), 0);
+    });
+    ::munmap(map, 4096);
+
+    // An object that was put, by what is still held of it.
+    auto scratch = publisher.ask(PublisherCall::make_scratch), second = publisher.ask(PublisherCall::make_scratch);
+    const int top = scratch.descriptor.get();
+    ::mkdirat(top, "0", 0755);
+    ::mkdirat(second.descriptor.get(), "0", 0755);
+    const Placement mine{made_up(3), PlacedType::file, 0};
+    const auto name = "0/" + staged_name(mine.checksum, mine.type);
+    write_file(top, name, "mine");
+    attempts.attempt("link into another scratch",
+                     [&] { return ::linkat(top, name.c_str(), second.descriptor.get(), "0/x", 0); });
+    const FileDescriptor held(::openat(top, name.c_str(), O_RDONLY | O_CLOEXEC)),
+        path(::openat(top, name.c_str(), O_PATH | O_CLOEXEC));
+    say("own object", publisher.place(scratch.number, mine));
+    for (const auto& [of, descriptor] : {std::pair("held", held.get()), {"path", path.get()}}) {
+        const auto link = own_path(descriptor), kind = std::string(of);
+        attempts.attempt("write by " + kind, [&] { return open_for(link, O_WRONLY); });
+        attempts.attempt("truncate by " + kind, [&] { return ::truncate(link.c_str(), 0); });
+        attempts.attempt("chmod by " + kind, [&] { return ::chmod(link.c_str(), 0666); });
+        attempts.attempt("label by " + kind, [&] { return ::setxattr(link.c_str(), "user.x", "x", 1, 0); });
+        for (const int directory : {top, second.descriptor.get()})
+            attempts.attempt("link by " + kind + (directory == top ? "" : " into another"),
+                             [&] { return ::linkat(AT_FDCWD, link.c_str(), directory, "0/y", AT_SYMLINK_FOLLOW); });
+        attempts.attempt("empty link by " + kind,
+                         [&] { return ::linkat(descriptor, "", second.descriptor.get(), "0/z", AT_EMPTY_PATH); });
+    }
+    attempts.attempt("chmod held", [&] { return ::fchmod(held.get(), 0666); });
+    attempts.attempt("truncate held", [&] { return ::ftruncate(held.get(), 0); });
+    attempts.attempt("create in what was published", [&] { return write_file(top, "0/new", "x"); });
+    attempts.attempt("rename in what was published", [&] { return ::renameat(top, "0", top, "1"); });
+    say("own object again", publisher.place(scratch.number, mine));
+
+    // A second name that comes and goes while the publisher looks.
+    for (std::uint8_t round = 10; round < 60; ++round) {
+        auto raced = publisher.ask(PublisherCall::make_scratch);
+        ::mkdirat(raced.descriptor.get(), "0", 0755);
+        const Placement object{made_up(round), PlacedType::file, 0};
+        const auto first = "0/" + staged_name(object.checksum, object.type);
+        write_file(raced.descriptor.get(), first, "x");
+        std::atomic<bool> ended = false;
+        std::thread swap([&] {
+            while (!ended) {
+                ignore(::linkat(raced.descriptor.get(), first.c_str(), raced.descriptor.get(), "0/second", 0));
+                ::renameat2(raced.descriptor.get(), first.c_str(), raced.descriptor.get(), "0/second", RENAME_EXCHANGE);
+                ::unlinkat(raced.descriptor.get(), "0/second", 0);
+            }
+        });
+        publisher.place(raced.number, object);
+        ended = true;
+        swap.join();
+    }
+    {
+        auto link = publisher.ask(PublisherCall::make_scratch);
+        ::mkdirat(link.descriptor.get(), "0", 0755);
+        ignore(::symlinkat("/etc/shadow", link.descriptor.get(), completeness_name));
+        say("link as the record of what is complete", publisher.ask(PublisherCall::keep_completeness, link.number));
+    }
+    // A depth that no recursion survives goes with the scratch directory.
+    FileDescriptor deep(::fcntl(second.descriptor.get(), F_DUPFD_CLOEXEC, 0));
+    for (int i = 0; i < 5000; ++i) {
+        ::mkdirat(deep.get(), "d", 0755);
+        deep.reset(::openat(deep.get(), "d", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    }
+    say("own deep scratch is removed", publisher.ask(PublisherCall::remove_scratch, second.number));
+    std::vector<FileDescriptor> all;
+    std::string last;
+    for (int i = 0; i < 600; ++i) {
+        auto one = publisher.ask(PublisherCall::make_scratch);
+        last = one.text;
+        all.push_back(std::move(one.descriptor));
+    }
+    attempts.note("too many scratch directories", last);
+    say("own unlock", publisher.ask(PublisherCall::unlock));
+}
+
 void try_system(Attempts& attempts) {
     attempts.attempt("mount", [] { return ::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr); });
     attempts.attempt("remount", [] { return ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_BIND, nullptr); });
@@ -197,6 +485,8 @@ int main() {
     try {
         confine(request);
         try_files(request, attempts);
+        if (!request.text("object").empty()) try_repository(request, attempts);
+        if (request.publisher) try_publisher(request, attempts);
         try_sockets(request, attempts);
         try_system(attempts);
         try_processes(request, attempts);

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import unittest
 import unittest.mock
 
@@ -18,7 +19,36 @@ from oci_layout import Entry
 from repository_case import ScratchCase
 
 HOSTILE = os.environ.get("HOSTILE_WORKER", "")
-REFUSED = {"EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ESRCH", "EINVAL", "ECONNREFUSED", "EBUSY", "ENXIO"}
+REFUSED = {"EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ESRCH", "EINVAL", "ECONNREFUSED", "EBUSY", "ENXIO", "EXDEV", "EBADF"}
+
+
+def files_of(repository):
+    """Of each file of the repository what can be seen of it."""
+    found = {}
+    for path in sorted(repository.rglob("*")):
+        status = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        if not path.is_dir():
+            found[str(path.relative_to(repository))] = (content, status.st_mode, status.st_uid, status.st_mtime_ns, status.st_nlink)
+    return found
+
+
+def stored_victim(repository):
+    """Puts an image with chunks into REPOSITORY, and gives the names of what there is to attack."""
+    with tempfile.TemporaryDirectory() as directory:
+        layout = golden.unpack("oci.tar.gz", directory)
+        result = worker.pull(f"oci:{layout}:base", repository).result
+    assert result["outcome"] == "success", result
+    records = {path: dict(line.split(" ", 1) for line in path.read_text().splitlines()) for path in (repository / "extensions/imaged/layers").iterdir()}
+    record, chunk = next((path, fields) for path, fields in records.items() if path.suffix == ".chunk")
+    other = next(fields["commit"] for fields in records.values() if fields["commit"] != chunk["commit"])
+    file = next(path for path in (repository / "objects").glob("*/*.file") if path.is_file() and not path.is_symlink())
+    return {"object": str(file.relative_to(repository)), "object-checksum": file.parent.name + file.stem, "record": str(record.relative_to(repository)),
+            "ref": "refs/heads/" + golden.BLOB + "sha256_3A_" + chunk["blob"], "blob": chunk["blob"], "diff-id": chunk["digest"],
+            "commit": result["details"]["merge-commit"], "other": other}
+
+
+PUBLISHED = ("pull", "import", "import-archive", "check")
 
 
 class HostileWorker(ScratchCase):
@@ -50,19 +80,34 @@ class HostileWorker(ScratchCase):
             config = repository / "config"
             return config.read_bytes() if config.exists() else None, sorted(os.listdir(outside)), victim.poll()
 
+        if kind in PUBLISHED:
+            arguments.update(stored_victim(repository))
         before = state()
+        files = files_of(repository)
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
             run = worker.Run("docker://registry.example/app:1", repository, kind=kind, arguments=arguments,
                              settings={"confined": True, "skopeo-service": "/run/imaged-test-no-service"}).finish()
         self.assertEqual((run.result["outcome"], run.status), ("success", 0), run.result)
+        self.files = files, files_of(repository)
         return run.result["details"], state() == before
 
+    def assert_nothing_but_new_objects(self):
+        before, after = self.files
+        self.assertEqual({path for path in before if after.get(path) != before[path]}, set())
+        new = {path: after[path] for path in after if path not in before and path not in (".lock", "tmp/forged")}
+        # What is in place has one name, and none of it in a scratch directory.
+        self.assertEqual({path for path, (_, _, _, _, links) in new.items() if not path.endswith("5a" * 31 + ".file") or links != 1}, set())
+
     def test_nothing_that_it_tries_succeeds(self):
-        for kind in ["pull", "check", "verify", "prepare"]:
+        for kind in ["pull", "import", "import-archive", "check", "verify", "prepare"]:
             with self.subTest(kind=kind):
                 found, unchanged = self.attack(kind)
                 processes, run = found.pop("processes"), set(found.pop("run").split())
-                self.assertEqual({name: outcome for name, outcome in found.items() if outcome not in REFUSED}, {})
+                self.assertEqual({name: outcome for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, {})
+                self.assertEqual({name: outcome for name, outcome in found.items()
+                                  if not name.startswith("own ") and outcome not in REFUSED and not outcome.startswith("refused: ")}, {})
+                self.assertEqual(len([name for name in found if name.startswith("own ")]), 7 if kind in PUBLISHED else 0)
+                self.assert_nothing_but_new_objects()
                 self.assertEqual(processes, "", "processes that are not its own")
                 self.assertLessEqual(run, {".", "..", "ostree", "ostree-booted", "containers"})
                 for name in ["connect socket", "connect private-socket", "connect abstract-socket", "datagram private-socket", "internet", "mount", "program"]:
@@ -96,6 +141,43 @@ class Confined(ScratchCase):
             result = worker.Run("docker://registry.example/app:1", self.repository, kind="import-archive", input=archive, settings={"confined": True}).finish().result
         self.assertEqual(result["outcome"], "success", result)
         golden.ostree(self.repository, "fsck")
+
+    def confined(self, image, repository, **options):
+        result = worker.pull(image, repository, settings={"confined": True}, **options).result
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    def test_a_pull_leaves_what_one_that_is_not_confined_leaves(self):
+        target = "docker://registry.example/app:1"
+        (self.directory / "golden").mkdir()
+        source = golden.unpack("oci.tar.gz", self.directory / "golden")
+        for mode in ["", "bare", "bare-user", "archive"]:
+            with self.subTest(mode=mode):
+                repository, other = self.directory / f"confined-{mode}", golden.make_repository(self.directory / f"other-{mode}", mode or "bare")
+                if mode:
+                    golden.make_repository(repository, mode)
+                # Chunks and a layer over them; where no repository was, it is made.
+                self.confined(f"oci:{source}:derived", repository)
+                self.assertEqual(worker.pull(f"oci:{source}:derived", other).result["outcome"], "success")
+                self.assertEqual(golden.refs(repository), golden.refs(other))
+                self.assertEqual({path.name: path.read_text() for path in (repository / "extensions/imaged/layers").iterdir()},
+                                 {path.name: path.read_text() for path in (other / "extensions/imaged/layers").iterdir()})
+                self.assertFalse(self.confined(f"oci:{source}:derived", repository)["changed"])
+                # An update, which is seen first, and whose old layer goes.
+                self.confined(self.layout.reference("app"), repository, target=target)
+                self.layout.image("next", [oci_layout.layer([Entry("usr/tool", content=b"next")])])
+                seen = worker.Run(self.layout.reference("next"), repository, kind="check", target=target, settings={"confined": True}).finish().result
+                self.assertTrue(seen["details"]["update-available"], seen)
+                self.assertEqual(len(self.confined(self.layout.reference("next"), repository, target=target)["layers-dropped"]), 1)
+                # What is damaged is fetched again; what no image needs any more is not.
+                self.assertEqual(worker.Run("", repository, kind="prune", settings={"confined": True}).finish().result["outcome"], "success")
+                for path in repository.glob("objects/*/*.file*"):
+                    if path.is_file() and not path.is_symlink():
+                        path.unlink()
+                for image in (f"oci:{source}:derived", self.layout.reference("next")):
+                    self.confined(image, repository, **({"target": target} if image.endswith(":next") else {}))
+                golden.ostree(repository, "fsck")
+                self.assertEqual([path.name for path in (repository / "tmp").iterdir() if path.name.startswith("imaged-")], [])
 
     def test_an_image_on_a_medium_below_run_is_read(self):
         place = f"/run/imaged-test-{os.getpid()}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs imaged-worker as imaged does: one request on descriptor 3, then messages until the result. IMAGED_WORKER names the program."""
+"""Runs imaged-worker as imaged does: one request on descriptor 3, then messages until the result. IMAGED_WORKER names the program; CONFINED_WORKER, if set, has every job confined."""
 import fcntl
 import json
 import os
@@ -29,6 +29,8 @@ class Run:
         self.lines = ours.makefile("r", encoding="utf-8")
         self.messages = []
         self.rss = 0
+        if os.environ.get("CONFINED_WORKER"):
+            settings = {"confined": True, **(settings or {})}
         options = {key: value for key, value in {"digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
         request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
         if input:

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "publisher.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "base/error.hpp"
+#include "oci/image-reference.hpp"
+#include "store/record-file.hpp"
+#include "store/ref-file.hpp"
+#include "store/ref-name.hpp"
+#include "store/repository-writer.hpp"
+#include "store/verified-layers.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr int job_channel = 3;
+// Layers that are being written, and those that wait for being published.
+constexpr std::size_t max_scratches = 512;
+// Of the record of what is complete, and of detached metadata, which may hold a manifest and a config.
+constexpr off_t max_completeness_bytes = 1024 * 1024, max_metadata_bytes = 16 * 1024 * 1024;
+
+[[noreturn]] void refuse(const char* what) {
+    throw system_error(EPERM, what);
+}
+
+std::string own_image_ref(const job::Request& request) {
+    const auto target = request.text("target");
+    return image_ref(ImageReference::parse(target.empty() ? request.image : target));
+}
+
+std::string pinned_digest(const job::Request& request) {
+    const auto digest = request.text("digest");
+    return digest.empty() ? "" : std::string(Digest::parse(digest).hex());
+}
+
+struct stat status_of(int directory, const std::string& name) {
+    struct stat status;
+    if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) throw_errno("look at a staged file");
+    return status;
+}
+
+// Only this user can change it, and it has no other name.
+void require_own_file(const struct stat& status, off_t limit) {
+    if (!S_ISREG(status.st_mode) || status.st_nlink != 1) refuse("a staged file is no regular file with one name");
+    if (status.st_uid != ::geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH | 07000)) != 0)
+        refuse("a staged file is another user's");
+    if (status.st_size > limit) refuse("a staged file is too large");
+}
+
+// The last component is not followed; the others are a mount's root, which the job cannot replace.
+FileDescriptor open_directory(int parent, const std::string& name) {
+    return open_at(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
+void make_directories(int parent, const std::string& path) {
+    for (auto slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+        if (::mkdirat(parent, path.substr(0, slash).c_str(), 0755) != 0 && errno != EEXIST)
+            throw_errno("make " + path.substr(0, slash));
+    }
+}
+
+}  // namespace
+
+bool has_publisher(const job::Request& request) {
+    switch (request.kind) {
+        case job::Kind::import:
+        case job::Kind::pull:
+        case job::Kind::import_archive:
+        case job::Kind::check: return request.settings.confined && ::geteuid() == 0;
+        default: return false;
+    }
+}
+
+Publisher::Publisher(const job::Request& request, FileDescriptor channel)
+    : channel_(std::move(channel)),
+      repository_path_(request.repository),
+      image_ref_(own_image_ref(request)),
+      pinned_(pinned_digest(request)) {
+    // What cannot be opened, the job reports.
+    try {
+        auto repository = open_at(AT_FDCWD, request.repository, O_RDONLY | O_DIRECTORY);
+        objects_ = open_at(repository.get(), "objects", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_);
+        repository_ = std::move(repository);
+    } catch (const Error&) {
+    }
+}
+
+void Publisher::serve() {
+    alignas(PublisherHead) static std::array<std::byte, max_publisher_packet> buffer;
+    const auto size = ::recv(channel_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (size <= 0) return channel_.reset();
+    PublisherAnswer answer{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
+    std::string text;
+    int descriptor = -1;
+    try {
+        const auto length = static_cast<std::size_t>(size);
+        if (length < sizeof(PublisherHead) || length > buffer.size()) refuse("a packet of another length");
+        Packet packet{{}, std::span<const std::byte>(buffer).first(length).subspan(sizeof(PublisherHead))};
+        std::memcpy(&packet.head, buffer.data(), sizeof packet.head);
+        answer = handle(packet, descriptor);
+    } catch (...) {
+        const auto error = current_error();
+        answer = {PublisherAnswer::Outcome::failed, 0, error.kind()};
+        text = std::string(error.what()).substr(0, max_answer_text);
+    }
+    std::array<iovec, 2> parts{{{&answer, sizeof answer}, {text.data(), text.size()}}};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    if (descriptor >= 0) {
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        auto* const header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof descriptor);
+        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    }
+    // One that does not take its answers gets none.
+    ::sendmsg(channel_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
+    constexpr PublisherAnswer done{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
+    const auto& [call, number, checksum] = packet.head;
+    if (!repository_) refuse("there is no repository");
+    const bool needs_lock =
+        call != PublisherCall::lock && call != PublisherCall::unlock && call != PublisherCall::drop_layers;
+    if (needs_lock && !locked_) refuse("the lock is not held");
+    if (call != PublisherCall::announce && call != PublisherCall::place && !packet.rest.empty())
+        refuse("a packet of another length");
+    switch (call) {
+        case PublisherCall::lock: return lock() ? done : PublisherAnswer{PublisherAnswer::Outcome::locked, 0, {}};
+        case PublisherCall::unlock:
+            lock_.reset();
+            locked_ = false;
+            return done;
+        case PublisherCall::announce: announce(packet); return done;
+        case PublisherCall::make_scratch: return {done.outcome, make_scratch(descriptor), done.kind};
+        case PublisherCall::place: place(packet); return done;
+        case PublisherCall::remove_scratch:
+            scratch(number);
+            scratches_.erase(number);
+            remove_tree(staging_->fd(), std::to_string(number));
+            return done;
+        case PublisherCall::set_ref: set_ref(number, checksum); return done;
+        case PublisherCall::add_record: add_record(number, checksum); return done;
+        case PublisherCall::keep_completeness: keep_completeness(scratch(number)); return done;
+        case PublisherCall::drop_layers: descriptor = start_cleaner(); return done;
+    }
+    refuse("no such request");
+}
+
+// As libostree does, which the same file is for.
+bool Publisher::lock() {
+    if (locked_) return true;
+    lock_ = open_at(repository_.get(), ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0644);
+    struct flock wanted {};
+    wanted.l_type = F_RDLCK;
+    const bool taken = ::fcntl(lock_.get(), F_OFD_SETLK, &wanted) == 0 ||
+                       (errno == EINVAL && ::flock(lock_.get(), LOCK_SH | LOCK_NB) == 0);
+    if (!taken && errno != EAGAIN && errno != EACCES) throw_errno("lock it");
+    if (taken && !staging_) StagingArea::clear_leftovers(repository_.get());
+    return locked_ = taken;
+}
+
+// What was announced first stays, as the job may be another's after it has read layers.
+void Publisher::announce(const Packet& packet) {
+    const auto count = packet.rest.size() / sizeof(AnnouncedLayer);
+    if (packet.rest.size() % sizeof(AnnouncedLayer) != 0 || count > max_announced) refuse("announced layers");
+    std::vector<AnnouncedLayer> layers(count);
+    if (count > 0) std::memcpy(layers.data(), packet.rest.data(), packet.rest.size());
+    for (const auto& layer : layers) {
+        if (static_cast<unsigned>(layer.kind) > static_cast<unsigned>(LayerKind::derived)) refuse("kind of a layer");
+    }
+    const auto& manifest = packet.head.checksum;
+    if (!pinned_.empty() && manifest.hex() != pinned_) refuse("another image than the job is for");
+    if (manifest_ && (*manifest_ != manifest || layers != layers_)) refuse("another image than before");
+    if (!manifest_ && placed_) refuse("an image after its objects");
+    manifest_ = manifest;
+    layers_ = std::move(layers);
+}
+
+std::uint32_t Publisher::make_scratch(int& descriptor) {
+    if (scratches_.size() >= max_scratches) refuse("too many scratch directories");
+    if (!staging_) staging_.emplace(repository_.get());
+    const auto number = next_++;
+    const auto name = std::to_string(number);
+    if (::mkdirat(staging_->fd(), name.c_str(), 0700) != 0) throw_errno("make a scratch directory");
+    ScratchMount scratch;
+    scratch.directory = open_directory(staging_->fd(), name);
+    scratch.mount.reset(static_cast<int>(::syscall(SYS_open_tree, staging_->fd(), name.c_str(),
+                                                   OPEN_TREE_CLONE | static_cast<unsigned>(OPEN_TREE_CLOEXEC))));
+    if (!scratch.mount) throw_errno("make a mount of a scratch directory");
+    struct mount_attr attributes {};
+    attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    if (::mount_setattr(scratch.mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
+        throw_errno("restrict a scratch directory");
+    descriptor = scratch.mount.get();
+    scratches_.emplace(number, std::move(scratch));
+    return number;
+}
+
+Publisher::ScratchMount& Publisher::scratch(std::uint32_t number) {
+    const auto found = scratches_.find(number);
+    if (found == scratches_.end()) refuse("no such scratch directory");
+    return found->second;
+}
+
+// EBUSY as long as anything is open for writing.
+void Publisher::seal(ScratchMount& scratch) const {
+    if (scratch.sealed) return;
+    struct mount_attr attributes {};
+    attributes.attr_set = MOUNT_ATTR_RDONLY;
+    if (::mount_setattr(scratch.mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
+        throw_errno("make a scratch directory read-only");
+    scratch.sealed = true;
+}
+
+void Publisher::place(const Packet& packet) {
+    const auto count = packet.rest.size() / sizeof(Placement);
+    if (packet.rest.size() % sizeof(Placement) != 0 || count > max_placements) refuse("placements");
+    auto& scratch = this->scratch(packet.head.number);
+    seal(scratch);
+    placed_ = true;
+    std::array<FileDescriptor, 256> directories;
+    for (std::size_t i = 0; i < count; ++i) {
+        Placement placement;
+        std::memcpy(&placement, packet.rest.data() + i * sizeof placement, sizeof placement);
+        if (static_cast<unsigned>(placement.type) >= placed_types) refuse("type of an object");
+        auto& directory = directories[placement.directory];
+        if (!directory) directory = open_directory(scratch.directory.get(), std::to_string(placement.directory));
+        place(directory.get(), placement);
+    }
+}
+
+// The scratch directory is sealed: nobody else changes what is looked at here.
+void Publisher::place(int from, const Placement& placement) const {
+    if (placement.type == PlacedType::commitmeta) return place_metadata(from, placement);
+    struct stat status;
+    if (::fstatat(from, staged_name(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        // Moved before, or there since before: place_object() looks.
+        if (errno != ENOENT) throw_errno("look at an object");
+    } else if (placement.type != PlacedType::file) {
+        require_own_file(status, INT64_MAX);
+    } else if ((!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode)) || status.st_nlink != 1) {
+        refuse("an object is neither a file nor a link with one name");
+    }
+    place_object(from, objects_.get(), placement);
+}
+
+void Publisher::place_metadata(int from, const Placement& placement) const {
+    const auto name = staged_name(placement.checksum, placement.type);
+    require_own_file(status_of(from, name), max_metadata_bytes);
+    if (placement.checksum == previous_) {
+        const auto path = object_path(placement.checksum, placement.type);
+        if (::renameat(from, name.c_str(), objects_.get(), path.c_str()) != 0) throw_errno("name " + name);
+        return;
+    }
+    if (has_commit(placement.checksum)) refuse("metadata of a commit that is there");
+    place_object(from, objects_.get(), placement);
+}
+
+bool Publisher::has_commit(const Checksum& commit) const {
+    return is_placed(objects_.get(), {commit, PlacedType::commit, 0});
+}
+
+void Publisher::require_commit(const Checksum& commit) const {
+    if (!has_commit(commit)) refuse("there is no such commit");
+}
+
+const AnnouncedLayer& Publisher::layer(std::uint32_t number) const {
+    if (number >= layers_.size()) refuse("no such layer");
+    return layers_[number];
+}
+
+void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
+    require_commit(commit);
+    if (number != image_number) return set_layer_ref(number, commit);
+    if (!manifest_) refuse("an image that was not announced");
+    write_ref(image_ref_, commit);
+}
+
+// A layer that is there may be another image's as well: its ref follows the record, which that image shares. A commit
+// that is recorded as a layer of another kind keeps a ref of its own.
+void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
+    const auto& [blob, diff_id, kind] = layer(number & ~second_ref);
+    const auto digest = Digest::from_hex(blob.hex()), content = Digest::from_hex(diff_id.hex());
+    const VerifiedLayers records(repository_.get());
+    const auto first = layer_ref(digest), second = derived_ref(digest);
+    const auto present = [&](const std::string& ref) { return read_ref_file(repository_.get(), "refs/heads/" + ref); };
+    if ((number & second_ref) != 0) {
+        const auto there = present(second);
+        if (there && *there != commit && records.layer(LayerKind::derived, content) != commit)
+            refuse("a layer that is there");
+        return write_ref(second, commit);
+    }
+    const auto there = present(first);
+    if (there && *there != commit) {
+        if (records.layer(kind, content) != commit) refuse("a layer that is there");
+        if (kind != LayerKind::derived) {
+            if (has_commit(*there) && !present(second)) write_ref(second, *there);
+        } else if (records.layer(LayerKind::chunk, content) == there ||
+                   records.layer(LayerKind::commit, content) == there) {
+            refuse("a layer of another kind that is there");
+        }
+    }
+    write_ref(first, commit);
+}
+
+void Publisher::write_ref(const std::string& ref, const Checksum& commit) {
+    if (!staging_) staging_.emplace(repository_.get());
+    const auto path = "refs/heads/" + ref, text = commit.hex() + "\n";
+    constexpr const char* unfinished = "ref";
+    {
+        const auto file = open_at(staging_->fd(), unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+        write_all(file.get(), std::as_bytes(std::span(text)), path);
+        if (::fdatasync(file.get()) != 0) throw_errno("sync " + path);
+    }
+    make_directories(repository_.get(), path);
+    require_no_ref_directory(repository_.get(), ref);
+    if (::renameat(staging_->fd(), unfinished, repository_.get(), path.c_str()) != 0) throw_errno("name " + path);
+    // What shows other programs that refs have changed.
+    ::futimens(repository_.get(), nullptr);
+}
+
+void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
+    require_commit(commit);
+    const VerifiedLayers records(repository_.get());
+    if (number == image_number) {
+        if (!manifest_) refuse("an image that was not announced");
+        return records.add_image(Digest::from_hex(manifest_->hex()), commit);
+    }
+    const auto& [blob, diff_id, kind] = layer(number);
+    const ImageLayer layer{kind, {"", Digest::from_hex(blob.hex()), 0}, Digest::from_hex(diff_id.hex())};
+    // A derived layer has another commit over another kind of base.
+    const auto recorded = records.layer(kind, layer.diff_id);
+    if (recorded && *recorded != commit && kind != LayerKind::derived && has_commit(*recorded))
+        refuse("a layer that another commit is recorded for");
+    records.add_layer(layer, commit);
+}
+
+void Publisher::keep_completeness(ScratchMount& scratch) const {
+    seal(scratch);
+    const auto directory = open_directory(scratch.directory.get(), "0");
+    constexpr const char* name = "complete";
+    require_own_file(status_of(directory.get(), name), max_completeness_bytes);
+    const auto records = make_records(repository_.get(), records_directory);
+    if (records && ::renameat(directory.get(), name, records.get(), completeness_record) != 0)
+        throw_errno("keep what is complete");
+}
+
+// In the PID namespace of this process, which the job does not see. It gets a lock of its own.
+int Publisher::start_cleaner() {
+    if (cleaner_ || locked_) refuse("layers are dropped once, in the end");
+    job::Request request{.kind = job::Kind::remove, .repository = repository_path_};
+    request.settings.confined = true;
+    const auto line = job::encode(request);
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
+    cleaner_.reset(ends[0]);
+    const FileDescriptor theirs(ends[1]);
+    write_all(cleaner_.get(), std::as_bytes(std::span(line)), "start a worker");
+    const pid_t child = ::fork();
+    if (child < 0) throw_errno("fork");
+    if (child > 0) return cleaner_.get();
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    if (::dup2(theirs.get(), job_channel) == job_channel) {
+        ::close_range(job_channel + 1, ~0U, 0);
+        ::execl("/proc/self/exe", "imaged-worker", nullptr);
+    }
+    ::_exit(1);
+}
+
+}  // namespace imaged

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changes the repository for a confined job that reads an image (store/remote-writer.hpp), and for nothing else that
+// the job may want: all that is done is in the .cpp file beside this one. It knows neither libostree nor any image, and
+// takes the job for an enemy.
+//
+// What a job can do by it: put objects under names that the repository does not have; name the commits that are there
+// by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
+// first object; record these layers as verified, chunks and commits only if nothing else is recorded; replace the
+// detached metadata of the commit that the image's ref named when the job began; the record of what is complete; and
+// have another worker, as for Remove, drop the layers that no image uses.
+//
+// An object cannot be changed once it is in place: the job has each scratch directory as a mount that is in no mount
+// namespace, and publishing begins with making it read-only. The kernel refuses that as long as anything is open for
+// writing there, and from then on nothing can be written, linked or renamed by any descriptor that came from it.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/file-descriptor.hpp"
+#include "job/job.hpp"
+#include "layer/staging-area.hpp"
+#include "store/publisher-protocol.hpp"
+
+namespace imaged {
+
+// Whether REQUEST's job has its repository changed like this.
+bool has_publisher(const job::Request& request);
+
+class Publisher {
+public:
+    // CHANNEL is the job's other end's. Throws Error(failed).
+    Publisher(const job::Request& request, FileDescriptor channel);
+
+    // -1 when the job has closed its end.
+    int channel() const { return channel_.get(); }
+    // Answers one request.
+    void serve();
+
+private:
+    struct ScratchMount {
+        FileDescriptor mount, directory;
+        bool sealed = false;
+    };
+    struct Packet {
+        PublisherHead head;
+        std::span<const std::byte> rest;
+    };
+
+    PublisherAnswer handle(const Packet& packet, int& descriptor);
+    bool lock();
+    void announce(const Packet& packet);
+    std::uint32_t make_scratch(int& descriptor);
+    ScratchMount& scratch(std::uint32_t number);
+    void seal(ScratchMount& scratch) const;
+    void place(const Packet& packet);
+    void place(int from, const Placement& placement) const;
+    void place_metadata(int from, const Placement& placement) const;
+    void set_ref(std::uint32_t number, const Checksum& commit);
+    void set_layer_ref(std::uint32_t number, const Checksum& commit);
+    void write_ref(const std::string& ref, const Checksum& commit);
+    void add_record(std::uint32_t number, const Checksum& commit) const;
+    void keep_completeness(ScratchMount& scratch) const;
+    int start_cleaner();
+    const AnnouncedLayer& layer(std::uint32_t number) const;
+    bool has_commit(const Checksum& commit) const;
+    void require_commit(const Checksum& commit) const;
+
+    FileDescriptor channel_;
+    FileDescriptor repository_, objects_, lock_;
+    bool locked_ = false;
+    const std::string repository_path_;
+    const std::string image_ref_;
+    const std::string pinned_;  // the manifest's digest in hexadecimal; empty if any will do
+    std::optional<Checksum> previous_;
+    std::optional<Checksum> manifest_;
+    std::vector<AnnouncedLayer> layers_;
+    bool placed_ = false;
+    FileDescriptor cleaner_;  // our end of its channel
+    std::optional<LocalStaging> staging_;
+    std::map<std::uint32_t, ScratchMount> scratches_;  // before staging_ goes
+    std::uint32_t next_ = 0;
+};
+
+}  // namespace imaged

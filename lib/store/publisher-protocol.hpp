@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a confined job (remote-writer.hpp) asks of the process that changes the repository for it
+// (daemon/worker/publisher.hpp): one packet for a call, one for its answer, in the byte order of the machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/error.hpp"
+#include "layer/object-placement.hpp"
+#include "oci/layout.hpp"
+
+namespace imaged {
+
+enum class PublisherCall : std::uint32_t {
+    lock,               // shared; "locked" while another program holds it
+    unlock,             //
+    announce,           // checksum: the manifest's digest; then an AnnouncedLayer for each layer
+    make_scratch,       // answered with its number and a descriptor of the directory
+    place,              // number: of the scratch directory; then Placements. Nobody can write there from then on
+    remove_scratch,     // number
+    set_ref,            // number: of the layer, with second_ref for derived_ref(), or image_number; checksum: the commit
+    add_record,         // number: of the layer, or image_number; checksum: the commit
+    keep_completeness,  // number: of a scratch directory with the file 0/complete
+    drop_layers         // answered with a channel to another worker (job/job.hpp), which drops layers that nobody uses
+};
+
+struct PublisherHead {
+    PublisherCall call;
+    std::uint32_t number;
+    Checksum checksum;
+};
+
+struct AnnouncedLayer {
+    Checksum blob, diff_id;
+    LayerKind kind;
+    bool operator==(const AnnouncedLayer&) const = default;
+};
+
+// With the text of what failed behind it.
+struct PublisherAnswer {
+    enum class Outcome : std::uint32_t { done, failed, locked } outcome;
+    std::uint32_t number;
+    ErrorKind kind;
+};
+inline constexpr std::size_t max_answer_text = 1024;
+
+inline constexpr std::uint32_t image_number = UINT32_MAX, second_ref = 1U << 31;
+inline constexpr std::size_t max_publisher_packet = 128 * 1024;
+inline constexpr std::size_t max_placements = 2000, max_announced = 1024;
+static_assert(sizeof(PublisherHead) + max_placements * sizeof(Placement) <= max_publisher_packet);
+static_assert(sizeof(PublisherHead) + max_announced * sizeof(AnnouncedLayer) <= max_publisher_packet);
+inline constexpr const char* completeness_name = "0/complete";
+
+}  // namespace imaged
