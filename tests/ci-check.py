@@ -43,6 +43,24 @@ class Ci(unittest.TestCase):
         self.assertEqual(self.counted("echo 7 passed, 0 failed", "echo no archive; exit 77"),
                          (0, "7 passed, 0 failed", "skipped, not tested: ./dev test-release other: no archive"))
 
+    def test_nothing_else_may_be_skipped(self):
+        self.assertEqual(self.counted("exit 77", "exit 77")[:2], (1, "0 passed, 1 failed"))
+        self.assertEqual(self.counted("echo 7 passed, 2 failed; exit 77", "echo 3 passed, 0 failed")[:2], (1, "10 passed, 2 failed"))
+        self.assertEqual(self.counted("echo 7 passed, 0 failed", "echo 3 passed, 1 failed; exit 77")[:2], (1, "10 passed, 1 failed"))
+
+    def test_the_test_command_fails_when_its_runner_is_killed(self):
+        with tempfile.TemporaryDirectory() as build:
+            os.mkdir(build + "/meson-logs")
+            for name, text in (("ninja", "exit 0"), ("meson", f"""[ "$1" = test ] || exit 0
+                    echo '{{"name": "x", "result": "OK", "stdout": "", "stderr": ""}}' >{build}/meson-logs/testlog.json; kill -KILL $$"""),
+                               ("dpkg-query", "echo installed")):
+                with open(f"{build}/{name}", "w", encoding="utf-8") as file:
+                    file.write("#!/bin/sh\n" + text + "\n")
+                os.chmod(f"{build}/{name}", 0o755)
+            run = subprocess.run([ROOT + "/dev", "test", "x"], capture_output=True, text=True, timeout=60,
+                                 env={**os.environ, "IMAGED_BUILD_DIR": build, "PATH": build + ":" + os.environ["PATH"]})
+            self.assertEqual((run.returncode, "not every test was run" in run.stderr), (1, True), run.stdout + run.stderr)
+
     def test_the_next_release_is_a_warning_and_nothing_else_is(self):
         status, lines, _ = self.run_with("nightly", '"test-release testing") exit 1 ;;')
         self.assertEqual((status, lines[-1]), (0, "warning: ./dev test-release testing fails"))

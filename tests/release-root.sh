@@ -3,8 +3,8 @@
 # Root directories of Debian releases, made once and kept, and commands run in them. Sourced by dev and by systemd/debian/build-packages.
 
 # Older ones are made anew: they lack what the release has corrected since, or what the next one has changed.
-release_root_days=30
-next_release_root_days=1
+release_root_minutes=$((30 * 24 * 60))
+next_release_root_minutes=$((12 * 60))
 # release_root_mirror: where this machine's apt gets Debian from. Without package lists apt does not know which of its sources that is.
 release_root_mirror() {
     compgen -G "/var/lib/apt/lists/*_InRelease" >/dev/null || apt-get update -qq >/dev/null 2>&1 || true
@@ -22,30 +22,38 @@ lock_release_root() {
 # make_release_root RELEASE ROOT PACKAGE…: makes ROOT, or keeps what is there, if it was made whole, of the same list and not long ago.
 # The status is 77 where it cannot be used because this is not root, or be made because the archive is out of reach.
 make_release_root() {
-    local release=$1 root=$2 days=$release_root_days made_of age=missing
+    local release=$1 root=$2 minutes=$release_root_minutes made_of age=missing
     shift 2
-    case $release in testing | unstable | sid) days=$next_release_root_days ;; esac
+    case $release in testing | unstable | sid) minutes=$next_release_root_minutes ;; esac
     if ! unshare --mount --pid --fork true 2>/dev/null; then
         echo "a root directory of $release needs root, with the right to mount" >&2
         return 77
     fi
     made_of="$release $*"
     if [[ -f $root/.made-of && $(<"$root/.made-of") == "$made_of" ]]; then
-        if [[ -n $(find "$root/.made-of" -mtime "-$days") ]]; then return; fi
+        if [[ -n $(find "$root/.made-of" -mmin "-$minutes") ]]; then return; fi
         age=old
     fi
     if ! archive_has "$release"; then
         echo "Debian's archive has no $release, or is out of reach" >&2
         if [[ $age == old ]]; then
-            echo "$root is used though it is older than $days days" >&2
+            echo "$root is used though it is old" >&2
             return
         fi
+        # Another release's name is a mistake, and no lack of an archive.
+        if archive_has stable; then return 1; fi
         return 77
     fi
     # What an interrupted run left. One that was made whole is removed only when the new one is there.
     rm -rf --one-file-system "$root.new"
     local packages=$*
-    unshare --mount mmdebstrap --quiet --variant=minbase --include="${packages// /,}" "$release" "$root.new" "$(release_root_mirror)" || return 1
+    # It ends with this shell, which holds the lock.
+    if ! setpriv --pdeathsig KILL unshare --mount-proc --pid --fork --kill-child mmdebstrap --quiet --variant=minbase \
+        --include="${packages// /,}" "$release" "$root.new" "$(release_root_mirror)"; then
+        [[ $age == old ]] || return 1
+        echo "$root is used though it is old" >&2
+        return
+    fi
     # As at the first boot: without one, nobody has an answer to org.freedesktop.DBus.Peer.GetMachineId.
     tr -d - </proc/sys/kernel/random/uuid >"$root.new/etc/machine-id"
     printf '%s\n' "$made_of" >"$root.new/.made-of"

@@ -7,12 +7,17 @@
 # shellcheck source=tests/release-root.sh
 source "$here/tests/release-root.sh"
 
+# What a booted system has, without the packages of imaged.
+system_packages=(systemd systemd-sysv dbus polkitd skopeo golang-github-containers-common ostree docker-registry apache2-utils openssl
+    ca-certificates procps man-db gnupg)
+
 # The test command itself, in a root directory that has the packages it would install.
 test_release() {
     (($#)) || die "test-release takes a Debian release: bookworm, trixie, testing…"
     local release=$1 tests=(--suite unit) root status=0
     shift
     if [[ ${1:-} == all ]]; then tests=(); elif (($#)); then tests=("$@"); fi
+    [[ $release =~ ^[a-z]+$ ]] || die "test-release takes a Debian release: bookworm, trixie, testing… or other"
     if [[ $release == other ]]; then
         if grep -qs '^VERSION_CODENAME=trixie' /etc/os-release; then release=bookworm; else release=trixie; fi
     fi
@@ -25,6 +30,8 @@ test_release() {
     make_release_root "$release" "$root" "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" || status=$?
     ((status != 77)) || exit 77
     ((status == 0)) || die "there is no root directory of $release: see above"
+    # ninja builds again what is older than its input, and a package has the dates that it was made with.
+    if [[ $build/release-$release/build.ninja -ot $root/.made-of ]]; then rm -rf "$build/release-$release"; fi
     in_release_root "$root" "$chroots/ccache-$release" "$here" "$build/release-$release" \
         env IMAGED_BUILD_DIR=/b /src/dev test "${tests[@]}"
 }
@@ -44,6 +51,16 @@ package() {
 
 test_system() {
     if ((EUID != 0)); then die "test-system needs root, to boot a system"; fi
+    local word release before='' releases=() options=()
+    for word in "$@"; do
+        if [[ $word == -* || $before == --only ]]; then options+=("$word"); else releases+=("$word"); fi
+        before=$word
+    done
+    if ((${#releases[@]} == 0)); then releases=(bookworm trixie); fi
     install_packages "${package_packages[@]}"
-    exec /usr/bin/python3 -B "$here/tests/system/run.py" --source "$here" --build "$build" --chroots "$chroots" "$@"
+    lock_release_root "$chroots/system"
+    for release in "${releases[@]}"; do
+        make_release_root "$release" "$chroots/system-$release" "${system_packages[@]}" || die "there is no root directory of $release: see above"
+    done
+    exec /usr/bin/python3 -B "$here/tests/system/run.py" --source "$here" --build "$build" --chroots "$chroots" "${options[@]}" "${releases[@]}"
 }

@@ -53,7 +53,7 @@ def packages_of(release, source, build):
 def test(release, arguments):
     """Whether all passed."""
     packages = packages_of(release, arguments.source, arguments.build)
-    base = machine.base_directory(release, arguments.chroots)
+    base = f"{arguments.chroots}/system-{release}"
     directory = tempfile.mkdtemp(prefix=f"imaged-{release}-", dir="/var/tmp")
     begin = time.monotonic()
     tested = machine.Machine.copy_of(base, directory + "/root")
@@ -83,7 +83,7 @@ def main():
         parser.add_argument("--" + option, required=True)
     parser.add_argument("--keep", action="store_true", help="leave the root directory behind")
     parser.add_argument("--only", action="append", help="run the tests with this in their names")
-    parser.add_argument("releases", nargs="*", default=["bookworm", "trixie"])
+    parser.add_argument("releases", nargs="+", help="CHROOTS has a root directory of each, system-RELEASE")
     arguments = parser.parse_args()
     return 0 if all([test(release, arguments) for release in arguments.releases]) else 1
 
