@@ -9,6 +9,7 @@ import unittest
 
 from gi.repository import Gio, GLib
 
+import agreement
 import bus_fixture
 import golden
 import oci_layout
@@ -38,6 +39,11 @@ class BusCase(unittest.TestCase):
         cls.addClassCleanup(cls.daemon.stop)
         cls.client = cls.daemon.client()
         cls.addClassCleanup(cls.client.close)
+
+    @classmethod
+    def tearDownClass(cls):
+        found = agreement.problems(cls.repository)
+        assert not found, found
 
     def setUp(self):
         self.layout = oci_layout.Layout(self.directory / self.id().rpartition(".")[2])

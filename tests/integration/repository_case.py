@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
+import agreement
 import oci_layout
 import tree
 import worker
@@ -28,6 +29,7 @@ class RepositoryCase(ScratchCase):
         self.repository = self.directory / "repo"
         self.ostree("init", "--mode=bare")
         self.layout = oci_layout.Layout(self.directory / "layout")
+        self.addCleanup(agreement.check, self, self.repository)
 
     def ostree(self, *arguments):
         return subprocess.run(["ostree", f"--repo={self.repository}", *map(str, arguments)], check=True, capture_output=True, text=True).stdout

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 
+import agreement
 import oci_layout
 import tree
 import worker
@@ -204,7 +205,7 @@ class Merge(unittest.TestCase):
                 for name in ("ours", "theirs", "bundle"):
                     shutil.rmtree(scratch / name, ignore_errors=True)
             print(f"umoci refused {refused} stacks; {hollows} parents of nothing but whiteouts", file=sys.stderr)
-            subprocess.run(["ostree", f"--repo={repository}", "fsck", "-q"], check=True)
+            agreement.check(self, repository)
             self.assertEqual(wrong, [], f"{len(wrong)} of {arguments.rounds} differ\n" + "\n".join(wrong[:10]))
 
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What imaged's verify calls sound, `ostree fsck` calls sound, and `ostree checkout` can be made of: checked at the end of cases that have a repository."""
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import worker
+
+
+def ostree(repository, *arguments):
+    return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True)
+
+
+def problems(repository):
+    """Where the three do not agree about REPOSITORY, as lines; what verify calls unsound, no other has to find. REPOSITORY may be gone."""
+    if not (pathlib.Path(repository) / "config").exists() or "ostree/container/image/" not in ostree(repository, "refs").stdout:
+        return []
+    verified = worker.Run("", repository, kind="verify").finish().result
+    if verified["outcome"] != "success" or not verified["details"]["sound"]:
+        return []
+    fsck = ostree(repository, "fsck", "--quiet")
+    found = [] if fsck.returncode == 0 else [f"ostree fsck: {fsck.stderr.strip()}"]
+    mode = ostree(repository, "config", "get", "core.mode").stdout.strip()
+    options = ["--user-mode"] if mode != "bare" or os.geteuid() != 0 else []
+    for ref in ostree(repository, "refs").stdout.split():
+        if not ref.startswith("ostree/container/image/"):
+            continue
+        # Hard links where that can be: beside the repository.
+        with tempfile.TemporaryDirectory(dir=pathlib.Path(repository).parent) as directory:
+            checkout = ostree(repository, "checkout", *options, ref, directory + "/tree")
+            if checkout.returncode != 0:
+                found.append(f"ostree checkout {ref}: {checkout.stderr.strip()}")
+            subprocess.run(["chmod", "-R", "u+rwX", directory], check=True, stderr=subprocess.DEVNULL)
+    return found
+
+
+def check(case, repository):
+    """Fails CASE if they do not agree."""
+    case.assertEqual(problems(repository), [])
