@@ -62,6 +62,7 @@ public:
         }
         settle_pending();
         drop_broken_links();
+        note_rivals();
         layer_.root = tree_.write(rules_.mapping, sink_);
         return std::move(layer_);
     }
@@ -169,13 +170,8 @@ private:
     }
 
     // Nothing of this layer or of one below is at PATH any more.
-    void hide(Path path) {
-        tree_.remove(path);
-        tree_.need_parents(path);
-        if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
-            return;  // too long for a whiteout, and for any file system's file below
-        path.back().insert(0, whiteout_prefix);
-        tree_.put_whiteout(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
+    void hide(const Path& path) {
+        tree_.put_lost(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
         layer_.has_whiteouts = true;
     }
 
@@ -226,7 +222,7 @@ private:
         auto file = join_path(target);
         if (const auto other = pending_at_.find(file); other != pending_at_.end()) {
             const auto& waiting = pending_[other->second];
-            if (!is_replaced(waiting)) {
+            if (place_of(waiting)) {
                 file = waiting.target;
                 moment = waiting.moment;
             }
@@ -249,8 +245,7 @@ private:
     }
 
     // Likewise.
-    void remember_first(const Pending& pending) {
-        UnresolvedLink link{pending.path, pending.target};
+    void remember_first(UnresolvedLink link) {
         first_bytes_ += link.path.size() + link.target.size() + sizeof link;
         if (first_bytes_ <= max_links_bytes) layer_.links_first.push_back(std::move(link));
     }
@@ -261,6 +256,19 @@ private:
             const auto path = tree_.find(split_path(link.path)), target = tree_.find(split_path(link.target));
             return !path || !target || path->directory || target->directory || path->object != target->object;
         });
+    }
+
+    // What lower links may lead to the place of a hard link's file, and came between the two.
+    void note_rivals() {
+        if (!tree_.has_implicit()) return;
+        std::size_t bytes = 0;
+        for (const auto& [path, target] : layer_.hard_links) {
+            for (auto& other : tree_.files_between(split_path(target), split_path(path))) {
+                bytes += path.size() + other.size() + sizeof(UnresolvedLink);
+                if (bytes > max_links_bytes) return;
+                layer_.link_rivals.push_back({path, std::move(other)});
+            }
+        }
     }
 
     void defer(Pending link) {
@@ -279,9 +287,15 @@ private:
         }
     }
 
-    // Whether a later entry took the place of LINK, or of one of its parents.
-    bool is_replaced(const Pending& link) const {
-        return !(link.dropped ? limbo_tree_ : tree_).has_placeholder(split_path(link.path));
+    // Where LINK stands, unless a later entry took its place: what took that of one of its parents may have displaced
+    // it.
+    std::optional<Path> place_of(const Pending& link) const {
+        const auto& tree = link.dropped ? limbo_tree_ : tree_;
+        auto path = split_path(link.path);
+        if (tree.has_placeholder(path)) return path;
+        path.emplace(path.begin(), displaced_directory);
+        if (tree.has_placeholder(path)) return path;
+        return std::nullopt;
     }
 
     // Links whose target came later, links through other such links.
@@ -298,7 +312,8 @@ private:
             ready.pop_back();
             const auto& link = pending_[index];
             if (settled[index]) continue;
-            if (is_replaced(link)) {
+            const auto place = place_of(link);
+            if (!place) {
                 settled[index] = true;
                 continue;
             }
@@ -307,8 +322,8 @@ private:
                 in_context("hard link \"" + link.path + "\"", [&] { return find_object(target, !link.dropped); });
             if (!object) continue;
             // What a lower layer has there comes before what came after the link.
-            if (!link.dropped && tree_.find(target)) remember_first(link);
-            put_link(split_path(link.path), target, *object, link.dropped);
+            if (!link.dropped && tree_.find(target)) remember_first({join_path(*place), link.target});
+            put_link(*place, target, *object, link.dropped);
             settled[index] = true;
             auto next = std::lower_bound(waiting.begin(), waiting.end(), link.path,
                                          [&](auto other, const auto& path) { return target_of(other) < path; });
@@ -326,19 +341,21 @@ private:
         std::map<std::string, std::optional<std::uint32_t>> first_moments;
         for (std::size_t index = 0; index < pending_.size(); ++index) {
             const auto& link = pending_[index];
-            if (link.dropped || settled[index]) continue;
+            const auto found = link.dropped || settled[index] ? std::nullopt : place_of(link);
+            if (!found) continue;
+            const auto& place = *found;
             const auto file = split_path(link.target);
             if (!is_utf8(file)) {  // what a lower layer has there is not stored
                 ++layer_.bad_names;
-                put_lost(split_path(link.path), nameless_file, false);
+                put_lost(place, nameless_file, false);
             } else if (const auto object = repository_object(file)) {
-                of_repository.emplace_back(split_path(link.path), *object);
+                of_repository.emplace_back(place, *object);
             } else {
-                layer_.unresolved.push_back({link.path, link.target});
+                layer_.unresolved.push_back({join_path(place), link.target});
                 const auto& [path, target] = layer_.unresolved.back();
                 const auto [first, is_new] = first_moments.emplace(file.back(), std::nullopt);
                 if (is_new) first->second = tree_.first_moment(file.back());
-                if (first->second && *first->second > link.moment) remember_first(link);
+                if (first->second && *first->second > link.moment) remember_first({path, target});
                 unresolved_bytes += path.size() + target.size() + framing_bytes;
                 if (unresolved_bytes > max_unresolved_bytes)
                     throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");

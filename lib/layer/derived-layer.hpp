@@ -51,6 +51,9 @@ struct DerivedLayer {
     // Those of either kind that came before anything that the layer itself may have at their targets: what lower layers
     // have there counts first.
     std::vector<UnresolvedLink> links_first;
+    // Of the hard links: path, and an entry that is what it is a link of if symbolic links of lower layers lead it to
+    // the place of the link's file. As far as they fit.
+    std::vector<UnresolvedLink> link_rivals;
     // Where an entry stood for which no file could be stored, as far as they fit: links of later layers to them are
     // dropped too.
     std::vector<std::string> lost;

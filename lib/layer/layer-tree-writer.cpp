@@ -175,7 +175,7 @@ LayerTree::Root LayerTree::write(const PathMapping& mapping, ObjectSink& sink) {
 
 Path LayerTree::components_of(Index index) const {
     Path reversed;
-    for (; index != 0; index = nodes_[index].parent) reversed.emplace_back(name(nodes_[index]));
+    for (; index != 0; index = nodes_[index].parent) reversed.emplace_back(subject(nodes_[index]));
     return {reversed.rbegin(), reversed.rend()};
 }
 
@@ -184,7 +184,13 @@ std::string LayerTree::path_of(Index index) const {
 }
 
 bool LayerTree::is_listed(const Node& node) const {
-    return node.directory ? node.is_explicit : !is_whiteout(name(node));
+    return node.directory ? node.is_explicit : node.lost || !is_whiteout(name(node));
+}
+
+std::string_view LayerTree::subject(const Node& node) const {
+    auto found = name(node);
+    if (node.lost) found.remove_prefix(whiteout_prefix.size());
+    return found;
 }
 
 bool LayerTree::is_reachable(Index index) const {
@@ -204,7 +210,7 @@ std::vector<std::string> LayerTree::whiteouts_behind() {
             if (node.dead) continue;
             if (node.directory)
                 look_below(child);
-            else if (is_whiteout(name(node)) && !node.needed)
+            else if (!is_listed(node) && !node.needed)
                 note_behind(found, behind_bytes_, path_of(child));
         }
     };
@@ -225,7 +231,7 @@ const std::vector<std::uint64_t>& LayerTree::names() {
     for (Index index = 1; index < nodes_.size(); ++index) {
         if (index % look_interval == 0) release();
         if (nodes_[index].dead || !is_listed(nodes_[index])) continue;
-        by_name_.push_back(hash(0, name(nodes_[index])) << index_bits | index);
+        by_name_.push_back(hash(0, subject(nodes_[index])) << index_bits | index);
     }
     std::sort(by_name_.begin(), by_name_.end());
     by_name_at_ = now_;
@@ -244,20 +250,46 @@ std::optional<std::uint32_t> LayerTree::first_moment(std::string_view wanted) {
     return first;
 }
 
-std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
-    // Where all directories are listed, no link of a lower layer leads anything elsewhere.
-    bool any_implicit = false;
-    for (Index index = 1; index < nodes_.size() && !any_implicit; ++index) {
+// Where all directories are listed, no link of a lower layer leads anything elsewhere.
+bool LayerTree::has_implicit() const {
+    for (Index index = 1; index < nodes_.size(); ++index) {
         const auto& node = nodes_[index];
-        any_implicit = node.directory && !node.dead && !node.is_explicit && node.needed;
+        if (node.directory && !node.dead && !node.is_explicit && node.needed) return true;
     }
-    if (!any_implicit) return {};
-    const auto has_implicit_parent = [&](Index index) {
-        for (index = nodes_[index].parent; index != 0; index = nodes_[index].parent) {
-            if (!nodes_[index].is_explicit) return true;
-        }
-        return false;
-    };
+    return false;
+}
+
+bool LayerTree::has_implicit_parent(Index index) const {
+    for (index = nodes_[index].parent; index != 0; index = nodes_[index].parent) {
+        if (!nodes_[index].is_explicit) return true;
+    }
+    return false;
+}
+
+std::vector<std::string> LayerTree::files_between(const Path& target, const Path& path) {
+    const auto first = lookup_path(target), last = lookup_path(path);
+    if (first == none || last == none) return {};
+    const auto& all = names();
+    const auto prefix = hash(0, name(nodes_[first])) << index_bits;
+    std::vector<Index> found;
+    for (auto entry = std::lower_bound(all.begin(), all.end(), prefix);
+         entry != all.end() && *entry <= (prefix | index_mask) && ++compared_ < max_compared; ++entry) {
+        const auto index = static_cast<Index>(*entry & index_mask);
+        const auto& node = nodes_[index];
+        if (node.moment > nodes_[first].moment && node.moment < nodes_[last].moment && !node.directory &&
+            !node.placeholder && !node.lost && is_reachable(index) &&
+            (has_implicit_parent(index) || has_implicit_parent(first)))
+            found.push_back(index);
+    }
+    std::sort(found.begin(), found.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+    std::vector<std::string> paths;
+    for (const auto index : found) paths.push_back(path_of(index));
+    return paths;
+}
+
+std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
+    if (!has_implicit()) return {};
+    const auto has_implicit_parent = [&](Index index) { return this->has_implicit_parent(index); };
     const auto stored_path = [&](Index index) { return mapping.stored(split_path(path_of(index))); };
     std::vector<Index> kept;
     std::size_t bytes = 0;
@@ -271,7 +303,11 @@ std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
         for (; i < all.size() && all[i] >> index_bits == prefix; ++i)
             group.push_back(static_cast<Index>(all[i] & index_mask));
         if (group.size() < 2 || std::none_of(group.begin(), group.end(), has_implicit_parent)) continue;
-        std::erase_if(group, [&](Index index) { return !is_reachable(index); });
+        // What took the place of one that is lost came later.
+        std::erase_if(group, [&](Index index) {
+            const auto& node = nodes_[index];
+            return !is_reachable(index) || (node.lost && lookup(node.parent, subject(node)) != none);
+        });
         std::sort(group.begin(), group.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
         Path last;
         bool sorted = true;

@@ -129,7 +129,7 @@ bool LayerTree::has_displaced(Index directory, bool implicit) const {
     for (auto child = nodes_[directory].first_child; child != none; child = nodes_[child].next) {
         const auto& node = nodes_[child];
         if (node.dead) continue;
-        if (implicit && is_listed(node) && !node.placeholder) return true;
+        if (implicit && is_listed(node)) return true;
         if (node.directory && has_displaced(child, implicit)) return true;
     }
     return false;
@@ -141,8 +141,7 @@ void LayerTree::copy_displaced(Index directory, Path& copy, bool implicit) {
         if (nodes_[child].dead) continue;
         copy.emplace_back(name(nodes_[child]));
         // A directory that is listed is no link.
-        if (is_listed(nodes_[child]) && !nodes_[child].placeholder && (implicit || nodes_[child].directory))
-            copy_entry(child, copy);
+        if (is_listed(nodes_[child]) && (implicit || nodes_[child].directory)) copy_entry(child, copy);
         if (nodes_[child].directory) copy_displaced(child, copy, implicit);
         copy.pop_back();
     }
@@ -155,7 +154,10 @@ void LayerTree::copy_entry(Index index, const Path& copy) {
     } else {
         put_file(copy, node.checksum);
     }
-    nodes_[lookup_path(copy)].moment = node.moment;
+    auto& copied = nodes_[lookup_path(copy)];
+    copied.moment = node.moment;
+    copied.placeholder = node.placeholder;
+    copied.lost = node.lost;
 }
 
 LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
@@ -187,6 +189,17 @@ void LayerTree::put_whiteout(const Path& path, const Checksum& object) {
         return;
     }
     put(path, object, false);
+}
+
+void LayerTree::put_lost(const Path& path, const Checksum& object) {
+    remove(path);
+    need_parents(path);
+    if (path.back().size() + whiteout_prefix.size() > max_name_bytes)
+        return;  // too long for a whiteout, and for any file system's file below
+    auto whiteout = path;
+    whiteout.back().insert(0, whiteout_prefix);
+    put_whiteout(whiteout, object);
+    nodes_[lookup_path(whiteout)].lost = true;
 }
 
 void LayerTree::note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path) {

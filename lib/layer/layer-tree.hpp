@@ -36,6 +36,8 @@ inline constexpr std::size_t max_order_bytes = 2 * 1024 * 1024;
 // Steps through symbolic links in the parents of a layer's entries: each entry may lead through
 // forty links with targets of thousands of components, and a layer has many entries.
 inline constexpr std::uint64_t max_link_steps = 10'000'000;
+// Entries that are looked at because of hard links to files of their names.
+inline constexpr std::uint64_t max_compared = 20'000'000;
 // Entries that share a hash, or stand behind those that do; a fair hash of all nodes there may be stays far below.
 inline constexpr std::size_t max_probes = 4096;
 
@@ -48,9 +50,13 @@ public:
     // A file that only hides something below: its parents are there for it alone until something else needs them. It
     // replaces nothing.
     void put_whiteout(const Path& path, const Checksum& object);
+    // A whiteout that stands for an entry of which nothing can be stored: it replaces what was at its path, and has its
+    // place in the order of entries.
+    void put_lost(const Path& path, const Checksum& object);
     // A hard link whose file is not known yet: it replaces what was there, and is nothing unless fill() follows.
     void put_placeholder(const Path& path);
-    // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents.
+    // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents; a link that is kept
+    // because of a parent that was replaced is below displaced_directory.
     bool has_placeholder(const Path& path) const;
     void fill(const Path& path, const Checksum& object);
     // Something that is not kept needs its parents all the same.
@@ -99,6 +105,12 @@ public:
     // for the number of those.
     std::optional<std::uint32_t> first_moment(std::string_view name);
 
+    // Whether any directory is there that no entry listed, and not for whiteouts only.
+    bool has_implicit() const;
+    // Files called as TARGET is that came after it and before PATH, first one first: symbolic links of lower layers may
+    // lead them to its place. As far as that can be told in reasonable time.
+    std::vector<std::string> files_between(const Path& target, const Path& path);
+
     std::size_t entries() const { return nodes_.size(); }
 
 private:
@@ -118,6 +130,7 @@ private:
         bool needed = false;  // by anything but a whiteout; of a whiteout, that lower links do not lead it elsewhere
         bool dead = false;    // replaced
         bool placeholder = false;
+        bool lost = false;  // see put_lost()
     };
 
     std::string_view name(const Node& node) const { return {names_.data() + node.name_offset, node.name_size}; }
@@ -131,6 +144,8 @@ private:
     bool has_displaced(Index directory, bool implicit) const;
     void copy_displaced(Index directory, Path& copy, bool implicit);
     void copy_entry(Index index, const Path& copy);
+    // What the entry is about: of a whiteout, what it hides.
+    std::string_view subject(const Node& node) const;
     Index move_directory(const MovedDirectory& move);
     // Called NAME or not: a hash decides. Sorted.
     const std::vector<std::uint64_t>& names();
@@ -138,6 +153,7 @@ private:
     std::string path_of(Index index) const;
     bool is_listed(const Node& node) const;
     bool is_reachable(Index index) const;
+    bool has_implicit_parent(Index index) const;
     static void note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path);
     std::vector<std::string> whiteouts_behind();
     std::vector<std::string> order(const PathMapping& mapping);
@@ -168,6 +184,7 @@ private:
     std::size_t behind_bytes_ = 0;
     std::vector<std::uint64_t> by_name_;  // some bits of a name's hash, and below them the entry's index
     std::uint32_t by_name_at_ = 0;        // the moment that they are of
+    std::uint64_t compared_ = 0;          // see files_between()
 };
 
 }  // namespace imaged

@@ -12,6 +12,7 @@
 #include "layer/path-mapping.hpp"
 #include "layer/tar-reader.hpp"
 #include "layer/tar-writer.hpp"
+#include "store/layer-overlay.hpp"
 #include "store/layer-record.hpp"
 #include "store/object-tar.hpp"
 
@@ -60,21 +61,30 @@ public:
         for (const auto& path : record_.order) last_.emplace(path, std::nullopt);
         std::set<std::string> first;
         for (const auto& link : record_.links_first) first.insert(link.path);
+        const auto is_displaced = [](const std::string& path) { return path.starts_with(displaced_directory); };
         links([&](const auto& link) { return first.contains(link.path); });
+        write_before_displaced(root);
         for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
         if (const auto displaced = root.find(std::string(displaced_directory)); displaced != root.end()) {
             const auto inside = load(displaced->second.object);
             root.erase(displaced);
             children(inside, std::string(displaced_directory), 0);
         }
+        links([&](const auto& link) { return is_displaced(link.path) && !first.contains(link.path); });
         children(root, "", 0);
         // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
         // stays.
         for (const auto& path : record_.order) {
             const auto& child = last_[path];
-            if (child && !path.starts_with(displaced_directory)) entry(path, *child);
+            if (child && !is_displaced(path)) entry(path, *child);
         }
-        links([&](const auto& link) { return !first.contains(link.path); });
+        // Links to what is there only now.
+        std::set<std::string> late;
+        for (const auto& rival : record_.link_rivals) late.insert(rival.path);
+        for (const auto& link : record_.hard_links) {
+            if (late.contains(link.path)) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+        }
+        links([&](const auto& link) { return !is_displaced(link.path) && !first.contains(link.path); });
         tar_.finish();
     }
 
@@ -83,12 +93,29 @@ private:
     template <typename Wanted>
     void links(Wanted&& wanted) {
         for (const auto& link : record_.unresolved) {
-            if (wanted(link)) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+            if (wanted(link)) tar_.add({TarItem::Type::hardlink, own_path(link.path), link.target});
         }
     }
 
-    void entry(std::string path, const Child& child) {
-        if (path.starts_with(displaced_directory)) path.erase(0, displaced_directory.size() + 1);
+    // What came before an entry that a later one displaced, and may have gone to the same place, must not come after.
+    void write_before_displaced(const Children& root) {
+        const auto last = std::find_if(record_.order.rbegin(), record_.order.rend(),
+                                       [](const auto& path) { return path.starts_with(displaced_directory); });
+        if (last == record_.order.rend()) return;
+        collecting_ = true;
+        children(root, "", 0);
+        collecting_ = false;
+        for (auto path = record_.order.begin(); path != last.base(); ++path) {
+            auto& child = last_[*path];
+            if (!child || path->starts_with(displaced_directory)) continue;
+            entry(*path, *child);
+            written_.insert(*path);
+        }
+    }
+
+    void entry(const std::string& stored, const Child& child) {
+        if (collecting_ || written_.contains(stored)) return;
+        const auto path = own_path(stored);
         if (child.directory) {
             directory(path + "/", child.meta);
         } else {
@@ -202,6 +229,8 @@ private:
     std::map<std::string, std::string> own_names_;  // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
     std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
+    std::set<std::string> written_;                     // of those, for good
+    bool collecting_ = false;
 };
 
 }  // namespace

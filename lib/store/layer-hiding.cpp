@@ -36,7 +36,7 @@ Checksum LayerHiding::hide(const Checksum& lower, const Checksum& upper, Path& p
     const auto before = result;
     const auto added = store_.load(upper);
     for (const auto& [name, entry] : added) {
-        if (!entry.directory && is_whiteout(name)) hide_in(result, name);
+        if (!entry.directory && is_whiteout(name) && !overlay_.is_lost_entry(listed, name)) hide_in(result, name);
     }
     for (const auto& [name, entry] : added) {
         const auto found = result.find(name);

@@ -12,8 +12,20 @@ std::string child_of(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
 }
 
+std::string own_path(std::string path) {
+    if (path.starts_with(displaced_directory)) path.erase(0, displaced_directory.size() + 1);
+    return path;
+}
+
 LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record, std::unordered_set<std::string>& lost)
-    : store_(store), record_(record), lost_(lost), order_(record) {}
+    : store_(store), record_(record), lost_(lost), order_(record) {
+    for (const auto& path : record.lost) lost_entries_.insert(own_path(path));
+}
+
+bool LayerOverlay::is_lost_entry(const std::string& listed, std::string_view whiteout) const {
+    if (lost_entries_.empty() || !is_whiteout(whiteout)) return false;
+    return lost_entries_.contains(own_path(child_of(listed, std::string(whiteout.substr(whiteout_prefix.size())))));
+}
 
 bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
     if (!record_.has_implicit) return meta == store_.default_meta();
@@ -47,17 +59,32 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
     const auto before = result;
     Written written{{}, rivals};
     for (const auto& rival : rivals) written.directories.push_back(store_.load(rival.tree));
-    for (const auto& [name, entry] : store_.load(upper)) {
-        const auto path = child_of(listed, name);
-        if (entry.directory) {
-            merge_directory(result, name, entry, place, path, written);
-        } else if (!is_whiteout(name) && !gives_way(written, name, entry, path)) {
-            result[name] = entry;
-        } else if (const auto found = result.find(name); found != result.end() && found->second.directory) {
-            drop_lower(found->second, written, name, place, path);
-        }
+    const auto added = store_.load(upper);
+    // First: what else the layer has at their paths came later.
+    for (const auto& [whiteout, entry] : added) {
+        if (entry.directory || !is_lost_entry(listed, whiteout)) continue;
+        const auto name = whiteout.substr(whiteout_prefix.size());
+        put(result, name, std::nullopt, place, child_of(listed, name), written);
+    }
+    for (const auto& [name, entry] : added) {
+        if (entry.directory)
+            merge_directory(result, name, entry, place, child_of(listed, name), written);
+        else if (!is_whiteout(name))
+            put(result, name, entry, place, child_of(listed, name), written);
     }
     return result == before ? lower : store_.store(result);
+}
+
+void LayerOverlay::put(Directory& result, const std::string& name, const std::optional<TreeEntry>& entry, Path& place,
+                       const std::string& path, const Written& written) {
+    const auto found = result.find(name);
+    if (gives_way(written, name, entry.value_or(TreeEntry()), path)) {
+        if (found != result.end() && found->second.directory) drop_lower(found->second, written, name, place, path);
+    } else if (entry) {
+        result[name] = *entry;
+    } else if (found != result.end()) {
+        result.erase(found);
+    }
 }
 
 // Directories of the layer that it replaced itself, and that are links below.
@@ -116,8 +143,12 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
 bool LayerOverlay::gives_way(const Written& written, const std::string& name, const TreeEntry& entry,
                              const std::string& path) {
     for (std::size_t i = 0; i < written.directories.size(); ++i) {
-        const auto found = written.directories[i].find(name);
-        if (found == written.directories[i].end()) continue;
+        auto found = written.directories[i].find(name);
+        if (found == written.directories[i].end()) {
+            found = written.directories[i].find(std::string(whiteout_prefix) + name);
+            if (found == written.directories[i].end() || !is_lost_entry(written.rivals[i].listed, found->first))
+                continue;
+        }
         const auto other = child_of(written.rivals[i].listed, name);
         const auto& theirs = found->second;
         const bool listed = !entry.directory || !is_implicit(path, entry.meta);
@@ -203,6 +234,7 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
         const auto rivals = rivals_at(path);
         const auto found = store_.find(root, path);
         if (linked.displaced && found && !found->directory) continue;  // replaced since
+        if (linked.displaced) displaced_to_[linked.listed] = path;
         const auto into =
             found && found->directory ? *found : TreeEntry{true, store_.empty_directory().object, linked.upper.meta};
         const auto merged = merge(into.object, linked.upper.object, place, linked.listed, rivals);
@@ -219,23 +251,24 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
         if (found && found->directory) found.reset();
         return found;
     };
-    const auto place = [&](const std::string& path, const std::optional<TreeEntry>& file) {
-        const auto where = root.resolve(split_path(path), false);
-        place_link(root, where, path, file);
-        return where;
-    };
-    for (const auto& path : record_.lost) lost_.insert(join_path(root.resolve(split_path(path), false)));
+    for (const auto& path : record_.lost) {
+        if (const auto place = place_of(root, path)) lost_.insert(join_path(*place));
+    }
+    place_rivals(root);
     std::map<std::string, std::string> first;
     for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
     for (const auto& [path, target] : record_.unresolved) {
+        const auto place = place_of(root, path);
+        if (!place) continue;
         const bool is_first = first.erase(path) > 0;
         auto found = file_at(is_first ? below : root, target);
         if (!found) found = file_at(is_first ? root : below, target);
         if (found) {
-            place(path, *found);
+            place_link(root, *place, path, found);
         } else if (is_lost(root.resolve(split_path(target), false))) {
             ++dropped_links_;
-            lost_.insert(join_path(place(path, std::nullopt)));
+            place_link(root, *place, path, std::nullopt);
+            lost_.insert(join_path(*place));
         } else {
             throw Error(ErrorKind::corrupt_input, "hard link \"" + path + "\": there is no file \"" + target +
                                                       "\" in this layer or in one below it");
@@ -243,9 +276,43 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
     }
     // The others have what their layer brings later, unless there was something already.
     for (const auto& [path, target] : first) {
-        if (const auto found = file_at(below, target)) place(path, *found);
+        const auto place = place_of(root, path);
+        if (const auto found = file_at(below, target); found && place) place_link(root, *place, path, found);
     }
     return root.root();
+}
+
+void LayerOverlay::place_rivals(TreeEditor& root) {
+    std::multimap<std::string, std::string> rivals;
+    for (const auto& [path, other] : record_.link_rivals) rivals.emplace(path, other);
+    if (rivals.empty()) return;
+    std::map<std::string, TreeEntry> placed;
+    for (const auto& [path, target] : record_.hard_links) {
+        std::optional<TreeEntry> file;
+        if (const auto earlier = placed.find(target); earlier != placed.end()) file = earlier->second;
+        const auto [begin, end] = rivals.equal_range(path);
+        for (auto rival = begin; rival != end; ++rival) {
+            const auto other = split_path(rival->second);
+            if (root.resolve(other, false) != root.resolve(split_path(target), false)) continue;
+            if (const auto found = store_.find(upper_, other); found && !found->directory) file = found;
+        }
+        if (!file) continue;
+        placed[path] = *file;
+        place_link(root, root.resolve(split_path(path), false), path, file);
+    }
+}
+
+std::optional<Path> LayerOverlay::place_of(TreeEditor& root, const std::string& path) const {
+    if (!path.starts_with(displaced_directory)) return root.resolve(split_path(path), false);
+    for (auto end = path.find('/'); end != std::string::npos; end = path.find('/', end + 1)) {
+        const auto displaced = displaced_to_.find(std::string_view(path).substr(0, end));
+        if (displaced == displaced_to_.end()) continue;
+        auto place = displaced->second;
+        const auto rest = split_path(path.substr(end + 1));
+        place.insert(place.end(), rest.begin(), rest.end());
+        return root.resolve(place, false);
+    }
+    return std::nullopt;
 }
 
 void LayerOverlay::place_link(TreeEditor& root, const Path& place, const std::string& path,

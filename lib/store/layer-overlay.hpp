@@ -27,6 +27,8 @@ namespace imaged {
 
 // DIRECTORY/NAME; "" is the root.
 std::string child_of(const std::string& directory, const std::string& name);
+// What the image calls PATH of a layer's commit, which may be below displaced_directory.
+std::string own_path(std::string path);
 
 class LayerOverlay {
 public:
@@ -42,6 +44,10 @@ public:
     const std::set<std::string>& followed() const { return followed_; }
     // Hard links to what no layer has stored.
     std::uint64_t dropped_links() const { return dropped_links_; }
+
+    // Whether WHITEOUT, in the directory LISTED, stands for an entry of which nothing is stored: one that replaces what
+    // is there when its turn comes, and hides nothing before.
+    bool is_lost_entry(const std::string& listed, std::string_view whiteout) const;
 
     // Whether no entry of the layer lists the directory.
     bool is_implicit(const std::string& listed, const Checksum& meta) const;
@@ -63,6 +69,8 @@ private:
                    const Rivals& rivals);
     void find_displaced(const TreeEntry& root, const Checksum& lower, const Checksum& displaced, Path& place,
                         const std::string& listed);
+    void put(Directory& result, const std::string& name, const std::optional<TreeEntry>& entry, Path& place,
+             const std::string& path, const Written& written);
     void drop_lower(TreeEntry& result, const Written& written, const std::string& name, Path& place,
                     const std::string& path);
     void merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
@@ -77,17 +85,23 @@ private:
     Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_linked(TreeEntry root);
     TreeEntry place_links(TreeEntry merged, const TreeEntry& lower);
+    // Hard links to what the layer brought by another path than theirs.
+    void place_rivals(TreeEditor& root);
     // Puts FILE at PLACE unless what the layer brings there by another path than PATH came later.
     void place_link(TreeEditor& root, const Path& place, const std::string& path, const std::optional<TreeEntry>& file);
     bool is_lost(const Path& target) const;
+    // Where PATH of this layer is; nullopt if it was put below what is no link.
+    std::optional<Path> place_of(TreeEditor& root, const std::string& path) const;
 
     TreeStore& store_;
     const LayerRecord& record_;
     std::unordered_set<std::string>& lost_;
+    std::unordered_set<std::string> lost_entries_;  // of this layer, as its own paths
     LayerOrder order_;
     TreeEntry upper_;
     std::vector<LinkedDirectory> linked_;
     std::map<Path, std::vector<std::size_t>> placed_;  // of linked_
+    std::map<std::string, Path, std::less<>> displaced_to_;
     std::set<std::string> followed_;
     std::uint64_t dropped_links_ = 0;
 };

@@ -19,6 +19,7 @@ constexpr const char* behind_key = "imaged.whiteouts-behind";
 constexpr const char* lost_key = "imaged.lost";
 constexpr const char* order_key = "imaged.order";
 constexpr const char* hard_links_key = "imaged.hard-links";
+constexpr const char* link_rivals_key = "imaged.link-rivals";
 constexpr const char* root_key = "imaged.root-policy";
 constexpr const char* layer_filtered_key = "imaged.filtered";
 constexpr const char* moved_var_key = "imaged.moved-var";
@@ -92,6 +93,7 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     record.links_first = links(commit, links_first_key);
     record.unresolved = links(commit, unresolved_key);
     record.hard_links = links(commit, hard_links_key);
+    record.link_rivals = links(commit, link_rivals_key);
     if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
     if (const auto filtered = lookup(commit, layer_filtered_key, "a{su}")) {
         GVariantIter iterator;
@@ -139,6 +141,7 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     if (!layer.lost.empty()) add(lost_key, string_array(layer.lost));
     if (!layer.root.order.empty()) add(order_key, string_array(layer.root.order));
     if (!layer.hard_links.empty()) add(hard_links_key, link_array(layer.hard_links));
+    if (!layer.link_rivals.empty()) add(link_rivals_key, link_array(layer.link_rivals));
     // By the layer alone: whichever image brings it first, it has one commit.
     add(root_key, g_variant_new_string(layer.root.more_than_deployed ? everything : usr_etc_var));
     if (!layer.filtered.empty()) {

@@ -10,7 +10,8 @@
 //   imaged.order                 as   entries that symbolic links below may lead to one place, where their order is not
 //                                     that of their paths
 //   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
-//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
+//   imaged.link-rivals           a(ss)  of hard links, path and another entry that may be what it is a link of,
+//   likewise imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
 //   imaged.filtered              a{su}  top-level path to number of entries that were not kept
 //   imaged.moved-var             b    /var is at usr/share/factory/var
 //   imaged.whiteouts             b    whether there is any
@@ -35,7 +36,7 @@ struct LayerRecord {
     bool has_implicit =
         false;  // whether the next field is known; without, a directory with default metadata counts as implicit
     std::unordered_set<std::string> implicit_directories, hollow_directories;
-    std::vector<UnresolvedLink> unresolved, hard_links, links_first;
+    std::vector<UnresolvedLink> unresolved, hard_links, links_first, link_rivals;
     std::vector<std::string> whiteouts_behind, order, lost;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;

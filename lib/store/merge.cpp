@@ -86,7 +86,7 @@ private:
             if (const auto count = count_entries(entry, name, overlay); count > 0) counts[std::string(top)] += count;
         }
         for (const auto& link : layer.record.unresolved) {
-            const auto top = split_path(link.path).front();
+            const auto top = split_path(own_path(link.path)).front();
             if (!is_deployed(top, true) && !overlay.followed().contains(top)) ++counts[top];
         }
         if (!counts.empty()) beside_[layer.digest.text()] = std::move(counts);

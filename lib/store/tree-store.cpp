@@ -227,6 +227,10 @@ void TreeEditor::replace(const Path& path, const std::optional<TreeEntry>& entry
         flush();
         const auto found = store_.find(root_, parent);
         if (!found || !found->directory) {
+            for (auto end = parent.begin(); end != parent.end(); ++end) {
+                const auto above = store_.find(root_, Path(parent.begin(), end + 1));
+                if (above && !above->directory) return;
+            }
             root_ = store_.replace(root_, path, entry);
             return;
         }

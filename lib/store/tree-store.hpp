@@ -89,7 +89,7 @@ public:
     // Borrows STORE.
     TreeEditor(TreeStore& store, TreeEntry root) : store_(store), root_(std::move(root)) {}
 
-    // As those of TreeStore.
+    // As those of TreeStore; but nothing is put where a parent is something else than a directory.
     Path resolve(const Path& path, bool follow_last);
     std::optional<TreeEntry> find(const Path& path);
     void replace(const Path& path, const std::optional<TreeEntry>& entry);

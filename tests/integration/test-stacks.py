@@ -262,6 +262,18 @@ class LowerLinks(Case):
                 self.assertEqual({path: what for path, what in found.items() if what != "/"}, {**rest, "usr/lib/a/new": "n"}, (first, replaced))
                 self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/a"][1], 0o700)
 
+    def test_a_hard_link_is_to_what_is_there_when_it_comes(self):
+        always = {"lib": "-> usr/lib", "usr/lib/old": "old"}
+        for first, second in (("lib/f", "usr/lib/f"), ("usr/lib/f", "lib/f")):
+            for entry, what in ((link(second, "elsewhere"), "-> elsewhere"), (file(second, "new"), "new")):
+                before = [file(first, "first"), entry]
+                for links in ([hard("opt/x", first), hard("a", "opt/x")], [hard("opt/x", second), hard("a", "opt/x")]):
+                    self.assertEqual(self.files([self.BELOW, before + links]), {**always, "usr/lib/f": what, "opt/x": what, "a": what}, (before, links))
+                # What comes later is another file, and what is elsewhere too.
+                self.assertEqual(self.files([self.BELOW, [file(first, "first"), hard("opt/x", first), entry]]), {**always, "usr/lib/f": what, "opt/x": "first"})
+                self.assertEqual(self.files([self.BELOW, [file(first, "first"), file("opt/f", "other"), hard("opt/x", first)]]),
+                                 {**always, "usr/lib/f": "first", "opt/f": "other", "opt/x": "first"})
+
     def test_a_link_to_a_link_that_waits_comes_when_it_comes(self):
         self.assertEqual(self.files([self.BELOW, [hard("usr/first", "lib"), file("usr/lib/c", "earlier"), hard("lib/c", "usr/first")]]),
                          {"lib": "-> usr/lib", "usr/first": "-> usr/lib", "usr/lib/old": "old", "usr/lib/c": "-> usr/lib"})
@@ -284,6 +296,45 @@ class LowerLinks(Case):
         # The link that is replaced is below one that the layer lists.
         below = [directory("opt"), link("opt/app", "/usr/app"), directory("usr/app"), file("usr/app/old", "old")]
         self.assertEqual(self.files([below, [directory("opt"), file("opt/app/new", "n"), file("opt", "x")]]), {"opt": "x", "usr/app/old": "old", "usr/app/new": "n"})
+
+    def test_a_hard_link_that_waits_goes_through_a_link_that_its_layer_replaces(self):
+        below = self.BELOW + [file("opt/c", "c")]
+        always = {"usr/lib/old": "old", "opt/c": "c"}
+        waits = [hard("lib/a/x", "opt/c"), hard("lib/y", "lib/a/x")]
+        for replacing, what in ((link("lib", "usr/lib"), "-> usr/lib"), (file("lib", "f"), "f"), (Entry("lib", "fifo"), None)):
+            want = {path: text for path, text in {**always, "lib": what}.items() if text is not None}
+            self.assertEqual(self.files([below, waits + [replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}, replacing)
+            # Of two for one place the last one stays, as ever.
+            self.assertEqual(self.files([below, waits + [file("usr/lib/y", "later"), replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "later"}, replacing)
+            self.assertEqual(self.files([below, [file("usr/lib/y", "earlier")] + waits + [replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}, replacing)
+            self.assertEqual(self.files([below, waits + [file("usr/lib/a", "later"), replacing]]), {**want, "usr/lib/a": "later", "usr/lib/y": "c"}, replacing)
+            # No link below: it goes with its directory.
+            self.assertEqual(self.files([[file("lib/old", "o")] + below[3:] + below[4:], waits + [replacing]]), want, replacing)
+        self.assertEqual(self.files([below, waits + [file("usr/lib/a", "later")]]), {**always, "lib": "-> usr/lib", "usr/lib/a": "later", "usr/lib/y": "c"})
+        # Files that the layer brings itself, later.
+        self.assertEqual(self.files([below, [hard("lib/y", "opt/new"), file("opt/new", "n"), link("lib", "usr/lib")]]),
+                         {**always, "lib": "-> usr/lib", "opt/new": "n", "usr/lib/y": "n"})
+
+    def test_what_is_not_stored_replaces_what_came_before_it(self):
+        always = {"usr/lib/old": "old", "lib": "-> usr/lib"}
+        for kind in ("fifo", "char", "block"):
+            for entered, special, expected in (
+                    ([file("lib/new", "n")], Entry("lib", kind), {"lib": None, "usr/lib/new": "n"}),
+                    ([directory("lib/d/e"), directory("lib/d/e/f")], Entry("usr/lib/d/e", kind), {}),
+                    ([directory("usr/lib/d/e"), directory("usr/lib/d/e/f")], Entry("lib/d/e", kind), {}),
+                    ([file("lib/old", "n")], Entry("usr/lib/old", kind), {"usr/lib/old": None}),
+                    ([file("usr/lib/old", "n")], Entry("lib/old", kind), {"usr/lib/old": None}),
+                    ([hard("lib/x", "usr/lib/old")], Entry("usr/lib/x", kind), {})):
+                want = {path: what for path, what in {**always, **expected}.items() if what is not None}
+                found = self.pull([self.BELOW, entered + [special]])
+                self.assertEqual({path: what for path, what in found.items() if what != "/"}, want, (entered, special))
+                self.assertNotIn("usr/lib/d/e", found)
+                self.assertNotIn("usr/lib/d/e", self.pull([self.BELOW, entered[-1:] + [special]]))
+                if special.path != "lib":
+                    # What comes after it stays; what took the place of its parent does not bring back what it replaced.
+                    found = self.pull([self.BELOW, [special] + entered])
+                    self.assertEqual(found.get("usr/lib/d/e"), "/" if "d/e" in special.path else None)
+                    self.assertEqual(self.files([self.BELOW, entered + [special, link("lib", "usr/lib")]]), want, (entered, special))
 
     def test_over_an_ostree_base_entries_follow_its_links(self):
         found = self.files([[file("lib/x", "x"), file("opt/app/bin", "b"), file("srv/y", "y"), directory("data"), file("data/z", "z")]], base=True)
@@ -349,6 +400,10 @@ class Exported(Case):
                        [below, [hard("usr/lib/alias", "lib/old"), file("usr/lib/old", "NEW")]],
                        [below, [link("lib", "usr/lib"), whiteout("lib/old"), file("usr/lib/z", "z")]],
                        [below, [file("lib/new", "n"), directory("lib/d", 0o700), link("lib", "usr/lib")]],
+                       [below, [file("usr/lib/x", "first"), file("lib/x", "second"), link("lib", "usr/lib")]],
+                       [below, [file("lib/x", "first"), file("usr/lib/x", "second"), link("lib", "usr/lib")]],
+                       [below, [file("usr/lib/f", "first"), link("lib/f", "x"), hard("a", "usr/lib/f"), hard("z", "usr/lib/f")]],
+                       [below + [file("opt/c", "c")], [file("usr/lib/y", "earlier"), hard("lib/a/x", "opt/c"), hard("lib/y", "opt/c"), link("lib", "usr/lib")]],
                        [Whiteouts.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]]):
             with self.subTest(layers):
                 self.pull(layers)
