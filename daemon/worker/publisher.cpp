@@ -88,17 +88,32 @@ bool has_publisher(const job::Request& request) {
 
 Publisher::Publisher(const job::Request& request, FileDescriptor channel)
     : channel_(std::move(channel)),
+      only_metadata_(request.kind == job::Kind::check),
       repository_path_(request.repository),
       image_ref_(own_image_ref(request)),
       pinned_(pinned_digest(request)) {
     // What cannot be opened, the job reports.
     try {
         auto repository = open_at(AT_FDCWD, request.repository, O_RDONLY | O_DIRECTORY);
-        objects_ = open_at(repository.get(), "objects", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        objects_ = open_at(repository.get(), "objects", O_RDONLY | O_DIRECTORY);
         previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_);
         repository_ = std::move(repository);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+        unopened_ = error;
     }
+}
+
+// The job has opened them by itself: what it looks at must be what is changed here, and what programs find at the path.
+void Publisher::require_in_place() const {
+    const auto same = [](int open, const std::string& path, int directory) {
+        struct stat here, there;
+        return ::fstat(open, &here) == 0 && ::fstatat(directory, path.c_str(), &there, 0) == 0 &&
+               here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+    };
+    if (!same(repository_.get(), repository_path_, AT_FDCWD) || !same(objects_.get(), "objects", repository_.get()))
+        throw Error(ErrorKind::failed,
+                    "the repository " + repository_path_ +
+                        " was moved away or replaced while the job ran; nothing of it is named there");
 }
 
 void Publisher::serve() {
@@ -141,12 +156,16 @@ void Publisher::serve() {
 PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
     constexpr PublisherAnswer done{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
     const auto& [call, number, checksum] = packet.head;
-    if (!repository_) refuse("there is no repository");
+    if (unopened_) throw Error(*unopened_);
     const bool needs_lock =
         call != PublisherCall::lock && call != PublisherCall::unlock && call != PublisherCall::drop_layers;
     if (needs_lock && !locked_) refuse("the lock is not held");
     if (call != PublisherCall::announce && call != PublisherCall::place && !packet.rest.empty())
         refuse("a packet of another length");
+    if (only_metadata_ && (call == PublisherCall::announce || call == PublisherCall::set_ref ||
+                           call == PublisherCall::add_record || call == PublisherCall::drop_layers))
+        refuse("a job that changes detached metadata only");
+    if (needs_lock) require_in_place();
     switch (call) {
         case PublisherCall::lock: return lock() ? done : PublisherAnswer{PublisherAnswer::Outcome::locked, 0, {}};
         case PublisherCall::unlock:
@@ -255,6 +274,7 @@ void Publisher::place(const Packet& packet) {
 // The scratch directory is sealed: nobody else changes what is looked at here.
 void Publisher::place(int from, const Placement& placement) const {
     if (placement.type == PlacedType::commitmeta) return place_metadata(from, placement);
+    if (only_metadata_) refuse("a job that changes detached metadata only");
     struct stat status;
     if (::fstatat(from, staged_name(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
         // Moved before, or there since before: place_object() looks.
@@ -275,7 +295,7 @@ void Publisher::place_metadata(int from, const Placement& placement) const {
         if (::renameat(from, name.c_str(), objects_.get(), path.c_str()) != 0) throw_errno("name " + name);
         return;
     }
-    if (has_commit(placement.checksum)) refuse("metadata of a commit that is there");
+    if (only_metadata_ || has_commit(placement.checksum)) refuse("metadata of a commit that is there");
     place_object(from, objects_.get(), placement);
 }
 
@@ -309,15 +329,15 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
     const auto present = [&](const std::string& ref) { return read_ref_file(repository_.get(), "refs/heads/" + ref); };
     if ((number & second_ref) != 0) {
         const auto there = present(second);
-        if (there && *there != commit && records.layer(LayerKind::derived, content) != commit)
+        if (there && *there != commit && has_commit(*there) && records.layer(LayerKind::derived, content) != commit)
             refuse("a layer that is there");
         return write_ref(second, commit);
     }
     const auto there = present(first);
-    if (there && *there != commit) {
+    if (there && *there != commit && has_commit(*there)) {
         if (records.layer(kind, content) != commit) refuse("a layer that is there");
         if (kind != LayerKind::derived) {
-            if (has_commit(*there) && !present(second)) write_ref(second, *there);
+            if (!present(second)) write_ref(second, *there);
         } else if (records.layer(LayerKind::chunk, content) == there ||
                    records.layer(LayerKind::commit, content) == there) {
             refuse("a layer of another kind that is there");

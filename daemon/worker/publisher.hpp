@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
 #include "layer/staging-area.hpp"
@@ -51,6 +52,7 @@ private:
     };
 
     PublisherAnswer handle(const Packet& packet, int& descriptor);
+    void require_in_place() const;
     bool lock();
     void announce(const Packet& packet);
     std::uint32_t make_scratch(int& descriptor);
@@ -71,7 +73,9 @@ private:
 
     FileDescriptor channel_;
     FileDescriptor repository_, objects_, lock_;
+    std::optional<Error> unopened_;  // why the repository could not be opened
     bool locked_ = false;
+    const bool only_metadata_;  // Check notes an update that it found, and does nothing else
     const std::string repository_path_;
     const std::string image_ref_;
     const std::string pinned_;  // the manifest's digest in hexadecimal; empty if any will do

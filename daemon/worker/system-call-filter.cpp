@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "system-call-filter.hpp"
 
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -23,21 +27,20 @@ constexpr std::array job_calls{
     // Files.
     "access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3",
     "faccessat", "faccessat2", "fadvise64", "fadvise64_64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2",
-    "fchown", "fchown32", "fchownat", "fcntl", "fcntl64", "fdatasync", "fgetxattr", "flistxattr", "flock",
-    "fremovexattr", "fsetxattr", "fstat", "fstat64", "fstatat64", "fstatfs", "fstatfs64", "fsync", "ftruncate",
-    "ftruncate64", "getcwd", "getdents", "getdents64", "getxattr", "ioctl", "lchown", "lgetxattr", "link", "linkat",
-    "listxattr", "llistxattr", "lremovexattr", "lseek", "_llseek", "lsetxattr", "lstat", "lstat64", "mkdir", "mkdirat",
-    "memfd_create", "newfstatat", "open", "openat", "openat2", "pread64", "preadv", "preadv2", "pwrite64", "pwritev",
-    "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rmdir",
-    "sendfile", "sendfile64", "setxattr", "splice", "stat", "stat64", "statfs", "statfs64", "statx", "symlink",
-    "symlinkat", "sync_file_range", "syncfs", "tee", "truncate", "truncate64", "umask", "unlink", "unlinkat",
-    "utimensat", "utimensat_time64", "vmsplice", "write", "writev",
+    "fchown", "fchown32", "fchownat", "fdatasync", "fgetxattr", "flistxattr", "flock", "fremovexattr", "fsetxattr",
+    "fstat", "fstat64", "fstatat64", "fstatfs", "fstatfs64", "fsync", "ftruncate", "ftruncate64", "getcwd", "getdents",
+    "getdents64", "getxattr", "lchown", "lgetxattr", "link", "linkat", "listxattr", "llistxattr", "lremovexattr",
+    "lseek", "_llseek", "lsetxattr", "lstat", "lstat64", "mkdir", "mkdirat", "memfd_create", "newfstatat", "open",
+    "openat", "openat2", "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead",
+    "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2", "rmdir", "sendfile", "sendfile64", "setxattr",
+    "splice", "stat", "stat64", "statfs", "statfs64", "statx", "symlink", "symlinkat", "sync_file_range", "syncfs",
+    "tee", "truncate", "truncate64", "umask", "unlink", "unlinkat", "utimensat", "utimensat_time64", "vmsplice",
+    "write", "writev",
     // Waiting and being told.
     "clock_getres", "clock_gettime", "clock_gettime64", "clock_nanosleep", "clock_nanosleep_time64", "epoll_create",
     "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "gettimeofday",
-    "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "nanosleep", "pipe", "pipe2", "poll",
-    "ppoll", "ppoll_time64", "pselect6", "select", "_newselect", "signalfd4", "time", "timerfd_create",
-    "timerfd_gettime", "timerfd_settime",
+    "nanosleep", "pipe", "pipe2", "poll", "ppoll", "ppoll_time64", "pselect6", "select", "_newselect", "signalfd4",
+    "time", "timerfd_create", "timerfd_gettime", "timerfd_settime",
     // Sockets that it has: the channel to imaged and pairs.
     "getpeername", "getsockname", "getsockopt", "recv", "recvfrom", "recvmsg", "send", "sendmsg", "sendto",
     "setsockopt", "shutdown",
@@ -52,6 +55,14 @@ constexpr std::array job_calls{
     "sched_get_priority_min", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_yield",
     "set_robust_list", "set_thread_area", "set_tid_address", "sigaltstack", "sigreturn", "sysinfo", "tgkill", "tkill",
     "ugetrlimit", "uname"};
+// Of fcntl(2) and ioctl(2) what is asked by number: no leases, which keep other processes waiting, and nothing of a
+// file system's own, which may reach files that are not to be seen.
+constexpr std::array<scmp_datum_t, 19> fcntl_commands{
+    F_DUPFD,      F_DUPFD_CLOEXEC, F_GETFD,       F_SETFD,       F_GETFL,           F_SETFL,     F_GETLK,
+    F_SETLK,      F_SETLKW,        F_OFD_GETLK,   F_OFD_SETLK,   F_OFD_SETLKW,      F_ADD_SEALS, F_GET_SEALS,
+    F_GETPIPE_SZ, F_SETPIPE_SZ,    F_GET_RW_HINT, F_SET_RW_HINT, F_GET_FILE_RW_HINT};
+constexpr std::array<scmp_datum_t, 8> ioctl_requests{FICLONE, FICLONERANGE, FIONREAD, FIONBIO,
+                                                     FIOCLEX, FIONCLEX,     TCGETS,   TIOCGWINSZ};
 // To run a program, and what Go's runtime and skopeo call beside all that.
 constexpr std::array program_calls{"alarm",
                                    "execve",
@@ -76,7 +87,8 @@ constexpr std::array program_calls{"alarm",
 constexpr std::array internet_calls{"accept", "accept4", "bind", "connect", "listen", "recvmmsg", "sendmmsg"};
 constexpr scmp_datum_t namespaces =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
-constexpr scmp_datum_t socket_type = 0xf;  // SOCK_TYPE_MASK of the kernel
+constexpr scmp_datum_t low_word = 0xffffffff;  // the kernel looks at no more of a request
+constexpr scmp_datum_t socket_type = 0xf;      // SOCK_TYPE_MASK of the kernel
 
 class Filter {
 public:
@@ -121,6 +133,12 @@ private:
 void filter_system_calls(const SystemCalls& allowed) {
     Filter filter;
     filter.allow(job_calls);
+    for (const auto command : fcntl_commands) {
+        for (const auto* name : {"fcntl", "fcntl64"}) filter.allow_if(name, SCMP_A1(SCMP_CMP_EQ, command));
+    }
+    for (const auto request : ioctl_requests) filter.allow_if("ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, request));
+    // Go's runtime goes on without.
+    for (const auto* name : {"inotify_init", "inotify_init1"}) filter.without(name);
     // Its flags are in memory, where a filter cannot look; the C library falls back to clone.
     filter.without("clone3");
     if (allowed.programs) {

@@ -4,8 +4,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/fs.h>
 #include <linux/keyctl.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -462,6 +464,18 @@ void try_system(Attempts& attempts) {
     attempts.attempt("unmount", [] { return ::umount2("/proc", MNT_DETACH); });
     attempts.attempt("unshare", [] { return ::unshare(CLONE_NEWUSER); });
     attempts.attempt("chroot", [] { return ::chroot("/tmp"); });
+    // In forms that harm nothing where they are let through. A file system's own requests reach its other files.
+    const FileDescriptor root(::open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    attempts.attempt("thaw", [&] { return ::ioctl(root.get(), FITHAW, 0); });
+    int nonsense = 77;
+    attempts.attempt("shut a file system down", [&] { return ::ioctl(root.get(), _IOR('X', 125, __u32), &nonsense); });
+    attempts.attempt("handle by ioctl", [&] { return ::ioctl(root.get(), _IOWR('X', 105, char[56]), nullptr); });
+    attempts.attempt("high word of a request",
+                     [&] { return ::syscall(SYS_ioctl, root.get(), (1UL << 32) | FITHAW, 0); });
+    const FileDescriptor file(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+    attempts.attempt("lease", [&] { return ::fcntl(file.get(), F_SETLEASE, F_RDLCK); });
+    attempts.attempt("notification", [&] { return ::fcntl(root.get(), F_NOTIFY, DN_CREATE); });
+    attempts.attempt("inotify", [] { return ::syscall(SYS_inotify_init1, 0); });
     attempts.attempt("bpf", [] { return ::syscall(SYS_bpf, BPF_MAP_CREATE, nullptr, 0); });
     attempts.attempt("io_uring", [] { return ::syscall(SYS_io_uring_setup, 1, nullptr); });
     attempts.attempt("userfaultfd", [] { return ::syscall(SYS_userfaultfd, 0); });
