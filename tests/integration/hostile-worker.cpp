@@ -464,7 +464,8 @@ void try_system(Attempts& attempts) {
     attempts.attempt("unmount", [] { return ::umount2("/proc", MNT_DETACH); });
     attempts.attempt("unshare", [] { return ::unshare(CLONE_NEWUSER); });
     attempts.attempt("chroot", [] { return ::chroot("/tmp"); });
-    // In forms that harm nothing where they are let through. A file system's own requests reach its other files.
+    // With arguments that do no harm if the filter allows the call. Requests of a file system itself reach its other
+    // files.
     const FileDescriptor root(::open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     attempts.attempt("thaw", [&] { return ::ioctl(root.get(), FITHAW, 0); });
     int nonsense = 77;

@@ -188,20 +188,18 @@ class Confined(ScratchCase):
         """The publisher and the job open the repository at different moments."""
         target = "docker://registry.example/app:1"
         self.confined(self.layout.reference("app"), self.repository, target=target)
-        ref, = [name for name in golden.refs(self.repository) if name.startswith(golden.IMAGE)]
         for number in range(8):
             with self.subTest(milliseconds=number * 5):
                 self.layout.image("next", [oci_layout.layer([Entry("usr/tool", content=b"tool")])], config={"created": f"2026-01-01T00:00:0{number}Z"})
-                before = golden.refs(self.repository)[ref]
                 run = worker.Run(self.layout.reference("next"), self.repository, target=target, settings={"confined": True})
                 time.sleep(number * 0.005)
                 objects, old = self.repository / "objects", self.repository / f"objects-{number}"
                 objects.rename(old)
                 subprocess.run(["cp", "-a", old, objects], check=True)
-                result = run.finish().result
-                if result["outcome"] != "success":
-                    self.assertEqual(golden.refs(self.repository)[ref], before, result)
-                golden.ostree(self.repository, "fsck")
+                run.finish()
+                # A job that has written its ref already may fail all the same, when it looks once more; what no ref names may have been copied in part.
+                for name, commit in golden.refs(self.repository).items():
+                    golden.ostree(self.repository, "checkout", commit, self.directory / f"checkout-{number}-{name.replace('/', '-')}")
 
     def test_an_image_on_a_medium_below_run_is_read(self):
         place = f"/run/imaged-test-{os.getpid()}"
