@@ -105,12 +105,8 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel)
 
 // The job has opened them by itself: what it looks at must be what is changed here, and what programs find at the path.
 void Publisher::require_in_place() const {
-    const auto same = [](int open, const std::string& path, int directory) {
-        struct stat here, there;
-        return ::fstat(open, &here) == 0 && ::fstatat(directory, path.c_str(), &there, 0) == 0 &&
-               here.st_dev == there.st_dev && here.st_ino == there.st_ino;
-    };
-    if (!same(repository_.get(), repository_path_, AT_FDCWD) || !same(objects_.get(), "objects", repository_.get()))
+    if (!leads_to(AT_FDCWD, repository_path_, repository_.get()) ||
+        !leads_to(repository_.get(), "objects", objects_.get()))
         throw Error(ErrorKind::failed,
                     "the repository " + repository_path_ +
                         " was moved away or replaced while the job ran; nothing of it is named there");

@@ -32,6 +32,12 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags) {
     return fd;
 }
 
+bool leads_to(int directory, const std::string& path, int fd) {
+    struct stat named, open;
+    return ::fstatat(directory, path.c_str(), &named, 0) == 0 && ::fstat(fd, &open) == 0 &&
+           named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
+
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what) {
     while (!bytes.empty()) {
         const ssize_t written = ::write(fd, bytes.data(), bytes.size());

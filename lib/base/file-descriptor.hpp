@@ -34,6 +34,8 @@ private:
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode = 0);
 // openat(2) with O_CLOEXEC; an empty FileDescriptor when PATH does not exist.
 FileDescriptor try_open_at(int directory, const std::string& path, int flags);
+// Whether PATH, its links followed, leads to the file that is open as FD.
+bool leads_to(int directory, const std::string& path, int fd);
 // Writes everything or throws system_error naming WHAT.
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
 // Reads to the end of the file; throws Error(corrupt_input) when it is longer than LIMIT bytes.

@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository-place.hpp"
 
-#include <sys/stat.h>
+#include <fcntl.h>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
-namespace {
-
-// Whether PATH leads to what is open as FD.
-bool is_at(const std::string& path, int fd) {
-    struct stat named, open;
-    return ::stat(path.c_str(), &named) == 0 && ::fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
-           named.st_ino == open.st_ino;
-}
-
-}  // namespace
-
 bool is_in_place(const Repository& repository) {
-    return is_at(repository.path(), repository.fd()) && is_at(repository.path() + "/objects", repository.objects());
+    return leads_to(AT_FDCWD, repository.path(), repository.fd()) &&
+           leads_to(repository.fd(), "objects", repository.objects());
 }
 
 void require_in_place(const Repository& repository) {
