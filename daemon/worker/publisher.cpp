@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
 #include "store/record-file.hpp"
 #include "store/ref-file.hpp"
@@ -132,21 +133,9 @@ void Publisher::serve() {
         text = std::string(error.what()).substr(0, max_answer_text);
     }
     std::array<iovec, 2> parts{{{&answer, sizeof answer}, {text.data(), text.size()}}};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = parts.size();
-    if (descriptor >= 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        auto* const header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof descriptor);
-        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    }
+    const auto descriptors = std::span(&descriptor, descriptor >= 0 ? 1 : 0);
     // One that does not take its answers gets none.
-    ::sendmsg(channel_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    send_message(channel_.get(), parts, descriptors, MSG_DONTWAIT);
 }
 
 PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {

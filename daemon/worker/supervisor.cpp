@@ -17,10 +17,12 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/socket-message.hpp"
 #include "publisher.hpp"
 #include "sandbox.hpp"
 
@@ -59,21 +61,8 @@ FileDescriptor connect_to(const std::string& path) {
 // The number of an error, 0 with a descriptor.
 void answer(int channel, int reason, int descriptor) {
     iovec buffer{&reason, sizeof reason};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
-    msghdr message{};
-    message.msg_iov = &buffer;
-    message.msg_iovlen = 1;
-    if (reason == 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        auto* const header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof descriptor);
-        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    }
     // One that does not take its answers gets none.
-    ::sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    send_message(channel, std::span(&buffer, 1), std::span(&descriptor, reason == 0 ? 1 : 0), MSG_DONTWAIT);
 }
 
 class Supervisor {

@@ -20,6 +20,7 @@
 #include "base/argument-list.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "base/socket-message.hpp"
 #include "source/signature-policy.hpp"
 
 namespace imaged {
@@ -253,18 +254,7 @@ void SkopeoProcess::connect(int output, std::optional<int> layout) {
     if (layout) descriptors.push_back(*layout);
     auto packet = encode(request_, static_cast<bool>(auth));
     iovec buffer{packet.data(), packet.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(max_skopeo_descriptors * sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &buffer;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
-    auto* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
-    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
-    if (::sendmsg(channel_.get(), &message, MSG_NOSIGNAL) < 0) throw_errno("send to " + path);
+    if (send_message(channel_.get(), std::span(&buffer, 1), descriptors) < 0) throw_errno("send to " + path);
 }
 
 // Takes what the service has said, of which there is none of a child. Waits for it at most LIMIT.
