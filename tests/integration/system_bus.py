@@ -236,7 +236,24 @@ class SilentServer:
         self.socket.close()
 
 
-class CertificateServer:
+class HttpServer:
+    """Serves with HANDLER in a thread, by TLS if there is a CONTEXT."""
+
+    def __init__(self, handler, context=None):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        if context:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.address = "127.0.0.1:%d" % self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+class CertificateServer(HttpServer):
     """A registry by TLS that asks for a client's certificate, remembers whose it was given (None: nobody's), and lets nobody in.
     ca.crt, client.cert and client.key in DIRECTORY are what a host has for it."""
 
@@ -265,19 +282,10 @@ class CertificateServer:
         context.load_cert_chain(directory + "/server.cert", directory + "/server.key")
         context.load_verify_locations(directory + "/ca.crt")
         context.verify_mode = ssl.CERT_OPTIONAL
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.address = "127.0.0.1:%d" % self.server.server_port
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        super().__init__(Handler, context)
 
 
-class LoginServer:
+class LoginServer(HttpServer):
     """A registry that wants a login, and remembers what it was given."""
 
     def __init__(self):
@@ -294,12 +302,4 @@ class LoginServer:
 
             def log_message(self, *_):
                 pass
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = "127.0.0.1:%d" % self.server.server_port
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        super().__init__(Handler)
