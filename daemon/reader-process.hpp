@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Another process of this program, which reads the repository for it (repository-service.hpp). Whoever waits for a file
-// system that does not answer cannot be ended, not even by SIGKILL; this process can.
+// Another process of this program, which reads the repository for it (repository-service.hpp). A process that waits
+// for a file system that does not answer cannot be ended, not even by SIGKILL; the daemon, which does not wait, can.
 //
 // Over a socket: a question in JSON on one line, then the answer, {"value": …} or {"error": …, "message": …}.
 #pragma once

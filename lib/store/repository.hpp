@@ -27,7 +27,7 @@ class Repository {
 public:
     // Throws Error(repository_damaged) when PATH is not an OSTree repository.
     explicit Repository(const std::string& path);
-    // Nothing where no repository has been made yet (repository-creation.hpp). Otherwise as the constructor.
+    // Returns nullopt if there is no repository yet (repository-creation.hpp); otherwise as the constructor.
     static std::optional<Repository> open_existing(const std::string& path);
     // As make_repository().
     static void create(const std::string& path);

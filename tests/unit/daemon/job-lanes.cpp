@@ -190,7 +190,7 @@ TEST_CASE_METHOD(Lanes, "a job that is shared comes when the first of its users 
     CHECK(runner.started == Numbers{1, 5, 6, 2});
 }
 
-TEST_CASE_METHOD(Lanes, "a job counts among those of whoever wants it, and passes on") {
+TEST_CASE_METHOD(Lanes, "a shared job counts for each user who asked for it, and passes to the next when one leaves") {
     queue.set_limits({256, 3});
     submit(1009, job::Kind::pull, Standing::authorised);  // runs
     const auto join = [&](uid_t uid, const std::string& image) {
