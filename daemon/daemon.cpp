@@ -31,8 +31,9 @@ using namespace std::chrono_literals;
 constexpr const char* bus_name = "org.imaged1";
 // Messages served before timers and workers get their turn.
 constexpr int messages_a_turn = 64;
-// How long answers and workers may take after SIGTERM; a worker is killed well before.
-constexpr auto shutdown_limit = 5s;
+// How long answers and workers may take after SIGTERM, so that imaged has ended 5 s after it; a worker is killed well
+// before.
+constexpr auto shutdown_limit = 4500ms;
 // How often a daemon whose time has come, but who is still needed, looks again.
 constexpr auto busy_interval = 500ms;
 

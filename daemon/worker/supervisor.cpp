@@ -34,6 +34,9 @@ namespace {
 constexpr unsigned max_connections = 4096;
 // A service that does not take a connection for so long is reported.
 constexpr timeval connect_limit{5, 0};
+// A job that is told to end and does not is killed, as imaged would (daemon/worker-process.cpp) if it were still there.
+// Milliseconds.
+constexpr int stop_grace = 2000;
 // The job's own (daemon/worker-process.cpp): its channel to imaged, then what the request names.
 constexpr int channel = 3;
 constexpr int first_free_number = 6;
@@ -81,7 +84,9 @@ public:
             std::array<pollfd, 3> ready{{{signals_, POLLIN, 0},
                                          {channel_.get(), POLLIN, 0},
                                          {publisher_ ? publisher_->channel() : -1, POLLIN, 0}}};
-            if (::poll(ready.data(), ready.size(), -1) < 0) continue;
+            const int count = ::poll(ready.data(), ready.size(), stopping_ ? stop_grace : -1);
+            if (count == 0) ::kill(child_, SIGKILL);
+            if (count <= 0) continue;
             if (ready[0].revents != 0) take_signal();
             if (ready[1].revents != 0) take_question();
             if (ready[2].revents != 0) publisher_->serve();
@@ -94,6 +99,7 @@ private:
         if (::read(signals_, &signal, sizeof signal) != sizeof signal) return;
         if (signal.ssi_signo != SIGCHLD) {
             ::kill(child_, SIGTERM);
+            stopping_ = true;
             return;
         }
         int status = 0;
@@ -132,6 +138,7 @@ private:
     const std::string service_;
     std::unique_ptr<Publisher> publisher_;
     unsigned connections_ = 0;
+    bool stopping_ = false;
 };
 
 // Numbers that the request's descriptors do not have.

@@ -21,7 +21,18 @@ from system_bus import opened_by_a_reader
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
 
-class Hanging(Case):
+class HangsCase(Case):
+    def assert_ends(self):
+        """Within the 5 s that docs/reliability.md promises."""
+        self.daemon.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        took = time.monotonic() - started
+        print(f"    ended {took:.2f} s after SIGTERM")
+        self.assertLess(took, 5 * sanitizers.SLOWER)
+
+
+class Hanging(HangsCase):
     """The repository's configuration is a pipe that nobody writes to: whatever opens it waits."""
 
     def setUp(self):
@@ -40,13 +51,10 @@ class Hanging(Case):
         client.running(job)
         client.cancel(job)
         self.assertEqual(client.finished(job, 3)["Result"], "cancelled")
-        self.daemon.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
-        print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM")
+        self.assert_ends()
 
 
-class ReaderCase(Case):
+class ReaderCase(HangsCase):
     def readers(self):
         """Number and state of each process that reads for the daemon."""
         found = {}
@@ -86,6 +94,17 @@ class Reader(ReaderCase):
         self.daemon.wait()
         self.eventually(lambda: not self.readers())
 
+    def test_a_stopped_one_with_callers_waiting_does_not_keep_the_daemon(self):
+        client = self.client()
+        client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), timeout=10000)
+        reader, = self.readers()
+        os.kill(reader, signal.SIGSTOP)
+        for _ in range(20):
+            client.connection.call("org.imaged1", ROOT, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        client.call(MANAGER, "ListJobs", timeout=3000)
+        self.assert_ends()
+        self.eventually(lambda: not self.readers())
+
 
 @unittest.skipUnless(hanging_disk.is_possible(), "needs root and /dev/fuse")
 class HangingInTheKernel(ReaderCase):
@@ -117,10 +136,7 @@ class HangingInTheKernel(ReaderCase):
         client.call(PROPERTIES, "GetAll", GLib.Variant("(s)", (MANAGER,)), timeout=3000)
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
         self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
-        self.daemon.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
-        print(f"    ended {time.monotonic() - started:.1f} s after SIGTERM, {len(self.readers())} process left in the kernel")
+        self.assert_ends()
         # It is gone as soon as the kernel lets it go; another daemon need not wait for that.
         self.assertEqual(list(self.readers().values()), ["D"], "the kernel waits, whoever kills it")
         self.real_start()
@@ -129,7 +145,7 @@ class HangingInTheKernel(ReaderCase):
         self.eventually(lambda: "D" not in self.readers().values())
 
 
-class HangingConfiguration(Case):
+class HangingConfiguration(HangsCase):
     """The configuration becomes a pipe that nobody writes to."""
 
     def command(self):
@@ -151,12 +167,11 @@ class HangingConfiguration(Case):
         client.call(MANAGER, "ListJobs", timeout=3000)
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
         self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
-        self.daemon.send_signal(signal.SIGTERM)
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        self.assert_ends()
         os.close(writer[0])
 
 
-class Unkillable(Case):
+class Unkillable(HangsCase):
     """Signals do not reach the worker, as when it waits in the kernel: imaged's own kill(2) does nothing."""
 
     def start_daemon(self):
@@ -187,13 +202,10 @@ class Unkillable(Case):
     def test_the_daemon_ends_in_time(self):
         client = self.client()
         client.running(client.pull(self.image("wait")))
-        self.daemon.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
-        self.assertLess(time.monotonic() - started, 6 * sanitizers.SLOWER)
+        self.assert_ends()
 
 
-class Unread(Case):
+class Unread(HangsCase):
     """Standard error is a pipe that is full."""
 
     def command(self):
@@ -222,8 +234,7 @@ class Unread(Case):
         thread.start()
         self.eventually(lambda: b"dropped" in b"".join(read))
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
-        self.daemon.send_signal(signal.SIGTERM)
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        self.assert_ends()
         thread.join(10)
         text = b"".join(read)
         dropped = re.findall(rb"dropped (\d+) log messages", text)
@@ -236,8 +247,7 @@ class Unread(Case):
         client = self.client()
         for number in range(20):
             client.finished(client.pull(self.image(f"chatter,{number}")))
-        self.daemon.send_signal(signal.SIGTERM)
-        self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
+        self.assert_ends()
 
     def tearDown(self):
         os.close(self.read_end)

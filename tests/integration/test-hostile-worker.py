@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import unittest.mock
 
 import golden
 import oci_layout
+import sanitizers
 import worker
 from oci_layout import Entry
 from repository_case import ScratchCase
@@ -217,6 +219,19 @@ class Confined(ScratchCase):
             with contextlib.suppress(AssertionError):  # no result of one that was killed
                 run.finish()
             self.assertEqual(run.status, status)
+
+    def test_a_stopped_job_ends_with_its_supervisor(self):
+        """Which gets SIGTERM when imaged is killed; a stopped process takes only SIGKILL."""
+        run = worker.Run("docker://127.0.0.1:1/app:1", self.repository, settings={"confined": True, "retries": 9})
+        run.next_message()
+        job, = map(int, pathlib.Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split())
+        os.kill(job, signal.SIGSTOP)
+        run.cancel()
+        started = time.monotonic()
+        with contextlib.suppress(AssertionError):
+            run.finish()
+        self.assertLess(time.monotonic() - started, 5 * sanitizers.SLOWER)
+        self.assertEqual(run.status, -9)
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs another user")
