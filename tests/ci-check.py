@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What .ci/run and .ci/nightly say and how they end, whatever the commands they run do: ci-check.py SOURCE_ROOT"""
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,20 @@ class Ci(unittest.TestCase):
             run = subprocess.run([ROOT + "/dev", "test", "x"], capture_output=True, text=True, timeout=60,
                                  env={**os.environ, "IMAGED_BUILD_DIR": build, "PATH": build + ":" + os.environ["PATH"]})
             self.assertEqual((run.returncode, "not every test was run" in run.stderr), (1, True), run.stdout + run.stderr)
+
+    def test_the_build_directory_of_another_checkout_is_refused(self):
+        with tempfile.TemporaryDirectory() as build:
+            os.mkdir(build + "/meson-info")
+            with open(build + "/meson-info/meson-info.json", "w", encoding="utf-8") as file:
+                json.dump({"directories": {"source": "/elsewhere"}}, file)
+            for command, variable in (("build", "IMAGED_BUILD_DIR"), ("bench", "IMAGED_BENCH_BUILD_DIR")):
+                with open(f"{build}/dpkg-query", "w", encoding="utf-8") as file:
+                    file.write("#!/bin/sh\necho installed\n")
+                os.chmod(f"{build}/dpkg-query", 0o755)
+                run = subprocess.run([ROOT + "/dev", command], capture_output=True, text=True, timeout=60,
+                                     env={**os.environ, variable: build, "PATH": f"{build}:{os.environ['PATH']}"}, check=False)
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(f"{build} is the build directory of /elsewhere", run.stderr)
 
     def test_the_next_release_is_a_warning_and_nothing_else_is(self):
         status, lines, _ = self.run_with("nightly", '"test-release testing") exit 1 ;;')
