@@ -17,7 +17,10 @@ ExitCode run(const Arguments& arguments) {
     call.method = "CancelJob";
     call.arguments = adopt(g_variant_new("(u)", id));
     call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password
-    connection.call(std::move(call));
+    const Reply reply = connection.call(std::move(call));
+    gboolean goes_on = FALSE;
+    g_variant_get(reply.body.get(), "(b)", &goes_on);
+    if (goes_on) print_note("job " + std::to_string(id) + " goes on for other callers");
     if (arguments.json) print_result(detached_json(id, "/org/imaged1/job/" + std::to_string(id)));
     return ExitCode::ok;
 }
@@ -28,6 +31,7 @@ const Verb cancel_verb = {
     {"cancel", "JOB", "Cancel a job",
      "Asks imaged to cancel JOB, a number as imagectl jobs shows it, and returns at once. Cancelling a job that ended "
      "changes nothing.\n"
+     "A job that other callers asked for as well goes on for them, which is said.\n"
      "\n"
      "Examples:\n"
      "  imagectl cancel 3\n"

@@ -145,10 +145,15 @@ private:
         call.interface = job_interface;
         call.method = "Cancel";
         call.timeout_milliseconds = std::numeric_limits<int>::max();
-        connection_.call_async(std::move(call), [this](Reply*, const BusError* error) {
+        connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
             if (error)
-                fail(BusError(error->name(),
-                              "cannot cancel job " + std::to_string(result_.id) + ", it goes on: " + error->what()));
+                return fail(BusError(error->name(), "cannot cancel job " + std::to_string(result_.id) +
+                                                        ", it goes on: " + error->what()));
+            gboolean goes_on = FALSE;
+            g_variant_get(reply->body.get(), "(b)", &goes_on);
+            if (goes_on)
+                fail(BusError("org.imaged1.Error.Cancelled",
+                              "left job " + std::to_string(result_.id) + ", which goes on for other callers"));
         });
     }
 

@@ -30,7 +30,7 @@ const Verb pull_verb = {
      "Fetches each IMAGE into the repository of imaged. Layers that are there already are not fetched again.\n"
      "Standard error tells of the progress, standard output of the result. Ctrl-C cancels the job and waits for its "
      "end;\n"
-     "a second Ctrl-C leaves at once.\n"
+     "a second Ctrl-C leaves at once. A job that other callers asked for as well goes on for them.\n"
      "\n"
      "Examples:\n"
      "  imagectl pull debian:12\n"

@@ -198,7 +198,7 @@ void JobObject::tell_callers(const char* name, const Values&... values) {
     }
 }
 
-void JobObject::Cancel(sdbus::Result<>&& result) {
+void JobObject::Cancel(sdbus::Result<bool>&& result) {
     fenced([&] { on_cancel_(id_, bus::sender(getObject()), std::move(result)); });
 }
 

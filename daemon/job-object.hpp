@@ -21,7 +21,7 @@ namespace imaged {
 class JobObject final : public sdbus::AdaptorInterfaces<org::imaged1::Job_adaptor> {
 public:
     // Takes over the answer that Cancel owes to SENDER.
-    using OnCancel = std::function<void(JobId id, const std::string& sender, sdbus::Result<>&& result)>;
+    using OnCancel = std::function<void(JobId id, const std::string& sender, sdbus::Result<bool>&& result)>;
     // Likewise the answer that GetOutcome owes.
     using OutcomeResult = sdbus::Result<std::string, std::string, std::string, VariantMap>;
     using OnOutcome = std::function<void(JobId id, const std::string& sender, OutcomeResult&& result)>;
@@ -70,7 +70,7 @@ private:
         bool pending = false;
     };
 
-    void Cancel(sdbus::Result<>&& result) override;
+    void Cancel(sdbus::Result<bool>&& result) override;
     void GetOutcome(OutcomeResult&& result) override;
     std::uint32_t Id() override { return number(id_); }
     std::string Kind() override { return std::string(to_string(kind_)); }

@@ -131,12 +131,14 @@ bool JobQueue::has_share(JobId id, const Caller& caller) const {
            });
 }
 
-void JobQueue::give_up(JobId id, const Caller& caller) {
+bool JobQueue::give_up(JobId id, const Caller& caller) {
     auto* job = find(id);
-    if (job == nullptr) return;
+    if (job == nullptr) return false;
     const auto own = std::erase_if(job->shares, [&](const Share& share) { return share.bus_name == caller.bus_name; });
     if (own == 0) std::erase_if(job->shares, [&](const Share& share) { return share.uid == caller.uid; });
+    const bool goes_on = !job->shares.empty();
     shares_changed(*job);
+    return goes_on;
 }
 
 void JobQueue::shares_changed(QueuedJob& job) {

@@ -136,8 +136,9 @@ public:
     // Whether CALLER cancels by giving up a share, which needs no authorisation: its own, or its user's unless that is
     // root.
     bool has_share(JobId id, const Caller& caller) const;
-    // Gives up CALLER's share, or its user's. A job that is not there is a no-op.
-    void give_up(JobId id, const Caller& caller);
+    // Gives up CALLER's share, or its user's. Returns whether the job goes on for others. A job that is not there is a
+    // no-op.
+    bool give_up(JobId id, const Caller& caller);
     // Cancels for everyone.
     void cancel(JobId id);
     void cancel_all();

@@ -116,7 +116,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
                  emit_quietly([&] { emitImageChanged(image, old_digest, new_digest); });
              },
-             [this](JobId id, const std::string& sender, sdbus::Result<>&& result) {
+             [this](JobId id, const std::string& sender, sdbus::Result<bool>&& result) {
                  cancel(id, sender, std::move(result));
              },
              [this](JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
@@ -317,28 +317,27 @@ void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::Out
     });
 }
 
-void Manager::CancelJob(sdbus::Result<>&& result, std::uint32_t id) {
+void Manager::CancelJob(sdbus::Result<bool>&& result, std::uint32_t id) {
     fenced([&] {
         if (!jobs_.contains(JobId{id})) throw Error(ErrorKind::not_found, "there is no job " + std::to_string(id));
         cancel(JobId{id}, bus::sender(getObject()), std::move(result));
     });
 }
 
-void Manager::cancel(JobId id, const std::string& sender, sdbus::Result<>&& result) {
+void Manager::cancel(JobId id, const std::string& sender, sdbus::Result<bool>&& result) {
     activity_.touch();
-    const Reply<> reply(std::move(result), activity_);
+    const Reply<bool> reply(std::move(result), activity_);
     with_caller(sender, reply, [this, id, reply](const Caller& caller) { cancel_as(reply, id, caller); });
 }
 
-void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
+void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller) {
     if (jobs_.queue().has_share(id, caller)) {
-        jobs_.queue().give_up(id, caller);
-        reply.answer();
+        reply.answer(jobs_.queue().give_up(id, caller));
         return;
     }
     const auto found = jobs_.objects().find(id);
     if (found == jobs_.objects().end() || found->second->state() == job::State::finished) {
-        reply.answer();  // over already: nothing to cancel
+        reply.answer(false);  // over already: nothing to cancel
         return;
     }
     authority_.check({Action::cancel, caller, found->second->image(), {}, false},
@@ -346,7 +345,7 @@ void Manager::cancel_as(const Reply<>& reply, JobId id, const Caller& caller) {
                          reply.answer_with([&] {
                              if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
                              jobs_.queue().cancel(id);
-                             reply.answer();
+                             reply.answer(false);
                          });
                      });
 }

@@ -65,7 +65,8 @@ class Client:
         return self.start("Pull", image, **options)[0]
 
     def cancel(self, job):
-        self.call(MANAGER, "CancelJob", GLib.Variant("(u)", (job,)))
+        """What CancelJob answers: whether the job goes on for others."""
+        return self.call(MANAGER, "CancelJob", GLib.Variant("(u)", (job,)))
 
     def job(self, job):
         properties = self.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (JOB,)), path=f"{ROOT}/job/{job}")[0]

@@ -53,15 +53,16 @@ class Job(dbus.service.Object):
             return variants({"State": dbus.UInt32(7), "Fraction": "much", "Bytes": "none", "Kind": "pull"})
         return variants(self.properties)
 
-    @dbus.service.method(JOB)
+    @dbus.service.method(JOB, out_signature="b")
     def Cancel(self):
         tell(call="Cancel", job=self.path)
-        if self.image == "play:stubborn":
-            return
+        if self.image in ("play:stubborn", "play:shared"):
+            return self.image == "play:shared"
         if self.image == "play:mine":
             raise Failure(ERROR + "NotAuthorized", "not your job")
         self.change(State="cancelling")
         GLib.timeout_add(100, self.end, "cancelled", ERROR + "Cancelled", "cancelled by its owner")
+        return False
 
     @dbus.service.signal(PROPERTIES, signature="sa{sv}as")
     def PropertiesChanged(self, interface, changed, invalidated):
@@ -115,7 +116,7 @@ class Job(dbus.service.Object):
             self.Finished("wonderful", "", "", variants({}))
             return False
         done = min(self.step * 250, 1000)
-        if scene[1] in ("endless", "mine", "stubborn"):
+        if scene[1] in ("endless", "mine", "stubborn", "shared"):
             done = min(done, 500)
         self.change(Phase="fetch", Fraction=done / 1100, Bytes=dbus.Struct((dbus.UInt64(done * layers), dbus.UInt64(1000 * layers)), signature="tt"),
                     Layers=dbus.Struct((dbus.UInt32(0), dbus.UInt32(layers)), signature="uu"))
@@ -200,11 +201,11 @@ class Manager(dbus.service.Object):
     def ListJobs(self):
         return [(dbus.UInt32(job.properties["Id"]), job.path, job.properties["Kind"], job.properties["State"]) for job in self.jobs]
 
-    @dbus.service.method(MANAGER, in_signature="u")
+    @dbus.service.method(MANAGER, in_signature="u", out_signature="b")
     def CancelJob(self, number):
         if not 0 < number <= len(self.jobs):
             raise Failure(ERROR + "NotFound", f"there is no job {number}")
-        self.jobs[number - 1].Cancel()
+        return self.jobs[number - 1].Cancel()
 
 
 def main():

@@ -71,10 +71,10 @@ class Jobs(Case):
         job = one.pull(self.image("wait"))
         other.pull(self.image("wait"))
         one.running(job)
-        one.cancel(job)
+        self.assertEqual(one.cancel(job), (True,))
         time.sleep(0.2)
         self.assertEqual(one.job(job)["State"], "running")
-        other.cancel(job)
+        self.assertEqual(other.call(JOB, "Cancel", path=f"{ROOT}/job/{job}"), (False,))
         self.assertEqual(one.finished(job, 2)["Result"], "cancelled")
 
     def test_a_queued_job_is_cancelled_at_once(self):

@@ -335,6 +335,11 @@ class ImagectlTest(unittest.TestCase):
         self.assertIn("it goes on", process.communicate(timeout=5 * sanitizers.SLOWER)[1])
         self.assertEqual(process.returncode, 4)
 
+    def test_cancel_says_that_a_shared_job_goes_on(self):
+        self.run_it("pull", "--detach", "docker://play:shared")
+        done = self.run_it("cancel", "1")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", "imagectl: job 1 goes on for other callers\n"))
+
     def started(self, *words, **options):
         process = subprocess.Popen([IMAGECTL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(), **options)
         self.addCleanup(process.wait)
