@@ -31,7 +31,7 @@ BusError bus_error(ErrorPointer error, const char* fallback) {
 
 // The type that the XML gives the answer of METHOD, as a tuple.
 std::string answer_type(const Call& call) {
-    if (call.interface == "org.freedesktop.DBus.Properties") return "(a{sv})";  // GetAll is the only one used
+    if (call.interface == "org.freedesktop.DBus.Properties") return call.method == "Get" ? "(v)" : "(a{sv})";
     const GDBusInterfaceInfo* info =
         call.interface == job_interface ? &org_imaged1_job_interface : &org_imaged1_manager_interface;
     std::string type = "(";
@@ -45,7 +45,8 @@ std::string answer_type(const Call& call) {
 Message make_message(const Call& call) {
     Message message(g_dbus_message_new_method_call(call.destination.c_str(), call.path.c_str(), call.interface.c_str(),
                                                    call.method.c_str()));
-    g_dbus_message_set_flags(message.get(), G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION);
+    g_dbus_message_set_flags(message.get(), call.starts_imaged ? G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION
+                                                               : G_DBUS_MESSAGE_FLAGS_NO_AUTO_START);
     if (call.arguments) g_dbus_message_set_body(message.get(), call.arguments.get());
     if (call.fds) g_dbus_message_set_unix_fd_list(message.get(), call.fds);
     return message;

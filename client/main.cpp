@@ -14,6 +14,7 @@
 
 #include "base/printable.hpp"
 #include "bus-error.hpp"
+#include "configuration-note.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "verb.hpp"
@@ -99,9 +100,14 @@ ExitCode run(std::vector<std::string> words) {
                 print_result(verb_help(verb->help));
                 return ExitCode::ok;
             }
-            return verb->run(arguments);
+            const auto result = verb->run(arguments);
+            tell_of_configuration(arguments.bus);
+            return result;
         } catch (const UsageError& error) {
             throw UsageError(error.what(), verb->help.name);
+        } catch (const BusError&) {
+            tell_of_configuration(arguments.bus);
+            throw;
         }
     }
     const auto meant = meant_verb(words[0]);

@@ -170,6 +170,10 @@ ReadConfig read_config(const CommandLine& line) {
     } else if (!line.session) {
         files = system_config_files("");
     }
+    return read_config(line, files);
+}
+
+ReadConfig read_config(const CommandLine& line, const std::vector<ConfigFile>& files) {
     auto read = parse_config(files);
     auto& config = read.config;
     if (line.repository) config.repository = *line.repository;

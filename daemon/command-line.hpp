@@ -37,5 +37,7 @@ const char* usage();
 // The configuration that holds with LINE: of the files it names, else on the system bus those of the system, and over
 // them what LINE says itself. Throws as parse_config and its files do.
 ReadConfig read_config(const CommandLine& line);
+// The same of FILES.
+ReadConfig read_config(const CommandLine& line, const std::vector<ConfigFile>& files);
 
 }  // namespace imaged

@@ -219,6 +219,7 @@ ReadConfig parse_config(const std::vector<ConfigFile>& files) {
                        [&] { key->set(read.config, setting.value); });
         }
     }
+    read.text = to_text(read.config);
     return read;
 }
 

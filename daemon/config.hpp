@@ -28,7 +28,9 @@ struct Config {
 
 struct ReadConfig {
     Config config;
+    std::string text;  // what the files say, as to_text()
     std::vector<std::string> warnings;
+    std::string error;  // why the files are not taken and CONFIG is what held before; empty when it is theirs
 };
 
 // What FILES say, a later one over an earlier. Throws Error(invalid_argument) that begins with file and line.

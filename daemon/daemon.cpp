@@ -18,6 +18,7 @@
 #include "base/error.hpp"
 #include "event-loop.hpp"
 #include "file-reader.hpp"
+#include "held-config.hpp"
 #include "manager.hpp"
 #include "polkit-authority.hpp"
 #include "sdbus-shim.hpp"
@@ -101,8 +102,14 @@ FileDescriptor blocked_signals() {
 
 class Daemon {
 public:
-    Daemon(const CommandLine& line, const Config& config)
-        : line_(line), config_(config), signals_(blocked_signals()), connection_(connect(line)), bus_(*connection_) {
+    Daemon(const CommandLine& line, const ReadConfig& read)
+        : line_(line),
+          config_(read.config),
+          config_error_(read.error),
+          signals_(blocked_signals()),
+          connection_(connect(line)),
+          bus_(*connection_) {
+        if (!config_error_.empty()) spdlog::error("started with the configuration that held before: {}", config_error_);
         if (line.session) {
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {
@@ -113,7 +120,7 @@ public:
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.
         connection_->requestName(bus::ServiceName{bus_name});
-        spdlog::info("serving {}", config.repository);
+        spdlog::info("serving {}", config_.repository);
     }
 
     void run() {
@@ -127,7 +134,8 @@ private:
                 config_.sysroot,
                 {line_.worker, config_.pass_environment, config_.jobs},
                 {config_.queued_jobs, config_.queued_jobs_per_user},
-                job_numbers_file(line_.session)};
+                job_numbers_file(line_.session),
+                config_error_};
     }
 
     // A configuration that cannot be read leaves everything as it was.
@@ -135,9 +143,9 @@ private:
         try {
             files_.ask({}, [this] {
                 try {
-                    return EventLoop::Callback([this, read = read_config(line_)] { take(read); });
+                    return EventLoop::Callback([this, read = read_and_hold_config(line_)] { take(read); });
                 } catch (...) {
-                    return EventLoop::Callback([error = current_error()] { keep(error); });
+                    return EventLoop::Callback([this, error = current_error()] { keep(error); });
                 }
             });
         } catch (...) {
@@ -145,7 +153,11 @@ private:
         }
     }
 
-    static void keep(const Error& error) { spdlog::error("kept the old configuration: {}", error.what()); }
+    void keep(const Error& error) {
+        spdlog::error("kept the old configuration: {}", error.what());
+        config_error_ = error.what();
+        manager_->reconfigure(manager_settings());
+    }
 
     void take(ReadConfig read) {
         try {
@@ -156,6 +168,7 @@ private:
                 read.config.repository = config_.repository;
             }
             config_ = std::move(read.config);
+            config_error_.clear();
             spdlog::set_level(spdlog::level::from_str(config_.log_level));
             manager_->reconfigure(manager_settings());
             activity_.touch();
@@ -240,6 +253,7 @@ private:
     // bus.
     const CommandLine line_;
     Config config_;
+    std::string config_error_;  // why it is not what the files say; empty if it is
     EventLoop::TimerId look_ = EventLoop::TimerId::none;
     bool shutting_down_ = false;
     Activity activity_;
@@ -254,10 +268,10 @@ private:
 
 }  // namespace
 
-int serve(const CommandLine& line, const Config& config) {
+int serve(const CommandLine& line, const ReadConfig& read) {
     ::signal(SIGPIPE, SIG_IGN);
     try {
-        Daemon daemon(line, config);
+        Daemon daemon(line, read);
         daemon.run();
         return 0;
     } catch (const sdbus::Error& error) {

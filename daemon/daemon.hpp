@@ -8,6 +8,6 @@
 namespace imaged {
 
 // Returns the exit status. Throws Error when the bus cannot be reached or the name is taken.
-int serve(const CommandLine& line, const Config& config);
+int serve(const CommandLine& line, const ReadConfig& read);
 
 }  // namespace imaged

@@ -16,6 +16,7 @@
 #include "base/printable.hpp"
 #include "command-line.hpp"
 #include "daemon.hpp"
+#include "held-config.hpp"
 #include "log-queue.hpp"
 #include "repository-service.hpp"
 
@@ -78,11 +79,11 @@ int main(int count, char** arguments) {
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }
-        const auto read = imaged::read_config(line);
+        const auto read = imaged::config_to_start_with(line);
         start_logging(read.config.log_level);
         for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();
-        const int status = imaged::serve(line, read.config);
+        const int status = imaged::serve(line, read);
         imaged::log_queue::flush(last_words_time);
         return status;
     } catch (...) {

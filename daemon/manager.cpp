@@ -141,6 +141,7 @@ Manager::~Manager() {
 void Manager::reconfigure(const ManagerSettings& settings) {
     settings_.sysroot = settings.sysroot;
     settings_.worker = settings.worker;
+    settings_.configuration_error = settings.configuration_error;
     jobs_.set_worker(settings.worker);
     jobs_.queue().set_limits(settings.limits);
 }
@@ -382,6 +383,11 @@ std::string Manager::RepositoryMode() {
 std::vector<std::string> Manager::Features() {
     activity_.touch();
     return {"gzip", "zstd"};
+}
+
+std::string Manager::ConfigurationError() {
+    activity_.touch();
+    return bus_text(settings_.configuration_error);
 }
 
 }  // namespace imaged

@@ -27,7 +27,8 @@ struct ManagerSettings {
     std::string sysroot;     // likewise, of the system whose deployments are listed
     WorkerSettings worker;
     JobQueue::Limits limits;
-    std::string job_numbers;  // see JobNumbers
+    std::string job_numbers;          // see JobNumbers
+    std::string configuration_error;  // why the configuration is not what its files say; empty if it is
 };
 
 class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
@@ -84,6 +85,7 @@ private:
     std::string RepositoryPath() override;
     std::string RepositoryMode() override;
     std::vector<std::string> Features() override;
+    std::string ConfigurationError() override;
 
     void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
     void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,

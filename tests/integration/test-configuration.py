@@ -11,11 +11,18 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 
+from gi.repository import GLib
+
+import golden
+import real_daemon
 import sanitizers
 import worker
-from bus_fixture import IMAGED, Case
+from bus_fixture import IMAGED, MANAGER, Case
 from oci_layout import Entry, Layout, layer
+
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 
 
 def check(text):
@@ -57,7 +64,7 @@ class CheckConfig(unittest.TestCase):
         self.assertIn("/nowhere", run.stderr)
 
 
-class Reload(Case):
+class Configured(Case):
     def command(self):
         self.configure("[Daemon]\nQueuedJobsPerUser=5\n")
         return super().command() + ["--config", self.directory + "/imaged.conf"]
@@ -81,6 +88,8 @@ class Reload(Case):
         client.finished(running)
         return len(waiting)
 
+
+class Reload(Configured):
     def test_a_signal_takes_the_new_configuration_and_not_a_bad_one(self):
         client = self.client()
         self.assertEqual(self.fill_queue(client), 5)
@@ -92,6 +101,82 @@ class Reload(Case):
         self.daemon.send_signal(signal.SIGHUP)
         time.sleep(0.2)
         self.assertEqual(self.fill_queue(client), 2)
+
+
+class Start(Configured):
+    """A configuration that cannot be taken shuts nobody out."""
+
+    def setUp(self):
+        state = tempfile.TemporaryDirectory()
+        self.addCleanup(state.cleanup)
+        patched = unittest.mock.patch.dict(os.environ, STATE_DIRECTORY=state.name)
+        patched.start()
+        self.addCleanup(patched.stop)
+        self.text = "[Daemon]\nQueuedJobsPerUser=2\n"
+        super().setUp()
+
+    def command(self):
+        command = super().command()
+        self.configure(self.text)
+        return command
+
+    def start_again(self, text):
+        self.daemon.terminate()
+        self.assertEqual(self.daemon.wait(10 * sanitizers.SLOWER), 0)
+        self.text = text
+        self.start_daemon()
+
+    def error(self, client):
+        return client.call("org.freedesktop.DBus.Properties", "Get", GLib.Variant("(ss)", (MANAGER, "ConfigurationError")))[0]
+
+    def told(self):
+        run = subprocess.run([IMAGECTL, f"--address={self.address}", "jobs"], capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stderr
+
+    def test_it_starts_with_what_held_last_and_says_what_is_wrong(self):
+        self.assertEqual((self.error(self.client()), self.told()), ("", ""))
+        self.start_again("[Daemon]\nQueuedJobsPerUser=none\n")
+        client = self.client()
+        wrong = f"{self.directory}/imaged.conf:2: QueuedJobsPerUser=: must be a whole number from 1 to 10000, not \"none\""
+        self.assertEqual(self.error(client), wrong)
+        self.assertIn(wrong, self.told())
+        self.assertEqual(self.fill_queue(client), 2)
+        # Once more: what held is not what it was started with.
+        self.start_again("nonsense")
+        client = self.client()
+        self.assertIn("imaged.conf:1: ", self.error(client))
+        self.assertEqual(self.fill_queue(client), 2)
+        self.configure("[Daemon]\nQueuedJobsPerUser=3\n")
+        self.daemon.send_signal(signal.SIGHUP)
+        self.eventually(lambda: self.error(client) == "")
+        self.assertEqual(self.told(), "")
+        self.assertEqual(self.fill_queue(client), 3)
+
+    def test_a_reload_that_is_refused_is_told(self):
+        self.configure("[Daemon]\nQueuedJobsPerUser=none\n")
+        self.daemon.send_signal(signal.SIGHUP)
+        client = self.client()
+        self.eventually(lambda: "imaged.conf:2: QueuedJobsPerUser=" in self.error(client))
+        self.assertIn("imaged.conf:2: QueuedJobsPerUser=", self.told())
+
+
+class FirstStart(unittest.TestCase):
+    """Nothing has held yet."""
+
+    def test_images_need_a_signature(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+            layout = Layout(directory + "/layout")
+            layout.image("v1", [layer([Entry("usr", "dir", mode=0o755)])])
+            for configuration, error in (("[Pull]\nRetries=1\n", ""), ("[Pull]\nRetries=many\n", "PolicyRejected")):
+                daemon = real_daemon.Daemon(directory, golden.make_repository(f"{directory}/repo{error}"), configuration)
+                client = daemon.client()
+                try:
+                    job = client.finished(client.pull(layout.reference("v1")), 60)
+                finally:
+                    client.close()
+                    daemon.stop()
+                self.assertEqual(job["ErrorName"].rpartition(".")[2], error, job["ErrorMessage"])
 
 
 class Job(unittest.TestCase):

@@ -160,12 +160,22 @@ class ManualPages(unittest.TestCase):
                 self.assertIn("--" + option, page)
         page = self.check(SOURCES + "/docs/imaged.conf.5")
         with open(SOURCES + "/systemd/imaged.conf", encoding="utf-8") as file:
-            sample = set(re.findall(r"(?m)^#([A-Z]\w+)=", file.read()))
+            sample_lines = file.read().splitlines()
+        sample = {match.group(1) for line in sample_lines if (match := re.match(r"#([A-Z]\w+)=", line))}
         with open(SOURCES + "/daemon/config.cpp", encoding="utf-8") as file:
             keys = set(re.findall(r'Key{\s*"\w+",\s*"(\w+)"', file.read()))
         self.assertEqual(sample, keys)
         for key in keys:
             self.assertIn(key + "=", page)
+        # As they are typed: sections have upper and lower case.
+        sections = {}
+        for line in sample_lines:
+            if line.startswith("["):
+                section = sections.setdefault(line, set())
+            elif match := re.match(r"#([A-Z]\w+)=", line):
+                section.add(match.group(1))
+        parts = re.split(r"(?m)^(\[\w+\])$", page)
+        self.assertEqual({heading: set(re.findall(r"(?m)^ {7}([A-Z]\w+)=(?:  |$)", text)) for heading, text in zip(parts[1::2], parts[2::2])}, sections)
 
 
 class Units(unittest.TestCase):

@@ -79,6 +79,20 @@ class Service(Case):
         self.assertEqual(self.main_pid(), pid)
         self.configure("")
 
+    def test_a_configuration_with_an_error_shuts_nobody_out(self):
+        self.configure("[Daemon]\nIdleSec=600\nQueuedJobs=77\n")
+        self.imagectl("list")
+        self.configure("[Daemon]\nIdleSec=never\n")
+        wrong = "/etc/imaged/imaged.conf.d/50-test.conf:2: IdleSec=:"
+        self.assertIn(wrong, self.imagectl("list").stderr)
+        self.assertIn("QueuedJobs=77", self.machine.run("cat", "/var/lib/imaged/imaged.conf").stdout)
+        self.assertIn(wrong, self.machine.run("journalctl", "-u", "imaged").stdout)
+        self.configure("")
+        self.assertEqual(self.imagectl("list").stderr, "")
+        # One that does not run reads it when it starts.
+        self.stop_daemon()
+        self.machine.run("systemctl", "try-reload-or-restart", "imaged")
+
     def run_unit(self, unit):
         """Runs it to its end; gives what it said."""
         self.machine.run("systemctl", "start", unit, check=False)
