@@ -14,6 +14,7 @@
 #include "bus-error.hpp"
 #include "display-text.hpp"
 #include "exit-code.hpp"
+#include "remote-bus.hpp"
 
 namespace imagectl {
 
@@ -25,7 +26,8 @@ constexpr std::size_t help_width = 80;
 struct Raw {
     gboolean json = FALSE, session = FALSE, system = FALSE, quiet = FALSE, no_progress = FALSE, help = FALSE,
              version = FALSE, detach = FALSE, bind = FALSE, interactive = FALSE, no_interactive = FALSE;
-    char *address = nullptr, *digest = nullptr, *target = nullptr, *authfile = nullptr, *progress = nullptr;
+    char *address = nullptr, *host = nullptr, *machine = nullptr, *digest = nullptr, *target = nullptr,
+         *authfile = nullptr, *progress = nullptr;
     int progress_fd = -1;
     // One of both for each of the verb's own options; never resized once GOption knows where they are.
     struct Own {
@@ -37,7 +39,7 @@ struct Raw {
     Raw(const Raw&) = delete;
     Raw& operator=(const Raw&) = delete;
     ~Raw() {
-        for (char* text : {address, digest, target, authfile, progress}) g_free(text);
+        for (char* text : {address, host, machine, digest, target, authfile, progress}) g_free(text);
         for (const auto& option : own) g_free(option.text);
     }
 };
@@ -62,6 +64,9 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         {"session", 0, 0, G_OPTION_ARG_NONE, &raw.session, "Use imaged on the session bus", nullptr},
         {"address", 0, 0, G_OPTION_ARG_FILENAME, &raw.address,
          "Use imaged on the bus at ADDRESS (default: $IMAGED_BUS_ADDRESS, if set)", "ADDRESS"},
+        {"host", 'H', 0, G_OPTION_ARG_FILENAME, &raw.host,
+         "Use imaged on another machine, by ssh; several are separated by commas", "[USER@]HOST"},
+        {"machine", 'M', 0, G_OPTION_ARG_FILENAME, &raw.machine, "Use imaged in a container of this machine", "NAME"},
         {},
     };
     g_option_context_add_main_entries(context.get(), global, nullptr);
@@ -191,11 +196,39 @@ void take_global(const Raw& raw, Arguments& arguments) {
     arguments.json |= raw.json != FALSE;
     arguments.quiet |= raw.quiet != FALSE;
     arguments.no_progress |= raw.no_progress != FALSE;
-    if (raw.system + raw.session + (raw.address ? 1 : 0) > 1)
-        throw UsageError("--system, --session and --address exclude each other");
+    if (raw.system + raw.session + (raw.address ? 1 : 0) + (raw.host ? 1 : 0) + (raw.machine ? 1 : 0) > 1)
+        throw UsageError("--system, --session, --address, --host and --machine exclude each other");
     if (raw.system) arguments.bus = {Bus::Kind::system, {}};
     if (raw.session) arguments.bus = {Bus::Kind::session, {}};
     if (raw.address) arguments.bus = {Bus::Kind::address, *text("address", raw.address)};
+    if (raw.machine) arguments.bus = {Bus::Kind::machine, *text("machine", raw.machine)};
+    // As with GOption's own, what is said last holds.
+    if (raw.system || raw.session || raw.address || raw.machine) arguments.hosts.clear();
+    if (!raw.host) return;
+    arguments.hosts.clear();
+    std::istringstream hosts(*text("host", raw.host) + ",");
+    for (std::string host; std::getline(hosts, host, ',');) {
+        check_host(host);
+        arguments.hosts.push_back(host);
+    }
+    arguments.bus = {Bus::Kind::host, arguments.hosts.front()};
+}
+
+// Where ARGUMENTS name another machine: a path is one of that machine, where this one's directory means nothing.
+void require_absolute_paths(const Arguments& arguments) {
+    auto words = arguments.positional;
+    if (arguments.target) words.push_back(*arguments.target);
+    for (const auto& [name, value] : arguments.own) words.push_back(value);
+    for (const auto& word : words)
+        if (absolute_image(word) != word)
+            throw UsageError("'" + word + "' is a path on " + arguments.bus.address + ", which has to be absolute");
+}
+
+// What one process alone can write to.
+void require_one_host(const Arguments& arguments) {
+    if (arguments.hosts.size() < 2) return;
+    if (arguments.progress == "json" || arguments.progress_fd)
+        throw UsageError("--progress json and --progress-fd are for one host");
 }
 
 }  // namespace
@@ -251,6 +284,8 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
         if (!g_utf8_validate(word.data(), static_cast<gssize>(word.size()), nullptr))
             throw UsageError("an argument is not UTF-8");
     arguments.positional = std::move(words);
+    if (arguments.bus.is_remote()) require_absolute_paths(arguments);
+    require_one_host(arguments);
     return raw.help;
 }
 

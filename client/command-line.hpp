@@ -15,6 +15,7 @@ namespace imagectl {
 struct Arguments {
     // global
     Bus bus;
+    std::vector<std::string> hosts;  // of --host; bus is the first one
     bool json = false, quiet = false, no_progress = false;
     // of verbs that start a job
     std::optional<std::string> digest, target, authfile;

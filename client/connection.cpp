@@ -2,6 +2,7 @@
 #include "connection.hpp"
 
 #include "interface-info.h"
+#include "remote-bus.hpp"
 
 namespace imagectl {
 
@@ -42,7 +43,10 @@ std::string answer_type(const Call& call) {
     return type + ")";
 }
 
-Message make_message(const Call& call) {
+Message make_message(const Call& call, GDBusConnection* connection) {
+    if (call.fds && !(g_dbus_connection_get_capabilities(connection) & G_DBUS_CAPABILITY_FLAGS_UNIX_FD_PASSING))
+        throw BusError("org.freedesktop.DBus.Error.NotSupported",
+                       "a file of this machine cannot be handed to another one: copy it there, and run imagectl there");
     Message message(g_dbus_message_new_method_call(call.destination.c_str(), call.path.c_str(), call.interface.c_str(),
                                                    call.method.c_str()));
     g_dbus_message_set_flags(message.get(), call.starts_imaged ? G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION
@@ -95,26 +99,38 @@ void answered(GObject* source, GAsyncResult* result, gpointer data) {
 
 }  // namespace
 
+std::string Bus::description() const {
+    switch (kind) {
+        case Kind::system: return "the system bus";
+        case Kind::session: return "the session bus";
+        case Kind::address: return "the bus at the given address";
+        case Kind::host:
+        case Kind::machine: return "the system bus of " + address;
+    }
+    return {};
+}
+
 Connection::Connection(const Bus& bus) {
+    constexpr auto flags = static_cast<GDBusConnectionFlags>(G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                                             G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION);
     GError* error = nullptr;
     GDBusConnection* connection = nullptr;
     if (bus.kind == Bus::Kind::address) {
-        connection = g_dbus_connection_new_for_address_sync(
-            bus.address.c_str(),
-            static_cast<GDBusConnectionFlags>(G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-                                              G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION),
-            nullptr, nullptr, &error);
+        connection = g_dbus_connection_new_for_address_sync(bus.address.c_str(), flags, nullptr, nullptr, &error);
+    } else if (bus.is_remote()) {
+        // One for all of this process, as GLib has it for its own buses: it may take seconds.
+        static Object<GDBusConnection> shared;
+        if (!shared)
+            shared.reset(g_dbus_connection_new_sync(open_bridge(bus).get(), nullptr, flags, nullptr, nullptr, &error));
+        if (shared) connection = G_DBUS_CONNECTION(g_object_ref(shared.get()));
     } else {
         connection =
             g_bus_get_sync(bus.kind == Bus::Kind::session ? G_BUS_TYPE_SESSION : G_BUS_TYPE_SYSTEM, nullptr, &error);
     }
     if (!connection) {
-        const char* which = bus.kind == Bus::Kind::address   ? "bus at the given address"
-                            : bus.kind == Bus::Kind::session ? "session bus"
-                                                             : "system bus";
         const ErrorPointer cause(error);
         throw BusError("org.freedesktop.DBus.Error.NoServer",
-                       std::string("cannot connect to the ") + which + ": " + cause->message);
+                       "cannot connect to " + bus.description() + ": " + cause->message);
     }
     connection_.reset(connection);
     // The bus going away is an error to report, not a reason to be killed.
@@ -122,7 +138,7 @@ Connection::Connection(const Bus& bus) {
 }
 
 Reply Connection::call(Call call) const {
-    const Message message = make_message(call);
+    const Message message = make_message(call, connection_.get());
     GError* error = nullptr;
     const Message answer(
         g_dbus_connection_send_message_with_reply_sync(connection_.get(), message.get(), G_DBUS_SEND_MESSAGE_FLAGS_NONE,
@@ -131,7 +147,7 @@ Reply Connection::call(Call call) const {
 }
 
 void Connection::call_async(Call call, Done done) const {
-    const Message message = make_message(call);
+    const Message message = make_message(call, connection_.get());
     g_dbus_connection_send_message_with_reply(connection_.get(), message.get(), G_DBUS_SEND_MESSAGE_FLAGS_NONE,
                                               call.timeout_milliseconds, nullptr, nullptr, answered,
                                               new Pending{call.method, answer_type(call), std::move(done)});

@@ -24,8 +24,11 @@ inline constexpr const char* job_interface = "org.imaged1.Job";
 inline constexpr const char* malformed_answer = "org.imaged1.Error.Failed";
 
 struct Bus {
-    enum class Kind { system, session, address } kind = Kind::system;
-    std::string address;
+    // host: the system bus of another machine, reached by ssh; machine: that of a container of this one.
+    enum class Kind { system, session, address, host, machine } kind = Kind::system;
+    std::string address;  // of the bus; [USER@]HOST[:PORT]; the machine's name
+    bool is_remote() const { return kind == Kind::host || kind == Kind::machine; }
+    std::string description() const;  // "the system bus"
 };
 
 struct ObjectDeleter {

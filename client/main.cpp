@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "configuration-note.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
+#include "several-hosts.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -77,19 +79,62 @@ std::string meant_verb(std::string_view word) {
     return nearest;
 }
 
-ExitCode run(std::vector<std::string> words) {
+// On standard error, and with JSON as a document on standard output.
+void report(bool json, const std::string& name, const std::string& message) {
+    print_error(name, message);
+    if (!json) return;
+    const auto document = imaged::printable_lines(error_json(name, message));
+    std::fwrite(document.data(), 1, document.size(), stdout);
+    std::fflush(stdout);
+}
+
+// What RUN returns, or the exit code of what it throws, which is reported.
+int guarded(bool json, const std::function<int()>& run) {
+    try {
+        return run();
+    } catch (const UsageError& error) {
+        report(json, "", error.what());
+        std::fprintf(stderr, "Try 'imagectl %s%s--help'.\n", error.verb().c_str(), error.verb().empty() ? "" : " ");
+        return static_cast<int>(ExitCode::usage);
+    } catch (const BusError& error) {
+        report(json, error.name(), error.what());
+        return static_cast<int>(exit_code(error.name()));
+    } catch (const std::exception& error) {
+        report(json, "", error.what());
+        return static_cast<int>(ExitCode::failed);
+    }
+}
+
+int run_verb(const Verb& verb, const Arguments& arguments) {
+    try {
+        const auto result = verb.run(arguments);
+        tell_of_configuration(arguments.bus);
+        return static_cast<int>(result);
+    } catch (const BusError& error) {
+        if (exit_code(error.name()) != ExitCode::no_daemon) tell_of_configuration(arguments.bus);
+        throw;
+    }
+}
+
+int run_everywhere(const Verb& verb, const Arguments& arguments) {
+    if (arguments.hosts.size() < 2) return run_verb(verb, arguments);
+    return run_on_hosts(arguments,
+                        [&](const Arguments& own) { return guarded(own.json, [&] { return run_verb(verb, own); }); });
+}
+
+int run(std::vector<std::string> words) {
     Arguments arguments;
     bool help = false, version = false;
     parse_global(words, arguments, help, version);
     if (version) {
         print_result("imagectl " IMAGED_VERSION "\n");
-        return ExitCode::ok;
+        return 0;
     }
     if (help && words.empty()) {
         std::vector<const VerbHelp*> helps;
         for (const Verb* verb : verbs) helps.push_back(&verb->help);
         print_result(global_help(helps));
-        return ExitCode::ok;
+        return 0;
     }
     if (words.empty()) throw UsageError("a verb is missing");
     for (const Verb* verb : verbs) {
@@ -98,30 +143,16 @@ ExitCode run(std::vector<std::string> words) {
         try {
             if (parse_verb(verb->help, std::move(words), arguments) || help) {
                 print_result(verb_help(verb->help));
-                return ExitCode::ok;
+                return 0;
             }
-            const auto result = verb->run(arguments);
-            tell_of_configuration(arguments.bus);
-            return result;
+            return run_everywhere(*verb, arguments);
         } catch (const UsageError& error) {
             throw UsageError(error.what(), verb->help.name);
-        } catch (const BusError&) {
-            tell_of_configuration(arguments.bus);
-            throw;
         }
     }
     const auto meant = meant_verb(words[0]);
     throw UsageError("there is no verb '" + words[0] + "'" + (meant.empty() ? "" : "; did you mean '" + meant + "'?"),
                      meant);
-}
-
-// On standard error, and with JSON as a document on standard output.
-void report(bool json, const std::string& name, const std::string& message) {
-    print_error(name, message);
-    if (!json) return;
-    const auto document = imaged::printable_lines(error_json(name, message));
-    std::fwrite(document.data(), 1, document.size(), stdout);
-    std::fflush(stdout);
 }
 
 }  // namespace
@@ -137,17 +168,5 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
     const bool json = std::find(words.begin(), std::find(words.begin(), words.end(), "--"), "--json") != words.end();
-    try {
-        return static_cast<int>(run(words));
-    } catch (const UsageError& error) {
-        report(json, "", error.what());
-        std::fprintf(stderr, "Try 'imagectl %s%s--help'.\n", error.verb().c_str(), error.verb().empty() ? "" : " ");
-        return static_cast<int>(ExitCode::usage);
-    } catch (const BusError& error) {
-        report(json, error.name(), error.what());
-        return static_cast<int>(exit_code(error.name()));
-    } catch (const std::exception& error) {
-        report(json, "", error.what());
-        return static_cast<int>(ExitCode::failed);
-    }
+    return guarded(json, [&] { return run(words); });
 }

@@ -379,11 +379,15 @@ class ImagectlTest(unittest.TestCase):
             self.assertEqual((done.returncode, "cannot write" in done.stderr), (0, False))
 
     def test_each_message_of_watch_says_which_job(self):
+        self.run_it("pull", "-d", "docker://play:endless")
+        run = self.started("watch")
+        run.stderr.readline()
         for image in ("docker://play:error:NoSpace", "docker://play:success"):
             self.run_it("pull", "-d", image)
-        done = self.run_it("watch")
-        self.assertIn("imagectl: job 1 (pull play:error:NoSpace): ", done.stderr)
-        self.assertIn("job 2 (pull play:success): \n", done.stdout)
+        self.run_it("cancel", "1")
+        out, err = run.communicate(timeout=30 * sanitizers.SLOWER)
+        self.assertIn("imagectl: job 2 (pull play:error:NoSpace): ", err)
+        self.assertIn("job 3 (pull play:success): \n", out)
 
     def test_watch_follows_all_jobs_and_cancels_nothing(self):
         for _ in range(2):

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "several-hosts.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/printable.hpp"
+#include "display-text.hpp"
+#include "job-verb.hpp"
+#include "progress-display.hpp"
+
+namespace imagectl {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A line that is longer is printed in parts.
+constexpr std::size_t max_line = 1024 * 1024;
+// A killed process's exit code, as a shell has it.
+constexpr int of_signal = 128;
+
+struct Pipe {
+    int in = -1, out = -1;  // what is written to IN is read from OUT
+};
+
+Pipe make_pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw BusError("", std::string("pipe: ") + std::strerror(errno));
+    return {ends[1], ends[0]};
+}
+
+struct Host {
+    std::string name;
+    pid_t pid = -1;
+    int code = 0;
+    struct Stream {
+        int fd = -1;  // -1 at its end
+        std::string text;
+    };
+    Stream out, err, events;
+    std::string state = "connecting";
+    bool running() const { return pid >= 0 || out.fd >= 0 || err.fd >= 0; }
+};
+
+// In the new process.
+[[noreturn]] void run(const Arguments& arguments, const std::function<int(const Arguments&)>& verb, const Pipe& out,
+                      const Pipe& err, const Pipe& events, pid_t parent) {
+    // Away from the terminal, so that no ssh asks there for a password, or gets its signals.
+    ::setsid();
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != parent) ::_exit(1);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(out.in, STDOUT_FILENO);
+    ::dup2(err.in, STDERR_FILENO);
+    auto own = arguments;
+    if (events.in >= 0) own.progress_fd = events.in;
+    const int status = verb(own);
+    std::fflush(stdout);
+    std::fflush(stderr);
+    ::_exit(status);
+}
+
+class Hosts {
+public:
+    explicit Hosts(const Arguments& arguments)
+        : arguments_(arguments), live_(progress_style(true) == ProgressStyle::live && wants_progress(arguments)) {
+        sigset_t signals;
+        ::sigemptyset(&signals);
+        for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) ::sigaddset(&signals, number);
+        ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+        signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    }
+
+    void start(const std::function<int(const Arguments&)>& verb) {
+        for (const auto& name : arguments_.hosts) {
+            const auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : Pipe{};
+            auto own = arguments_;
+            own.bus = {Bus::Kind::host, name};
+            if (live_) own.progress = "none";
+            const pid_t parent = ::getpid();
+            const pid_t pid = ::fork();
+            if (pid < 0) throw BusError("", std::string("fork: ") + std::strerror(errno));
+            if (pid == 0) run(own, verb, out, err, events, parent);
+            for (const int fd : {out.in, err.in, events.in})
+                if (fd >= 0) ::close(fd);
+            hosts_.push_back(
+                {.name = name, .pid = pid, .out = {out.out, {}}, .err = {err.out, {}}, .events = {events.out, {}}});
+        }
+    }
+
+    int wait() {
+        while (std::any_of(hosts_.begin(), hosts_.end(), [](const Host& host) { return host.running(); })) {
+            draw();
+            std::vector<pollfd> ready{{signals_, POLLIN, 0}};
+            for (const auto& host : hosts_)
+                for (const int fd : {host.out.fd, host.err.fd, host.events.fd}) ready.push_back({fd, POLLIN, 0});
+            if (::poll(ready.data(), ready.size(), -1) < 0) continue;
+            if (ready[0].revents != 0) take_signals();
+            for (std::size_t i = 0; i < hosts_.size(); ++i) {
+                auto& host = hosts_[i];
+                if (ready[3 * i + 1].revents != 0) read(host, host.out);
+                if (ready[3 * i + 2].revents != 0) read(host, host.err);
+                if (ready[3 * i + 3].revents != 0) read(host, host.events);
+                if (!host.running()) finish(host);
+            }
+        }
+        erase();
+        return worst_;
+    }
+
+private:
+    static bool wants_progress(const Arguments& arguments) {
+        return !arguments.quiet && !arguments.no_progress && arguments.progress == "auto";
+    }
+
+    void take_signals() {
+        signalfd_siginfo signal{};
+        while (::read(signals_, &signal, sizeof signal) == sizeof signal) {
+            if (signal.ssi_signo == SIGCHLD) continue;
+            for (const auto& host : hosts_)
+                if (host.pid >= 0) ::kill(host.pid, static_cast<int>(signal.ssi_signo));
+        }
+        for (auto& host : hosts_) {
+            int status = 0;
+            if (host.pid < 0 || ::waitpid(host.pid, &status, WNOHANG) != host.pid) continue;
+            host.pid = -1;
+            host.code = WIFEXITED(status) ? WEXITSTATUS(status) : of_signal + WTERMSIG(status);
+            if (!host.running()) finish(host);
+        }
+    }
+
+    void read(Host& host, Host::Stream& stream) {
+        std::array<char, 16 * 1024> buffer{};
+        const auto count = ::read(stream.fd, buffer.data(), buffer.size());
+        if (count < 0 && errno == EINTR) return;
+        if (count > 0) stream.text.append(buffer.data(), static_cast<std::size_t>(count));
+        const bool ended = count <= 0;
+        if (ended) {
+            ::close(stream.fd);
+            stream.fd = -1;
+        }
+        // One document, at its end.
+        if (arguments_.json && &stream == &host.out) return;
+        for (std::size_t end = 0; (end = stream.text.find('\n')) != std::string::npos;) {
+            // ssh ends its lines as for a terminal in raw mode.
+            const bool raw = end > 0 && stream.text[end - 1] == '\r';
+            take_line(host, stream, stream.text.substr(0, end - (raw ? 1 : 0)));
+            stream.text.erase(0, end + 1);
+        }
+        if (stream.text.size() > max_line || (ended && !stream.text.empty()))
+            take_line(host, stream, std::exchange(stream.text, {}));
+    }
+
+    void take_line(Host& host, const Host::Stream& stream, const std::string& line) {
+        if (&stream == &host.events) {
+            const auto event = Json::parse(line, nullptr, false);
+            if (event.is_object() && event.contains("task")) host.state = progress_of(event);
+            return;
+        }
+        print(&stream == &host.out ? stdout : stderr, host.name + ": " + line);
+    }
+
+    static std::string progress_of(const Json& event) {
+        auto text = event.value("task", "");
+        const auto total = event.value("bytesTotal", std::uint64_t{0}), done = event.value("bytes", std::uint64_t{0});
+        if (total > 0)
+            text += " " + std::to_string(done * 100 / total) + "% " + human_bytes(done) + "/" + human_bytes(total);
+        return text;
+    }
+
+    void finish(Host& host) {
+        worst_ = std::max(worst_, host.code);
+        if (!arguments_.json) return;
+        auto result = Json::parse(host.out.text, nullptr, false);
+        if (result.is_discarded()) result = host.out.text.empty() ? Json() : Json(host.out.text);
+        const Json line = {{"host", host.name}, {"exit-code", host.code}, {"result", std::move(result)}};
+        print(stdout, line.dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+
+    void print(FILE* file, const std::string& line) {
+        erase();
+        if (file == stdout)
+            print_result(line + "\n");
+        else
+            std::fprintf(file, "%s\n", imaged::printable(line).c_str());
+        std::fflush(file);
+    }
+
+    void erase() {
+        if (drawn_ > 0) std::fprintf(stderr, "\x1b[%zuA\r\x1b[J", drawn_);
+        drawn_ = 0;
+        std::fflush(stderr);
+    }
+
+    void draw() {
+        if (!live_) return;
+        winsize size{};
+        if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2 || size.ws_row < 2) size = {24, 80, 0, 0};
+        std::string frame;
+        std::size_t lines = 0;
+        for (const auto& host : hosts_) {
+            // A frame that fills the last row would scroll.
+            if (!host.running() || lines + 1 >= size.ws_row) continue;
+            frame += fit(escaped(host.name) + ": " + escaped(host.state), size.ws_col - 1U) + "\x1b[K\n";
+            ++lines;
+        }
+        erase();
+        std::fputs(frame.c_str(), stderr);
+        std::fflush(stderr);
+        drawn_ = lines;
+    }
+
+    const Arguments& arguments_;
+    const bool live_;
+    int signals_ = -1, worst_ = 0;
+    std::size_t drawn_ = 0;
+    std::vector<Host> hosts_;
+};
+
+}  // namespace
+
+int run_on_hosts(const Arguments& arguments, const std::function<int(const Arguments&)>& verb) {
+    Hosts hosts(arguments);
+    hosts.start(verb);
+    return hosts.wait();
+}
+
+}  // namespace imagectl
