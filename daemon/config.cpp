@@ -101,10 +101,10 @@ std::string absolute_path(const std::string& text) {
 }
 
 job::SignaturePolicy signature_policy(const std::string& text) {
-    for (const auto policy : {job::SignaturePolicy::containers_policy, job::SignaturePolicy::signature}) {
+    for (const auto policy : job::signature_policies) {
         if (text == to_string(policy)) return policy;
     }
-    refuse_setting("must be containers-policy or signature, not \"" + text + "\"");
+    refuse_setting("must be containers-policy, signature or signature-by-default, not \"" + text + "\"");
 }
 
 void add_names(std::vector<std::string>& names, const std::string& text) {

@@ -10,13 +10,11 @@ bool is_unverified(const job::Request& request, const job::Settings& settings) {
     // An archive carries no signature, whatever the policy for its new name wants.
     if (request.kind == job::Kind::import_archive) return true;
     const auto image = ImageReference::parse(request.image);
-    switch (image.signature_source()) {
-        case SignatureSource::container_policy:
-        case SignatureSource::ostree_remote: return false;
-        case SignatureSource::unverified: return true;
-        case SignatureSource::configured: break;
-    }
-    if (settings.signature_policy == job::SignaturePolicy::signature) return false;
+    const auto source = image.signature_source();
+    if (source == SignatureSource::container_policy || source == SignatureSource::ostree_remote) return false;
+    const bool unverified = source == SignatureSource::unverified;
+    if (demands_signature(settings.signature_policy, unverified)) return false;
+    if (unverified) return true;
     try {
         return applied_policy(load_host_policy(), image).accepts_anything;
     } catch (...) {
@@ -63,7 +61,8 @@ void demand_signature(job::Request& request) {
         return;
     }
     const auto image = ImageReference::parse(request.image);
-    if (image.signature_source() == SignatureSource::configured)
+    if (image.signature_source() == SignatureSource::configured ||
+        image.signature_source() == SignatureSource::unverified)
         request.image = image.with(SignatureSource::container_policy).canonical();
 }
 

@@ -21,11 +21,13 @@ namespace imaged {
 
 namespace {
 
-// The image as the job is to read it: what asks for no signature source gets the administrator's.
+// The image as the job is to read it: with the administrator's signature source, where the caller's asks for less.
 ImageReference source_reference(const job::Request& request) {
     auto image = ImageReference::parse(request.image);
-    if (image.signature_source() == SignatureSource::configured &&
-        request.settings.signature_policy == job::SignaturePolicy::signature)
+    const auto source = image.signature_source();
+    const bool unverified = source == SignatureSource::unverified;
+    if ((source == SignatureSource::configured || unverified) &&
+        demands_signature(request.settings.signature_policy, unverified))
         return image.with(SignatureSource::container_policy);
     return image;
 }

@@ -129,8 +129,7 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     verify.images = images_of(request);
     verify.repair = request.flag("repair");
     if (const auto source = request.text("source"); !source.empty()) verify.source = ImageReference::parse(source);
-    verify.demand_signature =
-        request.flag("signed") || request.settings.signature_policy == job::SignaturePolicy::signature;
+    verify.demand_signature = request.flag("signed") || demands_signature(request.settings.signature_policy, false);
     verify.local_sources = request.settings.local_sources;
     verify.proxy = proxy_options(request);
     take_fetch_settings(verify, request);

@@ -19,7 +19,7 @@ std::uint64_t count(const std::string& key, const nlohmann::json& value) {
 }
 
 SignaturePolicy policy(const std::string& key, const nlohmann::json& value) {
-    for (const auto candidate : {SignaturePolicy::containers_policy, SignaturePolicy::signature}) {
+    for (const auto candidate : signature_policies) {
         if (value == to_string(candidate)) return candidate;
     }
     refuse_settings(key);
@@ -31,6 +31,7 @@ std::string_view to_string(SignaturePolicy policy) {
     switch (policy) {
         case SignaturePolicy::containers_policy: return "containers-policy";
         case SignaturePolicy::signature: return "signature";
+        case SignaturePolicy::signature_by_default: return "signature-by-default";
     }
     return "";
 }

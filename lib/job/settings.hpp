@@ -3,6 +3,7 @@
 // why two requests would be different work.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -12,11 +13,19 @@
 
 namespace imaged::job {
 
-// What an image reference that names no signature source asks for.
+// What an image reference asks for that does not demand a signature itself.
 enum class SignaturePolicy {
-    containers_policy,  // what containers-policy.json(5) says, whatever that is
-    signature,          // as ostree-image-signed:, a policy that accepts anything is not enough
+    containers_policy,     // what containers-policy.json(5) says, whatever that is
+    signature,             // as ostree-image-signed:, a policy that accepts anything is not enough
+    signature_by_default,  // the same, unless the reference says that it asks for none (ostree-unverified-…:)
 };
+inline constexpr std::array signature_policies{SignaturePolicy::containers_policy, SignaturePolicy::signature,
+                                               SignaturePolicy::signature_by_default};
+
+// Whether an image under POLICY needs a signature whose reference names no signature source, or is UNVERIFIED by one.
+constexpr bool demands_signature(SignaturePolicy policy, bool unverified) {
+    return policy == SignaturePolicy::signature || (policy == SignaturePolicy::signature_by_default && !unverified);
+}
 
 struct Settings {
     SignaturePolicy signature_policy = SignaturePolicy::containers_policy;

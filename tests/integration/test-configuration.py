@@ -198,8 +198,12 @@ class Job(unittest.TestCase):
         os.makedirs(home + "/.config/containers")
         with open(home + "/.config/containers/policy.json", "w", encoding="utf-8") as file:
             json.dump({"default": [{"type": "insecureAcceptAnything"}]}, file)
-        run = worker.pull(self.layout.reference("v1"), self.repository, settings={"signature-policy": "signature"}, env={"HOME": home})
-        self.assertEqual(run.result["error-name"], "PolicyRejected")
+        expected = {"containers-policy": ["", "", "PolicyRejected"], "signature": ["PolicyRejected"] * 3, "signature-by-default": ["PolicyRejected", "", "PolicyRejected"]}
+        prefixes = ("", "ostree-unverified-image:", "ostree-image-signed:")
+        for policy in expected:
+            errors = [worker.pull(prefix + self.layout.reference("v1"), self.repository, settings={"signature-policy": policy}, env={"HOME": home}).result["error-name"]
+                      for prefix in prefixes]
+            self.assertEqual(errors, expected[policy], policy)
 
     def test_the_reserve_of_the_disk_is_kept(self):
         self.assertEqual(self.pull(self.layout.reference("v1"), disk_reserve=1 << 60).result["error-name"], "NoSpace")

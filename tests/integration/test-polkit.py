@@ -178,14 +178,26 @@ class HangingPolicy(PolkitCase):
         self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)
 
 
-class SignaturesByDefault(Polkit):
+class Signatures(Polkit):
     settings = "[Pull]\nSignaturePolicy=signature\n"
+
+    def test_what_nothing_vouches_for_is_an_action_of_its_own(self):
+        """A reference is one that a signature is demanded of, whatever stands before it."""
+        self.start_polkit()
+        self.allow("org.imaged1.pull")
+        self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)
+        self.assertEqual(self.pull("ostree-unverified-registry:open.example/a:b").returncode, 0)
+
+
+class SignaturesByDefault(Polkit):
+    settings = "[Pull]\nSignaturePolicy=signature-by-default\n"
 
     def test_what_nothing_vouches_for_is_an_action_of_its_own(self):
         """A plain reference is one that a signature is demanded of."""
         self.start_polkit()
         self.allow("org.imaged1.pull")
         self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)
+        self.assertNotEqual(self.pull("ostree-unverified-registry:open.example/a:b").returncode, 0)
 
 
 class PolicyFile(unittest.TestCase):

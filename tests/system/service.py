@@ -93,6 +93,14 @@ class Service(Case):
         self.stop_daemon()
         self.machine.run("systemctl", "try-reload-or-restart", "imaged")
 
+    def test_a_prefix_does_not_pass_a_policy_of_signatures(self):
+        self.forget_everything()
+        unverified = "ostree-unverified-registry:" + IMAGE.removeprefix("docker://")
+        for policy, status in (("signature", 5), ("signature-by-default", 0)):
+            self.configure(f"[Pull]\nSignaturePolicy={policy}\n")
+            self.assertEqual(self.imagectl("pull", unverified, check=False).returncode, status, policy)
+        self.configure("")
+
     def run_unit(self, unit):
         """Runs it to its end; gives what it said."""
         self.machine.run("systemctl", "start", unit, check=False)

@@ -90,6 +90,8 @@ TEST_CASE("bad values are refused with file and line") {
     CHECK(refusal("[Pull]\nDiskReserve=99999999999T\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Pull]\nLayersAtOnce=0\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Pull]\nSignaturePolicy=maybe\n").starts_with("/etc/x.conf:2:"));
+    CHECK(parse("[Pull]\nSignaturePolicy=signature-by-default\n").config.jobs.signature_policy ==
+          imaged::job::SignaturePolicy::signature_by_default);
     CHECK(refusal("[Daemon]\nIdleSec=-1\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Daemon]\nLogLevel=loud\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Daemon]\nPassEnvironment=A=B\n").starts_with("/etc/x.conf:2:"));
