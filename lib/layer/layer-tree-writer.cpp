@@ -281,16 +281,73 @@ std::vector<std::string> LayerTree::files_between(const Path& target, const Path
             (has_implicit_parent(index) || has_implicit_parent(first)))
             found.push_back(index);
     }
-    std::sort(found.begin(), found.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+    return paths_by_moment(std::move(found));
+}
+
+std::vector<std::string> LayerTree::paths_by_moment(std::vector<Index> entries) const {
+    std::sort(entries.begin(), entries.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
     std::vector<std::string> paths;
-    for (const auto index : found) paths.push_back(path_of(index));
+    for (const auto index : entries) paths.push_back(path_of(index));
     return paths;
 }
 
 std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
     if (!has_implicit()) return {};
+    if (const auto whole = whole_order(mapping)) return *whole;
+    return order_of_namesakes(mapping);
+}
+
+// Whether the order of entries keeps this one.
+bool LayerTree::has_place_in_order(Index index) const {
+    const auto& node = nodes_[index];
+    if (node.dead || !is_listed(node) || !is_reachable(index)) return false;
+    // What took the place of one that is lost came later.
+    return !node.lost || lookup(node.parent, subject(node)) == none;
+}
+
+// Whether a commit has two entries of one directory in the order of their own names.
+bool LayerTree::is_stored_by_name(Index directory) const {
+    // Deeper than what moves.
+    constexpr unsigned depth = 4;
+    for (unsigned above = 0; above < depth; ++above) {
+        if (directory == 0) return false;
+        directory = nodes_[directory].parent;
+    }
+    return true;
+}
+
+std::optional<std::vector<std::string>> LayerTree::whole_order(const PathMapping& mapping) {
+    const auto stored_path = [&](Index index) { return mapping.stored(components_of(index)); };
+    std::vector<Index> kept;
+    std::size_t bytes = 0;
+    bool sorted = true;
+    Index last = 0;
+    for (Index index = 1; index < nodes_.size(); ++index) {
+        if (index % look_interval == 0) release();
+        if (!has_place_in_order(index)) continue;
+        if (sorted && last != 0) {
+            const auto &before = nodes_[last], &node = nodes_[index];
+            const bool by_name = before.parent == node.parent && is_stored_by_name(node.parent);
+            sorted = before.moment < node.moment &&
+                     (by_name ? subject(before) <= subject(node) : stored_path(last) <= stored_path(index));
+        }
+        last = index;
+        if (bytes <= max_order_bytes) {
+            bytes += path_of(index).size() + 1 + sizeof(std::uint32_t);
+            kept.push_back(index);
+        } else if (!sorted) {
+            return std::nullopt;
+        }
+    }
+    if (sorted) return std::vector<std::string>();
+    if (bytes > max_order_bytes) return std::nullopt;
+    return paths_by_moment(std::move(kept));
+}
+
+// What lower links may lead to one place has one name.
+std::vector<std::string> LayerTree::order_of_namesakes(const PathMapping& mapping) {
     const auto has_implicit_parent = [&](Index index) { return this->has_implicit_parent(index); };
-    const auto stored_path = [&](Index index) { return mapping.stored(split_path(path_of(index))); };
+    const auto stored_path = [&](Index index) { return mapping.stored(components_of(index)); };
     std::vector<Index> kept;
     std::size_t bytes = 0;
     const auto& all = names();
@@ -303,11 +360,7 @@ std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
         for (; i < all.size() && all[i] >> index_bits == prefix; ++i)
             group.push_back(static_cast<Index>(all[i] & index_mask));
         if (group.size() < 2 || std::none_of(group.begin(), group.end(), has_implicit_parent)) continue;
-        // What took the place of one that is lost came later.
-        std::erase_if(group, [&](Index index) {
-            const auto& node = nodes_[index];
-            return !is_reachable(index) || (node.lost && lookup(node.parent, subject(node)) != none);
-        });
+        std::erase_if(group, [&](Index index) { return !has_place_in_order(index); });
         std::sort(group.begin(), group.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
         Path last;
         bool sorted = true;
@@ -324,10 +377,7 @@ std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
         }
         if (bytes > max_order_bytes) return {};
     }
-    std::sort(kept.begin(), kept.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
-    std::vector<std::string> paths;
-    for (const auto index : kept) paths.push_back(path_of(index));
-    return paths;
+    return paths_by_moment(std::move(kept));
 }
 
 }  // namespace imaged

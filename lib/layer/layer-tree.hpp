@@ -30,8 +30,9 @@ inline constexpr std::size_t max_tree_names_bytes = 64 * 1024 * 1024;
 inline constexpr std::size_t max_implicit_bytes = 3 * 1024 * 1024;
 // Paths of whiteouts under what the layer made something else than a directory; in the commit too.
 inline constexpr std::size_t max_behind_bytes = 2 * 1024 * 1024;
-// Paths of entries whose order is kept, in the commit too. A layer with more of them keeps none: they count only where
-// symbolic links of lower layers lead two of them to one place, and most tars are in the order that is assumed then.
+// Paths of entries whose order is kept, in the commit too. A layer with more of them keeps the order of those that
+// share a name, or none: it counts only where symbolic links of lower layers lead entries to where others are, and most
+// tars are in the order that is assumed then.
 inline constexpr std::size_t max_order_bytes = 2 * 1024 * 1024;
 // Steps through symbolic links in the parents of a layer's entries: each entry may lead through
 // forty links with targets of thousands of components, and a layer has many entries.
@@ -91,8 +92,8 @@ public:
         std::vector<std::string> hollow;
         // Whiteouts whose parents the layer itself made something else than directories.
         std::vector<std::string> behind;
-        // Entries that symbolic links of lower layers may lead to one place, last one last; only where that is not the
-        // order of their paths.
+        // The entries that symbolic links of lower layers may lead to where others are, last one last; only where that
+        // is not the order of their paths.
         std::vector<std::string> order;
         // Whether there is anything at the top that a read-only root does not show.
         bool more_than_deployed = false;
@@ -156,7 +157,13 @@ private:
     bool has_implicit_parent(Index index) const;
     static void note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path);
     std::vector<std::string> whiteouts_behind();
+    std::vector<std::string> paths_by_moment(std::vector<Index> entries) const;
     std::vector<std::string> order(const PathMapping& mapping);
+    // Returns nullopt if it is too long.
+    std::optional<std::vector<std::string>> whole_order(const PathMapping& mapping);
+    std::vector<std::string> order_of_namesakes(const PathMapping& mapping);
+    bool has_place_in_order(Index index) const;
+    bool is_stored_by_name(Index directory) const;
     class Writer;
     // A slot of the table holds the index of an entry and, above it, some bits of its hash, so that other entries'
     // slots are told apart without a look at the entry itself.

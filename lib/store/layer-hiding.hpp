@@ -20,7 +20,6 @@ struct LinkedDirectory {
     Path place;          // of the link
     std::string listed;  // the image's own path
     TreeEntry upper;
-    bool displaced = false;  // the layer replaced the link itself; PLACE is where it led
 };
 
 class LayerHiding {

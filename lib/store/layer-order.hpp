@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of two entries of a layer came later, where symbolic links of the layers below lead both to one place.
+// Which of two entries of a layer came later, where symbolic links of the layers below lead one to where the other is.
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "store/layer-record.hpp"
@@ -19,7 +20,7 @@ public:
 
 private:
     const LayerRecord& record_;
-    std::unordered_map<std::string, std::size_t> ranks_;
+    std::unordered_map<std::string_view, std::size_t> ranks_;
 };
 
 }  // namespace imaged

@@ -45,11 +45,11 @@ bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) 
 TreeEntry LayerOverlay::apply(const TreeEntry& lower, const TreeEntry& upper,
                               const std::optional<TreeEntry>& displaced) {
     upper_ = upper;
-    const auto shown = LayerHiding(store_, record_, *this).apply(lower, upper);
+    shown_ = LayerHiding(store_, record_, *this).apply(lower, upper);
     Path place;
-    if (displaced) find_displaced(shown, shown.object, displaced->object, place, std::string(displaced_directory));
-    const TreeEntry merged{true, merge(shown.object, upper.object, place, "", {}),
-                           is_implicit("", upper.meta) ? shown.meta : upper.meta};
+    if (displaced) find_displaced(shown_.object, displaced->object, place, std::string(displaced_directory));
+    const TreeEntry merged{true, merge(shown_.object, upper.object, place, "", {}),
+                           is_implicit("", upper.meta) ? shown_.meta : upper.meta};
     return place_links(place_linked(merged), lower);
 }
 
@@ -81,14 +81,16 @@ void LayerOverlay::put(Directory& result, const std::string& name, const std::op
     if (gives_way(written, name, entry.value_or(TreeEntry()), path)) {
         if (found != result.end() && found->second.directory) drop_lower(found->second, written, name, place, path);
     } else if (entry) {
+        note_later(written, name, *entry, place, path);
         result[name] = *entry;
     } else if (found != result.end()) {
+        note_later(written, name, TreeEntry(), place, path);
         result.erase(found);
     }
 }
 
 // Directories of the layer that it replaced itself, and that are links below.
-void LayerOverlay::find_displaced(const TreeEntry& root, const Checksum& lower, const Checksum& displaced, Path& place,
+void LayerOverlay::find_displaced(const Checksum& lower, const Checksum& displaced, Path& place,
                                   const std::string& listed) {
     const auto below = store_.load(lower);
     for (const auto& [name, entry] : store_.load(displaced)) {
@@ -97,9 +99,9 @@ void LayerOverlay::find_displaced(const TreeEntry& root, const Checksum& lower, 
         const auto path = child_of(listed, name);
         place.push_back(name);
         if (found->second.directory) {
-            find_displaced(root, found->second.object, entry.object, place, path);
+            find_displaced(found->second.object, entry.object, place, path);
         } else if (is_implicit(path, entry.meta) && store_.read_symlink(found->second.object)) {
-            linked_.push_back({store_.resolve(root, place, true), path, entry, true});
+            linked_.push_back({place, path, entry});
         }
         place.pop_back();
     }
@@ -121,19 +123,25 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
                                    const std::string& path, const Written& written) {
     const auto found = result.find(name);
     const bool is_directory = found != result.end() && found->second.directory;
-    if ((!is_directory && is_hollow(path, entry)) || gives_way(written, name, entry, path)) return;
+    if (!is_directory && is_hollow(path, entry)) return;
     const bool implicit = is_implicit(path, entry.meta);
-    if (is_directory) {
+    const bool over_link = !is_directory && found != result.end() && store_.read_symlink(found->second.object);
+    auto at = place;
+    at.push_back(name);
+    if (gives_way(written, name, entry, path)) {
+        if (over_link)
+            linked_.push_back({std::move(at), path, entry});
+        else if (!is_directory)
+            note_refused(at, path, entry);
+    } else if (is_directory) {
         place.push_back(name);
         auto& existing = found->second;
         existing.object = merge(existing.object, entry.object, place, path, rivals_below(written, name));
         if (!implicit && !keeps_metadata_of(written, name, path)) existing.meta = entry.meta;
         place.pop_back();
-    } else if (found != result.end() && implicit && store_.read_symlink(found->second.object)) {
-        auto link = place;
-        link.push_back(name);
+    } else if (implicit && over_link) {
         if (path == name) followed_.insert(name);
-        linked_.push_back({std::move(link), path, entry});
+        linked_.push_back({std::move(at), path, entry});
     } else {
         result[name] = {true, strip(entry.object, path), entry.meta};
     }
@@ -226,30 +234,192 @@ Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
 }
 
 TreeEntry LayerOverlay::place_linked(TreeEntry root) {
-    // Placing one may find further links; each is about a smaller directory, so this ends.
+    // Placing one may find further links; each is about a smaller directory, or about later entries of it, so this
+    // ends.
     for (std::size_t index = 0; index < linked_.size(); ++index) {
-        const auto linked = linked_[index];
-        auto place = store_.resolve(root, linked.place, true);
+        auto place = route(root, index);
         const auto path = place;
+        const auto linked = linked_[index];
+        const auto entry = any_entry_of(linked.upper, linked.listed);
+        if (replaced_since(path, path.size(), entry)) {
+            note_refused(path, linked.listed, linked.upper);
+            continue;
+        }
+        // Of one with nothing in it but hard links that wait, it is not known when it came.
+        if (entry == linked.listed && path != store_.resolve(shown_, linked.place, true)) continue;
         const auto rivals = rivals_at(path);
         const auto found = store_.find(root, path);
-        if (linked.displaced && found && !found->directory) continue;  // replaced since
-        if (linked.displaced) displaced_to_[linked.listed] = path;
+        if (found && !found->directory) ++conflicts_[join_path(path)];
         const auto into =
             found && found->directory ? *found : TreeEntry{true, store_.empty_directory().object, linked.upper.meta};
         const auto merged = merge(into.object, linked.upper.object, place, linked.listed, rivals);
         root = store_.replace(root, path, TreeEntry{true, merged, into.meta});
         placed_[path].push_back(index);
+        brought_.clear();
     }
     return root;
 }
 
+Path LayerOverlay::route(const TreeEntry& root, std::size_t index) {
+    for (;;) {
+        const auto linked = linked_[index];
+        const auto entry = any_entry_of(linked.upper, linked.listed);
+        std::optional<TreeEntry> before, after;
+        auto place = store_.resolve(root, linked.place, true, [&](const Path& at, const auto& found) {
+            for (const auto& what : brought_to(at)) {
+                if (after || !changes_way(at, what) || !(what.is_link || what.entry.directory)) continue;
+                before = part(linked.upper, linked.listed, what.path, false);
+                after = before ? part(linked.upper, linked.listed, what.path, true) : std::nullopt;
+            }
+            return stood_at(at, found, entry);
+        });
+        if (!after) return place;
+        linked_[index].upper = *before;
+        add_linked({linked.place, linked.listed, *after});
+    }
+}
+
+void LayerOverlay::add_linked(LinkedDirectory linked) {
+    constexpr std::size_t max_linked = 100'000;
+    if (linked_.size() >= max_linked)
+        throw Error(ErrorKind::unsupported_image, "entries lead through too many symbolic links of other layers");
+    linked_.push_back(std::move(linked));
+}
+
+// Entries of the layer below NAME that came after ENTRY took its place by the path PATH: they went where a link leads.
+void LayerOverlay::note_later(const Written& written, const std::string& name, const TreeEntry& entry,
+                              const Path& place, const std::string& path) {
+    if (written.rivals.empty()) return;
+    auto at = place;
+    at.push_back(name);
+    for (const auto& rival : rivals_at(at)) {
+        const auto later = part({true, rival.tree, store_.default_meta()}, rival.listed, path, true);
+        if (!later) continue;
+        if (entry != TreeEntry() && store_.read_symlink(entry.object))
+            add_linked({at, rival.listed, *later});
+        else
+            note_conflict(at, *later);
+    }
+}
+
+// Entries of DIRECTORY that came after the layer made a file of PLACE or a directory above it.
+void LayerOverlay::note_refused(const Path& place, const std::string& listed, const TreeEntry& directory) {
+    const auto file = replaced_since(place, place.size(), any_entry_of(directory, listed));
+    if (!file || file->is_link) return;
+    if (const auto later = part(directory, listed, file->path, true)) note_conflict(place, *later);
+}
+
+void LayerOverlay::note_conflict(const Path& place, const TreeEntry& dropped) {
+    conflicts_[join_path(place)] += store_.count(dropped) - 1;
+}
+
+std::vector<LayerOverlay::Brought> LayerOverlay::brought_to(const Path& place) {
+    constexpr std::size_t max_remembered = 4096;
+    if (place.empty()) return {};
+    if (const auto known = brought_.find(place); known != brought_.end()) return known->second;
+    std::vector<Brought> found;
+    for (const auto& directory : rivals_at({place.begin(), place.end() - 1})) {
+        const TreeEntry root{true, directory.tree, {}};
+        const auto path = child_of(directory.listed, place.back());
+        const auto entry = store_.find(root, {place.back()});
+        if (entry) {
+            found.push_back({path, *entry, !entry->directory && store_.read_symlink(entry->object)});
+        } else if (is_lost_entry(directory.listed, std::string(whiteout_prefix) + place.back())) {
+            found.push_back({path, {}, false});
+        }
+    }
+    if (brought_.size() >= max_remembered) brought_.clear();
+    return brought_[place] = found;
+}
+
+bool LayerOverlay::changes_way(const Path& place, const Brought& what) {
+    if (!what.entry.directory) return true;
+    if (is_implicit(what.path, what.entry.meta)) return false;
+    const auto below = store_.find(shown_, place);
+    return below && !below->directory;
+}
+
+bool LayerOverlay::is_changed_after(const Brought& what, const std::string& path) {
+    return (!what.entry.directory && !what.is_link) || order_.is_later(what.path, path);
+}
+
+std::optional<TreeEntry> LayerOverlay::stood_at(const Path& place, const std::optional<TreeEntry>& found,
+                                                const std::string& path) {
+    const Brought* last = nullptr;
+    bool changed = false;
+    const auto all = brought_to(place);
+    for (const auto& what : all) {
+        if (!changes_way(place, what)) continue;
+        if (is_changed_after(what, path)) {
+            changed = true;
+        } else if (last == nullptr || order_.is_later(what.path, last->path)) {
+            last = &what;
+        }
+    }
+    if (!changed) return found;
+    return last != nullptr ? last->entry : store_.find(shown_, place);
+}
+
+std::optional<LayerOverlay::Brought> LayerOverlay::replaced_since(const Path& place, std::size_t depth,
+                                                                  const std::string& path) {
+    for (std::size_t length = 1; length <= depth; ++length) {
+        const Path above(place.begin(), place.begin() + static_cast<std::ptrdiff_t>(length));
+        for (auto& what : brought_to(above)) {
+            if (!what.entry.directory && is_changed_after(what, path)) return std::move(what);
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> LayerOverlay::own_name(const std::string& listed, const std::string& name,
+                                                  const TreeEntry& entry) const {
+    if (entry.directory || !is_whiteout(name)) return name;
+    if (!is_lost_entry(listed, name)) return std::nullopt;
+    return name.substr(whiteout_prefix.size());
+}
+
+std::optional<TreeEntry> LayerOverlay::part(const TreeEntry& directory, const std::string& listed,
+                                            const std::string& moment, bool later) {
+    Directory kept;
+    for (const auto& [name, entry] : store_.load(directory.object)) {
+        const auto own = own_name(listed, name, entry);
+        if (!own) continue;
+        const auto path = child_of(listed, *own);
+        const bool stays = order_.is_later(path, moment) == later;
+        if (entry.directory) {
+            const bool counts = stays && !is_implicit(path, entry.meta);
+            if (const auto inside = part(entry, path, moment, later)) {
+                kept[name] = *inside;
+            } else if (counts) {
+                kept[name] = {true, store_.empty_directory().object, entry.meta};
+            }
+        } else if (stays) {
+            kept[name] = entry;
+        }
+    }
+    if (kept.empty()) return std::nullopt;
+    return TreeEntry{true, store_.store(kept), directory.meta};
+}
+
+std::string LayerOverlay::any_entry_of(const TreeEntry& directory, const std::string& listed) {
+    for (const auto& [name, entry] : store_.load(directory.object)) {
+        const auto own = own_name(listed, name, entry);
+        if (!own) continue;
+        auto path = child_of(listed, *own);
+        return entry.directory && is_implicit(path, entry.meta) ? any_entry_of(entry, path) : path;
+    }
+    return listed;
+}
+
 TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
     TreeEditor root(store_, std::move(merged)), below(store_, lower);
-    const auto file_at = [&](TreeEditor& tree, const std::string& path) -> std::optional<TreeEntry> {
-        auto found = tree.find(tree.resolve(split_path(path), false));
+    const auto file_in = [&](TreeEditor& tree, const Path& place) -> std::optional<TreeEntry> {
+        auto found = tree.find(place);
         if (found && found->directory) found.reset();
         return found;
+    };
+    const auto file_below = [&](const std::string& target) {
+        return file_in(below, below.resolve(split_path(target), false));
     };
     for (const auto& path : record_.lost) {
         if (const auto place = place_of(root, path)) lost_.insert(join_path(*place));
@@ -261,11 +431,12 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
         const auto place = place_of(root, path);
         if (!place) continue;
         const bool is_first = first.erase(path) > 0;
-        auto found = file_at(is_first ? below : root, target);
-        if (!found) found = file_at(is_first ? root : below, target);
+        const auto led_to = target_of(root, target, path);
+        auto found = is_first ? file_below(target) : file_in(root, led_to);
+        if (!found) found = is_first ? file_in(root, led_to) : file_below(target);
         if (found) {
             place_link(root, *place, path, found);
-        } else if (is_lost(root.resolve(split_path(target), false))) {
+        } else if (is_lost(led_to)) {
             ++dropped_links_;
             place_link(root, *place, path, std::nullopt);
             lost_.insert(join_path(*place));
@@ -277,7 +448,7 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
     // The others have what their layer brings later, unless there was something already.
     for (const auto& [path, target] : first) {
         const auto place = place_of(root, path);
-        if (const auto found = file_at(below, target); found && place) place_link(root, *place, path, found);
+        if (const auto found = file_below(target); found && place) place_link(root, *place, path, found);
     }
     return root.root();
 }
@@ -302,17 +473,19 @@ void LayerOverlay::place_rivals(TreeEditor& root) {
     }
 }
 
-std::optional<Path> LayerOverlay::place_of(TreeEditor& root, const std::string& path) const {
-    if (!path.starts_with(displaced_directory)) return root.resolve(split_path(path), false);
-    for (auto end = path.find('/'); end != std::string::npos; end = path.find('/', end + 1)) {
-        const auto displaced = displaced_to_.find(std::string_view(path).substr(0, end));
-        if (displaced == displaced_to_.end()) continue;
-        auto place = displaced->second;
-        const auto rest = split_path(path.substr(end + 1));
-        place.insert(place.end(), rest.begin(), rest.end());
-        return root.resolve(place, false);
-    }
-    return std::nullopt;
+std::optional<Path> LayerOverlay::place_of(TreeEditor& root, const std::string& path) {
+    const auto own = split_path(own_path(path));
+    if (linked_.empty())
+        return path.starts_with(displaced_directory) ? std::nullopt : std::optional(root.resolve(own, false));
+    auto place = target_of(root, own_path(path), path);
+    if (replaced_since(place, place.size() - 1, path)) return std::nullopt;
+    return place;
+}
+
+Path LayerOverlay::target_of(TreeEditor& root, const std::string& target, const std::string& path) {
+    if (linked_.empty()) return root.resolve(split_path(target), false);
+    return root.resolve(split_path(target), false,
+                        [&](const Path& at, const auto& found) { return stood_at(at, found, path); });
 }
 
 void LayerOverlay::place_link(TreeEditor& root, const Path& place, const std::string& path,

@@ -7,8 +7,8 @@
 //   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
 //   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
 //   imaged.lost                  as   where a special file stood, or what has no name in UTF-8, as far as they fit
-//   imaged.order                 as   entries that symbolic links below may lead to one place, where their order is not
-//                                     that of their paths
+//   imaged.order                 as   entries that symbolic links below may lead to where others are, in their order,
+//                                     where that is not the order of their paths
 //   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
 //   imaged.link-rivals           a(ss)  of hard links, path and another entry that may be what it is a link of,
 //   likewise imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here

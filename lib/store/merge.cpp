@@ -39,6 +39,7 @@ public:
         LayerOverlay overlay(store_, layer.record, lost_);
         root_ = overlay.apply(root_, upper, displaced);
         merged_.dropped_links += overlay.dropped_links();
+        if (!overlay.conflicts().empty()) conflicts_[last_layer_] = overlay.conflicts();
         if (base_) count_beside(layer, upper, overlay);
     }
 
@@ -50,6 +51,9 @@ public:
         empty_runtime_directories();
         merged_.root = layout_.committed(drop_build_leftovers(root_));
         for (const auto& [place, count] : layout_.lost()) merged_.filtered[last_with_[place]][place] += count;
+        for (const auto& [layer, counts] : conflicts_) {
+            for (const auto& [place, count] : counts) merged_.filtered[layer][place] += count;
+        }
         store_.finish(merged_.root);
         return std::move(merged_);
     }
@@ -152,6 +156,7 @@ private:
     TreeEntry root_;
     MergedTree merged_;
     std::map<std::string, Counts> beside_;
+    std::map<std::string, Counts> conflicts_;  // see LayerOverlay
     std::map<std::string, std::string> last_with_;
     std::string last_layer_;
     std::unordered_set<std::string> lost_;  // see LayerOverlay

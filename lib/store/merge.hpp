@@ -28,7 +28,8 @@ struct MergeLayer {
 struct MergedTree {
     TreeEntry root;
     // Entries that were dropped here: layer digest to path to count. The path is a top-level one that the root of the
-    // base cannot show, or a directory that gave way to another (see commit-layout.hpp).
+    // base cannot show, a directory that gave way to another (see commit-layout.hpp), or a place where a layer has a
+    // file and something below it.
     std::map<std::string, std::map<std::string, std::uint32_t>> filtered;
     std::uint64_t dropped_links = 0;  // hard links to what no layer keeps
 };

@@ -79,7 +79,7 @@ TreeEntry TreeStore::empty_directory() {
     return {true, store({}), default_meta_};
 }
 
-Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last) {
+Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last, const View& view) {
     Path resolved;
     std::vector<std::string> rest(path.rbegin(), path.rend());
     unsigned links = 0;
@@ -96,7 +96,12 @@ Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_las
             }
             continue;
         }
-        const auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
+        auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
+        if (view && (follow_last || !rest.empty())) {
+            auto place = resolved;
+            place.push_back(component);
+            found = view(place, found);
+        }
         if (found && !found->directory && (follow_last || !rest.empty())) {
             if (const auto target = read_symlink(found->object)) {
                 if (++links > max_links)
@@ -203,12 +208,12 @@ bool TreeEditor::is_stale(const Path& path) const {
            changed_.contains(path[open_.size()]);
 }
 
-Path TreeEditor::resolve(const Path& path, bool follow_last) {
+Path TreeEditor::resolve(const Path& path, bool follow_last, const TreeStore::View& view) {
     if (replaced_ || follow_last) flush();
-    auto resolved = store_.resolve(root_, path, follow_last);
+    auto resolved = store_.resolve(root_, path, follow_last, view);
     if (!is_stale(resolved)) return resolved;
     flush();
-    return store_.resolve(root_, path, follow_last);
+    return store_.resolve(root_, path, follow_last, view);
 }
 
 std::optional<TreeEntry> TreeEditor::find(const Path& path) {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,9 +42,13 @@ public:
     const Checksum& default_meta() const { return default_meta_; }
     TreeEntry empty_directory();
 
+    // What to take for the entry at PLACE, of which the tree has FOUND.
+    using View = std::function<std::optional<TreeEntry>(const Path& place, const std::optional<TreeEntry>& found)>;
+
     // PATH in the tree with the symbolic links on its way followed, its last component too with FOLLOW_LAST. Where the
-    // tree ends, the rest is taken as it stands. Throws Error(corrupt_input) for a loop.
-    Path resolve(const TreeEntry& root, const Path& path, bool follow_last);
+    // tree ends, the rest is taken as it stands. With VIEW, what is on the way is what that returns. Throws
+    // Error(corrupt_input) for a loop.
+    Path resolve(const TreeEntry& root, const Path& path, bool follow_last, const View& view = {});
     // What is at PATH; no links are followed.
     std::optional<TreeEntry> find(const TreeEntry& root, const Path& path);
     // A tree with ENTRY (or nothing) at PATH. Parents that are missing or no directories are replaced by directories
@@ -90,7 +95,7 @@ public:
     TreeEditor(TreeStore& store, TreeEntry root) : store_(store), root_(std::move(root)) {}
 
     // As those of TreeStore; but nothing is put where a parent is something else than a directory.
-    Path resolve(const Path& path, bool follow_last);
+    Path resolve(const Path& path, bool follow_last, const TreeStore::View& view = {});
     std::optional<TreeEntry> find(const Path& path);
     void replace(const Path& path, const std::optional<TreeEntry>& entry);
 

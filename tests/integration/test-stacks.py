@@ -4,6 +4,7 @@ names and targets, whiteouts beside what replaces their directory, links to what
 import hashlib
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -296,6 +297,63 @@ class LowerLinks(Case):
         # The link that is replaced is below one that the layer lists.
         below = [directory("opt"), link("opt/app", "/usr/app"), directory("usr/app"), file("usr/app/old", "old")]
         self.assertEqual(self.files([below, [directory("opt"), file("opt/app/new", "n"), file("opt", "x")]]), {"opt": "x", "usr/app/old": "old", "usr/app/new": "n"})
+
+    def test_an_entry_through_a_link_is_where_the_link_led_when_it_came(self):
+        def below(name):
+            return [directory("t"), file("t/old", "t"), directory("t/d"), file("t/d/low", "l"), directory("u"), file("u/old", "u"), directory("p/t"), file("p/t/old", "p"),
+                    directory("q/t"), file("q/t/old", "q"), link("m", "t"), link("n", "m"), link("top", "."), link(name, routes[name][0])]
+
+        def entered(name, mark):
+            return {"file": [file(f"{name}/x{mark}", mark)], "link": [link(f"{name}/x{mark}", "old")], "directory": [directory(f"{name}/e{mark}", 0o700), file(f"{name}/e{mark}/y", mark)],
+                    "below": [file(f"{name}/d/y{mark}", mark)], "hard": [hard(f"{name}/x{mark}", "u/old")], "own": [file("o" + mark, mark), hard(f"{name}/x{mark}", "o" + mark)],
+                    "itself": [hard("h" + mark, f"{name}/old")], "lost": [Entry(f"{name}/old", "fifo")]}
+        # Which of the paths that the link leads through is replaced, by what.
+        routes = {"a": ("t", ["t", "a", "top/t"]), "z": ("t", ["t", "z"]), "l": ("m", ["m", "t"]), "y": ("n", ["n", "m", "t"]), "b": ("p/t", ["p", "p/t"]),
+                  "x": ("top/t", ["t", "top"]), "c": ("none", ["none"])}
+        cases = []
+        for name, (_, replaced) in routes.items():
+            for path in replaced:
+                for kind in entered(name, ""):
+                    if (kind, path) == ("itself", "none") or (name not in "ay" and kind not in ("file", "directory", "itself")):
+                        continue
+                    first, second = entered(name, "1")[kind], entered(name, "2")[kind]
+                    for replacing in (file(path, "f"), Entry(path, "fifo"), hard(path, "u/old")):
+                        cases.append((name, first + [replacing]))
+                    if kind in ("file", "own"):
+                        cases += [(name, first + [whiteout(path)]), (name, [opaque(path)] + first)]
+                    replacing = link(path, {"p": "q", "p/t": "../u"}.get(path, "u"))
+                    cases.append((name, first + [replacing]))
+                    if kind not in ("itself", "lost"):
+                        for change in [replacing] + [directory(path, 0o711)] * (path in ("m", "n")):
+                            cases += [(name, [change] + first), (name, first + [change] + second)]
+        stack = [[], []]
+
+        def inside(number, entry):
+            return Entry(**{**vars(entry), "path": f"{number}/{entry.path}", "target": f"{number}/{entry.target}" if entry.kind == "hardlink" else entry.target})
+        for number, (name, upper) in enumerate(cases):
+            for layer, entries in ((stack[0], [directory("")] + below(name)), (stack[1], upper)):
+                layer += [inside(number, entry) for entry in entries]
+        self.pull(stack)
+        theirs = oci_layout.Layout(self.directory / "umoci")
+        theirs.image("t", [oci_layout.layer(sorted(entries, key=lambda entry: "/.wh." not in entry.path)) for entries in stack])
+        subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", self.directory / "bundle"], check=True, capture_output=True)
+        expected, actual = tree.mapped(tree.of_directory(self.directory / "bundle/rootfs")), tree.of_commit(self.repository, self.commit)
+        expected[""] = actual[""]
+        for line in tree.differences(expected, actual):
+            number = int(line.partition("/")[0].partition(":")[0])
+            with self.subTest(cases[number]):
+                self.fail(line)
+        self.assertEqual(self.filtered(), {})
+
+    def test_what_no_unpacker_puts_below_a_file_is_counted(self):
+        below = [directory("t"), directory("t/d"), link("l", "t"), link("z", "t"), file("f", "below"), link("g", "f")]
+        links = {"l": "-> t", "z": "-> t", "g": "-> f"}
+        for upper, expected, counted in (
+                ([file("t", "f"), file("l/x", "x")], {"t": "f", "f": "below"}, {"t": 1}), ([file("t", "f"), file("z/x", "x"), directory("z/y")], {"t": "f", "f": "below"}, {"t": 2}),
+                ([file("l/d", "f"), file("t/d/x", "x")], {"t/d": "f", "f": "below"}, {"t/d": 1}), ([file("t/d", "f"), file("l/d/x", "x")], {"t/d": "f", "f": "below"}, {"t/d": 1}),
+                ([file("g/x", "x")], {"f/x": "x"}, {"f": 1})):
+            self.assertEqual(self.files([below, upper]), {**links, **expected}, upper)
+            self.assertEqual(self.filtered(), counted, upper)
 
     def test_a_hard_link_that_waits_goes_through_a_link_that_its_layer_replaces(self):
         below = self.BELOW + [file("opt/c", "c")]
