@@ -129,7 +129,7 @@ public:
         refresh_damage();
         tell_damage(description, image.merge_commit);
         description["layer-list"] = std::move(layers);
-        if (auto update = waiting_update(image.merge_commit); !update.empty())
+        if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
             description["update-digest"] = std::move(update);
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
@@ -147,7 +147,7 @@ private:
     struct Cached {
         std::string entry;  // JSON
         bool sound = false;
-        std::string update;  // digest of the update that waits, if any
+        UpdateDigests updates;  // that wait
         std::vector<std::string> layer_refs;
         MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
@@ -156,7 +156,7 @@ private:
     std::string entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
         auto entry = parse_json(cached.entry);
         entry["image"] = name;
-        if (!cached.update.empty()) entry["update-digest"] = cached.update;
+        if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
         if (const auto missing = missing_layer(cached)) {
             entry["state"] = "damaged";
             entry["error"] = "layer " + *missing + " is missing";
@@ -191,21 +191,20 @@ private:
         entry["error"] = *error;
     }
 
-    // Looks again for the update that waits for an image; true when there is another than before.
+    // Looks again for the updates that wait for images of COMMIT; true when there are others than before.
     bool refresh_update(const Checksum& commit, Cached& cached) const {
         const auto stamp = MetadataStamp::of(repository_, commit);
         if (stamp == cached.stamp) return false;
         cached.stamp = stamp;
-        auto update = waiting_update(commit);
-        if (update == cached.update) return false;
-        cached.update = std::move(update);
+        auto updates = waiting_updates(commit);
+        if (updates == cached.updates) return false;
+        cached.updates = std::move(updates);
         return true;
     }
 
-    // Empty if none waits.
-    std::string waiting_update(const Checksum& commit) const {
+    UpdateDigests waiting_updates(const Checksum& commit) const {
         try {
-            return PendingUpdate::load_digest(repository_, commit).value_or("");
+            return UpdateDigests::load(repository_, commit);
         } catch (const Error&) {
             // Detached metadata that cannot be read announces nothing, and takes nothing from the image.
             return {};

@@ -175,7 +175,7 @@ json diff_images(const Repository& repository, const ImageReference& from, const
         if (files)
             throw Error(ErrorKind::invalid_argument,
                         "option \"files\": the files of an update are known only when it is pulled");
-        const auto update = PendingUpdate::load(repository, before.merge_commit);
+        const auto update = PendingUpdate::load(repository, before.merge_commit, from.image());
         if (!update)
             throw Error(ErrorKind::not_found, "no update of " + from.image() + " is known; Check looks for one");
         const auto manifest = Manifest::parse(update->manifest_text);

@@ -268,7 +268,6 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.set_ref(image_ref(target), merged.commit);
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
-    // What is waiting for the same commit under another reference stays.
     if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
     repository.sync();
 

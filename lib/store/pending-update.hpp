@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// An update that was seen at an image's source and not pulled yet. It is kept in the detached metadata of the image's
-// merge commit, under the keys of ostree-ext, beside whatever else is there (store format, "The image (merge) commit").
+// Updates that were seen at the sources of images and not pulled yet. They are kept in the detached metadata of the
+// images' merge commit, beside whatever else is there: several images may have one commit and other sources.
+//
+// imaged.updates (a{ss}) has the digest of each image's update. The documents of one of them are under the keys of
+// ostree-ext (store format, "The image (merge) commit"), where other programs look, those of the others in
+// imaged.update-documents (a{s(ss)}, by digest: manifest, config). Without imaged.updates, what is under the keys of
+// ostree-ext is the update of all.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -12,17 +18,28 @@
 
 namespace imaged {
 
+// The digests of the updates of the images that have one merge commit, as texts.
+struct UpdateDigests {
+    std::map<std::string, std::string> by_image;
+    std::string of_all;  // where it is not known whose it is; empty for none
+
+    // Throws Error(repository_damaged) when the detached metadata itself cannot be read.
+    static UpdateDigests load(const Repository& repository, const Checksum& merge_commit);
+    // Empty for none. IMAGE as in ref-name.hpp.
+    std::string of(const std::string& image) const;
+    bool operator==(const UpdateDigests&) const = default;
+};
+
 struct PendingUpdate {
     Digest digest;  // of the manifest
     std::string manifest_text, config_text;
 
-    // Nothing where there is none, or none that can be read. Throws Error(repository_damaged) when the detached
-    // metadata itself cannot be read.
-    static std::optional<PendingUpdate> load(const Repository& repository, const Checksum& merge_commit);
-    // Only its digest, as text.
-    static std::optional<std::string> load_digest(const Repository& repository, const Checksum& merge_commit);
-    // No UPDATE removes the one that is there. True when something changed.
-    static bool store(Repository& repository, const Checksum& merge_commit, const std::optional<PendingUpdate>& update);
+    // That of IMAGE; nothing where there is none, or none that can be read. Throws as UpdateDigests::load().
+    static std::optional<PendingUpdate> load(const Repository& repository, const Checksum& merge_commit,
+                                             const std::string& image);
+    // No UPDATE removes the one that IMAGE has. True when something changed.
+    static bool store(Repository& repository, const Checksum& merge_commit, const std::string& image,
+                      const std::optional<PendingUpdate>& update);
 };
 
 // What tells that a commit's detached metadata is another than it was: it is replaced as a whole. Costs one stat(2).

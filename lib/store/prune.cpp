@@ -10,6 +10,7 @@
 #include "store/ref-name.hpp"
 #include "store/repository-place.hpp"
 #include "store/stored-image.hpp"
+#include "store/update-check.hpp"
 #include "store/verified-layers.hpp"
 
 namespace imaged {
@@ -129,6 +130,12 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
         }
         auto digest = digest_of(repository, *commit);
         repository.set_ref(ref, std::nullopt);
+        try {
+            // Another image may have the commit, and this one may come back to it.
+            forget_update(repository, *commit, image);
+        } catch (const Error&) {
+            // Metadata that cannot be read says nothing of it.
+        }
         outcome.removed.push_back({image.image(), std::move(digest)});
     }
     if (!outcome.removed.empty()) outcome.layers = drop_layers(repository);

@@ -10,14 +10,13 @@ namespace imaged {
 
 namespace {
 
-SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Repository& repository,
-                        const Checksum& stored) {
+SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Repository& repository, const Checksum& stored,
+                        const ImageReference& target) {
     try {
         return open_source_image(proxy, request.image, request.digest, request.proxy);
     } catch (const Error& error) {
         // What was waiting cannot be had any more.
-        if (error.kind() == ErrorKind::not_found && request.remember_update)
-            PendingUpdate::store(repository, stored, std::nullopt);
+        if (error.kind() == ErrorKind::not_found && request.remember_update) forget_update(repository, stored, target);
         throw;
     }
 }
@@ -39,7 +38,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     if (!commit) throw missing();
     const auto stored = in_context("image " + target.image(), [&] { return StoredImage::load(repository, *commit); });
     ImageProxy proxy(cancellation, request.proxy);
-    auto source = open_source(proxy, request, repository, *commit);
+    auto source = open_source(proxy, request, repository, *commit, target);
     CheckedUpdate checked{stored.digest.text(), {}};
     Presence presence(repository, cancellation);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
@@ -49,7 +48,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
         return checked;
     }
     if (request.remember_update) {
-        PendingUpdate::store(repository, *commit,
+        PendingUpdate::store(repository, *commit, target.image(),
                              PendingUpdate{source.digest, source.manifest_text, source.config_text});
         repository.sync();
     }
@@ -57,15 +56,8 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     return checked;
 }
 
-void forget_update(Repository& repository, const Checksum& previous, const ImageReference& image) {
-    // Before all images are looked through, which may be many.
-    if (!repository.detached_metadata(previous)) return;
-    const auto own = image_ref(image);
-    for (const auto& [ref, commit] :
-         repository.refs(std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1)))) {
-        if (ref != own && commit == previous) return;
-    }
-    PendingUpdate::store(repository, previous, std::nullopt);
+void forget_update(Repository& repository, const Checksum& commit, const ImageReference& image) {
+    PendingUpdate::store(repository, commit, image.image(), std::nullopt);
 }
 
 }  // namespace imaged

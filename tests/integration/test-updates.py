@@ -127,7 +127,7 @@ class Updates(bus_fixture.Case):
             file.write(signatures.get_data_as_bytes().get_data())
         self.publish("it", [self.base, self.new], "2")
         self.job("Check", self.image)
-        self.assertEqual(set(self.metadata(merge)), {*KEYS, "ostree.gpgsigs", "note"})
+        self.assertEqual(set(self.metadata(merge)), {*KEYS, "imaged.updates", "ostree.gpgsigs", "note"})
         self.publish("it", [self.base, self.old], "1")
         self.job("Check", self.image)
         self.assertEqual(self.metadata(merge), signatures.unpack())
@@ -142,10 +142,43 @@ class Updates(bus_fixture.Case):
         second = self.publish("it", [self.base, self.new], "2")
         outcome = self.job("Check", self.image, target=GLib.Variant("s", "docker://example.org/mine:1"))
         self.assertEqual((outcome["image"], outcome["update-digest"]), ("docker://example.org/mine:1", second))
-        # Both references name one commit, which is what remembers; pulling one leaves it to the other.
-        self.assertEqual({entry["update-digest"] for entry in self.listed()}, {second})
+        # Both references name one commit; what was found is the one's that was asked about.
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [second, None])
+        self.refused("NotFound", self.diff, self.image)
+        third = self.publish("it", [self.base, self.new], "3")
+        self.assertEqual(self.job("Check", self.image)["update-digest"], third)
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [second, third])
+        self.assertEqual([self.diff(image)["to-version"] for image in ("docker://example.org/mine:1", self.image)], ["2", "3"])
+        self.assertEqual(self.metadata(self.shown()["merge-commit"])[KEYS[0]], third)
+        # "none" takes it from the one that was asked about, and leaves the other's.
+        self.publish("it", [self.base, self.old], "1")
+        self.assertFalse(self.job("Check", self.image)["update-available"])
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [second, None])
+        self.assertEqual(self.diff("docker://example.org/mine:1")["to-version"], "2")
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
         self.job("Pull", self.image)
         self.assertEqual([entry.get("update-digest") for entry in self.listed()], [second, None])
+
+    def test_what_another_program_found_is_told_of_every_name_of_the_commit(self):
+        self.job("Pull", self.image, target=GLib.Variant("s", "docker://example.org/mine:1"))
+        merge = self.shown()["merge-commit"]
+        found = GLib.Variant("a{sv}", {key: GLib.Variant("s", "sha256:" + "a" * 64) for key in KEYS})
+        with open(f"{self.repository}/objects/{merge[:2]}/{merge[2:]}.commitmeta", "wb") as file:
+            file.write(found.get_data_as_bytes().get_data())
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], ["sha256:" + "a" * 64] * 2)
+        self.job("Check", self.image)
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [None] * 2)
+
+    def test_an_image_that_is_removed_and_comes_back_has_no_update(self):
+        self.job("Pull", self.image, target=GLib.Variant("s", "docker://example.org/mine:1"))
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        number = self.bus_client.call(MANAGER, "Remove", GLib.Variant("(asa{sv})", ([self.image], {})))[0]
+        self.assertEqual(self.bus_client.finished(number, 60)["Result"], "success")
+        self.publish("it", [self.base, self.old], "1")
+        self.job("Pull", self.image)
+        self.assertEqual([entry.get("update-digest") for entry in self.listed()], [None] * 2)
 
     def test_what_is_not_stored_cannot_be_checked(self):
         self.publish("never", [self.base], "1")
