@@ -1,18 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <optional>
+#include <string_view>
+
 #include "job-verb.hpp"
+#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
 
 namespace {
 
+// In place of a source (org.imaged1.Manager.ListImages).
+constexpr std::string_view archive_source = "archive";
+
 constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"},
                                   {"exit-code", nullptr, "End with exit code 10 if there is an update"}};
 
+// Where IMAGE came from that its name does not say, and the name that it is stored under; nothing where that is not so.
+std::optional<std::pair<std::string, std::string>> source_of(const Connection& connection, const std::string& image) {
+    try {
+        const auto answer = ask_about_image(connection, "GetImage", image);
+        const Dictionary description(Variant(g_variant_get_child_value(answer.body.get(), 0)));
+        if (auto source = description.text("source")) return std::pair(*std::move(source), answer.image);
+    } catch (const BusError& error) {
+        if (exit_code(error.name()) == ExitCode::no_daemon) throw;
+        // Check says it better.
+    }
+    return std::nullopt;
+}
+
 ExitCode run(const Arguments& arguments) {
     auto call = image_call("Check", arguments);
-    if (const auto target = arguments.text("target"))
-        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(taken_image(*target)).c_str())));
+    const auto text = [](const std::string& value) { return adopt(g_variant_new_string(value.c_str())); };
+    if (const auto target = arguments.text("target")) {
+        call.options.emplace_back("target", text(absolute_image(taken_image(*target))));
+    } else if (const auto known = source_of(Connection(arguments.bus), with_transport(image_argument(arguments)))) {
+        const auto& [source, image] = *known;
+        if (source == archive_source)
+            throw BusError("org.imaged1.Error.NotFound", image +
+                                                             " came out of an archive: there is nowhere to ask. If you "
+                                                             "know a source, name it: imagectl check SOURCE --target " +
+                                                             image);
+        print_note(image + " came from " + source);
+        call.arguments.front() = text(source);
+        call.options.emplace_back("target", text(image));
+    }
     return run_job_verb(arguments, std::move(call));
 }
 
@@ -23,7 +55,9 @@ const Verb check_verb = {
      "Asks the source of IMAGE whether it has another version than the one that is stored, and remembers the answer: "
      "list and "
      "show\n"
-     "tell of the update, diff compares with it, until it is pulled. Fetches no layer.\n"
+     "tell of the update, diff compares with it, until it is pulled. Fetches no layer. An image that was stored under "
+     "another\n"
+     "name (--target) is asked for where it came from; one out of an archive cannot be asked for.\n"
      "\n"
      "Examples:\n"
      "  imagectl check docker://registry.example/host:stable\n"

@@ -23,11 +23,12 @@ struct Field {
 };
 
 constexpr Field image_fields[] = {
-    {"image", Type::text},        {"state", Type::text},   {"error", Type::text},
-    {"digest", Type::text},       {"commit", Type::text},  {"merge-commit", Type::text},
-    {"base-commit", Type::text},  {"version", Type::text}, {"created", Type::number},
-    {"layers", Type::number},     {"size", Type::number},  {"update-digest", Type::text},
-    {"architecture", Type::text}, {"os", Type::text},      {"image-id", Type::text},
+    {"image", Type::text},         {"source", Type::text},       {"state", Type::text},
+    {"error", Type::text},         {"digest", Type::text},       {"commit", Type::text},
+    {"merge-commit", Type::text},  {"base-commit", Type::text},  {"version", Type::text},
+    {"created", Type::number},     {"layers", Type::number},     {"size", Type::number},
+    {"update-digest", Type::text}, {"architecture", Type::text}, {"os", Type::text},
+    {"image-id", Type::text},
 };
 constexpr Field show_fields[] = {
     {"importer", Type::text}, {"layer-list", Type::layers}, {"labels", Type::texts}, {"filtered", Type::counts}};

@@ -200,6 +200,7 @@ std::string prepare_text(const Dictionary& outcome) {
 std::string image_text(const Dictionary& image) {
     Lines lines(image);
     lines.text("Image", "image");
+    lines.text("Source", "source");
     lines.text("State", "state");
     lines.text("Error", "error");
     lines.text("Version", "version");

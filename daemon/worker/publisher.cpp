@@ -19,6 +19,7 @@
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
+#include "store/image-sources.hpp"
 #include "store/record-file.hpp"
 #include "store/ref-file.hpp"
 #include "store/ref-name.hpp"
@@ -39,9 +40,14 @@ constexpr off_t max_completeness_bytes = 1024 * 1024, max_metadata_bytes = 16 * 
     throw system_error(EPERM, what);
 }
 
-std::string own_image_ref(const job::Request& request) {
+ImageReference stored_image(const job::Request& request) {
     const auto target = request.text("target");
-    return image_ref(ImageReference::parse(target.empty() ? request.image : target));
+    return ImageReference::parse(target.empty() ? request.image : target);
+}
+
+std::string source_of(const job::Request& request) {
+    if (request.kind == job::Kind::import_archive) return archive_source;
+    return ImageReference::parse(request.image).image();
 }
 
 std::string pinned_digest(const job::Request& request) {
@@ -91,7 +97,9 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel)
     : channel_(std::move(channel)),
       only_metadata_(request.kind == job::Kind::check),
       repository_path_(request.repository),
-      image_ref_(own_image_ref(request)),
+      image_(stored_image(request).image()),
+      source_(source_of(request)),
+      image_ref_(image_ref(stored_image(request))),
       pinned_(pinned_digest(request)) {
     // What cannot be opened, the job reports.
     try {
@@ -302,6 +310,7 @@ void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
     if (number != image_number) return set_layer_ref(number, commit);
     if (!manifest_) refuse("an image that was not announced");
     write_ref(image_ref_, commit);
+    note_image_source(repository_.get(), image_, source_);
 }
 
 // A layer that is there may be another image's as well: its ref follows the record, which that image shares. A commit

@@ -77,6 +77,7 @@ private:
     bool locked_ = false;
     const bool only_metadata_;  // Check notes an update that it found, and does nothing else
     const std::string repository_path_;
+    const std::string image_, source_;  // the image's name, and where it comes from (store/image-sources.hpp)
     const std::string image_ref_;
     const std::string pinned_;  // the manifest's digest in hexadecimal; empty if any will do
     std::optional<Checksum> previous_;

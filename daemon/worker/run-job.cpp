@@ -104,7 +104,9 @@ job::Result run_copy(const job::Request& request, Cancellation& cancellation, Pr
                      ImageReference::parse(request.image),
                      {}};
     if (const auto target = request.text("target"); !target.empty()) copy.target = ImageReference::parse(target);
-    return copy_result(copy, from, copy_image(copy, cancellation, meter));
+    auto result = copy_result(copy, from, copy_image(copy, cancellation, meter));
+    if (from) note_copied_source(copy);
+    return result;
 }
 
 job::Result run_check(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,

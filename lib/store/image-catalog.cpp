@@ -14,6 +14,7 @@
 #include "base/system-failure.hpp"
 #include "store/damage-record.hpp"
 #include "store/image-diff.hpp"
+#include "store/image-sources.hpp"
 #include "store/layer-place.hpp"
 #include "store/pending-update.hpp"
 #include "store/ref-listing.hpp"
@@ -85,6 +86,7 @@ public:
         changed |= images_.refresh();
         changed |= layers_.refresh();
         changed |= refresh_damage();
+        changed |= refresh_sources();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::vector<std::pair<std::string, Checksum>> images;
@@ -128,6 +130,8 @@ public:
         }
         refresh_damage();
         tell_damage(description, image.merge_commit);
+        refresh_sources();
+        tell_source(description);
         description["layer-list"] = std::move(layers);
         if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
             description["update-digest"] = std::move(update);
@@ -162,6 +166,7 @@ private:
             entry["error"] = "layer " + *missing + " is missing";
         }
         tell_damage(entry, commit);
+        tell_source(entry);
         any_damaged_ |= entry["state"] != "ok";
         return json_text(entry);
     }
@@ -181,6 +186,20 @@ private:
         damage_stamp_ = stamp;
         damage_ = DamageRecord::read(repository_.fd());
         return true;
+    }
+
+    // True when other sources may be known than before.
+    bool refresh_sources() {
+        const auto stamp = file_stamp(repository_, image_sources_path);
+        if (stamp == sources_stamp_) return false;
+        sources_stamp_ = stamp;
+        sources_ = image_sources(repository_.fd());
+        return true;
+    }
+
+    void tell_source(json& entry) const {
+        const auto found = sources_.find(entry["image"].get<std::string>());
+        if (found != sources_.end()) entry["source"] = found->second;
     }
 
     void tell_damage(json& entry, const Checksum& commit) const {
@@ -252,6 +271,8 @@ private:
     bool any_damaged_ = false;
     DamageRecord damage_;
     FileStamp damage_stamp_{};
+    std::map<std::string, std::string> sources_;
+    FileStamp sources_stamp_{};
 };
 
 ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

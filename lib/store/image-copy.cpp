@@ -10,6 +10,7 @@
 #include "layer/dirtree.hpp"
 #include "store/detached-metadata.hpp"
 #include "store/foreign-repository.hpp"
+#include "store/image-sources.hpp"
 #include "store/layer-place.hpp"
 #include "store/presence.hpp"
 #include "store/ref-name.hpp"
@@ -236,6 +237,14 @@ CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellat
     const Repository::Lock destination_lock(destination, Repository::LockKind::shared);
     destination.writer().clear_leftovers();
     return ImageCopy(request, source, destination, cancellation, observer).run();
+}
+
+void note_copied_source(const CopyRequest& request) {
+    const Repository source(request.source), destination(request.destination);
+    const auto sources = image_sources(source.fd());
+    const auto found = sources.find(request.image.image());
+    note_image_source(destination.fd(), request.target.value_or(request.image).image(),
+                      found == sources.end() ? request.image.image() : found->second);
 }
 
 }  // namespace imaged

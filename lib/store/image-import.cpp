@@ -11,6 +11,7 @@
 #include "source/proxy-layers.hpp"
 #include "store/archive-spool.hpp"
 #include "store/detached-metadata.hpp"
+#include "store/image-sources.hpp"
 #include "store/layer-fetch.hpp"
 #include "store/layer-place.hpp"
 #include "store/merge-check.hpp"
@@ -192,6 +193,28 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     return {std::move(source), std::move(plan)};
 }
 
+// Where REQUEST's image comes from, as store/image-sources.hpp has it.
+static std::string source_of(const ImportRequest& request) {
+    return request.archive ? archive_source : request.image.image();
+}
+
+// Whether another source is known of TARGET than REQUEST's. A repair says nothing of it.
+static bool comes_from_elsewhere(const ImportRequest& request, const Repository& repository,
+                                 const ImageReference& target) {
+    if (request.known || request.remake_merge) return false;
+    const auto sources = image_sources(repository.fd());
+    const auto found = sources.find(target.image());
+    return (found == sources.end() ? target.image() : found->second) != source_of(request);
+}
+
+// Gives COMMIT the name TARGET. A writer that is another process notes the source itself.
+static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
+                       const Checksum& commit) {
+    repository.set_ref(image_ref(target), commit);
+    if (!request.writer && comes_from_elsewhere(request, repository, target))
+        note_image_source(repository.fd(), target.image(), source_of(request));
+}
+
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     // First of all, because it takes longest to get going.
@@ -229,6 +252,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     observer.layers(source.layout.layers, present);
     if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
         forget_update(repository, plan.previous->merge_commit, target);
+        if (comes_from_elsewhere(request, repository, target))
+            name_image(request, repository, target, plan.previous->merge_commit);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         presence.remember();
@@ -265,7 +290,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.writer().add_image(source.digest, merged.commit);
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
-    repository.set_ref(image_ref(target), merged.commit);
+    name_image(request, repository, target, merged.commit);
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);

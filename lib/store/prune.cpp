@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "store/image-sources.hpp"
 #include "store/layer-place.hpp"
 #include "store/layer-use.hpp"
 #include "store/ref-name.hpp"
@@ -130,6 +131,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
         }
         auto digest = digest_of(repository, *commit);
         repository.set_ref(ref, std::nullopt);
+        note_image_source(repository.fd(), image.image(), image.image());
         try {
             // Another image may have the commit, and this one may come back to it.
             forget_update(repository, *commit, image);

@@ -180,6 +180,46 @@ class Updates(bus_fixture.Case):
         self.job("Pull", self.image)
         self.assertEqual([entry.get("update-digest") for entry in self.listed()], [None] * 2)
 
+    def imagectl_sources(self):
+        return {image["image"]: image.get("source") for image in self.listed()}
+
+    def test_an_image_remembers_where_it_came_from_and_is_asked_for_there(self):
+        tested = "docker://example.org/tested:1"
+        self.imagectl("pull", self.image, "--target", tested)
+        self.assertEqual(self.imagectl_sources(), {self.image: None, tested: self.image})
+        self.assertEqual(json.loads(self.imagectl("show", tested, "--json"))["source"], self.image)
+        second = self.publish("it", [self.base, self.new], "2")
+        self.assertEqual(json.loads(self.imagectl("check", tested, "--json"))["update-digest"], second)
+        self.assertEqual({image["image"]: image.get("update-digest") for image in self.listed()}, {self.image: None, tested: second})
+        # Another one under the same name, though with the same content.
+        other = self.layout.reference("other")
+        self.publish("other", [self.base, self.old], "1")
+        self.imagectl("pull", other, "--target", tested)
+        self.assertEqual(self.imagectl_sources()[tested], other)
+        # To another repository and back, under a third name.
+        encapsulation.ostree(self.directory + "/stick", "init", "--mode=bare")
+        self.imagectl("copy", tested, self.directory + "/stick")
+        self.imagectl("copy", "--from", tested, self.directory + "/stick", "--target", "docker://example.org/back:1")
+        self.assertEqual(self.imagectl_sources()["docker://example.org/back:1"], tested)
+        self.imagectl("remove", tested)
+        self.imagectl("copy", "--from", tested, self.directory + "/stick")
+        self.assertEqual(self.imagectl_sources()[tested], None)
+
+    def test_an_image_out_of_an_archive_is_left_out_with_a_word(self):
+        subprocess.run(["tar", "-C", self.layout.path, "-cf", self.directory + "/it.tar", "."], check=True)
+        archived = "docker://example.org/archived:1"
+        self.imagectl("import-archive", self.directory + "/it.tar", archived)
+        self.assertEqual(self.imagectl_sources()[archived], "archive")
+        run = subprocess.run([IMAGECTL, "check", archived], capture_output=True, text=True, env={**os.environ, "IMAGED_BUS_ADDRESS": self.address})
+        self.assertEqual((run.returncode, "came out of an archive" in run.stderr), (3, True), run.stderr)
+        self.publish("it", [self.base, self.new], "2")
+        said = subprocess.run([os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../systemd/update-check")], capture_output=True, text=True,
+                              env={**os.environ, "IMAGED_BUS_ADDRESS": self.address, "IMAGECTL": IMAGECTL})
+        self.assertEqual((said.returncode, said.stdout), (0, f"{archived}: came out of an archive, there is nowhere to ask\n{self.image}: there is an update\n"), said.stderr)
+        # It comes from where its name says from then on.
+        self.imagectl("pull", self.image, "--target", archived)
+        self.assertEqual(self.imagectl_sources()[archived], self.image)
+
     def test_what_is_not_stored_cannot_be_checked(self):
         self.publish("never", [self.base], "1")
         self.assertEqual(self.failed("Check", self.layout.reference("never")), "NotFound")

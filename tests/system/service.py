@@ -115,6 +115,10 @@ class Service(Case):
         self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:small {moving}")
         self.imagectl("pull", moving)
         self.imagectl("pull", IMAGE)
+        # Names that their registry does not know; the worker is confined, and another process notes their sources.
+        tested, archived = "docker://nowhere.example/tested:1", "docker://nowhere.example/archived:1"
+        self.imagectl("pull", moving, "--target", tested)
+        self.machine.shell("skopeo copy -q oci:/srv/images:small oci-archive:/srv/archived.tar:it; imagectl import-archive /srv/archived.tar " + archived)
         self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {moving}")
         for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
             self.assertEqual(self.machine.run("systemctl", "is-enabled", timer, check=False).stdout.strip(), "disabled")
@@ -123,6 +127,8 @@ class Service(Case):
         said = self.run_unit("imaged-update-check.service")
         self.assertIn(f"{IMAGE}: up to date", said)
         self.assertIn(f"{moving}: there is an update", said)
+        self.assertIn(f"{tested}: there is an update", said)
+        self.assertIn(f"{archived}: came out of an archive", said)
         self.assertIn("update-digest", self.imagectl("--json", "show", moving).stdout)
         self.imagectl("remove", moving)
         self.run_unit("imaged-prune.service")

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where images came from that their names do not tell of: stored under another name, out of an archive.
+//
+// On disk: extensions/imaged/sources.json, {"IMAGE": "SOURCE"}, replaced by rename(2). A file that cannot be read
+// counts as empty. Jobs that change it run one at a time.
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace imaged {
+
+// In place of a source: nothing can be asked there.
+inline constexpr const char* archive_source = "archive";
+inline constexpr const char* image_sources_path = "extensions/imaged/sources.json";
+
+// By image, as its name is stored. REPOSITORY is the repository's directory.
+std::map<std::string, std::string> image_sources(int repository);
+// Notes that IMAGE came from SOURCE: a reference, archive_source, or IMAGE itself, of which nothing is kept. What
+// cannot be written is not: the image is then asked for under its own name.
+void note_image_source(int repository, const std::string& image, const std::string& source) noexcept;
+
+}  // namespace imaged
