@@ -155,14 +155,9 @@ void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, 
     fenced([&] { start(job::Kind::prepare, std::move(result), image, options); });
 }
 
-void Manager::Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
-    fenced([&] { start(job::Kind::import, std::move(result), image, options); });
-}
-
-// For languages in which "import" is a word of their own.
 void Manager::ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                           VariantMap options) {
-    Import(std::move(result), std::move(image), std::move(options));
+    fenced([&] { start(job::Kind::import, std::move(result), image, options); });
 }
 
 void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {

@@ -54,8 +54,6 @@ private:
 
     void Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                  VariantMap options) override;
-    void Import(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-                VariantMap options) override;
     void ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                      VariantMap options) override;
     void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;

@@ -156,7 +156,7 @@ class Manager(dbus.service.Object):
         return self.start("pull", image, options)
 
     @dbus.service.method(MANAGER, in_signature="sa{sv}", out_signature="uo")
-    def Import(self, image, options):
+    def ImportImage(self, image, options):
         return self.start("import", image, options)
 
     @dbus.service.method(MANAGER, in_signature="sa{sv}", out_signature="uo")

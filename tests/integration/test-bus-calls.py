@@ -21,7 +21,7 @@ class Arguments(Case):
         image = self.image("succeed")
         text, flag = GLib.Variant("s", "x"), GLib.Variant("b", True)
         for method, options, key in [("Pull", {"colour": text}, "colour"), ("Pull", {"digest": flag}, "digest"),
-                                     ("Pull", {"digest": text}, "digest"), ("Import", {}, "digest"),
+                                     ("Pull", {"digest": text}, "digest"), ("ImportImage", {}, "digest"),
                                      ("Prepare", {"target": text}, "target"), ("Pull", {"authfile": text}, "authfile"),
                                      ("Pull", {"bind_to_caller": text}, "bind-to-caller")]:
             with self.subTest(method=method, key=key):
@@ -149,7 +149,7 @@ class OtherUsers(Case):
     def test_strangers_read_and_prepare_but_change_nothing(self):
         run = self.as_nobody("Pull", "sa{sv}", "docker://x.example/wait:1", "0")
         self.assertIn("user 65534 may not pull", run.stderr)
-        run = self.as_nobody("Import", "sa{sv}", "docker://x.example/wait:1", "1", "digest", "s", DIGEST)
+        run = self.as_nobody("ImportImage", "sa{sv}", "docker://x.example/wait:1", "1", "digest", "s", DIGEST)
         self.assertIn("user 65534 may not pull or import", run.stderr)
         run = self.as_nobody("Copy", "ssa{sv}", self.image("wait"), "/srv/repo", "0")
         self.assertIn("user 65534 may not copy images by a path", run.stderr)

@@ -39,7 +39,7 @@ UNKNOWN = [(MANAGER, "Reboot", None), (JOB, "Start", None), ("org.example.Other"
 ARGUMENTS = {"image": "'docker://signed.example/succeed:1'", "images": "['docker://signed.example/succeed:1']", "options": "@a{sv} {}", "id": "uint32 4711",
              "old_image": "'docker://signed.example/a'", "new_image": "'docker://signed.example/b'", "archive": "handle 0",
              "repository": "'/srv/repo'", "destination": "'docker://registry.example/out:1'"}
-OPTIONS = dict.fromkeys(("Import", "ImportImage"), f"{{'digest': <'{DIGEST}'>}}")
+OPTIONS = {"ImportImage": f"{{'digest': <'{DIGEST}'>}}"}
 # Those that read, and are answered to everybody.
 READING = {"Prepare", "ListImages", "DescribeImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
 # What imaged would open with its own rights is root's alone, whatever polkit says.

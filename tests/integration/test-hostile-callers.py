@@ -355,7 +355,7 @@ WITH_DESCRIPTOR = """
 import os, sys
 from gi.repository import Gio, GLib
 connection = Gio.DBusConnection.new_for_address_sync(sys.argv[1], Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
-for method, kind in (("ImportArchive", "(hsa{sv})"), ("Import", "(sa{sv})")):
+for method, kind in (("ImportArchive", "(hsa{sv})"), ("ImportImage", "(sa{sv})")):
     fds = Gio.UnixFDList.new()
     fds.append(os.open("/dev/null", os.O_RDONLY))
     values = (0, "oci:/x:y", {}) if method == "ImportArchive" else ("oci:/x:y", {"auth-file": GLib.Variant("h", 0)})

@@ -38,7 +38,7 @@ class Eyes(SystemCase):
         digest = "sha256:" + "0" * 64
         for image in (layout.reference("t"), "ostree-unverified-image:" + layout.reference("t"), "dir:/etc", "docker-daemon:x:y", "containers-storage:x",
                       "oci-archive:/etc/shadow:x", "docker-archive:/etc/shadow:x"):
-            for method, options in (("Prepare", {}), ("Pull", {}), ("Import", {"digest": digest}), ("Check", {})):
+            for method, options in (("Prepare", {}), ("Pull", {}), ("ImportImage", {"digest": digest}), ("Check", {})):
                 with self.subTest(image=image, method=method):
                     self.assertIn("docker://", self.assert_refused("NotAuthorized", user.start, method, image, options))
         message = self.assert_refused("NotAuthorized", user.call, "Verify", "(asa{sv})", [], {"repair": True, "source": layout.reference("t")})

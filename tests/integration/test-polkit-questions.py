@@ -47,7 +47,7 @@ class Questions(SystemCase):
     def test_another_name_is_an_authorisation_of_its_own(self):
         user = self.caller(USER)
         self.allow(*ALL)
-        for method, options in (("Pull", {}), ("Import", {"digest": "sha256:" + "0" * 64}), ("Check", {})):
+        for method, options in (("Pull", {}), ("ImportImage", {"digest": "sha256:" + "0" * 64}), ("Check", {})):
             with self.subTest(method):
                 options = {**options, "target": "docker://open.example/vendor:1"}
                 self.assertIn("under another name", self.assert_refused("NotAuthorized", user.start, method, "docker://open.example/a:b", options))

@@ -98,7 +98,7 @@ class Polkit(PolkitCase):
             with self.subTest(image):
                 self.assertIn("need no signature", self.pull(image).stderr)
                 self.assertIn("need no signature",
-                              self.as_nobody("Import", "sa{sv}", image, "1", "digest", "s", DIGEST).stderr)
+                              self.as_nobody("ImportImage", "sa{sv}", image, "1", "digest", "s", DIGEST).stderr)
         self.assertEqual({question["action"] for question in self.questions()}, {"org.imaged1.pull-unverified"})
         self.allow("org.imaged1.pull-unverified")
         self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)

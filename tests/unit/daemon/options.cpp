@@ -74,7 +74,7 @@ TEST_CASE("a wrong type is refused by name") {
           "option \"authfile\": wrong type \"s\", must be \"h\"");
 }
 
-TEST_CASE("Import needs a digest") {
+TEST_CASE("ImportImage needs a digest") {
     CHECK(refusal(job::Kind::import, {}) == "option \"digest\": missing");
     CHECK_NOTHROW(parse(job::Kind::pull, {}));
 }
