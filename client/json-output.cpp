@@ -333,6 +333,12 @@ std::string detached_json(std::uint32_t id, const std::string& path) {
     return line(json);
 }
 
+std::string origin_json(const std::string& reference) {
+    Json json = document();
+    json["reference"] = reference;
+    return line(json);
+}
+
 std::string document_json(const std::string& image, const char* key, const std::string& text) {
     Json json = document();
     json["image"] = image;

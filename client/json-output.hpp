@@ -23,6 +23,8 @@ std::string outcome_json(const FollowedJob& job);
 std::string error_json(const std::string& name, const std::string& message);
 // A job that goes on without us.
 std::string detached_json(std::uint32_t id, const std::string& path);
+// REFERENCE as an origin file has it.
+std::string origin_json(const std::string& reference);
 // KEY is "manifest" or "config". Throws BusError CorruptInput when TEXT is no JSON or nested absurdly.
 std::string document_json(const std::string& image, const char* key, const std::string& text);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "display-text.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
@@ -9,10 +10,18 @@ namespace imagectl {
 
 namespace {
 
+constexpr VerbOption options[] = {
+    {"commit", nullptr, "Print the commit that a deployment of the image uses, and nothing else"},
+};
+
 ExitCode run(const Arguments& arguments) {
     const std::string image = image_argument(arguments);
     const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetImage", image);
     const Dictionary description(Variant(g_variant_get_child_value(answer.body.get(), 0)));
+    if (arguments.flag("commit")) {
+        print_result(escaped(description.text("commit").value_or("")) + "\n");
+        return ExitCode::ok;
+    }
     print_result(arguments.json ? show_json(description) : image_text(description));
     return ExitCode::ok;
 }
@@ -26,8 +35,9 @@ const Verb show_verb = {
      "Examples:\n"
      "  imagectl show docker://registry.example/host:stable\n"
      "  imagectl show docker://registry.example/host:stable --json\n"
+     "  imagectl show docker://registry.example/host:stable --commit\n"
      "\n",
-     VerbHelp::none},
+     VerbHelp::none, options},
     run,
 };
 

@@ -46,6 +46,9 @@ package() {
         >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "no packages: see $log"; }
     say "lintian"
     lintian --fail-on error --tag-display-limit 0 "$build/packages/${release:-here}"/*.changes
+    # Beside the others they would be installed with them: apt install ./build/packages/here/*.deb
+    mkdir "$build/packages/${release:-here}/debug"
+    find "$build/packages/${release:-here}" -maxdepth 1 -name '*-dbgsym_*.deb' -exec mv -t "$build/packages/${release:-here}/debug" {} +
     ls -l "$build/packages/${release:-here}"/*.deb
 }
 

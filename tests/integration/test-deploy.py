@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import unittest
@@ -44,7 +45,7 @@ class Deploy(Case):
         self.ostree("admin", "os-init", "--sysroot=" + self.sysroot, "test")
         self.repository = self.sysroot + "/ostree/repo"
         self.layout = Layout(self.directory + "/layout")
-        return [*super().command(), "--repository", self.repository]
+        return [*super().command(), "--repository", self.repository, "--worker", os.environ["IMAGED_WORKER"]]
 
     def ostree(self, *arguments):
         run = subprocess.run(["ostree", *arguments], capture_output=True, text=True,
@@ -91,6 +92,30 @@ class Deploy(Case):
         entries = [name for _, _, names in os.walk(self.sysroot + "/boot/loader") for name in names]
         # libostree 2025.2 names the entry without its stateroot.
         self.assertIn(entries, (["ostree-1.conf"], ["ostree-1-test.conf"]))
+
+    def test_the_guides_lines_deploy_an_image(self):
+        """As they are pasted, but for the name of the image."""
+        image(self.layout, "v1")
+        name, example = self.layout.reference("v1"), "docker://registry.example/host:stable"
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
+            lines = re.search(r"## Deploying what was pulled\n.*?\n\n((?:    [^\n]*\n)+)", file.read(), re.S).group(1)
+        self.assertIn(example, lines)
+        self.ostree("admin", "os-init", "--sysroot=" + self.sysroot, "default")
+        subprocess.run(["sh", "-ec", lines.replace(example, name)], check=True, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={
+            **os.environ, "PATH": os.path.dirname(IMAGECTL) + ":" + os.environ["PATH"], "OSTREE_SYSROOT": self.sysroot, "OSTREE_SYSROOT_DEBUG": "mutable-deployments"})
+        deployed, = self.deployments()
+        self.assertEqual((deployed["stateroot"], deployed["reference"], deployed["image"]), ("default", "ostree-unverified-image:" + name, name))
+
+    def test_an_origin_file_says_what_verifies_the_image(self):
+        digest = image(self.layout, "v1")
+        self.pull("v1")
+        name = self.layout.reference("v1")
+        for given, written in ((name, "ostree-unverified-image:" + name), ("ostree-image-signed:" + name, "ostree-image-signed:" + name),
+                               (digest, "ostree-unverified-image:" + name)):
+            run = subprocess.run([IMAGECTL, "origin", given], capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stdout), (0, f"[origin]\ncontainer-image-reference={written}\n"), run.stderr)
+        self.assertEqual(json.loads(subprocess.run([IMAGECTL, "origin", "--json", name], capture_output=True, text=True).stdout)["reference"], "ostree-unverified-image:" + name)
+        self.assertEqual(subprocess.run([IMAGECTL, "origin", "docker://nowhere.example/none:1"], capture_output=True).returncode, 3)
 
     def test_prune_keeps_what_is_deployed_while_its_ref_is_replaced(self):
         """ostree admin takes the refs of all deployments away before it writes them anew."""

@@ -249,7 +249,7 @@ class ImagectlTest(unittest.TestCase):
 
     def test_help_of_every_verb_has_an_example_and_the_exit_codes(self):
         overall = self.run_it("--help").stdout
-        for verb in "pull prepare import list deployments show manifest config jobs cancel watch".split():
+        for verb in "pull prepare import list deployments origin show manifest config jobs cancel watch".split():
             self.assertIn(f"  {verb} ", overall)
             text = self.run_it(verb, "--help").stdout
             self.assertIn("Example", text)

@@ -55,6 +55,8 @@ class Packages(Case):
         self.machine.eventually(lambda: not self.machine.active("imaged-update-check.service"))
         repository = self.tree_of("/ostree")
 
+        self.assertNotIn("dbgsym", self.machine.run("dpkg-query", "-W", "-f", "${Package}\\n").stdout)
+
         with self.subTest("upgrade"):
             self.imagectl("list")
             old = self.main_pid()

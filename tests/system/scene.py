@@ -67,8 +67,7 @@ def prepare_packages(machine, packages):
     """Lays the packages out in the system, and installs what they depend on."""
     os.makedirs(machine.path(PACKAGES))
     for deb in glob.glob(packages + "/*.deb"):
-        if "dbgsym" not in deb:
-            shutil.copy(deb, machine.path(PACKAGES))
+        shutil.copy(deb, machine.path(PACKAGES))
     machine.chroot("apt-get", "update", "-qq")
     machine.chroot("sh", "-ec", f"""
         for deb in {PACKAGES}/*.deb; do
