@@ -16,11 +16,11 @@
 #include "store/layer-place.hpp"
 #include "store/merge-check.hpp"
 #include "store/merge-commit.hpp"
+#include "store/pending-update.hpp"
 #include "store/ref-name.hpp"
 #include "store/ref-place.hpp"
 #include "store/repository-place.hpp"
 #include "store/signed-commit.hpp"
-#include "store/update-check.hpp"
 #include "store/verified-layers.hpp"
 
 namespace imaged {
@@ -251,7 +251,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
     observer.layers(source.layout.layers, present);
     if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
-        forget_update(repository, plan.previous->merge_commit, target);
+        PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
         if (comes_from_elsewhere(request, repository, target))
             name_image(request, repository, target, plan.previous->merge_commit);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
@@ -293,7 +293,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     name_image(request, repository, target, merged.commit);
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
-    if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
+    if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
     repository.sync();
 
     const auto& counts = fetch.counts();

@@ -40,6 +40,10 @@ struct PendingUpdate {
     // No UPDATE removes the one that IMAGE has. True when something changed.
     static bool store(Repository& repository, const Checksum& merge_commit, const std::string& image,
                       const std::optional<PendingUpdate>& update);
+    // After IMAGE has moved on from MERGE_COMMIT, is gone, or was found unchanged at its source.
+    static void forget(Repository& repository, const Checksum& merge_commit, const std::string& image) {
+        store(repository, merge_commit, image, std::nullopt);
+    }
 };
 
 // What tells that a commit's detached metadata is another than it was: it is replaced as a whole. Costs one stat(2).

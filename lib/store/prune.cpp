@@ -8,10 +8,10 @@
 #include "store/image-sources.hpp"
 #include "store/layer-place.hpp"
 #include "store/layer-use.hpp"
+#include "store/pending-update.hpp"
 #include "store/ref-name.hpp"
 #include "store/repository-place.hpp"
 #include "store/stored-image.hpp"
-#include "store/update-check.hpp"
 #include "store/verified-layers.hpp"
 
 namespace imaged {
@@ -134,7 +134,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
         note_image_source(repository.fd(), image.image(), image.image());
         try {
             // Another image may have the commit, and this one may come back to it.
-            forget_update(repository, *commit, image);
+            PendingUpdate::forget(repository, *commit, image.image());
         } catch (const Error&) {
             // Metadata that cannot be read says nothing of it.
         }

@@ -16,7 +16,7 @@ SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Reposit
         return open_source_image(proxy, request.image, request.digest, request.proxy);
     } catch (const Error& error) {
         // What was waiting cannot be had any more.
-        if (error.kind() == ErrorKind::not_found && request.remember_update) forget_update(repository, stored, target);
+        if (error.kind() == ErrorKind::not_found && request.remember_update) PendingUpdate::forget(repository, stored, target.image());
         throw;
     }
 }
@@ -44,7 +44,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     auto plan = ImportPlan::make(&repository, &presence, source, target);
     verify_signed_commit(&repository, proxy, request.image, source, plan.present);
     if (source.digest == stored.digest) {
-        if (request.remember_update) forget_update(repository, *commit, target);
+        if (request.remember_update) PendingUpdate::forget(repository, *commit, target.image());
         return checked;
     }
     if (request.remember_update) {
@@ -54,10 +54,6 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     }
     checked.update = PreparedImage{std::move(source), std::move(plan)};
     return checked;
-}
-
-void forget_update(Repository& repository, const Checksum& commit, const ImageReference& image) {
-    PendingUpdate::store(repository, commit, image.image(), std::nullopt);
 }
 
 }  // namespace imaged

@@ -21,8 +21,4 @@ struct CheckedUpdate {
 // that is not stored, and what import_image() throws of the source.
 CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
 
-// After IMAGE has moved on from the merge commit COMMIT, is gone, or was found unchanged there: forgets its update that
-// was waiting.
-void forget_update(Repository& repository, const Checksum& commit, const ImageReference& image);
-
 }  // namespace imaged
