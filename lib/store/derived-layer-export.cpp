@@ -62,6 +62,10 @@ public:
         std::set<std::string> first;
         for (const auto& link : record_.links_first) first.insert(link.path);
         const auto is_displaced = [](const std::string& path) { return path.starts_with(displaced_directory); };
+        if (is_order_whole(root)) {
+            write_in_order(root);
+            return tar_.finish();
+        }
         links([&](const auto& link) { return first.contains(link.path); });
         write_before_displaced(root);
         for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
@@ -97,14 +101,45 @@ private:
         }
     }
 
+    // Whether the record has each entry of the layer in its order.
+    bool is_order_whole(const Children& root) {
+        if (record_.order.empty()) return false;
+        pass_ = Pass::collect;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        return !has_unordered_;
+    }
+
+    // As the layer had them, whiteouts first.
+    void write_in_order(const Children& root) {
+        pass_ = Pass::write_whiteouts;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
+        std::map<std::string, std::string> links;
+        for (const auto& link : record_.hard_links) links[link.path] = link.target;
+        std::set<std::string> late;
+        for (const auto& rival : record_.link_rivals) late.insert(rival.path);
+        std::erase_if(links, [&](const auto& link) { return !late.contains(link.first); });
+        for (const auto& link : record_.unresolved) links[link.path] = link.target;
+        for (const auto& path : record_.order) {
+            const auto& child = last_[path];
+            if (const auto link = links.find(path); link != links.end()) {
+                tar_.add({TarItem::Type::hardlink, own_path(path), link->second});
+            } else if (child) {
+                entry(path, *child);
+            }
+        }
+    }
+
     // What came before an entry that a later one displaced, and may have gone to the same place, must not come after.
     void write_before_displaced(const Children& root) {
         const auto last = std::find_if(record_.order.rbegin(), record_.order.rend(),
                                        [](const auto& path) { return path.starts_with(displaced_directory); });
         if (last == record_.order.rend()) return;
-        collecting_ = true;
+        pass_ = Pass::collect;
         children(root, "", 0);
-        collecting_ = false;
+        pass_ = Pass::write;
         for (auto path = record_.order.begin(); path != last.base(); ++path) {
             auto& child = last_[*path];
             if (!child || path->starts_with(displaced_directory)) continue;
@@ -114,7 +149,11 @@ private:
     }
 
     void entry(const std::string& stored, const Child& child) {
-        if (collecting_ || written_.contains(stored)) return;
+        const bool whiteout =
+            !child.directory && std::string_view(stored).substr(stored.rfind('/') + 1).starts_with(whiteout_prefix);
+        if (pass_ == Pass::collect && !whiteout && !last_.contains(stored)) has_unordered_ = true;
+        if (pass_ == Pass::collect || (pass_ == Pass::write_whiteouts && !whiteout) || written_.contains(stored))
+            return;
         const auto path = own_path(stored);
         if (child.directory) {
             directory(path + "/", child.meta);
@@ -230,7 +269,8 @@ private:
     std::map<std::string, std::string> link_targets_, first_;
     std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
     std::set<std::string> written_;                     // of those, for good
-    bool collecting_ = false;
+    bool has_unordered_ = false;
+    enum class Pass { collect, write_whiteouts, write } pass_ = Pass::write;
 };
 
 }  // namespace

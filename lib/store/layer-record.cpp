@@ -2,6 +2,9 @@
 #include "store/layer-record.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
 
 #include "store/stored-image.hpp"
 
@@ -63,18 +66,55 @@ std::optional<Digest> parse_digest(const std::string& text) {
     return Digest::parse(text);
 }
 
+// Puts the framing offsets ENDS behind BYTES, the members of a container in GVariant's serialised form, in as few bytes
+// as the size of the whole asks for; little-endian on every machine.
+void add_offsets(std::string& bytes, const std::vector<std::size_t>& ends) {
+    std::size_t width = 1;
+    while (width < sizeof(std::size_t) && (bytes.size() + ends.size() * width) >> (8 * width) != 0) width *= 2;
+    bytes.reserve(bytes.size() + ends.size() * width);
+    for (const auto end : ends) {
+        std::array<char, sizeof end> number{};
+        std::memcpy(number.data(), &end, sizeof end);
+        if constexpr (std::endian::native == std::endian::big) std::reverse(number.begin(), number.end());
+        bytes.append(number.data(), width);
+    }
+}
+
+// An array with an element for each of ITEMS, which APPEND puts behind bytes. With a GVariant for each element the
+// arrays of a large layer would take many times their size.
+template <typename Items, typename Append>
+GVariant* serialised_array(const char* type, const Items& items, Append&& append) {
+    std::string bytes;
+    std::vector<std::size_t> ends;
+    ends.reserve(items.size());
+    for (const auto& item : items) {
+        append(bytes, item);
+        ends.push_back(bytes.size());
+    }
+    add_offsets(bytes, ends);
+    auto* held = new std::string(std::move(bytes));
+    return g_variant_new_from_data(
+        G_VARIANT_TYPE(type), held->data(), held->size(), TRUE,
+        [](gpointer text) { delete static_cast<std::string*>(text); }, held);
+}
+
 GVariant* link_array(const std::vector<UnresolvedLink>& links) {
-    GVariantBuilder builder;
-    g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ss)"));
-    for (const auto& link : links) g_variant_builder_add(&builder, "(ss)", link.path.c_str(), link.target.c_str());
-    return g_variant_builder_end(&builder);
+    return serialised_array("a(ss)", links, [](std::string& bytes, const UnresolvedLink& link) {
+        std::string pair = link.path;
+        pair += '\0';
+        const auto end = pair.size();
+        pair += link.target;
+        pair += '\0';
+        add_offsets(pair, {end});
+        bytes += pair;
+    });
 }
 
 GVariant* string_array(const std::vector<std::string>& strings) {
-    GVariantBuilder builder;
-    g_variant_builder_init(&builder, G_VARIANT_TYPE_STRING_ARRAY);
-    for (const auto& text : strings) g_variant_builder_add(&builder, "s", text.c_str());
-    return g_variant_builder_end(&builder);
+    return serialised_array("as", strings, [](std::string& bytes, const std::string& text) {
+        bytes += text;
+        bytes += '\0';
+    });
 }
 
 }  // namespace

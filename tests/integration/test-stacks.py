@@ -4,6 +4,7 @@ names and targets, whiteouts beside what replaces their directory, links to what
 import hashlib
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -462,7 +463,9 @@ class Exported(Case):
                        [below, [file("lib/x", "first"), file("usr/lib/x", "second"), link("lib", "usr/lib")]],
                        [below, [file("usr/lib/f", "first"), link("lib/f", "x"), hard("a", "usr/lib/f"), hard("z", "usr/lib/f")]],
                        [below + [file("opt/c", "c")], [file("usr/lib/y", "earlier"), hard("lib/a/x", "opt/c"), hard("lib/y", "opt/c"), link("lib", "usr/lib")]],
-                       [Whiteouts.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]]):
+                       [Whiteouts.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]],
+                       [below, [file("lib/x", "x"), file("usr/large", random.Random(0).randbytes(50_000).hex()), link("usr/lib", "other"), file("lib/y", "y")]],
+                       [below + [directory("t"), link("z", "t")], [file("z/x", "x"), link("t", "usr"), file("z/y", "y"), hard("z/a", "usr/lib/old"), file("t/b", "b")]]):
             with self.subTest(layers):
                 self.pull(layers)
                 image, exported = self.layout.reference(f"t{self.number}"), f"oci:{self.directory}/exported:t{self.number}"
@@ -470,6 +473,7 @@ class Exported(Case):
                 job = self.client.finished(self.client.pull("ostree-unverified-image:" + exported), timeout=60)
                 self.assertIn("merge-commit", job["Outcome"], job)
                 self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), tree.of_commit(self.repository, self.commit))
+                self.assertLess(sum(blob.stat().st_size for blob in (self.directory / "exported/blobs/sha256").iterdir()), 100_000)
 
 
 class LostTargets(Case):
