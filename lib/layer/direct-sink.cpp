@@ -6,6 +6,7 @@
 #include <linux/limits.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -30,11 +31,21 @@ void clear_mtime(int fd) {
 }
 
 // The kernel and the file system decide which attributes there can be; what they refuse the image should not have.
-[[noreturn]] void refused_xattr(const std::string& name, std::size_t size, const char* where) {
-    const auto error = system_error(
-        errno, "set the extended attribute " + name + " of " + std::to_string(size) + " bytes on " + where);
-    const bool impossible = errno == EINVAL || errno == ERANGE || errno == EOPNOTSUPP || errno == E2BIG;
-    throw impossible ? Error(ErrorKind::unsupported_image, error.what()) : error;
+// FILE_SYSTEM is any descriptor of it.
+[[noreturn]] void refused_xattr(int file_system, const std::string& name, std::size_t size, const char* where) {
+    const int reason = errno;
+    const auto what = "set the extended attribute " + name + " of " + std::to_string(size) + " bytes on " + where;
+    if (reason == EINVAL || reason == ERANGE || reason == EOPNOTSUPP || reason == E2BIG)
+        throw Error(ErrorKind::unsupported_image, system_error(reason, what).what());
+    // ext4 has room for some 4 KiB of attributes in a file, and says the same when the disk is full.
+    constexpr std::uint64_t enough = 16 * 1024 * 1024;
+    struct statvfs status;
+    if (reason == ENOSPC && ::fstatvfs(file_system, &status) == 0 &&
+        std::uint64_t{status.f_bavail} * status.f_frsize > enough)
+        throw Error(ErrorKind::unsupported_image, "cannot " + what +
+                                                      ": the file system of the repository has no room for that many "
+                                                      "bytes of attributes in one file");
+    throw system_error(reason, what);
 }
 
 }  // namespace
@@ -136,7 +147,7 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     }
     const auto set_xattr = [&](const std::string& name, std::string_view value) {
         if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
-            refused_xattr(name, value.size(), "an object");
+            refused_xattr(fd, name, value.size(), "an object");
     };
     if (format_ == DirectFormat::bare) {
         for (const auto& [name, value] : xattr_list(meta.xattrs)) set_xattr(name, value);
@@ -169,7 +180,7 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
         const auto path = "/proc/self/fd/" + std::to_string(directory(checksum)) + "/" + name;
         for (const auto& [key, value] : xattr_list(meta.xattrs)) {
             if (::lsetxattr(path.c_str(), key.c_str(), value.data(), value.size(), 0) != 0)
-                refused_xattr(key, value.size(), "a symbolic link");
+                refused_xattr(directory(checksum), key, value.size(), "a symbolic link");
         }
     }
     const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};

@@ -39,7 +39,8 @@ bool is_storable(std::string_view name, std::string_view value, bool symlink) {
     const bool known = std::any_of(everywhere.begin(), everywhere.end(),
                                    [&](std::string_view name_space) { return is_in(name, name_space); }) ||
                        (!symlink && is_in(name, "user."));
-    return known && !value.empty() && has_kernel_form(name, value);
+    return known && !value.empty() && name.size() <= max_xattr_name_bytes && value.size() <= max_xattr_bytes &&
+           has_kernel_form(name, value);
 }
 
 // In the form that the kernel gives back.
@@ -54,9 +55,16 @@ void normalise(std::string_view name, std::string& value) {
 
 std::uint64_t drop_unstorable(std::vector<std::pair<std::string, std::string>>& xattrs, bool symlink) {
     std::uint64_t dropped = 0;
+    std::size_t names = 0, total = 0;
     std::erase_if(xattrs, [&](const auto& xattr) {
-        if (xattr.first == label) return true;
-        if (is_storable(xattr.first, xattr.second, symlink)) return false;
+        const auto& [name, value] = xattr;
+        if (name == label) return true;
+        if (is_storable(name, value, symlink) && names + name.size() + 1 <= max_xattr_names_bytes &&
+            total + name.size() + value.size() <= max_xattrs_bytes) {
+            names += name.size() + 1;  // with the NUL behind it
+            total += name.size() + value.size();
+            return false;
+        }
         ++dropped;
         return true;
     });

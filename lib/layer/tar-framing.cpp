@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <string_view>
 #include <utility>
 
@@ -14,6 +15,9 @@ namespace {
 constexpr std::size_t block_bytes = 512;
 // libarchive takes no longer pax header either.
 constexpr std::uint64_t max_records_bytes = 1024 * 1024;
+// Of extension headers that are held back; libarchive reads no more of one either.
+constexpr std::size_t max_held_bytes = 4 * 1024 * 1024;
+constexpr std::size_t size_offset = 124, size_bytes = 12, checksum_offset = 148, checksum_bytes = 8;
 // Larger sizes are refused by libarchive.
 constexpr std::uint64_t max_content_bytes = std::uint64_t{1} << 62;
 
@@ -44,7 +48,31 @@ bool names_a_path(std::string_view key) {
 
 }  // namespace
 
-void TarFraming::take(std::span<const std::byte> piece) {
+std::span<const std::byte> TarFraming::take(std::span<const std::byte> piece) {
+    const auto begin = offset_ - held_.size();
+    follow(piece);
+    const auto available = held_.size() + piece.size();
+    const auto complete = ended_ || piece.empty() ? available : std::max(complete_up_to(), begin) - begin;
+    const auto count = available - complete > max_held_bytes ? available : static_cast<std::size_t>(complete);
+    if (held_.empty() && edits_.empty()) {
+        held_.assign(piece.begin() + static_cast<std::ptrdiff_t>(count), piece.end());
+        return piece.first(count);
+    }
+    handed_on_ = std::move(held_);
+    handed_on_.insert(handed_on_.end(), piece.begin(), piece.end());
+    for (const auto& edit : edits_) {
+        if (edit.offset >= begin) handed_on_[edit.offset - begin] = static_cast<std::byte>(edit.byte);
+    }
+    edits_.clear();
+    held_.assign(handed_on_.begin() + static_cast<std::ptrdiff_t>(count), handed_on_.end());
+    return std::span(handed_on_).first(count);
+}
+
+std::uint64_t TarFraming::complete_up_to() const {
+    return begin_.value_or(offset_ - block_.size());
+}
+
+void TarFraming::follow(std::span<const std::byte> piece) {
     while (!piece.empty() && !ended_) {
         const auto wanted = skip_ > 0 ? skip_ : block_bytes - block_.size();
         const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, piece.size()));
@@ -83,33 +111,54 @@ void TarFraming::take_block() {
 }
 
 std::uint64_t TarFraming::content_size(char type) const {
-    // Links and special files have none, whatever the field says; a hard link may have some in a pax archive.
-    if ((type >= '2' && type <= '6') || (type == '1' && !is_pax_)) return 0;
-    return pax_size_.value_or(number_of(std::string_view(block_).substr(124, 12)));
+    if (type >= '1' && type <= '6') return 0;
+    return pax_size_.value_or(number_of(std::string_view(block_).substr(size_offset, size_bytes)));
+}
+
+// Of an entry that has no content.
+void TarFraming::take_size_out(std::uint64_t begin, char type) {
+    for (const auto key : size_keys_) edits_.push_back({key, 'x'});
+    // The others have none for libarchive either, if there is no record.
+    const auto field = std::string_view(block_).substr(size_offset, size_bytes);
+    if (type != '1' || number_of(field) == 0) return;
+    auto header = block_;
+    header.replace(size_offset, size_bytes, "00000000000\0", size_bytes);
+    header.replace(checksum_offset, checksum_bytes, checksum_bytes, ' ');
+    unsigned sum = 0;
+    for (const char c : header) sum += static_cast<unsigned char>(c);
+    std::array<char, checksum_bytes + 1> text{};
+    std::snprintf(text.data(), text.size(), "%06o", sum);
+    header.replace(checksum_offset, checksum_bytes - 1, text.data(), checksum_bytes - 1);
+    for (std::size_t i = size_offset; i < checksum_offset + checksum_bytes; ++i)
+        edits_.push_back({begin + i, header[i]});
 }
 
 void TarFraming::take_header(std::uint64_t begin) {
     const char type = block_[156];
     if (!begin_) begin_ = begin;
     if (type == 'x' || type == 'X' || type == 'g') {
-        const auto size = number_of(std::string_view(block_).substr(124, 12));
-        is_pax_ = true;
+        const auto size = number_of(std::string_view(block_).substr(size_offset, size_bytes));
+        is_global_ = type == 'g';
+        records_begin_ = offset_;
+        records_size_ = size;
         skip_ = padded(size);
         collects_ = size > 0 && size <= max_records_bytes;
         records_.clear();
         return;
     }
     if (type == 'L' || type == 'K' || type == 'V') {
-        skip_ = padded(number_of(std::string_view(block_).substr(124, 12)));
+        skip_ = padded(number_of(std::string_view(block_).substr(size_offset, size_bytes)));
         return;
     }
     const auto mode = static_cast<std::uint32_t>(number_of(std::string_view(block_).substr(100, 8))) & 07777;
-    headers_.push_back({*begin_, mode, nul_in_name_});
+    headers_.push_back({*begin_, mode, nul_in_name_, malformed_});
+    if (type >= '1' && type <= '6') take_size_out(begin, type);
     in_sparse_map_ = type == 'S' && block_[482] != 0;
     const auto size = content_size(type);
     begin_.reset();
-    nul_in_name_ = false;
+    nul_in_name_ = malformed_ = false;
     pax_size_.reset();
+    size_keys_.clear();
     // The blocks of a sparse file's map come in between.
     if (in_sparse_map_)
         pax_size_ = size;
@@ -119,20 +168,45 @@ void TarFraming::take_header(std::uint64_t begin) {
 
 void TarFraming::take_records() {
     collects_ = false;
-    std::string_view text = records_;
+    auto text = std::string_view(records_).substr(0, records_size_);
+    auto begin = records_begin_;
     while (!text.empty()) {
         std::size_t length = 0;
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
         const auto digits = static_cast<std::size_t>(end - text.data());
-        if (error != std::errc() || length > text.size() || length < digits + 3) return;
-        const auto record = text.substr(digits + 1, length - digits - 2);
-        const auto equals = std::min(record.find('='), record.size() - 1);
-        const auto key = record.substr(0, equals), value = record.substr(equals + 1);
-        if (names_a_path(key) && value.find('\0') != std::string_view::npos) nul_in_name_ = true;
-        std::uint64_t size = 0;
-        if (key == "size" && std::from_chars(value.data(), value.data() + value.size(), size).ec == std::errc())
-            pax_size_ = size;
+        if (error != std::errc() || length > text.size() || length < digits + 3 || text[digits] != ' ' ||
+            text[length - 1] != '\n') {
+            malformed_ = true;
+            return;
+        }
+        take_record(text.substr(digits + 1, length - digits - 2), begin + digits + 1);
         text.remove_prefix(length);
+        begin += length;
+    }
+}
+
+void TarFraming::take_record(std::string_view record, std::uint64_t begin) {
+    const auto equals = record.find('=');
+    if (equals == 0 || equals == std::string_view::npos) {
+        malformed_ = true;
+        return;
+    }
+    const auto key = record.substr(0, equals), value = record.substr(equals + 1);
+    const bool is_number = key == "size" || key == "uid" || key == "gid";
+    std::int64_t number = 0;
+    if (is_number && !value.empty()) {
+        const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+        // Owners that are too large are refused by their names.
+        const bool digits = error != std::errc::invalid_argument && end == value.data() + value.size();
+        malformed_ = malformed_ || !digits || (key == "size" && (error != std::errc() || number < 0));
+    }
+    if (is_global_) return;  // about no entry, for libarchive and for Go
+    if (names_a_path(key) && value.find('\0') != std::string_view::npos) nul_in_name_ = true;
+    if (value.empty() && (is_number || names_a_path(key))) {
+        edits_.push_back({begin, 'x'});
+    } else if (key == "size") {
+        pax_size_ = static_cast<std::uint64_t>(number);
+        size_keys_.push_back(begin);
     }
 }
 

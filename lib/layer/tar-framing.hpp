@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Follows the blocks of a tar stream beside libarchive, for what libarchive does not report: a name that a NUL ends
-// early, the mode in the header where an ACL replaced it, and entries behind a single block of zeros.
+// Follows the blocks of a tar stream on its way to libarchive, for what libarchive does not report: a name that a NUL
+// ends early, records of a pax header that are malformed, the mode in the header where an ACL replaced it, and entries
+// behind a single block of zeros.
+//
+// Where libarchive reads other bytes as content than Go's archive/tar, by which docker, skopeo and umoci read layers,
+// it is given the stream with the size taken out: links, directories and special files have no content, whatever their
+// headers say, and a pax record without a value leaves what the header says.
 //
 // Where the two disagree on where a header begins, nothing is known of that header.
 #pragma once
@@ -11,6 +16,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace imaged {
 
@@ -20,20 +27,31 @@ public:
         std::uint64_t offset = 0;  // where the entry begins, with its extension headers
         std::uint32_t mode = 0;    // as the header has it
         bool nul_in_name = false;  // of the path or the link's target in a pax record
+        bool malformed = false;    // a pax record before it
     };
 
-    // PIECE is what follows in the stream.
-    void take(std::span<const std::byte> piece);
+    // PIECE is what follows in the stream; empty at its end. Returns what follows for libarchive, which may be empty
+    // before the end: headers are held back until they are complete. Valid until the next call, and no longer than
+    // PIECE.
+    std::span<const std::byte> take(std::span<const std::byte> piece);
     // The entry that begins at OFFSET; nullopt if none is known to. Entries before it are forgotten.
     std::optional<Header> header_at(std::uint64_t offset);
-    // Whether the stream goes on with something else behind one block of zeros at OFFSET.
-    bool continues_behind(std::uint64_t offset) const { return lone_zeros_ == offset; }
+    // Where one block of zeros is, and more of the stream behind it; nullopt if nothing such was seen.
+    std::optional<std::uint64_t> lone_zeros() const { return lone_zeros_; }
 
 private:
+    struct Edit {
+        std::uint64_t offset;
+        char byte;
+    };
+    void follow(std::span<const std::byte> piece);
     void take_block();
     void take_header(std::uint64_t begin);
     void take_records();
+    void take_record(std::string_view record, std::uint64_t begin);
     std::uint64_t content_size(char type) const;
+    void take_size_out(std::uint64_t begin, char type);
+    std::uint64_t complete_up_to() const;
 
     std::uint64_t offset_ = 0;
     std::uint64_t skip_ = 0;  // bytes up to the next header
@@ -45,8 +63,13 @@ private:
     std::optional<std::uint64_t> begin_;
     std::string records_;  // of a pax header, as far as they have come
     bool collects_ = false, in_sparse_map_ = false, nul_in_name_ = false;
+    bool malformed_ = false, is_global_ = false;
     std::optional<std::uint64_t> pax_size_;
-    bool is_pax_ = false;  // an earlier header made the archive one
+    std::uint64_t records_begin_ = 0, records_size_ = 0;
+    std::vector<std::uint64_t> size_keys_;  // of the records
+    // What has come and was not handed on.
+    std::vector<std::byte> held_, handed_on_;
+    std::vector<Edit> edits_;
 };
 
 }  // namespace imaged

@@ -109,9 +109,9 @@ public:
         const int status = archive_read_next_header(archive_.get(), &entry);
         const auto begin = static_cast<std::uint64_t>(archive_read_header_position(archive_.get()));
         if (status == ARCHIVE_EOF) {
-            if (framing_.continues_behind(begin))
+            if (const auto zeros = framing_.lone_zeros(); zeros && *zeros >= begin)
                 corrupt_tar("a block of zeros, which ends an archive, and more of the archive behind it, at byte " +
-                            std::to_string(begin) + " of the uncompressed stream");
+                            std::to_string(*zeros) + " of the uncompressed stream");
             return std::nullopt;
         }
         if (status != ARCHIVE_WARN) check(status, "tar header");
@@ -165,17 +165,23 @@ private:
         // No exception may cross libarchive's frames: it is kept and thrown again behind them.
         auto& impl = *static_cast<Impl*>(self);
         try {
-            const auto piece = impl.first_piece_ ? *std::exchange(impl.first_piece_, std::nullopt)
-                                                 : impl.source_.next_piece(impl.buffer_);
-            impl.read_ += piece.size();
-            impl.ended_ = piece.empty();
-            impl.framing_.take(piece);
+            const auto piece = impl.next_bytes();
             *buffer = piece.data();
             return static_cast<la_ssize_t>(piece.size());
         } catch (...) {
             impl.failure_ = std::current_exception();
             archive_set_error(archive, EIO, "the source failed");
             return ARCHIVE_FATAL;
+        }
+    }
+
+    std::span<const std::byte> next_bytes() {
+        for (;;) {
+            const auto piece = first_piece_ ? *std::exchange(first_piece_, std::nullopt) : source_.next_piece(buffer_);
+            read_ += piece.size();
+            ended_ = piece.empty();
+            const auto bytes = framing_.take(piece);
+            if (ended_ || !bytes.empty()) return bytes;
         }
     }
 
@@ -212,6 +218,7 @@ private:
         const char* path = archive_entry_pathname(entry);
         if (path == nullptr) corrupt_tar("a name that cannot be read" + position());
         if (header && header->nul_in_name) corrupt_tar(shown(path) + " is cut short by a NUL in its pax header");
+        if (header && header->malformed) corrupt_tar("the pax header of " + shown(path) + " is malformed");
         result.path = parse_path(path);
         result.utf8 = g_utf8_validate(path, -1, nullptr) != FALSE;
         // libarchive has put what an ACL says in its place.
@@ -246,11 +253,11 @@ private:
             default: result.type = EntryType::special; break;
         }
         if (result.type != EntryType::file) entry_size_ = 0;
-        read_xattrs(entry, path, result);
+        read_xattrs(entry, result);
         return result;
     }
 
-    void read_xattrs(archive_entry* entry, std::string_view path, TarEntry& result) {
+    static void read_xattrs(archive_entry* entry, TarEntry& result) {
         for (const int type : {ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT})
             result.acls += (archive_entry_acl_types(entry) & type) != 0 ? 1 : 0;
         result.acls += (archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_NFS4) != 0 ? 1 : 0;
@@ -258,17 +265,11 @@ private:
         const char* name = nullptr;
         const void* value = nullptr;
         std::size_t size = 0;
-        std::size_t total = 0;
+        // libarchive gives them last one first; of two of one name the last one counts.
         std::map<std::string, std::string> xattrs;
         while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-            if (name == nullptr || *name == '\0') continue;
-            if (std::char_traits<char>::length(name) > max_xattr_name_bytes)
-                over_tar_limit(shown(path) + " has an extended attribute whose name is longer than " +
-                               std::to_string(max_xattr_name_bytes) + " bytes");
-            if (size > max_xattr_bytes || (total += size + std::char_traits<char>::length(name)) > max_xattrs_bytes)
-                over_tar_limit(shown(path) + " has extended attributes of more than " +
-                               std::to_string(max_xattr_bytes) + " bytes");
-            xattrs[name] = std::string(static_cast<const char*>(value), size);
+            if (name != nullptr && *name != '\0')
+                xattrs.emplace(name, std::string(static_cast<const char*>(value), size));
         }
         result.xattrs.assign(xattrs.begin(), xattrs.end());
     }

@@ -26,11 +26,6 @@ inline constexpr std::size_t max_path_bytes = 4096;
 inline constexpr std::size_t max_path_depth = 256;
 // NAME_MAX.
 inline constexpr std::size_t max_name_bytes = 255;
-// XATTR_SIZE_MAX, XATTR_NAME_MAX, and the most that listxattr(2) can name.
-inline constexpr std::size_t max_xattr_bytes = 65536;
-inline constexpr std::size_t max_xattr_name_bytes = 255;
-inline constexpr std::size_t max_xattrs_bytes = 256 * 1024;
-
 // Entries of one layer, whatever becomes of them; bounds the time that a layer takes, as its size does not.
 inline constexpr std::size_t max_layer_entries = 2'000'000;
 

@@ -11,6 +11,7 @@ import unittest
 
 import hostile_tar
 import oci_layout
+import tree
 from bus_case import BusCase
 from oci_layout import Blob, Entry, directory
 
@@ -42,6 +43,28 @@ class Attributes(BusCase):
         self.assertEqual(self.outcome["attributes-dropped"], 3)
         self.assert_sound()
 
+    def test_those_beyond_the_limits_of_linux_are_dropped_and_counted(self):
+        xattrs = {"user.a": b"a", "user." + "n" * 251: b"long name", "user.large": b"v" * 65537}
+        stored = self.stored([directory("usr", xattrs=xattrs), Entry("usr/f", xattrs=xattrs)])
+        self.assertEqual((dict(stored["usr"][4]), dict(stored["usr/f"][4])), ({"user.a": b"a"}, {"user.a": b"a"}))
+        self.assertEqual(self.outcome["attributes-dropped"], 4)
+        self.assert_sound()
+
+    def test_one_that_the_file_system_has_no_room_for_is_no_lack_of_space(self):
+        probe = self.directory / "probe"
+        probe.touch()
+        try:
+            os.setxattr(probe, "user.large", b"v" * 60000)
+        except OSError:
+            self.layout.image("t", [oci_layout.layer([Entry("f", xattrs={"user.large": b"v" * 60000})])])
+            self.refused("UnsupportedImage", "user.large", "60000 bytes")
+        else:
+            self.assertEqual(self.stored([Entry("f", xattrs={"user.large": b"v" * 60000})])["f"][4], (("user.large", b"v" * 60000),))
+
+    def test_the_last_of_two_of_one_name_counts(self):
+        stored = self.stored(raw(with_pax(b"f", [(b"SCHILY.xattr.user.a", b"first"), (b"SCHILY.xattr.user.b", b"b"), (b"SCHILY.xattr.user.a", b"last")])))
+        self.assertEqual(dict(stored["f"][4]), {"user.a": b"last", "user.b": b"b"})
+
     def test_libarchives_form_is_the_same(self):
         stored = self.stored(raw(with_pax(b"f", [(b"LIBARCHIVE.xattr.com.apple.x", base64.b64encode(b"x")), (b"LIBARCHIVE.xattr.user.a", base64.b64encode(b"x"))])))
         self.assertEqual(dict(stored["f"][4]), {"user.a": b"x"})
@@ -63,6 +86,23 @@ class Attributes(BusCase):
         self.assertEqual([stored[name][1] for name in "fdx"], [0o770, 0o2770, 0o640])
         self.assertEqual(self.outcome["attributes-dropped"], 4)
         self.assert_sound()
+
+
+class Sizes(BusCase):
+    def test_entries_without_content_have_none_whatever_size_their_headers_name(self):
+        def sized(number, kind, link=b""):
+            name = b"%d" % number
+            return (hostile_tar.pax([(b"size", b"1024")]) + hostile_tar.header(name + b"/p", kind=kind, link=link) + hostile_tar.entry(name + b"/next", name) +
+                    hostile_tar.header(name + b"/h", 1024, kind=kind, link=link) + hostile_tar.entry(name + b"/last", name))
+        layer = raw(hostile_tar.entry(b"f", b"f"), with_pax(b"empty", [(b"size", b"")], b"e"),
+                    *(sized(number, kind, link) for number, (kind, link) in enumerate([(b"1", b"f"), (b"2", b"f"), (b"3", b""), (b"4", b""), (b"5", b""), (b"6", b"")])))
+        stored = self.stored(layer)
+        theirs = self.directory / "bundle"
+        subprocess.run(["umoci", "unpack", "--image", f"{self.layout.path}:t", theirs], check=True, capture_output=True)
+        expected = tree.mapped(tree.of_directory(theirs / "rootfs"))
+        expected[""] = stored[""]
+        self.assertEqual(tree.differences(expected, stored), [])
+        self.assertIn("5/last", stored)
 
 
 class Streams(BusCase):

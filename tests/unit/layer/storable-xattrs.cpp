@@ -66,3 +66,24 @@ TEST_CASE("an object with what no file system gives back is refused by the attri
     for (const List& xattrs : {List{{"com.apple.quarantine", "x"}}, List{{"user.empty", ""}}})
         CHECK_THROWS_AS(require_storable(make_xattrs(xattrs)), Error);
 }
+
+TEST_CASE("an attribute that is larger than Linux takes it is dropped, and of too many those that come last",
+          "[storable-xattrs]") {
+    const auto name = [](std::size_t size) { return "user." + std::string(size - 5, 'n'); };
+    List xattrs{
+        {"user.a", std::string(65537, 'v')}, {"user.b", std::string(65536, 'v')}, {name(255), "x"}, {name(256), "x"}};
+    CHECK(drop_unstorable(xattrs, false) == 2);
+    CHECK((xattrs.size() == 2 && xattrs[0].first == "user.b" && xattrs[1].first == name(255)));
+
+    List large;
+    for (const char letter : {'a', 'b', 'c', 'd', 'e', 'f'})
+        large.emplace_back(std::string("user.") + letter, std::string(50'000, 'v'));
+    CHECK(drop_unstorable(large, false) == 1);
+    CHECK(large.back().first == "user.e");
+    List many;
+    for (int i = 0; i < 10'000; ++i) many.emplace_back("user." + std::to_string(i), "v");
+    CHECK(drop_unstorable(many, false) > 0);
+    std::size_t names = 0;
+    for (const auto& [key, value] : many) names += key.size() + 1;
+    CHECK((names <= 65536 && names > 65536 - 16));
+}

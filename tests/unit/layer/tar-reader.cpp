@@ -39,6 +39,16 @@ std::string padded(std::string content) {
     return content;
 }
 
+std::string pax(const std::string& records, char type = 'x') {
+    return header("PaxHeaders/x", records.size(), type) + padded(records);
+}
+
+std::string record(const std::string& text) {
+    auto length = text.size() + 3;
+    while (std::to_string(length).size() + text.size() + 2 != length) ++length;
+    return std::to_string(length) + " " + text + "\n";
+}
+
 std::string read_content(TarReader& tar) {
     std::string content;
     for (auto piece = tar.content(); !piece.empty(); piece = tar.content())
@@ -117,6 +127,95 @@ TEST_CASE("a block of zeros and more of the archive behind it is corrupt, two bl
         REQUIRE(tar.next());
         CHECK_FALSE(tar.next());
     }
+}
+
+TEST_CASE("an entry without content has none, whatever sizes its headers name", "[tar-reader]") {
+    // Wherever a piece of the stream ends between the headers.
+    for (const std::size_t before : {0UL, 257UL * 1024, 260'096UL, 260'608UL, 261'120UL, 261'632UL, 262'144UL}) {
+        for (const char type : {'1', '2', '3', '4', '5', '6'}) {
+            for (const bool in_pax : {true, false}) {
+                CAPTURE(before, type, in_pax);
+                auto entry = header("entry", in_pax ? 0 : 1024, type);
+                if (type < '3') {
+                    entry.replace(157, 6, "target");
+                    entry.replace(148, 8, "        ");
+                    unsigned sum = 0;
+                    for (const unsigned char c : entry) sum += c;
+                    char octal[8];
+                    std::snprintf(octal, sizeof octal, "%06o", sum);
+                    entry.replace(148, 8, std::string(octal, 7) + " ");
+                }
+                const auto records = record("mtime=1.5") + record("size=1024") + record("mtime=2");
+                TextSource source(header("first", before) + padded(std::string(before, 'x')) + pax(record("mtime=1")) +
+                                  header("ordinary", 0) + (in_pax ? pax(records) : "") + entry + header("next", 4) +
+                                  padded("next") + pax(record("size=4")) + header("sized", 0) + padded("data") +
+                                  std::string(1024, '\0'));
+                TarReader tar(source);
+                REQUIRE(tar.next());
+                REQUIRE(tar.next());
+                CHECK(join_path(tar.next()->path) == "entry");
+                const auto next = tar.next();
+                REQUIRE(next);
+                CHECK(join_path(next->path) == "next");
+                CHECK(read_content(tar) == "next");
+                CHECK(join_path(tar.next()->path) == "sized");
+                CHECK(read_content(tar) == "data");
+                CHECK_FALSE(tar.next());
+            }
+        }
+    }
+}
+
+TEST_CASE("a record without a value leaves what the header says, a global one is about nothing", "[tar-reader]") {
+    for (const auto& before : {pax(record("size=") + record("path=")), pax(record("size=1") + record("path=y"), 'g')}) {
+        TextSource source(before + header("x", 4) + padded("data") + std::string(1024, '\0'));
+        TarReader tar(source);
+        CHECK(join_path(tar.next()->path) == "x");
+        CHECK(read_content(tar) == "data");
+        CHECK_FALSE(tar.next());
+    }
+}
+
+TEST_CASE("a lone block of zeros is found behind global records too", "[tar-reader]") {
+    for (const auto& between :
+         {pax(record("comment=x"), 'g'), pax(record("comment=x"), 'g') + pax(record("comment=y"), 'g')}) {
+        TextSource source(header("a", 5) + padded("first") + between + std::string(512, '\0') + header("b", 0) +
+                          std::string(1024, '\0'));
+        TarReader tar(source);
+        REQUIRE(tar.next());
+        CHECK_THROWS_WITH(tar.next(), containing("a block of zeros"));
+    }
+    TextSource source(pax(record("comment=x"), 'g') + header("a", 5) + padded("first") + std::string(512, '\0') +
+                      header("b", 0) + std::string(1024, '\0'));
+    TarReader tar(source);
+    REQUIRE(tar.next());
+    CHECK_THROWS_WITH(tar.next(), containing("a block of zeros"));
+}
+
+TEST_CASE("malformed pax records are corrupt", "[tar-reader]") {
+    for (const char type : {'x', 'g'}) {
+        for (const std::string records :
+             {"15 path=usr/ab", "15 path=usr/abX", "99 path=usr/ab\n", "x5 path=usr/ab\n", "15path=usr//ab\n",
+              "6 ab\n\n", "7 =abc\n", "9 size=x\n", "11 size=-5\n", "11 size=5x\n", "10 uid=1x\n", "10 gid= 1\n",
+              "14 mtime=1.5\n\nabc", "29 size=99999999999999999999\n"}) {
+            CAPTURE(type, records);
+            TextSource source(pax(records, type) + header("x", 0) + std::string(1024, '\0'));
+            TarReader tar(source);
+            CHECK_THROWS_AS(tar.next(), Error);
+        }
+    }
+    TextSource source(pax(record("mtime=1.5") + record("comment=") + record("uid=7")) + header("x", 0) +
+                      std::string(1024, '\0'));
+    TarReader tar(source);
+    CHECK(tar.next()->uid == 7);
+}
+
+TEST_CASE("of two records for one attribute the last one counts", "[tar-reader]") {
+    TextSource source(pax(record("SCHILY.xattr.user.a=first") + record("SCHILY.xattr.user.b=b") +
+                          record("SCHILY.xattr.user.a=last")) +
+                      header("x", 0) + std::string(1024, '\0'));
+    TarReader tar(source);
+    CHECK(tar.next()->xattrs == std::vector<std::pair<std::string, std::string>>{{"user.a", "last"}, {"user.b", "b"}});
 }
 
 TEST_CASE("a NUL in a name of a pax header is corrupt, whatever its place in the stream", "[tar-reader]") {
