@@ -198,6 +198,19 @@ class Units(unittest.TestCase):
                 self.assertLessEqual(float(score.group(1)), 2.5)
 
 
+    def test_a_first_boot_enables_no_timer(self):
+        """As systemd does where no machine-id is set: by presets, and what none names."""
+        with tempfile.TemporaryDirectory() as root:
+            for name, directory in (("imaged.preset", "system-preset/80-"), ("imaged-prune.timer", "system/"), ("imaged-update-check.timer", "system/"),
+                                    ("imaged-proxy.socket", "system/")):
+                target = f"{root}/usr/lib/systemd/{directory}{name}"
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                shutil.copy(f"{SOURCES}/systemd/{name}", target)
+            subprocess.run(["systemctl", f"--root={root}", "preset-all", "--preset-mode=enable-only"], check=True, capture_output=True)
+            wanted = sorted(name for _, _, names in os.walk(root + "/etc/systemd/system") for name in names)
+            self.assertEqual(wanted, ["imaged-proxy.socket"])
+
+
 class Paths(unittest.TestCase):
     def test_the_files_that_the_documents_name_are_there(self):
         missing = []

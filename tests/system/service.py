@@ -121,6 +121,8 @@ class Service(Case):
         self.machine.shell("skopeo copy -q oci:/srv/images:small oci-archive:/srv/archived.tar:it; imagectl import-archive /srv/archived.tar " + archived)
         self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {moving}")
         for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
+            # Nor by presets, which a first boot applies.
+            self.machine.run("systemctl", "preset", timer)
             self.assertEqual(self.machine.run("systemctl", "is-enabled", timer, check=False).stdout.strip(), "disabled")
             self.machine.run("systemctl", "enable", "--now", timer)
             self.assertIn(timer, self.machine.run("systemctl", "list-timers", "--no-pager").stdout)
