@@ -120,10 +120,14 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
         }
     }
     broken_ = false;
-    // A packet that does not fit is cut to one byte over the limit.
-    auto parsed = parse_proxy_reply({packet.data(), static_cast<std::size_t>(size)}, descriptors, method);
-    reply.value = std::move(parsed.value);
-    reply.pipe_id = parsed.pipe_id;
+    try {
+        // A packet that does not fit is cut to one byte over the limit.
+        auto parsed = parse_proxy_reply({packet.data(), static_cast<std::size_t>(size)}, descriptors, method);
+        reply.value = std::move(parsed.value);
+        reply.pipe_id = parsed.pipe_id;
+    } catch (const Error& error) {
+        throw skopeo_->named(error);
+    }
     if (reply.pipe) ::fcntl(reply.pipe.get(), F_SETPIPE_SZ, pipe_bytes);  // refused above the user's quota: only slower
     return reply;
 }

@@ -162,7 +162,12 @@ std::string load_host_policy() {
         paths.emplace_back("/etc/containers/policy.json");
     }
     for (const auto& path : paths) {
-        if (const auto fd = try_open_at(AT_FDCWD, path, O_RDONLY)) return read_all(fd.get(), max_policy_bytes, path);
+        const auto fd = try_open_at(AT_FDCWD, path, O_RDONLY);
+        if (!fd) continue;
+        auto text = read_all(fd.get(), max_policy_bytes, path);
+        if (!parse_json(text).is_object())
+            throw Error(ErrorKind::policy_rejected, "the containers policy " + path + " is not a JSON object");
+        return text;
     }
     throw Error(ErrorKind::policy_rejected, "there is no containers policy: " + paths.back() + " is missing");
 }

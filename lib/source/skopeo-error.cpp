@@ -16,6 +16,8 @@ struct Pattern {
 
 // In this order: a registry's "unauthorized" may be wrapped in words that a later line knows.
 constexpr std::array patterns{
+    // A file of credentials that cannot be read, whatever is wrong in it.
+    Pattern{credentials_words, ErrorKind::failed},
     Pattern{"Source image rejected", ErrorKind::policy_rejected},
     Pattern{"rejected by policy", ErrorKind::policy_rejected},
     // What newer image proxies say without the words above.

@@ -12,6 +12,9 @@ namespace imaged {
 inline constexpr const char* index_of_indexes =
     "its index leads to another index; name the image by its digest, or write one index for all platforms";
 
+// In what skopeo says of a file of credentials that it cannot use.
+inline constexpr const char* credentials_words = "getting username and password";
+
 // MESSAGE as an Error of the kind that a caller can act on.
 Error skopeo_error(const std::string& message);
 

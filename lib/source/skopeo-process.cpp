@@ -22,6 +22,7 @@
 #include "base/json.hpp"
 #include "base/socket-message.hpp"
 #include "source/signature-policy.hpp"
+#include "source/skopeo-error.hpp"
 
 namespace imaged {
 
@@ -139,12 +140,12 @@ std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options) {
         SkopeoRequest{.kind = SkopeoRequest::Kind::image_proxy, .policy = load_host_policy()}, options);
 }
 
-FileDescriptor credentials(const ProxyOptions& options) {
-    if (options.auth_file) return duplicate(*options.auth_file);
+Credentials credentials(const ProxyOptions& options) {
+    if (options.auth_file) return {duplicate(*options.auth_file), "the authfile"};
     if (!options.host_credentials) return {};
     for (const char* path : host_auth_files) {
         const FileDescriptor file(::open(path, O_RDONLY | O_CLOEXEC));
-        if (file) return duplicate(file.get());
+        if (file) return {duplicate(file.get()), path};
     }
     return {};
 }
@@ -207,7 +208,8 @@ void SkopeoProcess::end() {
 }
 
 void SkopeoProcess::spawn(int output, std::optional<int> layout) {
-    const auto auth = credentials(options_);
+    const auto [auth, name] = credentials(options_);
+    auth_name_ = name;
     FileDescriptor policy;
     if (request_.policy) policy = duplicate(memory_file("policy.json", *request_.policy).get());
     if (request_.kind == SkopeoRequest::Kind::check_policy) checked_.emplace(request_.blobs);
@@ -245,7 +247,8 @@ void SkopeoProcess::connect(int output, std::optional<int> layout) {
     const auto& path = options_.service;
     channel_ = path.starts_with(broker_prefix) ? ask_for_connection(path) : connect_to(path);
 
-    const auto auth = credentials(options_);
+    const auto [auth, name] = credentials(options_);
+    auth_name_ = name;
     FileDescriptor policy;
     if (request_.policy) policy = memory_file("policy.json", *request_.policy);
     std::vector<int> descriptors{output};
@@ -338,6 +341,18 @@ int SkopeoProcess::wait(const Cancellation& cancellation) {
         if (!status_ && Clock::now() > deadline) stalled("the end of skopeo", options_.stall_time);
     }
     return *status_;
+}
+
+Error SkopeoProcess::named(const Error& error) const {
+    std::string text = error.what();
+    if (auth_name_.empty()) return error;
+    const std::string_view path = skopeo_auth_path;
+    for (auto found = text.find(path); found != std::string::npos; found = text.find(path, found + auth_name_.size()))
+        text.replace(found, path.size(), auth_name_);
+    // Some versions do not say which.
+    if (text.find(credentials_words) != std::string::npos && text.find(auth_name_) == std::string::npos)
+        text += " (in " + auth_name_ + ")";
+    return Error(error.kind(), text);
 }
 
 std::string SkopeoProcess::checked_manifest() const {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/cancellation.hpp"
+#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/scratch-directory.hpp"
 #include "source/process-traffic.hpp"
@@ -42,6 +43,8 @@ public:
     int wait(const Cancellation& cancellation);
     // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
     std::string checked_manifest() const;
+    // ERROR, which skopeo told, with the file of its credentials named as people know it.
+    Error named(const Error& error) const;
     // The status of a child that has ended; nothing of one that goes on, or of a service.
     std::optional<int> ended();
 
@@ -55,6 +58,7 @@ private:
 
     SkopeoRequest request_;
     const ProxyOptions options_;
+    std::string auth_name_;  // of the credentials that it got, for people; empty for none
     pid_t process_ = -1;
     FileDescriptor channel_;  // of an image proxy, or to the service
     FileDescriptor printed_;
@@ -70,9 +74,14 @@ private:
 // An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.
 std::shared_ptr<SkopeoProcess> start_image_proxy(const ProxyOptions& options);
 
+struct Credentials {
+    FileDescriptor file;  // empty for none
+    std::string name;     // for people
+};
+
 // The credentials that OPTIONS give, else those of the host for image pulls if OPTIONS allow them and there are any:
 // /run/ostree/auth.json, /etc/ostree/auth.json.
-FileDescriptor credentials(const ProxyOptions& options);
+Credentials credentials(const ProxyOptions& options);
 
 // Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
 // for STALL_TIME.

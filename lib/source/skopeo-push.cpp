@@ -29,7 +29,7 @@ void push_layout(int layout, const std::string& tag, const Digest& digest, const
     SkopeoProcess skopeo({.kind = SkopeoRequest::Kind::push, .image = destination.image(), .tag = tag}, options,
                          layout);
     const auto messages = skopeo.output(cancellation, max_message_bytes, "the push");
-    if (skopeo.wait(cancellation) != 0) throw skopeo_error(last_message(messages));
+    if (skopeo.wait(cancellation) != 0) throw skopeo.named(skopeo_error(last_message(messages)));
     if (sha256(raw_manifest(destination.image(), cancellation, options)).hex() != digest.hex())
         throw Error(ErrorKind::failed, destination.image() + " serves another manifest than the one that was pushed");
 }

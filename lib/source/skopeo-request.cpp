@@ -85,7 +85,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
     }
     if (has_auth_file) {
-        command.push_back("--authfile=" + at(skopeo_auth_file));
+        command.push_back(std::string("--authfile=") + skopeo_auth_path);
     } else if (!request.host_credentials) {
         command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
     }

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """imaged's configuration from outside: --check-config, what reaches a job, and SIGHUP."""
+import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from gi.repository import GLib
 
 import golden
 import real_daemon
+import registry
 import sanitizers
 import worker
 from bus_fixture import IMAGED, MANAGER, Case
@@ -257,6 +260,87 @@ class Job(unittest.TestCase):
         self.assertEqual((result["outcome"], result["error-name"]), ("success", ""), result)
 
 
+class HostFiles(unittest.TestCase):
+    """A file of the host's that cannot be read is called by its name."""
+
+    def pull(self, script, directory, **environment):
+        run = subprocess.run(["unshare", "--mount", "sh", "-ec", f'mount -t tmpfs tmpfs /run && mkdir /run/ostree && {script} exec "$0" "$@"', sys.executable,
+                              os.path.abspath(__file__), "--host-files", directory + "/repo"], capture_output=True, text=True, env={**os.environ, **environment})
+        if run.stderr.startswith("unshare:"):
+            self.skipTest("no mount namespace to be had: " + run.stderr.strip())
+        self.assertEqual(run.returncode, 0, run.stderr + run.stdout)
+        result = json.loads(run.stdout.splitlines()[-1])
+        self.assertNotIn("/proc/", result["message"])
+        return result
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
+    def test_credentials_registries_and_policy(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for text in ('{"auths": {', '{"auths": {"127.0.0.1:1": {"auth": "!!"}}}', '{"auths": {"127.0.0.1:1": {"auth": 5}}}'):
+                result = self.pull(f"echo '{text}' >/run/ostree/auth.json &&", directory)
+                self.assertEqual((result["error-name"], "/run/ostree/auth.json" in result["message"]), ("Failed", True), (text, result))
+            for variable, name, text in (("CONTAINERS_REGISTRIES_CONF", "registries.conf", "[[registry"), ("CONTAINERS_POLICY", "policy.json", "{")):
+                path = f"{directory}/{name}"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                self.assertIn(path, self.pull("", directory, **{variable: path})["message"])
+
+
+class Guide(unittest.TestCase):
+    """What docs/administration.md says of registries, as it is pasted, but for the names of hosts."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
+            self.text = re.search(r"## Registries\n(.*?)\n## ", file.read(), re.S).group(1)
+
+    def pull(self, image, configuration="", **environment):
+        path = self.directory + "/registries.conf"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(configuration)
+        return worker.pull(image, self.directory + "/repo", env={"CONTAINERS_REGISTRIES_CONF": path, **environment}).result
+
+    def block(self, title):
+        found = re.search(rf"- \*\*{title}.*?\n\n((?:      .*\n|\n)+)", self.text)
+        self.assertIsNotNone(found, title)
+        return found.group(1)
+
+    def test_mirrors_and_plain_http(self):
+        server = registry.Registry(self.directory + "/registry")
+        self.addCleanup(server.stop)
+        layout = Layout(self.directory + "/layout")
+        layout.image("v1", [layer([Entry("usr", "dir", mode=0o755)])])
+        server.push(layout.reference("v1"), "host/app:1")
+        self.assertEqual(self.pull("docker://registry.example/host/app:1", self.block("A mirror").replace("mirror.lan:5000", server.address))["error-name"], "")
+        image = f"docker://{server.address}/host/app:1"
+        self.assertNotEqual(self.pull(image)["error-name"], "")
+        self.assertEqual(self.pull(image, self.block("Plain HTTP").replace("registry.lan:5000", server.address))["error-name"], "")
+
+    def test_a_proxy_and_what_is_reached_without_it(self):
+        variables = dict(re.findall(r"(HTTPS_PROXY|NO_PROXY)=([^ \\]+)", self.block("An HTTP proxy")))
+        asked = []
+
+        class Proxy(http.server.BaseHTTPRequestHandler):
+            def do_CONNECT(self):
+                asked.append(self.path)
+                self.send_error(502)
+
+            def log_message(self, *_):
+                pass
+        proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        self.addCleanup(proxy.server_close)
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(proxy.shutdown)
+        variables["HTTPS_PROXY"] = variables["HTTPS_PROXY"].replace("proxy.lan:3128", "127.0.0.1:%d" % proxy.server_port)
+        for host in ("registry.lan:5000", "10.1.2.3:1", "registry.invalid:5000"):
+            self.pull(f"docker://{host}/a:b", **variables)
+        self.assertEqual(set(asked), {"registry.invalid:5000"})
+
+
 def confined(image, repository):
     """Inside the mount namespace: pull, then see that the directory is still not writable."""
     run = worker.pull(image, repository, settings={"confined": True})
@@ -271,5 +355,7 @@ def confined(image, repository):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--confined"]:
         confined(*sys.argv[2:])
+    elif sys.argv[1:2] == ["--host-files"]:
+        print(json.dumps(worker.pull("docker://127.0.0.1:1/a:b", sys.argv[2]).result))
     else:
         unittest.main(verbosity=2)
