@@ -83,6 +83,7 @@ constexpr Field pull_fields[] = {
     {"attributes-dropped", Type::number},
     {"layers-dropped", Type::words},
     {"relabelled", Type::number},
+    {"signature-policy", Type::text},
 };
 
 constexpr Field remove_fields[] = {

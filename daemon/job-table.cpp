@@ -30,11 +30,32 @@ std::string text_member(const nlohmann::json& object, const char* key) {
     return found != object.end() && found->is_string() ? bus_text(found->get<std::string>()) : std::string();
 }
 
+// Where the job puts what it makes: another name, a repository, a registry; empty if it is where it is anyway.
+std::string target_of(const job::Request& request) {
+    for (const char* key : {"target", "repository", "destination"})
+        if (auto text = request.text(key); !text.empty()) return text;
+    return {};
+}
+
 std::map<std::string, std::string> fields_of(const QueuedJob& job) {
     return {{"IMAGED_JOB", std::to_string(number(job.id))},
             {"IMAGED_KIND", std::string(to_string(job.request.kind))},
             {"IMAGED_IMAGE", job.request.image},
+            {"IMAGED_TARGET", target_of(job.request)},
+            {"IMAGED_DRY_RUN", job.request.flag("dry-run") ? "1" : ""},
             {"IMAGED_USER", std::to_string(job.owner)}};
+}
+
+// What JOB does, for people.
+std::string description_of(const QueuedJob& job) {
+    const auto& request = job.request;
+    std::string text(to_string(request.kind));
+    if (request.flag("dry-run")) text += " (a dry run: nothing goes)";
+    if (!request.image.empty()) text += " " + request.image;
+    for (const auto& image : request.texts("images")) text += " " + image;
+    const auto target = target_of(request);
+    if (!target.empty()) text += (request.flag("from") ? " from " : " to ") + target;
+    return text;
 }
 
 // One line, with what the job read and how long it took.
@@ -51,6 +72,7 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
         return;
     }
     fields["IMAGED_DIGEST"] = text_member(result.details, "digest");
+    fields["IMAGED_POLICY"] = text_member(result.details, "signature-policy");
     std::string bytes;
     if (const auto found = result.details.find("bytes-fetched"); found != result.details.end()) {
         fields["IMAGED_BYTES"] = found->dump();
@@ -58,6 +80,14 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
     }
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
+    for (const auto& change : result.changed_images) {
+        if (!text_member(change, "new").empty()) continue;
+        fields["IMAGED_IMAGE"] = text_member(change, "image");
+        fields["IMAGED_DIGEST"] = text_member(change, "old");
+        journal::tell(journal::Event::image_removed,
+                      fmt::format("job {} removed {} for user {}", number(job.id), fields["IMAGED_IMAGE"], job.owner),
+                      fields);
+    }
 }
 
 // The connections that hold a share of JOB.
@@ -115,8 +145,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     request.settings.host_credentials = job.credentials == Credentials::host || job.standing == Standing::owner;
     request.settings.local_sources = job.standing == Standing::owner;
     journal::tell(journal::Event::job_started,
-                  fmt::format("job {} starts: {} {} for user {}", number(id), to_string(job.request.kind),
-                              job.request.image, job.owner),
+                  fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
                   fields_of(job));
     try {
         auto process = std::make_unique<WorkerProcess>(

@@ -27,6 +27,8 @@ const char* message_id(Event event) {
         case Event::job_succeeded: return "8f3c4ac0c8654c0d9c63a1f7f8b6e202";
         case Event::job_failed: return "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303";
         case Event::job_cancelled: return "e62b5f0d7f4a4d36b7d2c8a5f0e4b404";
+        case Event::image_removed: return "fa1f251a28f24947bfc7c4941a3b6a54";
+        case Event::call_refused: return "cba0be038aad455fbde4950039d57c7e";
     }
     return "";
 }
@@ -43,17 +45,17 @@ bool leads_to_journal() {
 
 void tell(Event event, const std::string& message, const std::map<std::string, std::string>& fields) noexcept {
     try {
-        const auto level = event == Event::job_failed ? spdlog::level::warn : spdlog::level::info;
+        const bool warns = event == Event::job_failed || event == Event::call_refused;
+        const auto level = warns ? spdlog::level::warn : spdlog::level::info;
         if (!spdlog::should_log(level)) return;
         static const bool journal = leads_to_journal();
         if (!journal) {
             spdlog::log(level, "{}", message);
             return;
         }
-        std::vector<std::string> texts{
-            "MESSAGE=" + printable(message), "MESSAGE_ID=" + std::string(message_id(event)),
-            "PRIORITY=" + std::to_string(event == Event::job_failed ? LOG_WARNING : LOG_INFO),
-            "SYSLOG_IDENTIFIER=imaged"};
+        std::vector<std::string> texts{"MESSAGE=" + printable(message), "MESSAGE_ID=" + std::string(message_id(event)),
+                                       "PRIORITY=" + std::to_string(warns ? LOG_WARNING : LOG_INFO),
+                                       "SYSLOG_IDENTIFIER=imaged"};
         for (const auto& [name, value] : fields) {
             if (!value.empty()) texts.push_back(name + "=" + value);
         }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.hpp"
+#include "journal.hpp"
 #include "oci/image-reference.hpp"
 #include "verification.hpp"
 
@@ -94,8 +95,18 @@ std::vector<Action> actions_for(const Caller& caller, job::Request& request, con
     return actions;
 }
 
-[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller) {
-    throw Error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
+void tell_refusal(const Error& error, const Caller& caller, const std::string& image) {
+    journal::tell(journal::Event::call_refused,
+                  "refused: " + std::string(error.what()) + (image.empty() ? "" : " (" + image + ")"),
+                  {{"IMAGED_USER", std::to_string(caller.uid)},
+                   {"IMAGED_IMAGE", image},
+                   {"IMAGED_ERROR", std::string(error_name(error.kind()))}});
+}
+
+[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller, const std::string& image = {}) {
+    const Error error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
+    tell_refusal(error, caller, image);
+    throw error;
 }
 
 }  // namespace
@@ -246,7 +257,11 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
                             reply.answer_with([&] { ask(actions, arguments, reply, caller); });
                         });
                 } catch (...) {
-                    return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+                    return EventLoop::Callback([reply, caller, arguments, error = current_error()] {
+                        if (error.kind() == ErrorKind::not_authorized)
+                            tell_refusal(error, caller, arguments->request.image);
+                        reply.fail(error);
+                    });
                 }
             });
         },
@@ -268,7 +283,8 @@ void Manager::ask(std::vector<Action> actions, Question question, const Started&
     authority_.check(question,
                      [this, actions = std::move(actions), question, reply, allowed = std::move(allowed)](bool yes) {
                          reply.answer_with([&] {
-                             if (!yes) refuse_unauthorised(what_is_done(question.action), question.caller);
+                             if (!yes)
+                                 refuse_unauthorised(what_is_done(question.action), question.caller, question.image);
                              if (actions.empty()) return allowed();
                              ask(actions, question, reply, allowed);
                          });

@@ -148,7 +148,8 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
                  {"special-files-dropped", imported.special_files},
                  {"names-dropped", imported.bad_names},
                  {"attributes-dropped", imported.dropped_xattrs},
-                 {"relabelled", imported.relabelled}};
+                 {"relabelled", imported.relabelled},
+                 {"signature-policy", imported.signature_policy}};
     if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;
     add_platform(details, image.manifest, image.config);
     if (image.base_commit) details["base-commit"] = image.base_commit->hex();

@@ -256,6 +256,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             name_image(request, repository, target, plan.previous->merge_commit);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
+        unchanged.signature_policy = source.signature_policy;
         presence.remember();
         require_in_place(repository);
         return unchanged;
@@ -309,7 +310,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             counts.special_files + merged.dropped_links,
             counts.bad_names,
             counts.dropped_xattrs,
-            merged.relabelled};
+            merged.relabelled,
+            source.signature_policy};
 }
 
 }  // namespace imaged

@@ -90,7 +90,7 @@ class Job(dbus.service.Object):
         return {"image": self.image, "digest": DIGEST, "changed": True, "commit": "c" * 64, "merge-commit": "c" * 64,
                 "version": "1\x1b[2J", "layers": dbus.UInt32(2), "layers-fetched": dbus.UInt32(2), "bytes-fetched": dbus.UInt64(3000),
                 "bytes-reused": dbus.UInt64(0), "objects-written": dbus.UInt64(5), "objects-reused": dbus.UInt64(0),
-                "bytes-written": dbus.UInt64(6000), "filtered": filtered, "relabelled": dbus.UInt64(0), "special-files-dropped": dbus.UInt64(0),
+                "bytes-written": dbus.UInt64(6000), "filtered": filtered, "relabelled": dbus.UInt64(0), "signature-policy": "insecureAcceptAnything (default)", "special-files-dropped": dbus.UInt64(0),
                 "names-dropped": dbus.UInt64(0), "attributes-dropped": dbus.UInt64(0)}
 
     def end(self, result, error_name="", message=""):

@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DIGEST = "sha256:" + "ab" * 32
 PULL_KEYS = {"schema", "job", "kind", "result", "image", "digest", "image-id", "architecture", "os", "previous-digest", "changed", "commit", "merge-commit", "base-commit",
              "version", "layers", "layers-fetched", "bytes-fetched", "bytes-reused", "objects-written", "objects-reused", "bytes-written",
-             "filtered", "special-files-dropped", "names-dropped", "attributes-dropped", "layers-dropped", "relabelled"}
+             "filtered", "special-files-dropped", "names-dropped", "attributes-dropped", "layers-dropped", "relabelled", "signature-policy"}
 
 
 class ImagectlTest(unittest.TestCase):
