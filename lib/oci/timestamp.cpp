@@ -72,7 +72,8 @@ std::optional<std::uint64_t> parse_timestamp(std::string_view text) {
     if (!scanner.good() || !date.ok()) return std::nullopt;
     const auto time = sys_days{date} + hours{hour} + minutes{minute} + seconds{second} - minutes{offset_minutes};
     const auto count = duration_cast<seconds>(time.time_since_epoch()).count();
-    if (count < 0) return std::nullopt;
+    constexpr auto end = sys_days{year{10000} / January / 1}.time_since_epoch();
+    if (count < 0 || count >= duration_cast<seconds>(end).count()) return std::nullopt;
     return static_cast<std::uint64_t>(count);
 }
 

@@ -10,7 +10,8 @@
 namespace imaged {
 
 // TEXT as whole seconds since 1970. Returns nullopt if it is no RFC 3339 time with a date that exists, or lies before
-// 1970: the zero time of Go, 0001-01-01T00:00:00Z, says that a builder recorded none.
+// 1970 (the zero time of Go, 0001-01-01T00:00:00Z, says that a builder recorded none) or after 9999 (no program could
+// show it).
 std::optional<std::uint64_t> parse_timestamp(std::string_view text);
 
 }  // namespace imaged
