@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "layer/foreign-compressions.hpp"
 #include "layer/gzip.hpp"
+#include "oci/compression.hpp"
 
 namespace imaged {
 
@@ -81,29 +82,23 @@ private:
     bool between_frames_ = true;
 };
 
-bool starts_with(std::span<const std::byte> bytes, std::initializer_list<unsigned> magic) {
-    return bytes.size() >= magic.size() &&
-           std::equal(magic.begin(), magic.end(), bytes.begin(),
-                      [](unsigned expected, std::byte byte) { return std::byte(expected) == byte; });
-}
-
 }  // namespace
 
 std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     auto input = std::make_unique<CompressedInput>(upstream);
-    const auto head = input->peek(6);
-    if (starts_with(head, {0x1f, 0x8b})) {
+    const auto head = input->peek(max_magic_bytes);
+    switch (compression_of({reinterpret_cast<const char*>(head.data()), head.size()})) {
+        case Compression::gzip:
 #ifdef IMAGED_HAVE_ISAL
-        return isal_gzip(std::move(input));
+            return isal_gzip(std::move(input));
 #else
-        return zlib_gzip(std::move(input));
+            return zlib_gzip(std::move(input));
 #endif
+        case Compression::zstd: return std::make_unique<ZstdSource>(std::move(input));
+        case Compression::xz: return xz_source(std::move(input));
+        case Compression::bzip2: return bzip2_source(std::move(input));
+        case Compression::none: break;
     }
-    const bool skippable = head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
-                           starts_with(head.subspan(1), {0x2a, 0x4d, 0x18});
-    if (skippable || starts_with(head, {0x28, 0xb5, 0x2f, 0xfd})) return std::make_unique<ZstdSource>(std::move(input));
-    if (starts_with(head, {0xfd, '7', 'z', 'X', 'Z', 0})) return xz_source(std::move(input));
-    if (starts_with(head, {'B', 'Z', 'h'})) return bzip2_source(std::move(input));
     return std::make_unique<PlainSource>(std::move(input));
 }
 

@@ -6,6 +6,7 @@
 #include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "oci/compression.hpp"
 #include "oci/image-index.hpp"
 #include "oci/json-document.hpp"
 #include "source/file-blob.hpp"
@@ -22,7 +23,6 @@ constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
 constexpr const char* tag_key = "org.opencontainers.image.ref.name";
 constexpr const char* name_key = "io.containerd.image.name";
 // Enough to tell how a layer is compressed.
-constexpr std::size_t max_magic_bytes = 6;
 
 [[noreturn]] void corrupt(const std::string& what) {
     throw Error(ErrorKind::corrupt_input, "archive: " + what);
@@ -81,18 +81,6 @@ bool names_image(const json& entry, const std::string& name) {
         if (tag.is_string() && tag == name) return true;
     }
     return false;
-}
-
-// How a file of a docker-archive is compressed, by its first bytes; nullptr if it is not.
-const char* compression_of(std::string_view bytes) {
-    using namespace std::string_view_literals;
-    if (bytes.starts_with("\x1f\x8b"sv)) return "gzip";
-    if (bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return "zstd";
-    if (bytes.starts_with("\xfd"
-                          "7zXZ\0"sv))
-        return "xz";
-    if (bytes.starts_with("BZh"sv)) return "bzip2";
-    return nullptr;
 }
 
 }  // namespace
@@ -167,15 +155,15 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
         const auto place = index_.find(file);
         if (!place) corrupt(file + " is missing");
         const auto head = std::min<std::uint64_t>(place->size, max_magic_bytes);
-        const auto* compression = compression_of(read_at(file_.get(), place->offset, head, file));
+        const auto compression = compression_of(read_at(file_.get(), place->offset, head, file));
         // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
-        const auto digest = compression != nullptr ? hash_file(file_.get(), place->offset, place->size, cancellation_)
-                                                   : config.diff_ids[i];
+        const auto digest = compression != Compression::none
+                                ? hash_file(file_.get(), place->offset, place->size, cancellation_)
+                                : config.diff_ids[i];
         blobs_.emplace(digest, *place);
-        const std::string type = "application/vnd.oci.image.layer.v1.tar";
-        described.push_back({{"mediaType", compression != nullptr ? type + "+" + compression : type},
-                             {"digest", digest.text()},
-                             {"size", place->size}});
+        std::string type = "application/vnd.oci.image.layer.v1.tar";
+        if (compression != Compression::none) type.append("+").append(compression_name(compression));
+        described.push_back({{"mediaType", type}, {"digest", digest.text()}, {"size", place->size}});
     }
     // nlohmann::json sorts keys: one archive, one text.
     const json manifest{{"schemaVersion", 2},

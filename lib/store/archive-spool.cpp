@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "layer/decompressor.hpp"
+#include "oci/compression.hpp"
 
 namespace imaged {
 
@@ -20,10 +21,10 @@ constexpr std::size_t piece_bytes = 1024 * 1024;
 constexpr std::uint64_t least_archive_bytes = 4 * 1024 * 1024;
 
 bool is_compressed(int file) {
-    char bytes[4] = {};
+    char bytes[max_magic_bytes] = {};
     const auto count = ::pread(file, bytes, sizeof bytes, 0);
-    const std::string_view magic(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
-    return magic.starts_with("\x1f\x8b") || magic == "\x28\xb5\x2f\xfd";
+    const std::string_view head(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
+    return compression_of(head) != Compression::none;
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// How layers and archives are compressed. The first bytes decide, never a name or a media type.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace imaged {
+
+enum class Compression { none, gzip, zstd, xz, bzip2 };
+
+// What compression_of() needs to see, if there is as much.
+inline constexpr std::size_t max_magic_bytes = 6;
+
+// Of a file or stream that begins with BYTES.
+Compression compression_of(std::string_view bytes);
+
+// As the media type of a layer names it after a "+"; empty for none.
+std::string_view compression_name(Compression compression);
+
+}  // namespace imaged
