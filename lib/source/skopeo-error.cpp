@@ -12,7 +12,16 @@ struct Pattern {
     std::string_view text;
     ErrorKind kind;
     std::string_view advice = {};  // what to do, where skopeo does not say it
+    std::string_view also = {};    // a second text that must be there
 };
+
+constexpr std::string_view no_docker_archive =
+    "the file is no docker-archive, or it is damaged; an archive of an OCI layout is named as oci-archive:FILE";
+constexpr std::string_view no_oci_archive =
+    "the file is no archive of an OCI layout, or it is damaged; what `docker save` writes is named as "
+    "docker-archive:FILE";
+constexpr std::string_view which_of_archive =
+    "name one by its tag or its number, as in docker-archive:FILE:NAME:TAG or docker-archive:FILE:@0";
 
 // In this order: a registry's "unauthorized" may be wrapped in words that a later line knows.
 constexpr std::array patterns{
@@ -28,6 +37,21 @@ constexpr std::array patterns{
     Pattern{"Invalid GPG signature", ErrorKind::policy_rejected},
     Pattern{"signature verification failed", ErrorKind::policy_rejected},
     Pattern{"policy.json", ErrorKind::policy_rejected},
+    Pattern{"no space left on device", ErrorKind::no_space},
+    // Archives: before words that would be about a registry elsewhere.
+    Pattern{"untarring file", ErrorKind::corrupt_input, no_oci_archive},
+    Pattern{"index.json: no such file or directory", ErrorKind::corrupt_input, no_oci_archive, "/imaged-job-"},
+    Pattern{"loading tar component manifest.json", ErrorKind::corrupt_input, no_docker_archive},
+    Pattern{"loading tar component", ErrorKind::corrupt_input},
+    Pattern{"Some layer tarfiles are missing", ErrorKind::corrupt_input},
+    Pattern{"Inconsistent layer count", ErrorKind::corrupt_input},
+    Pattern{"used for two different DiffID", ErrorKind::corrupt_input},
+    Pattern{"expected 1 item, got 0", ErrorKind::corrupt_input, "the archive has no image"},
+    Pattern{"Unexpected tar manifest.json", ErrorKind::invalid_reference, which_of_archive},
+    Pattern{"manifest items available", ErrorKind::not_found, which_of_archive},
+    Pattern{"Invalid source index", ErrorKind::invalid_reference, which_of_archive},
+    Pattern{"reference does not include a tag", ErrorKind::invalid_reference, which_of_archive},
+    Pattern{"Tag \"", ErrorKind::not_found, "the archive has no image of that name", "not found"},
     Pattern{"corrupted blob", ErrorKind::digest_mismatch},
     Pattern{"bytes in blob, got", ErrorKind::digest_mismatch},
     Pattern{"Digest did not match", ErrorKind::digest_mismatch},
@@ -117,7 +141,8 @@ constexpr std::array patterns{
 
 Error skopeo_error(const std::string& message) {
     for (const auto& pattern : patterns) {
-        if (message.find(pattern.text) == std::string::npos) continue;
+        if (message.find(pattern.text) == std::string::npos || message.find(pattern.also) == std::string::npos)
+            continue;
         return Error(pattern.kind,
                      pattern.advice.empty() ? message : message + " (" + std::string(pattern.advice) + ")");
     }

@@ -24,6 +24,17 @@ TEST_CASE("what skopeo says of a policy is PolicyRejected, whichever of its vers
     }
 }
 
+TEST_CASE("what is wrong with an archive is not taken for a registry that cannot be reached") {
+    const auto kind = [](const char* message) { return skopeo_error(message).kind(); };
+    CHECK(kind("loading tar component manifest.json: unexpected EOF") == ErrorKind::corrupt_input);
+    CHECK(kind("creating temp directory: untarring file \"/tmp/oci1\": unexpected EOF") == ErrorKind::corrupt_input);
+    CHECK(kind("open /var/tmp/imaged-job-a/oci1/index.json: no such file or directory") == ErrorKind::corrupt_input);
+    CHECK(kind("open /srv/layout/index.json: no such file or directory") == ErrorKind::not_found);
+    CHECK(kind("untarring file \"/tmp/oci1\": write /tmp/x: no space left on device") == ErrorKind::no_space);
+    CHECK(kind("Tag \"registry.example/app:2\" not found") == ErrorKind::not_found);
+    CHECK(kind("Unexpected tar manifest.json: expected 1 item, got 2") == ErrorKind::invalid_reference);
+}
+
 TEST_CASE("other words of skopeo keep their own meaning") {
     CHECK(skopeo_error("reading manifest 1 in registry.example/image: manifest unknown").kind() ==
           ErrorKind::not_found);
