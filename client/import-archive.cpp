@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"name", "NAME", "Which of several images in the archive: a tag, or a name that it gives the image"},
+    {"name", "NAME", "Which of several images in the archive: a tag, a name that it gives the image, or @N"},
     {"digest", "DIGEST", "Accept no other manifest than the one with this digest"},
     any_architecture,
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/image-archive.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "base/checksum.hpp"
@@ -74,13 +76,45 @@ Descriptor choose(const json& index, const std::optional<std::string>& name) {
                 "the archive has " + std::to_string(digests.size()) + " images: the option \"name\" must say which");
 }
 
+// NAME with the registry and the tag that docker and skopeo take for granted: docker.io/library/app:latest for "app".
+std::string complete_name(std::string name) {
+    const auto slash = name.find('/');
+    const auto first = name.substr(0, slash);
+    const bool has_registry =
+        slash != std::string::npos && (first.find_first_of(".:") != std::string::npos || first == "localhost");
+    if (!has_registry) name.insert(0, slash == std::string::npos ? "docker.io/library/" : "docker.io/");
+    if (name.find_first_of(":@", name.rfind('/') + 1) == std::string::npos) name += ":latest";
+    return name;
+}
+
 bool names_image(const json& entry, const std::string& name) {
-    const auto tags = entry.find("RepoTags");
+    const auto tags = entry.is_object() ? entry.find("RepoTags") : entry.end();
     if (tags == entry.end() || !tags->is_array()) return false;
-    for (const auto& tag : *tags) {
-        if (tag.is_string() && tag == name) return true;
+    return std::any_of(tags->begin(), tags->end(), [&](const json& tag) {
+        return tag.is_string() && complete_name(tag.get<std::string>()) == complete_name(name);
+    });
+}
+
+// The entry of manifest.json that is meant: by its number as "@0", by one of its names, or as the only one.
+const json& choose_image(const json& list, const std::optional<std::string>& name) {
+    const auto several = std::to_string(list.size()) + " images";
+    if (!name) {
+        if (list.size() == 1) return list.front();
+        throw Error(ErrorKind::invalid_argument, "the archive has " + several + ": the option \"name\" must say which");
     }
-    return false;
+    if (name->starts_with('@')) {
+        std::size_t number = 0;
+        const auto* end = name->data() + name->size();
+        const auto [rest, error] = std::from_chars(name->data() + 1, end, number);
+        if (error != std::errc() || rest != end)
+            throw Error(ErrorKind::invalid_argument, "\"" + *name + "\" is no number of an image; the first one is @0");
+        if (number < list.size()) return list[number];
+        throw Error(ErrorKind::not_found, "the archive has " + several + ", and no " + *name);
+    }
+    for (const auto& entry : list) {
+        if (names_image(entry, *name)) return entry;
+    }
+    throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
 }
 
 }  // namespace
@@ -135,18 +169,12 @@ void ImageArchive::open_layout(const std::optional<std::string>& name, const std
 void ImageArchive::open_docker(const std::optional<std::string>& name, const std::string& policy) {
     const auto list = parse_json(read("manifest.json", max_index_bytes));
     if (!list.is_array() || list.empty() || !list.front().is_object()) corrupt("manifest.json lists no image");
-    const json* chosen = nullptr;
-    for (const auto& entry : list) {
-        if (name ? entry.is_object() && names_image(entry, *name) : list.size() == 1) chosen = &entry;
-    }
-    if (chosen == nullptr && name) throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
-    if (chosen == nullptr)
-        throw Error(ErrorKind::invalid_argument,
-                    "the archive has " + std::to_string(list.size()) + " images: the option \"name\" must say which");
-    auto config_text = read(required_text(*chosen, "Config"), max_config_bytes);
+    const auto& chosen = choose_image(list, name);
+    if (!chosen.is_object()) corrupt("an image of manifest.json is not an object");
+    auto config_text = read(required_text(chosen, "Config"), max_config_bytes);
     const auto config = ImageConfig::parse(config_text);
-    const auto layers = chosen->find("Layers");
-    if (layers == chosen->end() || !layers->is_array() || layers->size() != config.diff_ids.size())
+    const auto layers = chosen.find("Layers");
+    if (layers == chosen.end() || !layers->is_array() || layers->size() != config.diff_ids.size())
         corrupt("manifest.json and the config do not list the same layers");
     auto described = json::array();
     for (std::size_t i = 0; i < layers->size(); ++i) {

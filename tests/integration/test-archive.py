@@ -115,6 +115,60 @@ class Right(Case):
         self.assertEqual(self.load(archive, name="nothing")["error-name"], "NotFound")
         self.assertEqual(self.loaded(archive, name="app")["digest"], self.digest)
 
+    def docker_archive(self, name, change=lambda manifest: manifest, without=()):
+        """A docker-archive of two images, its manifest.json as CHANGE makes it."""
+        if not hasattr(self, "members"):
+            self.skopeo(f"docker-archive:{self.directory / 'whole.tar'}:registry.example/app:1")
+            with tarfile.open(self.directory / "whole.tar") as tar:
+                self.members = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+        first, = json.loads(self.members["manifest.json"])
+        manifest = change([first, {**first, "RepoTags": ["app:latest", "docker.io/other/app:2"]}])
+        with tarfile.open(self.directory / name, "w") as tar:
+            for member, data in {**self.members, "manifest.json": json.dumps(manifest).encode()}.items():
+                if member not in without and (member.split(".")[-1] not in without or member == "manifest.json"):
+                    info = tarfile.TarInfo(member)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        return self.directory / name
+
+    def test_names_that_a_pull_takes_are_those_that_an_import_takes(self):
+        archive = self.docker_archive("two.tar")
+        for name, error in {"registry.example/app:1": None, "app": None, "app:latest": None, "docker.io/library/app": None, "library/app:latest": None, "other/app:2": None,
+                            "@0": None, "@1": None, "@2": "NotFound", "registry.example/app": "NotFound", "app:1": "NotFound", "other/app": "NotFound"}.items():
+            with self.subTest(name):
+                imported = self.load(archive, name=name)
+                pulled = worker.pull(f"docker-archive:{archive}:{name}", golden.make_repository(self.directory / f"repo-{name}".replace("/", "_"))).result
+                self.assertEqual((pulled["error-name"], imported["error-name"]), (error or "", error or ""), (pulled, imported))
+
+    def test_what_is_wrong_with_an_archive_has_the_same_name_for_both(self):
+        oci = self.directory / "oci.tar"
+        self.skopeo(f"oci-archive:{oci}:app")
+        (self.directory / "none.tar").write_bytes(b"nonsense" * 1000)
+
+        def one(**changes):
+            return lambda manifest: [{**manifest[0], **changes}]
+        whole = self.docker_archive("one.tar", one())
+        (self.directory / "cut.tar").write_bytes(whole.read_bytes()[:2000])
+        for archive, transport, error, text in (
+                (self.docker_archive("empty.tar", lambda manifest: []), "docker-archive", "CorruptInput", "no image"),
+                (self.docker_archive("few.tar", one(Layers=[])), "docker-archive", "CorruptInput", "layer"),
+                (self.docker_archive("no-config.tar", one(), [self.docker_archive("x.tar") and json.loads(self.members["manifest.json"])[0]["Config"]]), "docker-archive", "CorruptInput", ".json"),
+                (self.docker_archive("no-layers.tar", one(), ["tar"]), "docker-archive", "CorruptInput", "missing"),
+                (self.docker_archive("no-manifest.tar", one(), ["manifest.json"]), "docker-archive", "CorruptInput", "manifest.json"),
+                (self.directory / "none.tar", "docker-archive", "CorruptInput", ""), (self.directory / "cut.tar", "docker-archive", "CorruptInput", ""),
+                (self.directory / "none.tar", "oci-archive", "CorruptInput", ""), (self.directory / "cut.tar", "oci-archive", "CorruptInput", "")):
+            with self.subTest(archive.name, transport=transport):
+                for result in (worker.pull(f"{transport}:{archive}", self.repository).result, self.load(archive)):
+                    self.assertEqual(result.get("error-name"), error, result)
+                    self.assertIn(text, result["message"])
+        # The file is fine, and not what the reference says.
+        for reference, error, text in ((f"docker-archive:{oci}", "CorruptInput", "oci-archive:FILE"), (f"oci-archive:{whole}", "CorruptInput", "docker-archive:FILE"),
+                                       (f"docker-archive:{self.docker_archive('two.tar')}", "InvalidReference", "docker-archive:FILE:NAME:TAG"),
+                                       (f"docker-archive:{whole}:@-1", "InvalidReference", "@0"), (f"docker-archive:{whole}:app@sha256:{'0' * 64}", "InvalidReference", "tag")):
+            result = worker.pull(reference, self.repository).result
+            self.assertEqual(result.get("error-name"), error, result)
+            self.assertIn(text, result["message"])
+
     def test_layers_by_links_as_docker_writes_them(self):
         archive = self.directory / "app.tar"
         config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [self.layers[0].diff_id] * 2}}).encode()
