@@ -4,6 +4,7 @@
 it, also where an earlier attempt got only half-way."""
 import errno
 import os
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -16,6 +17,7 @@ from oci_layout import Entry, Layout, layer
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
 IMAGE = "docker://registry.example/a:b"
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
 
 def small_image(directory):
@@ -135,6 +137,44 @@ class FirstPull(unittest.TestCase):
         self.assertEqual(self.pull()["error-name"], "RepositoryDamaged")
         self.assertEqual(self.verify()["error-name"], "RepositoryDamaged")
         self.assertFalse(os.path.exists(self.repository + "/objects"))
+
+
+
+class Session(Case):
+    """A user's own, started by the session bus as it is installed, but for where the programs lie."""
+    activation = True
+
+    def command(self):
+        program = self.directory + "/libexec/imaged/imaged"
+        os.makedirs(os.path.dirname(program))
+        with open(program, "w", encoding="utf-8") as file:
+            file.write(f'#!/bin/sh\nexec "{IMAGED}" --worker "{worker.PROGRAM}" --log-level off "$@"\n')
+        os.chmod(program, 0o755)
+        with open(SOURCES + "/dbus/org.imaged1.session.service.in", encoding="utf-8") as file:
+            lines = dict(line.split("=", 1) for line in file.read().replace("@libexecdir@", self.directory + "/libexec").splitlines() if "=" in line)
+        self.assertEqual((lines["Name"], lines["SystemdService"]), (NAME, "imaged.service"))
+        with open(SOURCES + "/systemd/imaged-session.service.in", encoding="utf-8") as file:
+            self.assertIn("ExecStart=" + lines["Exec"] + "\n", file.read().replace("@libexecdir@", self.directory + "/libexec"))
+        return lines["Exec"].split()
+
+    def spawn(self, command, **keywords):
+        # What the bus starts has the environment of the session.
+        return super().spawn(command, env={**os.environ, "XDG_DATA_HOME": self.directory + "/data", "DBUS_SESSION_BUS_ADDRESS": self.address}, **keywords)
+
+    def test_a_user_keeps_images_of_their_own(self):
+        image = small_image(self.directory)
+        environment = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": self.address}
+        for words in (("pull", image), ("list",), ("show", image)):
+            run = subprocess.run([IMAGECTL, "--session", *words], capture_output=True, text=True, env=environment, timeout=60 * sanitizers.SLOWER)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertIn(image, run.stdout)
+        self.assertTrue(os.path.isdir(self.directory + "/data/imaged/repo/objects"))
+        # It ends before its directory goes.
+        self.client().call("org.freedesktop.DBus.Peer", "Ping")
+        pid = subprocess.run(["busctl", "--address=" + self.address, "call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "GetConnectionUnixProcessID", "s", NAME],
+                             capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.split()[1]
+        os.kill(int(pid), signal.SIGTERM)
+        self.eventually(lambda: not self.has_owner(self.client()))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,12 @@ class Jobs(Case):
     def test_an_image_of_a_local_layout_is_pulled(self):
         self.imagectl("pull", "oci:/srv/images:small")
 
+    def test_a_user_pulls_into_a_repository_of_their_own(self):
+        self.machine.run("env", "HOME=/home/alice", "dbus-run-session", "--", "sh", "-ec",
+                         "imagectl --session pull oci:/srv/images:small; imagectl --session list | grep -q oci:/srv/images:small", user="alice")
+        self.machine.run("test", "-d", "/home/alice/.local/share/imaged/repo/objects")
+        self.assertIn("imaged", self.machine.run("imaged", "--version").stdout)
+
     # ---- the sandbox
 
     def test_the_units_are_hardened(self):

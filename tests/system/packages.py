@@ -89,7 +89,8 @@ class Packages(Case):
     def test_they_have_what_belongs_to_them(self):
         for package, paths in {
             "imaged": ["/usr/libexec/imaged/imaged-worker", "/usr/share/polkit-1/actions/org.imaged1.policy",
-                       "/usr/share/dbus-1/system.d/org.imaged1.conf", "/usr/share/man/man8/imaged.8.gz",
+                       "/usr/share/dbus-1/system.d/org.imaged1.conf", "/usr/share/dbus-1/services/org.imaged1.service", "/usr/bin/imaged",
+                       "/usr/lib/systemd/user/imaged.service", "/usr/share/man/man8/imaged.8.gz",
                        "/usr/lib/sysusers.d/imaged.conf", "/usr/lib/tmpfiles.d/imaged.conf", "/etc/imaged/imaged.conf",
                        "/usr/share/doc/imaged/examples/50-imaged-signed.rules"],
             "imagectl": ["/usr/bin/imagectl", "/usr/share/bash-completion/completions/imagectl",
