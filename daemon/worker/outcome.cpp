@@ -145,9 +145,9 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
                  {"bytes-written", imported.bytes_written},
                  {"filtered", image.filtered},
                  {"layers-dropped", layers_dropped},
-                 {"special-files-dropped", imported.special_files},
-                 {"names-dropped", imported.bad_names},
-                 {"attributes-dropped", imported.dropped_xattrs},
+                 {"special-files-dropped", image.dropped.special_files},
+                 {"names-dropped", image.dropped.names},
+                 {"attributes-dropped", image.dropped.attributes},
                  {"relabelled", imported.relabelled},
                  {"signature-policy", imported.signature_policy}};
     if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;

@@ -307,9 +307,6 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             counts.objects.objects_written + merged.sink->counts().objects_written,
             counts.objects.objects_reused,
             counts.objects.bytes_written + merged.sink->counts().bytes_written,
-            counts.special_files + merged.dropped_links,
-            counts.bad_names,
-            counts.dropped_xattrs,
             merged.relabelled,
             source.signature_policy};
 }

@@ -66,7 +66,6 @@ struct ImportedImage {
     unsigned layers_fetched = 0;
     std::uint64_t bytes_fetched = 0, bytes_reused = 0;  // compressed
     std::uint64_t objects_written = 0, objects_reused = 0, bytes_written = 0;
-    std::uint64_t special_files = 0, bad_names = 0, dropped_xattrs = 0;
     std::uint64_t relabelled = 0;       // files and directories that the image's SELinux policy gave another label
     std::string signature_policy = {};  // what decided that the image may be used
 };

@@ -98,9 +98,6 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         const std::lock_guard lock(mutex);
         ++counts_.layers;
         counts_.compressed_bytes += staged.compressed_bytes;
-        counts_.special_files += staged.special_files;
-        counts_.bad_names += staged.bad_names;
-        counts_.dropped_xattrs += staged.dropped_xattrs;
         commits.emplace(item.layer->blob.digest, staged.commit);
         LayerPublisher::Item published{std::move(staged), *item.layer, item.index};
         if (item.layer->kind == LayerKind::commit) {

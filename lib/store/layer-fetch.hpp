@@ -28,7 +28,6 @@ struct FetchCounts {
     unsigned layers = 0;
     std::uint64_t compressed_bytes = 0;
     SinkCounts objects;
-    std::uint64_t special_files = 0, bad_names = 0, dropped_xattrs = 0;
 };
 
 class LayerFetch {

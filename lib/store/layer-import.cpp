@@ -39,10 +39,6 @@ void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules
         auto derived = read_derived_layer(tar, *staged.sink, rules);
         staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
                                    derived.root.meta);
-        staged.filtered = std::move(derived.filtered);
-        staged.special_files = derived.special_files;
-        staged.bad_names = derived.bad_names;
-        staged.dropped_xattrs = derived.dropped_xattrs;
         return;
     }
     const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit);

@@ -24,8 +24,6 @@ struct StagedLayer {
     bool foreign_commit = false;                   // made by others: may be incomplete
     std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
     std::uint64_t compressed_bytes = 0;
-    std::map<std::string, std::uint32_t> filtered;
-    std::uint64_t special_files = 0, bad_names = 0, dropped_xattrs = 0;
 };
 
 // Fetches LAYER from SOURCE into SINK, within LIMIT. PROGRESS is told the number of compressed bytes of each

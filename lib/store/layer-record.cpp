@@ -142,6 +142,7 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         guint32 count = 0;
         while (g_variant_iter_next(&iterator, "{&su}", &path, &count) != FALSE) record.filtered[path] = count;
     }
+    record.dropped = DroppedCounts::read(commit);
     if (const auto moved = lookup(commit, moved_var_key, "b"))
         record.moved_var = g_variant_get_boolean(moved.get()) != FALSE;
     if (const auto whiteouts = lookup(commit, whiteouts_key, "b"))
@@ -190,6 +191,7 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
         for (const auto& [path, count] : layer.filtered) g_variant_builder_add(&filtered, "{su}", path.c_str(), count);
         add(layer_filtered_key, g_variant_builder_end(&filtered));
     }
+    DroppedCounts{layer.special_files, layer.bad_names, layer.dropped_xattrs}.write(metadata);
     add(moved_var_key, g_variant_new_boolean(rules.mapping.move_var ? TRUE : FALSE));
     add(whiteouts_key, g_variant_new_boolean(layer.has_whiteouts ? TRUE : FALSE));
     return adopt_variant(g_variant_builder_end(&metadata));

@@ -13,6 +13,7 @@
 //   imaged.link-rivals           a(ss)  of hard links, path and another entry that may be what it is a link of,
 //   likewise imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
 //   imaged.filtered              a{su}  top-level path to number of entries that were not kept
+//   imaged.dropped               a{st}  see dropped-counts.hpp
 //   imaged.moved-var             b    /var is at usr/share/factory/var
 //   imaged.whiteouts             b    whether there is any
 // The commit has no subject, no bindings and the timestamp 0: the same layer gives the same commit.
@@ -27,6 +28,7 @@
 
 #include "layer/derived-layer.hpp"
 #include "oci/digest.hpp"
+#include "store/dropped-counts.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -40,6 +42,7 @@ struct LayerRecord {
     std::vector<std::string> whiteouts_behind, order, lost;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
     std::map<std::string, std::uint32_t> filtered;
+    DroppedCounts dropped;
     bool moved_var = false;
     bool has_whiteouts = true;
 

@@ -27,7 +27,7 @@ std::uint64_t timestamp_of(const SourceImage& source) {
     return parse_timestamp(source.config.created.value_or("")).value_or(no_time);
 }
 
-VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filtered) {
+VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filtered, const DroppedCounts& dropped) {
     GVariantBuilder metadata;
     g_variant_builder_init(&metadata, G_VARIANT_TYPE_VARDICT);
     const auto add = [&](const char* key, const std::string& text) {
@@ -48,6 +48,7 @@ VariantPtr image_metadata(const SourceImage& source, const FilteredPaths& filter
         g_variant_builder_close(&layers);
     }
     g_variant_builder_add(&metadata, "{sv}", filtered_key, g_variant_builder_end(&layers));
+    dropped.write(metadata);
     return adopt_variant(g_variant_builder_end(&metadata));
 }
 
@@ -63,6 +64,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
                                const std::function<void()>& on_relabel) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
+    DroppedCounts dropped;
     std::optional<TreeEntry> base_root;
     if (base) base_root = root_of(repository.load_commit(*base));
     std::size_t next = 0;
@@ -74,6 +76,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
             MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
             for (const auto& [path, count] : merge_layer.record.filtered)
                 filtered[layer.blob.digest.text()][path] = count;
+            dropped += merge_layer.record.dropped;
             return merge_layer;
         }
         return std::nullopt;
@@ -82,6 +85,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
         return repository.read_text(file, max_prepare_root_bytes);
     };
     const auto merged = merge_layers(base_root, next_layer, rules, read_text, *sink);
+    dropped.special_files += merged.dropped_links;
     for (const auto& [layer, paths] : merged.filtered) {
         for (const auto& [path, count] : paths) filtered[layer][path] += count;
     }
@@ -92,14 +96,14 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
                                                       " top-level names that are not kept");
     const auto labelled = relabel(repository, staging, *sink, merged.root, base_root, cancellation, on_relabel);
     CommitContent commit;
-    commit.metadata = image_metadata(source, filtered);
+    commit.metadata = image_metadata(source, filtered, dropped);
     commit.parent = base;
     commit.timestamp = timestamp_of(source);
     commit.tree = labelled.root.object;
     commit.meta = labelled.root.meta;
     const auto checksum = sink->put_metadata(ObjectType::commit, serialise_commit(commit));
     sink->flush();
-    return {std::move(sink), checksum, labelled.changed, merged.dropped_links};
+    return {std::move(sink), checksum, labelled.changed};
 }
 
 }  // namespace imaged

@@ -20,8 +20,7 @@ namespace imaged {
 struct MergeCommit {
     std::unique_ptr<ObjectSink> sink;  // holds what is new, not yet published
     Checksum commit;
-    std::uint64_t relabelled = 0;     // files and directories that the image's SELinux policy gave another label
-    std::uint64_t dropped_links = 0;  // hard links to devices and the like of lower layers
+    std::uint64_t relabelled = 0;  // files and directories that the image's SELinux policy gave another label
 };
 
 // LAYERS are the commits of the image's layers in manifest order, BASE the one of its commit layer. ON_RELABEL is

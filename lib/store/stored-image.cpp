@@ -61,7 +61,8 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
             std::move(config),
             std::move(layout),
             commit.text(importer_version_key).value_or(""),
-            read_filtered(commit)};
+            read_filtered(commit),
+            DroppedCounts::read(commit)};
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "oci/image-config.hpp"
 #include "oci/layout.hpp"
 #include "oci/manifest.hpp"
+#include "store/dropped-counts.hpp"
 #include "store/repository.hpp"
 
 namespace imaged {
@@ -39,6 +40,7 @@ struct StoredImage {
     ImageLayout layout;
     std::string importer;
     FilteredPaths filtered;
+    DroppedCounts dropped;
 
     // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;

@@ -43,6 +43,17 @@ class Attributes(BusCase):
         self.assertEqual(self.outcome["attributes-dropped"], 3)
         self.assert_sound()
 
+    def test_what_was_dropped_is_counted_whichever_way_the_layers_came(self):
+        below = [Entry("f", xattrs={"com.apple.x": b"1"}), Entry("p", "fifo"), Entry("\udce9")]
+        counts = {"attributes-dropped": 1, "special-files-dropped": 1, "names-dropped": 1}
+        self.stored(below)
+        self.assertEqual({key: self.outcome[key] for key in counts}, counts)
+        self.assertEqual({key: self.pulled()[key] for key in counts}, counts)  # it is there already
+        self.assertEqual({key: self.pulled(target="oci:other:t")[key] for key in counts}, counts)
+        self.stored(below, [Entry("g", xattrs={"com.apple.x": b"1"}), Entry("q", "hardlink", target="p")])
+        self.assertEqual(self.outcome["layers-fetched"], 1)
+        self.assertEqual({key: self.outcome[key] for key in counts}, {"attributes-dropped": 2, "special-files-dropped": 2, "names-dropped": 1})
+
     def test_those_beyond_the_limits_of_linux_are_dropped_and_counted(self):
         xattrs = {"user.a": b"a", "user." + "n" * 251: b"long name", "user.large": b"v" * 65537}
         stored = self.stored([directory("usr", xattrs=xattrs), Entry("usr/f", xattrs=xattrs)])
