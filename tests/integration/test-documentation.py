@@ -211,6 +211,23 @@ class Units(unittest.TestCase):
             self.assertEqual(wanted, ["imaged-proxy.socket"])
 
 
+class ShellLines(unittest.TestCase):
+    """Of each section of the guide whose lines are to be pasted it is known which test runs them; that test names it."""
+    ON_HOSTS = {"Other machines": "examples that need other hosts; test-hosts.py has the same words against its own"}
+    RUN_BY = {"Install it": "system/service.py", "Configure it": "system/service.py", "Who may enter the repository": "system/service.py",
+              "What the journal says": "system/service.py", "For a user alone": "system/jobs.py", "Registries": "integration/test-configuration.py",
+              "Deploying what was pulled": "integration/test-deploy.py"}
+
+    def test_every_section_with_shell_lines_is_run(self):
+        with open(SOURCES + "/docs/administration.md", encoding="utf-8") as file:
+            sections = dict(part.split("\n", 1) for part in file.read().split("\n## ")[1:])
+        with_lines = {title for title, text in sections.items() if re.search(r"(?m)^    +[a-z]", text)}
+        self.assertEqual(with_lines, {*self.ON_HOSTS, *self.RUN_BY})
+        for title, test in self.RUN_BY.items():
+            with open(f"{SOURCES}/tests/{test}", encoding="utf-8") as file:
+                self.assertIn(title, file.read())
+
+
 class Paths(unittest.TestCase):
     def test_the_files_that_the_documents_name_are_there(self):
         missing = []

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service over time: watching, restarts, idling, configuration, timers, the journal."""
+import os
 import re
 
 from scene import IMAGE, LARGE, LARGE_LAYERS, REGISTRY, Case
 
 MESSAGE_IDS = {"start": "4d4c9fa1d1c64ac9a6e1e1c1fc2f6c01", "success": "8f3c4ac0c8654c0d9c63a1f7f8b6e202",
                "failure": "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303"}
+
+GUIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md")
 
 
 class Service(Case):
@@ -161,3 +164,21 @@ class Service(Case):
         self.assertTrue(any(entry.get("MESSAGE_ID") == "cba0be038aad455fbde4950039d57c7e" and entry.get("IMAGED_IMAGE") == IMAGE for entry in entries))
         self.assertNotIn("Failed with result", self.machine.run("journalctl", "-u", "imaged-proxy@*", "--no-pager").stdout)
         print({key: value for key, value in end.items() if key.startswith("IMAGED_") or key.startswith("MESSAGE")}, end=" ", flush=True)
+
+    def section(self, title):
+        """The shell lines of a section of the guide, as they are pasted."""
+        with open(GUIDE, encoding="utf-8") as file:
+            text = file.read().split(f"\n## {title}\n")[1].split("\n## ")[0]
+        return "\n".join(line[4:] for line in text.splitlines() if line.startswith("    ") and not line.startswith("    imagectl: "))
+
+    def test_the_guides_lines_work_as_pasted(self):
+        self.imagectl("pull", IMAGE)
+        try:
+            for title in ("Install it", "Configure it", "Who may enter the repository", "What the journal says"):
+                with self.subTest(title):
+                    self.machine.shell(self.section(title).replace("docker://registry.example/host:stable", IMAGE))
+            # What was configured holds.
+            self.assertEqual(self.imagectl("pull", IMAGE, check=False).returncode, 5)
+        finally:
+            self.machine.shell("rm -f /etc/imaged/imaged.conf.d/10-signed.conf; systemctl disable --now imaged-update-check.timer imaged-prune.timer 2>&1")
+            self.stop_daemon()
