@@ -12,8 +12,9 @@ def ostree(repository, *arguments):
     return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True)
 
 
-def problems(repository):
-    """Where the three do not agree about REPOSITORY, as lines; what verify calls unsound, no other has to find. REPOSITORY may be gone."""
+def problems(repository, checked_out=()):
+    """Where the three do not agree about REPOSITORY, as lines; what verify calls unsound, no other has to find. REPOSITORY may be gone. Of commits
+    that the caller has CHECKED_OUT with owners and attributes it is known."""
     if not (pathlib.Path(repository) / "config").exists() or "ostree/container/image/" not in ostree(repository, "refs").stdout:
         return []
     verified = worker.Run("", repository, kind="verify").finish().result
@@ -23,9 +24,12 @@ def problems(repository):
     found = [] if fsck.returncode == 0 else [f"ostree fsck: {fsck.stderr.strip()}"]
     mode = ostree(repository, "config", "get", "core.mode").stdout.strip()
     options = ["--user-mode"] if mode != "bare" or os.geteuid() != 0 else []
-    for ref in ostree(repository, "refs").stdout.split():
-        if not ref.startswith("ostree/container/image/"):
+    known = set(checked_out)
+    for line in ostree(repository, "refs", "--revision", "--list", "ostree/container/image").stdout.splitlines():
+        ref, commit = line.split()
+        if commit in known:
             continue
+        known.add(commit)
         # Hard links where that can be: beside the repository.
         with tempfile.TemporaryDirectory(dir=pathlib.Path(repository).parent) as directory:
             checkout = ostree(repository, "checkout", *options, ref, directory + "/tree")

@@ -52,10 +52,11 @@ class Case(unittest.TestCase):
         cls.client = cls.daemon.client()
         cls.addClassCleanup(cls.client.close)
         cls.number = 0
+        cls.checked_out = set()
 
     @classmethod
     def tearDownClass(cls):
-        found = agreement.problems(cls.repository)
+        found = agreement.problems(cls.repository, cls.checked_out)
         assert not found, found
 
     @classmethod
@@ -87,7 +88,8 @@ class Case(unittest.TestCase):
         self.commit = self.outcome["merge-commit"]
         stored = tree.of_commit(self.repository, self.commit)
         checkout = self.directory / f"checkout-{tag}"
-        encapsulation.ostree(self.repository, "checkout", "--user-mode", self.commit, checkout)
+        encapsulation.ostree(self.repository, "checkout", self.commit, checkout)
+        self.checked_out.add(self.commit)
         found = {}
         for path, (kind, *_, content) in stored.items():
             if path:
