@@ -18,7 +18,8 @@ enum class ExitCode : int {
     bad_image = 7,    // corrupt input, digest mismatch, unsupported image
     no_space = 8,
     no_daemon = 9,
-    update = 10,  // check --exit-code found one
+    update = 10,   // check --exit-code found one
+    stopped = 11,  // imaged was stopped before the job ended
     cancelled = 130,
 };
 

@@ -183,6 +183,7 @@ void apply_properties(JobStatus& status, const Dictionary& properties) {
     };
     text("Kind", status.kind);
     text("Image", status.image);
+    if (auto images = properties.words("Images"); !images.empty()) status.images = std::move(images);
     text("State", status.state);
     text("Phase", status.phase);
     text("Result", status.result);
@@ -198,6 +199,8 @@ void apply_properties(JobStatus& status, const Dictionary& properties) {
     if (const auto value = properties.real("Fraction"); value && std::isfinite(*value))
         status.fraction = std::clamp(*value, 0.0, 1.0);
     if (const auto value = properties.pair("Bytes")) std::tie(status.bytes_done, status.bytes_total) = *value;
+    if (const auto value = properties.pair("Steps")) std::tie(status.steps_done, status.steps_total) = *value;
+    text("Unit", status.unit);
     if (const auto value = properties.pair("Layers")) {
         status.layers_done = static_cast<std::uint32_t>(value->first);
         status.layers_total = static_cast<std::uint32_t>(value->second);

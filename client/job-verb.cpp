@@ -152,7 +152,7 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job, bool nam
     const bool success = job.status.result == "success", cancelled = job.status.result == "cancelled";
     const auto title = !named ? std::string()
                               : "job " + std::to_string(job.status.id) + " (" + job.status.kind +
-                                    (job.status.image.empty() ? "" : " ") + job.status.image + "): ";
+                                    (subject(job.status).empty() ? "" : " ") + subject(job.status) + "): ";
     if (arguments.json) {
         print_result(outcome_json(job));
     } else if (success && arguments.quiet) {

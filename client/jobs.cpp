@@ -66,7 +66,7 @@ ExitCode run(const Arguments& arguments) {
     for (const auto& job : jobs)
         rows.push_back({std::to_string(job.id), job.kind, job.result.empty() ? job.state : job.result, job.phase,
                         std::to_string(static_cast<int>(job.fraction * 100)) + "%", user_name(job.owner), run_time(job),
-                        job.image});
+                        subject(job)});
     print_result(table(
         {{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER"}, {"TIME", true}, {"IMAGE"}}, rows));
     return ExitCode::ok;

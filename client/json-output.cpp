@@ -288,6 +288,7 @@ std::string jobs_json(const std::vector<JobStatus>& jobs) {
                      {"kind", job.kind},
                      {"state", job.state},
                      {"image", job.image},
+                     {"images", job.images},
                      {"owner", job.owner},
                      {"position", job.position},
                      {"phase", job.phase},
@@ -296,6 +297,9 @@ std::string jobs_json(const std::vector<JobStatus>& jobs) {
                      {"bytes-total", job.bytes_total},
                      {"layers-done", job.layers_done},
                      {"layers-total", job.layers_total},
+                     {"steps-done", job.steps_done},
+                     {"steps-total", job.steps_total},
+                     {"unit", job.unit},
                      {"created", job.created},
                      {"started", job.started},
                      {"finished", job.finished}};

@@ -92,6 +92,9 @@ void ProgressDisplay::print_news(const JobStatus& job) {
         text = prefix_ + escaped(phase) + " " + std::to_string(static_cast<int>(job.fraction * 100)) + "%";
         if (phase == "fetch" && job.bytes_total)
             text += ", " + human_bytes(job.bytes_done) + "/" + human_bytes(job.bytes_total);
+        if (job.steps_total)
+            text +=
+                ", " + std::to_string(job.steps_done) + "/" + std::to_string(job.steps_total) + " " + escaped(job.unit);
         text += "\n";
     }
     write_all(text);

@@ -53,10 +53,11 @@ std::string progress_event(const JobStatus& job) {
         event["bytes"] = job.bytes_done;
         event["bytesTotal"] = job.bytes_total;
     }
-    const auto total = job.layers_total - std::min<std::uint64_t>(reused, job.layers_total);
+    const auto layers = job.layers_total - std::min<std::uint64_t>(reused, job.layers_total);
+    const auto layers_done = job.layers_done - std::min<std::uint64_t>(reused, job.layers_done);
     event["stepsCached"] = reused;
-    event["steps"] = std::min<std::uint64_t>(job.layers_done - std::min<std::uint64_t>(reused, job.layers_done), total);
-    event["stepsTotal"] = total;
+    event["steps"] = job.steps_total > 0 ? job.steps_done : std::min<std::uint64_t>(layers_done, layers);
+    event["stepsTotal"] = job.steps_total > 0 ? job.steps_total : layers;
     event["subtasks"] = fetches ? layers_that_run(job) : Json::array();
     return event.dump(-1, ' ', true, Json::error_handler_t::replace);
 }

@@ -55,11 +55,18 @@ std::string doing(const JobStatus& job) {
 
 }  // namespace
 
+std::string subject(const JobStatus& job) {
+    if (job.images.size() < 2) return job.image;
+    return job.images.front() + " and " + std::to_string(job.images.size() - 1) + " more";
+}
+
 std::string total_line(const JobStatus& job, const Speed& speed, std::size_t width) {
     const std::string start = pad(escaped(doing(job)), 12) + " ";
     std::string end = " " + std::to_string(static_cast<int>(std::clamp(job.fraction, 0.0, 1.0) * 100)) + "%";
     if (job.layers_total)
         end += " " + std::to_string(job.layers_done) + "/" + std::to_string(job.layers_total) + " layers";
+    if (job.steps_total)
+        end += " " + std::to_string(job.steps_done) + "/" + std::to_string(job.steps_total) + " " + escaped(job.unit);
     if (job.bytes_total) end += " " + human_bytes(job.bytes_done) + "/" + human_bytes(job.bytes_total);
     if (job.state == "running" && job.phase == "fetch") {
         if (speed.rate) end += " " + human_bytes(static_cast<std::uint64_t>(std::min(*speed.rate, 1e18))) + "/s";

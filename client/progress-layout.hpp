@@ -23,17 +23,23 @@ struct LayerStatus {
 struct JobStatus {
     std::uint32_t id = 0;
     std::string path, kind, image;
-    std::string state;  // "queued", "running", "cancelling", "finished"
+    std::vector<std::string> images;  // of a job that was given any number of them
+    std::string state;                // "queued", "running", "cancelling", "finished"
     std::string phase;
     std::uint32_t owner = 0, position = 0;
     double fraction = 0;
     std::uint64_t bytes_done = 0, bytes_total = 0;
     std::uint32_t layers_done = 0, layers_total = 0;
+    std::uint64_t steps_done = 0, steps_total = 0;
+    std::string unit;                                             // of the steps
     std::uint64_t created = 0, started = 0, finished = 0;         // microseconds since 1970
     std::uint64_t started_monotonic = 0, finished_monotonic = 0;  // microseconds of CLOCK_MONOTONIC
     std::string result, error_name, error_message;
     std::map<std::uint32_t, LayerStatus> layers;  // by place in the manifest
 };
+
+// What JOB is about: an image, or the first of several and how many more there are; empty where none is named.
+std::string subject(const JobStatus& job);
 
 struct Speed {
     std::optional<double> rate;       // bytes per second

@@ -50,8 +50,20 @@ nlohmann::json RemoteCatalog::mode() {
     return process_.ask({{"what", "mode"}});
 }
 
-CatalogReader::CatalogReader(EventLoop& loop, std::string repository)
-    : catalog_(std::make_shared<RemoteCatalog>(std::move(repository))), reader_(loop) {}
+std::uint32_t RemoteCatalog::updates() {
+    const nlohmann::json question{{"what", "updates"}};
+    if (listed_) return process_.ask(question).get<std::uint32_t>();
+    // Nobody has listed images yet: what it takes in memory goes with a process of its own.
+    ReaderProcess once(repository_);
+    const auto number = once.ask(question).get<std::uint32_t>();
+    once.finish();
+    return number;
+}
+
+CatalogReader::CatalogReader(EventLoop& loop, const std::string& repository, std::function<void()> updates_changed)
+    : catalog_(std::make_shared<RemoteCatalog>(repository)),
+      updates_changed_(std::move(updates_changed)),
+      reader_(loop) {}
 
 CatalogReader::~CatalogReader() {
     catalog_->end();
@@ -61,27 +73,53 @@ void CatalogReader::ask(const Caller& caller, Task task) {
     reader_.ask(caller, [catalog = catalog_, task = std::move(task)] { return task(*catalog); });
 }
 
-void CatalogReader::refresh_mode() noexcept try {
-    look_again_ = looking_;
-    if (looking_) return;
-    ask({}, [this](RemoteCatalog& catalog) {
-        nlohmann::json found;
-        try {
-            found = catalog.mode();
-        } catch (const std::exception& error) {
-            found = {{"mode", ""}, {"warning", std::string("cannot look at the repository: ") + error.what()}};
-        }
-        return EventLoop::Callback([this, found] {
+template <typename Value>
+void CatalogReader::look(Look& look, std::function<Value(RemoteCatalog&)> read,
+                         std::function<void(const Value&)> take) noexcept try {
+    look.again = look.runs;
+    if (look.runs) return;
+    ask({}, [this, &look, read, take](RemoteCatalog& catalog) {
+        return EventLoop::Callback([this, &look, read, take, value = read(catalog)] {
+            take(value);
+            look.runs = false;
+            if (look.again) this->look(look, read, take);
+        });
+    });
+    look.runs = true;
+} catch (...) {
+    // Too many requests wait; what was seen last holds.
+}
+
+void CatalogReader::refresh_mode() noexcept {
+    look<nlohmann::json>(
+        mode_look_,
+        [](RemoteCatalog& catalog) -> nlohmann::json {
+            try {
+                return catalog.mode();
+            } catch (const std::exception& error) {
+                return {{"mode", ""}, {"warning", std::string("cannot look at the repository: ") + error.what()}};
+            }
+        },
+        [this](const nlohmann::json& found) {
             mode_ = found.value("mode", "");
             if (const auto warning = found.value("warning", ""); !warning.empty() && !std::exchange(warned_, true))
                 spdlog::warn("{}", warning);
-            looking_ = false;
-            if (look_again_) refresh_mode();
         });
-    });
-    looking_ = true;
-} catch (...) {
-    // Too many requests wait; what was seen last holds.
+}
+
+void CatalogReader::refresh_updates() noexcept {
+    look<std::uint32_t>(
+        updates_look_,
+        [](RemoteCatalog& catalog) -> std::uint32_t {
+            try {
+                return catalog.updates();
+            } catch (const std::exception&) {
+                return 0;  // refresh_mode() warns
+            }
+        },
+        [this](const std::uint32_t& number) {
+            if (std::exchange(updates_, number) != number) updates_changed_();
+        });
 }
 
 }  // namespace imaged

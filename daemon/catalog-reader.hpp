@@ -19,7 +19,7 @@ namespace imaged {
 // Asks the process for what Catalog (catalog.hpp) says. The reading thread's own.
 class RemoteCatalog {
 public:
-    explicit RemoteCatalog(std::string repository) : process_(std::move(repository)) {}
+    explicit RemoteCatalog(const std::string& repository) : repository_(repository), process_(repository) {}
 
     // Whether there is a repository, which is opened if need be. Throws Error(repository_damaged).
     bool open();
@@ -32,11 +32,14 @@ public:
     nlohmann::json deployments(const std::string& sysroot);
     // {"mode": "bare", "warning": …}; see repository-service.cpp.
     nlohmann::json mode();
+    // How many images have an update that is remembered; none if they cannot be listed.
+    std::uint32_t updates();
 
     // From any thread: nothing is answered from now on.
     void end() { process_.end(); }
 
 private:
+    const std::string repository_;
     ReaderProcess process_;
     std::shared_ptr<const std::string> listed_;
     std::uint64_t number_ = 0;
@@ -47,7 +50,8 @@ public:
     // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
     using Task = std::function<EventLoop::Callback(RemoteCatalog& catalog)>;
 
-    CatalogReader(EventLoop& loop, std::string repository);
+    // UPDATES_CHANGED is called when updates() is another number than it was.
+    CatalogReader(EventLoop& loop, const std::string& repository, std::function<void()> updates_changed);
     ~CatalogReader();
     CatalogReader(const CatalogReader&) = delete;
     CatalogReader& operator=(const CatalogReader&) = delete;
@@ -62,10 +66,26 @@ public:
     // Looks again, by and by. Warns the first time if others can enter a bare repository.
     void refresh_mode() noexcept;
 
+    // How many images have an update that is remembered, when refresh_updates() was called last.
+    std::uint32_t updates() const { return updates_; }
+    // Counts again, by and by.
+    void refresh_updates() noexcept;
+
 private:
+    // Something that is looked at by and by: not again while it is being looked at, but once more after that.
+    struct Look {
+        bool runs = false, again = false;
+    };
+    // Calls TAKE with what READ returns.
+    template <typename Value>
+    void look(Look& look, std::function<Value(RemoteCatalog&)> read, std::function<void(const Value&)> take) noexcept;
+
     const std::shared_ptr<RemoteCatalog> catalog_;
+    const std::function<void()> updates_changed_;
     std::string mode_;
-    bool looking_ = false, look_again_ = false, warned_ = false;
+    std::uint32_t updates_ = 0;
+    bool warned_ = false;
+    Look mode_look_, updates_look_;
     FileReader reader_;
 };
 

@@ -24,6 +24,8 @@ constexpr std::size_t max_phase_bytes = 64;
 constexpr std::size_t max_digest_bytes = 256;
 // What the property Outcome has of an outcome: GetManagedObjects answers with every job's properties.
 constexpr std::size_t max_shown_bytes = 8 * 1024;
+// The references in the property Images.
+constexpr std::size_t max_images_bytes = 8 * 1024;
 // Connections that are sent what is not for everybody; others ask with GetOutcome.
 constexpr std::size_t max_private_callers = 8;
 constexpr const char* private_message = "only the job's user and root may read the message, with GetOutcome";
@@ -32,6 +34,18 @@ template <typename Clock>
 std::uint64_t microseconds() {
     return static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
+}
+
+std::vector<std::string> shown_images(const job::Request& request) {
+    if (!request.image.empty()) return {bus_text(request.image)};
+    std::vector<std::string> images;
+    std::size_t bytes = 0;
+    for (const auto& image : request.texts("images")) {
+        bytes += image.size();
+        if (bytes > max_images_bytes) break;
+        images.push_back(bus_text(image));
+    }
+    return images;
 }
 
 template <typename Function>
@@ -57,7 +71,8 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
       on_outcome_(std::move(on_outcome)),
       id_(job.id),
       kind_(job.request.kind),
-      image_(bus_text(job.request.image)),
+      images_(shown_images(job.request)),
+      image_(images_.size() == 1 ? images_.front() : std::string()),
       owner_(job.owner),
       created_(Moment::now()),
       private_(job.is_private()),
@@ -111,6 +126,9 @@ void JobObject::progressed(const job::Progress& progress) {
     set(bytes_total_, progress.bytes_total, "Bytes");
     set(layers_done_, progress.layers_done, "Layers");
     set(layers_total_, progress.layers_total, "Layers");
+    set(steps_done_, progress.steps_done, "Steps");
+    set(steps_total_, progress.steps_total, "Steps");
+    if (progress.unit.size() <= max_phase_bytes) set(unit_, bus_text(progress.unit), "Unit");
     arm();
 }
 

@@ -75,12 +75,15 @@ private:
     std::uint32_t Id() override { return number(id_); }
     std::string Kind() override { return std::string(to_string(kind_)); }
     std::string Image() override { return private_ ? std::string() : image_; }
+    std::vector<std::string> Images() override { return private_ ? std::vector<std::string>() : images_; }
     std::uint32_t Owner() override { return owner_; }
     std::string State() override { return std::string(to_string(state_)); }
     std::uint32_t Position() override { return position_; }
     std::string Phase() override { return phase_; }
     double Fraction() override { return fraction_; }
     sdbus::Struct<std::uint64_t, std::uint64_t> Bytes() override { return {bytes_done_, bytes_total_}; }
+    sdbus::Struct<std::uint64_t, std::uint64_t> Steps() override { return {steps_done_, steps_total_}; }
+    std::string Unit() override { return unit_; }
     sdbus::Struct<std::uint32_t, std::uint32_t> Layers() override { return {layers_done_, layers_total_}; }
     std::uint64_t CreateTimestamp() override { return created_.real; }
     std::uint64_t CreateTimestampMonotonic() override { return created_.monotonic; }
@@ -112,7 +115,8 @@ private:
 
     const JobId id_;
     const job::Kind kind_;
-    const std::string image_;
+    const std::vector<std::string> images_;
+    const std::string image_;  // the only one of images_
     const std::uint32_t owner_;
     const Moment created_;
     const bool private_;
@@ -122,6 +126,8 @@ private:
     double fraction_ = 0;
     std::uint64_t bytes_done_ = 0, bytes_total_ = 0;
     std::uint32_t layers_done_ = 0, layers_total_ = 0;
+    std::uint64_t steps_done_ = 0, steps_total_ = 0;
+    std::string unit_;
     Moment started_, finished_;
     std::string result_, error_name_, message_;     // whole
     std::string shown_error_name_, shown_message_;  // what everybody may read

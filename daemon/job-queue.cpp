@@ -19,6 +19,14 @@ job::Result cancelled_result() {
     return result;
 }
 
+// Whatever the worker reports: its skopeo was stopped, too.
+job::Result stopped_result() {
+    job::Result result;
+    result.error_name = error_name(ErrorKind::stopped);
+    result.message = "imaged was stopped before the job ended";
+    return result;
+}
+
 Credentials credentials_of(const JobFiles& files, Standing standing) {
     if (files.auth) return Credentials::caller;
     return standing == Standing::open ? Credentials::none : Credentials::host;
@@ -157,8 +165,9 @@ void JobQueue::cancel(JobId id) {
     }
 }
 
-void JobQueue::cancel_all() {
+void JobQueue::stop_all() {
     std::vector<JobId> ids;
+    for (auto& job : jobs_) job.stopped = job.state != job::State::cancelling;
     // Those that wait first: none of them may start on the way.
     for (const auto& job : jobs_)
         if (job.waits()) ids.push_back(job.id);
@@ -214,7 +223,8 @@ void JobQueue::remove(JobId id, const job::Result& result) {
     forget_turns(lane);
     job.state = job::State::finished;
     job.position = 0;
-    observer_.job_finished(job, result);
+    const bool stopped = job.stopped && result.outcome != job::Outcome::success;
+    observer_.job_finished(job, stopped ? stopped_result() : result);
     advance();
 }
 

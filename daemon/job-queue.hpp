@@ -83,6 +83,7 @@ struct QueuedJob {
     Standing standing = Standing::authorised;  // the highest of its shares
     std::uint32_t position = 0;                // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
+    bool stopped = false;  // ended by stop_all()
 
     // Prepare and Check: they change nothing but what is known of an image.
     bool looks() const { return request.kind == job::Kind::prepare || request.kind == job::Kind::check; }
@@ -141,7 +142,8 @@ public:
     bool give_up(JobId id, const Caller& caller);
     // Cancels for everyone.
     void cancel(JobId id);
-    void cancel_all();
+    // imaged is being stopped: ends all jobs, with the error Stopped, as no caller gave them up.
+    void stop_all();
     void caller_left(const std::string& bus_name);
 
     // A running job ended. A result of an unknown job is ignored.

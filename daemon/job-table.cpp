@@ -130,7 +130,7 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
     tell_end(job, told, seconds);
-    tell_changed_images(told);
+    tell_changes(told);
     events_.removed(job.id, outcome);
     finished_[job.id] = {loop_.after(keep_finished, [this, id = job.id] { forget(id); }), job.owner,
                          object.outcome_bytes()};
@@ -198,10 +198,15 @@ void JobTable::worker_ended(JobId id, const job::Result& result) {
     queue_.finished(id, late);
 }
 
-void JobTable::tell_changed_images(const job::Result& result) {
+void JobTable::tell_changes(const job::Result& result) {
     for (const auto& change : result.changed_images) {
         if (!change.is_object()) continue;
         events_.image_changed(text_member(change, "image"), text_member(change, "old"), text_member(change, "new"));
+    }
+    for (const auto& update : result.found_updates) {
+        if (!update.is_object()) continue;
+        events_.update_found(text_member(update, "image"), text_member(update, "digest"),
+                             text_member(update, "update-digest"), text_member(update, "update-version"));
     }
 }
 

@@ -23,6 +23,9 @@ public:
         std::function<void(JobId, const std::string& result)> removed;
         std::function<void(const std::string& image, const std::string& old_digest, const std::string& new_digest)>
             image_changed;
+        std::function<void(const std::string& image, const std::string& digest, const std::string& update_digest,
+                           const std::string& update_version)>
+            update_found;
         JobObject::OnCancel cancel_asked;
         JobObject::OnOutcome outcome_asked;
     };
@@ -59,7 +62,7 @@ private:
 
     void worker_said(JobId id, const job::Message& message);
     void worker_ended(JobId id, const job::Result& result);
-    void tell_changed_images(const job::Result& result);
+    void tell_changes(const job::Result& result);
     void limit_time(JobId id);
     void forget(JobId id);
     // Keeps the finished jobs within their limits: the oldest job of the user who has most of them is forgotten first.

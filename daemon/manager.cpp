@@ -119,13 +119,13 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       settings_(std::move(settings)),
       jobs_(connection, loop, settings_.worker, settings_.job_numbers,
             {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
-             [this](JobId id, const std::string& result) {
-                 activity_.touch();
-                 catalog_.refresh_mode();
-                 emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
-             },
+             [this](JobId id, const std::string& result) { job_ended(id, result); },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
                  emit_quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+             },
+             [this](const std::string& image, const std::string& digest, const std::string& update_digest,
+                    const std::string& update_version) {
+                 emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
              [this](JobId id, const std::string& sender, sdbus::Result<bool>&& result) {
                  cancel(id, sender, std::move(result));
@@ -138,10 +138,19 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                    authority_.caller_left(bus_name);
                    jobs_.queue().caller_left(bus_name);
                }),
-      catalog_(loop, settings_.repository),
+      catalog_(loop, settings_.repository,
+               [this] {
+                   emit_quietly([this] {
+                       getObject().emitPropertiesChangedSignal(
+                           bus::InterfaceName{org::imaged1::Manager_adaptor::INTERFACE_NAME},
+                           {bus::PropertyName{"UpdatesAvailable"}});
+                   });
+               }),
       files_(loop) {
     jobs_.queue().set_limits(settings_.limits);
     catalog_.refresh_mode();
+    // When others are served already.
+    loop.post([this] { catalog_.refresh_updates(); });
     registerAdaptor();
 }
 
@@ -159,7 +168,17 @@ void Manager::reconfigure(const ManagerSettings& settings) {
 
 void Manager::shut_down() {
     shutting_down_ = true;
-    jobs_.queue().cancel_all();
+    jobs_.queue().stop_all();
+}
+
+void Manager::job_ended(JobId id, const std::string& result) {
+    activity_.touch();
+    catalog_.refresh_mode();
+    const auto kind = jobs_.objects().at(id)->kind();
+    // Others can only make an update go.
+    const bool may_bring_update = kind == job::Kind::check || kind == job::Kind::copy;
+    if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
+    emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 
 void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
@@ -292,7 +311,7 @@ void Manager::ask(std::vector<Action> actions, Question question, const Started&
 }
 
 void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing) {
-    if (shutting_down_) throw Error(ErrorKind::cancelled, "imaged is being stopped");
+    if (shutting_down_) throw Error(ErrorKind::stopped, "imaged is being stopped");
     if (!callers_.known(caller.bus_name)) throw Error(ErrorKind::cancelled, "the caller has left");
     const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.files),
                                          arguments.bind_to_caller, standing);
@@ -389,6 +408,11 @@ std::string Manager::RepositoryMode() {
     // For the next caller: a file system that hangs must not stop this thread.
     catalog_.refresh_mode();
     return catalog_.mode();
+}
+
+std::uint32_t Manager::UpdatesAvailable() {
+    activity_.touch();
+    return catalog_.updates();
 }
 
 std::vector<std::string> Manager::Features() {

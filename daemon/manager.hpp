@@ -46,7 +46,7 @@ public:
     bool has_job_objects() const { return !jobs_.objects().empty(); }
     // Takes all of SETTINGS but the repository, for calls and jobs that start later.
     void reconfigure(const ManagerSettings& settings);
-    // Cancels all jobs and refuses new ones.
+    // Ends all jobs and refuses new ones.
     void shut_down();
 
 private:
@@ -82,9 +82,11 @@ private:
     std::string Version() override;
     std::string RepositoryPath() override;
     std::string RepositoryMode() override;
+    std::uint32_t UpdatesAvailable() override;
     std::vector<std::string> Features() override;
     std::string ConfigurationError() override;
 
+    void job_ended(JobId id, const std::string& result);
     void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
     void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                const VariantMap& options);

@@ -54,7 +54,7 @@ void ReaderProcess::start() {
     const auto pointers = null_terminated(arguments);
     const pid_t parent = ::getpid();
     const std::lock_guard lock(mutex_);
-    if (ended_) throw Error(ErrorKind::cancelled, "imaged is being stopped");
+    if (ended_) throw Error(ErrorKind::stopped, "imaged is being stopped");
     const pid_t pid = ::fork();
     if (pid < 0) throw_errno("start the process that reads the repository");
     if (pid == 0) {
@@ -106,6 +106,18 @@ void ReaderProcess::lose() {
             why = "status " + std::to_string(WEXITSTATUS(status));
     }
     throw Error(ErrorKind::failed, "the process that reads the repository has ended: " + why);
+}
+
+void ReaderProcess::finish() {
+    channel_.reset();
+    pid_t pid = -1;
+    {
+        const std::lock_guard lock(mutex_);
+        std::swap(pid, pid_);
+    }
+    if (pid < 0) return;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
 }
 
 void ReaderProcess::end() {

@@ -27,6 +27,9 @@ public:
     // it.
     nlohmann::json ask(const nlohmann::json& question);
 
+    // Ends the process, which has answered, and waits for it. The asking thread's own.
+    void finish();
+
     // From any thread: kills the process, and does not wait for it. No question is answered from then on.
     void end();
 

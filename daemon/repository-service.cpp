@@ -13,6 +13,7 @@
 #include <fstream>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "base/error.hpp"
@@ -73,6 +74,7 @@ private:
         const auto what = question.value("what", "");
         if (what == "mode") return mode();
         if (what == "deployments") return read_deployments(question.at("sysroot").get<std::string>(), repository_);
+        if (what == "updates") return updates();
         if (what == "open") return open();
         if (!catalog_) throw Error(ErrorKind::failed, "the repository is not open");
         if (what == "list") return list(question.value("number", std::uint64_t{0}));
@@ -106,6 +108,22 @@ private:
         if (catalog_ && !catalog_->is_current()) catalog_.reset();
         if (!catalog_) catalog_ = open_catalog(repository_);
         return catalog_ != nullptr;
+    }
+
+    // How many images have an update that is remembered; none if they cannot be listed, of which a listing tells.
+    std::uint32_t updates() {
+        try {
+            if (!open()) return 0;
+            // Within a text there would be a backslash before the second quote.
+            constexpr std::string_view key = "\"update-digest\":";
+            std::uint32_t number = 0;
+            const auto document = catalog_->list();
+            for (auto at = document->find(key); at != document->npos; at = document->find(key, at + key.size()))
+                ++number;
+            return number;
+        } catch (const std::exception&) {
+            return 0;
+        }
     }
 
     // The document is left out if it is that of NUMBER.

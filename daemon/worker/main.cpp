@@ -49,15 +49,16 @@ std::string read_request() {
     throw Error(ErrorKind::failed, "the request is too long");
 }
 
-// All of it or nothing; progress that the reader has no room for is dropped.
-void send_line(const std::string& line, bool may_drop) {
+// All of it or nothing. Returns whether it was sent: one that MAY_DROP is not where the reader has no room for it.
+bool send_line(const std::string& line, bool may_drop) {
     for (std::size_t sent = 0; sent < line.size();) {
         const int flags = MSG_NOSIGNAL | (may_drop && sent == 0 ? MSG_DONTWAIT : 0);
         const auto count = ::send(channel, line.data() + sent, line.size() - sent, flags);
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return;  // nobody listens any more
+        if (count < 0) return errno != EAGAIN;  // otherwise nobody listens any more
         sent += static_cast<std::size_t>(count);
     }
+    return true;
 }
 
 job::Result failure(const Error& error) {
@@ -81,6 +82,7 @@ int main() {
     // Another process of the same user can neither trace this one nor read its descriptors or memory.
     ::prctl(PR_SET_DUMPABLE, 0);
     job::Result result;
+    ProgressMeter meter([](const job::Message& message) { return send_line(job::encode(message), true); });
     try {
         Cancellation cancellation;
         job_cancellation = &cancellation;
@@ -88,7 +90,6 @@ int main() {
         action.sa_handler = on_terminate;
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
-        ProgressMeter meter([](const job::Message& message) { send_line(job::encode(message), true); });
         auto request = job::decode_request(read_request());
         confine(request);
         ScratchDirectory::clear_leftovers();
@@ -97,6 +98,7 @@ int main() {
     } catch (...) {
         result = failure(current_error());
     }
+    for (const auto& message : meter.unsent()) send_line(job::encode(message), false);
     send_line(job::encode(job::Message(result)), false);
     // What is left needs no clean-up, and a cancelled job should end now.
     ::_exit(0);

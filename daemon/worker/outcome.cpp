@@ -124,7 +124,15 @@ job::Result check_result(const ImportRequest& request, const CheckedUpdate& chec
         details["layers-missing"] = plan.missing;
         details["bytes-to-fetch"] = plan.missing_bytes;
     }
-    return success(std::move(details));
+    auto found = json::array();
+    if (checked.is_news)
+        found.push_back({{"image", details["image"]},
+                         {"digest", details["digest"]},
+                         {"update-digest", details["update-digest"]},
+                         {"update-version", details.value("update-version", "")}});
+    auto result = success(std::move(details));
+    result.found_updates = std::move(found);
+    return result;
 }
 
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,

@@ -44,6 +44,8 @@ void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vec
     const std::lock_guard lock(mutex_);
     // Again when the job is tried again: what was read stays read.
     layers_.clear();
+    layers_.reserve(layers.size());
+    any_layer_refused_ = false;
     progress_.layers_done = 0;
     progress_.bytes_total = progress_.bytes_done;
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -85,38 +87,62 @@ void ProgressMeter::finished(std::size_t index) {
     send_progress(true);
 }
 
-void ProgressMeter::begin(std::string_view name, double from, double to) {
+void ProgressMeter::begin(std::string_view name, double from, double to, std::string_view unit) {
     const std::lock_guard lock(mutex_);
     progress_.phase = name;
     progress_.fraction = std::max(progress_.fraction, from);
     phase_from_ = from;
     phase_to_ = to;
+    progress_.unit = unit;
+    progress_.steps_done = progress_.steps_total = 0;
     send_progress(true);
 }
 
 void ProgressMeter::advance(std::uint64_t done, std::uint64_t total) {
     const std::lock_guard lock(mutex_);
-    progress_.bytes_done = std::min(done, total);
-    progress_.bytes_total = total;
+    progress_.steps_done = std::min(done, total);
+    progress_.steps_total = total;
     if (total > 0) {
-        const auto share = static_cast<double>(progress_.bytes_done) / static_cast<double>(total);
+        const auto share = static_cast<double>(progress_.steps_done) / static_cast<double>(total);
         progress_.fraction = std::max(progress_.fraction, phase_from_ + (phase_to_ - phase_from_) * share);
     }
-    send_progress(false);
+    send_progress(done == total);
 }
 
 void ProgressMeter::send_progress(bool now) {
     const auto time = Clock::now();
     if (!now && time - sent_ < interval) return;
     sent_ = time;
-    send_(progress_);
+    send_refused();
+    progress_refused_ = !send_(progress_);
 }
 
 void ProgressMeter::send_layer(Layer& layer, bool now) {
     const auto time = Clock::now();
     if (!now && time - layer.sent < interval) return;
     layer.sent = time;
-    send_(layer.progress);
+    send_refused();
+    layer.refused = !send_(layer.progress);
+    any_layer_refused_ = any_layer_refused_ || layer.refused;
+}
+
+// In the order of the layers; the socket that had no room may have some by now.
+void ProgressMeter::send_refused() {
+    if (!any_layer_refused_) return;
+    for (auto& layer : layers_) {
+        if (layer.refused && !send_(layer.progress)) return;
+        layer.refused = false;
+    }
+    any_layer_refused_ = false;
+}
+
+std::vector<job::Message> ProgressMeter::unsent() {
+    const std::lock_guard lock(mutex_);
+    std::vector<job::Message> messages;
+    for (const auto& layer : layers_)
+        if (layer.refused) messages.emplace_back(layer.progress);
+    if (progress_refused_) messages.emplace_back(progress_);
+    return messages;
 }
 
 }  // namespace imaged

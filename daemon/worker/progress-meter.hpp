@@ -15,14 +15,17 @@ namespace imaged {
 
 class ProgressMeter : public ImportObserver, public WorkObserver {
 public:
-    // SEND is called with one message at a time and must not block.
-    explicit ProgressMeter(std::function<void(const job::Message&)> send) : send_(std::move(send)) {}
+    // SEND is called with one message at a time and must not block. It returns whether there was room for the message;
+    // what there was no room for is sent again in its latest state.
+    explicit ProgressMeter(std::function<bool(const job::Message&)> send) : send_(std::move(send)) {}
+    // The latest states that there was no room for until now.
+    std::vector<job::Message> unsent();
 
     void phase(ImportPhase phase) override;
     void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
     void fetched(std::size_t layer, std::size_t bytes) override;
     void finished(std::size_t layer) override;
-    void begin(std::string_view name, double from, double to) override;
+    void begin(std::string_view name, double from, double to, std::string_view unit) override;
     void advance(std::uint64_t done, std::uint64_t total) override;
 
 private:
@@ -31,18 +34,21 @@ private:
     struct Layer {
         job::LayerProgress progress;
         Clock::time_point sent{};
+        bool refused = false;
     };
 
     // All of these are called with the mutex held.
     void send_progress(bool now);
     void send_layer(Layer& layer, bool now);
+    void send_refused();
 
-    const std::function<void(const job::Message&)> send_;
+    const std::function<bool(const job::Message&)> send_;
     std::mutex mutex_;
     job::Progress progress_;
     double phase_from_ = 0, phase_to_ = 1;
     Clock::time_point sent_{};
     std::vector<Layer> layers_;
+    bool progress_refused_ = false, any_layer_refused_ = false;
 };
 
 }  // namespace imaged

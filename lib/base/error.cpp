@@ -13,12 +13,13 @@ namespace imaged {
 
 namespace {
 
-constexpr std::array<std::pair<ErrorKind, std::string_view>, 15> names{{
+constexpr std::array<std::pair<ErrorKind, std::string_view>, 16> names{{
     {ErrorKind::invalid_reference, "InvalidReference"},
     {ErrorKind::invalid_argument, "InvalidArgument"},
     {ErrorKind::not_found, "NotFound"},
     {ErrorKind::not_authorized, "NotAuthorized"},
     {ErrorKind::cancelled, "Cancelled"},
+    {ErrorKind::stopped, "Stopped"},
     {ErrorKind::source_unreachable, "SourceUnreachable"},
     {ErrorKind::source_denied, "SourceDenied"},
     {ErrorKind::policy_rejected, "PolicyRejected"},

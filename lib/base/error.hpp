@@ -18,6 +18,7 @@ enum class ErrorKind {
     not_found,
     not_authorized,
     cancelled,
+    stopped,  // imaged is being stopped
     source_unreachable,
     source_denied,
     policy_rejected,

@@ -171,7 +171,10 @@ std::string encode(const Message& message) {
                     {"bytes-done", progress->bytes_done},
                     {"bytes-total", progress->bytes_total},
                     {"layers-done", progress->layers_done},
-                    {"layers-total", progress->layers_total}};
+                    {"layers-total", progress->layers_total},
+                    {"steps-done", progress->steps_done},
+                    {"steps-total", progress->steps_total},
+                    {"unit", progress->unit}};
     } else if (const auto* layer = std::get_if<LayerProgress>(&message)) {
         document = {{"type", "layer"},       {"index", layer->index}, {"digest", layer->digest},
                     {"state", layer->state}, {"done", layer->done},   {"total", layer->total}};
@@ -182,15 +185,18 @@ std::string encode(const Message& message) {
                     {"error-name", result.error_name},
                     {"message", result.message},
                     {"details", result.details},
-                    {"changed-images", result.changed_images}};
+                    {"changed-images", result.changed_images},
+                    {"found-updates", result.found_updates}};
     }
     return line_of(document);
 }
 
 Message decode_message(std::string_view line) {
     const auto document = parse_object(
-        line, {"type", "phase", "fraction", "bytes-done", "bytes-total", "layers-done", "layers-total", "index",
-               "digest", "state", "done", "total", "outcome", "error-name", "message", "details", "changed-images"});
+        line,
+        {"type",       "phase",       "fraction",   "bytes-done", "bytes-total", "layers-done",    "layers-total",
+         "steps-done", "steps-total", "unit",       "index",      "digest",      "state",          "done",
+         "total",      "outcome",     "error-name", "message",    "details",     "changed-images", "found-updates"});
     const auto type = text(document, "type");
     if (type == "progress") {
         Progress progress;
@@ -201,6 +207,9 @@ Message decode_message(std::string_view line) {
         progress.bytes_total = count(document, "bytes-total");
         progress.layers_done = static_cast<std::uint32_t>(count(document, "layers-done"));
         progress.layers_total = static_cast<std::uint32_t>(count(document, "layers-total"));
+        progress.steps_done = count(document, "steps-done");
+        progress.steps_total = count(document, "steps-total");
+        progress.unit = text(document, "unit");
         return progress;
     }
     if (type == "layer") {
@@ -221,6 +230,8 @@ Message decode_message(std::string_view line) {
     if (document.contains("details") && document["details"].is_object()) result.details = document["details"];
     if (document.contains("changed-images") && document["changed-images"].is_array())
         result.changed_images = document["changed-images"];
+    if (document.contains("found-updates") && document["found-updates"].is_array())
+        result.found_updates = document["found-updates"];
     return result;
 }
 

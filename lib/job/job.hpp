@@ -61,6 +61,9 @@ struct Progress {
     double fraction = 0;
     std::uint64_t bytes_done = 0, bytes_total = 0;  // as the interface says at Job.Bytes
     std::uint32_t layers_done = 0, layers_total = 0;
+    // Of jobs that fetch nothing, as the interface says at Job.Steps and Job.Unit.
+    std::uint64_t steps_done = 0, steps_total = 0;
+    std::string unit;
 };
 
 struct LayerProgress {
@@ -80,6 +83,9 @@ struct Result {
     nlohmann::json details = nlohmann::json::object();
     // Images whose digest changed: {"image": …, "old": …, "new": …}; imaged turns them into ImageChanged signals.
     nlohmann::json changed_images = nlohmann::json::array();
+    // Updates that were not known before: {"image": …, "digest": …, "update-digest": …, "update-version": …}; imaged
+    // turns them into UpdateFound signals.
+    nlohmann::json found_updates = nlohmann::json::array();
 };
 
 using Message = std::variant<Progress, LayerProgress, Result>;

@@ -63,7 +63,7 @@ public:
         : repository_(repository), rules_(rules), cancellation_(cancellation), observer_(observer), usage_(usage) {}
 
     GarbageCounts run() {
-        observer_.begin("mark", 0, mark_end);
+        observer_.begin("mark", 0, mark_end, "");
         const auto refs = repository_.all_refs();
         // Images first: what is damaged is told of the first that reaches it.
         for (const bool layers : {false, true}) {
@@ -75,7 +75,7 @@ public:
         for (const auto& [name, commit] : deployed_commits(repository_)) mark_ref("the deployment " + name, commit);
         const auto doomed = doomed_commits();
         cancellation_.check();
-        observer_.begin("prune", mark_end, 1);
+        observer_.begin("prune", mark_end, 1, "directories");
         if (!rules_.dry_run && rules_.before_removal) rules_.before_removal();
         // First what everything else hangs on.
         for (const auto& commit : doomed) remove_commit(commit);

@@ -25,8 +25,8 @@ constexpr double verify_end = 0.5, repair_end = 0.8;
 class Part : public WorkObserver {
 public:
     Part(WorkObserver& whole, double from, double to) : whole_(whole), from_(from), to_(to) {}
-    void begin(std::string_view name, double from, double to) override {
-        whole_.begin(name, from_ + (to_ - from_) * from, from_ + (to_ - from_) * to);
+    void begin(std::string_view name, double from, double to, std::string_view unit) override {
+        whole_.begin(name, from_ + (to_ - from_) * from, from_ + (to_ - from_) * to, unit);
     }
     void advance(std::uint64_t done, std::uint64_t total) override { whole_.advance(done, total); }
 
@@ -225,7 +225,7 @@ std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Rep
 
 void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
                 Cancellation& cancellation, WorkObserver& observer) {
-    observer.begin("repair", verify_end, repair_end);
+    observer.begin("repair", verify_end, repair_end, "images");
     auto images = repair_damage(request, repository, outcome, cancellation, observer);
     for (auto& image : refetch_unverified(request, repository, outcome, cancellation)) {
         const bool known = std::any_of(images.begin(), images.end(),

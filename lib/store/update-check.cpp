@@ -16,7 +16,8 @@ SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Reposit
         return open_source_image(proxy, request.image, request.digest, request.proxy);
     } catch (const Error& error) {
         // What was waiting cannot be had any more.
-        if (error.kind() == ErrorKind::not_found && request.remember_update) PendingUpdate::forget(repository, stored, target.image());
+        if (error.kind() == ErrorKind::not_found && request.remember_update)
+            PendingUpdate::forget(repository, stored, target.image());
         throw;
     }
 }
@@ -48,6 +49,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
         return checked;
     }
     if (request.remember_update) {
+        checked.is_news = UpdateDigests::load(repository, *commit).of(target.image()) != source.digest.text();
         PendingUpdate::store(repository, *commit, target.image(),
                              PendingUpdate{source.digest, source.manifest_text, source.config_text});
         repository.sync();

@@ -13,6 +13,7 @@ struct CheckedUpdate {
     std::string digest;  // of the stored manifest
     // What the source has, when that is something else, and what importing it would take.
     std::optional<PreparedImage> update;
+    bool is_news = false;  // the update is remembered now, and was not before
 };
 
 // REQUEST.target is where the image is stored, by default under its own reference. Remembers the update in the

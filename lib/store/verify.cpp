@@ -45,7 +45,7 @@ public:
           verified_(repository.fd()) {}
 
     Verdict run(const std::vector<ImageReference>& images) {
-        observer_.begin("verify", 0, walk_end);
+        observer_.begin("verify", 0, walk_end, "images");
         if (images.empty())
             add_everything();
         else
@@ -56,9 +56,9 @@ public:
             observer_.advance(++done, verdict_.images.size());
         }
         for (const auto& [ref, commit] : unused_) check_.walk(commit);
-        observer_.begin("hash", walk_end, hash_end);
+        observer_.begin("hash", walk_end, hash_end, "objects");
         check_.hash_files();
-        observer_.begin("merge", hash_end, 1);
+        observer_.begin("merge", hash_end, 1, "images");
         done = 0;
         for (auto& verdict : verdict_.images) {
             conclude(verdict);

@@ -227,7 +227,20 @@ class Jobs(Case):
         client.running(job)
         self.daemon.send_signal(signal.SIGTERM)
         self.assertEqual(self.daemon.wait(5), 0)
-        self.assertEqual(client.wait_for("JobRemoved")[0][4][2], "cancelled")
+        self.assertEqual(client.wait_for("JobRemoved")[0][4][2], "failed")
+        self.assertEqual(client.heard("Finished")[0][4][:3], ("failed", ERROR + "Stopped", "imaged was stopped before the job ended"))
+
+    def test_a_job_that_waits_is_stopped_and_one_that_was_cancelled_is_not(self):
+        client = self.client()
+        client.listen()
+        job = client.pull(self.image("stubborn"))
+        waiting = client.pull(self.image("succeed"))
+        client.running(job)
+        client.cancel(job)
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(5 * sanitizers.SLOWER), 0)
+        ended = {path: values[1] for _, path, _, _, values in client.wait_for("Finished", 2)}
+        self.assertEqual(ended, {f"{ROOT}/job/{job}": ERROR + "Cancelled", f"{ROOT}/job/{waiting}": ERROR + "Stopped"})
 
     def test_the_worker_ends_with_a_killed_daemon(self):
         client = self.client()

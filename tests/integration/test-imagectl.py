@@ -119,7 +119,7 @@ class ImagectlTest(unittest.TestCase):
     def test_each_error_name_has_its_exit_code(self):
         codes = {"InvalidReference": 2, "InvalidArgument": 2, "NotFound": 3, "NotAuthorized": 4, "SourceDenied": 4, "PolicyRejected": 5,
                  "SourceUnreachable": 6, "DigestMismatch": 7, "CorruptInput": 7, "UnsupportedImage": 7, "NoSpace": 8,
-                 "RepositoryDamaged": 1, "QueueFull": 1, "Failed": 1, "Cancelled": 130, "Unheard": 1}
+                 "RepositoryDamaged": 1, "QueueFull": 1, "Failed": 1, "Cancelled": 130, "Stopped": 11, "Unheard": 1}
         for name, code in codes.items():
             for scene in ("error", "refuse"):
                 with self.subTest(name=name, scene=scene):

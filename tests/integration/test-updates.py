@@ -224,6 +224,34 @@ class Updates(bus_fixture.Case):
         self.publish("never", [self.base], "1")
         self.assertEqual(self.failed("Check", self.layout.reference("never")), "NotFound")
 
+    def test_an_update_is_announced_once_and_counted(self):
+        self.bus_client.listen()
+        self.eventually(lambda: self.available() == 0)
+        second = self.publish("it", [self.base, self.new], "2")
+        for _ in range(2):
+            self.job("Check", self.image)
+        self.eventually(lambda: self.available() == 1)
+        self.eventually(lambda: {"UpdatesAvailable": 1} in [values[1] for _, _, _, _, values in self.bus_client.heard("PropertiesChanged")])
+        self.assertEqual([values for _, _, _, _, values in self.bus_client.heard("UpdateFound")], [(self.image, self.first, second, "2")])
+        self.job("Pull", self.image)
+        self.eventually(lambda: self.available() == 0)
+        # The next imaged counts what is remembered.
+        self.publish("it", [self.base, self.old], "3")
+        self.job("Check", self.image)
+        self.daemon.terminate()
+        self.daemon.wait()
+        self.start_daemon()
+        self.eventually(lambda: self.available() == 1)
+
+    def available(self):
+        return self.bus_client.call("org.freedesktop.DBus.Properties", "Get", GLib.Variant("(ss)", (MANAGER, "UpdatesAvailable")))[0]
+
+    def test_list_shows_that_an_update_waits(self):
+        self.assertNotIn("update", self.imagectl("list"))
+        self.publish("it", [self.base, self.new], "2")
+        self.job("Check", self.image)
+        self.assertRegex(self.imagectl("list"), r"(?m)^oci:\S+ .* update$")
+
     def test_a_difference_counts_layers_and_bytes(self):
         second = self.publish("it", [self.base, self.new], "2")
         self.job("Check", self.image)

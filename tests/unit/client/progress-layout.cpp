@@ -53,3 +53,23 @@ TEST_CASE("a hostile digest or phase cannot drive the terminal") {
     status.phase = "\x1b]0;x\x07";
     for (const auto& line : progress_lines(status, {}, 100, 10)) CHECK(line.find('\x1b') == std::string::npos);
 }
+
+TEST_CASE("what counts no bytes is counted in its unit") {
+    JobStatus status;
+    status.state = "running";
+    status.phase = "hash";
+    status.fraction = 0.16;
+    status.steps_done = 2300;
+    status.steps_total = 30100;
+    status.unit = "objects";
+    CHECK(total_line(status, {}, 100).ends_with(" 16% 2300/30100 objects"));
+}
+
+TEST_CASE("a job that was given several images names the first") {
+    JobStatus status;
+    status.images = {"docker://a", "docker://b", "docker://c"};
+    CHECK(subject(status) == "docker://a and 2 more");
+    status.images = {"docker://a"};
+    status.image = "docker://a";
+    CHECK(subject(status) == "docker://a");
+}

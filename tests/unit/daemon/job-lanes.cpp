@@ -171,7 +171,7 @@ TEST_CASE_METHOD(Lanes, "cancelling everything in all lanes starts nothing") {
         prepare(1001);
     }
     const auto before = runner.started;
-    queue.cancel_all();
+    queue.stop_all();
     CHECK(runner.started == before);
     CHECK(runner.stopped == before);
 }

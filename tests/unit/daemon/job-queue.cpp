@@ -209,9 +209,10 @@ TEST_CASE_METHOD(Fixture, "cancelling all starts no other job") {
     submit(alice, "a");
     submit(alice, "b");
     submit(bob, "c");
-    queue.cancel_all();
+    queue.stop_all();
     CHECK(runner.started == std::vector<std::uint32_t>{1});
     CHECK(runner.finished.size() == 2);
+    for (const auto& [id, result] : runner.finished) CHECK(result.error_name == "Stopped");
     queue.finished(JobId{1}, success());
     CHECK(queue.empty());
 }

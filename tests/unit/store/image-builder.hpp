@@ -22,7 +22,7 @@ namespace imaged {
 
 // Who is told how a work goes on, and does not care.
 struct Nobody : WorkObserver {
-    void begin(std::string_view, double, double) override {}
+    void begin(std::string_view, double, double, std::string_view) override {}
     void advance(std::uint64_t, std::uint64_t) override {}
 };
 
