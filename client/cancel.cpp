@@ -3,6 +3,7 @@
 
 #include "job-verb.hpp"
 #include "json-output.hpp"
+#include "password-agent.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -12,8 +13,10 @@ namespace {
 ExitCode run(const Arguments& arguments) {
     if (arguments.positional.size() != 1) throw UsageError("cancel takes one job");
     const std::uint32_t id = job_argument(arguments.positional[0]);
+    const auto agent = password_agent(arguments);
     const Connection connection(arguments.bus);
     Call call;
+    call.interactive = allows_dialogue(arguments);
     call.method = "CancelJob";
     call.arguments = adopt(g_variant_new("(u)", id));
     call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password

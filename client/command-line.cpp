@@ -92,7 +92,7 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         {"detach", 'd', 0, G_OPTION_ARG_NONE, &raw.detach, "Print the job's number and path, and do not wait", nullptr},
         {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job when imagectl ends in any way", nullptr},
         {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
-         "Allow an authorisation dialogue (default on a terminal)", nullptr},
+         "Allow an authorisation dialogue, on a terminal by pkttyagent (default there)", nullptr},
         {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},
         {"progress", 0, 0, G_OPTION_ARG_FILENAME, &raw.progress,
          "Progress on standard error: auto (default), lines, json or none", "HOW"},

@@ -49,8 +49,10 @@ Message make_message(const Call& call, GDBusConnection* connection) {
                        "a file of this machine cannot be handed to another one: copy it there, and run imagectl there");
     Message message(g_dbus_message_new_method_call(call.destination.c_str(), call.path.c_str(), call.interface.c_str(),
                                                    call.method.c_str()));
-    g_dbus_message_set_flags(message.get(), call.starts_imaged ? G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION
-                                                               : G_DBUS_MESSAGE_FLAGS_NO_AUTO_START);
+    auto flags = G_DBUS_MESSAGE_FLAGS_NONE;
+    if (call.interactive) flags = G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION;
+    if (!call.starts_imaged) flags = G_DBUS_MESSAGE_FLAGS_NO_AUTO_START;
+    g_dbus_message_set_flags(message.get(), flags);
     if (call.arguments) g_dbus_message_set_body(message.get(), call.arguments.get());
     if (call.fds) g_dbus_message_set_unix_fd_list(message.get(), call.fds);
     return message;

@@ -50,6 +50,7 @@ struct Call {
     Variant arguments;              // null for none
     GUnixFDList* fds = nullptr;     // borrowed
     int timeout_milliseconds = -1;  // -1: the bus's usual 25 s; G_MAXINT: for ever
+    bool interactive = false;       // somebody may be asked for an authorisation
     bool starts_imaged = true;      // where it is not on the bus
 };
 

@@ -13,6 +13,7 @@
 #include "display-text.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
+#include "password-agent.hpp"
 #include "stored-image.hpp"
 
 namespace imagectl {
@@ -110,15 +111,17 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
     for (const auto& [key, value] : job.options) add(key.c_str(), value.get());
     if (arguments.bind) add("bind-to-caller", g_variant_new_boolean(TRUE));
-    if (arguments.interactive.value_or(isatty(STDIN_FILENO) != 0)) add("interactive", g_variant_new_boolean(TRUE));
+    if (allows_dialogue(arguments)) add("interactive", g_variant_new_boolean(TRUE));
     if (arguments.authfile) add("authfile", open_for_call(job, *arguments.authfile, "credentials file").get());
     job.arguments.push_back(adopt(g_variant_builder_end(&options)));
     std::vector<GVariant*> members;
     for (const auto& argument : job.arguments) members.push_back(argument.get());
 
+    const auto agent = password_agent(arguments);
     const Connection connection(arguments.bus);
     Call call;
     call.method = job.method;
+    call.interactive = allows_dialogue(arguments);
     call.arguments = adopt(g_variant_new_tuple(members.data(), members.size()));
     call.fds = job.fds.get();
     call.timeout_milliseconds = std::numeric_limits<int>::max();  // somebody may be typing a password

@@ -32,9 +32,14 @@ struct Question {
     bool interactive = false;                    // the caller allows a dialogue
 };
 
+struct Verdict {
+    bool allowed = false;
+    std::string reason;  // why it is not, for people
+};
+
 class Authority {
 public:
-    using Answer = std::function<void(bool allowed)>;
+    using Answer = std::function<void(const Verdict& verdict)>;
 
     virtual ~Authority() = default;
     // Whether CALLER may do everything: root, and the owner of a user's own bus.
@@ -50,7 +55,9 @@ class OwnerAuthority : public Authority {
 public:
     explicit OwnerAuthority(uid_t owner) : owner_(owner) {}
     bool trusts(const Caller& caller) const override { return caller.uid == 0 || caller.uid == owner_; }
-    void check(const Question& question, Answer answer) override { answer(trusts(question.caller)); }
+    void check(const Question& question, Answer answer) override {
+        answer({trusts(question.caller), "this bus is for root and the user whose it is"});
+    }
 
 private:
     const uid_t owner_;

@@ -217,7 +217,7 @@ void JobObject::tell_callers(const char* name, const Values&... values) {
 }
 
 void JobObject::Cancel(sdbus::Result<bool>&& result) {
-    fenced([&] { on_cancel_(id_, bus::sender(getObject()), std::move(result)); });
+    fenced([&] { on_cancel_(id_, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result)); });
 }
 
 void JobObject::GetOutcome(OutcomeResult&& result) {

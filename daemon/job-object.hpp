@@ -20,8 +20,9 @@ namespace imaged {
 
 class JobObject final : public sdbus::AdaptorInterfaces<org::imaged1::Job_adaptor> {
 public:
-    // Takes over the answer that Cancel owes to SENDER.
-    using OnCancel = std::function<void(JobId id, const std::string& sender, sdbus::Result<bool>&& result)>;
+    // Takes over the answer that Cancel owes to SENDER, who allows a dialogue if INTERACTIVE.
+    using OnCancel =
+        std::function<void(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result)>;
     // Likewise the answer that GetOutcome owes.
     using OutcomeResult = sdbus::Result<std::string, std::string, std::string, VariantMap>;
     using OnOutcome = std::function<void(JobId id, const std::string& sender, OutcomeResult&& result)>;

@@ -46,6 +46,7 @@ std::string what_is_done(Action action) {
         case Action::pull_unverified: return "pull or import images that need no signature";
         case Action::store_as: return "store an image under another name";
         case Action::import: return "import images";
+        case Action::cancel: return "cancel the job of another user";
         default: return std::string(action_name(action)) + " images";
     }
 }
@@ -109,6 +110,14 @@ void tell_refusal(const Error& error, const Caller& caller, const std::string& i
     throw error;
 }
 
+// Throws Error(not_authorized) if VERDICT says no.
+void require(const Verdict& verdict, Action action, const Caller& caller, const std::string& image = {}) {
+    if (verdict.allowed) return;
+    refuse_unauthorised(
+        what_is_done(action) + " (org.imaged1." + std::string(action_name(action)) + "): " + verdict.reason, caller,
+        image);
+}
+
 }  // namespace
 
 Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
@@ -127,8 +136,8 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                     const std::string& update_version) {
                  emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
-             [this](JobId id, const std::string& sender, sdbus::Result<bool>&& result) {
-                 cancel(id, sender, std::move(result));
+             [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
+                 cancel(id, sender, interactive, std::move(result));
              },
              [this](JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
                  answer_outcome(id, sender, std::move(result));
@@ -259,6 +268,7 @@ void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPa
 void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result) {
     activity_.touch();
     const auto arguments = std::make_shared<JobArguments>(std::move(parsed));
+    arguments->interactive = arguments->interactive || bus::allows_dialogue(getObject());
     const Started reply(std::move(result), activity_);
     const auto bytes = arguments->request.image.size() + json_text(arguments->request.arguments).size();
     with_caller(
@@ -299,15 +309,14 @@ void Manager::ask(std::vector<Action> actions, const std::shared_ptr<JobArgument
 void Manager::ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed) {
     question.action = actions.front();
     actions.erase(actions.begin());
-    authority_.check(question,
-                     [this, actions = std::move(actions), question, reply, allowed = std::move(allowed)](bool yes) {
-                         reply.answer_with([&] {
-                             if (!yes)
-                                 refuse_unauthorised(what_is_done(question.action), question.caller, question.image);
-                             if (actions.empty()) return allowed();
-                             ask(actions, question, reply, allowed);
-                         });
-                     });
+    authority_.check(question, [this, actions = std::move(actions), question, reply,
+                                allowed = std::move(allowed)](const Verdict& verdict) {
+        reply.answer_with([&] {
+            require(verdict, question.action, question.caller, question.image);
+            if (actions.empty()) return allowed();
+            ask(actions, question, reply, allowed);
+        });
+    });
 }
 
 void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing) {
@@ -351,17 +360,18 @@ void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::Out
 void Manager::CancelJob(sdbus::Result<bool>&& result, std::uint32_t id) {
     fenced([&] {
         if (!jobs_.contains(JobId{id})) throw Error(ErrorKind::not_found, "there is no job " + std::to_string(id));
-        cancel(JobId{id}, bus::sender(getObject()), std::move(result));
+        cancel(JobId{id}, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result));
     });
 }
 
-void Manager::cancel(JobId id, const std::string& sender, sdbus::Result<bool>&& result) {
+void Manager::cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
     activity_.touch();
     const Reply<bool> reply(std::move(result), activity_);
-    with_caller(sender, reply, [this, id, reply](const Caller& caller) { cancel_as(reply, id, caller); });
+    with_caller(sender, reply,
+                [this, id, interactive, reply](const Caller& caller) { cancel_as(reply, id, caller, interactive); });
 }
 
-void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller) {
+void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive) {
     if (jobs_.queue().has_share(id, caller)) {
         reply.answer(jobs_.queue().give_up(id, caller));
         return;
@@ -371,10 +381,10 @@ void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller
         reply.answer(false);  // over already: nothing to cancel
         return;
     }
-    authority_.check({Action::cancel, caller, found->second->image(), {}, false},
-                     [this, reply, id, caller](bool allowed) {
+    authority_.check({Action::cancel, caller, found->second->image(), {}, interactive},
+                     [this, reply, id, caller](const Verdict& verdict) {
                          reply.answer_with([&] {
-                             if (!allowed) refuse_unauthorised("cancel the job of another user", caller);
+                             require(verdict, Action::cancel, caller);
                              jobs_.queue().cancel(id);
                              reply.answer(false);
                          });

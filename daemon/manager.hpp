@@ -91,14 +91,14 @@ private:
     void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
                const VariantMap& options);
     void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
-    void cancel(JobId id, const std::string& sender, sdbus::Result<bool>&& result);
+    void cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result);
     void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
     void ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
              const Caller& caller);
     void ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed);
     // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
     void require_no_path(const Caller& caller, const JobArguments& arguments) const;
-    void cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller);
+    void cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive);
     // Identifies SENDER; a caller that has left gets no answer. FUNCTION holds about BYTES.
     template <typename... Values>
     void with_caller(const std::string& sender, const Reply<Values...>& reply,

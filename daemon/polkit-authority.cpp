@@ -44,6 +44,23 @@ std::string cancellation_id(std::uint64_t number) {
     return "imaged-" + std::to_string(number);
 }
 
+// Why polkit, which answered with CHALLENGE and DETAILS, does not allow it.
+std::string reason(bool challenge, const Details& details, bool interactive) {
+    if (details.contains("polkit.dismissed")) return "the authentication was dismissed";
+    if (!challenge) return "polkit does not allow it";
+    return interactive
+               ? "polkit wants somebody to authenticate, and there is no agent that could ask: start pkttyagent or "
+                 "that of the desktop"
+               : "polkit wants somebody to authenticate, and the call does not allow a dialogue";
+}
+
+std::string failure_reason(const std::string& name, const std::string& message) {
+    const bool missing = name == "org.freedesktop.DBus.Error.ServiceUnknown" ||
+                         name == "org.freedesktop.DBus.Error.NameHasNoOwner" ||
+                         name.starts_with("org.freedesktop.DBus.Error.Spawn.");
+    return missing ? "polkit, which would decide, is not there" : "polkit does not answer: " + printable(message);
+}
+
 }  // namespace
 
 PolkitAuthority::PolkitAuthority(sdbus::IConnection& connection) {
@@ -57,7 +74,7 @@ std::string PolkitAuthority::action_id(Action action) {
 
 void PolkitAuthority::check(const Question& question, Answer answer) {
     if (trusts(question.caller)) {
-        answer(true);
+        answer({true, {}});
         return;
     }
     const sdbus::Struct<std::string, std::map<std::string, sdbus::Variant>> subject{
@@ -74,10 +91,13 @@ void PolkitAuthority::check(const Question& question, Answer answer) {
         .onInterface(polkit_interface)
         .withTimeout(time)
         .withArguments(subject, id, details, question.interactive ? allow_interaction : 0U, cancellation_id(number))
-        .uponReplyInvoke([this, id, number](bus::ReplyError error, const sdbus::Struct<bool, bool, Details>& reply) {
+        .uponReplyInvoke([this, id, number, interactive = question.interactive](
+                             bus::ReplyError error, const sdbus::Struct<bool, bool, Details>& reply) {
             if (!pending_.contains(number)) return;  // withdrawn
             if (error) spdlog::warn("polkit does not say whether {} is allowed: {}", id, error->getMessage());
-            answered(number, static_cast<bool>(error), !error && std::get<0>(reply));
+            answered(number, static_cast<bool>(error),
+                     error ? Verdict{false, failure_reason(error->getName(), error->getMessage())}
+                           : Verdict{std::get<0>(reply), reason(std::get<1>(reply), std::get<2>(reply), interactive)});
         });
 }
 
@@ -93,11 +113,11 @@ void PolkitAuthority::require_room(const Caller& caller) const {
                     "the queue is full: " + std::to_string(max_pending) + " calls wait for an authorisation");
 }
 
-void PolkitAuthority::answered(std::uint64_t id, bool failed, bool allowed) {
+void PolkitAuthority::answered(std::uint64_t id, bool failed, const Verdict& verdict) {
     const auto pending = pending_.extract(id);
     // polkit may still be showing its dialogue.
     if (failed) withdraw(id);
-    pending.mapped().answer(allowed);
+    pending.mapped().answer(verdict);
 }
 
 void PolkitAuthority::withdraw(std::uint64_t id) {
@@ -118,7 +138,7 @@ void PolkitAuthority::caller_left(const std::string& bus_name) {
     for (const auto id : questions) {
         const auto pending = pending_.extract(id);
         withdraw(id);
-        pending.mapped().answer(false);
+        pending.mapped().answer({false, "the caller has left"});
     }
 }
 

@@ -30,7 +30,7 @@ private:
         Answer answer;
     };
     void require_room(const Caller& caller) const;
-    void answered(std::uint64_t id, bool failed, bool allowed);
+    void answered(std::uint64_t id, bool failed, const Verdict& verdict);
     void withdraw(std::uint64_t id);
 
     std::unique_ptr<sdbus::IProxy> polkit_;

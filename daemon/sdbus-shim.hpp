@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sdbus-c++/sdbus-c++.h>
+#include <systemd/sd-bus.h>
 
 #include <optional>
 #include <string>
@@ -60,6 +61,25 @@ sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Call
 
 inline sdbus::Error error(const std::string& name, const std::string& message) {
     return {ErrorName{name}, message};
+}
+
+// The library has no function for what it does not know of a message.
+struct MessageAccess : sdbus::Message {
+    static sd_bus_message* of(const sdbus::Message& message) {
+        return static_cast<sd_bus_message*>(message.*&MessageAccess::msg_);
+    }
+};
+
+// Whether the caller of the method that OBJECT is being asked allows a dialogue: the flag
+// ALLOW_INTERACTIVE_AUTHORIZATION of its message.
+inline bool allows_dialogue(const sdbus::IObject& object) {
+#if __has_include(<sdbus-c++/VTableItems.h>)
+    const auto message = object.getCurrentlyProcessedMessage();
+    return ::sd_bus_message_get_allow_interactive_authorization(MessageAccess::of(message)) > 0;
+#else
+    const auto* message = object.getCurrentlyProcessedMessage();
+    return message != nullptr && ::sd_bus_message_get_allow_interactive_authorization(MessageAccess::of(*message)) > 0;
+#endif
 }
 
 }  // namespace imaged::bus

@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """imaged as it is on the system bus: what it asks polkit, and what it does with the answer. The policy file too."""
+import contextlib
 import json
 import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +16,12 @@ import xml.etree.ElementTree
 
 import bus_fixture
 import sanitizers
-from bus_fixture import DIGEST, MANAGER, NAME, ROOT, Case
+from bus_fixture import DIGEST, JOB, MANAGER, NAME, ROOT, Case
 from system_bus import AskedCase, opened_by_a_reader
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NOBODY = 65534
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root to become another user")
@@ -62,13 +66,13 @@ class PolkitCase(AskedCase):
         with open(self.directory + "/allowed", "w", encoding="utf-8") as file:
             file.write(" ".join(actions))
 
-    def of_nobody(self, method, signature, *arguments):
+    def of_nobody(self, method, signature, *arguments, options=()):
         """The command."""
-        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl", "--address=" + self.address, "call", NAME, ROOT,
+        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl", "--address=" + self.address, *options, "call", NAME, ROOT,
                 MANAGER, method, signature, *arguments]
 
-    def as_nobody(self, method, signature, *arguments):
-        return subprocess.run(self.of_nobody(method, signature, *arguments), capture_output=True, text=True)
+    def as_nobody(self, *call, options=()):
+        return subprocess.run(self.of_nobody(*call, options=options), capture_output=True, text=True)
 
     def pull(self, image, *options):
         return self.as_nobody("Pull", "sa{sv}", image, *(options or ("0",)))
@@ -150,6 +154,78 @@ class Polkit(PolkitCase):
         self.allow("org.imaged1.cancel")
         self.assertEqual(self.as_nobody("CancelJob", "u", str(job)).returncode, 0)
         self.assertEqual(client.finished(job)["Result"], "cancelled")
+
+
+class Refusals(PolkitCase):
+    """What NotAuthorized says, and to whom a dialogue is allowed: by the message flag as by the option."""
+
+    def refusal(self, dialogue, *call):
+        run = self.as_nobody(*call, options=[f"--allow-interactive-authorization={dialogue}"])
+        self.assertNotEqual(run.returncode, 0)
+        return run.stderr
+
+    def test_the_message_names_the_action_and_the_reason(self):
+        pull = ("Pull", "sa{sv}", "docker://signed.example/a:b", "0")
+        said = f"user {NOBODY} may not pull images (org.imaged1.pull): "
+        self.assertIn(said + "polkit, which would decide, is not there", self.refusal("yes", *pull))
+        self.start_polkit()
+        for answer, dialogue, reason in (("", "yes", "polkit does not allow it"), ("dismissed", "yes", "the authentication was dismissed"),
+                                         ("challenge", "no", "polkit wants somebody to authenticate, and the call does not allow a dialogue"),
+                                         ("challenge", "yes", "polkit wants somebody to authenticate, and there is no agent that could ask")):
+            with self.subTest(answer=answer, dialogue=dialogue):
+                self.allow(answer)
+                self.assertIn(said + reason, self.refusal(dialogue, *pull))
+
+    def test_the_flag_allows_a_dialogue_also_to_cancel(self):
+        self.start_polkit()
+        client = self.client()
+        job = client.pull(self.image("wait"))
+        client.running(job)
+        for dialogue, flags in (("yes", 1), ("no", 0)):
+            for call in (("Prune", "a{sv}", "0"), ("CancelJob", "u", str(job))):
+                self.refusal(dialogue, *call)
+                self.assertEqual(self.questions()[-1]["flags"], flags, call)
+        self.refusal("no", "Prune", "a{sv}", "1", "interactive", "b", "true")
+        self.assertEqual(self.questions()[-1]["flags"], 1)
+        for dialogue, flags in (("yes", 1), ("no", 0)):
+            run = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl", "--address=" + self.address,
+                                  f"--allow-interactive-authorization={dialogue}", "call", NAME, f"{ROOT}/job/{job}", JOB, "Cancel"], capture_output=True, text=True)
+            self.assertIn("may not cancel the job of another user (org.imaged1.cancel): ", run.stderr)
+            self.assertEqual(self.questions()[-1]["flags"], flags)
+
+
+@unittest.skipUnless(shutil.which("pkttyagent"), "needs pkttyagent")
+class Terminal(PolkitCase):
+    def on_terminal(self, *words):
+        """What imagectl of nobody says on a terminal of its own, and its exit code."""
+        os.chmod(self.directory, 0o755)
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir("/")
+            os.execvp("setpriv", ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", IMAGECTL, *words])
+        text = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(terminal, 4096):
+                text += data
+        os.close(terminal)
+        return text.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def test_imagectl_brings_an_agent_that_can_ask(self):
+        self.start_polkit()
+        self.allow("challenge")
+        text, code = self.on_terminal("pull", "docker://signed.example/a:b")
+        self.assertEqual(code, 4, text)
+        self.assertIn("(org.imaged1.pull): polkit wants", text)
+        agents = [entry for entry in self.questions() if "agent" in entry]
+        asked = [entry for entry in self.questions() if "action" in entry]
+        self.assertEqual([entry["agent"] for entry in agents][:1], ["RegisterAuthenticationAgentWithOptions"], self.questions())
+        self.assertLess(self.questions().index(agents[0]), self.questions().index(asked[0]))
+        self.assertEqual([entry["flags"] for entry in asked], [1])
+
+    def test_without_a_dialogue_there_is_none(self):
+        self.start_polkit()
+        self.on_terminal("pull", "--no-interactive", "docker://signed.example/a:b")
+        self.assertEqual([entry.get("flags") for entry in self.questions()], [0])
 
 
 class HangingPolicy(PolkitCase):

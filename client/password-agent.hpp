@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// pkttyagent, polkit's program that asks for a password on the terminal, running for as long as a call may need it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+
+#include "command-line.hpp"
+
+namespace imagectl {
+
+class PasswordAgent {
+public:
+    // Starts pkttyagent and waits until polkit knows it. Says nothing if it cannot be started: the refusal of a call
+    // that would have needed it says that there was no agent.
+    PasswordAgent();
+    // Ends it, and waits for that.
+    ~PasswordAgent();
+    PasswordAgent(const PasswordAgent&) = delete;
+    PasswordAgent& operator=(const PasswordAgent&) = delete;
+
+private:
+    pid_t process_ = -1;
+};
+
+// Whether ARGUMENTS, or else a terminal on standard input, allow that somebody is asked.
+bool allows_dialogue(const Arguments& arguments);
+
+// An agent if somebody may have to be asked at this terminal, else null: root is not asked, nobody is on a user's own
+// bus, and on another machine it is that machine's agent that asks.
+std::unique_ptr<PasswordAgent> password_agent(const Arguments& arguments);
+
+}  // namespace imagectl
