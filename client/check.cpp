@@ -30,9 +30,14 @@ std::optional<std::pair<std::string, std::string>> source_of(const Connection& c
 }
 
 ExitCode run(const Arguments& arguments) {
+    const auto target = arguments.text("target");
+    if (arguments.positional.size() != 1) {
+        if (target || arguments.authfile) throw UsageError("--target and --authfile are for one image");
+        return run_job_verb(arguments, images_call("CheckImages", arguments));
+    }
     auto call = image_call("Check", arguments);
     const auto text = [](const std::string& value) { return adopt(g_variant_new_string(value.c_str())); };
-    if (const auto target = arguments.text("target")) {
+    if (target) {
         call.options.emplace_back("target", text(absolute_image(taken_image(*target))));
     } else if (const auto known = source_of(Connection(arguments.bus), with_transport(image_argument(arguments)))) {
         const auto& [source, image] = *known;
@@ -51,15 +56,19 @@ ExitCode run(const Arguments& arguments) {
 }  // namespace
 
 const Verb check_verb = {
-    {"check", "IMAGE", "Look for an update of a stored image",
-     "Asks the source of IMAGE whether it has another version than the one that is stored, and remembers the answer: "
-     "list and "
-     "show\n"
-     "tell of the update, diff compares with it, until it is pulled. Fetches no layer. An image that was stored under "
-     "another\n"
-     "name (--target) is asked for where it came from; one out of an archive cannot be asked for.\n"
+    {"check", "[IMAGE…]", "Look for updates of stored images",
+     "Asks the source of each IMAGE, without one of every stored image, whether it has another version than the one "
+     "that is\n"
+     "stored, and remembers the answer: list and show tell of the update, diff compares with it, until it is pulled. "
+     "Fetches no\n"
+     "layer. An image that was stored under another name (--target) is asked for where it came from; one out of an "
+     "archive\n"
+     "cannot be asked for. Where all images are checked, one whose source cannot be reached or does not have it is "
+     "named and is no "
+     "error.\n"
      "\n"
      "Examples:\n"
+     "  imagectl check\n"
      "  imagectl check docker://registry.example/host:stable\n"
      "  imagectl check docker://registry.example/host:stable --json\n"
      "  imagectl check --exit-code docker://registry.example/host:stable || echo 'an update, or an error'\n"

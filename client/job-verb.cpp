@@ -142,8 +142,22 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
 
 namespace {
 
+// Of a check of many images: the first image that could not be asked about counts. Where all were meant, a machine that
+// is offline and an image that has no source are no errors.
+ExitCode judge_checks(const Dictionary& outcome) {
+    for (const auto& image : outcome.list("unchecked")) {
+        const auto code = exit_code(image.text("error-name").value_or(""));
+        const bool has_no_source =
+            code == ExitCode::unreachable || code == ExitCode::not_found || code == ExitCode::denied;
+        if (!has_no_source || outcome.flag("all") != true) return code;
+    }
+    return ExitCode::ok;
+}
+
 // A job may do its work and find that not all is well.
 ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
+    if (const auto code = judge_checks(outcome); code != ExitCode::ok) return code;
+    if (arguments.flag("exit-code") && !outcome.list("updates").empty()) return ExitCode::update;
     if (arguments.flag("exit-code") && outcome.flag("update-available") == true) return ExitCode::update;
     if (outcome.flag("sound") == false) return ExitCode::failed;
     return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;

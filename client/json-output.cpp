@@ -102,11 +102,24 @@ constexpr Field verify_fields[] = {
 };
 // What any of the records in those lists may say.
 constexpr Field record_fields[] = {
-    {"image", Type::text},           {"digest", Type::text},  {"previous-digest", Type::text},
-    {"error", Type::text},           {"message", Type::text}, {"layers-fetched", Type::number},
-    {"bytes-fetched", Type::number}, {"kind", Type::text},    {"object", Type::text},
-    {"layer", Type::text},           {"ref", Type::text},     {"path", Type::text},
+    {"image", Type::text},
+    {"digest", Type::text},
+    {"previous-digest", Type::text},
+    {"error", Type::text},
+    {"message", Type::text},
+    {"layers-fetched", Type::number},
+    {"bytes-fetched", Type::number},
+    {"kind", Type::text},
+    {"object", Type::text},
+    {"layer", Type::text},
+    {"ref", Type::text},
+    {"path", Type::text},
     {"problem-count", Type::number},
+    {"error-name", Type::text},
+    {"update-digest", Type::text},
+    {"update-version", Type::text},
+    {"layers-missing", Type::number},
+    {"bytes-to-fetch", Type::number},
 };
 
 constexpr Field check_fields[] = {
@@ -118,6 +131,13 @@ constexpr Field check_fields[] = {
     {"signature-policy", Type::text},
     {"layers-missing", Type::number},
     {"bytes-to-fetch", Type::number},
+};
+
+constexpr Field check_images_fields[] = {
+    {"all", Type::flag},
+    {"images-checked", Type::number},
+    {"updates", Type::records},
+    {"unchecked", Type::records},
 };
 
 constexpr Field diff_fields[] = {
@@ -170,9 +190,11 @@ constexpr Field export_fields[] = {
 constexpr struct {
     std::string_view kind;
     std::span<const Field> fields;
-} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},     {"import", pull_fields},
-                {"copy", copy_fields},       {"export", export_fields}, {"import-archive", pull_fields},
-                {"check", check_fields},     {"remove", remove_fields}, {"prune", prune_fields},
+} outcomes[] = {{"prepare", prepare_fields}, {"pull", pull_fields},
+                {"import", pull_fields},     {"copy", copy_fields},
+                {"export", export_fields},   {"import-archive", pull_fields},
+                {"check", check_fields},     {"check-images", check_images_fields},
+                {"remove", remove_fields},   {"prune", prune_fields},
                 {"verify", verify_fields}};
 
 void add(Json& json, const Dictionary& dictionary, std::span<const Field> fields) {

@@ -135,6 +135,23 @@ std::string check_text(const Dictionary& outcome) {
     return lines.str();
 }
 
+std::string check_images_text(const Dictionary& outcome) {
+    std::string result;
+    const auto updates = outcome.list("updates");
+    for (const auto& image : updates) {
+        const auto version = image.text("update-version");
+        result += escaped(image.text("image").value_or("?")) + ": there is an update" +
+                  (version ? ", version " + escaped(*version) : "") + ", " +
+                  human_bytes(image.number("bytes-to-fetch").value_or(0)) + " to fetch\n";
+    }
+    for (const auto& image : outcome.list("unchecked"))
+        result += escaped(image.text("image").value_or("?")) +
+                  ": cannot be checked: " + escaped(image.text("error").value_or("?")) + "\n";
+    const auto checked = outcome.number("images-checked").value_or(0);
+    return result + std::to_string(checked) + (checked == 1 ? " image" : " images") + " checked, " +
+           std::to_string(updates.size()) + (updates.size() == 1 ? " update\n" : " updates\n");
+}
+
 std::string diff_text(const Dictionary& difference) {
     Lines lines(difference);
     lines.text("From", "from");
@@ -229,9 +246,11 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);
-    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},     {"import", pull_text},
-                   {"copy", copy_text},       {"export", export_text}, {"import-archive", pull_text},
-                   {"check", check_text},     {"remove", remove_text}, {"prune", prune_text},
+    } formats[] = {{"prepare", prepare_text}, {"pull", pull_text},
+                   {"import", pull_text},     {"copy", copy_text},
+                   {"export", export_text},   {"import-archive", pull_text},
+                   {"check", check_text},     {"check-images", check_images_text},
+                   {"remove", remove_text},   {"prune", prune_text},
                    {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome) + truncation_note(outcome);

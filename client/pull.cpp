@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "image-list.hpp"
 #include "job-verb.hpp"
 #include "verb.hpp"
 
@@ -6,18 +7,43 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {any_architecture};
+constexpr VerbOption options[] = {any_architecture,
+                                  {"updates", nullptr, "Pull the stored images of which check found an update"}};
+
+// A reference to pull, and the name to store it under if that is another.
+struct Wanted {
+    std::string image;
+    std::optional<std::string> target;
+};
+
+std::vector<Wanted> images_with_updates(const Arguments& arguments) {
+    if (!arguments.positional.empty()) throw UsageError("--updates takes no image");
+    std::vector<Wanted> images;
+    for (const auto& image : listed_images(ask_for_document(arguments, "DescribeImages"))) {
+        const auto *name = image.text("image"), *source = image.text("source");
+        if (image.text("update-digest") == nullptr || name == nullptr) continue;
+        images.push_back(source == nullptr ? Wanted{*name, {}} : Wanted{*source, *name});
+    }
+    return images;
+}
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() < 2) return run_job_verb(arguments, image_call("Pull", arguments));
+    const bool updates = arguments.flag("updates");
+    if (arguments.positional.size() < 2 && !updates) return run_job_verb(arguments, image_call("Pull", arguments));
     if (arguments.digest || arguments.target) throw UsageError("--digest and --target are for one image");
+    std::vector<Wanted> images;
+    if (updates) images = images_with_updates(arguments);
+    for (const auto& image : arguments.positional) images.push_back({image, {}});
     // One after the other, as imaged does them. A job that fails does not keep the others from being done.
     auto one = arguments;
     auto result = ExitCode::ok;
-    for (const auto& image : arguments.positional) {
-        one.positional = {image};
-        const auto ended = run_job_verb(one, image_call("Pull", one));
+    for (const auto& image : images) {
+        one.positional = {image.image};
+        one.target = image.target;
+        auto ended = run_job_verb(one, image_call("Pull", one));
         if (ended == ExitCode::cancelled) return ended;
+        // The update waits for a time when its source can be reached.
+        if (updates && ended == ExitCode::unreachable) ended = ExitCode::ok;
         if (result == ExitCode::ok) result = ended;
     }
     return result;
@@ -26,7 +52,7 @@ ExitCode run(const Arguments& arguments) {
 }  // namespace
 
 const Verb pull_verb = {
-    {"pull", "IMAGE…", "Fetch images into the repository",
+    {"pull", "[IMAGE…]", "Fetch images into the repository",
      "Fetches each IMAGE into the repository of imaged. Layers that are there already are not fetched again.\n"
      "Standard error tells of the progress, standard output of the result. Ctrl-C cancels the job and waits for its "
      "end;\n"
@@ -37,6 +63,7 @@ const Verb pull_verb = {
      "  imagectl pull debian:12 quay.io/example/host:stable\n"
      "  imagectl pull oci:/srv/images/host:stable --target docker://registry.example/host:stable\n"
      "  imagectl pull docker://registry.example/host:stable --authfile ~/.config/containers/auth.json\n"
+     "  imagectl check; imagectl pull --updates\n"
      "  imagectl pull --detach docker://registry.example/host:stable && imagectl watch\n"
      "\n",
      static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials), options},

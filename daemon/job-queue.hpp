@@ -86,7 +86,10 @@ struct QueuedJob {
     bool stopped = false;  // ended by stop_all()
 
     // Prepare and Check: they change nothing but what is known of an image.
-    bool looks() const { return request.kind == job::Kind::prepare || request.kind == job::Kind::check; }
+    bool looks() const {
+        return request.kind == job::Kind::prepare || request.kind == job::Kind::check ||
+               request.kind == job::Kind::check_images;
+    }
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
     bool is_private() const { return credentials == Credentials::caller || looks(); }
     Lane lane() const;

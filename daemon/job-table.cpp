@@ -147,6 +147,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     journal::tell(journal::Event::job_started,
                   fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
                   fields_of(job));
+    if (request.kind == job::Kind::check_images) return start_round(job, std::move(request));
     try {
         auto process = std::make_unique<WorkerProcess>(
             loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
@@ -163,6 +164,23 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     }
 }
 
+void JobTable::start_round(const QueuedJob& job, job::Request request) {
+    const auto id = job.id;
+    auto& round = running_[id].round;
+    round = std::make_unique<CheckRound>(
+        loop_, settings_, std::move(request), job.standing == Standing::owner,
+        [this, id](const job::Progress& progress) { worker_said(id, progress); },
+        [this, id](const job::Result& result) { worker_ended(id, result); });
+    events_.images_wanted([this, id](const std::vector<StoredName>& images, const Error* error) {
+        const auto found = running_.find(id);
+        if (found == running_.end()) return;
+        if (error != nullptr)
+            found->second.round->fail(*error);
+        else
+            found->second.round->begin(images);
+    });
+}
+
 void JobTable::limit_time(JobId id) {
     running_[id].limit = loop_.after(open_job_time, [this, id] {
         auto& running = running_.at(id);
@@ -173,7 +191,12 @@ void JobTable::limit_time(JobId id) {
 }
 
 void JobTable::stop_job(JobId id) {
-    if (const auto found = running_.find(id); found != running_.end()) found->second.process->stop();
+    const auto found = running_.find(id);
+    if (found == running_.end()) return;
+    if (found->second.round)
+        found->second.round->stop();
+    else
+        found->second.process->stop();
 }
 
 void JobTable::worker_said(JobId id, const job::Message& message) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "check-round.hpp"
 #include "job-object.hpp"
 #include "job-queue.hpp"
 #include "worker-process.hpp"
@@ -17,6 +18,8 @@ namespace imaged {
 
 class JobTable : private JobQueueObserver {
 public:
+    // All stored images, or why they are not known; the other one is empty.
+    using Listed = std::function<void(const std::vector<StoredName>& images, const Error* error)>;
     // What the rest of the daemon hears of; none may throw.
     struct Events {
         std::function<void(JobId)> added;
@@ -26,6 +29,8 @@ public:
         std::function<void(const std::string& image, const std::string& digest, const std::string& update_digest,
                            const std::string& update_version)>
             update_found;
+        // Calls LISTED, at once or later.
+        std::function<void(Listed listed)> images_wanted;
         JobObject::OnCancel cancel_asked;
         JobObject::OnOutcome outcome_asked;
     };
@@ -45,6 +50,7 @@ public:
 private:
     struct Running {
         std::unique_ptr<WorkerProcess> process;
+        std::unique_ptr<CheckRound> round;  // in its place
         EventLoop::TimerId limit = EventLoop::TimerId::none;
         bool out_of_time = false;
     };
@@ -59,6 +65,7 @@ private:
     void job_finished(const QueuedJob& job, const job::Result& result) override;
     void start_job(const QueuedJob& job, JobFiles files) override;
     void stop_job(JobId id) override;
+    void start_round(const QueuedJob& job, job::Request request);
 
     void worker_said(JobId id, const job::Message& message);
     void worker_ended(JobId id, const job::Result& result);

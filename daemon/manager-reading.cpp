@@ -93,6 +93,25 @@ void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap opt
     });
 }
 
+void Manager::name_images(JobTable::Listed listed) {
+    try {
+        catalog_.ask({}, [listed](RemoteCatalog& catalog) {
+            try {
+                std::vector<StoredName> images;
+                const auto document = catalog.open() ? parse_json(*catalog.list()) : nlohmann::json::object();
+                for (const auto& image : document.value("images", nlohmann::json::array()))
+                    images.push_back({image.at("image").get<std::string>(), image.value("source", "")});
+                return EventLoop::Callback([listed, images] { listed(images, nullptr); });
+            } catch (...) {
+                return EventLoop::Callback([listed, error = current_error()] { listed({}, &error); });
+            }
+        });
+    } catch (...) {
+        const auto error = current_error();
+        listed({}, &error);
+    }
+}
+
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
     fenced([&] {
         read<VariantMap>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {

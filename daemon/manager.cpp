@@ -30,7 +30,8 @@ std::optional<Action> action_of(job::Kind kind) {
         case job::Kind::import:
         case job::Kind::import_archive: return Action::import;
         case job::Kind::pull: return Action::pull;
-        case job::Kind::check: return Action::check;
+        case job::Kind::check:
+        case job::Kind::check_images: return Action::check;
         case job::Kind::copy: return Action::copy;
         case job::Kind::remove: return Action::remove;
         case job::Kind::prune: return Action::prune;
@@ -136,6 +137,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                     const std::string& update_version) {
                  emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
+             [this](JobTable::Listed listed) { name_images(std::move(listed)); },
              [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
                  cancel(id, sender, interactive, std::move(result));
              },
@@ -185,7 +187,8 @@ void Manager::job_ended(JobId id, const std::string& result) {
     catalog_.refresh_mode();
     const auto kind = jobs_.objects().at(id)->kind();
     // Others can only make an update go.
-    const bool may_bring_update = kind == job::Kind::check || kind == job::Kind::copy;
+    const bool may_bring_update =
+        kind == job::Kind::check || kind == job::Kind::check_images || kind == job::Kind::copy;
     if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
     emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
@@ -258,6 +261,14 @@ void Manager::Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, s
 
 void Manager::Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
     fenced([&] { start(job::Kind::check, std::move(result), image, options); });
+}
+
+void Manager::CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                          VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::check_images, image_list(images, true), options, settings_.repository),
+              std::move(result));
+    });
 }
 
 void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,

@@ -66,6 +66,8 @@ private:
                 VariantMap options) override;
     void Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
                VariantMap options) override;
+    void CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) override;
     void Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string destination,
                 VariantMap options) override;
     void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
@@ -103,6 +105,8 @@ private:
     template <typename... Values>
     void with_caller(const std::string& sender, const Reply<Values...>& reply,
                      std::function<void(const Caller&)> function, std::size_t bytes = 0);
+    // Gives LISTED the names of all stored images, by and by.
+    void name_images(JobTable::Listed listed);
     // Has TASK answer REPLY on the reader's thread, in its caller's turn.
     template <typename... Values>
     void ask_catalog(const Reply<Values...>& reply, CatalogReader::Task task);

@@ -22,9 +22,9 @@ constexpr int max_depth = 8;
 constexpr std::array<std::string_view, 6> u_keys{"layers",         "layers-kept",    "layers-present",
                                                  "layers-missing", "layers-fetched", "serial"};
 // Arrays of dictionaries, which an empty array does not tell by itself.
-constexpr std::array<std::string_view, 12> dictionary_list_keys{
-    "layers",  "layer-list", "damaged",    "problems",     "notes",          "damaged-layers",
-    "removed", "repaired",   "unrepaired", "layers-added", "layers-removed", "layers-kept"};
+constexpr std::array<std::string_view, 14> dictionary_list_keys{
+    "layers",   "layer-list", "damaged",      "problems",       "notes",       "damaged-layers", "removed",
+    "repaired", "unrepaired", "layers-added", "layers-removed", "layers-kept", "updates",        "unchecked"};
 
 template <typename List>
 bool contains(const List& list, std::string_view key) {

@@ -112,10 +112,11 @@ job::Result run_copy(const job::Request& request, Cancellation& cancellation, Pr
 job::Result run_check(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
                       ProgressMeter& meter) {
     auto import = import_request(request);
-    import.proxy.started = std::move(proxy);
     // What the caller's own credentials opened is not for everybody.
     import.remember_update = request.settings.host_credentials;
-    return check_result(import, check_update(import, cancellation, meter));
+    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
+        return check_result(import, check_update(attempt_with(import, proxy), attempt, meter));
+    });
 }
 
 job::Result run_export(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
@@ -138,6 +139,7 @@ job::Result run_export(const job::Request& request, Cancellation& cancellation, 
 job::Result run_job(const job::Request& request, StartedProxy proxy, Cancellation& cancellation, ProgressMeter& meter) {
     switch (request.kind) {
         case job::Kind::prepare: return run_prepare(request, std::move(proxy), cancellation, meter);
+        case job::Kind::check_images: break;  // the daemon's
         case job::Kind::check: return run_check(request, std::move(proxy), cancellation, meter);
         case job::Kind::import:
         case job::Kind::pull:

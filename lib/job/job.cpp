@@ -98,6 +98,7 @@ std::string_view to_string(Kind kind) {
         case Kind::import: return "import";
         case Kind::pull: return "pull";
         case Kind::check: return "check";
+        case Kind::check_images: return "check-images";
         case Kind::copy: return "copy";
         case Kind::remove: return "remove";
         case Kind::prune: return "prune";

@@ -25,9 +25,11 @@ inline constexpr std::size_t max_message_bytes = 1024 * 1024;
 // Result::details as JSON, and Result::message.
 inline constexpr std::size_t max_outcome_bytes = 512 * 1024, max_error_bytes = 8192;
 
-enum class Kind { prepare, import, pull, import_archive, copy, export_, check, remove, prune, verify };
-inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import, Kind::pull,   Kind::import_archive, Kind::copy,
-                                     Kind::export_, Kind::check,  Kind::remove, Kind::prune,          Kind::verify};
+// check_images is many of check, and done by the daemon as such.
+enum class Kind { prepare, import, pull, import_archive, copy, export_, check, check_images, remove, prune, verify };
+inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import,  Kind::pull,  Kind::import_archive,
+                                     Kind::copy,    Kind::export_, Kind::check, Kind::check_images,
+                                     Kind::remove,  Kind::prune,   Kind::verify};
 
 enum class State { queued, running, cancelling, finished };
 

@@ -147,11 +147,19 @@ class Layout:
                      "config": {"mediaType": CONFIG, "digest": self.put(raw), "size": len(raw)},
                      "layers": [{"mediaType": blob.media_type, "digest": self.put(blob.data), "size": len(blob.data)} for blob in layers]}
         text = manifest if isinstance(manifest, bytes) else json.dumps({**described, **(manifest or {})}).encode()
-        self.manifests = [entry for entry in self.manifests if entry["annotations"]["org.opencontainers.image.ref.name"] != tag]
+        self.withdraw(tag)
         self.manifests.append({"mediaType": MANIFEST, "digest": self.put(text), "size": len(text),
                                "annotations": {"org.opencontainers.image.ref.name": tag}})
-        (self.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests}))
+        self.write_index()
         return digest(text)
+
+    def withdraw(self, tag):
+        """The tag leads nowhere any more."""
+        self.manifests = [entry for entry in self.manifests if entry["annotations"]["org.opencontainers.image.ref.name"] != tag]
+        self.write_index()
+
+    def write_index(self):
+        (self.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests}))
 
     def reference(self, tag):
         return f"oci:{self.path}:{tag}"

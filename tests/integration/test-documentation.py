@@ -189,7 +189,7 @@ class Units(unittest.TestCase):
         return path
 
     def test_the_services_are_hardened(self):
-        for name in ("imaged.service", "imaged-proxy@.service", "imaged-update-check.service", "imaged-prune.service"):
+        for name in ("imaged.service", "imaged-proxy@.service", "imaged-update-check.service", "imaged-update.service", "imaged-prune.service"):
             with self.subTest(name):
                 run = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", self.unit(name)],
                                      capture_output=True, text=True)

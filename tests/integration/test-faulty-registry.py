@@ -125,6 +125,17 @@ class FaultyRegistry(unittest.TestCase):
                     self.forget()
                     self.assert_recovers(where, fault)
 
+    def test_a_check_is_tried_again(self):
+        image = f"ostree-unverified-registry:{self.front.address}/test/image:t"
+        self.assert_succeeds()
+        for daemon, result in ((self.once, "failed"), (self.again, "success")):
+            with self.subTest(result=result):
+                self.front.fault = (MANIFEST, faults.status(503), 1)
+                client = daemon.client()
+                checked = client.finished(client.start("Check", image)[0], timeout=MAX_SECONDS)
+                client.close()
+                self.assertEqual(checked["Result"], result, checked)
+
     def test_layers_that_were_done_are_not_fetched_again(self):
         self.front.fault = (self.layers[1].digest, faults.truncated, None)
         self.assertEqual(self.pull()["ErrorName"], ERROR + UNREACHABLE)

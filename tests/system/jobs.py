@@ -36,7 +36,7 @@ class Jobs(Case):
     # ---- the sandbox
 
     def test_the_units_are_hardened(self):
-        for unit in ("imaged.service", "imaged-proxy@.service", "imaged-update-check.service", "imaged-prune.service"):
+        for unit in ("imaged.service", "imaged-proxy@.service", "imaged-update-check.service", "imaged-update.service", "imaged-prune.service"):
             with self.subTest(unit):
                 self.assertLessEqual(self.security_score(unit), 2.5)
 

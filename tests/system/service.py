@@ -123,21 +123,22 @@ class Service(Case):
         self.imagectl("pull", moving, "--target", tested)
         self.machine.shell("skopeo copy -q oci:/srv/images:small oci-archive:/srv/archived.tar:it; imagectl import-archive /srv/archived.tar " + archived)
         self.machine.shell(f"skopeo copy -q --dest-tls-verify=false oci:/srv/images:newer {moving}")
-        for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
+        for timer in ("imaged-update-check.timer", "imaged-update.timer", "imaged-prune.timer"):
             # Nor by presets, which a first boot applies.
             self.machine.run("systemctl", "preset", timer)
             self.assertEqual(self.machine.run("systemctl", "is-enabled", timer, check=False).stdout.strip(), "disabled")
             self.machine.run("systemctl", "enable", "--now", timer)
             self.assertIn(timer, self.machine.run("systemctl", "list-timers", "--no-pager").stdout)
         said = self.run_unit("imaged-update-check.service")
-        self.assertIn(f"{IMAGE}: up to date", said)
         self.assertIn(f"{moving}: there is an update", said)
         self.assertIn(f"{tested}: there is an update", said)
-        self.assertIn(f"{archived}: came out of an archive", said)
+        self.assertIn(f"{archived}: cannot be checked: it came out of an archive", said)
         self.assertIn("update-digest", self.imagectl("--json", "show", moving).stdout)
+        self.run_unit("imaged-update.service")
+        self.assertNotIn("update-digest", self.imagectl("--json", "show", moving).stdout)
         self.imagectl("remove", moving)
         self.run_unit("imaged-prune.service")
-        for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
+        for timer in ("imaged-update-check.timer", "imaged-update.timer", "imaged-prune.timer"):
             self.machine.run("systemctl", "disable", "--now", timer)
 
     def test_the_journal_has_fields(self):
