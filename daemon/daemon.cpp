@@ -114,8 +114,10 @@ public:
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {
             authority_ = std::make_unique<PolkitAuthority>(*connection_);
+            inhibitor_ = std::make_unique<SleepInhibitor>(*connection_);
         }
-        manager_ = std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, manager_settings());
+        manager_ = std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, inhibitor_.get(),
+                                             manager_settings());
         loop_.set_source(&bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.
@@ -262,6 +264,7 @@ private:
     BusSource bus_;
     EventLoop loop_;
     std::unique_ptr<Authority> authority_;
+    std::unique_ptr<SleepInhibitor> inhibitor_;
     std::unique_ptr<Manager> manager_;
     FileReader files_{loop_};
 };

@@ -125,6 +125,7 @@ void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
 }
 
 void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
+    tell_whether_it_changes();
     auto& object = *objects_.at(job.id);
     const auto told = object.finish(result, bus_names(job));
     const auto outcome = std::string(to_string(told.outcome));
@@ -138,7 +139,14 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     loop_.post([this] { forget_surplus(); });
 }
 
+void JobTable::tell_whether_it_changes() {
+    const auto& jobs = queue_.jobs();
+    events_.changes(std::any_of(jobs.begin(), jobs.end(),
+                                [](const QueuedJob& job) { return !job.waits() && job.lane() == Lane::changing; }));
+}
+
 void JobTable::start_job(const QueuedJob& job, JobFiles files) {
+    tell_whether_it_changes();
     const auto id = job.id;
     auto request = job.request;
     request.settings = settings_.jobs;

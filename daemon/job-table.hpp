@@ -29,6 +29,8 @@ public:
         std::function<void(const std::string& image, const std::string& digest, const std::string& update_digest,
                            const std::string& update_version)>
             update_found;
+        // Whether a job runs that may change the repository.
+        std::function<void(bool changes)> changes;
         // Calls LISTED, at once or later.
         std::function<void(Listed listed)> images_wanted;
         JobObject::OnCancel cancel_asked;
@@ -65,6 +67,7 @@ private:
     void job_finished(const QueuedJob& job, const job::Result& result) override;
     void start_job(const QueuedJob& job, JobFiles files) override;
     void stop_job(JobId id) override;
+    void tell_whether_it_changes();
     void start_round(const QueuedJob& job, job::Request request);
 
     void worker_said(JobId id, const job::Message& message);

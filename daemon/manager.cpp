@@ -122,7 +122,7 @@ void require(const Verdict& verdict, Action action, const Caller& caller, const 
 }  // namespace
 
 Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
-                 ManagerSettings settings)
+                 SleepInhibitor* inhibitor, ManagerSettings settings)
     : AdaptorInterfaces(connection, sdbus::ObjectPath{"/org/imaged1"}),
       activity_(activity),
       authority_(authority),
@@ -136,6 +136,9 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
              [this](const std::string& image, const std::string& digest, const std::string& update_digest,
                     const std::string& update_version) {
                  emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
+             },
+             [inhibitor](bool changes) {
+                 if (inhibitor != nullptr) inhibitor->hold(changes);
              },
              [this](JobTable::Listed listed) { name_images(std::move(listed)); },
              [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {

@@ -18,6 +18,7 @@
 #include "manager-adaptor.hpp"
 #include "options.hpp"
 #include "reply.hpp"
+#include "sleep-inhibitor.hpp"
 #include "variant.hpp"
 
 namespace imaged {
@@ -33,9 +34,9 @@ struct ManagerSettings {
 
 class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
 public:
-    // Everything handed in outlives the manager.
+    // Everything handed in outlives the manager. INHIBITOR is null where there is no logind to ask.
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
-            ManagerSettings settings);
+            SleepInhibitor* inhibitor, ManagerSettings settings);
     ~Manager();
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
