@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/dirtree.hpp"
 
+#include <glib.h>
+
 #include <algorithm>
+#include <climits>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -84,6 +87,12 @@ struct Element {
     std::string_view name, checksums;
 };
 
+// Whether libostree takes the name in a dirtree, and Linux in a directory.
+bool is_name(std::string_view name) {
+    return name.size() <= NAME_MAX && name.find('/') == std::string_view::npos && name != "." && name != ".." &&
+           g_utf8_validate_len(name.data(), name.size(), nullptr) != FALSE;
+}
+
 // One tuple of a name and CHECKSUMS checksums.
 Element parse_element(std::string_view bytes, std::size_t checksums) {
     const auto width = offset_width(bytes.size());
@@ -94,9 +103,7 @@ Element parse_element(std::string_view bytes, std::size_t checksums) {
     if (checksums == 2 && read_offset(bytes, offsets, width) != name_end + checksum_bytes)
         broken("has a broken checksum");
     const auto name = bytes.substr(0, name_end - 1);
-    if (bytes[name_end - 1] != '\0' || name.find('\0') != std::string_view::npos ||
-        name.find('/') != std::string_view::npos || name == "." || name == "..")
-        broken("has an entry with an impossible name");
+    if (bytes[name_end - 1] != '\0' || !is_name(name)) broken("has an entry with an impossible name");
     return {name, bytes.substr(name_end, checksums * checksum_bytes)};
 }
 

@@ -9,7 +9,7 @@ import worker
 
 
 def ostree(repository, *arguments):
-    return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True, errors="replace")
 
 
 def problems(repository, checked_out=()):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trees of stacks that real builders make and that are easily got wrong, pulled over the bus: /etc and /usr/etc, links of lower layers in
 names and targets, whiteouts beside what replaces their directory, links to what cannot be stored, the root policy of the merged tree."""
+import contextlib
 import hashlib
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -416,40 +418,83 @@ class LowerLinks(Case):
         self.assertEqual(self.filtered(), {"srv": 1})
 
 
-class OneNameTwice(Case):
-    def test_no_check_passes_it(self):
-        self.pull([[file("usr/x", "x"), file("usr/y", "y")]])
-        image = self.layout.reference(f"t{self.number}")
-
+class Names(Case):
+    @contextlib.contextmanager
+    def with_root(self, change):
+        """The image pulled last, with another root: what CHANGE makes of the dirtree's files and directories; or the bytes of it. Gives its checksum."""
         def stored(checksum, kind):
             return self.repository / f"objects/{checksum[:2]}/{checksum[2:]}.{kind}"
 
         def put(data, kind):
             checksum = hashlib.sha256(data).hexdigest()
+            new = not stored(checksum, kind).exists()
             stored(checksum, kind).parent.mkdir(exist_ok=True)
             stored(checksum, kind).write_bytes(data)
-            return checksum
+            return checksum, [stored(checksum, kind)] * new
         whole = GLib.Variant.new_from_bytes(GLib.VariantType("(a{sv}aya(say)sstayay)"), GLib.Bytes(stored(self.commit, "commit").read_bytes()), False)
         root = bytes(whole.get_child_value(6)).hex()
         top = GLib.Variant.new_from_bytes(GLib.VariantType("(a(say)a(sayay))"), GLib.Bytes(stored(root, "dirtree").read_bytes()), False).unpack()
-        twice = put(hostile_commits.dirtree([], [(name, bytes(sub).hex(), bytes(meta).hex()) for name, sub, meta in [top[1][0]] * 2]), "dirtree")
+        made = change([(name, bytes(file).hex()) for name, file in top[0]], [(name, bytes(sub).hex(), bytes(meta).hex()) for name, sub, meta in top[1]])
+        tree_checksum, files = put(made if isinstance(made, bytes) else hostile_commits.dirtree(*made), "dirtree")
         parts = [whole.get_child_value(number) for number in range(whole.n_children())]
-        parts[6] = GLib.Variant("ay", bytes.fromhex(twice))
-        commit = put(GLib.Variant.new_tuple(*parts).get_data_as_bytes().get_data(), "commit")
+        parts[6] = GLib.Variant("ay", bytes.fromhex(tree_checksum))
+        self.changed, more = put(GLib.Variant.new_tuple(*parts).get_data_as_bytes().get_data(), "commit")
         ref = self.repository / "refs/heads" / next(line for line in encapsulation.ostree(self.repository, "refs", "--list", "ostree/container/image").splitlines()
                                                     if encapsulation.ostree(self.repository, "rev-parse", line) == self.commit)
         before = ref.read_text()
-        ref.write_text(commit + "\n")
+        ref.write_text(self.changed + "\n")
         try:
-            job = self.client.finished(self.client.call(MANAGER, "Verify", GLib.Variant("(asa{sv})", ([], {})))[0], timeout=60)
-            self.assertIn(twice, str(job["Outcome"]), job)
+            yield tree_checksum
+        finally:
+            ref.write_text(before)
+            for path in files + more:
+                path.unlink()
+
+    def verify(self):
+        return self.client.finished(self.client.call(MANAGER, "Verify", GLib.Variant("(asa{sv})", ([], {})))[0], timeout=60)["Outcome"]
+
+    def test_no_check_passes_one_name_twice(self):
+        self.pull([[file("usr/x", "x"), file("usr/y", "y")]])
+        image = self.layout.reference(f"t{self.number}")
+        with self.with_root(lambda files, directories: (files, directories[:1] * 2)) as twice:
+            self.assertIn(twice, str(self.verify()))
             encapsulation.ostree(self.directory / "copy", "init", "--mode=bare")
             job = self.client.finished(self.client.call(MANAGER, "Copy", GLib.Variant("(ssa{sv})", (image, str(self.directory / "copy"), {})))[0], timeout=60)
             self.assertIn("RepositoryDamaged", str(job))
-        finally:
-            ref.write_text(before)
-            for checksum, kind in ((twice, "dirtree"), (commit, "commit")):
-                stored(checksum, kind).unlink()
+
+    def test_names_that_are_sound_are_those_that_ostree_checks_and_checks_out(self):
+        self.pull([[file("a", "a"), file("b", "b"), file("usr/y", "y"), directory("z")]])
+
+        def renamed(name):
+            return lambda files, directories: ([(name, files[0][1]), *files[1:]], directories)
+
+        def directory_renamed(name):
+            return lambda files, directories: (files, [(name, *directories[0][1:]), *directories[1:]])
+
+        def bytes_of(old, new):
+            return lambda files, directories: hostile_commits.dirtree(files, directories).replace(old, new)
+        for what, change, sound in (
+                ("as it is", lambda files, directories: (files, directories), True),
+                ("another name", renamed("A"), True), ("not ASCII", renamed("\u00e9"), True), ("255 bytes", renamed("A" * 255), True), ("a line", renamed("A\nB"), True),
+                ("unsorted files", lambda files, directories: (files[::-1], directories), None),
+                ("unsorted directories", lambda files, directories: (files, directories[::-1]), None),
+                ("a file twice", lambda files, directories: (files[:1] + files, directories), False),
+                ("a directory twice", lambda files, directories: (files, directories[:1] + directories), False),
+                ("a file and a directory", lambda files, directories: ([*files, (directories[0][0], files[0][1])], directories), False),
+                ("256 bytes", renamed("A" * 256), False),
+                ("not UTF-8", bytes_of(b"a\0", b"\xff\0"), False),
+                *((f"a {kind} named {name!r}", rename(name), False) for kind, rename in (("file", renamed), ("directory", directory_renamed))
+                  for name in ("", ".", "..", "/", "a/b", "../a", "/a"))):
+            with self.subTest(what), self.with_root(change) as changed:
+                fsck = agreement.ostree(self.repository, "fsck", "--quiet").returncode == 0
+                target = self.directory / "names"
+                checkout = agreement.ostree(self.repository, "checkout", "--user-mode", self.changed, target).returncode == 0
+                shutil.rmtree(target, ignore_errors=True)
+                # Of the directory itself: that it is not what the layers give is another fault.
+                ours = changed not in str(self.verify())
+                self.assertEqual(ours, fsck and checkout)
+                if sound is not None:
+                    self.assertEqual(ours, sound)
 
 
 class Exported(Case):
