@@ -109,7 +109,6 @@ public:
           signals_(blocked_signals()),
           connection_(connect(line)),
           bus_(*connection_) {
-        if (!config_error_.empty()) spdlog::error("started with the configuration that held before: {}", config_error_);
         if (line.session) {
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {

@@ -81,6 +81,7 @@ int main(int count, char** arguments) {
         }
         const auto read = imaged::config_to_start_with(line);
         start_logging(read.config.log_level);
+        if (!read.error.empty()) spdlog::error("started with the configuration that held before: {}", read.error);
         for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();
         const int status = imaged::serve(line, read);

@@ -91,7 +91,12 @@ class PathsThatAreNotText(ScratchCase):
     def test_one_that_the_configuration_names(self):
         configuration = self.directory / "imaged.conf"
         configuration.write_bytes(b"[Repository]\nPath=" + self.bytes_path() + b"\n")
-        self.start("--config", configuration)
+        self.start("--config", configuration, "--check-config")
+        # A configuration shuts nobody out: it goes as far as the bus, and says what is wrong.
+        run = subprocess.run([IMAGED, "--bus-address", f"unix:path={self.directory}/no-bus", "--config", configuration], capture_output=True, text=True, timeout=20)
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, "error: started with the configuration that held before: .* is not UTF-8")
+        self.assertEqual(os.listdir(self.directory), ["imaged.conf"])
 
     def test_the_socket_of_the_proxy(self):
         self.start("--repository", self.directory, b"--proxy-socket", self.bytes_path())
