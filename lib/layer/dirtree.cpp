@@ -58,6 +58,13 @@ Checksum read_checksum(std::string_view bytes) {
 // The elements of an array, appended one by one.
 class ArrayWriter {
 public:
+    // CONTENT is the size of COUNT elements without offsets: grown in steps, a large array would take twice its size.
+    ArrayWriter(std::size_t content, std::size_t count) {
+        // One or two of a byte in an element with a usual name, and one in the table.
+        constexpr std::size_t offsets_bytes = 2 + sizeof(std::uint32_t);
+        bytes_.reserve(content + count * offsets_bytes);
+        ends_.reserve(count);
+    }
     // One tuple of a name and one or two checksums.
     void add(std::string_view name, std::string_view first, std::string_view second) {
         const auto begin = bytes_.size();
@@ -165,11 +172,13 @@ std::string serialise_dirtree(const DirectoryListing& listing) {
         throw Error(ErrorKind::corrupt_input,
                     "a directory has two entries with the name \"" + std::string(*name) + "\"");
     // Without the offsets, and before memory is taken for any of it.
-    std::size_t content = 0;
-    for (const auto& file : listing.files) content += file.name.size() + 1 + checksum_bytes;
-    for (const auto& directory : listing.directories) content += directory.name.size() + 1 + 2 * checksum_bytes;
-    require_room(content);
-    ArrayWriter files, directories;
+    std::size_t files_content = 0, directories_content = 0;
+    for (const auto& file : listing.files) files_content += file.name.size() + 1 + checksum_bytes;
+    for (const auto& directory : listing.directories)
+        directories_content += directory.name.size() + 1 + 2 * checksum_bytes;
+    require_room(files_content + directories_content);
+    ArrayWriter files(files_content, listing.files.size());
+    ArrayWriter directories(directories_content, listing.directories.size());
     for (const auto& file : listing.files) files.add(file.name, view(file.object), {});
     for (const auto& directory : listing.directories)
         directories.add(directory.name, view(directory.tree), view(directory.meta));

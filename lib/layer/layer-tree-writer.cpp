@@ -15,6 +15,8 @@ namespace {
 
 // Directories written between two times that memory is given back.
 constexpr unsigned release_interval = 256;
+// In a directory of more than this many, the names that were just looked at are memory as well.
+constexpr std::size_t max_children = 65536;
 // And entries looked at.
 constexpr unsigned look_interval = 65536;
 
@@ -109,7 +111,7 @@ private:
     // Depth is bounded by max_path_depth.
     Checksum directory(Index index, const std::string& path) {
         note_directory(tree_.nodes_[index], index == 0, path);
-        const auto children = children_of(index);
+        auto children = children_of(index);
         DirectoryListing listing;
         // Grown in steps, a directory of hundreds of thousands of files would take twice its size.
         const auto directories =
@@ -131,7 +133,8 @@ private:
             const auto tree = directory(child, top || path.empty() ? own : path + "/" + own);
             listing.directories.push_back({std::move(stored), tree, node.is_explicit ? node.checksum : implicit_meta_});
         }
-        if (++written_ % release_interval == 0) tree_.release();
+        if (++written_ % release_interval == 0 || children.size() > max_children) tree_.release();
+        children = {};
         return sink_.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
     }
 
