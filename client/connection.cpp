@@ -123,7 +123,9 @@ Connection::Connection(const Bus& bus) {
         // One for all of this process, as GLib has it for its own buses: it may take seconds.
         static Object<GDBusConnection> shared;
         if (!shared)
-            shared.reset(g_dbus_connection_new_sync(open_bridge(bus).get(), nullptr, flags, nullptr, nullptr, &error));
+            shared.reset(g_dbus_connection_new_sync(open_bridge(bus).get(), nullptr,
+                                                    G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, nullptr, nullptr,
+                                                    &error));
         if (shared) connection = G_DBUS_CONNECTION(g_object_ref(shared.get()));
     } else {
         connection =

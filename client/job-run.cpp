@@ -21,6 +21,8 @@ struct LoopDeleter {
 
 // How long imaged may take to answer once the caller wants to leave, and before the caller is told that it waits.
 constexpr guint answer_milliseconds = 1000, silent_seconds = 5;
+// How long it waits for the end of a job that it cancels because of SIGTERM or SIGHUP.
+constexpr guint end_seconds = 5;
 
 // As nohup(1) has it for SIGHUP, and a shell for SIGINT of what runs in its background.
 bool is_ignored(int number) {
@@ -40,7 +42,8 @@ public:
                                 },
                                 [this](const BusError& error) { fail(error); }}) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP})
-            if (!is_ignored(number)) sources_.push_back(g_unix_signal_add(number, interrupted, this));
+            if (!is_ignored(number))
+                sources_.push_back(g_unix_signal_add(number, number == SIGINT ? interrupted : told_to_end, this));
         if (options.progress == ProgressStyle::live) sources_.push_back(g_timeout_add(101, tick, this));
     }
     ~Run() {
@@ -168,6 +171,20 @@ private:
         } else {
             run.sources_.push_back(g_timeout_add(answer_milliseconds, give_up, self));
         }
+        return G_SOURCE_CONTINUE;
+    }
+
+    // Nobody is there to ask once more.
+    static gboolean told_to_end(gpointer self) {
+        interrupted(self);
+        static_cast<Run*>(self)->sources_.push_back(g_timeout_add_seconds(end_seconds, leave, self));
+        return G_SOURCE_CONTINUE;
+    }
+
+    static gboolean leave(gpointer self) {
+        auto& run = *static_cast<Run*>(self);
+        run.result_.interrupted = true;
+        g_main_loop_quit(run.loop_.get());
         return G_SOURCE_CONTINUE;
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // imagectl: the command-line client of imaged. Finds the verb, runs it, turns errors into exit codes.
+#include <fcntl.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -110,6 +112,8 @@ int run_verb(const Verb& verb, const Arguments& arguments) {
         const auto result = verb.run(arguments);
         tell_of_configuration(arguments.bus);
         return static_cast<int>(result);
+    } catch (const UsageError& error) {
+        throw UsageError(error.what(), verb.help.name);
     } catch (const BusError& error) {
         if (exit_code(error.name()) != ExitCode::no_daemon) tell_of_configuration(arguments.bus);
         throw;
@@ -120,6 +124,12 @@ int run_everywhere(const Verb& verb, const Arguments& arguments) {
     if (arguments.hosts.size() < 2) return run_verb(verb, arguments);
     return run_on_hosts(arguments,
                         [&](const Arguments& own) { return guarded(own.json, [&] { return run_verb(verb, own); }); });
+}
+
+// Whatever is opened later must not take the place of a standard stream. Writing to one that was closed still fails.
+void hold_standard_streams() {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", O_RDONLY);
 }
 
 int run(std::vector<std::string> words) {
@@ -160,6 +170,7 @@ int run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
     using namespace imagectl;
+    hold_standard_streams();
     // GDBus takes answers apart in a thread of its own, whose heap would grow by a system call for every page of a long
     // list: one heap for all threads, and large steps.
     mallopt(M_ARENA_MAX, 1);
@@ -167,6 +178,7 @@ int main(int argc, char** argv) {
     // A reader that left is an error of write(2), not a death without a word.
     std::signal(SIGPIPE, SIG_IGN);
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
-    const bool json = std::find(words.begin(), std::find(words.begin(), words.end(), "--"), "--json") != words.end();
+    const auto end = std::find(words.begin(), words.end(), "--");
+    const bool json = std::find(words.begin(), end, "--json") != end;
     return guarded(json, [&] { return run(words); });
 }

@@ -15,8 +15,8 @@ namespace imagectl {
 // The command that leads to BUS, which is one of another machine. $SYSTEMD_SSH names another ssh, as for systemctl.
 std::vector<std::string> bridge_command(const Bus& bus);
 
-// Starts it. The stream carries no descriptors where it leads to another host. The process ends with this one, does not
-// mind SIGINT, and its standard error is this one's.
+// Starts it and waits until the bus has answered; what follows in the stream are messages. The stream carries no
+// descriptors. The process ends with this one, does not mind SIGINT, and what it says is passed on to standard error.
 Object<GIOStream> open_bridge(const Bus& bus);
 
 // Throws UsageError if HOST is not [USER@]HOST[:PORT].

@@ -12,12 +12,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/printable.hpp"
@@ -33,6 +35,11 @@ using Json = nlohmann::ordered_json;
 
 // A line that is longer is printed in parts.
 constexpr std::size_t max_line = 1024 * 1024;
+// Of JSON; nothing of what is longer is taken.
+constexpr std::size_t max_document = 64 * 1024 * 1024;
+// Of one that has ended: what it left in its pipes, and no end of what others write there.
+constexpr int max_last_reads = 64;
+constexpr int redraw_milliseconds = 100;
 // A killed process's exit code, as a shell has it.
 constexpr int of_signal = 128;
 
@@ -43,6 +50,7 @@ struct Pipe {
 Pipe make_pipe() {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw BusError("", std::string("pipe: ") + std::strerror(errno));
+    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
     return {ends[1], ends[0]};
 }
 
@@ -56,7 +64,7 @@ struct Host {
     };
     Stream out, err, events;
     std::string state = "connecting";
-    bool running() const { return pid >= 0 || out.fd >= 0 || err.fd >= 0; }
+    bool running() const { return pid >= 0; }
 };
 
 // In the new process.
@@ -69,6 +77,7 @@ struct Host {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::setenv("SSH_ASKPASS_REQUIRE", "never", 1);
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     ::dup2(null, STDIN_FILENO);
     ::dup2(out.in, STDOUT_FILENO);
@@ -92,40 +101,39 @@ public:
         signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     }
 
+    // A host that has no process for want of memory or descriptors has failed; the others go on.
     void start(const std::function<int(const Arguments&)>& verb) {
         for (const auto& name : arguments_.hosts) {
-            const auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : Pipe{};
-            auto own = arguments_;
-            own.bus = {Bus::Kind::host, name};
-            if (live_) own.progress = "none";
-            const pid_t parent = ::getpid();
-            const pid_t pid = ::fork();
-            if (pid < 0) throw BusError("", std::string("fork: ") + std::strerror(errno));
-            if (pid == 0) run(own, verb, out, err, events, parent);
-            for (const int fd : {out.in, err.in, events.in})
-                if (fd >= 0) ::close(fd);
-            hosts_.push_back(
-                {.name = name, .pid = pid, .out = {out.out, {}}, .err = {err.out, {}}, .events = {events.out, {}}});
+            hosts_.push_back({.name = name});
+            auto& host = hosts_.back();
+            try {
+                start(host, verb);
+            } catch (const BusError& error) {
+                host.code = static_cast<int>(ExitCode::failed);
+                host.err.text = std::string("imagectl: ") + error.what() + "\n";
+                take_lines(host, host.err);
+                finish(host);
+            }
         }
     }
 
     int wait() {
         while (std::any_of(hosts_.begin(), hosts_.end(), [](const Host& host) { return host.running(); })) {
-            draw();
+            const bool drawn = draw();
             std::vector<pollfd> ready{{signals_, POLLIN, 0}};
             for (const auto& host : hosts_)
                 for (const int fd : {host.out.fd, host.err.fd, host.events.fd}) ready.push_back({fd, POLLIN, 0});
-            if (::poll(ready.data(), ready.size(), -1) < 0) continue;
-            if (ready[0].revents != 0) take_signals();
+            if (::poll(ready.data(), ready.size(), drawn ? -1 : redraw_milliseconds) < 0) continue;
             for (std::size_t i = 0; i < hosts_.size(); ++i) {
                 auto& host = hosts_[i];
                 if (ready[3 * i + 1].revents != 0) read(host, host.out);
                 if (ready[3 * i + 2].revents != 0) read(host, host.err);
                 if (ready[3 * i + 3].revents != 0) read(host, host.events);
-                if (!host.running()) finish(host);
             }
+            if (ready[0].revents != 0) take_signals();
         }
         erase();
+        if (!failure_.empty()) throw BusError("", failure_);
         return worst_;
     }
 
@@ -134,41 +142,70 @@ private:
         return !arguments.quiet && !arguments.no_progress && arguments.progress == "auto";
     }
 
+    void start(Host& host, const std::function<int(const Arguments&)>& verb) {
+        const auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : Pipe{};
+        auto own = arguments_;
+        own.bus = {Bus::Kind::host, host.name};
+        if (live_) own.progress = "none";
+        const pid_t parent = ::getpid();
+        host.pid = ::fork();
+        if (host.pid == 0) run(own, verb, out, err, events, parent);
+        const int reason = errno;
+        for (const int fd : {out.in, err.in, events.in})
+            if (fd >= 0) ::close(fd);
+        host.out.fd = out.out;
+        host.err.fd = err.out;
+        host.events.fd = events.out;
+        if (host.pid < 0) throw BusError("", std::string("fork: ") + std::strerror(reason));
+    }
+
     void take_signals() {
         signalfd_siginfo signal{};
         while (::read(signals_, &signal, sizeof signal) == sizeof signal) {
             if (signal.ssi_signo == SIGCHLD) continue;
+            if (live_ && !std::exchange(told_, true))
+                print(stderr, "imagectl: cancelling on each host; press Ctrl-C again to leave at once");
             for (const auto& host : hosts_)
-                if (host.pid >= 0) ::kill(host.pid, static_cast<int>(signal.ssi_signo));
+                if (host.pid > 0) ::kill(host.pid, static_cast<int>(signal.ssi_signo));
         }
         for (auto& host : hosts_) {
             int status = 0;
             if (host.pid < 0 || ::waitpid(host.pid, &status, WNOHANG) != host.pid) continue;
+            // With what its ssh left behind.
+            ::kill(-host.pid, SIGTERM);
             host.pid = -1;
             host.code = WIFEXITED(status) ? WEXITSTATUS(status) : of_signal + WTERMSIG(status);
-            if (!host.running()) finish(host);
+            finish(host);
         }
     }
 
-    void read(Host& host, Host::Stream& stream) {
+    // What is there; others than the process may hold the other end open.
+    // False when there was nothing.
+    bool read(Host& host, Host::Stream& stream) {
+        if (stream.fd < 0) return false;
         std::array<char, 16 * 1024> buffer{};
         const auto count = ::read(stream.fd, buffer.data(), buffer.size());
-        if (count < 0 && errno == EINTR) return;
+        if (count < 0 && (errno == EINTR || errno == EAGAIN)) return false;
         if (count > 0) stream.text.append(buffer.data(), static_cast<std::size_t>(count));
-        const bool ended = count <= 0;
-        if (ended) {
-            ::close(stream.fd);
-            stream.fd = -1;
+        if (count <= 0) close(stream);
+        const bool is_document = arguments_.json && &stream == &host.out;  // read at its end
+        if (is_document && stream.text.size() > max_document) close(stream);
+        if (!is_document) take_lines(host, stream);
+        return count > 0;
+    }
+
+    static void close(Host::Stream& stream) {
+        if (stream.fd >= 0) ::close(stream.fd);
+        stream.fd = -1;
+    }
+
+    void take_lines(Host& host, Host::Stream& stream) {
+        std::size_t begin = 0;
+        for (std::size_t end = 0; (end = stream.text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+            take_line(host, stream, stream.text.substr(begin, end - begin));
         }
-        // One document, at its end.
-        if (arguments_.json && &stream == &host.out) return;
-        for (std::size_t end = 0; (end = stream.text.find('\n')) != std::string::npos;) {
-            // ssh ends its lines as for a terminal in raw mode.
-            const bool raw = end > 0 && stream.text[end - 1] == '\r';
-            take_line(host, stream, stream.text.substr(0, end - (raw ? 1 : 0)));
-            stream.text.erase(0, end + 1);
-        }
-        if (stream.text.size() > max_line || (ended && !stream.text.empty()))
+        stream.text.erase(0, begin);
+        if (stream.text.size() > max_line || (stream.fd < 0 && !stream.text.empty()))
             take_line(host, stream, std::exchange(stream.text, {}));
     }
 
@@ -190,6 +227,11 @@ private:
     }
 
     void finish(Host& host) {
+        for (auto* stream : {&host.out, &host.err, &host.events}) {
+            for (int reads = 0; reads < max_last_reads && read(host, *stream);) ++reads;
+            close(*stream);
+            if (!arguments_.json || stream != &host.out) take_lines(host, *stream);
+        }
         worst_ = std::max(worst_, host.code);
         if (!arguments_.json) return;
         auto result = Json::parse(host.out.text, nullptr, false);
@@ -200,11 +242,16 @@ private:
 
     void print(FILE* file, const std::string& line) {
         erase();
-        if (file == stdout)
-            print_result(line + "\n");
-        else
+        if (file == stderr) {
             std::fprintf(file, "%s\n", imaged::printable(line).c_str());
-        std::fflush(file);
+            return;
+        }
+        if (!failure_.empty()) return;
+        try {
+            print_result(line + "\n");
+        } catch (const BusError& error) {
+            failure_ = error.what();  // reported when all have ended: their jobs are not to be cancelled for it
+        }
     }
 
     void erase() {
@@ -213,28 +260,41 @@ private:
         std::fflush(stderr);
     }
 
-    void draw() {
-        if (!live_) return;
+    // False when it was too early to draw: call again after redraw_milliseconds.
+    bool draw() {
+        if (!live_) return true;
+        const auto now = std::chrono::steady_clock::now();
+        if (drawn_ > 0 && now - last_drawn_ < std::chrono::milliseconds(redraw_milliseconds)) return false;
+        last_drawn_ = now;
         winsize size{};
         if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2 || size.ws_row < 2) size = {24, 80, 0, 0};
-        std::string frame;
-        std::size_t lines = 0;
+        const std::size_t width = size.ws_col - 1U, name_width = std::max<std::size_t>(width, 40) - 30;
+        std::string frame = drawn_ > 0 ? "\x1b[" + std::to_string(drawn_) + "A\r\x1b[J" : std::string();
+        std::size_t lines = 0, more = 0;
         for (const auto& host : hosts_) {
-            // A frame that fills the last row would scroll.
-            if (!host.running() || lines + 1 >= size.ws_row) continue;
-            frame += fit(escaped(host.name) + ": " + escaped(host.state), size.ws_col - 1U) + "\x1b[K\n";
+            if (!host.running()) continue;
+            // A frame that fills the last row would scroll; one row is for those that have no room.
+            if (lines + 2 >= size.ws_row) {
+                ++more;
+                continue;
+            }
+            frame += fit(fit(escaped(host.name), name_width) + ": " + escaped(host.state), width) + "\n";
             ++lines;
         }
-        erase();
+        if (more > 0) frame += fit("and " + std::to_string(more) + " more", width) + "\n";
         std::fputs(frame.c_str(), stderr);
         std::fflush(stderr);
-        drawn_ = lines;
+        drawn_ = lines + (more > 0 ? 1 : 0);
+        return true;
     }
 
     const Arguments& arguments_;
     const bool live_;
     int signals_ = -1, worst_ = 0;
+    bool told_ = false;
+    std::string failure_;
     std::size_t drawn_ = 0;
+    std::chrono::steady_clock::time_point last_drawn_;
     std::vector<Host> hosts_;
 };
 

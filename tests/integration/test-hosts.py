@@ -116,7 +116,7 @@ class Real(Hosts):
         one, two = self.machines
         done = self.imagectl("--host", one.name, "pull", self.image)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("layers", done.stderr)
+        self.assertIn("layer ", done.stderr)
         self.assertTrue(self.stored(one))
         self.assertEqual(self.stored(two), [])
         # Behind the verb, and in short.
@@ -140,6 +140,7 @@ class Real(Hosts):
         one, two = self.machines
         self.imagectl("-H", one.name, "pull", self.image)
         done = self.imagectl("-H", self.both, "--json", "show", self.image)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
         lines = {line["host"]: line for line in map(json.loads, done.stdout.splitlines())}
         self.assertEqual({name: line["exit-code"] for name, line in lines.items()}, {one.name: 0, two.name: NOT_FOUND})
         self.assertEqual(lines[one.name]["result"]["image"], self.image)
@@ -164,10 +165,50 @@ class Real(Hosts):
         done = self.imagectl("-H", one.name, "pull", "oci:layout:app", cwd=self.directory)
         self.assertEqual(done.returncode, 2)
         self.assertIn(f"'oci:layout:app' is a path on {one.name}, which has to be absolute", done.stderr)
-        for host in ("", "-oProxyCommand=touch x", "a b", "user@", "host:port", "a,,b"):
+        for host in ("", "-oProxyCommand=touch x", "a b", "user@", "@a", "host:port", "host:0", "host:99999", "[::1", "::1]:5", "a[b]c:22", "a\u202eb", "a,,b"):
             with self.subTest(host=host):
                 self.assertEqual(self.imagectl("--host", host, "list").returncode, 2)
         self.assertEqual(self.imagectl("-H", self.both, "pull", "--progress", "json", self.image).returncode, 2)
+
+    def with_ssh(self, script):
+        """Instead of ssh."""
+        path = self.directory / "other-ssh"
+        path.write_text("#!/bin/sh\n" + script)
+        path.chmod(0o755)
+        self.environment["SYSTEMD_SSH"] = str(path)
+
+    def test_what_answers_and_is_no_bus(self):
+        for script, text in (("echo Welcome to $2; exec sleep 100", "it answers 'Welcome to --\\\\x0d', which no bus does|it answers 'Welcome to --'"),
+                             ("exit 5", "other-ssh ended with status 5"), ("exec no-such-program", "status 127: systemd-stdio-bridge"),
+                             ("kill -9 $$", "was ended by signal 9"), ("exec yes | tr -d '\\n'", "it answers 'yyyy"),
+                             ("printf 'OK x\\r\\n'; exec head -c 3000000 /dev/urandom", "imagectl: ")):
+            for hosts in ("one", "one,two"):
+                with self.subTest(script=script, hosts=hosts):
+                    self.with_ssh(script)
+                    done = self.imagectl("-H", hosts, "list")
+                    self.assertEqual(done.returncode, NO_DAEMON, done)
+                    self.assertRegex(done.stderr, text)
+
+    def test_what_ssh_prints_is_made_safe(self):
+        self.with_ssh("printf 'ba\\033[31md\\n' >&2; exit 1")
+        for hosts in ("one", "one,two"):
+            done = self.imagectl("-H", hosts, "list")
+            self.assertIn("ba\\x1b[31md", done.stderr)
+            self.assertNotIn("\x1b", done.stderr)
+
+    def test_what_ssh_leaves_behind_keeps_nobody(self):
+        self.with_ssh("sleep 1000 & echo $! >>" + str(self.directory) + "/left; exit 1")
+        started = time.monotonic()
+        self.assertEqual(self.imagectl("-H", "one,two", "list").returncode, NO_DAEMON)
+        self.assertLess(time.monotonic() - started, 10 * sanitizers.SLOWER)
+        for number in (self.directory / "left").read_text().split():
+            real_daemon.until(lambda number=number: not os.path.exists(f"/proc/{number}") or "(sleep) Z" in pathlib.Path(f"/proc/{number}/stat").read_text())
+
+    def test_closed_standard_streams(self):
+        one = self.machines[0]
+        for closed in ("<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"):
+            done = subprocess.run(["sh", "-c", f'"$0" -H "$1" list {closed}', IMAGECTL, one.name], env=self.environment, capture_output=True, timeout=30 * sanitizers.SLOWER)
+            self.assertEqual(done.returncode, 1 if ">" in closed.replace("2>", "") else 0, closed)
 
     def test_a_container_of_this_machine(self):
         """.host is this machine itself, whose bus may be missing; the bridge says so."""
@@ -217,6 +258,28 @@ class Interrupted(Hosts):
         self.assertEqual((process.returncode, out), (CANCELLED, ""), err)
         for machine in self.machines:
             self.assert_cancelled(machine)
+
+    def test_output_that_cannot_be_written_cancels_no_job(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            process = subprocess.Popen([IMAGECTL, "-q", "-H", self.both, "pull", "docker://registry.example/wait"], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, env=self.environment)
+        real_daemon.until(lambda: all(self.started(machine) for machine in self.machines))
+        for machine in self.machines:
+            (machine.directory / "release").touch()
+        _, err = process.communicate(timeout=30 * sanitizers.SLOWER)
+        self.assertEqual(process.returncode, 1, err)
+        self.assertIn("cannot write the result: No space left on device", err)
+        for machine in self.machines:
+            client, jobs = self.jobs(machine)
+            self.assertEqual(client.finished(jobs[0][0])["Result"], "success")
+
+    def test_sigterm_ends_it_beside_a_host_that_hangs(self):
+        one = self.machines[0]
+        process = subprocess.Popen([IMAGECTL, "-H", one.name, "pull", "docker://registry.example/wait"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
+        real_daemon.until(lambda: self.started(one))
+        one.daemon.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(one.daemon.process.send_signal, signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(12 * sanitizers.SLOWER), CANCELLED)
 
     def test_on_a_terminal_each_host_has_a_line(self):
         pid, terminal = pty.fork()
