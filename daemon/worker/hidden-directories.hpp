@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Replaces directories that are full of sockets and devices by empty ones, in a mount namespace of the job's own.
+// Replaces directories that are full of what is no business of a job's, in a mount namespace of its own.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "base/file-descriptor.hpp"
+
 namespace imaged {
 
-// Mounts an empty directory on DIRECTORY, and on its places in it those of KEPT that are there and lie below it. Paths
-// are absolute and without symbolic links. Throws Error(failed).
-void hide_directory(const std::string& directory, const std::vector<std::string>& kept);
+// Mounts REPLACEMENT, a directory as a mount in no namespace, or else an empty directory on DIRECTORY, which is an
+// absolute path without symbolic links; and on its place in it each of KEPT that is there and lies below DIRECTORY.
+// Symbolic links that lie there on the way to one of KEPT are made anew. Throws Error(failed).
+void hide_directory(const std::string& directory, const std::vector<std::string>& kept,
+                    const FileDescriptor& replacement = {});
 
 }  // namespace imaged

@@ -91,8 +91,9 @@ int main() {
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
         auto request = job::decode_request(read_request());
-        confine(request);
+        // A confined job does not see those of others.
         ScratchDirectory::clear_leftovers();
+        confine(request);
         take_auth_file(request, cancellation);
         result = run_loaded_job(request, start_proxy(request), cancellation, meter);
     } catch (...) {

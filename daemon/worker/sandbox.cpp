@@ -38,6 +38,7 @@ namespace {
 constexpr std::array writing_capabilities{CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
                                           CAP_FSETID, CAP_SETFCAP,      CAP_MAC_ADMIN,       CAP_SYS_ADMIN};
 constexpr std::array reading_capabilities{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
+constexpr std::array removing_capabilities{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER};
 // Credentials of the host, and what says that it was booted from an OSTree repository.
 constexpr std::array<const char*, 3> kept_in_run{"/run/ostree", "/run/ostree-booted", "/run/containers"};
 // Where /etc/resolv.conf may lead, for a skopeo that talks to registries itself.
@@ -109,11 +110,14 @@ void mount_on_itself(const std::string& path) {
         throw_errno("bind " + path + " for the job");
 }
 
-// The local files that REQUEST names as images.
-std::vector<std::string> local_images(const job::Request& request) {
+// The local files and repositories that REQUEST names.
+std::vector<std::string> named_paths(const job::Request& request) {
     auto names = request.texts("images");
     names.insert(names.end(), {request.image, request.text("source")});
     std::vector<std::string> paths;
+    for (const auto& path : {request.repository, request.text("repository"), exported_directory(request).string()}) {
+        if (!path.empty()) paths.push_back(path);
+    }
     for (const auto& name : names) {
         if (name.empty()) continue;
         const auto image = ImageReference::parse(name);
@@ -124,11 +128,33 @@ std::vector<std::string> local_images(const job::Request& request) {
             case Transport::dir: break;
             default: continue;
         }
-        for (const auto& path : {image.name(), split_tag(image.name()).first}) {
-            std::error_code failure;
-            const auto place = std::filesystem::canonical(path, failure);
-            if (!failure) paths.push_back(place.string());
-        }
+        paths.insert(paths.end(), {image.name(), split_tag(image.name()).first});
+    }
+    return paths;
+}
+
+// Where programs put temporary files: without links, each once, and none below another.
+std::vector<std::string> temporary_directories() {
+    std::vector<std::string> directories;
+    for (const auto& path :
+         {std::filesystem::path("/tmp"), std::filesystem::path("/var/tmp"), ScratchDirectory::parent()}) {
+        if (!std::filesystem::is_directory(path)) continue;
+        auto place = std::filesystem::canonical(path).string();
+        const bool covered = std::any_of(directories.begin(), directories.end(), [&](const std::string& other) {
+            return (place + "/").starts_with(other + "/");
+        });
+        if (!covered) directories.push_back(std::move(place));
+    }
+    return directories;
+}
+
+// What the environment names: the administrator's configuration, and this program.
+std::vector<std::string> configured_paths() {
+    std::vector<std::string> paths{std::filesystem::read_symlink("/proc/self/exe").parent_path()};
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        const std::string_view text(*entry);
+        const auto value = text.substr(text.find('=') + 1);
+        if (value.starts_with('/') && !text.starts_with("TMPDIR=")) paths.emplace_back(value);
     }
     return paths;
 }
@@ -180,22 +206,40 @@ void open_repository(const job::Request& request) {
     if (make) make_repository(request.repository);
 }
 
-void confine_mounts(const job::Request& request, Network network) {
+// Gives the job its own temporary directories. USED stays, wherever it is.
+std::vector<std::string> hide_temporary_files(const std::vector<std::string>& used, const JobDirectory& own) {
+    const auto directories = temporary_directories();
+    for (const auto& path : used) {
+        std::error_code failure;
+        const auto place = std::filesystem::canonical(path, failure).string();
+        if (std::find(directories.begin(), directories.end(), place) != directories.end())
+            throw Error(ErrorKind::invalid_argument,
+                        "a job does not see what lies in " + place + " itself: use another directory");
+    }
+    auto kept = configured_paths();
+    kept.insert(kept.end(), used.begin(), used.end());
+    std::vector<FileDescriptor> mounts;
+    for (std::size_t i = 0; i < directories.size(); ++i) mounts.push_back(own.make_mount(std::to_string(i)));
+    for (std::size_t i = 0; i < directories.size(); ++i) hide_directory(directories[i], kept, mounts[i]);
+    if (!own) return {};
+    // One that lies in another.
+    std::filesystem::create_directories(ScratchDirectory::parent());
+    return directories;
+}
+
+void confine_mounts(const job::Request& request, Network network, const JobDirectory& own) {
     leave_mount_namespace();
     auto writable = written_directories(request);
-    // skopeo unpacks archives there; the unit makes the first two private.
-    for (const auto& scratch :
-         {std::filesystem::path("/tmp"), std::filesystem::path("/var/tmp"), ScratchDirectory::parent()}) {
-        if (std::filesystem::is_directory(scratch)) writable.push_back(std::filesystem::canonical(scratch).string());
-    }
     for (const auto& path : writable) mount_on_itself(path);
-    auto used = writable;
+    auto used = named_paths(request);
     if (has_publisher(request) && std::filesystem::exists(request.repository)) {
         // On itself, so that it stays read-only wherever it lies.
-        used.push_back(std::filesystem::canonical(request.repository).string());
-        mount_on_itself(used.back());
+        mount_on_itself(std::filesystem::canonical(request.repository).string());
     }
-    for (auto& path : local_images(request)) used.push_back(std::move(path));
+    used.insert(used.end(), writable.begin(), writable.end());
+    const auto temporary = hide_temporary_files(used, own);
+    writable.insert(writable.end(), temporary.begin(), temporary.end());
+    used.insert(used.end(), temporary.begin(), temporary.end());
     hide_the_machine(used, network);
     const auto configurations = configurations_of(request);
     for (const auto& path : configurations) mount_on_itself(path);
@@ -253,6 +297,10 @@ void keep_publishing_capabilities() {
     keep_capabilities(writing_capabilities);
 }
 
+void keep_removing_capabilities() {
+    keep_capabilities(removing_capabilities);
+}
+
 void give_up_capabilities() {
     keep_capabilities(std::array<int, 0>());
 }
@@ -264,8 +312,9 @@ void confine(job::Request& request) {
     const auto calls = calls_of(request);
     if (::geteuid() == 0) {
         if (has_publisher(request)) open_repository(request);
-        supervise(request);
-        confine_mounts(request, calls.network);
+        JobDirectory directory;
+        supervise(request, directory);
+        confine_mounts(request, calls.network, directory);
         if (request.kind == job::Kind::prepare) {
             keep_capabilities(reading_capabilities);
         } else {

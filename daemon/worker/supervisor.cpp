@@ -72,12 +72,13 @@ class Supervisor {
 public:
     // PUBLISHER may be null.
     Supervisor(pid_t child, FileDescriptor channel, int signals, std::string service,
-               std::unique_ptr<Publisher> publisher)
+               std::unique_ptr<Publisher> publisher, JobDirectory& directory)
         : child_(child),
           channel_(std::move(channel)),
           signals_(signals),
           service_(std::move(service)),
-          publisher_(std::move(publisher)) {}
+          publisher_(std::move(publisher)),
+          directory_(directory) {}
 
     [[noreturn]] void run() {
         for (;;) {
@@ -105,6 +106,7 @@ private:
         int status = 0;
         if (::waitpid(child_, &status, WNOHANG) != child_) return;
         publisher_.reset();  // with its scratch directories
+        directory_.wait_until_removed();
         if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
         // imaged reports which signal ended a worker.
         const int number = WTERMSIG(status);
@@ -137,6 +139,7 @@ private:
     const int signals_;
     const std::string service_;
     std::unique_ptr<Publisher> publisher_;
+    JobDirectory& directory_;
     unsigned connections_ = 0;
     bool stopping_ = false;
 };
@@ -171,7 +174,7 @@ void become_first_process(const FileDescriptor& channel) {
 
 }  // namespace
 
-void supervise(job::Request& request) {
+void supervise(job::Request& request, JobDirectory& directory) {
     auto questions = pair(), changes = pair();
     const auto own = open_at(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY);
     if (::unshare(CLONE_NEWPID) != 0) throw_errno("make a PID namespace for the job");
@@ -184,6 +187,7 @@ void supervise(job::Request& request) {
     if (child == 0) {
         questions.ours.reset();
         changes.ours.reset();
+        directory.leave_to_supervisor();
         become_first_process(questions.theirs);
         ::sigprocmask(SIG_SETMASK, &before, nullptr);
         auto& service = request.settings.skopeo_service;
@@ -203,6 +207,7 @@ void supervise(job::Request& request) {
         if (!incoming) throw_errno("signalfd");
         // What is started from here on is no business of the job's.
         if (::setns(own.get(), CLONE_NEWPID) != 0) throw_errno("return to the PID namespace");
+        directory.remove_after(child);
         if (has_publisher(request)) {
             keep_publishing_capabilities();
             publisher = std::make_unique<Publisher>(request, std::move(changes.ours));
@@ -212,7 +217,8 @@ void supervise(job::Request& request) {
     } catch (const std::exception&) {
         ::_exit(1);  // which ends the job, too
     }
-    Supervisor(child, std::move(questions.ours), incoming.get(), request.settings.skopeo_service, std::move(publisher))
+    Supervisor(child, std::move(questions.ours), incoming.get(), request.settings.skopeo_service, std::move(publisher),
+               directory)
         .run();
 }
 

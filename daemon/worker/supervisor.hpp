@@ -6,6 +6,7 @@
 // either ends, so does the other.
 #pragma once
 
+#include "job-directory.hpp"
 #include "job/job.hpp"
 
 namespace imaged {
@@ -13,6 +14,8 @@ namespace imaged {
 // Returns in the process that does the job, where the settings' skopeo service is a descriptor
 // (source/proxy-options.hpp) from then on. Throws Error(failed) where there can be no PID namespace. Before threads
 // start.
-void supervise(job::Request& request);
+//
+// DIRECTORY is removed when the job has ended.
+void supervise(job::Request& request, JobDirectory& directory);
 
 }  // namespace imaged

@@ -54,11 +54,16 @@ ScratchDirectory::ScratchDirectory() {
 }
 
 ScratchDirectory::~ScratchDirectory() {
+    if (!lock_) return;
     try {
         remove_tree(AT_FDCWD, path_.string());
     } catch (const Error&) {
         // The next job tries again.
     }
+}
+
+void ScratchDirectory::leave_to_parent() {
+    lock_.reset();
 }
 
 std::filesystem::path ScratchDirectory::parent() {

@@ -94,6 +94,20 @@ long open_for(const std::string& path, int flags) {
     return file ? 0 : -1;
 }
 
+// For what is made although it need not be.
+void ignore(long) {}
+
+std::string names_in(const std::string& path) {
+    std::string seen;
+    if (auto* const list = ::opendir(path.c_str())) {
+        while (const auto* entry = ::readdir(list)) {
+            if (entry->d_name[0] != '.') seen += std::string(entry->d_name) + " ";
+        }
+        ::closedir(list);
+    }
+    return seen;
+}
+
 void try_sockets(const job::Request& request, Attempts& attempts) {
     for (const auto* key : {"socket", "private-socket", "abstract-socket"}) {
         const auto path = request.text(key);
@@ -104,12 +118,7 @@ void try_sockets(const job::Request& request, Attempts& attempts) {
     attempts.attempt("internet", [] { return ::socket(AF_INET, SOCK_STREAM, 0); });
     attempts.attempt("netlink", [] { return ::socket(AF_NETLINK, SOCK_RAW, 0); });
     attempts.attempt("vsock", [] { return ::socket(AF_VSOCK, SOCK_STREAM, 0); });
-    std::string seen;
-    if (auto* const list = ::opendir("/run")) {
-        while (const auto* entry = ::readdir(list)) seen += std::string(entry->d_name) + " ";
-        ::closedir(list);
-    }
-    attempts.note("run", seen);
+    attempts.note("run", names_in("/run"));
 }
 
 // Every process but this one that /proc shows.
@@ -175,6 +184,31 @@ void try_files(const job::Request& request, Attempts& attempts) {
     attempts.attempt("device", [&] { return ::mknod("/tmp/device", S_IFBLK | 0600, makedev(7, 0)); });
     for (const auto* device : {"/dev/mem", "/dev/sda", "/dev/vda", "/dev/loop0", "/dev/loop-control", "/dev/kmsg"})
         attempts.attempt(device, [&] { return open_for(device, O_RDWR); });
+}
+
+// Temporary files of its own, of other jobs, and what it was asked to read there.
+void try_temporary_files(const job::Request& request, Attempts& attempts) {
+    const auto other = request.text("other-job"), layout = request.text("source").substr(std::strlen("oci:"));
+    attempts.note("temporary files", names_in("/tmp") + names_in("/var/tmp"));
+    attempts.attempt("read other job", [&] { return open_for(other + "/blob", O_RDONLY); });
+    attempts.attempt("write other job", [&] { return open_for(other + "/blob", O_WRONLY); });
+    attempts.attempt("replace in other job", [&] { return open_for(other + "/new", O_WRONLY | O_CREAT); });
+    attempts.attempt("own source is read", [&] { return open_for(layout + "/index.json", O_RDONLY); });
+    attempts.attempt("write source", [&] { return open_for(layout + "/index.json", O_WRONLY); });
+    attempts.attempt("create in source", [&] { return open_for(layout + "/new", O_WRONLY | O_CREAT); });
+    attempts.attempt("move source", [&] { return ::rename(layout.c_str(), "/var/tmp/moved"); });
+    // What is hard to remove.
+    for (const std::string directory : {"/tmp", "/var/tmp"}) {
+        attempts.attempt("own file in " + directory,
+                         [&] { return open_for(directory + "/" + request.text("mark"), O_WRONLY | O_CREAT); });
+        attempts.attempt("own directory in " + directory, [&] {
+            const auto closed = directory + "/closed", inner = closed + "/inner";
+            if (::mkdir(closed.c_str(), 0700) != 0 || ::mkdir(inner.c_str(), 0700) != 0) return -1;
+            if (open_for(inner + "/file", O_WRONLY | O_CREAT) < 0) return -1;
+            ignore(::chown(inner.c_str(), 1, 1));
+            return ::chmod(inner.c_str(), 0) < 0 ? -1 : ::chmod(closed.c_str(), 0);
+        });
+    }
 }
 
 // What a job that reads an image has its repository changed by, used by hand.
@@ -299,9 +333,6 @@ void try_repository(const job::Request& request, Attempts& attempts) {
 }
 
 // By what the publisher would have to refuse. What should succeed has a name with "own".
-// For what is made although it need not be.
-void ignore(long) {}
-
 void try_publisher(const job::Request& request, Attempts& attempts) {
     const PublisherChannel publisher(*request.publisher);
     const auto say = [&](const std::string& name, const PublisherChannel::Answer& answer) {
@@ -500,6 +531,7 @@ int main() {
     try {
         confine(request);
         try_files(request, attempts);
+        try_temporary_files(request, attempts);
         if (!request.text("object").empty()) try_repository(request, attempts);
         if (request.publisher) try_publisher(request, attempts);
         try_sockets(request, attempts);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker that an image has taken over, confined as any other: what is out of its reach. HOSTILE_WORKER names the program that plays it."""
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -17,6 +18,7 @@ import unittest.mock
 import golden
 import oci_layout
 import sanitizers
+import system_bus
 import worker
 from oci_layout import Entry
 from repository_case import ScratchCase
@@ -51,6 +53,25 @@ def stored_victim(repository):
             "commit": result["details"]["merge-commit"], "other": other}
 
 
+def job_of(run):
+    """The process of a confined worker that does the job: the first of a PID namespace."""
+    for process in pathlib.Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split():
+        if pathlib.Path(f"/proc/{process}/status").read_text().split("NSpid:")[1].splitlines()[0].split()[1:] == ["1"]:
+            return int(process)
+    raise AssertionError("no job is at work")
+
+
+def directory_of(run):
+    """Where a confined worker has temporary files."""
+    directories = []
+    end = time.monotonic() + 10 * sanitizers.SLOWER
+    while not directories and time.monotonic() < end:
+        opened = [os.readlink(f"/proc/{run.process.pid}/fd/{name}") for name in os.listdir(f"/proc/{run.process.pid}/fd")]
+        directories = [pathlib.Path(path) for path in opened if path.startswith("/var/tmp/imaged-job-")]
+    directory, = directories
+    return directory
+
+
 NOT_CHECKS = {"own announcement", "own object that is there", "own object", "own object again"}
 PUBLISHED = ("pull", "import", "import-archive", "check")
 
@@ -65,6 +86,18 @@ class HostileWorker(ScratchCase):
             self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
         listener.listen()
         return path
+
+    def other_job(self):
+        """Another confined job that is at work, and its directory with a file of its skopeo's, as it were."""
+        server = system_bus.SilentServer()
+        self.addCleanup(server.stop)
+        run = worker.Run(f"docker://{server.address}/app:1", golden.make_repository(self.directory / f"other-{len(os.listdir(self.directory))}"),
+                         settings={"confined": True, "stall-milliseconds": 600_000})
+        self.addCleanup(run.process.kill)
+        run.next_message()
+        directory = directory_of(run)
+        (directory / "blob").write_text("another job's")
+        return run, directory
 
     def attack(self, kind):
         """What came of each attempt in a job of KIND, and whether the configuration and the files outside are as they were."""
@@ -86,12 +119,20 @@ class HostileWorker(ScratchCase):
 
         if kind in PUBLISHED:
             arguments.update(stored_victim(repository))
+        other, directory = self.other_job()
+        layout = oci_layout.Layout(self.directory / f"{mark}-source")
+        layout.image("app", [oci_layout.layer([Entry("usr/tool", content=b"tool")])])
+        arguments.update({"other-job": str(directory), "source": f"oci:{layout.path}", "mark": mark})
         before = state()
         files = files_of(repository)
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
             run = worker.Run("docker://registry.example/app:1", repository, kind=kind, arguments=arguments,
                              settings={"confined": True, "skopeo-service": "/run/imaged-test-no-service"}).finish()
         self.assertEqual((run.result["outcome"], run.status), ("success", 0), run.result)
+        self.assertEqual([path for place in ("/tmp/", "/var/tmp/", "/var/tmp/imaged-job-*/", "/var/tmp/imaged-job-*/*/") for path in glob.glob(place + mark)], [])
+        self.assertEqual({path.name for path in directory.iterdir()}, {"0", "1", "blob"})
+        other.cancel()
+        other.finish()
         self.files = files, files_of(repository)
         return run.result["details"], state() == before
 
@@ -107,11 +148,13 @@ class HostileWorker(ScratchCase):
             with self.subTest(kind=kind):
                 found, unchanged = self.attack(kind)
                 processes, run = found.pop("processes"), set(found.pop("run").split())
+                # In one of them lies the repository, and in both what it was asked to read.
+                self.assertLessEqual(set(found.pop("temporary files").split()), {self.directory.name})
                 # Check has metadata changed, and nothing else.
                 self.assertEqual({name for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, NOT_CHECKS if kind == "check" else set())
                 self.assertEqual({name: outcome for name, outcome in found.items()
                                   if not name.startswith("own ") and outcome not in REFUSED and not outcome.startswith("refused: ")}, {})
-                self.assertEqual(len([name for name in found if name.startswith("own ")]), 7 if kind in PUBLISHED else 0)
+                self.assertEqual(len([name for name in found if name.startswith("own ")]), 12 if kind in PUBLISHED else 5)
                 self.assert_nothing_but_new_objects()
                 self.assertEqual(processes, "", "processes that are not its own")
                 self.assertLessEqual(run, {".", "..", "ostree", "ostree-booted", "containers"})
@@ -203,6 +246,48 @@ class Confined(ScratchCase):
                 for name, commit in golden.refs(self.repository).items():
                     golden.ostree(self.repository, "checkout", commit, self.directory / f"checkout-{number}-{name.replace('/', '-')}")
 
+    def test_what_lies_below_tmp_is_read_and_written_where_the_job_was_asked_for_it(self):
+        with tempfile.TemporaryDirectory(dir="/tmp") as place, tempfile.TemporaryDirectory(dir="/opt") as elsewhere:
+            layout, far = oci_layout.Layout(pathlib.Path(place, "oci")), oci_layout.Layout(pathlib.Path(elsewhere, "oci"))
+            for made in (layout, far):
+                made.image("app", [oci_layout.layer([Entry("usr/tool", content=b"tool")])])
+            os.symlink(elsewhere + "/oci", place + "/link")
+            os.symlink("oci", place + "/near")
+            subprocess.run(["skopeo", "copy", "--quiet", layout.reference("app"), f"docker-archive:{place}/app.tar:app"], check=True)
+            repository = golden.make_repository(pathlib.Path(place, "repository"))
+            os.symlink(place, self.directory / "way")
+            for image in [layout.reference("app"), f"oci:{place}/link:app", f"oci:{place}/near:app", f"oci:{self.directory}/way/near:app", f"docker-archive:{place}/app.tar"]:
+                with self.subTest(image=image):
+                    self.confined(image, repository, target="docker://registry.example/" + image.rpartition("/")[2].replace(":", ".").lower() + ":1")
+            for destination, made in [(f"oci:{place}/new:app", "new/index.json"), (f"oci-archive:{place}/new.tar:app", "new.tar")]:
+                result = worker.Run("docker://registry.example/oci.app:1", repository, kind="export", arguments={"destination": destination}, settings={"confined": True}).finish().result
+                self.assertEqual(result["outcome"], "success", result)
+                self.assertTrue(pathlib.Path(place, made).exists())
+            result = worker.Run("docker://registry.example/oci.app:1", repository, kind="export", arguments={"destination": "oci-archive:/tmp/imaged-test.tar:app"},
+                                settings={"confined": True}).finish().result
+            self.assertEqual(result.get("error-name"), "InvalidArgument", result)
+            self.assertIn("/tmp itself", result["message"])
+
+    def test_a_job_s_temporary_files_are_gone_however_it_ends(self):
+        for name, end in [("cancelled", worker.Run.cancel), ("killed with its group", lambda run: os.killpg(run.process.pid, 9)),
+                          ("the job alone is killed", lambda run: os.kill(job_of(run), 9))]:
+            with self.subTest(name):
+                run = worker.Run("docker://127.0.0.1:1/app:1", self.repository, settings={"confined": True, "retries": 9})
+                run.next_message()
+                directory = directory_of(run)
+                inner = directory / "inner/deep"
+                inner.mkdir(parents=True)
+                (inner / "file").write_text("x")
+                os.chown(inner, 1, 1)
+                inner.chmod(0)
+                end(run)
+                with contextlib.suppress(AssertionError):
+                    run.finish()
+                deadline = time.monotonic() + 10 * sanitizers.SLOWER
+                while directory.exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                self.assertFalse(directory.exists())
+
     def test_an_image_on_a_medium_below_run_is_read(self):
         place = f"/run/imaged-test-{os.getpid()}"
         self.addCleanup(shutil.rmtree, place)
@@ -224,8 +309,7 @@ class Confined(ScratchCase):
         """Which gets SIGTERM when imaged is killed; a stopped process takes only SIGKILL."""
         run = worker.Run("docker://127.0.0.1:1/app:1", self.repository, settings={"confined": True, "retries": 9})
         run.next_message()
-        job, = map(int, pathlib.Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split())
-        os.kill(job, signal.SIGSTOP)
+        os.kill(job_of(run), signal.SIGSTOP)
         run.cancel()
         started = time.monotonic()
         with contextlib.suppress(AssertionError):

@@ -21,7 +21,7 @@ class Run:
         if input:
             high[5] = fcntl.fcntl(input, fcntl.F_DUPFD_CLOEXEC, 10)
         self.process = subprocess.Popen([PROGRAM], stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})}, close_fds=False,
-                                        preexec_fn=lambda: [os.dup2(file, number) for number, file in high.items()])
+                                        preexec_fn=lambda: [os.setpgid(0, 0), *(os.dup2(file, number) for number, file in high.items())])
         for file in high.values():
             os.close(file)
         theirs.close()

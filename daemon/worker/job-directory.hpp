@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a confined job has in place of /tmp and its like: directories that no other job sees. They lie in one scratch
+// directory (base/scratch-directory.hpp), which goes with all that is in it when the job ends, however that happens: a
+// process of its own, which whoever kills the worker does not reach, waits for it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "base/file-descriptor.hpp"
+#include "base/scratch-directory.hpp"
+
+namespace imaged {
+
+class JobDirectory {
+public:
+    // Where none can be made, the job has none; it reports that when it wants one.
+    JobDirectory() noexcept;
+
+    explicit operator bool() const { return directory_.has_value(); }
+    // A mount, in no namespace yet, of the new directory NAME in it; empty where there is none. Throws Error(failed).
+    FileDescriptor make_mount(const std::string& name) const;
+    // In the supervisor: starts the process that removes it when JOB, its child, has ended. Throws Error(failed).
+    void remove_after(pid_t job);
+    // When the job has ended.
+    void wait_until_removed();
+    // In the process that does the job.
+    void leave_to_supervisor();
+
+private:
+    std::optional<ScratchDirectory> directory_;
+    pid_t remover_ = -1;
+};
+
+}  // namespace imaged
