@@ -20,6 +20,7 @@
 #include "file-reader.hpp"
 #include "held-config.hpp"
 #include "manager.hpp"
+#include "message-limit.hpp"
 #include "polkit-authority.hpp"
 #include "sdbus-shim.hpp"
 
@@ -117,6 +118,7 @@ public:
         }
         manager_ = std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, inhibitor_.get(),
                                              manager_settings());
+        limit_messages(*connection_);
         loop_.set_source(&bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.

@@ -70,6 +70,13 @@ struct MessageAccess : sdbus::Message {
     }
 };
 
+// Which sd-bus connection CONNECTION is, which its interface does not say, but each of its messages knows.
+inline sd_bus* handle(sdbus::IConnection& connection) {
+    const auto object = sdbus::createObject(connection, sdbus::ObjectPath{"/"});
+    return ::sd_bus_message_get_bus(
+        MessageAccess::of(object->createSignal(InterfaceName{"org.imaged1"}, SignalName{"Message"})));
+}
+
 // Whether the caller of the method that OBJECT is being asked allows a dialogue: the flag
 // ALLOW_INTERACTIVE_AUTHORIZATION of its message.
 inline bool allows_dialogue(const sdbus::IObject& object) {

@@ -308,6 +308,48 @@ class Answers(SystemCase):
         self.assertLess(self.peak(), 64 * sanitizers.SLOWER)
 
 
+class Messages(SystemCase):
+    """One message of anybody's holds little that imaged decodes."""
+    LARGE, MANY = 30_000_000, 100_000  # a bus takes messages of 32 MiB
+
+    def messages(self):
+        """Of each interface that lets everybody in: how a call of it is made, and what imaged says."""
+        root, text = bus_fixture.ROOT, "x" * self.LARGE
+        options = {f"option-{number}": "" for number in range(self.MANY)}
+        for name, path, interface, method, kind, values in [
+                ("options", root, bus_fixture.MANAGER, "Prepare", "(sa{sv})", ["docker://x.example/a:1", options]),
+                ("options", root, bus_fixture.MANAGER, "ListImages", "(a{sv})", [options]),
+                ("text", root, bus_fixture.MANAGER, "Import", "(sa{sv})", [text, {}]),
+                ("value", root, bus_fixture.MANAGER, "Pull", "(sa{sv})", ["docker://x.example/a:1", {"target": text}]),
+                ("list", root, bus_fixture.MANAGER, "Remove", "(asa{sv})", [["a"] * self.MANY, {}]),
+                ("property", root, "org.freedesktop.DBus.Properties", "Get", "(ss)", [bus_fixture.MANAGER, text]),
+                ("interface", root, "org.freedesktop.DBus.Properties", "GetAll", "(s)", [text]),
+                ("what no method has", root, "org.freedesktop.DBus.Peer", "Ping", "(s)", [text]),
+                ("what no method has", root, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "(as)", [["a"] * self.MANY]),
+                ("path that is not there", root + "/job/1", bus_fixture.JOB, "GetOutcome", "(s)", [text])]:
+            yield f"{method}: {name}", {"path": path, "interface": interface, "method": method, "kind": kind, "values": values}
+
+    def test_a_message_that_holds_too_much_is_refused_before_it_is_decoded(self):
+        users = [self.caller(uid) for uid in system_bus.USERS[:3]]
+        before = self.peak()
+        for name, call in self.messages():
+            with self.subTest(name):
+                message = self.assert_refused("LimitsExceeded", users[0].ask, **call)
+                self.assertIn("a call has at most 262144 bytes of text and 16384 values", message)
+                if self.LARGE in map(len, call["values"]):
+                    for user in users:
+                        user.ask(**call, wait=False)
+                self.assertIsInstance(self.root.call("ListJobs")[0], list)
+                print(f"    {name}: {self.peak():.1f} MiB", flush=True)
+        self.assertIsNone(self.daemon.poll())
+        print(f"    peak {before:.1f} MiB before, {self.peak():.1f} MiB after messages of {self.LARGE} bytes and of {self.MANY} options")
+        self.assertLess(self.peak(), 64 * sanitizers.SLOWER)
+
+    def test_what_calls_need_is_below_the_limits(self):
+        names = [f"docker://x.example/{'a' * 40}:{number}" for number in range(1000)]
+        self.assert_refused("NotAuthorized", self.caller(system_bus.USERS[0]).call, "Remove", "(asa{sv})", names, {})
+
+
 LARGE_WORKER = """#!/usr/bin/python3 -I
 import json, socket
 channel = socket.socket(fileno=3)
