@@ -161,7 +161,7 @@ void check_kinds(const ImageLayout& layout) {
 // Whether the merge of IMAGE is what its layers give: by imaged's own record, or computed again, once. Another program
 // may have made it right; a copy may have brought it, made of anything.
 bool is_right(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
-    if (VerifiedLayers(repository.fd()).image(image.digest) == image.merge_commit) return true;
+    if (VerifiedLayers(repository.fd()).has_image(image.digest, image.merge_commit)) return true;
     try {
         if (!is_sound(check_merge(repository, image, cancellation), image)) return false;
     } catch (const Error& error) {

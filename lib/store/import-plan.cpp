@@ -25,7 +25,7 @@ bool is_current(const Repository& repository, Presence& presence, const SourceIm
     }
     // A merge that says to be this program's and is not recorded may have been made of layers that are not believed.
     if (plan.previous->importer.starts_with(own_importer) &&
-        VerifiedLayers(repository.fd()).image(source.digest) != plan.previous->merge_commit)
+        !VerifiedLayers(repository.fd()).has_image(source.digest, plan.previous->merge_commit))
         return false;
     return presence.complete(plan.previous->merge_commit) &&
            (!plan.previous->base_commit || presence.complete(*plan.previous->base_commit));

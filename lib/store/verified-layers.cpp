@@ -19,6 +19,10 @@ constexpr const char* image_kind = "image";
 constexpr std::size_t max_bytes = 1024;
 constexpr std::size_t hex_digits = 64;
 
+std::string image_key(std::string_view manifest, std::string_view merge) {
+    return sha256(std::string(manifest) + std::string(merge)).hex();
+}
+
 }  // namespace
 
 std::string VerifiedLayers::serialise(const Record& record) {
@@ -39,6 +43,7 @@ std::optional<Checksum> VerifiedLayers::parse(const std::string& text, const std
     record.blob = field("blob");
     record.commit = field("commit");
     if (serialise(record) != text) return std::nullopt;
+    if (kind == image_kind && key != image_key(record.blob, record.commit)) return std::nullopt;
     return Checksum::from_hex(record.commit);
 }
 
@@ -53,8 +58,8 @@ std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff
     return find(std::string(to_string(kind)), diff_id.hex());
 }
 
-std::optional<Checksum> VerifiedLayers::image(const Digest& manifest) const {
-    return find(image_kind, manifest.hex());
+bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
+    return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
 }
 
 void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit) const {
@@ -62,8 +67,8 @@ void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit) 
          commit.hex()});
 }
 
-void VerifiedLayers::add_image(const Digest& manifest, const Checksum& commit) const {
-    add({image_kind, std::string(manifest.hex()), std::string(manifest.hex()), commit.hex()});
+void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {
+    add({image_kind, image_key(manifest.hex(), merge.hex()), std::string(manifest.hex()), merge.hex()});
 }
 
 void VerifiedLayers::add(const Record& record) const {

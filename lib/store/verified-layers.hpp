@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged's own record of what it verified: which commit holds the layer with which diff-id, and which merge it made of
+// imaged's own record of what it verified: which commit holds the layer with which diff-id, and which merges it made of
 // which manifest. A layer serves other blobs, and its commit's metadata (layer-record.hpp) is believed, only if this
 // record names its commit: metadata of commits can come from an image, from a copy, or from any program that may
 // commit.
 //
 // On disk: extensions/imaged/layers/HEX.KIND in the repository, one small file for each. KIND is "commit", "chunk" or
-// "derived", and HEX the diff-id; or KIND is "image" and HEX the manifest's digest. Objects, refs, images and copies
-// cannot reach that directory. A file that is missing, broken, or that another user owns or may write counts as absent:
-// then the layer is fetched again. Nothing else is lost with it.
+// "derived", and HEX the diff-id; or KIND is "image" and HEX the SHA-256 of the manifest's digest and the merge's
+// checksum, in hexadecimal: such a record has one possible content, and none of another image is in its place. Objects,
+// refs, images and copies cannot reach that directory. A file that is missing, broken, or that another user owns or may
+// write counts as absent: then the layer is fetched again. Nothing else is lost with it.
 #pragma once
 
 #include <functional>
@@ -28,13 +29,13 @@ public:
 
     // The commit that holds the layer; nullopt if there is no valid record.
     std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
-    // The merge that this program made of the image; nullopt if there is no valid record.
-    std::optional<Checksum> image(const Digest& manifest) const;
+    // Whether this program made MERGE of the image; false if there is no valid record.
+    bool has_image(const Digest& manifest, const Checksum& merge) const;
 
     // Call only after the digest of LAYER's blob and its diff-id have both been verified, and COMMIT was made of that
     // content. The record is durable after the repository's next sync(). Throws system_error().
     void add_layer(const ImageLayer& layer, const Checksum& commit) const;
-    void add_image(const Digest& manifest, const Checksum& commit) const;
+    void add_image(const Digest& manifest, const Checksum& merge) const;
 
     // The records whose commit is not THERE, and the files that are no valid record, as paths in the repository.
     std::vector<std::string> stale(const std::function<bool(const Checksum& commit)>& there) const;

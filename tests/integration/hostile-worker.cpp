@@ -359,8 +359,11 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     std::string many;
     for (int i = 0; i < 1025; ++i) many += publisher.bytes(layer);
     say("too many layers", publisher.ask(PublisherCall::announce, 0, missing, many));
-    say("own announcement", publisher.ask(PublisherCall::announce, 0, missing, publisher.bytes(layer)));
+    // Another image's manifest, for which it then makes a record of its own.
+    const auto image = checksum_in(request, "image");
+    say("own announcement", publisher.ask(PublisherCall::announce, 0, image, publisher.bytes(layer)));
     say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, publisher.bytes(layer)));
+    say("own record of an image", publisher.ask(PublisherCall::add_record, image_number, other));
     // Refs and records.
     say("ref of a layer that was not announced", publisher.ask(PublisherCall::set_ref, 1, commit));
     say("ref to a commit that is missing", publisher.ask(PublisherCall::set_ref, image_number, missing));

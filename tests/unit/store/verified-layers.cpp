@@ -43,7 +43,7 @@ struct Store {
 TEST_CASE("nothing is verified in a new repository") {
     Store store;
     REQUIRE_FALSE(store.known());
-    REQUIRE_FALSE(store.verified.image(digest("manifest")));
+    REQUIRE_FALSE(store.verified.has_image(digest("manifest"), sha256("merge")));
 }
 
 TEST_CASE("what was recorded is found under its kind and diff-id, and under nothing else") {
@@ -51,11 +51,31 @@ TEST_CASE("what was recorded is found under its kind and diff-id, and under noth
     store.verified.add_layer(store.layer, store.commit);
     store.verified.add_image(digest("manifest"), sha256("merge"));
     REQUIRE(store.known());
-    REQUIRE(store.verified.image(digest("manifest")) == sha256("merge"));
+    REQUIRE(store.verified.has_image(digest("manifest"), sha256("merge")));
+    REQUIRE_FALSE(store.verified.has_image(digest("manifest"), sha256("another")));
+    REQUIRE_FALSE(store.verified.has_image(digest("another"), sha256("merge")));
     REQUIRE_FALSE(store.verified.layer(LayerKind::chunk, store.layer.diff_id));
     REQUIRE_FALSE(store.verified.layer(LayerKind::commit, store.layer.diff_id));
     REQUIRE_FALSE(store.verified.layer(LayerKind::derived, store.layer.blob.digest));
-    REQUIRE_FALSE(store.verified.image(store.layer.diff_id));
+}
+
+TEST_CASE("no record of an image replaces another one") {
+    Store store;
+    store.verified.add_image(digest("manifest"), sha256("merge"));
+    const auto file = fs::directory_iterator(store.directory())->path();
+    store.verified.add_image(digest("manifest"), sha256("its merge under another name"));
+    store.verified.add_image(digest("another"), sha256("merge"));
+    REQUIRE(std::distance(fs::directory_iterator(store.directory()), {}) == 3);
+    REQUIRE(store.verified.has_image(digest("manifest"), sha256("merge")));
+    SECTION("nor counts under its name") {
+        fs::path other;
+        for (const auto& entry : fs::directory_iterator(store.directory())) {
+            if (entry.path() != file) other = entry.path();
+        }
+        fs::copy_file(other, file, fs::copy_options::overwrite_existing);
+        REQUIRE_FALSE(store.verified.has_image(digest("manifest"), sha256("merge")));
+        REQUIRE(store.verified.stale([](const Checksum&) { return true; }).size() == 1);
+    }
 }
 
 TEST_CASE("a later record replaces an earlier one") {
