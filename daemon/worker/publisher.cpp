@@ -93,8 +93,9 @@ bool has_publisher(const job::Request& request) {
     }
 }
 
-Publisher::Publisher(const job::Request& request, FileDescriptor channel)
+Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::function<void()> check)
     : channel_(std::move(channel)),
+      check_(std::move(check)),
       only_metadata_(request.kind == job::Kind::check),
       repository_path_(request.repository),
       image_(stored_image(request).image()),
@@ -168,11 +169,7 @@ PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
         case PublisherCall::announce: announce(packet); return done;
         case PublisherCall::make_scratch: return {done.outcome, make_scratch(descriptor), done.kind};
         case PublisherCall::place: place(packet); return done;
-        case PublisherCall::remove_scratch:
-            scratch(number);
-            scratches_.erase(number);
-            remove_tree(staging_->fd(), std::to_string(number));
-            return done;
+        case PublisherCall::remove_scratch: remove_scratch(number); return done;
         case PublisherCall::set_ref: set_ref(number, checksum); return done;
         case PublisherCall::add_record: add_record(number, checksum); return done;
         case PublisherCall::keep_completeness: keep_completeness(scratch(number)); return done;
@@ -190,7 +187,7 @@ bool Publisher::lock() {
     const bool taken = ::fcntl(lock_.get(), F_OFD_SETLK, &wanted) == 0 ||
                        (errno == EINVAL && ::flock(lock_.get(), LOCK_SH | LOCK_NB) == 0);
     if (!taken && errno != EAGAIN && errno != EACCES) throw_errno("lock it");
-    if (taken && !staging_) StagingArea::clear_leftovers(repository_.get());
+    if (taken && !staging_) StagingArea::clear_leftovers(repository_.get(), check_);
     return locked_ = taken;
 }
 
@@ -235,6 +232,13 @@ Publisher::ScratchMount& Publisher::scratch(std::uint32_t number) {
     const auto found = scratches_.find(number);
     if (found == scratches_.end()) refuse("no such scratch directory");
     return found->second;
+}
+
+// One that could still be filled is not removed, nor is it forgotten before it is gone.
+void Publisher::remove_scratch(std::uint32_t number) {
+    seal(scratch(number));
+    remove_tree(staging_->fd(), std::to_string(number), check_);
+    scratches_.erase(number);
 }
 
 // EBUSY as long as anything is open for writing.

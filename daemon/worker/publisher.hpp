@@ -14,6 +14,7 @@
 // writing there, and from then on nothing can be written, linked or renamed by any descriptor that came from it.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -33,8 +34,9 @@ bool has_publisher(const job::Request& request);
 
 class Publisher {
 public:
-    // CHANNEL is the job's other end's. Throws Error(failed).
-    Publisher(const job::Request& request, FileDescriptor channel);
+    // CHANNEL is the job's other end's. CHECK is called while it removes files for a job, and ends that by what it
+    // throws. Throws Error(failed).
+    Publisher(const job::Request& request, FileDescriptor channel, std::function<void()> check);
 
     // -1 when the job has closed its end.
     int channel() const { return channel_.get(); }
@@ -57,6 +59,7 @@ private:
     void announce(const Packet& packet);
     std::uint32_t make_scratch(int& descriptor);
     ScratchMount& scratch(std::uint32_t number);
+    void remove_scratch(std::uint32_t number);
     void seal(ScratchMount& scratch) const;
     void place(const Packet& packet);
     void place(int from, const Placement& placement) const;
@@ -72,6 +75,7 @@ private:
     void require_commit(const Checksum& commit) const;
 
     FileDescriptor channel_;
+    const std::function<void()> check_;
     FileDescriptor repository_, objects_, lock_;
     std::optional<Error> unopened_;  // why the repository could not be opened
     bool locked_ = false;

@@ -12,13 +12,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
@@ -35,8 +39,8 @@ constexpr unsigned max_connections = 4096;
 // A service that does not take a connection for so long is reported.
 constexpr timeval connect_limit{5, 0};
 // A job that is told to end and does not is killed, as imaged would (daemon/worker-process.cpp) if it were still there.
-// Milliseconds.
-constexpr int stop_grace = 2000;
+constexpr std::chrono::seconds stop_grace(2);
+using Clock = std::chrono::steady_clock;
 // The job's own (daemon/worker-process.cpp): its channel to imaged, then what the request names.
 constexpr int channel = 3;
 constexpr int first_free_number = 6;
@@ -85,8 +89,11 @@ public:
             std::array<pollfd, 3> ready{{{signals_, POLLIN, 0},
                                          {channel_.get(), POLLIN, 0},
                                          {publisher_ ? publisher_->channel() : -1, POLLIN, 0}}};
-            const int count = ::poll(ready.data(), ready.size(), stopping_ ? stop_grace : -1);
-            if (count == 0) ::kill(child_, SIGKILL);
+            const int count = ::poll(ready.data(), ready.size(), time_left());
+            if (end_ && Clock::now() >= *end_) {
+                ::kill(child_, SIGKILL);
+                end_.reset();
+            }
             if (count <= 0) continue;
             if (ready[0].revents != 0) take_signal();
             if (ready[1].revents != 0) take_question();
@@ -95,12 +102,19 @@ public:
     }
 
 private:
+    // Milliseconds until the job is killed; -1 where it is not to end.
+    int time_left() const {
+        if (!end_) return -1;
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end_ - Clock::now()).count();
+        return static_cast<int>(std::max<long>(left, 0));
+    }
+
     void take_signal() {
         signalfd_siginfo signal{};
         if (::read(signals_, &signal, sizeof signal) != sizeof signal) return;
         if (signal.ssi_signo != SIGCHLD) {
             ::kill(child_, SIGTERM);
-            stopping_ = true;
+            if (!std::exchange(stopping_, true)) end_ = Clock::now() + stop_grace;
             return;
         }
         int status = 0;
@@ -142,6 +156,7 @@ private:
     JobDirectory& directory_;
     unsigned connections_ = 0;
     bool stopping_ = false;
+    std::optional<Clock::time_point> end_;  // when a job that was told to end is killed
 };
 
 // Numbers that the request's descriptors do not have.
@@ -210,7 +225,10 @@ void supervise(job::Request& request, JobDirectory& directory) {
         directory.remove_after(child);
         if (has_publisher(request)) {
             keep_publishing_capabilities();
-            publisher = std::make_unique<Publisher>(request, std::move(changes.ours));
+            publisher = std::make_unique<Publisher>(request, std::move(changes.ours), [signals = incoming.get()] {
+                pollfd signal{signals, POLLIN, 0};
+                if (::poll(&signal, 1, 0) > 0) throw Error(ErrorKind::cancelled, "the job is to end");
+            });
         } else {
             give_up_capabilities();
         }

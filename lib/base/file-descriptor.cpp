@@ -109,17 +109,19 @@ FileDescriptor open_inner(int directory, const std::string& name) {
 }  // namespace
 
 // Without recursion, as the depth may be anybody's: what lies deeper than one level is moved up first.
-void remove_tree(int directory, const std::string& name) {
+void remove_tree(int directory, const std::string& name, const std::function<void()>& check) {
     if (remove_entry(directory, name.c_str())) return;
     const auto top = open_inner(directory, name);
     unsigned long moved = 0;
     for (bool again = true; again;) {
         again = false;
         each_name(top.get(), name, [&](const char* entry) {
+            if (check) check();
             if (remove_entry(top.get(), entry)) return;
             again = true;
             const auto inner = open_inner(top.get(), entry);
             each_name(inner.get(), entry, [&](const char* deeper) {
+                if (check) check();
                 if (remove_entry(inner.get(), deeper)) return;
                 while (!move_up(inner.get(), deeper, top.get(), ".moved-" + std::to_string(moved++))) {
                 }

@@ -116,8 +116,8 @@ void StagingArea::for_each_leftover(int repository, const std::function<void(con
     }
 }
 
-void StagingArea::clear_leftovers(int repository) {
-    for_each_leftover(repository, [&](const std::string& path) { remove_tree(repository, path); });
+void StagingArea::clear_leftovers(int repository, const std::function<void()>& check) {
+    for_each_leftover(repository, [&](const std::string& path) { remove_tree(repository, path, check); });
 }
 
 }  // namespace imaged

@@ -54,8 +54,8 @@ public:
     // Calls VISIT with the path, below the repository, of each scratch directory whose job is gone. It stays locked
     // meanwhile: a job that has just made it finds that out and makes another.
     static void for_each_leftover(int repository, const std::function<void(const std::string& path)>& visit);
-    // Removes them.
-    static void clear_leftovers(int repository);
+    // Removes them. CHECK as for remove_tree().
+    static void clear_leftovers(int repository, const std::function<void()>& check = {});
 
 protected:
     StagingArea() = default;
