@@ -23,6 +23,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
@@ -36,6 +37,8 @@ namespace {
 
 // Connections to the skopeo service that one job may have in all. A repair of many images needs a few for each.
 constexpr unsigned max_connections = 4096;
+// At once: what a job needs, twice over. The socket unit has room for all jobs' (systemd/imaged-proxy.socket).
+constexpr std::size_t max_open_connections = 8;
 // A service that does not take a connection for so long is reported.
 constexpr timeval connect_limit{5, 0};
 // A job that is told to end and does not is killed, as imaged would (daemon/worker-process.cpp) if it were still there.
@@ -86,15 +89,17 @@ public:
 
     [[noreturn]] void run() {
         for (;;) {
-            std::array<pollfd, 3> ready{{{signals_, POLLIN, 0},
-                                         {channel_.get(), POLLIN, 0},
-                                         {publisher_ ? publisher_->channel() : -1, POLLIN, 0}}};
+            std::vector<pollfd> ready{{signals_, POLLIN, 0},
+                                      {channel_.get(), POLLIN, 0},
+                                      {publisher_ ? publisher_->channel() : -1, POLLIN, 0}};
+            for (const auto& connection : connections_) ready.push_back({connection.get(), 0, 0});
             const int count = ::poll(ready.data(), ready.size(), time_left());
             if (end_ && Clock::now() >= *end_) {
                 ::kill(child_, SIGKILL);
                 end_.reset();
             }
             if (count <= 0) continue;
+            if (ready.size() > 3) forget_ended_connections();
             if (ready[0].revents != 0) take_signal();
             if (ready[1].revents != 0) take_question();
             if (ready[2].revents != 0) publisher_->serve();
@@ -119,6 +124,7 @@ private:
         }
         int status = 0;
         if (::waitpid(child_, &status, WNOHANG) != child_) return;
+        connections_.clear();
         publisher_.reset();  // with its scratch directories
         directory_.wait_until_removed();
         if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
@@ -140,12 +146,20 @@ private:
             channel_.reset();  // poll(2) ignores it from here on
             return;
         }
-        if (service_.empty() || ++connections_ > max_connections) {
-            answer(channel_.get(), EPERM, -1);
-            return;
-        }
-        const auto connection = connect_to(service_);
+        forget_ended_connections();
+        if (service_.empty() || ++connected_ > max_connections) return answer(channel_.get(), EPERM, -1);
+        if (connections_.size() >= max_open_connections) return answer(channel_.get(), EMFILE, -1);
+        auto connection = connect_to(service_);
         answer(channel_.get(), connection ? 0 : errno, connection.get());
+        if (connection) connections_.push_back(std::move(connection));
+    }
+
+    // Open here as well, so that they end by shutdown(2) only, which is seen here, or by the service.
+    void forget_ended_connections() {
+        std::erase_if(connections_, [](const FileDescriptor& connection) {
+            pollfd end{connection.get(), 0, 0};
+            return ::poll(&end, 1, 0) > 0;
+        });
     }
 
     const pid_t child_;
@@ -154,7 +168,8 @@ private:
     const std::string service_;
     std::unique_ptr<Publisher> publisher_;
     JobDirectory& directory_;
-    unsigned connections_ = 0;
+    unsigned connected_ = 0;
+    std::vector<FileDescriptor> connections_;
     bool stopping_ = false;
     std::optional<Clock::time_point> end_;  // when a job that was told to end is killed
 };

@@ -198,7 +198,8 @@ SkopeoProcess::~SkopeoProcess() {
 }
 
 void SkopeoProcess::end() {
-    // A service ends its skopeo when it sees this.
+    // A service ends its skopeo when it sees this; a supervisor has the connection open as well.
+    if (channel_) ::shutdown(channel_.get(), SHUT_RDWR);
     channel_.reset();
     if (process_ <= 0) return;
     ::kill(process_, SIGKILL);
