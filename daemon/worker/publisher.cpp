@@ -16,6 +16,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
@@ -34,7 +35,7 @@ constexpr int job_channel = 3;
 // Layers that are being written, and those that wait for being published.
 constexpr std::size_t max_scratches = 512;
 // Of the record of what is complete, and of detached metadata, which may hold a manifest and a config.
-constexpr off_t max_completeness_bytes = 1024 * 1024, max_metadata_bytes = 16 * 1024 * 1024;
+constexpr off_t max_completeness_bytes = 1024 * 1024, max_detached_bytes = 16 * 1024 * 1024;
 
 [[noreturn]] void refuse(const char* what) {
     throw system_error(EPERM, what);
@@ -67,6 +68,21 @@ void require_own_file(const struct stat& status, off_t limit) {
     if (status.st_uid != ::geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH | 07000)) != 0)
         refuse("a staged file is another user's");
     if (status.st_size > limit) refuse("a staged file is too large");
+}
+
+// What commits, trees and the metadata of directories are named by is the hash of the file.
+void require_content(int directory, const Placement& placement) {
+    const auto name = staged_name(placement.checksum, placement.type);
+    const auto file = open_at(directory, name, O_RDONLY | O_NOFOLLOW);
+    static std::array<std::byte, 128 * 1024> buffer;
+    static Sha256 hash;
+    for (;;) {
+        const auto count = ::read(file.get(), buffer.data(), buffer.size());
+        if (count < 0) throw_errno("read " + name);
+        if (count == 0) break;
+        hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
+    }
+    if (hash.finish() != placement.checksum) refuse("a staged object is not what its name says");
 }
 
 // The last component is not followed; the others are a mount's root, which the job cannot replace.
@@ -276,8 +292,11 @@ void Publisher::place(int from, const Placement& placement) const {
     if (::fstatat(from, staged_name(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
         // Moved before, or there since before: place_object() looks.
         if (errno != ENOENT) throw_errno("look at an object");
-    } else if (placement.type != PlacedType::file) {
+    } else if (placement.type == PlacedType::filez) {
         require_own_file(status, INT64_MAX);
+    } else if (placement.type != PlacedType::file) {
+        require_own_file(status, max_metadata_bytes);
+        require_content(from, placement);
     } else if ((!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode)) || status.st_nlink != 1) {
         refuse("an object is neither a file nor a link with one name");
     }
@@ -286,7 +305,7 @@ void Publisher::place(int from, const Placement& placement) const {
 
 void Publisher::place_metadata(int from, const Placement& placement) const {
     const auto name = staged_name(placement.checksum, placement.type);
-    require_own_file(status_of(from, name), max_metadata_bytes);
+    require_own_file(status_of(from, name), max_detached_bytes);
     if (placement.checksum == previous_) {
         const auto path = object_path(placement.checksum, placement.type);
         if (::renameat(from, name.c_str(), objects_.get(), path.c_str()) != 0) throw_errno("name " + name);

@@ -3,12 +3,16 @@
 // calls: the process that does it for a confined job knows neither libostree nor any image.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "base/checksum.hpp"
 
 namespace imaged {
+
+// libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
+inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
 
 // What the name of a file below objects/ ends in. A file object of an archive repository is a "filez"; "commitmeta" is
 // the detached metadata of a commit.

@@ -14,11 +14,9 @@
 
 #include "base/checksum.hpp"
 #include "base/glib.hpp"
+#include "layer/object-placement.hpp"
 
 namespace imaged {
-
-// libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
-inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
 
 enum class ObjectType { file, dirtree, dirmeta, commit };
 

@@ -389,6 +389,14 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     staged("type", {made_up(2), static_cast<PlacedType>(99), 0}, file);
     staged("directory that is not there", {made_up(2), PlacedType::file, 200}, file);
     staged("nothing", {made_up(2), PlacedType::file, 0}, [](int, const std::string&) {});
+    for (const auto& [type, name] : {std::pair(PlacedType::commit, "commit"), std::pair(PlacedType::dirtree, "dirtree"),
+                                     std::pair(PlacedType::dirmeta, "dirmeta")}) {
+        staged(std::string("wrong ") + name, {made_up(2), type, 0}, file);
+        staged(std::string("own ") + name, {sha256("evil"), type, 0}, file);
+        const std::string large(10 * 1024 * 1024 + 1, 'x');
+        staged(std::string("large ") + name, {sha256(large), type, 0},
+               [&](int directory, const std::string& staged_as) { write_file(directory, staged_as, large); });
+    }
     staged("fifo", {made_up(2), PlacedType::file, 0},
            [](int directory, const std::string& name) { ::mkfifoat(directory, name.c_str(), 0644); });
     staged("directory", {made_up(2), PlacedType::file, 0},
@@ -475,6 +483,9 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
         say("link as the record of what is complete", publisher.ask(PublisherCall::keep_completeness, link.number));
     }
     // A depth that no recursion survives goes with the scratch directory.
+    FileDescriptor held_open(::openat(second.descriptor.get(), "0/open", O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    say("scratch that can be written is removed", publisher.ask(PublisherCall::remove_scratch, second.number));
+    held_open.reset();
     FileDescriptor deep(::fcntl(second.descriptor.get(), F_DUPFD_CLOEXEC, 0));
     for (int i = 0; i < 5000; ++i) {
         ::mkdirat(deep.get(), "d", 0755);
@@ -490,6 +501,59 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     }
     attempts.note("too many scratch directories", last);
     say("own unlock", publisher.ask(PublisherCall::unlock));
+}
+
+// Never ends: files are made in a scratch directory while it is to be removed.
+void fill_what_is_removed(const job::Request& request) {
+    const PublisherChannel publisher(*request.publisher);
+    publisher.ask(PublisherCall::lock);
+    const auto scratch = publisher.ask(PublisherCall::make_scratch);
+    ::mkdirat(scratch.descriptor.get(), "0", 0755);
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < 4; ++thread) {
+        threads.emplace_back([&, thread] {
+            for (unsigned number = 0;; ++number) {
+                const auto name = "0/" + std::to_string(thread) + "-" + std::to_string(number);
+                ignore(::mkdirat(scratch.descriptor.get(), name.c_str(), 0755));
+                ignore(::mkdirat(scratch.descriptor.get(), (name + "/x").c_str(), 0755));
+            }
+        });
+    }
+    ::usleep(200'000);
+    for (;;) publisher.ask(PublisherCall::remove_scratch, scratch.number);
+}
+
+// The first connections to the skopeo service are its own; the service listens, and takes none.
+void try_service(const job::Request& request, Attempts& attempts) {
+    const int channel_to_parent = std::atoi(request.settings.skopeo_service.substr(std::strlen("fd:")).c_str());
+    std::vector<FileDescriptor> connections;
+    const auto connect = [&](const std::string& name) {
+        attempts.attempt(name, [&] {
+            int reason = 0;
+            iovec buffer{&reason, sizeof reason};
+            alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+            msghdr message{};
+            message.msg_iov = &buffer;
+            message.msg_iovlen = 1;
+            message.msg_control = control;
+            message.msg_controllen = sizeof control;
+            if (::send(channel_to_parent, "c", 1, MSG_NOSIGNAL) < 0 ||
+                ::recvmsg(channel_to_parent, &message, MSG_CMSG_CLOEXEC) < 0)
+                return -1;
+            errno = reason;
+            if (reason != 0) return -1;
+            int descriptor = -1;
+            std::memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof descriptor);
+            connections.emplace_back(descriptor);
+            return 0;
+        });
+    };
+    for (int number = 0; number < 8; ++number) connect("own connection " + std::to_string(number));
+    connect("connection too many");
+    connections.back().reset();
+    connect("connection after one was let go");
+    ::shutdown(connections.front().get(), SHUT_RDWR);
+    connect("own connection after one has ended");
 }
 
 void try_system(Attempts& attempts) {
@@ -533,11 +597,13 @@ int main() {
     Attempts attempts;
     try {
         confine(request);
+        if (request.text("mode") == "fill") fill_what_is_removed(request);
         try_files(request, attempts);
         try_temporary_files(request, attempts);
         if (!request.text("object").empty()) try_repository(request, attempts);
         if (request.publisher) try_publisher(request, attempts);
         try_sockets(request, attempts);
+        try_service(request, attempts);
         try_system(attempts);
         try_processes(request, attempts);
         result.outcome = job::Outcome::success;

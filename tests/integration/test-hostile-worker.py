@@ -3,6 +3,7 @@
 """A worker that an image has taken over, confined as any other: what is out of its reach. HOSTILE_WORKER names the program that plays it."""
 import contextlib
 import glob
+import hashlib
 import os
 import pathlib
 import shutil
@@ -24,7 +25,9 @@ from oci_layout import Entry
 from repository_case import ScratchCase
 
 HOSTILE = os.environ.get("HOSTILE_WORKER", "")
-REFUSED = {"EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ESRCH", "EINVAL", "ECONNREFUSED", "EBUSY", "ENXIO", "EXDEV", "EBADF"}
+EVIL = hashlib.sha256(b"evil").hexdigest()
+EVIL = f"objects/{EVIL[:2]}/{EVIL[2:]}."
+REFUSED = {"EMFILE", "EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ESRCH", "EINVAL", "ECONNREFUSED", "EBUSY", "ENXIO", "EXDEV", "EBADF"}
 
 
 def files_of(repository):
@@ -72,19 +75,19 @@ def directory_of(run):
     return directory
 
 
-NOT_CHECKS = {"own announcement", "own record of an image", "own object that is there", "own object", "own object again"}
+NOT_CHECKS = {"own announcement", "own record of an image", "own commit", "own dirtree", "own dirmeta", "own object that is there", "own object", "own object again"}
 PUBLISHED = ("pull", "import", "import-archive", "check")
 
 
 class HostileWorker(ScratchCase):
-    def listening(self, path, mode=0o666):
-        listener = socket.socket(socket.AF_UNIX)
+    def listening(self, path, mode=0o666, kind=socket.SOCK_STREAM):
+        listener = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(listener.close)
         listener.bind(path)
         if not path.startswith("\0"):
             os.chmod(path, mode)
             self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
-        listener.listen()
+        listener.listen(64)
         return path
 
     def other_job(self):
@@ -92,7 +95,7 @@ class HostileWorker(ScratchCase):
         server = system_bus.SilentServer()
         self.addCleanup(server.stop)
         run = worker.Run(f"docker://{server.address}/app:1", golden.make_repository(self.directory / f"other-{len(os.listdir(self.directory))}"),
-                         settings={"confined": True, "stall-milliseconds": 600_000})
+                         settings={"confined": True, "stall-milliseconds": 600_000, "retries": 9})
         self.addCleanup(run.process.kill)
         run.next_message()
         directory = directory_of(run)
@@ -127,7 +130,7 @@ class HostileWorker(ScratchCase):
         files = files_of(repository)
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
             run = worker.Run("docker://registry.example/app:1", repository, kind=kind, arguments=arguments,
-                             settings={"confined": True, "skopeo-service": "/run/imaged-test-no-service"}).finish()
+                             settings={"confined": True, "skopeo-service": self.listening(f"/run/{mark}-service", kind=socket.SOCK_SEQPACKET)}).finish()
         self.assertEqual((run.result["outcome"], run.status), ("success", 0), run.result)
         self.assertEqual([path for place in ("/tmp/", "/var/tmp/", "/var/tmp/imaged-job-*/", "/var/tmp/imaged-job-*/*/") for path in glob.glob(place + mark)], [])
         self.assertEqual({path.name for path in directory.iterdir()}, {"0", "1", "blob"})
@@ -141,7 +144,7 @@ class HostileWorker(ScratchCase):
         self.assertEqual({path for path in before if after.get(path) != before[path]}, set())
         new = {path: after[path] for path in after if path not in before and path not in (".lock", "tmp/forged") and not path.endswith(".image")}
         # What is in place has one name, and none of it in a scratch directory.
-        self.assertEqual({path for path, (_, _, _, _, links) in new.items() if not path.endswith("5a" * 31 + ".file") or links != 1}, set())
+        self.assertEqual({path for path, (_, _, _, _, links) in new.items() if not (path.endswith("5a" * 31 + ".file") or path.startswith(EVIL)) or links != 1}, set())
 
     def test_nothing_that_it_tries_succeeds(self):
         for kind in ["pull", "import", "import-archive", "check", "verify", "prepare"]:
@@ -154,7 +157,7 @@ class HostileWorker(ScratchCase):
                 self.assertEqual({name for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, NOT_CHECKS if kind == "check" else set())
                 self.assertEqual({name: outcome for name, outcome in found.items()
                                   if not name.startswith("own ") and outcome not in REFUSED and not outcome.startswith("refused: ")}, {})
-                self.assertEqual(len([name for name in found if name.startswith("own ")]), 13 if kind in PUBLISHED else 5)
+                self.assertEqual(len([name for name in found if name.startswith("own ")]), 25 if kind in PUBLISHED else 14)
                 self.assert_nothing_but_new_objects()
                 self.assertEqual(processes, "", "processes that are not its own")
                 self.assertLessEqual(run, {".", "..", "ostree", "ostree-booted", "containers"})
@@ -163,6 +166,27 @@ class HostileWorker(ScratchCase):
                     self.assertEqual(found[name], "EPERM", name)
                 self.assertEqual(found["inotify"], "ENOSYS")
                 self.assertTrue(unchanged)
+
+
+    def test_a_job_that_fills_what_is_removed_for_it_can_be_stopped(self):
+        repository = golden.make_repository(self.directory / "repo")
+        with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
+            run = worker.Run("docker://registry.example/app:1", repository, arguments={"mode": "fill"}, settings={"confined": True})
+        self.addCleanup(run.process.kill)
+        deadline = time.monotonic() + 30 * sanitizers.SLOWER
+        while sum(len(os.listdir(path)) for path in glob.glob(f"{repository}/tmp/imaged-*/0/0")) < 100:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        time.sleep(1)  # it is being removed
+        run.cancel()
+        started = time.monotonic()
+        with contextlib.suppress(AssertionError):
+            run.finish()
+        seconds = time.monotonic() - started
+        print(f"    ended {seconds:.1f} s after it was told to")
+        self.assertEqual(run.status, -9)
+        self.assertEqual(glob.glob(f"{repository}/tmp/imaged-*"), [])
+        self.assertLess(seconds, 10 * sanitizers.SLOWER)
 
 
 class Confined(ScratchCase):
