@@ -41,12 +41,15 @@ constexpr off_t max_completeness_bytes = 1024 * 1024, max_detached_bytes = 16 * 
     throw system_error(EPERM, what);
 }
 
-ImageReference stored_image(const job::Request& request) {
+// None for Verify, which may be about several.
+std::optional<ImageReference> stored_image(const job::Request& request) {
+    if (request.image.empty()) return std::nullopt;
     const auto target = request.text("target");
     return ImageReference::parse(target.empty() ? request.image : target);
 }
 
 std::string source_of(const job::Request& request) {
+    if (request.image.empty()) return {};
     if (request.kind == job::Kind::import_archive) return archive_source;
     return ImageReference::parse(request.image).image();
 }
@@ -104,25 +107,58 @@ bool has_publisher(const job::Request& request) {
         case job::Kind::import:
         case job::Kind::pull:
         case job::Kind::import_archive:
-        case job::Kind::check: return request.settings.confined && ::geteuid() == 0;
+        case job::Kind::check: break;
+        case job::Kind::verify:
+            if (request.flag("repair")) return false;
+            break;
+        case job::Kind::export_:
+            // A skopeo that is the job's child cannot work in a directory that is in no mount namespace.
+            if (request.settings.skopeo_service.empty() &&
+                ImageReference::parse(request.text("destination")).transport() == Transport::registry)
+                return false;
+            break;
         default: return false;
+    }
+    return request.settings.confined && ::geteuid() == 0;
+}
+
+Publisher::Rights Publisher::rights_of(job::Kind kind) {
+    switch (kind) {
+        case job::Kind::check: return Rights::metadata;
+        case job::Kind::verify: return Rights::verdict;
+        case job::Kind::export_: return Rights::scratch;
+        default: return Rights::image;
+    }
+}
+
+bool Publisher::may(PublisherCall call) const {
+    switch (call) {
+        case PublisherCall::lock:
+        case PublisherCall::unlock:
+        case PublisherCall::make_scratch:
+        case PublisherCall::remove_scratch:
+        case PublisherCall::place: return true;  // which looks at the types
+        case PublisherCall::keep_record: return rights_ != Rights::scratch;
+        default: return rights_ == Rights::image;
     }
 }
 
 Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::function<void()> check)
     : channel_(std::move(channel)),
       check_(std::move(check)),
-      only_metadata_(request.kind == job::Kind::check),
+      rights_(rights_of(request.kind)),
       repository_path_(request.repository),
-      image_(stored_image(request).image()),
       source_(source_of(request)),
-      image_ref_(image_ref(stored_image(request))),
       pinned_(pinned_digest(request)) {
+    if (const auto image = stored_image(request)) {
+        image_ = image->image();
+        image_ref_ = image_ref(*image);
+    }
     // What cannot be opened, the job reports.
     try {
         auto repository = open_at(AT_FDCWD, request.repository, O_RDONLY | O_DIRECTORY);
         objects_ = open_at(repository.get(), "objects", O_RDONLY | O_DIRECTORY);
-        previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_);
+        if (!image_ref_.empty()) previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_);
         repository_ = std::move(repository);
     } catch (const Error& error) {
         unopened_ = error;
@@ -172,9 +208,7 @@ PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
     if (needs_lock && !locked_) refuse("the lock is not held");
     if (call != PublisherCall::announce && call != PublisherCall::place && !packet.rest.empty())
         refuse("a packet of another length");
-    if (only_metadata_ && (call == PublisherCall::announce || call == PublisherCall::set_ref ||
-                           call == PublisherCall::add_record || call == PublisherCall::drop_layers))
-        refuse("a job that changes detached metadata only");
+    if (!may(call)) refuse("a job that has nothing to do with that");
     if (needs_lock) require_in_place();
     switch (call) {
         case PublisherCall::lock: return lock() ? done : PublisherAnswer{PublisherAnswer::Outcome::locked, 0, {}};
@@ -188,7 +222,7 @@ PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
         case PublisherCall::remove_scratch: remove_scratch(number); return done;
         case PublisherCall::set_ref: set_ref(number, checksum); return done;
         case PublisherCall::add_record: add_record(number, checksum); return done;
-        case PublisherCall::keep_completeness: keep_completeness(scratch(number)); return done;
+        case PublisherCall::keep_record: keep_record(scratch(number)); return done;
         case PublisherCall::drop_layers: descriptor = start_cleaner(); return done;
     }
     refuse("no such request");
@@ -287,7 +321,7 @@ void Publisher::place(const Packet& packet) {
 // The scratch directory is sealed: nobody else changes what is looked at here.
 void Publisher::place(int from, const Placement& placement) const {
     if (placement.type == PlacedType::commitmeta) return place_metadata(from, placement);
-    if (only_metadata_) refuse("a job that changes detached metadata only");
+    if (rights_ != Rights::image) refuse("a job that puts no objects");
     struct stat status;
     if (::fstatat(from, staged_name(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
         // Moved before, or there since before: place_object() looks.
@@ -305,13 +339,14 @@ void Publisher::place(int from, const Placement& placement) const {
 
 void Publisher::place_metadata(int from, const Placement& placement) const {
     const auto name = staged_name(placement.checksum, placement.type);
+    if (rights_ != Rights::image && rights_ != Rights::metadata) refuse("a job that changes no metadata");
     require_own_file(status_of(from, name), max_detached_bytes);
     if (placement.checksum == previous_) {
         const auto path = object_path(placement.checksum, placement.type);
         if (::renameat(from, name.c_str(), objects_.get(), path.c_str()) != 0) throw_errno("name " + name);
         return;
     }
-    if (only_metadata_ || has_commit(placement.checksum)) refuse("metadata of a commit that is there");
+    if (rights_ != Rights::image || has_commit(placement.checksum)) refuse("metadata of a commit that is there");
     place_object(from, objects_.get(), placement);
 }
 
@@ -395,14 +430,22 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
     records.add_layer(layer, commit);
 }
 
-void Publisher::keep_completeness(ScratchMount& scratch) const {
+void Publisher::keep_record(ScratchMount& scratch) const {
     seal(scratch);
     const auto directory = open_directory(scratch.directory.get(), "0");
-    constexpr const char* name = "complete";
-    require_own_file(status_of(directory.get(), name), max_completeness_bytes);
-    const auto records = make_records(repository_.get(), records_directory);
-    if (records && ::renameat(directory.get(), name, records.get(), completeness_record) != 0)
-        throw_errno("keep what is complete");
+    const bool verdict = rights_ == Rights::verdict;
+    const auto* const name = verdict ? damage_record : completeness_record;
+    const auto status = status_of(directory.get(), staged_record);
+    require_own_file(status, verdict ? max_damage_bytes : max_completeness_bytes);
+    const auto records = status.st_size > 0 ? make_records(repository_.get(), records_directory)
+                                            : open_records(repository_.get(), records_directory);
+    if (!records) {
+        if (status.st_size > 0) throw Error(ErrorKind::failed, record_place_fault(repository_.get()));
+    } else if (status.st_size > 0) {
+        if (::renameat(directory.get(), staged_record, records.get(), name) != 0) throw_errno("keep a record");
+    } else if (::unlinkat(records.get(), name, 0) != 0 && errno != ENOENT) {
+        throw_errno("remove a record");
+    }
 }
 
 // In the PID namespace of this process, which the job does not see. It gets a lock of its own.

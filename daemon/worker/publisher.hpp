@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes the repository for a confined job that reads an image (store/remote-writer.hpp), and for nothing else that
-// the job may want: all that is done is in the .cpp file beside this one. It knows neither libostree nor any image, and
-// takes the job for an enemy.
+// Changes the repository for a confined job that reads an image, exports or verifies (store/remote-writer.hpp), and for
+// nothing else that the job may want: all that is done is in the .cpp file beside this one. It knows neither libostree
+// nor any image, and takes the job for an enemy.
 //
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
@@ -44,6 +44,12 @@ public:
     void serve();
 
 private:
+    // What a job has done besides the lock and scratch directories: everything; detached metadata, as Check notes an
+    // update that it found; the record of what is damaged, as Verify keeps it; nothing, as Export.
+    enum class Rights { image, metadata, verdict, scratch };
+    static Rights rights_of(job::Kind kind);
+    bool may(PublisherCall call) const;
+
     struct ScratchMount {
         FileDescriptor mount, directory;
         bool sealed = false;
@@ -68,7 +74,7 @@ private:
     void set_layer_ref(std::uint32_t number, const Checksum& commit);
     void write_ref(const std::string& ref, const Checksum& commit);
     void add_record(std::uint32_t number, const Checksum& commit) const;
-    void keep_completeness(ScratchMount& scratch) const;
+    void keep_record(ScratchMount& scratch) const;
     int start_cleaner();
     const AnnouncedLayer& layer(std::uint32_t number) const;
     bool has_commit(const Checksum& commit) const;
@@ -79,11 +85,11 @@ private:
     FileDescriptor repository_, objects_, lock_;
     std::optional<Error> unopened_;  // why the repository could not be opened
     bool locked_ = false;
-    const bool only_metadata_;  // Check notes an update that it found, and does nothing else
+    const Rights rights_;
     const std::string repository_path_;
-    const std::string image_, source_;  // the image's name, and where it comes from (store/image-sources.hpp)
-    const std::string image_ref_;
-    const std::string pinned_;  // the manifest's digest in hexadecimal; empty if any will do
+    const std::string source_;       // where the image comes from (store/image-sources.hpp)
+    std::string image_, image_ref_;  // its name and its ref
+    const std::string pinned_;       // the manifest's digest in hexadecimal; empty if any will do
     std::optional<Checksum> previous_;
     std::optional<Checksum> manifest_;
     std::vector<AnnouncedLayer> layers_;

@@ -129,6 +129,8 @@ job::Result run_export(const job::Request& request, Cancellation& cancellation, 
     if (compression == "zstd") wanted.compression = Compression::zstd;
     if (compression == "none") wanted.compression = Compression::none;
     wanted.proxy = proxy_options(request);
+    if (request.publisher)
+        wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
     return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
         return export_result(wanted, export_image(wanted, attempt, meter));
     });

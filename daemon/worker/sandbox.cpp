@@ -191,12 +191,16 @@ void leave_mount_namespace() {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw_errno("make mounts private");
 }
 
+bool stores_image(job::Kind kind) {
+    return kind == job::Kind::import || kind == job::Kind::pull || kind == job::Kind::import_archive;
+}
+
 // For the publisher: the repository is writable, wherever it lies (an OSTree host has its own read-only), and made
 // where the job makes one.
 void open_repository(const job::Request& request) {
     const std::filesystem::path path = request.repository;
     const bool there = std::filesystem::exists(path),
-               make = request.kind != job::Kind::check && !is_repository(request.repository);
+               make = stores_image(request.kind) && !is_repository(request.repository);
     if (!there && !make) return;
     leave_mount_namespace();
     if (!there) make_parents(path);

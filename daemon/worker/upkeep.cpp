@@ -2,6 +2,8 @@
 #include "upkeep.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "outcome.hpp"
 #include "proxy-start.hpp"
 #include "store/prune.hpp"
+#include "store/remote-writer.hpp"
 #include "store/repair.hpp"
 
 namespace imaged {
@@ -133,6 +136,8 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     verify.local_sources = request.settings.local_sources;
     verify.proxy = proxy_options(request);
     take_fetch_settings(verify, request);
+    if (request.publisher)
+        verify.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);

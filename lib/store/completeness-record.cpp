@@ -100,7 +100,7 @@ void CompletenessRecord::keep(const std::unordered_set<Checksum>& commits) const
     for (const auto& commit : commits) text += commit.hex() + "\n";
     text += std::string(last_line) + "\n";
     try {
-        repository_.writer().keep_completeness(text);
+        repository_.writer().keep_record(completeness_record, text);
     } catch (const Error&) {
         // Costs the next job some time.
     }

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/damage-record.hpp"
 
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
@@ -16,18 +12,13 @@ namespace {
 
 using nlohmann::json;
 
-// Of some ten thousand damaged images.
-constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
-constexpr const char* directory_name = "extensions/imaged";
-constexpr const char* file_name = "damaged.json";
-
 }  // namespace
 
 DamageRecord DamageRecord::read(int repository) {
     DamageRecord record;
     try {
-        const auto directory = open_records(repository, directory_name);
-        const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
+        const auto directory = open_records(repository, records_directory);
+        const auto text = directory ? read_record(directory.get(), damage_record, max_damage_bytes) : std::nullopt;
         if (!text) return record;
         const auto document = parse_json(*text);
         for (const auto& [image, entry] : document.items()) {
@@ -51,19 +42,11 @@ void DamageRecord::update(const std::vector<ImageVerdict>& verdicts, bool all) {
     }
 }
 
-void DamageRecord::write(int repository) const {
-    if (entries_.empty()) {
-        const auto directory = open_records(repository, directory_name);
-        if (directory && ::unlinkat(directory.get(), file_name, 0) != 0 && errno != ENOENT)
-            throw_errno(std::string("remove ") + path);
-        return;
-    }
+void DamageRecord::write(RepositoryWriter& writer) const {
     auto document = json::object();
     for (const auto& [image, entry] : entries_)
         document[image] = {{"commit", entry.commit.hex()}, {"error", entry.error}};
-    const auto directory = make_records(repository, directory_name);
-    if (!directory) throw Error(ErrorKind::failed, record_place_fault(repository));
-    write_record(directory.get(), file_name, json_text(document));
+    writer.keep_record(damage_record, entries_.empty() ? "" : json_text(document));
 }
 
 const std::string* DamageRecord::error_of(const std::string& image, const Checksum& commit) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "store/repository-writer.hpp"
 #include "store/verify.hpp"
 
 namespace imaged {
@@ -26,7 +27,7 @@ public:
     static DamageRecord read(int repository);
     // Takes over what VERDICTS say of their images. With ALL, others are forgotten.
     void update(const std::vector<ImageVerdict>& verdicts, bool all);
-    void write(int repository) const;
+    void write(RepositoryWriter& writer) const;
 
     // Why IMAGE, whose ref names COMMIT, is damaged; null where nothing is known.
     const std::string* error_of(const std::string& image, const Checksum& commit) const;

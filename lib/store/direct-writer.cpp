@@ -92,9 +92,14 @@ void DirectWriter::add_image(const Digest& manifest, const Checksum& commit) {
     VerifiedLayers(fd()).add_image(manifest, commit);
 }
 
-void DirectWriter::keep_completeness(const std::string& text) {
-    if (const auto directory = make_records(fd(), records_directory))
-        write_record(directory.get(), completeness_record, text);
+void DirectWriter::keep_record(const std::string& name, const std::string& text) {
+    const auto directory = text.empty() ? open_records(fd(), records_directory) : make_records(fd(), records_directory);
+    if (!text.empty()) {
+        if (!directory) throw Error(ErrorKind::failed, record_place_fault(fd()));
+        write_record(directory.get(), name, text);
+    } else if (directory && ::unlinkat(directory.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+        throw_errno("remove the record " + name);
+    }
 }
 
 }  // namespace imaged

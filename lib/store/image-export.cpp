@@ -186,6 +186,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
     auto existing = Repository::open_existing(request.repository);
     if (!existing) throw Error(ErrorKind::not_found, "no such image: " + request.image.image());
     auto& repository = *existing;
+    repository.write_through(request.writer);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     repository.writer().clear_leftovers();
     ImageExport work(request, repository, cancellation, observer);

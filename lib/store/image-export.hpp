@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/cancellation.hpp"
@@ -16,6 +17,7 @@
 #include "oci/image-reference.hpp"
 #include "source/image-proxy.hpp"
 #include "store/import-observer.hpp"
+#include "store/repository-writer.hpp"
 
 namespace imaged {
 
@@ -25,6 +27,8 @@ struct ExportRequest {
     ImageReference destination;  // registry, oci or oci_archive; paths are absolute
     Compression compression = Compression::gzip;
     ProxyOptions proxy;
+    // Of scratch directories and the lock; null: this process.
+    std::shared_ptr<RepositoryWriter> writer = {};
 };
 
 struct ExportedImage {

@@ -13,16 +13,16 @@
 namespace imaged {
 
 enum class PublisherCall : std::uint32_t {
-    lock,               // shared; "locked" while another program holds it
-    unlock,             //
-    announce,           // checksum: the manifest's digest; then an AnnouncedLayer for each layer
-    make_scratch,       // answered with its number and a descriptor of the directory
-    place,              // number: of the scratch directory; then Placements. Nobody can write there from then on
-    remove_scratch,     // number
-    set_ref,            // number: of the layer, with second_ref for derived_ref(), or image_number; checksum: the commit
-    add_record,         // number: of the layer, or image_number; checksum: the commit
-    keep_completeness,  // number: of a scratch directory with the file 0/complete
-    drop_layers         // answered with a channel to another worker (job/job.hpp), which drops layers that nobody uses
+    lock,            // shared; "locked" while another program holds it
+    unlock,          //
+    announce,        // checksum: the manifest's digest; then an AnnouncedLayer for each layer
+    make_scratch,    // answered with its number and a descriptor of the directory
+    place,           // number: of the scratch directory; then Placements. Nobody can write there from then on
+    remove_scratch,  // number
+    set_ref,         // number: of the layer, with second_ref for derived_ref(), or image_number; checksum: the commit
+    add_record,      // number: of the layer, or image_number; checksum: the commit
+    keep_record,     // number: of a scratch directory with the file 0/record, which is empty where there is none
+    drop_layers      // answered with a channel to another worker (job/job.hpp), which drops layers that nobody uses
 };
 
 struct PublisherHead {
@@ -50,6 +50,6 @@ inline constexpr std::size_t max_publisher_packet = 128 * 1024;
 inline constexpr std::size_t max_placements = 2000, max_announced = 1024;
 static_assert(sizeof(PublisherHead) + max_placements * sizeof(Placement) <= max_publisher_packet);
 static_assert(sizeof(PublisherHead) + max_announced * sizeof(AnnouncedLayer) <= max_publisher_packet);
-inline constexpr const char* completeness_name = "0/complete";
+inline constexpr const char* staged_record = "record";
 
 }  // namespace imaged

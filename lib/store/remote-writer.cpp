@@ -59,8 +59,9 @@ private:
     const std::shared_ptr<RemoteWriter> writer_;
 };
 
-RemoteWriter::RemoteWriter(FileDescriptor channel, const ImageReference& target) : channel_(std::move(channel)) {
-    numbers_[image_ref(target)] = image_number;
+RemoteWriter::RemoteWriter(FileDescriptor channel, const std::optional<ImageReference>& target)
+    : channel_(std::move(channel)) {
+    if (target) numbers_[image_ref(*target)] = image_number;
 }
 
 RemoteWriter::Answer RemoteWriter::ask(const std::string& what, const PublisherHead& head,
@@ -177,10 +178,9 @@ void RemoteWriter::write_detached_metadata(const Checksum& commit, const std::st
     with_file(staged_name(commit, placement.type), serialised)->place(-1, std::span(&placement, 1));
 }
 
-void RemoteWriter::keep_completeness(const std::string& text) {
-    const std::string path = completeness_name;
-    const auto scratch = with_file(path.substr(path.find('/') + 1), text);
-    ask("keep what is complete", {PublisherCall::keep_completeness, scratch->number(), {}});
+void RemoteWriter::keep_record(const std::string& name, const std::string& text) {
+    const auto scratch = with_file(staged_record, text);
+    ask("keep the record " + name, {PublisherCall::keep_record, scratch->number(), {}});
 }
 
 FileDescriptor RemoteWriter::drop_layers() {

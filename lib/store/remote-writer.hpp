@@ -19,8 +19,8 @@ namespace imaged {
 class RemoteWriter : public RepositoryWriter, public std::enable_shared_from_this<RemoteWriter> {
 public:
     // CHANNEL is a packet socket, owned. TARGET is the image that the job imports; its ref is the only one that is not
-    // a layer's.
-    RemoteWriter(FileDescriptor channel, const ImageReference& target);
+    // a layer's. None: the job writes no ref.
+    RemoteWriter(FileDescriptor channel, const std::optional<ImageReference>& target);
 
     void lock(LockKind kind, std::chrono::seconds limit) override;
     void unlock(LockKind kind) noexcept override;
@@ -33,7 +33,7 @@ public:
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
     void add_layer(const ImageLayer& layer, const Checksum& commit) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;
-    void keep_completeness(const std::string& text) override;
+    void keep_record(const std::string& name, const std::string& text) override;
     // Has another worker drop the refs of layers that no image uses, which needs to read all images; it tells its
     // result here. Once, after the lock was given back.
     FileDescriptor drop_layers();

@@ -165,7 +165,7 @@ void record_damage(const Repository& repository, const std::vector<ImageVerdict>
     try {
         auto record = DamageRecord::read(repository.fd());
         record.update(verdicts, all);
-        record.write(repository.fd());
+        record.write(repository.writer());
         outcome.unrecorded.clear();
     } catch (const Error& error) {
         outcome.unrecorded = error.what();
@@ -253,6 +253,7 @@ VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& canc
         return outcome;
     }
     auto& repository = *existing;
+    repository.write_through(request.writer);
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     Part part(observer, 0, request.repair ? verify_end : 1);
     outcome.verdict = verify_images(repository, request.images, cancellation, part);

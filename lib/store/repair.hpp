@@ -33,6 +33,8 @@ struct VerifyRequest {
     unsigned layers_at_once = 2;
     std::uint64_t disk_reserve = 0;
     ExpansionLimits expansion;
+    // Of what a verification without repair changes; null: this process.
+    std::shared_ptr<RepositoryWriter> writer = {};
 };
 
 struct RepairedImage {

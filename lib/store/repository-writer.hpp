@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,8 +17,12 @@
 
 namespace imaged {
 
-// Where CompletenessRecord keeps its record (record-file.hpp).
-inline constexpr const char *records_directory = "extensions/imaged", *completeness_record = "complete";
+// Where CompletenessRecord and DamageRecord keep their records (record-file.hpp).
+inline constexpr const char *records_directory = "extensions/imaged", *completeness_record = "complete",
+                            *damage_record = "damaged.json";
+
+// Of some ten thousand damaged images.
+inline constexpr std::size_t max_damage_bytes = 16 * 1024 * 1024;
 
 enum class LockKind { shared, exclusive };
 
@@ -47,8 +52,8 @@ public:
     // As in verified-layers.hpp. Thread-safe.
     virtual void add_layer(const ImageLayer& layer, const Checksum& commit) = 0;
     virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
-    // As in completeness-record.hpp.
-    virtual void keep_completeness(const std::string& text) = 0;
+    // Replaces the record NAME, one of the two above; an empty TEXT removes it.
+    virtual void keep_record(const std::string& name, const std::string& text) = 0;
 };
 
 }  // namespace imaged

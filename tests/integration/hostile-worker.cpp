@@ -479,8 +479,8 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     {
         auto link = publisher.ask(PublisherCall::make_scratch);
         ::mkdirat(link.descriptor.get(), "0", 0755);
-        ignore(::symlinkat("/etc/shadow", link.descriptor.get(), completeness_name));
-        say("link as the record of what is complete", publisher.ask(PublisherCall::keep_completeness, link.number));
+        ignore(::symlinkat("/etc/shadow", link.descriptor.get(), (std::string("0/") + staged_record).c_str()));
+        say("link as the record of what is complete", publisher.ask(PublisherCall::keep_record, link.number));
     }
     // A depth that no recursion survives goes with the scratch directory.
     FileDescriptor held_open(::openat(second.descriptor.get(), "0/open", O_RDWR | O_CREAT | O_CLOEXEC, 0644));

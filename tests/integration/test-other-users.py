@@ -319,7 +319,7 @@ class Messages(SystemCase):
         for name, path, interface, method, kind, values in [
                 ("options", root, bus_fixture.MANAGER, "Prepare", "(sa{sv})", ["docker://x.example/a:1", options]),
                 ("options", root, bus_fixture.MANAGER, "ListImages", "(a{sv})", [options]),
-                ("text", root, bus_fixture.MANAGER, "Import", "(sa{sv})", [text, {}]),
+                ("text", root, bus_fixture.MANAGER, "ImportImage", "(sa{sv})", [text, {}]),
                 ("value", root, bus_fixture.MANAGER, "Pull", "(sa{sv})", ["docker://x.example/a:1", {"target": text}]),
                 ("list", root, bus_fixture.MANAGER, "Remove", "(asa{sv})", [["a"] * self.MANY, {}]),
                 ("property", root, "org.freedesktop.DBus.Properties", "Get", "(ss)", [bus_fixture.MANAGER, text]),
