@@ -58,7 +58,7 @@ class Jobs(Case):
 
             self.assertEqual(len({self.namespace(pid, "mnt") for pid in ("1", daemon, worker, skopeo)}), 4)
             writable = {path for path, options in self.mounts(worker).items() if "rw" in options}
-            self.assertEqual(writable, {"/tmp", "/var/tmp"})  # its parent changes the repository
+            self.assertEqual(writable, {"/tmp", "/var/tmp", "/var/cache/imaged"})  # its parent changes the repository
             self.assertEqual(self.namespace(worker, "net"), self.namespace(daemon, "net"))
             self.assertNotEqual(self.namespace(worker, "net"), self.namespace("1", "net"))
             interfaces = self.machine.run("cat", f"/proc/{worker}/net/dev").stdout.splitlines()[2:]
@@ -89,6 +89,21 @@ class Jobs(Case):
                  for image in ("docker://example.org/again:1", "oci:/srv/out/layout:small")}
         for commit in trees:
             self.assertIn("-04755", self.machine.run("ostree", "--repo=/ostree/repo", "ls", commit, "/usr/su").stdout)
+
+    def test_paths_are_the_callers_below_tmp_too(self):
+        self.outcome("pull", IMAGE)
+        self.machine.shell("rm -rf /tmp/out* /var/tmp/out*; mkdir /var/tmp/out; ostree --repo=/tmp/out-repo init --mode=bare")
+        for destination in ("oci:/tmp/out:it", "oci-archive:/var/tmp/out.tar:it", "oci-archive:/var/tmp/out/inner.tar:it"):
+            self.outcome("export", IMAGE, destination)
+            self.assertTrue(self.machine.run("skopeo", "inspect", "--raw", destination).stdout)
+        self.machine.shell(f"cd /tmp && imagectl export {IMAGE} oci:out-relative:it && cd /var/tmp && imagectl pull oci:../../tmp/out-relative:it")
+        self.outcome("copy", IMAGE, "/tmp/out-repo")
+        self.stop_daemon()
+        for source in ("oci:/tmp/out:it", "oci-archive:/var/tmp/out.tar:it", "oci:/tmp/out-relative:it"):
+            self.outcome("pull", source)
+        self.outcome("copy", "--from", IMAGE, "/tmp/out-repo", "--target", "docker://copied.example/image:1")
+        # What the job unpacked for itself is gone, and was nowhere else.
+        self.assertEqual(self.machine.shell("ls /var/cache/imaged; ls -d /tmp/imaged-job-* /var/tmp/imaged-job-* 2>/dev/null || true").stdout, "")
 
     def test_an_image_is_pushed_to_registries(self):
         self.outcome("pull", LARGE)
