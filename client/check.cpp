@@ -16,7 +16,7 @@ constexpr std::string_view archive_source = "archive";
 constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"},
                                   {"exit-code", nullptr, "End with exit code 10 if there is an update"}};
 
-// Where IMAGE came from that its name does not say, and the name that it is stored under; nothing where that is not so.
+// The source of IMAGE and the name that it is stored under; nullopt if the name says where it came from.
 std::optional<std::pair<std::string, std::string>> source_of(const Connection& connection, const std::string& image) {
     try {
         const auto answer = ask_about_image(connection, "GetImage", image);

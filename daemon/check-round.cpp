@@ -141,7 +141,7 @@ void CheckRound::add(const char* list, nlohmann::json entry) {
     if (truncated.empty() || truncated.back() != list) truncated.push_back(list);
 }
 
-// Whoever holds the round may destroy it then, but not within a call of his own.
+// The callback may destroy this round; it runs from the loop, not within a call of the round.
 void CheckRound::end_later(job::Result result) {
     if (std::exchange(ended_, true)) return;
     loop_.post([on_end = on_end_, result = std::move(result)] { on_end(result); });

@@ -203,7 +203,7 @@ int run(Work work) {
     nlohmann::json report{{"status", status}};
     if (checked && status == 0) report["manifest"] = checked->manifest_digest();
     if (!tells) return status;
-    // How it ended is for whoever asked: a registry that refuses is no failure of the service.
+    // The job that asked reports how it ended: a registry that refuses is no failure of the service.
     say(report.dump());
     return 0;
 }

@@ -34,7 +34,7 @@ struct PendingUpdate {
     Digest digest;  // of the manifest
     std::string manifest_text, config_text;
 
-    // That of IMAGE; nothing where there is none, or none that can be read. Throws as UpdateDigests::load().
+    // The update of IMAGE, or nullopt if there is none that can be read. Throws as UpdateDigests::load().
     static std::optional<PendingUpdate> load(const Repository& repository, const Checksum& merge_commit,
                                              const std::string& image);
     // No UPDATE removes the one that IMAGE has. True when something changed.

@@ -92,10 +92,10 @@ class Clients(bus_case.BusCase):
         subprocess.run(["cc", "-O0", CLIENTS / "sd-bus-client.c", "-o", program, *flags("libsystemd")], check=True)
         self.run_client(program)
 
-    def python(self, library, module, **options):
+    def python(self, library, module, client=None, **options):
         if subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True).returncode != 0:
             self.skipTest(f"{library} is not installed")
-        self.run_client(PYTHON, CLIENTS / f"{library}-client.py", **options)
+        self.run_client(PYTHON, CLIENTS / f"{client or library}-client.py", **options)
 
     def test_dasbus(self):
         self.python("dasbus", "dasbus.unix")
@@ -110,10 +110,10 @@ class Clients(bus_case.BusCase):
         self.python("jeepney", "jeepney")
 
     def test_dbus_fast(self):
-        self.python("dbus-fast", "dbus_fast")
+        self.python("dbus-fast", "dbus_fast", "dbus-next", environment={"CLIENT_MODULE": "dbus_fast"})
 
     def test_dbus_next(self):
-        self.python("dbus-next", "dbus_next")
+        self.python("dbus-next", "dbus_next", environment={"CLIENT_MODULE": "dbus_next"})
 
     def test_sdbus(self):
         """python-sdbus, with the module that its generator makes."""

@@ -229,6 +229,17 @@ class Interrupted(Hosts):
         client, jobs = self.jobs(machine)
         return bool(jobs) and client.job(jobs[0][0])["Fraction"] > 0
 
+    def assert_ends(self, pid, terminal):
+        """As one that is cancelled."""
+        text = b""
+        while select.select([terminal], [], [], 20)[0]:
+            try:
+                text += os.read(terminal, 65536)
+            except OSError:
+                break
+        os.close(terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), CANCELLED, text)
+
     def assert_cancelled(self, machine):
         client, jobs = self.jobs(machine)
         self.assertEqual(client.finished(jobs[0][0])["Result"], "cancelled")
@@ -240,14 +251,7 @@ class Interrupted(Hosts):
             os.execve(IMAGECTL, [IMAGECTL, "-H", one.name, "pull", "docker://registry.example/wait"], self.environment)
         real_daemon.until(lambda: self.started(one))
         os.write(terminal, b"\x03")
-        text = b""
-        while select.select([terminal], [], [], 20)[0]:
-            try:
-                text += os.read(terminal, 65536)
-            except OSError:
-                break
-        os.close(terminal)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), CANCELLED, text)
+        self.assert_ends(pid, terminal)
         self.assert_cancelled(one)
 
     def test_sigint_reaches_the_jobs_of_all_hosts(self):
@@ -292,13 +296,7 @@ class Interrupted(Hosts):
                 text += os.read(terminal, 65536)
         self.assertTrue(all(name + b": pulling" in text for name in names), text)
         os.write(terminal, b"\x03")
-        while select.select([terminal], [], [], 20)[0]:
-            try:
-                text += os.read(terminal, 65536)
-            except OSError:
-                break
-        os.close(terminal)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), CANCELLED, text)
+        self.assert_ends(pid, terminal)
 
 
 if __name__ == "__main__":

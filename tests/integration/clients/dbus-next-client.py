@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+"""With dbus-next or dbus-fast, which came of it: $CLIENT_MODULE is the one or the other."""
 import asyncio
-
-from dbus_next import Variant
-from dbus_next.aio import MessageBus
-from dbus_next.errors import DBusError
+import importlib
+import os
 
 import flow
+
+MODULE = os.environ["CLIENT_MODULE"]
+Variant = importlib.import_module(MODULE).Variant
+MessageBus = importlib.import_module(MODULE + ".aio").MessageBus
+DBusError = importlib.import_module(MODULE + ".errors").DBusError
 
 
 class Stack:
