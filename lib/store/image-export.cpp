@@ -209,7 +209,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
         layout.publish(manifest, private_tag);
         observer.phase(ImportPhase::push);
         // skopeo may run as another user; nobody else gets as far as here.
-        if (::fchmod(scratch->fd(), 0755) != 0) throw_errno("open the layout for skopeo");
+        if (::chmod(path.c_str(), 0755) != 0) throw_errno("open the layout for skopeo");
         push_layout(scratch->fd(), private_tag, manifest.digest, request.destination, cancellation, request.proxy);
     } else {
         const auto [archive, tag] = split_tag(request.destination.name());

@@ -230,10 +230,13 @@ class Ending(Scratch):
         settings = {"skopeo-service": self.skopeo.path}
         self.assertEqual(worker.pull(self.image, self.repository, env=self.environment).result["outcome"], "success")
 
-        def export(name):
+        def export(name, **more):
             return worker.pull(self.stored, self.repository, kind="export", arguments={"destination": f"docker://{store.address}/{name}"},
-                               settings=settings, env=self.environment).result
+                               settings={**settings, **more}, env=self.environment).result
         self.assertEqual(export("a:b")["outcome"], "success")
+        if os.getuid() == 0:
+            confined = export("a:confined", confined=True)
+            self.assertEqual(confined["outcome"], "success", confined)
         again = worker.pull(f"docker://{store.address}/a:b", self.directory / "other", settings=settings, env=self.environment).result
         self.assertEqual(again["outcome"], "success", again)
         failed = export("a/" + "b" * 300 + ":c")
