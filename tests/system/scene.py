@@ -170,8 +170,7 @@ class Case(unittest.TestCase):
         pull = self.machine.start("imagectl", "pull", image)
         try:
             skopeo = self.machine.eventually(self.stop_skopeo, 60, "no skopeo comes")
-            # Of its two processes the younger one, which does the job: the other only passes signals and connections on.
-            worker = self.machine.run("pgrep", "--newest", "-x", "imaged-worker").stdout.strip()
+            worker = self.machine.eventually(self.confined_worker, 60, "no worker is confined")
             yield pull, worker, skopeo
             self.machine.run("kill", "-CONT", skopeo)
             text = pull.communicate(timeout=300)[0]
@@ -180,6 +179,13 @@ class Case(unittest.TestCase):
             self.machine.run("pkill", "-CONT", "-x", "skopeo", check=False)
             pull.kill()
             pull.communicate()
+
+    def confined_worker(self):
+        """Of a job's processes the one that does it: it alone has a PID namespace of its own."""
+        for pid in self.machine.run("pgrep", "-x", "imaged-worker", check=False).stdout.split():
+            if self.namespace(pid, "pid") != self.namespace("1", "pid"):
+                return pid
+        return None
 
     def stop_skopeo(self):
         for pid in self.machine.run("pgrep", "-x", "skopeo", check=False).stdout.split():

@@ -160,7 +160,7 @@ class Service(Case):
         entries = self.machine.journal("-u", "imaged")
         self.assertTrue(any(entry.get("IMAGED_TARGET") == target and entry.get("IMAGED_DIGEST") == digest for entry in entries))
         self.assertTrue(any(entry.get("IMAGED_DRY_RUN") == "1" for entry in entries))
-        removed = next(entry for entry in entries if entry.get("MESSAGE_ID") == "fa1f251a28f24947bfc7c4941a3b6a54")
+        removed = [entry for entry in entries if entry.get("MESSAGE_ID") == "fa1f251a28f24947bfc7c4941a3b6a54"][-1]
         self.assertEqual((removed["IMAGED_IMAGE"], removed["IMAGED_DIGEST"]), (target, digest))
         self.assertTrue(any(entry.get("MESSAGE_ID") == "cba0be038aad455fbde4950039d57c7e" and entry.get("IMAGED_IMAGE") == IMAGE for entry in entries))
         self.assertNotIn("Failed with result", self.machine.run("journalctl", "-u", "imaged-proxy@*", "--no-pager").stdout)
