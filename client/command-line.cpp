@@ -11,10 +11,10 @@
 #include <sstream>
 #include <string_view>
 
-#include "bus-error.hpp"
-#include "display-text.hpp"
-#include "exit-code.hpp"
-#include "remote-bus.hpp"
+#include "bus/bus-error.hpp"
+#include "bus/exit-code.hpp"
+#include "bus/remote-bus.hpp"
+#include "ui/display-text.hpp"
 
 namespace imagectl {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "connection.hpp"
+#include "bus/connection.hpp"
 
 namespace imagectl {
 

@@ -2,7 +2,7 @@
 // Tells, on standard error, of an imaged that could not take its configuration.
 #pragma once
 
-#include "connection.hpp"
+#include "bus/connection.hpp"
 
 namespace imagectl {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "connection.hpp"
+#include "bus/connection.hpp"
 
 namespace imagectl {
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <utility>
 
-#include "progress-events.hpp"
+#include "ui/progress-events.hpp"
 
 namespace imagectl {
 

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "connection.hpp"
-#include "job-monitor.hpp"
-#include "progress-display.hpp"
+#include "bus/connection.hpp"
+#include "bus/job-monitor.hpp"
+#include "ui/progress-display.hpp"
 
 namespace imagectl {
 

@@ -10,11 +10,11 @@
 #include <limits>
 
 #include "base/printable.hpp"
-#include "display-text.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
 #include "password-agent.hpp"
 #include "stored-image.hpp"
+#include "ui/display-text.hpp"
 
 namespace imagectl {
 

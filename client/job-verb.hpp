@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "bus/exit-code.hpp"
 #include "command-line.hpp"
-#include "exit-code.hpp"
 #include "job-run.hpp"
 
 namespace imagectl {

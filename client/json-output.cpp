@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-#include "bus-error.hpp"
+#include "bus/bus-error.hpp"
 
 namespace imagectl {
 

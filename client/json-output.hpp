@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "dictionary.hpp"
+#include "bus/dictionary.hpp"
+#include "bus/job-monitor.hpp"
 #include "image-list.hpp"
-#include "job-monitor.hpp"
 
 namespace imagectl {
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/printable.hpp"
-#include "bus-error.hpp"
+#include "bus/bus-error.hpp"
 #include "configuration-note.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"

@@ -3,8 +3,8 @@
 
 #include <string_view>
 
-#include "display-text.hpp"
-#include "table.hpp"
+#include "ui/display-text.hpp"
+#include "ui/table.hpp"
 #include "upkeep-text.hpp"
 
 namespace imagectl {

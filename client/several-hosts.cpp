@@ -23,9 +23,9 @@
 #include <vector>
 
 #include "base/printable.hpp"
-#include "display-text.hpp"
 #include "job-verb.hpp"
-#include "progress-display.hpp"
+#include "ui/display-text.hpp"
+#include "ui/progress-display.hpp"
 
 namespace imagectl {
 

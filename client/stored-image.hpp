@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "connection.hpp"
+#include "bus/connection.hpp"
 
 namespace imagectl {
 

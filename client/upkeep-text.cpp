@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "upkeep-text.hpp"
 
-#include "display-text.hpp"
-#include "table.hpp"
+#include "ui/display-text.hpp"
+#include "ui/table.hpp"
 
 namespace imagectl {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "dictionary.hpp"
+#include "bus/dictionary.hpp"
 
 namespace imagectl {
 

@@ -2,8 +2,8 @@
 // The verbs of imagectl: each one's help and what it does, in a file of its own.
 #pragma once
 
+#include "bus/exit-code.hpp"
 #include "command-line.hpp"
-#include "exit-code.hpp"
 
 namespace imagectl {
 

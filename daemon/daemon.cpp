@@ -13,16 +13,16 @@
 #include <optional>
 #include <utility>
 
-#include "activity.hpp"
-#include "authority.hpp"
 #include "base/error.hpp"
-#include "event-loop.hpp"
-#include "file-reader.hpp"
-#include "held-config.hpp"
-#include "manager.hpp"
-#include "message-limit.hpp"
-#include "polkit-authority.hpp"
-#include "sdbus-shim.hpp"
+#include "bus/manager.hpp"
+#include "bus/message-limit.hpp"
+#include "bus/polkit-authority.hpp"
+#include "jobs/authority.hpp"
+#include "process/activity.hpp"
+#include "process/event-loop.hpp"
+#include "process/held-config.hpp"
+#include "process/sdbus-shim.hpp"
+#include "reading/file-reader.hpp"
 
 namespace imaged {
 

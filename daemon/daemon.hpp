@@ -3,7 +3,7 @@
 // signal says so. SIGHUP reads the configuration again.
 #pragma once
 
-#include "command-line.hpp"
+#include "process/command-line.hpp"
 
 namespace imaged {
 

@@ -14,11 +14,11 @@
 
 #include "base/error.hpp"
 #include "base/printable.hpp"
-#include "command-line.hpp"
 #include "daemon.hpp"
-#include "held-config.hpp"
-#include "log-queue.hpp"
-#include "repository-service.hpp"
+#include "process/command-line.hpp"
+#include "process/held-config.hpp"
+#include "process/log-queue.hpp"
+#include "reading/repository-service.hpp"
 
 namespace {
 

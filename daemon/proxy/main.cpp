@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged-proxy: runs the skopeo that the other end of its socket asks for (source/skopeo-request.hpp), and ends it when
-// that end goes away. systemd starts it for each connection to imaged-proxy.socket, as a user who owns nothing, with
-// the connection as descriptor 3.
+// imaged-proxy: runs the skopeo that the other end of its socket asks for (source/skopeo/skopeo-request.hpp), and ends
+// it when that end goes away. systemd starts it for each connection to imaged-proxy.socket, as a user who owns nothing,
+// with the connection as descriptor 3.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -27,8 +27,8 @@
 #include "base/printable.hpp"
 #include "base/scratch-directory.hpp"
 #include "layout-copy.hpp"
-#include "source/process-traffic.hpp"
-#include "source/skopeo-request.hpp"
+#include "source/skopeo/process-traffic.hpp"
+#include "source/skopeo/skopeo-request.hpp"
 
 namespace {
 

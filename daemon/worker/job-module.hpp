@@ -8,7 +8,7 @@
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
-#include "source/skopeo-process.hpp"
+#include "source/skopeo/skopeo-process.hpp"
 
 namespace imaged {
 

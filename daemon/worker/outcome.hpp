@@ -4,10 +4,10 @@
 #pragma once
 
 #include "job/job.hpp"
-#include "store/image-copy.hpp"
-#include "store/image-export.hpp"
-#include "store/image-import.hpp"
-#include "store/update-check.hpp"
+#include "store/export/image-copy.hpp"
+#include "store/export/image-export.hpp"
+#include "store/import/image-import.hpp"
+#include "store/import/update-check.hpp"
 
 namespace imaged {
 

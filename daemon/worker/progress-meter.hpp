@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "job/job.hpp"
-#include "store/import-observer.hpp"
-#include "store/work-observer.hpp"
+#include "store/repository/import-observer.hpp"
+#include "store/repository/work-observer.hpp"
 
 namespace imaged {
 

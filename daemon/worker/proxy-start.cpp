@@ -3,8 +3,8 @@
 
 #include "base/error.hpp"
 #include "oci/image-reference.hpp"
-#include "source/ca-certificates.hpp"
-#include "source/skopeo-process.hpp"
+#include "source/skopeo/ca-certificates.hpp"
+#include "source/skopeo/skopeo-process.hpp"
 
 namespace imaged {
 

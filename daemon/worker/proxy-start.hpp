@@ -4,7 +4,7 @@
 #pragma once
 
 #include "job/job.hpp"
-#include "source/proxy-options.hpp"
+#include "source/skopeo/proxy-options.hpp"
 
 namespace imaged {
 

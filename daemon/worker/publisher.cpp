@@ -20,12 +20,12 @@
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
-#include "store/image-sources.hpp"
-#include "store/record-file.hpp"
-#include "store/ref-file.hpp"
-#include "store/ref-name.hpp"
-#include "store/repository-writer.hpp"
-#include "store/verified-layers.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/repository/record-file.hpp"
+#include "store/repository/ref-file.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/repository-writer.hpp"
+#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes the repository for a confined job that reads an image, exports or verifies (store/remote-writer.hpp), and for
-// nothing else that the job may want: all that is done is in the .cpp file beside this one. It knows neither libostree
-// nor any image, and takes the job for an enemy.
+// Changes the repository for a confined job that reads an image, exports or verifies
+// (store/repository/remote-writer.hpp), and for nothing else that the job may want: all that is done is in the .cpp
+// file beside this one. It knows neither libostree nor any image, and takes the job for an enemy.
 //
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
@@ -25,7 +25,7 @@
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
 #include "layer/staging-area.hpp"
-#include "store/publisher-protocol.hpp"
+#include "store/repository/publisher-protocol.hpp"
 
 namespace imaged {
 
@@ -87,7 +87,7 @@ private:
     bool locked_ = false;
     const Rights rights_;
     const std::string repository_path_;
-    const std::string source_;       // where the image comes from (store/image-sources.hpp)
+    const std::string source_;       // where the image comes from (store/records/image-sources.hpp)
     std::string image_, image_ref_;  // its name and its ref
     const std::string pinned_;       // the manifest's digest in hexadecimal; empty if any will do
     std::optional<Checksum> previous_;

@@ -9,12 +9,12 @@
 #include "outcome.hpp"
 #include "proxy-start.hpp"
 #include "retry.hpp"
-#include "store/image-copy.hpp"
-#include "store/image-export.hpp"
-#include "store/image-import.hpp"
-#include "store/prune.hpp"
-#include "store/remote-writer.hpp"
-#include "store/update-check.hpp"
+#include "store/export/image-copy.hpp"
+#include "store/export/image-export.hpp"
+#include "store/import/image-import.hpp"
+#include "store/import/update-check.hpp"
+#include "store/repository/remote-writer.hpp"
+#include "store/upkeep/prune.hpp"
 #include "upkeep.hpp"
 
 namespace imaged {

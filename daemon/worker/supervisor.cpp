@@ -41,10 +41,11 @@ constexpr unsigned max_connections = 4096;
 constexpr std::size_t max_open_connections = 8;
 // A service that does not take a connection for so long is reported.
 constexpr timeval connect_limit{5, 0};
-// A job that is told to end and does not is killed, as imaged would (daemon/worker-process.cpp) if it were still there.
+// A job that is told to end and does not is killed, as imaged would (daemon/jobs/worker-process.cpp) if it were still
+// there.
 constexpr std::chrono::seconds stop_grace(2);
 using Clock = std::chrono::steady_clock;
-// The job's own (daemon/worker-process.cpp): its channel to imaged, then what the request names.
+// The job's own (daemon/jobs/worker-process.cpp): its channel to imaged, then what the request names.
 constexpr int channel = 3;
 constexpr int first_free_number = 6;
 

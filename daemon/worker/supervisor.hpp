@@ -12,8 +12,8 @@
 namespace imaged {
 
 // Returns in the process that does the job, where the settings' skopeo service is a descriptor
-// (source/proxy-options.hpp) from then on. Throws Error(failed) where there can be no PID namespace. Before threads
-// start.
+// (source/skopeo/proxy-options.hpp) from then on. Throws Error(failed) where there can be no PID namespace. Before
+// threads start.
 //
 // DIRECTORY is removed when the job has ended.
 void supervise(job::Request& request, JobDirectory& directory);

@@ -11,9 +11,9 @@
 #include "fetch-settings.hpp"
 #include "outcome.hpp"
 #include "proxy-start.hpp"
-#include "store/prune.hpp"
-#include "store/remote-writer.hpp"
-#include "store/repair.hpp"
+#include "store/repository/remote-writer.hpp"
+#include "store/upkeep/prune.hpp"
+#include "store/verify/repair.hpp"
 
 namespace imaged {
 

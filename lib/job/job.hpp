@@ -81,7 +81,7 @@ struct Result {
     std::string message;     // the first cause; empty on success
     // Outcome keys as the interface describes them. JSON types stand for D-Bus types: string s, unsigned integer t,
     // boolean b, number d, array of strings as, array of objects aa{sv}, object a{sv}. Keys that need another type
-    // on the bus (u, a{ss}, a{sa{su}}) are named in daemon/variant.cpp.
+    // on the bus (u, a{ss}, a{sa{su}}) are named in daemon/bus/variant.cpp.
     nlohmann::json details = nlohmann::json::object();
     // Images whose digest changed: {"image": …, "old": …, "new": …}; imaged turns them into ImageChanged signals.
     nlohmann::json changed_images = nlohmann::json::array();

@@ -5,7 +5,7 @@
 //
 // What the image itself has at /usr/etc or /usr/share/factory/var is another directory. A layer's commit keeps it
 // beside the moved one, under a name that no entry of an image can have (whiteouts of whiteouts mean nothing); a merged
-// tree, which programs deploy, has one directory for both (see store/commit-layout.hpp).
+// tree, which programs deploy, has one directory for both (see store/tree/commit-layout.hpp).
 //
 // Reading tars and merging both work on the image's own paths; commits are converted where they are read and written.
 // So a whiteout of /usr does not take /etc with it, and a link under /etc that climbs out of it leads where the image's

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A configuration file, and behind the first NUL a drop-in of it; what is accepted is printed as a file that says the
 // same.
-#include "config.hpp"
 #include "input.hpp"
+#include "process/config.hpp"
 
 using namespace imaged;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packet of skopeo's image proxy; the first byte is the number of descriptors that came with it.
-#include "source/proxy-reply.hpp"
+#include "source/proxy/proxy-reply.hpp"
 
 #include "input.hpp"
 

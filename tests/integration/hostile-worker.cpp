@@ -37,7 +37,7 @@
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
 #include "sandbox.hpp"
-#include "store/publisher-protocol.hpp"
+#include "store/repository/publisher-protocol.hpp"
 
 namespace {
 

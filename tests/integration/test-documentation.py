@@ -155,14 +155,14 @@ class ManualPages(unittest.TestCase):
 
     def test_the_written_pages_have_every_option_and_key(self):
         page = self.check(SOURCES + "/docs/imaged.8")
-        with open(SOURCES + "/daemon/command-line.cpp", encoding="utf-8") as file:
+        with open(SOURCES + "/daemon/process/command-line.cpp", encoding="utf-8") as file:
             for option in re.findall(r'{"([a-z-]+)", (?:no|required)_argument', file.read()):
                 self.assertIn("--" + option, page)
         page = self.check(SOURCES + "/docs/imaged.conf.5")
         with open(SOURCES + "/systemd/imaged.conf", encoding="utf-8") as file:
             sample_lines = file.read().splitlines()
         sample = {match.group(1) for line in sample_lines if (match := re.match(r"#([A-Z]\w+)=", line))}
-        with open(SOURCES + "/daemon/config.cpp", encoding="utf-8") as file:
+        with open(SOURCES + "/daemon/process/config.cpp", encoding="utf-8") as file:
             keys = set(re.findall(r'Key{\s*"\w+",\s*"(\w+)"', file.read()))
         self.assertEqual(sample, keys)
         for key in keys:

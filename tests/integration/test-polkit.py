@@ -280,7 +280,7 @@ class PolicyFile(unittest.TestCase):
     def test_it_has_the_actions_that_the_daemon_asks_for(self):
         root = xml.etree.ElementTree.parse(SOURCES + "/dbus/org.imaged1.policy").getroot()
         declared = {action.get("id") for action in root.iter("action")}
-        with open(SOURCES + "/daemon/authority.cpp", encoding="utf-8") as file:
+        with open(SOURCES + "/daemon/jobs/authority.cpp", encoding="utf-8") as file:
             asked = {"org.imaged1." + name for name in re.findall(r'return "([a-z-]+)"', file.read())}
         self.assertEqual(declared, asked)
         for action in root.iter("action"):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "display-text.hpp"
+#include "ui/display-text.hpp"
 
 #include "catch.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "exit-code.hpp"
+#include "bus/exit-code.hpp"
 
 #include "catch.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image-list.hpp"
 
+#include "bus/connection.hpp"
 #include "catch.hpp"
-#include "connection.hpp"
 
 using namespace imagectl;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "progress-layout.hpp"
+#include "ui/progress-layout.hpp"
 
 #include "catch.hpp"
-#include "display-text.hpp"
+#include "ui/display-text.hpp"
 
 using namespace imagectl;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "transfer-rate.hpp"
+#include "ui/transfer-rate.hpp"
 
 #include "catch.hpp"
 

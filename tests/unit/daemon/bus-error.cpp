@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bus-error.hpp"
+#include "process/bus-error.hpp"
 
 #include "catch.hpp"
 

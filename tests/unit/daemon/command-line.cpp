@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "command-line.hpp"
+#include "process/command-line.hpp"
 
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "event-loop.hpp"
+#include "process/event-loop.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
-#include "job-queue.hpp"
+#include "jobs/job-queue.hpp"
 
 namespace {
 

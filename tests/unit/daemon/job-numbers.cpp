@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "job-numbers.hpp"
+#include "jobs/job-numbers.hpp"
 
 #include <sys/stat.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "job-queue.hpp"
+#include "jobs/job-queue.hpp"
 
 #include <fcntl.h>
 

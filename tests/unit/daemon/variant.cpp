@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "variant.hpp"
+#include "bus/variant.hpp"
 
 #include "base/error.hpp"
 #include "catch.hpp"

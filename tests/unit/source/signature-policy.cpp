@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "source/signature-policy.hpp"
+#include "source/skopeo/signature-policy.hpp"
 
 #include "base/error.hpp"
 #include "catch.hpp"

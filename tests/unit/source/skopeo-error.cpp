@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "source/skopeo-error.hpp"
+#include "source/skopeo/skopeo-error.hpp"
 
 #include <string>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/completeness-record.hpp"
+#include "store/repository/completeness-record.hpp"
 
 #include <sys/stat.h>
 
@@ -11,7 +11,7 @@
 #include "base/cancellation.hpp"
 #include "catch.hpp"
 #include "layer/dirtree.hpp"
-#include "store/presence.hpp"
+#include "store/records/presence.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;

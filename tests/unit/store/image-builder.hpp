@@ -11,11 +11,11 @@
 #include "base/json.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/layer-tree.hpp"
-#include "store/import-plan.hpp"
-#include "store/layer-record.hpp"
-#include "store/merge-commit.hpp"
-#include "store/ref-name.hpp"
-#include "store/verified-layers.hpp"
+#include "store/import/import-plan.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/verified-layers.hpp"
+#include "store/tree/merge-commit.hpp"
 #include "temporary-repository.hpp"
 
 namespace imaged {

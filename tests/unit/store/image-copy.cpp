@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/image-copy.hpp"
+#include "store/export/image-copy.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>

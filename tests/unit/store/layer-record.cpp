@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/layer-record.hpp"
+#include "store/records/layer-record.hpp"
 
 #include "base/glib.hpp"
 #include "catch.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/merge.hpp"
+#include "store/tree/merge.hpp"
 
 #include <map>
 #include <variant>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/prune.hpp"
+#include "store/upkeep/prune.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -10,7 +10,7 @@
 
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
-#include "store/repository.hpp"
+#include "store/repository/repository.hpp"
 
 namespace imaged {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/verify.hpp"
+#include "store/verify/verify.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -9,8 +9,8 @@
 #include "catch.hpp"
 #include "image-builder.hpp"
 #include "layer/dirtree.hpp"
-#include "store/image-catalog.hpp"
-#include "store/repair.hpp"
+#include "store/catalog/image-catalog.hpp"
+#include "store/verify/repair.hpp"
 
 using namespace imaged;
 namespace fs = std::filesystem;

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/remote-bus.hpp"
+
+#include <fcntl.h>
+#include <gio/gunixinputstream.h>
+#include <gio/gunixoutputstream.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/printable.hpp"
+#include "ui/display-text.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr const char* no_server = "org.freedesktop.DBus.Error.NoServer";
+constexpr const char* bridge = "systemd-stdio-bridge";
+// As a shell has it for a command that cannot be run, or is not there.
+constexpr int cannot_run = 127;
+// Of a bus's answer to AUTH; what is longer is none.
+constexpr std::size_t max_line = 1024;
+// What ssh said last is printed before its end is reported.
+constexpr auto last_words_time = std::chrono::milliseconds(500);
+constexpr int look_milliseconds = 200;
+// One whose stream has ended ends as well.
+constexpr auto end_time = std::chrono::seconds(2);
+
+// [USER@]HOST[:PORT], where HOST may be an IPv6 address in brackets, as in a URL.
+struct Host {
+    std::string name;  // with the user
+    std::string port;  // empty for ssh's own
+};
+
+bool is_name(std::string_view text, std::string_view others) {
+    return !text.empty() && text[0] != '-' && std::all_of(text.begin(), text.end(), [&](char c) {
+        return g_ascii_isalnum(c) != FALSE || others.find(c) != std::string_view::npos;
+    });
+}
+
+bool is_port(std::string_view text) {
+    unsigned number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return error == std::errc() && end == text.data() + text.size() && number >= 1 && number <= 65535;
+}
+
+std::optional<Host> parse_host(std::string_view text) {
+    const auto at = text.rfind('@');
+    const auto user = at == std::string_view::npos ? std::string_view() : text.substr(0, at);
+    if (at != std::string_view::npos && !is_name(user, ".-_+\\@")) return std::nullopt;
+    auto name = text.substr(at == std::string_view::npos ? 0 : at + 1);
+    std::string_view port;
+    bool has_port = false;
+    if (name.starts_with('[')) {
+        const auto end = name.find(']');
+        if (end == std::string_view::npos) return std::nullopt;
+        has_port = end + 1 < name.size();
+        if (has_port && name[end + 1] != ':') return std::nullopt;
+        if (has_port) port = name.substr(end + 2);
+        name = name.substr(1, end - 1);
+    } else if (const auto colon = name.find(':');
+               colon != std::string_view::npos && name.find(':', colon + 1) == name.npos) {
+        has_port = true;
+        port = name.substr(colon + 1);
+        name = name.substr(0, colon);
+    }
+    if (!is_name(name, ".-_:%") || (has_port && !is_port(port))) return std::nullopt;
+    return Host{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), std::string(port)};
+}
+
+[[noreturn]] void become(const std::vector<std::string>& command, int stream, int errors, pid_t parent) {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != parent) ::_exit(1);
+    // Ctrl-C cancels the job by way of this process.
+    std::signal(SIGINT, SIG_IGN);
+    std::signal(SIGPIPE, SIG_DFL);
+    ::dup2(stream, STDIN_FILENO);
+    ::dup2(stream, STDOUT_FILENO);
+    ::dup2(errors, STDERR_FILENO);
+    std::vector<char*> words;
+    for (const auto& word : command) words.push_back(const_cast<char*>(word.c_str()));
+    words.push_back(nullptr);
+    ::execvp(words[0], words.data());
+    ::dprintf(STDERR_FILENO, "cannot run %s: %s\n", words[0], std::strerror(errno));
+    ::_exit(cannot_run);
+}
+
+// What the process says goes to standard error as it comes, made safe for a terminal. Ready when it has ended.
+std::future<void> pass_on(int errors) {
+    std::promise<void> ended;
+    auto future = ended.get_future();
+    std::thread([errors, ended = std::move(ended)]() mutable {
+        std::array<char, 4096> buffer{};
+        for (ssize_t count = 0; (count = ::read(errors, buffer.data(), buffer.size())) != 0;) {
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) break;
+            std::string text(buffer.data(), static_cast<std::size_t>(count));
+            // ssh ends its lines as for a terminal in raw mode.
+            std::erase(text, '\r');
+            std::fputs(imaged::printable_lines(text).c_str(), stderr);
+        }
+        ::close(errors);
+        ended.set_value();
+    }).detach();
+    return future;
+}
+
+void send_text(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const auto count = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return;  // the answer will not come
+        text.remove_prefix(static_cast<std::size_t>(count));
+    }
+}
+
+bool has_ended(pid_t child) {
+    siginfo_t information{};
+    return ::waitid(P_PID, static_cast<id_t>(child), &information, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           information.si_pid == child;
+}
+
+// Up to the end of a line; byte by byte, since what follows is not this function's. Ends with the process CHILD, too:
+// what it leaves behind may hold the other end of FD.
+std::string receive_line(int fd, pid_t child) {
+    std::string line;
+    char c = 0;
+    while (line.size() < max_line) {
+        pollfd ready{fd, POLLIN, 0};
+        if (::poll(&ready, 1, look_milliseconds) == 0) {
+            if (has_ended(child)) break;
+            continue;
+        }
+        const auto count = ::read(fd, &c, 1);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0 || c == '\n') break;
+        line += c;
+    }
+    return line;
+}
+
+// D-Bus Specification, "Authentication Protocol". The bridge does not ask who this is: that was ssh's business.
+bool authenticate(int fd, pid_t child, std::string& answer) {
+    // With what a trace may show (ANONYMOUS, RFC 4505): "imagectl".
+    static constexpr char request[] = "\0AUTH ANONYMOUS 696d61676563746c\r\n";
+    send_text(fd, std::string_view(request, sizeof request - 1));
+    answer = receive_line(fd, child);
+    if (!answer.starts_with("OK ")) return false;
+    send_text(fd, "BEGIN\r\n");
+    return true;
+}
+
+// Why there is no bus: ANSWER, or how the process CHILD has ended.
+std::string reason(const std::vector<std::string>& command, pid_t child, const std::string& answer) {
+    if (!answer.empty())
+        return "it answers '" + escaped(answer.substr(0, 80)) +
+               "', which no bus does; does a shell there print something?";
+    int status = 0;
+    const auto limit = std::chrono::steady_clock::now() + end_time;
+    while (::waitpid(child, &status, WNOHANG) != child) {
+        if (std::chrono::steady_clock::now() > limit) return "nothing answers";
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    const auto& name = command.front();
+    if (WIFSIGNALED(status)) return name + " was ended by signal " + std::to_string(WTERMSIG(status));
+    if (WEXITSTATUS(status) == cannot_run)
+        return name + " ended with status 127: systemd-stdio-bridge, which is part of systemd, is missing there";
+    return name + " ended with status " + std::to_string(WEXITSTATUS(status));
+}
+
+}  // namespace
+
+void check_host(const std::string& host) {
+    if (!parse_host(host)) throw UsageError("'" + host + "' is no host: give [USER@]HOST[:PORT]");
+}
+
+std::vector<std::string> bridge_command(const Bus& bus) {
+    if (bus.kind == Bus::Kind::machine) return {bridge, "--machine=" + bus.address};
+    const char* ssh = std::getenv("SYSTEMD_SSH");
+    std::vector<std::string> command{ssh && *ssh ? ssh : "ssh", "-xT"};
+    const auto host = parse_host(bus.address).value();
+    if (!host.port.empty()) command.insert(command.end(), {"-p", host.port});
+    command.insert(command.end(), {"--", host.name, bridge});
+    return command;
+}
+
+Object<GIOStream> open_bridge(const Bus& bus) {
+    std::array<int, 2> ends{}, errors{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0 ||
+        ::pipe2(errors.data(), O_CLOEXEC) != 0)
+        throw BusError(no_server, std::string("no descriptors: ") + std::strerror(errno));
+    const auto command = bridge_command(bus);
+    const pid_t parent = ::getpid();
+    const pid_t child = ::fork();
+    if (child == 0) become(command, ends[1], errors[1], parent);
+    const int failure = errno;
+    ::close(ends[1]);
+    ::close(errors[1]);
+    if (child < 0) throw BusError(no_server, std::string("fork: ") + std::strerror(failure));
+    const auto said = pass_on(errors[0]);
+    std::string answer;
+    if (!authenticate(ends[0], child, answer)) {
+        ::close(ends[0]);
+        const auto why = reason(command, child, answer);
+        said.wait_for(last_words_time);
+        throw BusError(no_server, "cannot connect to " + bus.description() + ": " + why);
+    }
+    // GDBus offers no passing of descriptors over a stream that is no socket to it: ssh would lose them.
+    const Object<GInputStream> in(g_unix_input_stream_new(ends[0], TRUE));
+    const Object<GOutputStream> out(g_unix_output_stream_new(::dup(ends[0]), TRUE));
+    return Object<GIOStream>(g_simple_io_stream_new(in.get(), out.get()));
+}
+
+}  // namespace imagectl

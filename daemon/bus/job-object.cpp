@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/job-object.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "process/bus-error.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto signal_interval = 100ms;
+// Below 1.0, which means finished.
+constexpr double largest_unfinished = 0.9999;
+// What a worker may make the daemon remember and repeat.
+constexpr std::uint32_t max_layers = 4096;
+constexpr std::size_t max_phase_bytes = 64;
+constexpr std::size_t max_digest_bytes = 256;
+// What the property Outcome has of an outcome: GetManagedObjects answers with every job's properties.
+constexpr std::size_t max_shown_bytes = 8 * 1024;
+// The references in the property Images.
+constexpr std::size_t max_images_bytes = 8 * 1024;
+// Connections that are sent what is not for everybody; others ask with GetOutcome.
+constexpr std::size_t max_private_callers = 8;
+constexpr const char* private_message = "only the job's user and root may read the message, with GetOutcome";
+
+template <typename Clock>
+std::uint64_t microseconds() {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
+}
+
+std::vector<std::string> shown_images(const job::Request& request) {
+    if (!request.image.empty()) return {bus_text(request.image)};
+    std::vector<std::string> images;
+    std::size_t bytes = 0;
+    for (const auto& image : request.texts("images")) {
+        bytes += image.size();
+        if (bytes > max_images_bytes) break;
+        images.push_back(bus_text(image));
+    }
+    return images;
+}
+
+template <typename Function>
+void quietly(Function&& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        // The bus is gone or refuses the message; the loop finds out by itself when it is gone.
+    }
+}
+
+}  // namespace
+
+JobObject::Moment JobObject::Moment::now() {
+    return {microseconds<std::chrono::system_clock>(), microseconds<std::chrono::steady_clock>()};
+}
+
+JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel,
+                     OnOutcome on_outcome)
+    : AdaptorInterfaces(connection, path(job.id)),
+      loop_(loop),
+      on_cancel_(std::move(on_cancel)),
+      on_outcome_(std::move(on_outcome)),
+      id_(job.id),
+      kind_(job.request.kind),
+      images_(shown_images(job.request)),
+      image_(images_.size() == 1 ? images_.front() : std::string()),
+      owner_(job.owner),
+      created_(Moment::now()),
+      private_(job.is_private()),
+      state_(job.state) {
+    registerAdaptor();
+}
+
+JobObject::~JobObject() {
+    loop_.cancel(timer_);
+    quietly([this] { unregisterAdaptor(); });
+}
+
+sdbus::ObjectPath JobObject::path(JobId id) {
+    return sdbus::ObjectPath{"/org/imaged1/job/" + std::to_string(number(id))};
+}
+
+void JobObject::announce() {
+    quietly([this] { getObject().emitInterfacesAddedSignal(); });
+}
+
+void JobObject::retract() {
+    quietly([this] { getObject().emitInterfacesRemovedSignal(); });
+}
+
+template <typename Value>
+void JobObject::set(Value& member, Value value, const char* property) {
+    if (member == value) return;
+    member = std::move(value);
+    changed_.insert(property);
+}
+
+void JobObject::set_now(Moment& moment, const std::string& property) {
+    moment = Moment::now();
+    changed_.insert({property, property + "Monotonic"});
+}
+
+void JobObject::moved(job::State state, std::uint32_t position) {
+    if (state == job::State::running && started_.real == 0) set_now(started_, "StartTimestamp");
+    set(state_, state, "State");
+    set(position_, position, "Position");
+    arm();
+}
+
+void JobObject::progressed(const job::Progress& progress) {
+    if (state_ == job::State::finished) return;
+    if (progress.phase.size() <= max_phase_bytes) set(phase_, bus_text(progress.phase), "Phase");
+    if (std::isfinite(progress.fraction)) {
+        set(fraction_, std::clamp(progress.fraction, fraction_, std::max(fraction_, largest_unfinished)), "Fraction");
+    }
+    set(bytes_done_, progress.bytes_done, "Bytes");
+    set(bytes_total_, progress.bytes_total, "Bytes");
+    set(layers_done_, progress.layers_done, "Layers");
+    set(layers_total_, progress.layers_total, "Layers");
+    set(steps_done_, progress.steps_done, "Steps");
+    set(steps_total_, progress.steps_total, "Steps");
+    if (progress.unit.size() <= max_phase_bytes) set(unit_, bus_text(progress.unit), "Unit");
+    arm();
+}
+
+void JobObject::layer_progressed(const job::LayerProgress& progress, const std::vector<std::string>& callers) {
+    if (private_) callers_ = callers;
+    if (progress.index >= max_layers || progress.digest.size() > max_digest_bytes ||
+        progress.state.size() > max_phase_bytes || state_ == job::State::finished) {
+        return;
+    }
+    auto& layer = layers_[progress.index];
+    const bool same_state = layer.latest.state == progress.state;
+    layer.latest = progress;
+    layer.latest.digest = bus_text(layer.latest.digest);
+    layer.latest.state = bus_text(layer.latest.state);
+    layer.pending = true;
+    // The states themselves are few and each of them matters; only counting within one is thinned out.
+    if (!same_state) {
+        tell_layer(layer);
+    } else {
+        arm();
+    }
+}
+
+job::Result JobObject::finish(const job::Result& result, const std::vector<std::string>& callers) {
+    if (private_) callers_ = callers;
+    auto told = result;
+    if (told.outcome == job::Outcome::success) {
+        try {
+            outcome_bytes_ = json_text(told.details).size();
+            if (outcome_bytes_ > job::max_outcome_bytes) throw Error(ErrorKind::failed, "longer than the limit");
+            outcome_ = to_variant_map(told.details);
+        } catch (...) {
+            told.outcome = job::Outcome::failed;
+            told.error_name = ::imaged::error_name(ErrorKind::failed);
+            told.message = std::string("the worker's result: ") + current_error().what();
+            outcome_bytes_ = 0;
+        }
+    }
+    set_now(finished_, "FinishTimestamp");
+    set(state_, job::State::finished, "State");
+    set(position_, 0U, "Position");
+    set(phase_, std::string("done"), "Phase");
+    if (told.outcome == job::Outcome::success) set(fraction_, 1.0, "Fraction");
+    set(result_, std::string(to_string(told.outcome)), "Result");
+    if (told.outcome != job::Outcome::success) {
+        error_name_ =
+            bus_error_name(told.error_name.empty() ? ::imaged::error_name(ErrorKind::failed) : told.error_name);
+        told.message.resize(std::min(told.message.size(), job::max_error_bytes));
+        message_ = bus_text(told.message);
+    }
+    show_outcome();
+    for (auto& [index, layer] : layers_) {
+        if (layer.pending) tell_layer(layer);
+    }
+    layers_.clear();
+    tell_properties();
+    if (private_) tell_callers("Finished", result_, error_name_, message_, outcome_);
+    quietly([this] { emitFinished(result_, shown_error_name_, shown_message_, private_ ? shown_ : outcome_); });
+    callers_.clear();
+    return told;
+}
+
+void JobObject::show_outcome() {
+    set(shown_error_name_, private_ ? std::string() : error_name_, "ErrorName");
+    set(shown_message_, private_ && !message_.empty() ? std::string(private_message) : message_, "ErrorMessage");
+    if (private_) {
+        set(complete_, false, "Complete");
+        return;
+    }
+    set(complete_, outcome_bytes_ <= max_shown_bytes, "Complete");
+    if (complete_) shown_ = outcome_;
+    if (!shown_.empty()) changed_.insert("Outcome");
+}
+
+template <typename... Values>
+void JobObject::tell_callers(const char* name, const Values&... values) {
+    for (std::size_t index = 0; index < std::min(callers_.size(), max_private_callers); ++index) {
+        quietly([&] {
+            auto signal = getObject().createSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME},
+                                                   bus::SignalName{name});
+            (signal << ... << values);
+            signal.setDestination(callers_[index]);
+            getObject().emitSignal(signal);
+        });
+    }
+}
+
+void JobObject::Cancel(sdbus::Result<bool>&& result) {
+    fenced([&] { on_cancel_(id_, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result)); });
+}
+
+void JobObject::GetOutcome(OutcomeResult&& result) {
+    fenced([&] { on_outcome_(id_, bus::sender(getObject()), std::move(result)); });
+}
+
+void JobObject::arm() {
+    if (timer_ != EventLoop::TimerId::none) return;
+    const auto due = told_ + signal_interval - EventLoop::Clock::now();
+    timer_ = loop_.after(std::max<EventLoop::Clock::duration>(due, 0ms), [this] { tell(); });
+}
+
+void JobObject::tell() {
+    timer_ = EventLoop::TimerId::none;
+    told_ = EventLoop::Clock::now();
+    tell_properties();
+    for (auto& [index, layer] : layers_) {
+        if (layer.pending) tell_layer(layer);
+    }
+}
+
+void JobObject::tell_properties() {
+    if (changed_.empty()) return;
+    told_ = EventLoop::Clock::now();
+    std::vector<bus::PropertyName> names;
+    for (const auto& name : changed_) names.push_back(bus::PropertyName{name});
+    changed_.clear();
+    quietly([&] {
+        getObject().emitPropertiesChangedSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME}, names);
+    });
+}
+
+void JobObject::tell_layer(Layer& layer) {
+    layer.pending = false;
+    const auto& latest = layer.latest;
+    if (private_)
+        return tell_callers("LayerProgress", latest.index, latest.digest, latest.state, latest.done, latest.total);
+    quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
+}
+
+}  // namespace imaged

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/job-table.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "process/bus-error.hpp"
+#include "process/journal.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Long enough for whoever started the job to come and look.
+constexpr auto keep_finished = 60s;
+// Memory for the results of a flood of short jobs, and what an answer of GetManagedObjects may hold of them.
+constexpr std::size_t max_finished = 128, max_finished_per_user = 64;
+constexpr std::size_t max_outcome_bytes = 4 * 1024 * 1024, max_outcome_bytes_per_user = 1024 * 1024;
+// Wall time of a job that nobody was asked about: a registry that answers does so in seconds.
+constexpr auto open_job_time = 60s;
+
+std::string text_member(const nlohmann::json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_string() ? bus_text(found->get<std::string>()) : std::string();
+}
+
+// Where the job puts what it makes: another name, a repository, a registry; empty if it is where it is anyway.
+std::string target_of(const job::Request& request) {
+    for (const char* key : {"target", "repository", "destination"})
+        if (auto text = request.text(key); !text.empty()) return text;
+    return {};
+}
+
+std::map<std::string, std::string> fields_of(const QueuedJob& job) {
+    return {{"IMAGED_JOB", std::to_string(number(job.id))},
+            {"IMAGED_KIND", std::string(to_string(job.request.kind))},
+            {"IMAGED_IMAGE", job.request.image},
+            {"IMAGED_TARGET", target_of(job.request)},
+            {"IMAGED_DRY_RUN", job.request.flag("dry-run") ? "1" : ""},
+            {"IMAGED_USER", std::to_string(job.owner)}};
+}
+
+// What JOB does, for people.
+std::string description_of(const QueuedJob& job) {
+    const auto& request = job.request;
+    std::string text(to_string(request.kind));
+    if (request.flag("dry-run")) text += " (a dry run: nothing goes)";
+    if (!request.image.empty()) text += " " + request.image;
+    for (const auto& image : request.texts("images")) text += " " + image;
+    const auto target = target_of(request);
+    if (!target.empty()) text += (request.flag("from") ? " from " : " to ") + target;
+    return text;
+}
+
+// One line, with what the job read and how long it took.
+void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
+    auto fields = fields_of(job);
+    fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", seconds);
+    if (result.outcome != job::Outcome::success) {
+        const bool failed = result.outcome == job::Outcome::failed;
+        fields["IMAGED_ERROR"] = result.error_name;
+        journal::tell(failed ? journal::Event::job_failed : journal::Event::job_cancelled,
+                      fmt::format("job {} {} after {:.1f} s: {}: {}", number(job.id), to_string(result.outcome),
+                                  seconds, result.error_name, result.message),
+                      fields);
+        return;
+    }
+    fields["IMAGED_DIGEST"] = text_member(result.details, "digest");
+    fields["IMAGED_POLICY"] = text_member(result.details, "signature-policy");
+    std::string bytes;
+    if (const auto found = result.details.find("bytes-fetched"); found != result.details.end()) {
+        fields["IMAGED_BYTES"] = found->dump();
+        bytes = ", " + found->dump() + " bytes fetched";
+    }
+    journal::tell(journal::Event::job_succeeded,
+                  fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
+    for (const auto& change : result.changed_images) {
+        if (!text_member(change, "new").empty()) continue;
+        fields["IMAGED_IMAGE"] = text_member(change, "image");
+        fields["IMAGED_DIGEST"] = text_member(change, "old");
+        journal::tell(journal::Event::image_removed,
+                      fmt::format("job {} removed {} for user {}", number(job.id), fields["IMAGED_IMAGE"], job.owner),
+                      fields);
+    }
+}
+
+// The connections that hold a share of JOB.
+std::vector<std::string> bus_names(const QueuedJob& job) {
+    std::vector<std::string> names;
+    for (const auto& share : job.shares)
+        if (!share.bus_name.empty()) names.push_back(share.bus_name);
+    return names;
+}
+
+}  // namespace
+
+JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings,
+                   const std::string& numbers_file, Events events)
+    : connection_(connection),
+      loop_(loop),
+      settings_(std::move(settings)),
+      events_(std::move(events)),
+      queue_(*this, numbers_file) {}
+
+JobTable::~JobTable() {
+    for (const auto& [id, finished] : finished_) loop_.cancel(finished.timer);
+    for (const auto& [id, running] : running_) loop_.cancel(running.limit);
+}
+
+void JobTable::job_added(const QueuedJob& job) {
+    auto& object = objects_[job.id];
+    object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
+    object->announce();
+    events_.added(job.id);
+}
+
+void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
+    objects_.at(job.id)->moved(job.state, position);
+}
+
+void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
+    tell_whether_it_changes();
+    auto& object = *objects_.at(job.id);
+    const auto told = object.finish(result, bus_names(job));
+    const auto outcome = std::string(to_string(told.outcome));
+    const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
+    tell_end(job, told, seconds);
+    tell_changes(told);
+    events_.removed(job.id, outcome);
+    finished_[job.id] = {loop_.after(keep_finished, [this, id = job.id] { forget(id); }), job.owner,
+                         object.outcome_bytes()};
+    // The oldest object may be the one that is just being asked something.
+    loop_.post([this] { forget_surplus(); });
+}
+
+void JobTable::tell_whether_it_changes() {
+    const auto& jobs = queue_.jobs();
+    events_.changes(std::any_of(jobs.begin(), jobs.end(),
+                                [](const QueuedJob& job) { return !job.waits() && job.lane() == Lane::changing; }));
+}
+
+void JobTable::start_job(const QueuedJob& job, JobFiles files) {
+    tell_whether_it_changes();
+    const auto id = job.id;
+    auto request = job.request;
+    request.settings = settings_.jobs;
+    request.settings.host_credentials = job.credentials == Credentials::host || job.standing == Standing::owner;
+    request.settings.local_sources = job.standing == Standing::owner;
+    journal::tell(journal::Event::job_started,
+                  fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
+                  fields_of(job));
+    if (request.kind == job::Kind::check_images) return start_round(job, std::move(request));
+    try {
+        auto process = std::make_unique<WorkerProcess>(
+            loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
+            [this, id](const job::Message& message) { worker_said(id, message); },
+            [this, id](const job::Result& result) { worker_ended(id, result); });
+        running_[id].process = std::move(process);
+        if (job.standing == Standing::open) limit_time(id);
+    } catch (...) {
+        job::Result result;
+        const auto error = current_error().with_context("start the worker");
+        result.error_name = error_name(error.kind());
+        result.message = error.what();
+        loop_.post([this, id, result] { queue_.finished(id, result); });
+    }
+}
+
+void JobTable::start_round(const QueuedJob& job, job::Request request) {
+    const auto id = job.id;
+    auto& round = running_[id].round;
+    round = std::make_unique<CheckRound>(
+        loop_, settings_, std::move(request), job.standing == Standing::owner,
+        [this, id](const job::Progress& progress) { worker_said(id, progress); },
+        [this, id](const job::Result& result) { worker_ended(id, result); });
+    events_.images_wanted([this, id](const std::vector<StoredName>& images, const Error* error) {
+        const auto found = running_.find(id);
+        if (found == running_.end()) return;
+        if (error != nullptr)
+            found->second.round->fail(*error);
+        else
+            found->second.round->begin(images);
+    });
+}
+
+void JobTable::limit_time(JobId id) {
+    running_[id].limit = loop_.after(open_job_time, [this, id] {
+        auto& running = running_.at(id);
+        running.limit = EventLoop::TimerId::none;
+        running.out_of_time = true;
+        running.process->stop();
+    });
+}
+
+void JobTable::stop_job(JobId id) {
+    const auto found = running_.find(id);
+    if (found == running_.end()) return;
+    if (found->second.round)
+        found->second.round->stop();
+    else
+        found->second.process->stop();
+}
+
+void JobTable::worker_said(JobId id, const job::Message& message) {
+    auto& object = *objects_.at(id);
+    if (const auto* progress = std::get_if<job::Progress>(&message)) object.progressed(*progress);
+    const auto* job = queue_.job(id);
+    if (const auto* layer = std::get_if<job::LayerProgress>(&message); layer != nullptr && job != nullptr)
+        object.layer_progressed(*layer, bus_names(*job));
+}
+
+void JobTable::worker_ended(JobId id, const job::Result& result) {
+    const auto running = running_.extract(id);
+    loop_.cancel(running.mapped().limit);
+    if (!running.mapped().out_of_time || result.outcome == job::Outcome::success) {
+        queue_.finished(id, result);
+        return;
+    }
+    job::Result late;
+    late.error_name = error_name(ErrorKind::source_unreachable);
+    late.message = fmt::format("the job took longer than {} seconds, the limit for callers who are not authorised",
+                               open_job_time.count());
+    queue_.finished(id, late);
+}
+
+void JobTable::tell_changes(const job::Result& result) {
+    for (const auto& change : result.changed_images) {
+        if (!change.is_object()) continue;
+        events_.image_changed(text_member(change, "image"), text_member(change, "old"), text_member(change, "new"));
+    }
+    for (const auto& update : result.found_updates) {
+        if (!update.is_object()) continue;
+        events_.update_found(text_member(update, "image"), text_member(update, "digest"),
+                             text_member(update, "update-digest"), text_member(update, "update-version"));
+    }
+}
+
+void JobTable::forget(JobId id) {
+    const auto found = finished_.find(id);
+    if (found == finished_.end()) return;
+    loop_.cancel(found->second.timer);
+    finished_.erase(found);
+    const auto object = objects_.find(id);
+    object->second->retract();
+    objects_.erase(object);
+}
+
+void JobTable::forget_surplus() {
+    while (forget_one()) {
+    }
+}
+
+bool JobTable::forget_one() {
+    struct Sum {
+        std::size_t jobs = 0, bytes = 0;
+    };
+    Sum all;
+    std::map<uid_t, Sum> users;
+    for (const auto& [id, finished] : finished_) {
+        for (auto* sum : {&all, &users[finished.owner]}) {
+            ++sum->jobs;
+            sum->bytes += finished.bytes;
+        }
+    }
+    const auto largest = [&](auto member) {
+        return std::max_element(users.begin(), users.end(), [member](const auto& one, const auto& other) {
+            return one.second.*member < other.second.*member;
+        });
+    };
+    if (users.empty()) return false;
+    const auto by_jobs = largest(&Sum::jobs), by_bytes = largest(&Sum::bytes);
+    std::optional<uid_t> victim;
+    if (all.jobs > max_finished || by_jobs->second.jobs > max_finished_per_user) victim = by_jobs->first;
+    if (all.bytes > max_outcome_bytes || by_bytes->second.bytes > max_outcome_bytes_per_user) victim = by_bytes->first;
+    if (!victim) return false;
+    const auto oldest = std::find_if(finished_.begin(), finished_.end(),
+                                     [&](const auto& entry) { return entry.second.owner == *victim; });
+    forget(oldest->first);
+    return true;
+}
+
+}  // namespace imaged

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// All jobs of the daemon: the queue, the workers of those that run, and the bus objects of these and of those that
+// finished lately. Bus thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bus/job-object.hpp"
+#include "jobs/check-round.hpp"
+#include "jobs/job-queue.hpp"
+#include "jobs/worker-process.hpp"
+
+namespace imaged {
+
+class JobTable : private JobQueueObserver {
+public:
+    // All stored images, or why they are not known; the other one is empty.
+    using Listed = std::function<void(const std::vector<StoredName>& images, const Error* error)>;
+    // What the rest of the daemon hears of; none may throw.
+    struct Events {
+        std::function<void(JobId)> added;
+        std::function<void(JobId, const std::string& result)> removed;
+        std::function<void(const std::string& image, const std::string& old_digest, const std::string& new_digest)>
+            image_changed;
+        std::function<void(const std::string& image, const std::string& digest, const std::string& update_digest,
+                           const std::string& update_version)>
+            update_found;
+        // Whether a job runs that may change the repository.
+        std::function<void(bool changes)> changes;
+        // Calls LISTED, at once or later.
+        std::function<void(Listed listed)> images_wanted;
+        JobObject::OnCancel cancel_asked;
+        JobObject::OnOutcome outcome_asked;
+    };
+
+    // CONNECTION and LOOP outlive the table.
+    JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const std::string& numbers_file,
+             Events events);
+    ~JobTable() override;
+
+    JobQueue& queue() { return queue_; }
+    // For jobs that start later.
+    void set_worker(WorkerSettings settings) { settings_ = std::move(settings); }
+    // Queued, running and lately finished ones, oldest first.
+    const std::map<JobId, std::unique_ptr<JobObject>>& objects() const { return objects_; }
+    bool contains(JobId id) const { return objects_.contains(id); }
+
+private:
+    struct Running {
+        std::unique_ptr<WorkerProcess> process;
+        std::unique_ptr<CheckRound> round;  // in its place
+        EventLoop::TimerId limit = EventLoop::TimerId::none;
+        bool out_of_time = false;
+    };
+    struct Finished {
+        EventLoop::TimerId timer;
+        uid_t owner;
+        std::size_t bytes;  // of its outcome
+    };
+
+    void job_added(const QueuedJob& job) override;
+    void job_moved(const QueuedJob& job, std::uint32_t position) override;
+    void job_finished(const QueuedJob& job, const job::Result& result) override;
+    void start_job(const QueuedJob& job, JobFiles files) override;
+    void stop_job(JobId id) override;
+    void tell_whether_it_changes();
+    void start_round(const QueuedJob& job, job::Request request);
+
+    void worker_said(JobId id, const job::Message& message);
+    void worker_ended(JobId id, const job::Result& result);
+    void tell_changes(const job::Result& result);
+    void limit_time(JobId id);
+    void forget(JobId id);
+    // Keeps the finished jobs within their limits: the oldest job of the user who has most of them is forgotten first.
+    void forget_surplus();
+    bool forget_one();
+
+    sdbus::IConnection& connection_;
+    EventLoop& loop_;
+    WorkerSettings settings_;
+    const Events events_;
+    JobQueue queue_;
+    std::map<JobId, std::unique_ptr<JobObject>> objects_;
+    std::map<JobId, Finished> finished_;
+    std::map<JobId, Running> running_;
+};
+
+}  // namespace imaged

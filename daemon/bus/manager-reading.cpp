@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manager's methods that only read: answered by the catalog reader's thread.
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "bus/manager.hpp"
+#include "oci/image-reference.hpp"
+
+namespace imaged {
+
+namespace {
+
+// A system bus disconnects imaged for a message of more than 32 MiB.
+constexpr std::size_t max_document_bytes = 24 * 1024 * 1024;
+// The same for dictionaries, as JSON: on the bus they are up to twice as long.
+constexpr std::size_t max_dictionary_bytes = 12 * 1024 * 1024;
+// Of the images as JSON; some ten thousand of them. imaged has this text twice while it is being sent.
+constexpr std::size_t max_listing_bytes = 6 * 1024 * 1024;
+// The same where they are sent as dictionaries, whose values take ten times as much memory as the text.
+constexpr std::size_t max_listed_bytes = 2 * 1024 * 1024;
+
+const nlohmann::json& fits(const nlohmann::json& answer, std::size_t most = max_dictionary_bytes) {
+    if (json_text(answer).size() > most) throw Error(ErrorKind::failed, "the answer is too long for the bus");
+    return answer;
+}
+
+std::string document(std::string text) {
+    if (text.size() > max_document_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
+    if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
+    return text;
+}
+
+}  // namespace
+
+template <typename... Values>
+void Manager::ask_catalog(const Reply<Values...>& reply, CatalogReader::Task task) {
+    with_caller(bus::sender(getObject()), reply,
+                [this, task = std::move(task)](const Caller& caller) { catalog_.ask(caller, task); });
+}
+
+template <typename Value>
+void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
+                   std::function<Value(RemoteCatalog&, const ImageReference&)> function) {
+    activity_.touch();
+    const auto reference = parse_reference(image);
+    const Reply<Value> reply(std::move(result), activity_);
+    ask_catalog(reply, [reply, reference, function = std::move(function)](RemoteCatalog& catalog) {
+        try {
+            if (!catalog.open()) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
+            return EventLoop::Callback([reply, value = function(catalog, reference)] { reply.answer(value); });
+        } catch (...) {
+            return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+        }
+    });
+}
+
+template <typename Form>
+void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& options,
+                          std::shared_ptr<const Form> (*make)(Listing& listing)) {
+    activity_.touch();
+    refuse_all_options(options);
+    const Reply<Form> reply(std::move(result), activity_);
+    ask_catalog(reply, [reply, make, listing = listing_](RemoteCatalog& catalog) {
+        try {
+            const auto text = catalog.open() ? catalog.list() : std::make_shared<const std::string>(R"({"images":[]})");
+            if (text->size() > max_listing_bytes) throw Error(ErrorKind::failed, "too many images for one answer");
+            if (listing->document != text) *listing = {text, nullptr};
+            return EventLoop::Callback([reply, form = make(*listing)] { reply.answer(*form); });
+        } catch (...) {
+            return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+        }
+    });
+}
+
+void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
+    fenced([&] {
+        list_images<std::vector<VariantMap>>(std::move(result), options, [](Listing& listing) {
+            if (listing.document->size() > max_listed_bytes)
+                throw Error(ErrorKind::failed,
+                            "too many images for one answer in dictionaries; DescribeImages takes more");
+            if (!listing.maps)
+                listing.maps = std::make_shared<const std::vector<VariantMap>>(
+                    to_variant_maps(parse_json(*listing.document).at("images")));
+            return listing.maps;
+        });
+    });
+}
+
+void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
+    fenced([&] {
+        list_images<std::string>(std::move(result), options, [](Listing& listing) { return listing.document; });
+    });
+}
+
+void Manager::name_images(JobTable::Listed listed) {
+    try {
+        catalog_.ask({}, [listed](RemoteCatalog& catalog) {
+            try {
+                std::vector<StoredName> images;
+                const auto document = catalog.open() ? parse_json(*catalog.list()) : nlohmann::json::object();
+                for (const auto& image : document.value("images", nlohmann::json::array()))
+                    images.push_back({image.at("image").get<std::string>(), image.value("source", "")});
+                return EventLoop::Callback([listed, images] { listed(images, nullptr); });
+            } catch (...) {
+                return EventLoop::Callback([listed, error = current_error()] { listed({}, &error); });
+            }
+        });
+    } catch (...) {
+        const auto error = current_error();
+        listed({}, &error);
+    }
+}
+
+void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
+    fenced([&] {
+        read<VariantMap>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
+            return to_variant_map(fits(catalog.describe(reference)));
+        });
+    });
+}
+
+void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image) {
+    fenced([&] {
+        read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
+            return document(catalog.manifest(reference));
+        });
+    });
+}
+
+void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) {
+    fenced([&] {
+        read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
+            return document(catalog.config(reference));
+        });
+    });
+}
+
+void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) {
+    fenced([&] {
+        const bool files = parse_flag("files", options);
+        const auto other = to.empty() ? std::nullopt : std::optional(parse_reference(to));
+        read<VariantMap>(std::move(result), from,
+                         [other, files](RemoteCatalog& catalog, const ImageReference& reference) {
+                             return to_variant_map(fits(catalog.diff(reference, other, files)));
+                         });
+    });
+}
+
+void Manager::ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
+    fenced([&] {
+        activity_.touch();
+        refuse_all_options(options);
+        const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
+        ask_catalog(reply, [reply, sysroot = settings_.sysroot](RemoteCatalog& catalog) {
+            try {
+                return EventLoop::Callback(
+                    [reply, maps = to_variant_maps(fits(catalog.deployments(sysroot)))] { reply.answer(maps); });
+            } catch (...) {
+                return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+            }
+        });
+    });
+}
+
+}  // namespace imaged

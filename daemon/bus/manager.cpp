@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/manager.hpp"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "base/json.hpp"
+#include "bus/verification.hpp"
+#include "oci/image-reference.hpp"
+#include "process/journal.hpp"
+
+namespace imaged {
+
+namespace {
+
+template <typename Function>
+void emit_quietly(Function&& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        // A signal that the bus does not take is lost; callers read the state as well.
+    }
+}
+
+// What must be allowed for a job of KIND; nothing for what changes nothing.
+std::optional<Action> action_of(job::Kind kind) {
+    switch (kind) {
+        case job::Kind::prepare: return std::nullopt;
+        case job::Kind::import:
+        case job::Kind::import_archive: return Action::import;
+        case job::Kind::pull: return Action::pull;
+        case job::Kind::check:
+        case job::Kind::check_images: return Action::check;
+        case job::Kind::copy: return Action::copy;
+        case job::Kind::remove: return Action::remove;
+        case job::Kind::prune: return Action::prune;
+        case job::Kind::verify: return Action::verify;
+        case job::Kind::export_: return Action::export_;
+    }
+    return std::nullopt;
+}
+
+// For the message of a refusal.
+std::string what_is_done(Action action) {
+    switch (action) {
+        case Action::pull_unverified: return "pull or import images that need no signature";
+        case Action::store_as: return "store an image under another name";
+        case Action::import: return "import images";
+        case Action::cancel: return "cancel the job of another user";
+        default: return std::string(action_name(action)) + " images";
+    }
+}
+
+// Whether a job of KIND reads from the image that its request names.
+bool reads_source(job::Kind kind) {
+    return kind == job::Kind::prepare || kind == job::Kind::import || kind == job::Kind::pull ||
+           kind == job::Kind::check;
+}
+
+// The name that the caller chose for what REQUEST stores; empty where the image's own name decides.
+std::string stored_as(const job::Request& request) {
+    if (request.kind == job::Kind::import_archive) return ImageReference::parse(request.image).image();
+    return request.text("target");
+}
+
+// The arguments as texts, for whoever decides.
+std::map<std::string, std::string> options_of(const job::Request& request) {
+    std::map<std::string, std::string> options;
+    for (const auto& [key, value] : request.arguments.items())
+        options[key] = bus_text(value.is_string() ? value.get<std::string>() : value.dump());
+    if (const auto name = stored_as(request); !name.empty()) options["target"] = bus_text(name);
+    return options;
+}
+
+// Whether actions_for() reads the containers policy.
+bool asks_policy(const job::Request& request) {
+    return fetches_image(request.kind) || request.flag("repair") || !stored_as(request).empty();
+}
+
+// What must be allowed for the job of REQUEST, which asks_policy() and is made stricter where that is the condition.
+// Throws Error(not_authorized) for what nothing allows. On any thread: it waits for the disk.
+std::vector<Action> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
+    std::vector<Action> actions{action_of(request.kind).value()};
+    if (fetches_image(request.kind) && is_unverified(request, settings)) {
+        actions = {Action::pull_unverified};
+    } else if (fetches_image(request.kind) || request.flag("repair")) {
+        // A repair fetches a lost manifest anew, from where the caller says.
+        demand_signature(request);
+    }
+    const auto name = stored_as(request);
+    if (fetches_image(request.kind)) require_tag(name.empty() ? request.image : name);
+    if (!name.empty()) {
+        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
+        actions.push_back(Action::store_as);
+    }
+    return actions;
+}
+
+void tell_refusal(const Error& error, const Caller& caller, const std::string& image) {
+    journal::tell(journal::Event::call_refused,
+                  "refused: " + std::string(error.what()) + (image.empty() ? "" : " (" + image + ")"),
+                  {{"IMAGED_USER", std::to_string(caller.uid)},
+                   {"IMAGED_IMAGE", image},
+                   {"IMAGED_ERROR", std::string(error_name(error.kind()))}});
+}
+
+[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller, const std::string& image = {}) {
+    const Error error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
+    tell_refusal(error, caller, image);
+    throw error;
+}
+
+// Throws Error(not_authorized) if VERDICT says no.
+void require(const Verdict& verdict, Action action, const Caller& caller, const std::string& image = {}) {
+    if (verdict.allowed) return;
+    refuse_unauthorised(
+        what_is_done(action) + " (org.imaged1." + std::string(action_name(action)) + "): " + verdict.reason, caller,
+        image);
+}
+
+}  // namespace
+
+Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
+                 SleepInhibitor* inhibitor, ManagerSettings settings)
+    : AdaptorInterfaces(connection, sdbus::ObjectPath{"/org/imaged1"}),
+      activity_(activity),
+      authority_(authority),
+      settings_(std::move(settings)),
+      jobs_(connection, loop, settings_.worker, settings_.job_numbers,
+            {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
+             [this](JobId id, const std::string& result) { job_ended(id, result); },
+             [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
+                 emit_quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+             },
+             [this](const std::string& image, const std::string& digest, const std::string& update_digest,
+                    const std::string& update_version) {
+                 emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
+             },
+             [inhibitor](bool changes) {
+                 if (inhibitor != nullptr) inhibitor->hold(changes);
+             },
+             [this](JobTable::Listed listed) { name_images(std::move(listed)); },
+             [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
+                 cancel(id, sender, interactive, std::move(result));
+             },
+             [this](JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
+                 answer_outcome(id, sender, std::move(result));
+             }}),
+      callers_(connection,
+               [this](const std::string& bus_name) {
+                   authority_.caller_left(bus_name);
+                   jobs_.queue().caller_left(bus_name);
+               }),
+      catalog_(loop, settings_.repository,
+               [this] {
+                   emit_quietly([this] {
+                       getObject().emitPropertiesChangedSignal(
+                           bus::InterfaceName{org::imaged1::Manager_adaptor::INTERFACE_NAME},
+                           {bus::PropertyName{"UpdatesAvailable"}});
+                   });
+               }),
+      files_(loop) {
+    jobs_.queue().set_limits(settings_.limits);
+    catalog_.refresh_mode();
+    // When others are served already.
+    loop.post([this] { catalog_.refresh_updates(); });
+    registerAdaptor();
+}
+
+Manager::~Manager() {
+    emit_quietly([this] { unregisterAdaptor(); });
+}
+
+void Manager::reconfigure(const ManagerSettings& settings) {
+    settings_.sysroot = settings.sysroot;
+    settings_.worker = settings.worker;
+    settings_.configuration_error = settings.configuration_error;
+    jobs_.set_worker(settings.worker);
+    jobs_.queue().set_limits(settings.limits);
+}
+
+void Manager::shut_down() {
+    shutting_down_ = true;
+    jobs_.queue().stop_all();
+}
+
+void Manager::job_ended(JobId id, const std::string& result) {
+    activity_.touch();
+    catalog_.refresh_mode();
+    const auto kind = jobs_.objects().at(id)->kind();
+    // Others can only make an update go.
+    const bool may_bring_update =
+        kind == job::Kind::check || kind == job::Kind::check_images || kind == job::Kind::copy;
+    if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
+    emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
+}
+
+void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::prepare, std::move(result), image, options); });
+}
+
+void Manager::ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                          VariantMap options) {
+    fenced([&] { start(job::Kind::import, std::move(result), image, options); });
+}
+
+void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::pull, std::move(result), image, options); });
+}
+
+void Manager::Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
+                   VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), {{"repository", parse_path("repository", repository)}}, {}, true};
+        start(parse_job_arguments(job::Kind::copy, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                     std::string destination, VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), {}, {}, false};
+        const auto target = parse_destination(destination);
+        subject.arguments = {{"destination", target.image()}};
+        subject.opens_path = target.transport() != Transport::registry;
+        start(parse_job_arguments(job::Kind::export_, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
+                            std::string image, VariantMap options) {
+    fenced([&] {
+        JobSubject subject{parse_reference(image), nlohmann::json::object(), take_file("archive", archive.get()),
+                           false};
+        start(parse_job_arguments(job::Kind::import_archive, std::move(subject), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::remove, image_list(images, false), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::prune, JobSubject{}, options, settings_.repository), std::move(result));
+    });
+}
+
+void Manager::Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::verify, image_list(images, true), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
+    fenced([&] { start(job::Kind::check, std::move(result), image, options); });
+}
+
+void Manager::CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                          VariantMap options) {
+    fenced([&] {
+        start(parse_job_arguments(job::Kind::check_images, image_list(images, true), options, settings_.repository),
+              std::move(result));
+    });
+}
+
+void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
+                    const VariantMap& options) {
+    start(parse_job_arguments(kind, image, options, settings_.repository), std::move(result));
+}
+
+void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result) {
+    activity_.touch();
+    const auto arguments = std::make_shared<JobArguments>(std::move(parsed));
+    arguments->interactive = arguments->interactive || bus::allows_dialogue(getObject());
+    const Started reply(std::move(result), activity_);
+    const auto bytes = arguments->request.image.size() + json_text(arguments->request.arguments).size();
+    with_caller(
+        bus::sender(getObject()), reply,
+        [this, arguments, reply](const Caller& caller) {
+            require_no_path(caller, *arguments);
+            if (authority_.trusts(caller)) return submit(reply, caller, *arguments, Standing::owner);
+            const auto action = action_of(arguments->request.kind);
+            if (!action) return submit(reply, caller, *arguments, Standing::open);
+            if (!asks_policy(arguments->request)) return ask({*action}, arguments, reply, caller);
+            files_.ask(caller, [this, arguments, reply, caller, settings = settings_.worker.jobs] {
+                try {
+                    return EventLoop::Callback(
+                        [this, arguments, reply, caller, actions = actions_for(caller, arguments->request, settings)] {
+                            reply.answer_with([&] { ask(actions, arguments, reply, caller); });
+                        });
+                } catch (...) {
+                    return EventLoop::Callback([reply, caller, arguments, error = current_error()] {
+                        if (error.kind() == ErrorKind::not_authorized)
+                            tell_refusal(error, caller, arguments->request.image);
+                        reply.fail(error);
+                    });
+                }
+            });
+        },
+        bytes);
+}
+// Asks about ACTIONS, and submits the job when all are allowed.
+void Manager::ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
+                  const Caller& caller) {
+    const auto& request = arguments->request;
+    jobs_.queue().require_room(caller, request, arguments->files);
+    ask(std::move(actions), {Action::pull, caller, request.image, options_of(request), arguments->interactive}, reply,
+        [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
+}
+
+// Asks about one of ACTIONS after the other, and calls ALLOWED when all are allowed.
+void Manager::ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed) {
+    question.action = actions.front();
+    actions.erase(actions.begin());
+    authority_.check(question, [this, actions = std::move(actions), question, reply,
+                                allowed = std::move(allowed)](const Verdict& verdict) {
+        reply.answer_with([&] {
+            require(verdict, question.action, question.caller, question.image);
+            if (actions.empty()) return allowed();
+            ask(actions, question, reply, allowed);
+        });
+    });
+}
+
+void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing) {
+    if (shutting_down_) throw Error(ErrorKind::stopped, "imaged is being stopped");
+    if (!callers_.known(caller.bus_name)) throw Error(ErrorKind::cancelled, "the caller has left");
+    const auto id = jobs_.queue().submit(caller, std::move(arguments.request), std::move(arguments.files),
+                                         arguments.bind_to_caller, standing);
+    reply.answer(number(id), JobObject::path(id));
+}
+
+// Before anybody is asked: no authorisation lets a caller read files through the daemon.
+void Manager::require_no_path(const Caller& caller, const JobArguments& arguments) const {
+    if (authority_.trusts(caller)) return;
+    const auto kind = arguments.request.kind;
+    if (arguments.opens_path)
+        refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open", caller);
+    const auto source = arguments.request.text("source");
+    for (const auto& image : {reads_source(kind) ? arguments.request.image : std::string(), source}) {
+        if (!image.empty() && ImageReference::parse(image).transport() != Transport::registry)
+            refuse_unauthorised(std::string(to_string(kind)) + " " + image +
+                                    ": only images of registries (docker://), or an archive as an open file "
+                                    "(ImportArchive)",
+                                caller);
+    }
+}
+
+void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
+    activity_.touch();
+    const Reply<std::string, std::string, std::string, VariantMap> reply(std::move(result), activity_);
+    with_caller(sender, reply, [this, id, reply](const Caller& caller) {
+        const auto found = jobs_.objects().find(id);
+        if (found == jobs_.objects().end())
+            throw Error(ErrorKind::not_found, "there is no job " + std::to_string(number(id)));
+        const auto& job = *found->second;
+        if (job.is_private() && job.owner() != caller.uid && !authority_.trusts(caller))
+            refuse_unauthorised("read the outcome of this job: it is for the job's user and root", caller);
+        reply.answer(job.result(), job.error_name(), job.message(), job.outcome());
+    });
+}
+
+void Manager::CancelJob(sdbus::Result<bool>&& result, std::uint32_t id) {
+    fenced([&] {
+        if (!jobs_.contains(JobId{id})) throw Error(ErrorKind::not_found, "there is no job " + std::to_string(id));
+        cancel(JobId{id}, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result));
+    });
+}
+
+void Manager::cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
+    activity_.touch();
+    const Reply<bool> reply(std::move(result), activity_);
+    with_caller(sender, reply,
+                [this, id, interactive, reply](const Caller& caller) { cancel_as(reply, id, caller, interactive); });
+}
+
+void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive) {
+    if (jobs_.queue().has_share(id, caller)) {
+        reply.answer(jobs_.queue().give_up(id, caller));
+        return;
+    }
+    const auto found = jobs_.objects().find(id);
+    if (found == jobs_.objects().end() || found->second->state() == job::State::finished) {
+        reply.answer(false);  // over already: nothing to cancel
+        return;
+    }
+    authority_.check({Action::cancel, caller, found->second->image(), {}, interactive},
+                     [this, reply, id, caller](const Verdict& verdict) {
+                         reply.answer_with([&] {
+                             require(verdict, Action::cancel, caller);
+                             jobs_.queue().cancel(id);
+                             reply.answer(false);
+                         });
+                     });
+}
+
+std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> Manager::ListJobs() {
+    return fenced([this] {
+        activity_.touch();
+        std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> list;
+        for (const auto& [id, object] : jobs_.objects()) {
+            list.emplace_back(number(id), JobObject::path(id), std::string(to_string(object->kind())),
+                              std::string(to_string(object->state())));
+        }
+        return list;
+    });
+}
+
+std::string Manager::Version() {
+    activity_.touch();
+    return IMAGED_VERSION;
+}
+
+std::string Manager::RepositoryPath() {
+    activity_.touch();
+    return bus_text(settings_.repository);
+}
+
+std::string Manager::RepositoryMode() {
+    activity_.touch();
+    // For the next caller: a file system that hangs must not stop this thread.
+    catalog_.refresh_mode();
+    return catalog_.mode();
+}
+
+std::uint32_t Manager::UpdatesAvailable() {
+    activity_.touch();
+    return catalog_.updates();
+}
+
+std::vector<std::string> Manager::Features() {
+    activity_.touch();
+    return {"gzip", "zstd"};
+}
+
+std::string Manager::ConfigurationError() {
+    activity_.touch();
+    return bus_text(settings_.configuration_error);
+}
+
+}  // namespace imaged

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// /org/imaged1 on the bus: org.imaged1.Manager and the ObjectManager of the jobs. Bus thread only.
+//
+// A method that starts a job checks its arguments, finds out who calls, asks the authority, and only then makes the
+// job. Reading methods are answered by the catalog reader's thread, and the containers policy is read by another.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bus/caller-table.hpp"
+#include "bus/job-table.hpp"
+#include "bus/options.hpp"
+#include "bus/reply.hpp"
+#include "bus/variant.hpp"
+#include "jobs/authority.hpp"
+#include "manager-adaptor.hpp"
+#include "process/activity.hpp"
+#include "process/sleep-inhibitor.hpp"
+#include "reading/catalog-reader.hpp"
+
+namespace imaged {
+
+struct ManagerSettings {
+    std::string repository;  // absolute path
+    std::string sysroot;     // likewise, of the system whose deployments are listed
+    WorkerSettings worker;
+    JobQueue::Limits limits;
+    std::string job_numbers;          // see JobNumbers
+    std::string configuration_error;  // why the configuration is not what its files say; empty if it is
+};
+
+class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
+public:
+    // Everything handed in outlives the manager. INHIBITOR is null where there is no logind to ask.
+    Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
+            SleepInhibitor* inhibitor, ManagerSettings settings);
+    ~Manager();
+    Manager(const Manager&) = delete;
+    Manager& operator=(const Manager&) = delete;
+
+    // Jobs that wait or run.
+    bool has_jobs() { return !jobs_.queue().empty(); }
+    // Jobs that somebody may still look at.
+    bool has_job_objects() const { return !jobs_.objects().empty(); }
+    // Takes all of SETTINGS but the repository, for calls and jobs that start later.
+    void reconfigure(const ManagerSettings& settings);
+    // Ends all jobs and refuses new ones.
+    void shut_down();
+
+private:
+    using Started = Reply<std::uint32_t, sdbus::ObjectPath>;
+
+    void Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                 VariantMap options) override;
+    void ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+                     VariantMap options) override;
+    void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;
+    void Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
+              VariantMap options) override;
+    void Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                VariantMap options) override;
+    void Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) override;
+    void Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                VariantMap options) override;
+    void Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
+               VariantMap options) override;
+    void CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
+                     VariantMap options) override;
+    void Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string destination,
+                VariantMap options) override;
+    void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
+                       std::string image, VariantMap options) override;
+    void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
+    void DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) override;
+    void ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
+    void GetImage(sdbus::Result<VariantMap>&& result, std::string image) override;
+    void GetManifest(sdbus::Result<std::string>&& result, std::string image) override;
+    void GetConfig(sdbus::Result<std::string>&& result, std::string image) override;
+    void Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) override;
+    std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> ListJobs() override;
+    void CancelJob(sdbus::Result<bool>&& result, std::uint32_t id) override;
+    std::string Version() override;
+    std::string RepositoryPath() override;
+    std::string RepositoryMode() override;
+    std::uint32_t UpdatesAvailable() override;
+    std::vector<std::string> Features() override;
+    std::string ConfigurationError() override;
+
+    void job_ended(JobId id, const std::string& result);
+    void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
+    void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
+               const VariantMap& options);
+    void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
+    void cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result);
+    void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
+    void ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
+             const Caller& caller);
+    void ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed);
+    // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
+    void require_no_path(const Caller& caller, const JobArguments& arguments) const;
+    void cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive);
+    // Identifies SENDER; a caller that has left gets no answer. FUNCTION holds about BYTES.
+    template <typename... Values>
+    void with_caller(const std::string& sender, const Reply<Values...>& reply,
+                     std::function<void(const Caller&)> function, std::size_t bytes = 0);
+    // Gives LISTED the names of all stored images, by and by.
+    void name_images(JobTable::Listed listed);
+    // Has TASK answer REPLY on the reader's thread, in its caller's turn.
+    template <typename... Values>
+    void ask_catalog(const Reply<Values...>& reply, CatalogReader::Task task);
+    // Answers with what READ makes of the catalog, on the reader's thread, and ANSWER of that, on this one.
+    template <typename Value>
+    void read(sdbus::Result<Value>&& result, const std::string& image,
+              std::function<Value(RemoteCatalog&, const ImageReference&)> function);
+
+    // The last listing and the forms that the bus was told it in, each made once for as long as nothing changes. The
+    // catalog reader's thread's own.
+    // The images as they were listed last, and the same as dictionaries if somebody asked for those.
+    struct Listing {
+        std::shared_ptr<const std::string> document;
+        std::shared_ptr<const std::vector<VariantMap>> maps;
+    };
+    // Answers RESULT with what MAKE makes of the listing.
+    template <typename Form>
+    void list_images(sdbus::Result<Form>&& result, const VariantMap& options,
+                     std::shared_ptr<const Form> (*make)(Listing& listing));
+
+    const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
+    Activity& activity_;
+    Authority& authority_;
+    ManagerSettings settings_;
+    bool shutting_down_ = false;
+    JobTable jobs_;
+    CallerTable callers_;
+    CatalogReader catalog_;
+    FileReader files_;  // of the containers policy
+};
+
+template <typename... Values>
+void Manager::with_caller(const std::string& sender, const Reply<Values...>& reply,
+                          std::function<void(const Caller&)> function, std::size_t bytes) {
+    reply.answer_with([&] {
+        callers_.identify(sender, bytes, [reply, function = std::move(function)](const std::optional<Caller>& caller) {
+            reply.answer_with([&] {
+                if (!caller) throw Error(ErrorKind::not_authorized, "the bus does not say who is calling");
+                function(*caller);
+            });
+        });
+    });
+}
+
+}  // namespace imaged

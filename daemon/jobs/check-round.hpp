@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The job that checks many images: a worker for each, one after the other, and what they found as one result. Bus
+// thread only.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "jobs/worker-process.hpp"
+
+namespace imaged {
+
+// An image that is stored as NAME, and the reference that it came from: empty where its name says it, archive_source
+// out of an archive.
+struct StoredName {
+    std::string name, source;
+};
+
+class CheckRound {
+public:
+    // LOOP outlives the round. REQUEST is that of the whole, with what the administrator says. Only a job of
+    // ANY_SOURCE opens images that are not of a registry.
+    CheckRound(EventLoop& loop, WorkerSettings settings, job::Request request, bool any_source,
+               std::function<void(const job::Progress&)> on_progress, WorkerProcess::OnEnd on_end);
+
+    // Checks those of STORED that the request names, all if it names none. Call once; the end is told later, with
+    // on_end.
+    void begin(const std::vector<StoredName>& stored);
+    // Ends the round in place of begin().
+    void fail(const Error& error);
+    // The end is still told with on_end.
+    void stop();
+
+private:
+    void next();
+    void check(const StoredName& image);
+    void checked(const std::string& image, const job::Result& result);
+    void add(const char* list, nlohmann::json entry);
+    void end_later(job::Result result);
+    job::Result whole() const;
+
+    EventLoop& loop_;
+    const WorkerSettings settings_;
+    const job::Request request_;
+    const bool any_source_;
+    const std::function<void(const job::Progress&)> on_progress_;
+    const WorkerProcess::OnEnd on_end_;
+    std::deque<StoredName> images_;  // that are left
+    job::Progress progress_;
+    nlohmann::json details_, found_updates_ = nlohmann::json::array();
+    std::size_t bytes_ = 0;  // of the lists in details_
+    std::unique_ptr<WorkerProcess> process_;
+    bool stopping_ = false, ended_ = false;
+};
+
+}  // namespace imaged

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/job-numbers.hpp"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::uint32_t reserved_at_once = 100;
+constexpr std::size_t max_file_bytes = 32;
+constexpr const char* file_name = "/job-numbers";
+
+// The number in FILE; 0 where there is no file yet.
+std::uint32_t read_number(const std::string& file) {
+    const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!descriptor) {
+        if (errno == ENOENT) return 0;
+        throw_errno("open " + file);
+    }
+    char text[max_file_bytes];
+    const auto size = ::read(descriptor.get(), text, sizeof text);
+    if (size < 0) throw_errno("read " + file);
+    std::uint32_t number = 0;
+    const auto [end, failure] = std::from_chars(text, text + size, number);
+    if (failure != std::errc() || end == text + size || *end != '\n')
+        throw Error(ErrorKind::failed, file + " has no number in it");
+    return number;
+}
+
+void write_number(const std::string& file, std::uint32_t number) {
+    const auto text = std::to_string(number) + "\n";
+    const auto fresh = file + ".new";
+    const FileDescriptor descriptor(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!descriptor) throw_errno("open " + fresh);
+    if (::write(descriptor.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        throw_errno("write " + fresh);
+    if (::rename(fresh.c_str(), file.c_str()) != 0) throw_errno("rename " + fresh);
+}
+
+}  // namespace
+
+JobNumbers::JobNumbers(std::string file) : file_(std::move(file)) {
+    if (file_.empty()) return;
+    try {
+        last_ = read_number(file_);
+    } catch (...) {
+        spdlog::warn("the numbers of jobs begin at 1 again: {}", current_error().what());
+    }
+    // 4,000 million jobs later they begin anew.
+    if (last_ > std::numeric_limits<std::uint32_t>::max() / 2) last_ = 0;
+    reserve(last_ + reserved_at_once);
+}
+
+JobNumbers::~JobNumbers() {
+    if (file_.empty()) return;
+    try {
+        // Unless another imaged, which took over the name, has reserved the next ones.
+        if (read_number(file_) == reserved_) reserve(last_);
+    } catch (...) {
+        // Nothing is lost but the numbers that were reserved.
+    }
+}
+
+std::uint32_t JobNumbers::next() {
+    ++last_;
+    if (!file_.empty() && last_ == reserved_) reserve(last_ + reserved_at_once);
+    return last_;
+}
+
+void JobNumbers::reserve(std::uint32_t end) {
+    reserved_ = end;
+    try {
+        write_number(file_, end);
+    } catch (...) {
+        spdlog::warn("the next imaged may give numbers of jobs again: {}", current_error().what());
+    }
+}
+
+std::string job_numbers_file(bool session) {
+    const char* const unit = std::getenv("RUNTIME_DIRECTORY");
+    if (unit != nullptr && *unit == '/')
+        return std::string(std::string_view(unit).substr(0, std::string_view(unit).find(':'))) + file_name;
+    const char* const user = session ? std::getenv("XDG_RUNTIME_DIR") : nullptr;
+    if (user == nullptr || *user != '/') return {};
+    const auto directory = std::string(user) + "/imaged";
+    if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return {};
+    return directory + file_name;
+}
+
+}  // namespace imaged

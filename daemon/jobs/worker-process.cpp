@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/worker-process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/argument-list.hpp"
+#include "base/error.hpp"
+#include "process/child-process.hpp"
+
+namespace imaged {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// A cancelled job is over within two seconds for whoever waits: this, and time to be reaped.
+constexpr auto stop_grace = 1500ms;
+// A killed process ends within milliseconds, unless the kernel waits for a file system or a device.
+constexpr auto abandon_grace = 1s;
+// Read at most this much before the bus gets its turn.
+constexpr std::size_t max_bytes_a_turn = 256 * 1024;
+// Of what a worker and its skopeo print, which no message of theirs needs: so much goes to the log.
+constexpr std::size_t max_output_logged = 8 * 1024, max_output_line = 1024;
+constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5, first_number = 6;
+// Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
+constexpr int background_nice = 5;
+constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
+
+std::vector<std::string> environment(const WorkerSettings& settings) {
+    std::vector<std::string> variables;
+    const auto pass = [&](const char* name) {
+        if (const char* value = std::getenv(name)) variables.push_back(std::string(name) + "=" + value);
+    };
+    for (const auto* name : always_passed) pass(name);
+    for (const auto& name : settings.pass_environment) pass(name.c_str());
+    return variables;
+}
+
+// In the child, between fork and exec: only what is safe after a fork of a threaded process.
+[[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* variables, pid_t parent,
+                                int channel, int auth_file, int input_file, int null, int output) {
+    begin_child(parent, SIGTERM);
+    [[maybe_unused]] const int level = ::nice(background_nice);
+    // The parent handed over numbers from 6 on, so no dup2 overwrites what another one still needs.
+    if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0 || ::dup2(channel, channel_number) < 0)
+        ::_exit(cannot_run);
+    ::close(auth_file_number);
+    ::close(input_file_number);
+    if (auth_file >= 0 && ::dup2(auth_file, auth_file_number) < 0) ::_exit(cannot_run);
+    if (input_file >= 0 && ::dup2(input_file, input_file_number) < 0) ::_exit(cannot_run);
+    close_from(first_number);
+    ::execve(program, arguments, variables);
+    ::_exit(cannot_run);
+}
+
+}  // namespace
+
+WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
+                             FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
+    : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)), program_(settings.program) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) throw_errno("socketpair");
+    channel_.reset(ends[0]);
+    const FileDescriptor low_end(ends[1]);
+    const auto far_end = moved_up(low_end, first_number);
+    const auto auth_copy = moved_up(auth_file, first_number);
+    const auto input_copy = moved_up(input_file, first_number);
+    std::array<int, 2> pipe{};
+    if (::pipe2(pipe.data(), O_CLOEXEC) < 0) throw_errno("pipe");
+    output_.reset(pipe[0]);
+    const FileDescriptor low_output(pipe[1]);
+    const auto output = moved_up(low_output, first_number);
+    const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY), first_number);
+    std::vector<std::string> arguments{settings.program};
+    auto variables = environment(settings);
+    const auto argument_pointers = null_terminated(arguments);
+    const auto variable_pointers = null_terminated(variables);
+
+    request.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
+    request.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
+    // A line of a few kilobytes fits into the socket at once, so this never waits for the worker.
+    const auto line = job::encode(request);
+    write_all(channel_.get(), std::as_bytes(std::span(line)), "send the request");
+
+    const pid_t parent = ::getpid();
+    pid_ = ::fork();
+    if (pid_ < 0) throw_errno("start a process for the worker");
+    if (pid_ == 0) {
+        become_worker(settings.program.c_str(), argument_pointers.data(), variable_pointers.data(), parent,
+                      far_end.get(), auth_copy.get(), input_copy.get(), null.get(), output.get());
+    }
+    ::setpgid(pid_, pid_);  // both sides do it, so that it is done whoever comes first
+    process_ = std::make_shared<FileDescriptor>(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U)));
+    if (!*process_) {
+        const auto error = system_error(errno, "pidfd_open");
+        ::kill(-pid_, SIGKILL);
+        throw error;
+    }
+    ::fcntl(channel_.get(), F_SETFL, O_NONBLOCK);
+    ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
+    loop_.watch(channel_.get(), [this] { read_channel(); });
+    loop_.watch(output_.get(), [this] { read_output(); });
+    loop_.watch(process_->get(), [this] { process_ended(); });
+}
+
+WorkerProcess::~WorkerProcess() {
+    loop_.cancel(kill_timer_);
+    close_channel();
+    close_output();
+    if (!process_) return;
+    ::kill(-pid_, SIGKILL);
+    // Reaped when it ends. Until then its number belongs to nobody else.
+    loop_.watch(process_->get(), [&loop = loop_, process = process_, pid = pid_] {
+        ::waitpid(pid, nullptr, WNOHANG);
+        loop.unwatch(process->get());
+    });
+}
+
+void WorkerProcess::stop() {
+    if (stopping_ || !process_) return;
+    stopping_ = true;
+    ::kill(pid_, SIGTERM);
+    kill_later();
+}
+
+void WorkerProcess::kill_later() {
+    if (kill_timer_ != EventLoop::TimerId::none) return;
+    kill_timer_ = loop_.after(stop_grace, [this] { kill_now(); });
+}
+
+void WorkerProcess::kill_now() {
+    ::kill(-pid_, SIGKILL);
+    loop_.cancel(kill_timer_);
+    kill_timer_ = loop_.after(abandon_grace, [this] { abandon(); });
+}
+
+void WorkerProcess::read_channel() {
+    std::array<char, 64 * 1024> buffer;
+    for (std::size_t turn = 0; channel_ && turn < max_bytes_a_turn;) {
+        const auto count = ::recv(channel_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) return;
+        if (count <= 0) {
+            close_channel();
+            return;
+        }
+        turn += static_cast<std::size_t>(count);
+        input_.append(buffer.data(), static_cast<std::size_t>(count));
+        take_lines();
+    }
+}
+
+void WorkerProcess::read_output() {
+    std::array<char, 64 * 1024> buffer;
+    const auto count = ::read(output_.get(), buffer.data(), buffer.size());
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (count <= 0) return close_output();
+    for (const char character : std::string_view(buffer.data(), static_cast<std::size_t>(count))) {
+        if (output_logged_ + output_line_.size() >= max_output_logged) {
+            ++output_dropped_;
+        } else if (character == '\n' || output_line_.size() >= max_output_line) {
+            log_output(std::exchange(output_line_, {}));
+        } else {
+            // Nothing of it is ours: no terminal and no journal gets its control characters.
+            output_line_ += character >= ' ' && character <= '~' ? character : '?';
+        }
+    }
+}
+
+void WorkerProcess::log_output(std::string_view line) {
+    if (line.empty()) return;
+    output_logged_ += line.size();
+    spdlog::warn("worker {}: {}", pid_, line);
+}
+
+void WorkerProcess::close_output() {
+    if (!output_) return;
+    loop_.unwatch(output_.get());
+    output_.reset();
+    log_output(std::exchange(output_line_, {}));
+    if (output_dropped_ > 0) spdlog::warn("worker {} printed {} bytes more, which were dropped", pid_, output_dropped_);
+}
+
+void WorkerProcess::take_lines() {
+    std::size_t start = 0;
+    while (channel_) {
+        const auto end = input_.find('\n', std::max(start, searched_));
+        if (end == std::string::npos) break;
+        take_line(std::string_view(input_).substr(start, end - start));
+        start = end + 1;
+    }
+    input_.erase(0, start);
+    searched_ = input_.size();
+    if (input_.size() > job::max_message_bytes) break_off("a message longer than the limit");
+}
+
+void WorkerProcess::take_line(std::string_view line) {
+    try {
+        auto message = job::decode_message(line);
+        if (auto* result = std::get_if<job::Result>(&message)) {
+            result_ = std::move(*result);
+            // All has been said; a worker that does not end by itself now is ended.
+            close_channel();
+            kill_later();
+        } else {
+            on_message_(message);
+        }
+    } catch (const std::exception& error) {
+        break_off(error.what());
+    }
+}
+
+void WorkerProcess::close_channel() {
+    if (!channel_) return;
+    loop_.unwatch(channel_.get());
+    channel_.reset();
+}
+
+void WorkerProcess::break_off(const std::string& why) {
+    protocol_error_ = "the worker sent what is no message: " + why;
+    close_channel();
+    kill_now();
+}
+
+void WorkerProcess::process_ended() {
+    // What it wrote before it ended is still in the socket.
+    while (channel_) {
+        struct pollfd ready {
+            channel_.get(), POLLIN, 0
+        };
+        if (::poll(&ready, 1, 0) <= 0) break;
+        read_channel();
+    }
+    close_channel();
+    if (output_) read_output();
+    close_output();
+    loop_.cancel(kill_timer_);
+    loop_.unwatch(process_->get());
+    // Before it is reaped its number, and so the group's, belongs to nobody else.
+    ::kill(-pid_, SIGKILL);
+    int status = 0;
+    ::waitpid(pid_, &status, WNOHANG);
+    process_.reset();
+    report(result_ && protocol_error_.empty() ? *result_ : result_without_message(status));
+}
+
+void WorkerProcess::abandon() {
+    kill_timer_ = EventLoop::TimerId::none;
+    auto result = result_.value_or(job::Result{});
+    if (!result_) {
+        result.outcome = stopping_ ? job::Outcome::cancelled : job::Outcome::failed;
+        result.error_name = error_name(stopping_ ? ErrorKind::cancelled : ErrorKind::failed);
+        result.message = (stopping_ ? "the job was cancelled, but its worker (process " : "the worker (process ") +
+                         std::to_string(pid_) +
+                         ") cannot be killed: it waits for a file system or a device that does not answer; imaged has "
+                         "abandoned it";
+    }
+    report(result);
+}
+
+void WorkerProcess::report(const job::Result& result) {
+    // Nothing of this object is touched after the call.
+    const auto on_end = std::move(on_end_);
+    on_end(result);
+}
+
+job::Result WorkerProcess::result_without_message(int status) const {
+    job::Result result;
+    if (stopping_) {
+        result.outcome = job::Outcome::cancelled;
+        result.error_name = error_name(ErrorKind::cancelled);
+        result.message = "the job was cancelled";
+        return result;
+    }
+    result.error_name = error_name(ErrorKind::failed);
+    if (!protocol_error_.empty()) {
+        result.message = protocol_error_;
+    } else if (WIFSIGNALED(status)) {
+        result.message =
+            "worker ended with signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+    } else if (WEXITSTATUS(status) == cannot_run) {
+        result.message = "worker ended with status 127: cannot run " + program_;
+    } else {
+        result.message = "worker ended with status " + std::to_string(WEXITSTATUS(status)) + " without a result";
+    }
+    return result;
+}
+
+}  // namespace imaged

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// One imaged-worker: started, listened to, stopped and reaped. Bus thread only.
+//
+// The worker leads a process group of its own; whatever is left of it when the worker ends is killed. It is told to end
+// by the kernel when the daemon dies. Its environment holds what WorkerSettings names and nothing else.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file-descriptor.hpp"
+#include "job/job.hpp"
+#include "process/event-loop.hpp"
+
+namespace imaged {
+
+struct WorkerSettings {
+    std::string program;                        // absolute path
+    std::vector<std::string> pass_environment;  // names of variables, beyond the few that are always passed
+    job::Settings jobs;                         // what each request is given
+};
+
+class WorkerProcess {
+public:
+    using OnMessage = std::function<void(const job::Message&)>;  // progress only
+    using OnEnd = std::function<void(const job::Result&)>;  // exactly once, and the last call; may destroy the process
+
+    // Throws Error(failed) when the worker cannot be started. AUTH_FILE and INPUT_FILE may be empty.
+    WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, FileDescriptor auth_file,
+                  FileDescriptor input_file, OnMessage on_message, OnEnd on_end);
+    // Kills what still runs, and does not wait for it.
+    ~WorkerProcess();
+    WorkerProcess(const WorkerProcess&) = delete;
+    WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+    // SIGTERM now, SIGKILL to the whole group after stop_grace. The end is still reported with on_end: a worker that
+    // cannot be killed, because it hangs in the kernel, is abandoned after abandon_grace.
+    void stop();
+    pid_t pid() const { return pid_; }
+
+private:
+    void read_channel();
+    void read_output();
+    void log_output(std::string_view line);
+    void close_output();
+    void take_lines();
+    void take_line(std::string_view line);
+    void close_channel();
+    void break_off(const std::string& why);
+    void kill_later();
+    void kill_now();
+    void process_ended();
+    void abandon();
+    void report(const job::Result& result);
+    job::Result result_without_message(int status) const;
+
+    EventLoop& loop_;
+    OnMessage on_message_;
+    OnEnd on_end_;
+    std::string program_;
+    pid_t pid_ = -1;
+    std::shared_ptr<FileDescriptor> process_;  // pidfd; null when the process was reaped or abandoned
+    FileDescriptor channel_;
+    FileDescriptor output_;  // what the worker and its skopeo print
+    std::string output_line_;
+    std::size_t output_logged_ = 0, output_dropped_ = 0;
+    std::string input_;  // an incomplete line
+    std::size_t searched_ = 0;
+    std::optional<job::Result> result_;
+    std::string protocol_error_;
+    bool stopping_ = false;
+    EventLoop::TimerId kill_timer_ = EventLoop::TimerId::none;
+};
+
+}  // namespace imaged

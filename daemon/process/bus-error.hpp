@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// ErrorKind ↔ org.imaged1.Error.NAME, and the fence around everything the bus calls.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/error.hpp"
+#include "process/sdbus-shim.hpp"
+
+namespace imaged {
+
+// "org.imaged1.Error.NotFound" for "NotFound"; a name nobody knows becomes Failed, an empty one stays empty.
+std::string bus_error_name(std::string_view name);
+sdbus::Error bus_error(const Error& error);
+
+// TEXT as D-Bus takes it: valid UTF-8 without NUL; what is neither becomes U+FFFD.
+std::string bus_text(std::string text);
+
+// Runs FUNCTION; nothing but sdbus::Error leaves it. sdbus-c++ 1 ends the process on anything else.
+template <typename Function>
+auto fenced(Function&& function) {
+    try {
+        return std::forward<Function>(function)();
+    } catch (const sdbus::Error&) {
+        throw;
+    } catch (...) {
+        throw bus_error(current_error());
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "process/held-config.hpp"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <span>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "process/ini-file.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* nothing_known = "[Pull]\nSignaturePolicy=signature\n";
+
+// Empty if there is no place for it.
+std::string held_file() {
+    const char* const unit = std::getenv("STATE_DIRECTORY");
+    if (unit == nullptr || *unit != '/') return {};
+    return std::string(std::string_view(unit).substr(0, std::string_view(unit).find(':'))) + "/imaged.conf";
+}
+
+ConfigFile held() {
+    const auto path = held_file();
+    const auto file = path.empty() ? FileDescriptor() : try_open_at(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW);
+    return {path, file ? read_all(file.get(), max_ini_bytes, path) : nothing_known};
+}
+
+void write(const std::string& path, const std::string& text) {
+    const auto fresh = path + ".new";
+    const auto file = open_at(AT_FDCWD, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+    write_all(file.get(), std::as_bytes(std::span(text)), fresh);
+    if (::fsync(file.get()) != 0) throw_errno("sync " + fresh);
+    if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("rename " + fresh);
+}
+
+ReadConfig held_config(const CommandLine& line) {
+    const auto file = held();
+    try {
+        return read_config(line, {file});
+    } catch (const Error&) {
+        // An older imaged does not take what a newer one kept.
+        return read_config(line, {{file.path, nothing_known}});
+    }
+}
+
+}  // namespace
+
+ReadConfig read_and_hold_config(const CommandLine& line) {
+    auto read = read_config(line);
+    const auto path = held_file();
+    try {
+        if (!path.empty() && held().text != read.text) write(path, read.text);
+    } catch (...) {
+        spdlog::warn("the configuration is not kept for a start without one: {}", current_error().what());
+    }
+    return read;
+}
+
+ReadConfig config_to_start_with(const CommandLine& line) {
+    try {
+        return read_and_hold_config(line);
+    } catch (const Error& error) {
+        auto read = held_config(line);
+        read.error = error.what();
+        return read;
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration that held last, in the state directory of the unit: an imaged whose configuration cannot be taken
+// starts with it, so that a mistake in a file shuts nobody out. Any thread; waits for the disk.
+#pragma once
+
+#include "process/command-line.hpp"
+
+namespace imaged {
+
+// As read_config(), and keeps it; what cannot be written is logged.
+ReadConfig read_and_hold_config(const CommandLine& line);
+
+// The same; where it cannot be taken, what held last and the reason. Where nothing is known of that, the defaults, and
+// images need a signature: the files may have demanded one. Throws Error(invalid_argument) for what LINE itself says.
+ReadConfig config_to_start_with(const CommandLine& line);
+
+}  // namespace imaged

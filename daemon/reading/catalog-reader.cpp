@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reading/catalog-reader.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+bool RemoteCatalog::open() {
+    return process_.ask({{"what", "open"}}).get<bool>();
+}
+
+std::shared_ptr<const std::string> RemoteCatalog::list() {
+    auto answer = process_.ask({{"what", "list"}, {"number", number_}});
+    if (answer.contains("document")) {
+        listed_ =
+            std::make_shared<const std::string>(std::move(answer["document"].get_ref<nlohmann::json::string_t&>()));
+        number_ = answer.at("number").get<std::uint64_t>();
+    }
+    return listed_;
+}
+
+nlohmann::json RemoteCatalog::describe(const ImageReference& image) {
+    return process_.ask({{"what", "describe"}, {"image", image.canonical()}});
+}
+
+std::string RemoteCatalog::manifest(const ImageReference& image) {
+    return process_.ask({{"what", "manifest"}, {"image", image.canonical()}}).get<std::string>();
+}
+
+std::string RemoteCatalog::config(const ImageReference& image) {
+    return process_.ask({{"what", "config"}, {"image", image.canonical()}}).get<std::string>();
+}
+
+nlohmann::json RemoteCatalog::diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) {
+    return process_.ask({{"what", "diff"},
+                         {"image", from.canonical()},
+                         {"to", to ? to->canonical() : std::string()},
+                         {"files", files}});
+}
+
+nlohmann::json RemoteCatalog::deployments(const std::string& sysroot) {
+    return process_.ask({{"what", "deployments"}, {"sysroot", sysroot}});
+}
+
+nlohmann::json RemoteCatalog::mode() {
+    return process_.ask({{"what", "mode"}});
+}
+
+std::uint32_t RemoteCatalog::updates() {
+    const nlohmann::json question{{"what", "updates"}};
+    if (listed_) return process_.ask(question).get<std::uint32_t>();
+    // Nobody has listed images yet: what it takes in memory goes with a process of its own.
+    ReaderProcess once(repository_);
+    const auto number = once.ask(question).get<std::uint32_t>();
+    once.finish();
+    return number;
+}
+
+CatalogReader::CatalogReader(EventLoop& loop, const std::string& repository, std::function<void()> updates_changed)
+    : catalog_(std::make_shared<RemoteCatalog>(repository)),
+      updates_changed_(std::move(updates_changed)),
+      reader_(loop) {}
+
+CatalogReader::~CatalogReader() {
+    catalog_->end();
+}
+
+void CatalogReader::ask(const Caller& caller, Task task) {
+    reader_.ask(caller, [catalog = catalog_, task = std::move(task)] { return task(*catalog); });
+}
+
+template <typename Value>
+void CatalogReader::look(Look& look, std::function<Value(RemoteCatalog&)> read,
+                         std::function<void(const Value&)> take) noexcept try {
+    look.again = look.runs;
+    if (look.runs) return;
+    ask({}, [this, &look, read, take](RemoteCatalog& catalog) {
+        return EventLoop::Callback([this, &look, read, take, value = read(catalog)] {
+            take(value);
+            look.runs = false;
+            if (look.again) this->look(look, read, take);
+        });
+    });
+    look.runs = true;
+} catch (...) {
+    // Too many requests wait; what was seen last holds.
+}
+
+void CatalogReader::refresh_mode() noexcept {
+    look<nlohmann::json>(
+        mode_look_,
+        [](RemoteCatalog& catalog) -> nlohmann::json {
+            try {
+                return catalog.mode();
+            } catch (const std::exception& error) {
+                return {{"mode", ""}, {"warning", std::string("cannot look at the repository: ") + error.what()}};
+            }
+        },
+        [this](const nlohmann::json& found) {
+            mode_ = found.value("mode", "");
+            if (const auto warning = found.value("warning", ""); !warning.empty() && !std::exchange(warned_, true))
+                spdlog::warn("{}", warning);
+        });
+}
+
+void CatalogReader::refresh_updates() noexcept {
+    look<std::uint32_t>(
+        updates_look_,
+        [](RemoteCatalog& catalog) -> std::uint32_t {
+            try {
+                return catalog.updates();
+            } catch (const std::exception&) {
+                return 0;  // refresh_mode() warns
+            }
+        },
+        [this](const std::uint32_t& number) {
+            if (std::exchange(updates_, number) != number) updates_changed_();
+        });
+}
+
+}  // namespace imaged

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread for what may have to wait for a file system, so that the bus thread never does.
+//
+// Users take turns: of each, requests are answered in their order; root's come first. The next request is begun when
+// the bus has taken the answer of the one before.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "jobs/authority.hpp"
+#include "process/event-loop.hpp"
+
+namespace imaged {
+
+class FileReader {
+public:
+    // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
+    using Task = std::function<EventLoop::Callback()>;
+
+    explicit FileReader(EventLoop& loop);
+    // Requests that wait are dropped. The one that is being answered is abandoned: it may hang on a file system, and
+    // nobody waits for it.
+    ~FileReader();
+    FileReader(const FileReader&) = delete;
+    FileReader& operator=(const FileReader&) = delete;
+
+    // Bus thread only. Throws Error(queue_full) when too many requests wait, in all or of the caller's user.
+    void ask(const Caller& caller, Task task);
+
+private:
+    // What the threads share, which may outlive this object.
+    struct Shared;
+    static void work(const std::shared_ptr<Shared>& shared);
+
+    const std::shared_ptr<Shared> shared_;
+    bool started_ = false;
+};
+
+}  // namespace imaged

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reading/repository-service.hpp"
+
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/exposure.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/json.hpp"
+#include "base/system-failure.hpp"
+#include "process/bus-error.hpp"
+#include "reading/catalog.hpp"
+
+namespace imaged {
+
+namespace {
+
+// A repository's config is a handful of lines.
+constexpr int max_config_lines = 1000;
+// A question is no longer than what a call may hold.
+constexpr std::size_t max_question_bytes = 128 * 1024;
+
+// "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config.
+std::string repository_mode(const std::string& repository) {
+    std::ifstream config(repository + "/config");
+    std::string line;
+    bool in_core = false;
+    for (int count = 0; count < max_config_lines && std::getline(config, line); ++count) {
+        std::erase_if(line, [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+        if (line.starts_with('[')) in_core = line == "[core]";
+        if (!in_core || !line.starts_with("mode=")) continue;
+        const auto mode = line.substr(5);
+        if (mode == "archive-z2") return "archive";
+        return mode == "bare" || mode == "bare-user" || mode == "bare-user-only" || mode == "archive" ? mode
+                                                                                                      : std::string();
+    }
+    return {};
+}
+
+// The answer is JSON, where bytes that are no text would be replaced.
+std::string document(std::string text) {
+    if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
+    return text;
+}
+
+class Service {
+public:
+    explicit Service(const std::string& repository) : repository_(repository) {}
+
+    nlohmann::json answer(const std::string& line) noexcept {
+        try {
+            return {{"value", value(parse_json(line))}};
+        } catch (...) {
+            const auto error = current_error();
+            return {{"error", error_name(error.kind())}, {"message", error.what()}};
+        }
+    }
+
+private:
+    nlohmann::json value(const nlohmann::json& question) {
+        const auto what = question.value("what", "");
+        if (what == "mode") return mode();
+        if (what == "deployments") return read_deployments(question.at("sysroot").get<std::string>(), repository_);
+        if (what == "updates") return updates();
+        if (what == "open") return open();
+        if (!catalog_) throw Error(ErrorKind::failed, "the repository is not open");
+        if (what == "list") return list(question.value("number", std::uint64_t{0}));
+        const auto image = ImageReference::parse(question.value("image", ""));
+        if (what == "describe") return catalog_->describe(image);
+        if (what == "manifest") return document(catalog_->manifest(image));
+        if (what == "config") return document(catalog_->config(image));
+        if (what == "diff") {
+            const auto to = question.value("to", "");
+            return catalog_->diff(image, to.empty() ? std::nullopt : std::optional(ImageReference::parse(to)),
+                                  question.value("files", false));
+        }
+        throw Error(ErrorKind::failed, "no such question: " + what);
+    }
+
+    nlohmann::json mode() const {
+        auto mode = repository_mode(repository_);
+        const bool exposed = mode == "bare" && others_can_enter(repository_);
+        return {{"mode", std::move(mode)}, {"warning", exposed ? exposure_warning(repository_) : std::string()}};
+    }
+
+    // Whether there is a repository.
+    bool open() {
+        struct stat status {};
+        if (::stat(repository_.c_str(), &status) < 0) {
+            const int error_number = errno;
+            catalog_.reset();
+            if (error_number == ENOENT) return false;
+            throw as_damage(system_error(error_number, repository_));
+        }
+        if (catalog_ && !catalog_->is_current()) catalog_.reset();
+        if (!catalog_) catalog_ = open_catalog(repository_);
+        return catalog_ != nullptr;
+    }
+
+    // How many images have an update that is remembered; none if they cannot be listed, of which a listing tells.
+    std::uint32_t updates() {
+        try {
+            if (!open()) return 0;
+            // Within a text there would be a backslash before the second quote.
+            constexpr std::string_view key = "\"update-digest\":";
+            std::uint32_t number = 0;
+            const auto document = catalog_->list();
+            for (auto at = document->find(key); at != document->npos; at = document->find(key, at + key.size()))
+                ++number;
+            return number;
+        } catch (const std::exception&) {
+            return 0;
+        }
+    }
+
+    // The document is left out if it is that of NUMBER.
+    nlohmann::json list(std::uint64_t number) {
+        auto document = catalog_->list();
+        if (std::exchange(listed_, document) != document) ++number_;
+        nlohmann::json answer{{"number", number_}};
+        if (number != number_) answer["document"] = *document;
+        return answer;
+    }
+
+    const std::string repository_;
+    std::unique_ptr<Catalog> catalog_;
+    std::shared_ptr<const std::string> listed_;
+    // No number that an earlier process gave.
+    std::uint64_t number_ = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+};
+
+}  // namespace
+
+int serve_repository(const std::string& repository) {
+    ::prctl(PR_SET_NAME, "imaged-reader");
+    Service service(repository);
+    std::string input;
+    std::array<char, 4096> buffer;
+    for (;;) {
+        const auto count = ::read(reader_channel, buffer.data(), buffer.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0 || input.size() > max_question_bytes) return count < 0 ? 1 : 0;
+        input.append(buffer.data(), static_cast<std::size_t>(count));
+        // The daemon asks one question at a time.
+        if (!input.ends_with('\n')) continue;
+        const auto line = json_text(service.answer(std::exchange(input, {}))) + "\n";
+        write_all(reader_channel, std::as_bytes(std::span(line)), "answer imaged");
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process that reads the repository: answers the daemon's questions (reader-process.hpp) by way of the catalog.
+#pragma once
+
+#include <string>
+
+namespace imaged {
+
+// imaged starts itself as this process: with reader_option (process/command-line.hpp), the repository's path, and the
+// socket as this descriptor.
+inline constexpr int reader_channel = 3;
+
+// Serves until the daemon closes its end. Returns the exit status.
+int serve_repository(const std::string& repository);
+
+}  // namespace imaged

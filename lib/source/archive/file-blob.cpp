@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/archive/file-blob.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t piece_bytes = 256 * 1024;
+
+// Fills as much of BUFFER as the file has, at least one byte.
+std::size_t read_piece(int file, std::span<std::byte> buffer, std::uint64_t offset) {
+    for (;;) {
+        const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) throw_errno("read the archive");
+        if (count == 0) throw Error(ErrorKind::corrupt_input, "the archive ends in a blob");
+        return static_cast<std::size_t>(count);
+    }
+}
+
+}  // namespace
+
+FileBlob::FileBlob(int file, std::uint64_t offset, const Descriptor& descriptor)
+    : file_(file), offset_(offset), descriptor_(descriptor) {
+    // A socket and no pipe: writing to one that nobody reads any more must not be a signal.
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
+    ours_.reset(pair[0]);
+    theirs_.reset(pair[1]);
+    thread_ = std::thread([this] { pump(); });
+}
+
+FileBlob::~FileBlob() {
+    ::shutdown(ours_.get(), SHUT_RDWR);
+    if (thread_.joinable()) thread_.join();
+}
+
+void FileBlob::pump() {
+    try {
+        std::vector<std::byte> buffer(piece_bytes);
+        for (std::uint64_t done = 0; done < descriptor_.size;) {
+            const auto wanted = std::min<std::uint64_t>(buffer.size(), descriptor_.size - done);
+            const auto count = read_piece(file_, std::span(buffer).first(wanted), offset_ + done);
+            for (std::size_t sent = 0; sent < count;) {
+                const auto part = ::send(theirs_.get(), buffer.data() + sent, count - sent, MSG_NOSIGNAL);
+                if (part < 0 && errno == EINTR) continue;
+                if (part < 0) return;  // nobody reads any more
+                sent += static_cast<std::size_t>(part);
+            }
+            done += count;
+        }
+    } catch (...) {
+        failure_ = std::current_exception();
+    }
+    ::shutdown(theirs_.get(), SHUT_WR);
+}
+
+void FileBlob::finish() {
+    if (thread_.joinable()) {
+        ::shutdown(ours_.get(), SHUT_RD);
+        thread_.join();
+    }
+    if (failure_) std::rethrow_exception(failure_);
+    const auto digest = hash_.finish();
+    if (digest.hex() != descriptor_.digest.hex())
+        throw Error(ErrorKind::digest_mismatch,
+                    "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
+}
+
+Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation) {
+    Sha256 hash;
+    std::vector<std::byte> buffer(piece_bytes);
+    for (std::uint64_t done = 0; done < size;) {
+        cancellation.check();
+        const auto wanted = std::min<std::uint64_t>(buffer.size(), size - done);
+        const auto count = read_piece(file, std::span(buffer).first(wanted), offset + done);
+        hash.update(std::span<const std::byte>(buffer).first(count));
+        done += count;
+    }
+    return Digest::from_hex(hash.finish().hex());
+}
+
+}  // namespace imaged

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/archive/image-archive.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "base/checksum.hpp"
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "oci/compression.hpp"
+#include "oci/image-index.hpp"
+#include "oci/json-document.hpp"
+#include "source/archive/file-blob.hpp"
+#include "source/skopeo/signature-policy.hpp"
+#include "source/skopeo/skopeo-error.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
+constexpr const char* tag_key = "org.opencontainers.image.ref.name";
+constexpr const char* name_key = "io.containerd.image.name";
+// Enough to tell how a layer is compressed.
+
+[[noreturn]] void corrupt(const std::string& what) {
+    throw Error(ErrorKind::corrupt_input, "archive: " + what);
+}
+
+// What decides that the image may be used. There is no signature in an archive.
+std::string check_policy(const std::string& transport, const ImageReference& reference) {
+    if (reference.signature_source() == SignatureSource::container_policy ||
+        reference.signature_source() == SignatureSource::ostree_remote)
+        throw Error(ErrorKind::policy_rejected,
+                    reference.canonical() + " asks for a signature, and an archive carries none");
+    // As skopeo would ask for an archive at a path that no scope of the policy names.
+    const auto policy = applied_policy(load_host_policy(), ImageReference::parse(transport + ":/"));
+    if (!policy.accepts_anything)
+        throw Error(ErrorKind::policy_rejected, "the containers policy that applies to " + transport + ": is " +
+                                                    policy.description + ", and an archive carries no signature");
+    return policy.description;
+}
+
+bool has_name(const json& entry, const std::string& name) {
+    if (!entry.is_object()) return false;
+    const auto annotations = optional_text_map(entry, "annotations");
+    for (const char* key : {tag_key, name_key}) {
+        if (const auto found = annotations.find(key); found != annotations.end() && found->second == name) return true;
+    }
+    return false;
+}
+
+// The entry of index.json that is meant: by NAME, as the only image, or as the one for this host.
+Descriptor choose(const json& index, const std::optional<std::string>& name) {
+    const auto found = index.find("manifests");
+    if (found == index.end() || !found->is_array() || found->empty()) corrupt("its index has no manifests");
+    if (name) {
+        for (const auto& entry : *found) {
+            if (has_name(entry, *name)) return index_descriptor(entry);
+        }
+        throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
+    }
+    std::set<std::string> digests;
+    bool platforms = false;
+    for (const auto& entry : *found) {
+        if (!entry.is_object()) corrupt("a descriptor of the index is not an object");
+        digests.insert(optional_text(entry, "digest").value_or(""));
+        platforms = platforms || optional_object(entry, "platform") != nullptr;
+    }
+    if (digests.size() == 1) return index_descriptor(found->front());
+    if (platforms) return choose_for_host(index);
+    throw Error(ErrorKind::invalid_argument,
+                "the archive has " + std::to_string(digests.size()) + " images: the option \"name\" must say which");
+}
+
+// NAME with the registry and the tag that docker and skopeo take for granted: docker.io/library/app:latest for "app".
+std::string complete_name(std::string name) {
+    const auto slash = name.find('/');
+    const auto first = name.substr(0, slash);
+    const bool has_registry =
+        slash != std::string::npos && (first.find_first_of(".:") != std::string::npos || first == "localhost");
+    if (!has_registry) name.insert(0, slash == std::string::npos ? "docker.io/library/" : "docker.io/");
+    if (name.find_first_of(":@", name.rfind('/') + 1) == std::string::npos) name += ":latest";
+    return name;
+}
+
+bool names_image(const json& entry, const std::string& name) {
+    const auto tags = entry.is_object() ? entry.find("RepoTags") : entry.end();
+    if (tags == entry.end() || !tags->is_array()) return false;
+    return std::any_of(tags->begin(), tags->end(), [&](const json& tag) {
+        return tag.is_string() && complete_name(tag.get<std::string>()) == complete_name(name);
+    });
+}
+
+// The entry of manifest.json that is meant: by its number as "@0", by one of its names, or as the only one.
+const json& choose_image(const json& list, const std::optional<std::string>& name) {
+    const auto several = std::to_string(list.size()) + " images";
+    if (!name) {
+        if (list.size() == 1) return list.front();
+        throw Error(ErrorKind::invalid_argument, "the archive has " + several + ": the option \"name\" must say which");
+    }
+    if (name->starts_with('@')) {
+        std::size_t number = 0;
+        const auto* end = name->data() + name->size();
+        const auto [rest, error] = std::from_chars(name->data() + 1, end, number);
+        if (error != std::errc() || rest != end)
+            throw Error(ErrorKind::invalid_argument, "\"" + *name + "\" is no number of an image; the first one is @0");
+        if (number < list.size()) return list[number];
+        throw Error(ErrorKind::not_found, "the archive has " + several + ", and no " + *name);
+    }
+    for (const auto& entry : list) {
+        if (names_image(entry, *name)) return entry;
+    }
+    throw Error(ErrorKind::not_found, "the archive has no image of the name " + *name);
+}
+
+}  // namespace
+
+ImageArchive::ImageArchive(FileDescriptor file, const ImageReference& reference, const std::optional<std::string>& name,
+                           const std::optional<Digest>& pinned, const Cancellation& cancellation)
+    : file_(std::move(file)), cancellation_(cancellation), index_(file_.get(), cancellation) {
+    // `docker save` of late writes both; then the layout has what a registry would serve.
+    if (index_.find("index.json") && index_.find("oci-layout")) {
+        open_layout(name, check_policy("oci-archive", reference));
+    } else if (index_.find("manifest.json")) {
+        open_docker(name, check_policy("docker-archive", reference));
+    } else {
+        corrupt("neither index.json nor manifest.json is in it: it is neither an oci-archive nor a docker-archive");
+    }
+    if (pinned && image_->digest != *pinned)
+        throw Error(ErrorKind::digest_mismatch,
+                    "the archive has the digest " + image_->digest.text() + ", not " + pinned->text());
+}
+
+std::chrono::milliseconds ImageArchive::stall_time() const {
+    return ProxyOptions{}.stall_time;
+}
+
+std::string ImageArchive::read(const std::string& name, std::size_t limit) const {
+    const auto place = index_.find(name);
+    if (!place) corrupt(name + " is missing");
+    if (place->size > limit) corrupt(name + " is larger than the limit of " + std::to_string(limit) + " bytes");
+    return read_at(file_.get(), place->offset, place->size, name);
+}
+
+std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, const std::string& what) const {
+    auto text = read("blobs/sha256/" + std::string(blob.digest.hex()), limit);
+    if (sha256(text).hex() != blob.digest.hex())
+        throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + blob.digest.text());
+    return text;
+}
+
+void ImageArchive::open_layout(const std::optional<std::string>& name, const std::string& policy) {
+    auto chosen = choose(parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json"), name);
+    auto text = verified(chosen, max_manifest_bytes, "manifest");
+    if (Manifest::is_index(text)) {
+        chosen = choose_for_host(parse_document(text, max_manifest_bytes, "index"));
+        text = verified(chosen, max_manifest_bytes, "manifest");
+    }
+    // As skopeo, which a pull reads through, follows one.
+    if (Manifest::is_index(text)) throw Error(ErrorKind::unsupported_image, index_of_indexes);
+    const auto config = verified(Manifest::parse(text).config, max_config_bytes, "config");
+    finish(std::move(text), config, policy);
+}
+
+void ImageArchive::open_docker(const std::optional<std::string>& name, const std::string& policy) {
+    const auto list = parse_json(read("manifest.json", max_index_bytes));
+    if (!list.is_array() || list.empty() || !list.front().is_object()) corrupt("manifest.json lists no image");
+    const auto& chosen = choose_image(list, name);
+    if (!chosen.is_object()) corrupt("an image of manifest.json is not an object");
+    auto config_text = read(required_text(chosen, "Config"), max_config_bytes);
+    const auto config = ImageConfig::parse(config_text);
+    const auto layers = chosen.find("Layers");
+    if (layers == chosen.end() || !layers->is_array() || layers->size() != config.diff_ids.size())
+        corrupt("manifest.json and the config do not list the same layers");
+    auto described = json::array();
+    for (std::size_t i = 0; i < layers->size(); ++i) {
+        if (!(*layers)[i].is_string()) corrupt("manifest.json: a layer is not a string");
+        const auto file = (*layers)[i].get<std::string>();
+        const auto place = index_.find(file);
+        if (!place) corrupt(file + " is missing");
+        const auto head = std::min<std::uint64_t>(place->size, max_magic_bytes);
+        const auto compression = compression_of(read_at(file_.get(), place->offset, head, file));
+        // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
+        const auto digest = compression != Compression::none
+                                ? hash_file(file_.get(), place->offset, place->size, cancellation_)
+                                : config.diff_ids[i];
+        blobs_.emplace(digest, *place);
+        std::string type = "application/vnd.oci.image.layer.v1.tar";
+        if (compression != Compression::none) type.append("+").append(compression_name(compression));
+        described.push_back({{"mediaType", type}, {"digest", digest.text()}, {"size", place->size}});
+    }
+    // nlohmann::json sorts keys: one archive, one text.
+    const json manifest{{"schemaVersion", 2},
+                        {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                        {"config",
+                         {{"mediaType", "application/vnd.oci.image.config.v1+json"},
+                          {"digest", "sha256:" + sha256(config_text).hex()},
+                          {"size", config_text.size()}}},
+                        {"layers", std::move(described)}};
+    finish(manifest.dump(), std::move(config_text), policy);
+}
+
+void ImageArchive::finish(std::string manifest_text, std::string config_text, const std::string& policy) {
+    auto manifest = Manifest::parse(manifest_text);
+    auto config = ImageConfig::parse(config_text);
+    auto layout = ImageLayout::of(manifest, config);
+    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
+    image_.emplace(SourceImage{digest, std::move(manifest_text), std::move(config_text), std::move(manifest),
+                               std::move(config), std::move(layout), policy});
+}
+
+std::unique_ptr<Blob> ImageArchive::open(const Descriptor& blob) {
+    std::optional<TarIndex::Place> place;
+    if (const auto known = blobs_.find(blob.digest); known != blobs_.end()) {
+        place = known->second;
+    } else {
+        place = index_.find("blobs/sha256/" + std::string(blob.digest.hex()));
+    }
+    if (!place) corrupt("the blob " + blob.digest.text() + " is missing");
+    if (place->size != blob.size)
+        corrupt("the blob " + blob.digest.text() + " has " + std::to_string(place->size) +
+                " bytes, the manifest says " + std::to_string(blob.size));
+    return std::make_unique<FileBlob>(file_.get(), place->offset, blob);
+}
+
+}  // namespace imaged

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pushing an image to a registry: `skopeo copy` out of an OCI layout.
+#pragma once
+
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "oci/digest.hpp"
+#include "oci/image-reference.hpp"
+#include "source/proxy/image-proxy.hpp"
+
+namespace imaged {
+
+// Pushes the image TAG, whose manifest has the digest DIGEST, of the layout in the directory LAYOUT, which is borrowed
+// and which everybody may read. The registry gets it as it is, and is asked for it afterwards. A skopeo that
+// neither reads nor writes for the stall time is ended. Throws Error with the kind that skopeo's message stands for.
+void push_layout(int layout, const std::string& tag, const Digest& digest, const ImageReference& destination,
+                 const Cancellation& cancellation, const ProxyOptions& options);
+
+}  // namespace imaged

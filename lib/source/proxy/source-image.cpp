@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/proxy/source-image.hpp"
+
+#include "base/checksum.hpp"
+#include "base/error.hpp"
+#include "oci/image-index.hpp"
+#include "source/proxy/policy-check.hpp"
+#include "source/skopeo/signature-policy.hpp"
+
+namespace imaged {
+
+namespace {
+
+// What decides that the image may be used. The containers policy holds whatever the signature source is; no caller can
+// switch it off.
+std::string find_policy(const ImageProxy& proxy, const ImageReference& reference) {
+    const auto policy = applied_policy(proxy.policy(), reference);
+    if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
+        throw Error(ErrorKind::policy_rejected,
+                    "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
+                        reference.image() + " is " + policy.description);
+    if (reference.signature_source() == SignatureSource::ostree_remote)
+        return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
+    return policy.description;
+}
+
+// An OSTree remote signs commits: it cannot speak for what was put on top of one, nor for an image without any.
+void check_layout(const ImageReference& reference, const ImageLayout& layout) {
+    if (reference.signature_source() != SignatureSource::ostree_remote) return;
+    const auto cannot = "the keys of the OSTree remote " + reference.remote() + " cannot verify " + reference.image();
+    if (!layout.ostree) throw Error(ErrorKind::policy_rejected, cannot + ": it is not made of an OSTree commit");
+    for (const auto& layer : layout.layers) {
+        if (layer.kind == LayerKind::derived)
+            throw Error(ErrorKind::policy_rejected,
+                        cannot + ": layer " + layer.blob.digest.text() + " is no part of the signed commit");
+    }
+}
+
+bool has_digest(std::string_view text, const Digest& digest) {
+    return sha256(text).hex() == digest.hex();
+}
+
+// skopeo converts Docker's manifests; the text that is stored is the one that was signed and pinned.
+std::string original_manifest(ImageProxy& proxy, const ImageReference& reference, ImageProxy::ManifestText served,
+                              const ProxyOptions& options) {
+    if (has_digest(served.text, served.digest)) return std::move(served.text);
+    auto name = reference.image();
+    if (reference.transport() == Transport::registry) {
+        // The tag may have moved meanwhile, or lead to an index.
+        name = name_with_digest(reference, served.digest);
+    }
+    auto text = raw_manifest(name, proxy.cancellation(), options);
+    // A layout's tag may lead to an index too; the manifest is one of its blobs.
+    if (const auto listed = listed_manifest(text, served.digest))
+        text = proxy.small_blob(listed->digest, listed->size, max_manifest_bytes, "manifest");
+    if (!has_digest(text, served.digest))
+        throw Error(ErrorKind::digest_mismatch,
+                    "the manifest of " + reference.image() + " does not have the digest " + served.digest.text());
+    return text;
+}
+
+}  // namespace
+
+bool has_original_documents(const SourceImage& image) {
+    return has_digest(image.manifest_text, image.digest) && has_digest(image.config_text, image.manifest.config.digest);
+}
+
+SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
+                              const ProxyOptions& options) {
+    auto policy = find_policy(proxy, reference);
+    proxy.open_image(reference.source());
+    auto served = proxy.manifest();
+    const auto digest = served.digest;
+    if (pinned && digest != *pinned)
+        throw Error(ErrorKind::digest_mismatch,
+                    reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
+    if (!proxy.enforces_policy() && !accepts_everything(proxy.policy()))
+        check_policy(reference, proxy.policy(), served.text, proxy.cancellation(), options);
+    auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
+    auto manifest = Manifest::parse(manifest_text);
+    auto config_text = proxy.small_blob(manifest.config.digest, manifest.config.size, max_config_bytes, "config");
+    auto config = ImageConfig::parse(config_text);
+    auto layout = ImageLayout::of(manifest, config);
+    check_layout(reference, layout);
+    return {digest,
+            std::move(manifest_text),
+            std::move(config_text),
+            std::move(manifest),
+            std::move(config),
+            std::move(layout),
+            std::move(policy)};
+}
+
+std::string name_with_digest(const ImageReference& image, const Digest& digest) {
+    auto name = image.image();
+    const auto at = name.find('@');
+    if (at != std::string::npos) name.resize(at);
+    const auto colon = name.rfind(':');
+    if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
+    return name + "@" + digest.text();
+}
+
+}  // namespace imaged

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// An image as its source describes it: manifest and config, verified and read. Nothing of its layers is fetched yet.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "oci/image-config.hpp"
+#include "oci/image-reference.hpp"
+#include "oci/layout.hpp"
+#include "oci/manifest.hpp"
+#include "source/proxy/image-proxy.hpp"
+
+namespace imaged {
+
+struct SourceImage {
+    Digest digest;                           // of manifest_text
+    std::string manifest_text, config_text;  // exactly as the source serves them
+    Manifest manifest;
+    ImageConfig config;
+    ImageLayout layout;
+    std::string signature_policy;  // what decided that the image may be used
+};
+
+// Whether manifest and config are what their digests say. Other programs store them as they would write them
+// themselves.
+bool has_original_documents(const SourceImage& image);
+
+// Opens REFERENCE on a fresh PROXY. PINNED is the only digest that is accepted, where it is given. Throws what
+// ImageProxy::open_image() throws, and Error(policy_rejected) for a signature source that the host's policy does not
+// meet, Error(digest_mismatch), Error(corrupt_input), Error(unsupported_image).
+SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
+                              const ProxyOptions& options);
+
+// The name of IMAGE, of a registry, that leads to the manifest with DIGEST whatever becomes of its tag.
+std::string name_with_digest(const ImageReference& image, const Digest& digest);
+
+}  // namespace imaged

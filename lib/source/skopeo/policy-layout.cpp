@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/skopeo/policy-layout.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <string_view>
+
+#include "base/checksum.hpp"
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/json.hpp"
+
+namespace imaged {
+
+namespace {
+
+// An index.json with one manifest.
+constexpr std::size_t max_policy_index_bytes = 64 * 1024;
+constexpr std::string_view algorithm = "sha256:";
+
+}  // namespace
+
+PolicyLayout::PolicyLayout(const BlobSizes& blobs) {
+    const auto directory = path() / "blobs/sha256";
+    std::filesystem::create_directories(directory);
+    for (const auto& [digest, size] : blobs) {
+        if (!digest.starts_with(algorithm) || !Checksum::from_hex(std::string_view(digest).substr(algorithm.size())))
+            throw Error(ErrorKind::failed, "policy check: no digest: " + digest);
+        // Without content, of the right size: skopeo does not fetch what is there.
+        const auto file =
+            open_at(AT_FDCWD, directory / digest.substr(algorithm.size()), O_WRONLY | O_CREAT | O_EXCL, 0600);
+        if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0) throw_errno("prepare the policy check");
+    }
+}
+
+std::string PolicyLayout::manifest_digest() const {
+    const auto file = open_at(AT_FDCWD, path() / "index.json", O_RDONLY);
+    const auto index = parse_json(read_all(file.get(), max_policy_index_bytes, "index.json"));
+    const auto manifests = index.is_object() ? index.find("manifests") : index.end();
+    if (!index.is_object() || manifests == index.end() || manifests->size() != 1)
+        throw Error(ErrorKind::failed, "skopeo left no index of one manifest");
+    return manifests->front().value("digest", std::string());
+}
+
+}  // namespace imaged

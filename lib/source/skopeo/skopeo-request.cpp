@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/skopeo/skopeo-request.hpp"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <span>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "source/skopeo/ca-certificates.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+using Kind = SkopeoRequest::Kind;
+
+constexpr std::array kinds{Kind::image_proxy, Kind::inspect_raw, Kind::push, Kind::check_policy};
+// The tag under which a policy check stores what passed.
+constexpr const char* checked_tag = "checked";
+
+constexpr const char* kind_name(Kind kind) {
+    switch (kind) {
+        case Kind::image_proxy: return "image-proxy";
+        case Kind::inspect_raw: return "inspect-raw";
+        case Kind::push: return "push";
+        case Kind::check_policy: return "check-policy";
+    }
+    return "";
+}
+
+[[noreturn]] void refuse(const std::string& why) {
+    throw Error(ErrorKind::failed, "request for skopeo: " + why);
+}
+
+std::string text(const json& document, const char* key) {
+    const auto found = document.find(key);
+    if (found == document.end() || !found->is_string()) refuse(std::string("no text \"") + key + "\"");
+    return found->get<std::string>();
+}
+
+bool flag(const json& document, const char* key) {
+    const auto found = document.find(key);
+    if (found == document.end() || !found->is_boolean()) refuse(std::string("no flag \"") + key + "\"");
+    return found->get<bool>();
+}
+
+std::string certificate_option(Kind kind) {
+    switch (kind) {
+        case Kind::image_proxy:
+        case Kind::inspect_raw: return "--cert-dir=";
+        case Kind::push: return "--dest-cert-dir=";
+        case Kind::check_policy: return "--src-cert-dir=";
+    }
+    return "";
+}
+
+std::string at(int descriptor) {
+    return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+}  // namespace
+
+bool prints_messages(Kind kind) {
+    return kind != Kind::inspect_raw;
+}
+
+std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
+                                        const std::string& scratch) {
+    std::vector<std::string> command{"skopeo"};
+    if (!scratch.empty()) command.push_back("--tmpdir=" + scratch);
+    if (!request.registries_conf.empty()) command.push_back("--registries-conf=" + request.registries_conf);
+    if (!request.registries_d.empty()) command.push_back("--registries.d=" + request.registries_d);
+    if (request.policy) command.push_back("--policy=" + at(skopeo_policy));
+    // The containers policy is about where images come from, and what is pushed is ours.
+    if (request.kind == Kind::push) command.emplace_back("--insecure-policy");
+    switch (request.kind) {
+        case Kind::image_proxy:
+            command.insert(command.end(), {"experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)});
+            break;
+        case Kind::inspect_raw: command.insert(command.end(), {"inspect", "--raw"}); break;
+        case Kind::push: command.insert(command.end(), {"copy", "--quiet", "--preserve-digests"}); break;
+        case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
+    }
+    if (has_auth_file) {
+        command.push_back(std::string("--authfile=") + skopeo_auth_path);
+    } else if (!request.host_credentials) {
+        command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
+    }
+    if (!request.host_credentials)
+        command.push_back(certificate_option(request.kind) + ca_directory(request.registry, scratch));
+    if (request.kind == Kind::image_proxy) return command;
+    command.emplace_back("--");
+    if (request.kind == Kind::push) command.push_back("oci:" + layout + ":" + request.tag);
+    command.push_back(request.image);
+    if (request.kind == Kind::check_policy) command.push_back("oci:" + layout + ":" + checked_tag);
+    return command;
+}
+
+std::string encode(const SkopeoRequest& request, bool has_auth_file) {
+    const json document{{"kind", kind_name(request.kind)},
+                        {"image", request.image},
+                        {"tag", request.tag},
+                        {"blobs", request.blobs},
+                        {"registries-conf", request.registries_conf},
+                        {"registries-d", request.registries_d},
+                        {"auth-file", has_auth_file},
+                        {"host-credentials", request.host_credentials},
+                        {"registry", request.registry},
+                        {"policy", request.policy.has_value()}};
+    try {
+        return document.dump();
+    } catch (const json::type_error&) {
+        refuse("the image's name or a path is not UTF-8");
+    }
+}
+
+ReceivedRequest decode_skopeo_request(std::string_view packet) {
+    const auto document = parse_json(packet);
+    if (!document.is_object()) refuse("not a JSON object");
+    ReceivedRequest received;
+    const auto kind = text(document, "kind");
+    bool known = false;
+    for (const auto candidate : kinds) {
+        if (kind != kind_name(candidate)) continue;
+        received.request.kind = candidate;
+        known = true;
+    }
+    if (!known) refuse("unknown kind \"" + kind + "\"");
+    received.request.image = text(document, "image");
+    received.request.tag = text(document, "tag");
+    received.request.registries_conf = text(document, "registries-conf");
+    received.request.registries_d = text(document, "registries-d");
+    const auto blobs = document.find("blobs");
+    if (blobs == document.end() || !blobs->is_object()) refuse("no sizes \"blobs\"");
+    for (const auto& [digest, size] : blobs->items()) {
+        if (!size.is_number_unsigned()) refuse("no size of blob " + digest);
+        received.request.blobs.emplace(digest, size.get<std::uint64_t>());
+    }
+    received.has_auth_file = flag(document, "auth-file");
+    received.request.host_credentials = flag(document, "host-credentials");
+    received.request.registry = text(document, "registry");
+    received.has_policy = flag(document, "policy");
+    return received;
+}
+
+FileDescriptor memory_file(const std::string& name, std::string_view text) {
+    FileDescriptor file(::memfd_create(name.c_str(), MFD_CLOEXEC));
+    if (!file) throw_errno("memfd_create");
+    write_all(file.get(), std::as_bytes(std::span(text)), name);
+    return file;
+}
+
+}  // namespace imaged

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What skopeo is run for, and the command that this becomes: in a child of this process, or in a service that the
+// system runs beyond a socket, as a user who owns nothing (imaged-proxy.socket). Credentials, policy and channels are
+// descriptors either way.
+//
+// What goes over the socket, SOCK_SEQPACKET, is one packet: the request as JSON and its descriptors: what skopeo prints
+// to, then credentials, policy and layout, those that there are. From then on the socket is the image proxy's
+// channel. For the other kinds the service says on it when something has been read or written ({"traffic": true}), and
+// how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what passed). Who closes the
+// socket ends the skopeo.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file-descriptor.hpp"
+#include "source/skopeo/policy-layout.hpp"
+
+namespace imaged {
+
+struct SkopeoRequest {
+    enum class Kind {
+        image_proxy,
+        inspect_raw,   // prints the manifest that IMAGE serves
+        push,          // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
+        check_policy,  // IMAGE into an OCI layout that seems to have BLOBS, under the policy
+    };
+    Kind kind = Kind::image_proxy;
+    std::string image = {};  // TRANSPORT:NAME, but for image_proxy
+    std::string tag = {};
+    BlobSizes blobs = {};
+    // The text of the containers policy that skopeo is to enforce; none for what no policy is about.
+    std::optional<std::string> policy = {};
+    // Files and directories in place of the host's, empty for none.
+    std::string registries_conf = {};
+    std::string registries_d = {};
+    // Whether skopeo may use what the host has: stored logins, credential helpers, client certificates. Otherwise it
+    // logs in with the credentials that come with the request, or nowhere.
+    bool host_credentials = true;
+    // HOST[:PORT] whose CA certificates serve without the host's client certificates; empty for none.
+    std::string registry = {};
+};
+
+// Whether what skopeo prints is its standard error rather than its standard output.
+bool prints_messages(SkopeoRequest::Kind kind);
+
+// Descriptors that a skopeo of ours gets.
+inline constexpr int skopeo_channel = 3;
+inline constexpr int skopeo_auth_file = 4;
+// What skopeo calls it.
+inline constexpr const char* skopeo_auth_path = "/proc/self/fd/4";
+inline constexpr int skopeo_policy = 5;
+// As containers-auth.json(5) and containers-policy.json(5) files go, generous.
+inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
+// Of a packet: output, credentials, policy, layout.
+inline constexpr std::size_t max_skopeo_descriptors = 4;
+
+// "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
+// skopeo_policy. LAYOUT is the directory that push reads, or that check_policy writes; SCRATCH, unless
+// it is empty, the one for temporary files. Without the host's credentials, makes a directory in SCRATCH
+// (ca-certificates.hpp); then run skopeo with an environment that has neither PATH, where it looks for credential
+// helpers, nor HOME.
+std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
+                                        const std::string& scratch);
+
+// The text of one packet, and back; the policy's text is left to its descriptor. Throws Error(failed) for what is none.
+std::string encode(const SkopeoRequest& request, bool has_auth_file);
+struct ReceivedRequest {
+    SkopeoRequest request;
+    bool has_auth_file = false, has_policy = false;
+};
+ReceivedRequest decode_skopeo_request(std::string_view packet);
+
+// A file in memory that only its descriptor leads to.
+FileDescriptor memory_file(const std::string& name, std::string_view text);
+
+}  // namespace imaged

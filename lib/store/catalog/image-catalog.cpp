@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/catalog/image-catalog.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "store/catalog/image-diff.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/pending-update.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/ref-listing.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/repository-place.hpp"
+#include "store/verify/damage-record.hpp"
+
+namespace imaged {
+
+using nlohmann::json;
+
+namespace {
+
+// Text that an image says of itself, in every list of images: some images must not make the list too long for the bus.
+constexpr std::size_t max_claim_bytes = 256;
+
+std::string limited(std::string text) {
+    if (text.size() <= max_claim_bytes) return text;
+    auto end = max_claim_bytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a character
+    text.resize(end);
+    return text + "…";
+}
+
+json summary(const std::string& name, const StoredImage& image) {
+    std::uint64_t size = 0;
+    for (const auto& layer : image.manifest.layers) size += layer.size;
+    json entry{{"image", name},
+               {"state", "ok"},
+               {"digest", image.digest.text()},
+               {"commit", image.deployable().hex()},
+               {"merge-commit", image.merge_commit.hex()},
+               {"created", image.created},
+               {"layers", image.manifest.layers.size()},
+               {"size", size},
+               {"image-id", image.manifest.config.digest.text()}};
+    if (!image.config.architecture.empty()) entry["architecture"] = limited(image.config.architecture);
+    if (!image.config.os.empty()) entry["os"] = limited(image.config.os);
+    if (image.base_commit) entry["base-commit"] = image.base_commit->hex();
+    if (const auto version = image.config.version()) entry["version"] = limited(*version);
+    return entry;
+}
+
+// Inode and time of a file; zero if there is none.
+using FileStamp = std::array<std::int64_t, 3>;
+
+FileStamp file_stamp(const Repository& repository, const char* path) {
+    struct stat status {};
+    ::fstatat(repository.fd(), path, &status, AT_SYMLINK_NOFOLLOW);
+    return {static_cast<std::int64_t>(status.st_ino), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+}  // namespace
+
+class ImageCatalog::Impl {
+public:
+    explicit Impl(Repository repository) : repository_(std::move(repository)) {}
+
+    bool is_current() const {
+        return imaged::is_in_place(repository_) && file_stamp(repository_, "config") == config_stamp_;
+    }
+
+    std::string mode() const { return repository_.mode(); }
+    const Repository& repository() const { return repository_; }
+
+    std::shared_ptr<const std::string> list() {
+        // Each looks again, whatever another found.
+        bool changed = refresh_updates();
+        changed |= images_.refresh();
+        changed |= layers_.refresh();
+        changed |= refresh_damage();
+        changed |= refresh_sources();
+        // Damage is looked at again each time: it may have been repaired.
+        if (listing_ && !changed && !any_damaged_) return listing_;
+        std::vector<std::pair<std::string, Checksum>> images;
+        for (const auto& [ref, commit] : images_.refs())
+            images.emplace_back(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
+                                commit);
+        std::sort(images.begin(), images.end());
+        listing_ = nullptr;  // before the next is made
+        Cache used;
+        any_damaged_ = false;
+        std::string text = R"({"images":[)";
+        for (const auto& [name, commit] : images) {
+            if (text.back() == '}') text += ',';
+            text += entry_of(name, commit, look_up(name, commit, used));
+        }
+        text += "]}";
+        cache_ = std::move(used);
+        listing_ = std::make_shared<const std::string>(std::move(text));
+        return listing_;
+    }
+
+    json describe(const ImageReference& reference) {
+        const auto image = load(reference);
+        auto description = summary(reference.image(), image);
+        auto layers = json::array();
+        for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
+            const auto& layer = image.layout.layers[i];
+            const auto ref = place_of(repository_, layer);
+            json entry{{"digest", layer.blob.digest.text()},
+                       {"size", layer.blob.size},
+                       {"kind", to_string(layer.kind)},
+                       {"ref", ref}};
+            if (const auto commit = repository_.resolve(ref))
+                entry["commit"] = commit->hex();
+            else {
+                description["state"] = "damaged";
+                description["error"] = "layer " + ref + " is missing";
+            }
+            if (const auto& created_by = image.config.created_by[i]) entry["created-by"] = *created_by;
+            layers.push_back(std::move(entry));
+        }
+        refresh_damage();
+        tell_damage(description, image.merge_commit);
+        refresh_sources();
+        tell_source(description);
+        description["layer-list"] = std::move(layers);
+        if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
+            description["update-digest"] = std::move(update);
+        description["labels"] = image.config.labels;
+        description["filtered"] = image.filtered;
+        description["importer"] = image.importer;
+        return description;
+    }
+
+    StoredImage load(const ImageReference& reference) {
+        const auto commit = repository_.resolve(image_ref(reference));
+        if (!commit) throw Error(ErrorKind::not_found, "image " + reference.image() + " is not in the repository");
+        return in_context("image " + reference.image(), [&] { return StoredImage::load(repository_, *commit); });
+    }
+
+private:
+    struct Cached {
+        std::string entry;  // JSON
+        bool sound = false;
+        UpdateDigests updates;  // that wait
+        std::vector<std::string> layer_refs;
+        MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
+    };
+    using Cache = std::map<Checksum, Cached>;  // by merge commit
+
+    std::string entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
+        auto entry = parse_json(cached.entry);
+        entry["image"] = name;
+        if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
+        if (const auto missing = missing_layer(cached)) {
+            entry["state"] = "damaged";
+            entry["error"] = "layer " + *missing + " is missing";
+        }
+        tell_damage(entry, commit);
+        tell_source(entry);
+        any_damaged_ |= entry["state"] != "ok";
+        return json_text(entry);
+    }
+
+    // What is known of COMMIT moves to USED.
+    const Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
+        if (const auto found = used.find(commit); found != used.end()) return found->second;
+        if (auto known = cache_.extract(commit); known && known.mapped().sound)
+            return used.insert(std::move(known)).position->second;
+        return used.emplace(commit, look_at(name, commit)).first->second;
+    }
+
+    // True when what the last verification found may have changed.
+    bool refresh_damage() {
+        const auto stamp = file_stamp(repository_, DamageRecord::path);
+        if (stamp == damage_stamp_) return false;
+        damage_stamp_ = stamp;
+        damage_ = DamageRecord::read(repository_.fd());
+        return true;
+    }
+
+    // True when other sources may be known than before.
+    bool refresh_sources() {
+        const auto stamp = file_stamp(repository_, image_sources_path);
+        if (stamp == sources_stamp_) return false;
+        sources_stamp_ = stamp;
+        sources_ = image_sources(repository_.fd());
+        return true;
+    }
+
+    void tell_source(json& entry) const {
+        const auto found = sources_.find(entry["image"].get<std::string>());
+        if (found != sources_.end()) entry["source"] = found->second;
+    }
+
+    void tell_damage(json& entry, const Checksum& commit) const {
+        if (entry["state"] != "ok") return;
+        const auto* error = damage_.error_of(entry["image"].get<std::string>(), commit);
+        if (error == nullptr) return;
+        entry["state"] = "damaged";
+        entry["error"] = *error;
+    }
+
+    // Looks again for the updates that wait for images of COMMIT; true when there are others than before.
+    bool refresh_update(const Checksum& commit, Cached& cached) const {
+        const auto stamp = MetadataStamp::of(repository_, commit);
+        if (stamp == cached.stamp) return false;
+        cached.stamp = stamp;
+        auto updates = waiting_updates(commit);
+        if (updates == cached.updates) return false;
+        cached.updates = std::move(updates);
+        return true;
+    }
+
+    UpdateDigests waiting_updates(const Checksum& commit) const {
+        try {
+            return UpdateDigests::load(repository_, commit);
+        } catch (const Error&) {
+            // Detached metadata that cannot be read announces nothing, and takes nothing from the image.
+            return {};
+        }
+    }
+
+    bool refresh_updates() {
+        bool changed = false;
+        for (auto& [commit, cached] : cache_) changed |= refresh_update(commit, cached);
+        return changed;
+    }
+
+    std::optional<std::string> missing_layer(const Cached& cached) const {
+        for (const auto& layer : cached.layer_refs) {
+            if (!layers_.refs().contains(layer)) return layer;
+        }
+        return std::nullopt;
+    }
+
+    static Cached damaged_entry(const std::string& name, const std::string& why) {
+        return {json_text(json{{"image", name}, {"state", "damaged"}, {"error", why}}), false, {}, {}};
+    }
+
+    Cached look_at(const std::string& name, const Checksum& commit) const {
+        try {
+            const auto image = StoredImage::load(repository_, commit);
+            if (!repository_.has_object(ObjectType::dirtree, image.tree))
+                return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
+            Cached cached{json_text(summary(name, image)), true, {}, {}};
+            for (const auto& layer : image.layout.layers) cached.layer_refs.push_back(layer_ref(layer.blob.digest));
+            refresh_update(commit, cached);
+            return cached;
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
+            return damaged_entry(name, error.what());
+        }
+    }
+
+    Repository repository_;
+    const FileStamp config_stamp_ = file_stamp(repository_, "config");
+    RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
+    RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
+    Cache cache_;
+    std::shared_ptr<const std::string> listing_;
+    bool any_damaged_ = false;
+    DamageRecord damage_;
+    FileStamp damage_stamp_{};
+    std::map<std::string, std::string> sources_;
+    FileStamp sources_stamp_{};
+};
+
+ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ImageCatalog::ImageCatalog(const std::string& path) : ImageCatalog(std::make_unique<Impl>(Repository(path))) {}
+ImageCatalog::~ImageCatalog() = default;
+std::unique_ptr<ImageCatalog> ImageCatalog::open_existing(const std::string& path) {
+    auto repository = Repository::open_existing(path);
+    if (!repository) return nullptr;
+    return std::unique_ptr<ImageCatalog>(new ImageCatalog(std::make_unique<Impl>(std::move(*repository))));
+}
+bool ImageCatalog::is_current() const {
+    return impl_->is_current();
+}
+std::string ImageCatalog::mode() const {
+    return impl_->mode();
+}
+std::shared_ptr<const std::string> ImageCatalog::list() {
+    return impl_->list();
+}
+json ImageCatalog::describe(const ImageReference& image) {
+    return impl_->describe(image);
+}
+std::string ImageCatalog::manifest(const ImageReference& image) {
+    return impl_->load(image).manifest_text;
+}
+json ImageCatalog::diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) {
+    return diff_images(impl_->repository(), from, to, files);
+}
+std::string ImageCatalog::config(const ImageReference& image) {
+    return impl_->load(image).config_text;
+}
+
+}  // namespace imaged

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/export/derived-layer-export.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/path-mapping.hpp"
+#include "layer/tar-reader.hpp"
+#include "layer/tar-writer.hpp"
+#include "store/export/object-tar.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/tree/layer-overlay.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Links of links; longer chains only become more than one group.
+constexpr unsigned max_link_chain = 64;
+
+struct Child {
+    bool directory;
+    Checksum object, meta;
+};
+// Whiteouts first: some tools apply them to what came before them in the same layer.
+struct WhiteoutsFirst {
+    bool operator()(const std::string& a, const std::string& b) const {
+        const bool first = a.starts_with(whiteout_prefix), second = b.starts_with(whiteout_prefix);
+        return first != second ? first : a < b;
+    }
+};
+using Children = std::map<std::string, Child, WhiteoutsFirst>;
+
+std::string below(const std::string& directory, const std::string& name) {
+    return directory.empty() ? name : directory + "/" + name;
+}
+
+class DerivedExport {
+public:
+    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer, ByteSink& sink)
+        : repository_(repository),
+          cancellation_(cancellation),
+          commit_(repository.load_commit(layer)),
+          record_(LayerRecord::read(commit_)),
+          default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
+          tar_(sink, TarStyle::pax) {
+        for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
+    }
+
+    void run() {
+        auto root = load(commit_.tree);
+        if (is_listed("", commit_.meta, root.empty())) directory("./", commit_.meta);
+        // Without a record nobody knows of /var; a layer has no other reason to have that directory.
+        const PathMapping mapping{record_.moved_var || !record_.has_implicit};
+        for (const auto& move : mapping.moves()) move_up(root, move);
+        for (const auto& path : record_.order) last_.emplace(path, std::nullopt);
+        std::set<std::string> first;
+        for (const auto& link : record_.links_first) first.insert(link.path);
+        const auto is_displaced = [](const std::string& path) { return path.starts_with(displaced_directory); };
+        if (is_order_whole(root)) {
+            write_in_order(root);
+            return tar_.finish();
+        }
+        links([&](const auto& link) { return first.contains(link.path); });
+        write_before_displaced(root);
+        for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
+        if (const auto displaced = root.find(std::string(displaced_directory)); displaced != root.end()) {
+            const auto inside = load(displaced->second.object);
+            root.erase(displaced);
+            children(inside, std::string(displaced_directory), 0);
+        }
+        links([&](const auto& link) { return is_displaced(link.path) && !first.contains(link.path); });
+        children(root, "", 0);
+        // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
+        // stays.
+        for (const auto& path : record_.order) {
+            const auto& child = last_[path];
+            if (child && !is_displaced(path)) entry(path, *child);
+        }
+        // Links to what is there only now.
+        std::set<std::string> late;
+        for (const auto& rival : record_.link_rivals) late.insert(rival.path);
+        for (const auto& link : record_.hard_links) {
+            if (late.contains(link.path)) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+        }
+        links([&](const auto& link) { return !is_displaced(link.path) && !first.contains(link.path); });
+        tar_.finish();
+    }
+
+private:
+    // Those to what the layer does not have itself.
+    template <typename Wanted>
+    void links(Wanted&& wanted) {
+        for (const auto& link : record_.unresolved) {
+            if (wanted(link)) tar_.add({TarItem::Type::hardlink, own_path(link.path), link.target});
+        }
+    }
+
+    // Whether the record has each entry of the layer in its order.
+    bool is_order_whole(const Children& root) {
+        if (record_.order.empty()) return false;
+        pass_ = Pass::collect;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        return !has_unordered_;
+    }
+
+    // As the layer had them, whiteouts first.
+    void write_in_order(const Children& root) {
+        pass_ = Pass::write_whiteouts;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
+        std::map<std::string, std::string> links;
+        for (const auto& link : record_.hard_links) links[link.path] = link.target;
+        std::set<std::string> late;
+        for (const auto& rival : record_.link_rivals) late.insert(rival.path);
+        std::erase_if(links, [&](const auto& link) { return !late.contains(link.first); });
+        for (const auto& link : record_.unresolved) links[link.path] = link.target;
+        for (const auto& path : record_.order) {
+            const auto& child = last_[path];
+            if (const auto link = links.find(path); link != links.end()) {
+                tar_.add({TarItem::Type::hardlink, own_path(path), link->second});
+            } else if (child) {
+                entry(path, *child);
+            }
+        }
+    }
+
+    // What came before an entry that a later one displaced, and may have gone to the same place, must not come after.
+    void write_before_displaced(const Children& root) {
+        const auto last = std::find_if(record_.order.rbegin(), record_.order.rend(),
+                                       [](const auto& path) { return path.starts_with(displaced_directory); });
+        if (last == record_.order.rend()) return;
+        pass_ = Pass::collect;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        for (auto path = record_.order.begin(); path != last.base(); ++path) {
+            auto& child = last_[*path];
+            if (!child || path->starts_with(displaced_directory)) continue;
+            entry(*path, *child);
+            written_.insert(*path);
+        }
+    }
+
+    void entry(const std::string& stored, const Child& child) {
+        const bool whiteout =
+            !child.directory && std::string_view(stored).substr(stored.rfind('/') + 1).starts_with(whiteout_prefix);
+        if (pass_ == Pass::collect && !whiteout && !last_.contains(stored)) has_unordered_ = true;
+        if (pass_ == Pass::collect || (pass_ == Pass::write_whiteouts && !whiteout) || written_.contains(stored))
+            return;
+        const auto path = own_path(stored);
+        if (child.directory) {
+            directory(path + "/", child.meta);
+        } else {
+            file(path, child.object);
+        }
+    }
+
+    Children load(const Checksum& tree) const {
+        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
+        Children found;
+        auto listing = parse_dirtree(*bytes);
+        for (auto& file : listing.files) found.emplace(std::move(file.name), Child{false, file.object, {}});
+        for (auto& child : listing.directories)
+            found.emplace(std::move(child.name), Child{true, child.tree, child.meta});
+        return found;
+    }
+
+    // Brings what moved to the root, as the merge does, and gives what the image itself has there its name.
+    void move_up(Children& root, const MovedDirectory& move) {
+        const auto parent = join_path(move.parent);
+        auto directory = root;
+        for (const auto& name : move.parent) {
+            const auto found = directory.find(name);
+            if (found == directory.end() || !found->second.directory) return;
+            directory = load(found->second.object);
+        }
+        for (const auto& prefix : {std::string(), std::string(whiteout_prefix)}) {
+            own_names_[below(parent, prefix + move.aside)] = prefix + move.name;
+            const auto found = directory.find(prefix + move.name);
+            if (found == directory.end() || root.contains(prefix + move.name)) continue;
+            // See CommitLayout.
+            if (!prefix.empty() && !record_.has_implicit) continue;
+            moved_.insert(below(parent, prefix + move.name));
+            root.emplace(prefix + move.name, found->second);
+        }
+    }
+
+    void children(const Children& found, const std::string& path, std::size_t depth) {
+        if (depth > max_path_depth)
+            throw Error(ErrorKind::unsupported_image,
+                        "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
+        for (const auto& [name, child] : found) {
+            cancellation_.check();
+            auto own = below(path, name);
+            if (moved_.contains(own)) continue;  // it is at the root
+            if (const auto aside = own_names_.find(own); aside != own_names_.end()) own = below(path, aside->second);
+            if (const auto last = last_.find(own); last != last_.end()) last->second = child;
+            if (!child.directory) {
+                entry(own, child);
+                continue;
+            }
+            const auto inside = load(child.object);
+            if (is_listed(own, child.meta, inside.empty())) entry(own, child);
+            children(inside, own, depth + 1);
+        }
+    }
+
+    // A directory that nobody described is made anew by who unpacks; an empty one only if it is listed.
+    bool is_listed(const std::string& path, const Checksum& meta, bool empty) const {
+        if (record_.has_implicit) return !record_.implicit_directories.contains(path);
+        return empty || meta != default_meta_;
+    }
+
+    void directory(const std::string& path, const Checksum& checksum) {
+        const auto bytes = repository_.load_metadata(ObjectType::dirmeta, checksum);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".dirmeta is missing");
+        const auto meta = parse_dirmeta(*bytes);
+        TarItem item{TarItem::Type::directory, path};
+        item.mode = meta.mode & 07777;
+        item.uid = meta.uid;
+        item.gid = meta.gid;
+        item.xattrs = xattr_list(meta.xattrs);
+        tar_.add(item);
+    }
+
+    void file(const std::string& path, const Checksum& checksum) {
+        if (const auto first = first_of_group(path)) {
+            tar_.add({TarItem::Type::hardlink, path, *first});
+            return;
+        }
+        in_context("\"" + path + "\"", [&] {
+            FileObject object(repository_, checksum);
+            TarItem item;
+            item.path = path;
+            item.xattrs = xattr_list(object.meta().xattrs);
+            add_object(tar_, std::move(item), object, checksum, cancellation_);
+        });
+    }
+
+    // The path that has the content of PATH's hard links already; PATH is the one from now on if there is none.
+    std::optional<std::string> first_of_group(const std::string& path) {
+        if (link_targets_.empty()) return std::nullopt;
+        auto group = path;
+        for (unsigned step = 0; step < max_link_chain; ++step) {
+            const auto link = link_targets_.find(group);
+            if (link == link_targets_.end()) break;
+            group = link->second;
+        }
+        const auto [first, is_new] = first_.emplace(group, path);
+        return is_new || first->second == path ? std::nullopt : std::optional(first->second);
+    }
+
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    const Repository::Commit commit_;
+    const LayerRecord record_;
+    const Checksum default_meta_;
+    TarWriter tar_;
+    std::set<std::string> moved_;                   // where the commit has what is at the root
+    std::map<std::string, std::string> own_names_;  // of what it has beside that
+    std::map<std::string, std::string> link_targets_, first_;
+    std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
+    std::set<std::string> written_;                     // of those, for good
+    bool has_unordered_ = false;
+    enum class Pass { collect, write_whiteouts, write } pass_ = Pass::write;
+};
+
+}  // namespace
+
+void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
+                         ByteSink& sink) {
+    DerivedExport(repository, cancellation, layer, sink).run();
+}
+
+}  // namespace imaged

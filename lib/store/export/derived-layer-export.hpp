@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// A derived layer's commit, written out again as the tar of an ordinary container layer: in the image's own paths
+// (usr/etc is etc again, and /var where it belongs), whiteouts as they were, directories that the layer only implied
+// not listed, hard links to files of lower layers as links.
+//
+// What the import did not keep is not there: devices, fifos and sockets, names that are not UTF-8, times, and which
+// files of one layer were hard links of each other where the layer's record does not tell (LayerRecord).
+#pragma once
+
+#include "base/cancellation.hpp"
+#include "base/checksum.hpp"
+#include "layer/byte-sink.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+// Throws Error(repository_damaged) naming what is missing or corrupt.
+void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
+                         ByteSink& sink);
+
+}  // namespace imaged

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/export/image-copy.hpp"
+
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/presence.hpp"
+#include "store/repository/detached-metadata.hpp"
+#include "store/repository/foreign-repository.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/ref-place.hpp"
+
+namespace imaged {
+
+namespace {
+
+// As many threads as it takes to keep two cores busy beside the one that walks the trees.
+constexpr unsigned link_threads = 2;
+
+// The one that may have to be made is imaged's own.
+Repository open_destination(const std::string& path, bool make) {
+    if (make) Repository::open_or_create(path);
+    return open_self_contained(path, RepositoryUse::write);
+}
+
+std::string name_of(ObjectType type, const Checksum& checksum) {
+    return "object " + checksum.hex() + "." + std::string(suffix(type));
+}
+
+// Walks commits in the source: files go to the destination at once, directories are remembered, parts first.
+class Walk {
+public:
+    Walk(const Repository& source, ObjectTransfer& transfer, const Cancellation& cancellation)
+        : source_(source), transfer_(transfer), cancellation_(cancellation) {}
+
+    void commit(const Checksum& checksum) {
+        const auto commit = source_.load_commit(checksum);
+        directory_meta(commit.meta);
+        tree(commit.tree);
+    }
+
+    const std::vector<Checksum>& trees() const { return trees_; }
+    const std::vector<Checksum>& metas() const { return metas_; }
+
+private:
+    struct Step {
+        Checksum tree;
+        bool done;  // everything below it is
+    };
+
+    void tree(const Checksum& root) {
+        // Without recursion: the depth of a foreign tree has no limit.
+        std::vector<Step> rest{{root, false}};
+        while (!rest.empty()) {
+            cancellation_.check();
+            const auto [tree, done] = rest.back();
+            rest.pop_back();
+            if (done) {
+                trees_.push_back(tree);
+                continue;
+            }
+            if (!seen_.insert(tree)) continue;
+            const auto listing = parse_dirtree(load(ObjectType::dirtree, tree));
+            for (const auto& file : listing.files) transfer_.add_file(file.object);
+            rest.push_back({tree, true});
+            for (const auto& directory : listing.directories) {
+                directory_meta(directory.meta);
+                rest.push_back({directory.tree, false});
+            }
+        }
+    }
+
+    void directory_meta(const Checksum& meta) {
+        if (!seen_.insert(meta)) return;
+        load(ObjectType::dirmeta, meta);
+        metas_.push_back(meta);
+    }
+
+    // Verified.
+    std::string load(ObjectType type, const Checksum& checksum) const {
+        auto bytes = source_.load_metadata(type, checksum);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, name_of(type, checksum) + " is missing");
+        return *std::move(bytes);
+    }
+
+    const Repository& source_;
+    ObjectTransfer& transfer_;
+    const Cancellation& cancellation_;
+    ChecksumSet seen_;
+    std::vector<Checksum> trees_, metas_;
+};
+
+class ImageCopy {
+public:
+    ImageCopy(const CopyRequest& request, Repository& source, Repository& destination, const Cancellation& cancellation,
+              ImportObserver& observer)
+        : request_(request),
+          source_(source),
+          destination_(destination),
+          cancellation_(cancellation),
+          observer_(observer),
+          target_(request.target.value_or(request.image)) {}
+
+    CopiedImage run() {
+        const auto commit = source_.resolve(image_ref(request_.image));
+        if (!commit)
+            throw Error(ErrorKind::not_found,
+                        "there is no image " + request_.image.image() + " in the repository " + source_.path());
+        const auto image = StoredImage::load(source_, *commit);
+        require_ref_place(destination_, target_);
+        CopiedImage copied{previous_digest(), false, image, {}};
+        const auto staging = destination_.make_staging();
+        WriterPool pool(link_threads);
+        ObjectTransfer transfer(source_, destination_, *staging, pool, cancellation_);
+        const auto refs = bring_objects(image, transfer);
+        copied.objects = transfer.counts();
+        const auto objects_changed = copied.objects.linked + copied.objects.reflinked + copied.objects.copied > 0;
+        copied.changed = write_refs(refs, *commit) || objects_changed;
+        copied.image = StoredImage::load(destination_, *commit);
+        return copied;
+    }
+
+private:
+    std::optional<std::string> previous_digest() const {
+        const auto commit = destination_.resolve(image_ref(target_));
+        if (!commit) return std::nullopt;
+        try {
+            return StoredImage::load(destination_, *commit).digest.text();
+        } catch (const Error&) {
+            return std::nullopt;  // a damaged image is replaced
+        }
+    }
+
+    // Copies all that the image needs; returns the refs of its layers.
+    std::map<std::string, Checksum> bring_objects(const StoredImage& image, ObjectTransfer& transfer) {
+        std::map<std::string, Checksum> refs;
+        std::vector<Checksum> commits;
+        std::vector<bool> present, kept;
+        for (const auto& layer : image.layout.layers) {
+            const auto commit = layer_commit(source_, layer);
+            if (!commit)
+                throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " of " +
+                                                               request_.image.image() + " is missing in " +
+                                                               source_.path());
+            const auto there = layer_commit(destination_, layer);
+            present.push_back(there.has_value());
+            kept.push_back(there && there != commit && keeps(layer, *there));
+            if (there != commit && !kept.back()) refs.merge(refs_for(destination_, layer, *commit));
+            commits.push_back(*commit);
+        }
+        observer_.layers(image.layout.layers, present);
+        observer_.phase(ImportPhase::copy);
+        Walk walk(source_, transfer, cancellation_);
+        for (std::size_t i = 0; i < commits.size(); ++i) {
+            const auto& layer = image.layout.layers[i];
+            if (!kept[i]) {
+                in_context("layer " + layer.blob.digest.text(), [&] { walk.commit(commits[i]); });
+                brought_.insert(commits[i]);
+            }
+            if (present[i]) continue;
+            observer_.fetched(i, layer.blob.size);
+            observer_.finished(i);
+        }
+        if (image.base_commit) brought_.insert(*image.base_commit);
+        brought_.insert(image.merge_commit);
+        in_context(request_.image.image(), [&] {
+            if (image.base_commit) walk.commit(*image.base_commit);
+            walk.commit(image.merge_commit);
+        });
+        transfer.finish_files();
+        observer_.phase(ImportPhase::commit);
+        for (const auto& meta : walk.metas()) transfer.add_metadata(ObjectType::dirmeta, meta);
+        for (const auto& tree : walk.trees()) transfer.add_metadata(ObjectType::dirtree, tree);
+        transfer.finish_metadata();
+        sync_changes(transfer);
+        // libostree takes whatever a commit names for present when the commit is.
+        for (const auto& commit : brought_) copy_signatures(commit);
+        for (const auto& [ref, commit] : refs) {
+            if (brought_.contains(commit)) mark_copied(destination_, commit);
+        }
+        for (const auto& commit : brought_) transfer.add_metadata(ObjectType::commit, commit);
+        transfer.finish_metadata();
+        sync_changes(transfer);
+        return refs;
+    }
+
+    void sync_changes(const ObjectTransfer& transfer) const {
+        const auto counts = transfer.counts();
+        if (counts.linked + counts.reflinked + counts.copied > 0) destination_.sync();
+    }
+
+    // A layer that the destination got otherwise serves the images there, and this one as well: another repository's
+    // claim does not replace it.
+    bool keeps(const ImageLayer& layer, const Checksum& commit) {
+        return is_of_kind(destination_, layer, commit) && Presence(destination_, cancellation_).complete(commit);
+    }
+
+    void copy_signatures(const Checksum& commit) {
+        if (const auto metadata = source_.detached_metadata(commit)) add_signatures(destination_, commit, *metadata);
+    }
+
+    // True when anything changed.
+    bool write_refs(std::map<std::string, Checksum> refs, const Checksum& merge_commit) {
+        std::erase_if(refs, [&](const auto& ref) { return destination_.resolve(ref.first) == ref.second; });
+        cancellation_.check();
+        if (!refs.empty()) destination_.set_refs(refs);
+        const auto ref = image_ref(target_);
+        const bool image_changed = destination_.resolve(ref) != merge_commit;
+        if (image_changed) destination_.set_ref(ref, merge_commit);
+        const bool changed = image_changed || !refs.empty();
+        if (changed) destination_.sync();
+        return changed;
+    }
+
+    const CopyRequest& request_;
+    Repository& source_;
+    Repository& destination_;
+    const Cancellation& cancellation_;
+    ImportObserver& observer_;
+    const ImageReference target_;
+    std::set<Checksum> brought_;  // commits
+};
+
+}  // namespace
+
+CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    auto source = open_self_contained(request.source, RepositoryUse::read);
+    auto destination = open_destination(request.destination, request.make_destination);
+    const Repository::Lock source_lock(source, Repository::LockKind::shared);
+    const Repository::Lock destination_lock(destination, Repository::LockKind::shared);
+    destination.writer().clear_leftovers();
+    return ImageCopy(request, source, destination, cancellation, observer).run();
+}
+
+void note_copied_source(const CopyRequest& request) {
+    const Repository source(request.source), destination(request.destination);
+    const auto sources = image_sources(source.fd());
+    const auto found = sources.find(request.image.image());
+    note_image_source(destination.fd(), request.target.value_or(request.image).image(),
+                      found == sources.end() ? request.image.image() : found->second);
+}
+
+}  // namespace imaged

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/export/object-layer-export.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <unordered_set>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/tar-reader.hpp"
+#include "layer/tar-writer.hpp"
+#include "store/export/object-tar.hpp"
+#include "store/repository/detached-metadata.hpp"
+
+namespace imaged {
+
+namespace {
+
+const std::string repository_path = "sysroot/ostree/repo";
+constexpr std::array<const char*, 8> repository_directories{"extensions",   "refs",  "refs/heads", "refs/mirrors",
+                                                            "refs/remotes", "state", "tmp",        "tmp/cache"};
+constexpr std::string_view repository_config = "[core]\nrepo_version=1\nmode=bare-split-xattrs\n";
+
+std::string object_path(const Checksum& checksum, std::string_view type) {
+    const auto hex = checksum.hex();
+    return repository_path + "/objects/" + hex.substr(0, 2) + "/" + hex.substr(2) + "." + std::string(type);
+}
+
+std::string serialised(const Xattrs& xattrs) {
+    if (!xattrs) return {};
+    return std::string(static_cast<const char*>(g_variant_get_data(xattrs.get())), g_variant_get_size(xattrs.get()));
+}
+
+// usr/etc is etc for who looks at the tree.
+std::string shown_path(const std::string& path) {
+    constexpr std::string_view etc = "usr/etc";
+    if (path.starts_with(etc) && (path.size() == etc.size() || path[etc.size()] == '/')) return path.substr(4);
+    return path;
+}
+
+std::string bytes_of(const Repository& repository, ObjectType type, const Checksum& checksum) {
+    auto bytes = repository.load_metadata(type, checksum);
+    if (!bytes)
+        throw Error(ErrorKind::repository_damaged,
+                    "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing");
+    return *std::move(bytes);
+}
+
+void check_depth(std::size_t depth) {
+    if (depth > max_path_depth)
+        throw Error(ErrorKind::unsupported_image,
+                    "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
+}
+
+}  // namespace
+
+// One layer on its way.
+class ObjectLayerExport::Layer {
+public:
+    Layer(const ObjectLayerExport& from, ByteSink& sink) : from_(from), tar_(sink, TarStyle::gnu) {}
+
+    void repository_structure() {
+        std::string path;
+        for (const auto* part : {"sysroot", "/ostree", "/repo", "/objects"}) directory(path += part, 0755);
+        for (unsigned byte = 0; byte < 256; ++byte) {
+            char name[4];
+            std::snprintf(name, sizeof name, "/%02x", byte);
+            directory(path + name, 0755);
+        }
+        for (const auto* name : repository_directories) directory(repository_path + "/" + name, 0755);
+        data(repository_path + "/config", repository_config);
+    }
+
+    void file(const Checksum& checksum) {
+        FileObject object(from_.repository_, checksum);
+        const auto xattrs = serialised(object.meta().xattrs);
+        const auto xattrs_checksum = sha256(xattrs);
+        const auto xattrs_path = object_path(xattrs_checksum, "file-xattrs");
+        if (xattrs_.insert(xattrs_checksum).second) data(xattrs_path, xattrs);
+        TarItem link{TarItem::Type::hardlink, object_path(checksum, "file-xattrs-link"), xattrs_path};
+        link.mode = 0644;
+        tar_.add(link);
+        TarItem item;
+        item.path = object_path(checksum, "file");
+        add_object(tar_, item, object, checksum, from_.cancellation_);
+
+        const auto less = [](const auto& a, const auto& b) { return a.object < b.object; };
+        const auto [begin, end] = std::equal_range(from_.files_.begin(), from_.files_.end(), File{checksum}, less);
+        for (auto place = begin; place != end; ++place) {
+            const auto& parent = from_.directories_[place->directory];
+            const auto name = std::string_view(from_.names_).substr(place->name_offset, place->name_size);
+            TarItem entry;
+            entry.earlier_path = item.path;
+            entry.path = shown_path((parent.empty() ? "" : parent + "/") + std::string(name));
+            entry.mode = object.meta().mode & 07777;
+            entry.uid = object.meta().uid;
+            entry.gid = object.meta().gid;
+            // An empty file is no link: who writes to one in a container would write to all.
+            if (object.is_symlink() || object.size() > 0) {
+                entry.type = TarItem::Type::hardlink;
+                entry.target = item.path;
+            }
+            tar_.add(entry);
+        }
+    }
+
+    void commit() {
+        const auto commit = from_.repository_.load_commit(from_.base_);
+        const auto meta = bytes_of(from_.repository_, ObjectType::dirmeta, commit.meta);
+        directory("./", parse_dirmeta(meta));
+        repository_structure();
+        data(object_path(from_.base_, "commit"), bytes_of(from_.repository_, ObjectType::commit, from_.base_));
+        const auto detached = without_mark(from_.repository_.detached_metadata(from_.base_).value_or(std::string()));
+        if (!detached.empty()) data(object_path(from_.base_, "commitmeta"), detached);
+        metadata(ObjectType::dirmeta, commit.meta, meta);
+        tree(commit.tree, "", 0);
+        for (const auto& hidden : hidden_trees_) objects_only(hidden, 0);
+        if (!has_var_tmp_) directory("var/tmp", 01777);
+    }
+
+    void finish() { tar_.finish(); }
+
+private:
+    void directory(const std::string& path, std::uint32_t mode) { directory(path, FileMeta{0, 0, mode, nullptr}); }
+    void directory(const std::string& path, const FileMeta& meta) {
+        TarItem item{TarItem::Type::directory, path};
+        item.mode = meta.mode & 07777;
+        item.uid = meta.uid;
+        item.gid = meta.gid;
+        tar_.add(item);
+    }
+    void data(const std::string& path, std::string_view bytes) {
+        TarItem item;
+        item.path = path;
+        item.mode = 0644;
+        tar_.add(item, bytes);
+    }
+    void metadata(ObjectType type, const Checksum& checksum, std::string_view bytes) {
+        if (metadata_.insert(checksum).second) data(object_path(checksum, suffix(type)), bytes);
+    }
+
+    void tree(const Checksum& checksum, const std::string& path, std::size_t depth) {
+        from_.cancellation_.check();
+        const auto bytes = bytes_of(from_.repository_, ObjectType::dirtree, checksum);
+        metadata(ObjectType::dirtree, checksum, bytes);
+        for (const auto& child : parse_dirtree(bytes).directories) {
+            const auto meta = bytes_of(from_.repository_, ObjectType::dirmeta, child.meta);
+            metadata(ObjectType::dirmeta, child.meta, meta);
+            // The objects' own directory is in the tar already.
+            if (path.empty() && child.name == "sysroot") {
+                hidden_trees_.push_back(child.tree);
+                continue;
+            }
+            const auto below = path.empty() ? child.name : path + "/" + child.name;
+            has_var_tmp_ = has_var_tmp_ || below == "var/tmp";
+            // The slash is ostree-ext's: the bytes are to be the same.
+            directory(below == "usr/etc" ? "etc/" : shown_path(below), parse_dirmeta(meta));
+            tree(child.tree, below, depth + 1);
+        }
+    }
+
+    void objects_only(const Checksum& checksum, std::size_t depth) {
+        const auto bytes = bytes_of(from_.repository_, ObjectType::dirtree, checksum);
+        metadata(ObjectType::dirtree, checksum, bytes);
+        for (const auto& child : parse_dirtree(bytes).directories) {
+            metadata(ObjectType::dirmeta, child.meta, bytes_of(from_.repository_, ObjectType::dirmeta, child.meta));
+            objects_only(child.tree, depth + 1);
+        }
+    }
+
+    const ObjectLayerExport& from_;
+    TarWriter tar_;
+    std::unordered_set<Checksum> xattrs_, metadata_;
+    std::vector<Checksum> hidden_trees_;
+    bool has_var_tmp_ = false;
+};
+
+ObjectLayerExport::ObjectLayerExport(const Repository& repository, const Cancellation& cancellation,
+                                     const Checksum& base, const std::vector<Checksum>& chunks)
+    : repository_(repository), cancellation_(cancellation), base_(base) {
+    index(repository.load_commit(base).tree, "", 0);
+    std::stable_sort(files_.begin(), files_.end(), [](const auto& a, const auto& b) { return a.object < b.object; });
+    for (const auto& chunk : chunks) {
+        const auto files = files_of(chunk);
+        chunk_files_.insert(chunk_files_.end(), files.begin(), files.end());
+    }
+    std::sort(chunk_files_.begin(), chunk_files_.end());
+}
+
+void ObjectLayerExport::index(const Checksum& tree, const std::string& path, std::size_t depth) {
+    check_depth(depth);
+    cancellation_.check();
+    const auto listing = parse_dirtree(bytes_of(repository_, ObjectType::dirtree, tree));
+    const auto directory = static_cast<std::uint32_t>(directories_.size());
+    directories_.push_back(path);
+    for (const auto& file : listing.files) {
+        files_.push_back({file.object, directory, static_cast<std::uint32_t>(names_.size()),
+                          static_cast<std::uint32_t>(file.name.size())});
+        names_ += file.name;
+    }
+    for (const auto& child : listing.directories)
+        index(child.tree, path.empty() ? child.name : path + "/" + child.name, depth + 1);
+}
+
+std::vector<Checksum> ObjectLayerExport::files_of(const Checksum& chunk) const {
+    std::vector<Checksum> files;
+    const auto tree = repository_.load_commit(chunk).tree;
+    for (const auto& file : parse_dirtree(bytes_of(repository_, ObjectType::dirtree, tree)).files)
+        files.push_back(file.object);
+    return files;
+}
+
+void ObjectLayerExport::write_chunk(const Checksum& chunk, ByteSink& sink) const {
+    Layer layer(*this, sink);
+    layer.repository_structure();
+    for (const auto& file : files_of(chunk)) layer.file(file);
+    layer.finish();
+}
+
+void ObjectLayerExport::write_commit(ByteSink& sink) const {
+    Layer layer(*this, sink);
+    layer.commit();
+    const Checksum* last = nullptr;
+    for (const auto& file : files_) {
+        if (last != nullptr && *last == file.object) continue;
+        last = &file.object;
+        if (!std::binary_search(chunk_files_.begin(), chunk_files_.end(), file.object)) layer.file(file.object);
+    }
+    layer.finish();
+}
+
+}  // namespace imaged

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// File objects of a repository into a tar, their checksums verified on the way.
+#pragma once
+
+#include "base/cancellation.hpp"
+#include "base/checksum.hpp"
+#include "layer/tar-writer.hpp"
+#include "store/repository/file-object.hpp"
+
+namespace imaged {
+
+// ITEM with the object's owner, mode, type, link target and size, and its content after it. Extended attributes are the
+// caller's business. Throws Error(repository_damaged) for an object that does not have CHECKSUM.
+void add_object(TarWriter& tar, TarItem item, FileObject& object, const Checksum& checksum,
+                const Cancellation& cancellation);
+
+}  // namespace imaged

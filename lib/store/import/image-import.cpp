@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/import/image-import.hpp"
+
+#include <algorithm>
+#include <future>
+#include <set>
+
+#include "base/error.hpp"
+#include "oci/image-index.hpp"
+#include "source/archive/image-archive.hpp"
+#include "source/proxy/proxy-layers.hpp"
+#include "store/import/archive-spool.hpp"
+#include "store/import/layer-fetch.hpp"
+#include "store/import/merge-check.hpp"
+#include "store/import/signed-commit.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/pending-update.hpp"
+#include "store/repository/detached-metadata.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/ref-place.hpp"
+#include "store/repository/repository-place.hpp"
+#include "store/repository/verified-layers.hpp"
+#include "store/tree/merge-commit.hpp"
+
+namespace imaged {
+
+namespace {
+
+SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository,
+                                     Presence& presence, const ImageReference& target) {
+    const auto ahead = std::async(std::launch::async, [&] { look_ahead(repository, presence, target); });
+    return open_source_image(proxy, request.image, request.digest, request.proxy);
+}
+
+// The manifest that is known may have left the place where the image's name leads.
+void open_for_layers(ImageProxy& proxy, const ImportRequest& request) {
+    if (request.image.transport() == Transport::registry) {
+        try {
+            proxy.open_image(name_with_digest(request.image, request.known->digest));
+            return;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::not_found) throw;
+        }
+    }
+    proxy.open_image(request.image.source());
+}
+
+// What is known of an image, with manifest and config as its source serves them: a merge that imaged writes has no
+// others.
+SourceImage original(const SourceImage& known, const ImportRequest& request, const Cancellation& cancellation) {
+    if (has_original_documents(known)) return known;
+    ImageProxy proxy(cancellation, request.proxy);
+    const auto& image = request.image;
+    const bool registry = image.transport() == Transport::registry;
+    return open_source_image(proxy, registry ? ImageReference::parse(name_with_digest(image, known.digest)) : image,
+                             known.digest, request.proxy);
+}
+
+// The commits of an image's layers, in manifest order, and the rules they were imported by.
+struct LayerCommits {
+    std::vector<Checksum> commits;
+    DerivedLayerRules rules;
+    std::optional<Checksum> base;
+};
+
+std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan& plan, bool derived) {
+    std::vector<FetchItem> items;
+    std::set<Digest> seen;
+    const auto& layers = source.layout.layers;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        if (plan.present[i] || (layers[i].kind == LayerKind::derived) != derived ||
+            !seen.insert(layers[i].blob.digest).second)
+            continue;
+        items.push_back({i, &layers[i]});
+    }
+    // A commit is complete only with all chunks: it comes last.
+    std::stable_partition(items.begin(), items.end(),
+                          [](const auto& item) { return item.layer->kind != LayerKind::commit; });
+    return items;
+}
+
+// Gives each of LAYERS its ref where it lacks it: a layer that was found by its diff-id, or whose ref was lost. Another
+// program's prune takes the refs of layers away that no image names yet; their objects stay while the lock is held.
+void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& layers,
+                     const std::vector<Checksum>& commits) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        if (layer_commit(repository, layers[i]) == commits[i]) continue;
+        for (const auto& [ref, commit] : refs_for(repository, layers[i], commits[i])) repository.set_ref(ref, commit);
+    }
+}
+
+LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan,
+                          LayerTrust trust, const Cancellation& cancellation) {
+    LayerCommits found;
+    const auto& layers = source.layout.layers;
+    const auto fetch_kind = [&](bool derived) {
+        auto items = missing_items(source, plan, derived);
+        // A base commit that lacks nothing but what chunks hold need not be fetched with them.
+        const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
+                          repository.resolve(layer_ref(layers.front().blob.digest));
+        const auto commit_layer = items.empty() ? FetchItem{} : items.back();
+        if (base) items.pop_back();
+        auto commits = fetch.run(items, found.rules);
+        if (base) {
+            Presence presence(repository, cancellation);
+            const auto stored = LayerLookup(repository, presence, found.rules, trust).find(layers.front());
+            if (stored)
+                commits.emplace(layers.front().blob.digest, *stored);
+            else
+                commits.merge(fetch.run({commit_layer}, found.rules));
+        }
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i])
+                plan.present[i] = commit->second;
+        }
+    };
+    if (source.layout.ostree) {
+        fetch_kind(false);
+        found.base = plan.present.front();
+        found.rules = derived_layer_rules(&repository, repository.load_commit(*found.base).tree);
+    } else {
+        found.rules = derived_layer_rules(&repository, std::nullopt);
+    }
+    fetch_kind(true);
+    for (const auto& commit : plan.present) found.commits.push_back(commit.value());
+    return found;
+}
+
+// What is stored under TARGET, if it is the image with DIGEST and lacks nothing.
+std::optional<StoredImage> complete_merge(const Repository& repository, const ImageReference& target,
+                                          const Digest& digest, const Cancellation& cancellation) {
+    const auto commit = repository.resolve(image_ref(target));
+    if (!commit || !Presence(repository, cancellation).complete(*commit)) return std::nullopt;
+    auto stored = StoredImage::load(repository, *commit);
+    return stored.digest == digest ? std::optional(std::move(stored)) : std::nullopt;
+}
+
+// A host that deploys what it cannot run does not boot any more.
+void check_architecture(const ImportRequest& request, const SourceImage& source) {
+    if (request.any_architecture || request.known || !source.config.bootable()) return;
+    const auto& [architecture, os] = std::pair(source.config.architecture, source.config.os);
+    const auto host = host_architecture();
+    if ((architecture.empty() || architecture == host) && (os.empty() || os == "linux")) return;
+    throw Error(ErrorKind::unsupported_image,
+                "the image is bootable and made for " + os + "/" + architecture + ", and this host is linux/" + host +
+                    "; to store it for other hosts all the same, set the option any-architecture");
+}
+
+void check_kinds(const ImageLayout& layout) {
+    for (const auto& first : layout.layers) {
+        for (const auto& second : layout.layers) {
+            if (first.blob.digest == second.blob.digest && first.kind != second.kind)
+                throw Error(ErrorKind::unsupported_image, "layer " + first.blob.digest.text() + " is both a " +
+                                                              std::string(to_string(first.kind)) + " and a " +
+                                                              std::string(to_string(second.kind)) + " layer");
+        }
+    }
+}
+
+// Whether the merge of IMAGE is what its layers give: by imaged's own record, or computed again, once. Another program
+// may have made it right; a copy may have brought it, made of anything.
+bool is_right(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
+    if (VerifiedLayers(repository.fd()).has_image(image.digest, image.merge_commit)) return true;
+    try {
+        if (!is_sound(check_merge(repository, image, cancellation), image)) return false;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::repository_damaged) throw;
+        return false;
+    }
+    repository.writer().add_image(image.digest, image.merge_commit);
+    return true;
+}
+
+}  // namespace
+
+PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    ImageProxy proxy(cancellation, request.proxy);
+    const auto target = request.target.value_or(request.image);
+    const auto repository = Repository::open_existing(request.repository);
+    if (!repository) {
+        auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
+        auto plan = ImportPlan::make(nullptr, nullptr, source, target);
+        verify_signed_commit(nullptr, proxy, request.image, source, plan.present);
+        return {std::move(source), std::move(plan)};
+    }
+    require_ref_place(*repository, target);
+    Presence presence(*repository, cancellation);
+    auto source = open_while_looking_ahead(proxy, request, *repository, presence, target);
+    auto plan = ImportPlan::make(&*repository, &presence, source, target);
+    verify_signed_commit(&*repository, proxy, request.image, source, plan.present);
+    return {std::move(source), std::move(plan)};
+}
+
+// Where REQUEST's image comes from, as store/records/image-sources.hpp has it.
+static std::string source_of(const ImportRequest& request) {
+    return request.archive ? archive_source : request.image.image();
+}
+
+// Whether another source is known of TARGET than REQUEST's. A repair says nothing of it.
+static bool comes_from_elsewhere(const ImportRequest& request, const Repository& repository,
+                                 const ImageReference& target) {
+    if (request.known || request.remake_merge) return false;
+    const auto sources = image_sources(repository.fd());
+    const auto found = sources.find(target.image());
+    return (found == sources.end() ? target.image() : found->second) != source_of(request);
+}
+
+// Gives COMMIT the name TARGET. A writer that is another process notes the source itself.
+static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
+                       const Checksum& commit) {
+    repository.set_ref(image_ref(target), commit);
+    if (!request.writer && comes_from_elsewhere(request, repository, target))
+        note_image_source(repository.fd(), target.image(), source_of(request));
+}
+
+ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
+    observer.phase(ImportPhase::manifest);
+    // First of all, because it takes longest to get going.
+    std::optional<ImageProxy> proxy;
+    if (!request.archive) proxy.emplace(cancellation, request.proxy);
+    auto repository = Repository::open_or_create(request.repository);
+    repository.write_through(request.writer);
+    repository.require_image_mode();
+    repository.reserve(request.disk_reserve);
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    repository.writer().clear_leftovers();
+    const auto target = request.target.value_or(request.image);
+    require_ref_place(repository, target);
+    Presence presence(repository, cancellation);
+    std::unique_ptr<ImageArchive> archive;
+    if (request.archive)
+        archive = std::make_unique<ImageArchive>(
+            seekable_archive(*request.archive, repository, request.proxy.stall_time, cancellation), request.image,
+            request.archive_name, request.digest, cancellation);
+    auto source = archive         ? archive->image()
+                  : request.known ? *request.known
+                                  : open_while_looking_ahead(*proxy, request, repository, presence, target);
+    check_architecture(request, source);
+    check_kinds(source.layout);
+    repository.writer().announce(source.digest, source.layout);
+    auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
+    // An archive was refused before this if its reference demands a signature.
+    const auto signed_commit =
+        proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
+    if (signed_commit && plan.present.front())
+        add_signatures(repository, signed_commit->checksum, signed_commit->metadata.value_or(std::string()));
+
+    std::vector<bool> present;
+    for (const auto& commit : plan.present) present.push_back(commit.has_value());
+    observer.layers(source.layout.layers, present);
+    if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
+        PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
+        if (comes_from_elsewhere(request, repository, target))
+            name_image(request, repository, target, plan.previous->merge_commit);
+        ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
+        unchanged.bytes_reused = plan.present_bytes;
+        unchanged.signature_policy = source.signature_policy;
+        presence.remember();
+        require_in_place(repository);
+        return unchanged;
+    }
+    repository.require_space(plan.missing_bytes);
+    if (request.known && plan.missing > 0) open_for_layers(*proxy, request);
+
+    observer.phase(ImportPhase::fetch);
+    const auto staging = repository.make_staging();
+    std::unique_ptr<LayerSource> blobs = std::move(archive);
+    if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
+    LayerFetch fetch(*blobs, repository, *staging, cancellation, observer, request.layers_at_once, request.expansion);
+    if (signed_commit) fetch.require_commit(signed_commit->checksum);
+    const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
+    if (request.known && !request.remake_merge) {
+        if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
+            keep_layer_refs(repository, source.layout.layers, layers.commits);
+            const auto& counts = fetch.counts();
+            return {plan.previous_digest, false, *std::move(stored), counts.layers, counts.compressed_bytes,
+                    plan.present_bytes};
+        }
+    }
+    observer.phase(ImportPhase::merge);
+    cancellation.check();
+    if (request.known) source = original(source, request, cancellation);
+    const auto merged = write_merge_commit(repository, *staging, source, layers.commits, layers.base, layers.rules,
+                                           fetch.pool(), cancellation, [&] { observer.phase(ImportPhase::relabel); });
+    observer.phase(ImportPhase::commit);
+    cancellation.check();
+    repository.sync();
+    merged.sink->publish();
+    repository.writer().add_image(source.digest, merged.commit);
+    repository.sync();
+    keep_layer_refs(repository, source.layout.layers, layers.commits);
+    name_image(request, repository, target, merged.commit);
+    // From here on a prune sees that they are used; one that looked before is undone.
+    keep_layer_refs(repository, source.layout.layers, layers.commits);
+    if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
+    repository.sync();
+
+    const auto& counts = fetch.counts();
+    return {plan.previous_digest,
+            !plan.previous || plan.previous->merge_commit != merged.commit,
+            StoredImage::load(repository, merged.commit),
+            counts.layers,
+            counts.compressed_bytes,
+            plan.present_bytes,
+            counts.objects.objects_written + merged.sink->counts().objects_written,
+            counts.objects.objects_reused,
+            counts.objects.bytes_written + merged.sink->counts().bytes_written,
+            merged.relabelled,
+            source.signature_policy};
+}
+
+}  // namespace imaged

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetches the layers that are missing, several at once where the repository allows, and hands each to the publisher
+// when it is verified.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+#include "source/layer-source.hpp"
+#include "store/import/layer-import.hpp"
+#include "store/repository/import-observer.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct FetchItem {
+    std::size_t index;        // in the manifest
+    const ImageLayer* layer;  // borrowed
+};
+
+struct FetchCounts {
+    unsigned layers = 0;
+    std::uint64_t compressed_bytes = 0;
+    SinkCounts objects;
+};
+
+class LayerFetch {
+public:
+    // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
+    // once, where the repository allows.
+    LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
+               ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion);
+
+    // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
+    // layer; all of them have their refs then. Throws the first failure, naming the layer.
+    std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
+
+    // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
+    void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
+
+    const FetchCounts& counts() const { return counts_; }
+    WriterPool& pool() { return pool_; }
+
+private:
+    // Object writers beside the lanes' own threads.
+    static constexpr unsigned writers = 2;
+
+    LayerSource& source_;
+    Repository& repository_;
+    StagingArea& staging_;
+    Cancellation& cancellation_;
+    ImportObserver& observer_;
+    const unsigned lanes_;
+    const ExpansionLimits expansion_;
+    std::optional<Checksum> required_commit_;
+    WriterPool pool_{writers};
+    FetchCounts counts_;
+    std::atomic<std::uint64_t> image_bytes_ = 0;  // unpacked
+};
+
+}  // namespace imaged

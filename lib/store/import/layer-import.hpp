@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer from the source into staged objects: fetched, decompressed, hashed, read, verified. Nothing of it is in the
+// repository yet, and no ref names it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "layer/derived-layer.hpp"
+#include "layer/expansion-limit.hpp"
+#include "layer/object-sink.hpp"
+#include "oci/image-reference.hpp"
+#include "oci/layout.hpp"
+#include "source/layer-source.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct StagedLayer {
+    std::unique_ptr<ObjectSink> sink;
+    Checksum commit;                               // what the layer's ref will name
+    bool foreign_commit = false;                   // made by others: may be incomplete
+    std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
+    std::uint64_t compressed_bytes = 0;
+};
+
+// Fetches LAYER from SOURCE into SINK, within LIMIT. PROGRESS is told the number of compressed bytes of each
+// read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not
+// its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
+StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
+                         const std::function<void(std::size_t)>& progress);
+
+}  // namespace imaged

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/import/merge-check.hpp"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "store/import/import-plan.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/tree/merge-commit.hpp"
+#include "store/tree/tree-store.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t max_listed = 10;
+
+// Mount points that container builds leave empty; programs drop them or do not.
+bool is_build_leftover(const std::string& path) {
+    return path == "usr/etc/hostname" || path == "usr/etc/resolv.conf";
+}
+
+class Comparison {
+public:
+    Comparison(const Repository& repository, ObjectSink& sink, const Cancellation& cancellation)
+        : repository_(repository), sink_(sink), cancellation_(cancellation) {}
+
+    MergeDifference run(const TreeEntry& stored, const TreeEntry& merged) {
+        compare(stored, merged, "");
+        return std::move(difference_);
+    }
+
+private:
+    void compare(const TreeEntry& stored, const TreeEntry& merged, const std::string& path) {
+        cancellation_.check();
+        if (stored.meta != merged.meta) {
+            ++difference_.directory_count;
+            if (difference_.directories.size() < max_listed) difference_.directories.push_back("/" + path);
+        }
+        if (stored.object == merged.object) return;
+        const auto bytes = repository_.load_metadata(ObjectType::dirtree, stored.object);
+        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + stored.object.hex() + ".dirtree is missing");
+        const auto left = parse_dirtree(*bytes);
+        const auto right = parse_dirtree(sink_.read_metadata(ObjectType::dirtree, merged.object));
+        const auto below = [&](const std::string& name) { return path.empty() ? name : path + "/" + name; };
+        std::map<std::string, std::pair<std::optional<TreeEntry>, std::optional<TreeEntry>>> names;
+        const auto add = [&](const DirectoryListing& listing, auto member) {
+            for (const auto& file : listing.files) names[file.name].*member = TreeEntry{false, file.object, {}};
+            for (const auto& child : listing.directories)
+                names[child.name].*member = TreeEntry{true, child.tree, child.meta};
+        };
+        using Pair = std::pair<std::optional<TreeEntry>, std::optional<TreeEntry>>;
+        add(left, &Pair::first);
+        add(right, &Pair::second);
+        for (const auto& [name, entries] : names) {
+            const auto& [ours, theirs] = entries;
+            if (ours == theirs) continue;
+            if (ours && theirs && ours->directory && theirs->directory) {
+                compare(*ours, *theirs, below(name));
+            } else if (!is_build_leftover(below(name))) {
+                ++difference_.entry_count;
+                if (difference_.entries.size() < max_listed) difference_.entries.push_back("/" + below(name));
+            }
+        }
+    }
+
+    const Repository& repository_;
+    ObjectSink& sink_;
+    const Cancellation& cancellation_;
+    MergeDifference difference_;
+};
+
+std::vector<Checksum> layer_commits(const Repository& repository, const StoredImage& image) {
+    std::vector<Checksum> commits;
+    for (const auto& layer : image.layout.layers) {
+        const auto commit = layer_commit(repository, layer);
+        if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
+        commits.push_back(*commit);
+    }
+    return commits;
+}
+
+}  // namespace
+
+DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image) {
+    std::optional<Checksum> base_tree;
+    if (image.base_commit) base_tree = repository.load_commit(*image.base_commit).tree;
+    auto rules = derived_layer_rules(&repository, base_tree);
+    for (const auto& layer : image.layout.layers) {
+        if (layer.kind != LayerKind::derived) continue;
+        const auto commit = layer_commit(repository, layer);
+        if (!commit) continue;
+        const auto record = LayerRecord::read(repository.load_commit(*commit));
+        if (record.has_implicit) rules.mapping.move_var = record.moved_var;
+    }
+    return rules;
+}
+
+bool is_sound(const MergeDifference& difference, const StoredImage& image) {
+    return difference.entry_count == 0 &&
+           (difference.directory_count == 0 || !image.importer.starts_with(own_importer));
+}
+
+SourceImage as_source(const StoredImage& image) {
+    return {image.digest, image.manifest_text, image.config_text, image.manifest, image.config, image.layout, ""};
+}
+
+MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
+    const auto staging = repository.make_staging();
+    WriterPool pool(1);
+    const auto merged = write_merge_commit(repository, *staging, as_source(image), layer_commits(repository, image),
+                                           image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
+    const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
+    const auto commit = Repository::parse_commit(bytes, merged.commit);
+    return Comparison(repository, *merged.sink, cancellation)
+        .run({true, image.tree, image.meta}, {true, commit.tree, commit.meta});
+}
+
+}  // namespace imaged

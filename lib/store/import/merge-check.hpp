@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether the tree of a merge commit is what its layers give.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "layer/derived-layer.hpp"
+#include "source/proxy/source-image.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct MergeDifference {
+    // Paths whose content differs, the first of them, and how many there are. None: the merge is right.
+    std::vector<std::string> entries;
+    std::uint64_t entry_count = 0;
+    // Directories that differ in nothing but mode, owner and attributes. Programs that keep those of the lowest layer
+    // give such a merge.
+    std::vector<std::string> directories;
+    std::uint64_t directory_count = 0;
+};
+
+// Computes the merge of IMAGE again; nothing of it stays. Throws Error(repository_damaged) where a layer cannot be
+// read.
+MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation);
+
+// Whether DIFFERENCE leaves the merge of IMAGE right. Only other programs' merges may differ, and in directories only.
+bool is_sound(const MergeDifference& difference, const StoredImage& image);
+
+// How the derived layers of a stored image were read: by the records that they carry, or as this host does it.
+DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image);
+
+// What an import would have had from the image's source.
+SourceImage as_source(const StoredImage& image);
+
+}  // namespace imaged

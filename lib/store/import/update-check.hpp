@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking whether an image's source has another manifest than the one that is stored.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "store/import/image-import.hpp"
+
+namespace imaged {
+
+struct CheckedUpdate {
+    std::string digest;  // of the stored manifest
+    // What the source has, when that is something else, and what importing it would take.
+    std::optional<PreparedImage> update;
+    bool is_news = false;  // the update is remembered now, and was not before
+};
+
+// REQUEST.target is where the image is stored, by default under its own reference. Remembers the update in the
+// repository, or forgets the one that was there when the source has it no more, unless the request
+// says not to. Throws Error(not_found) for an image
+// that is not stored, and what import_image() throws of the source.
+CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
+
+}  // namespace imaged

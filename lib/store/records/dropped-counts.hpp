@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much of a layer, or of all layers of an image, could not be kept. Commits of layers and of images say it in
+// "imaged.dropped", a{st}, if it is anything: "special-files", "names" and "attributes".
+#pragma once
+
+#include <cstdint>
+
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct DroppedCounts {
+    std::uint64_t special_files = 0;  // devices, fifos, sockets, and hard links to what no layer keeps
+    std::uint64_t names = 0;          // names and targets that are not UTF-8
+    std::uint64_t attributes = 0;     // see storable-xattrs.hpp
+
+    // What COMMIT says.
+    static DroppedCounts read(const Repository::Commit& commit);
+    DroppedCounts& operator+=(const DroppedCounts& more);
+    // Into METADATA, an a{sv}.
+    void write(GVariantBuilder& metadata) const;
+};
+
+}  // namespace imaged

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/records/image-sources.hpp"
+
+#include <cstddef>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/json.hpp"
+#include "store/repository/record-file.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Of some ten thousand images.
+constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
+constexpr const char* directory_name = "extensions/imaged";
+constexpr const char* file_name = "sources.json";
+
+}  // namespace
+
+std::map<std::string, std::string> image_sources(int repository) {
+    try {
+        const auto directory = open_records(repository, directory_name);
+        const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
+        if (!text) return {};
+        return parse_json(*text).get<std::map<std::string, std::string>>();
+    } catch (const std::exception&) {
+        return {};
+    }
+}
+
+void note_image_source(int repository, const std::string& image, const std::string& source) noexcept {
+    try {
+        auto sources = image_sources(repository);
+        const auto before = sources;
+        if (source == image) {
+            sources.erase(image);
+        } else {
+            sources[image] = source;
+        }
+        if (sources == before) return;
+        if (const auto directory = make_records(repository, directory_name))
+            write_record(directory.get(), file_name, json_text(nlohmann::json(sources)));
+    } catch (const std::exception&) {
+        // As the header says.
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/records/layer-lookup.hpp"
+
+#include "base/error.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/detached-metadata.hpp"
+#include "store/repository/ref-name.hpp"
+
+namespace imaged {
+
+std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
+    if (const auto commit = layer_commit(repository_, layer);
+        commit && presence_.complete(*commit) && serves(layer, *commit))
+        return commit;
+    if (layer.kind != LayerKind::derived) return std::nullopt;
+    const auto commit = verified_.layer(layer.kind, layer.diff_id);
+    return commit && presence_.complete(*commit) && serves(layer, *commit) ? commit : std::nullopt;
+}
+
+bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) const {
+    const auto commit = repository_.load_commit(checksum);
+    const auto claims = LayerRecord::read(commit);
+    if (verified_.layer(layer.kind, layer.diff_id) == checksum)
+        return layer.kind != LayerKind::derived || claims.fits(rules_);
+    if (layer.kind == LayerKind::derived && claims.diff_id &&
+        verified_.layer(LayerKind::derived, *claims.diff_id) == checksum)
+        throw Error(ErrorKind::digest_mismatch,
+                    "layer " + layer.blob.digest.text() + ": its uncompressed content has the digest " +
+                        claims.diff_id->text() + ", the config says " + layer.diff_id.text());
+    // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
+    // itself is known to be right.
+    if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;
+    // Nor does what a copy brought: its ref is the word of a repository that this one's administrator may not write.
+    if (is_copied(repository_, checksum)) return false;
+    // Another program's; of those only derived layers say that they were imported.
+    const bool derived = commit.text(importer_version_key).has_value();
+    return derived == (layer.kind == LayerKind::derived) && (!derived || claims.fits(rules_));
+}
+
+}  // namespace imaged

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds the commit in the repository that can stand for a layer of an image.
+#pragma once
+
+#include <optional>
+
+#include "layer/derived-layer.hpp"
+#include "oci/layout.hpp"
+#include "store/records/presence.hpp"
+#include "store/repository/repository.hpp"
+#include "store/repository/verified-layers.hpp"
+
+namespace imaged {
+
+enum class LayerTrust {
+    refs,           // also layers that another program imported, under the ref of their own blob
+    verified_only,  // nothing but what this program verified
+};
+
+class LayerLookup {
+public:
+    // Borrows everything. RULES are those that derived layers must have been read by.
+    LayerLookup(const Repository& repository, Presence& presence, const DerivedLayerRules& rules, LayerTrust trust)
+        : repository_(repository), presence_(presence), rules_(rules), trust_(trust), verified_(repository.fd()) {}
+
+    // The layer's commit, complete: the one that its ref names, or for a derived layer any commit with the same
+    // verified diff-id. Throws Error(digest_mismatch) if the ref names a layer whose verified diff-id is another one.
+    std::optional<Checksum> find(const ImageLayer& layer) const;
+
+private:
+    bool serves(const ImageLayer& layer, const Checksum& commit) const;
+
+    const Repository& repository_;
+    Presence& presence_;
+    const DerivedLayerRules& rules_;
+    const LayerTrust trust_;
+    const VerifiedLayers verified_;
+};
+
+}  // namespace imaged

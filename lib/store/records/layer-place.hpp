@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which ref names the commit of a layer. The store format has one ref for each blob, but a blob can be a layer of two
+// kinds: a layer of OSTree objects (commit or chunk) in one image and a derived layer in another. The two commits are
+// different. The blob's ref then names the one of OSTree objects, as other programs expect it, and the derived one has
+// a ref of its own below imaged/derived/.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "oci/layout.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+// The digest of the blob that REF, of either kind, belongs to; REF itself if it is no such ref.
+std::string blob_of_ref(const std::string& ref);
+// The ref that names LAYER's commit, or would if it were stored.
+std::string place_of(const Repository& repository, const ImageLayer& layer);
+// What this ref names. The caller judges whether that is the layer.
+std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer);
+// Whether COMMIT holds OSTree objects or a derived layer, as LAYER wants it; nothing else about it is judged.
+bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit);
+// The refs that must be written so that LAYER is COMMIT and a layer of the other kind stays what it is.
+std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer, const Checksum& commit);
+
+}  // namespace imaged

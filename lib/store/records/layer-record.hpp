@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commit of a derived layer says besides its tree. ostree-ext writes and reads only ostree.importer.version;
+// the rest is ours, ignored by it:
+//   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
+//   imaged.implicit-directories  as   directories that no entry listed, as the image's own paths, "" for the root
+//   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
+//   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
+//   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
+//   imaged.lost                  as   where a special file stood, or what has no name in UTF-8, as far as they fit
+//   imaged.order                 as   entries that symbolic links below may lead to where others are, in their order,
+//                                     where that is not the order of their paths
+//   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
+//   imaged.link-rivals           a(ss)  of hard links, path and another entry that may be what it is a link of,
+//   likewise imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
+//   imaged.filtered              a{su}  top-level path to number of entries that were not kept
+//   imaged.dropped               a{st}  see dropped-counts.hpp
+//   imaged.moved-var             b    /var is at usr/share/factory/var
+//   imaged.whiteouts             b    whether there is any
+// The commit has no subject, no bindings and the timestamp 0: the same layer gives the same commit.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "layer/derived-layer.hpp"
+#include "oci/digest.hpp"
+#include "store/records/dropped-counts.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct LayerRecord {
+    std::optional<Digest> diff_id;
+    bool has_implicit =
+        false;  // whether the next field is known; without, a directory with default metadata counts as implicit
+    std::unordered_set<std::string> implicit_directories, hollow_directories;
+    std::vector<UnresolvedLink> unresolved, hard_links, links_first, link_rivals;
+    std::vector<std::string> whiteouts_behind, order, lost;
+    RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
+    std::map<std::string, std::uint32_t> filtered;
+    DroppedCounts dropped;
+    bool moved_var = false;
+    bool has_whiteouts = true;
+
+    // What the commit says. Believe it only if VerifiedLayers names the commit.
+    static LayerRecord read(const Repository::Commit& commit);
+    // Whether the commit says any of it.
+    static bool claims_anything(const Repository::Commit& commit);
+    // Whether a layer imported this way can serve where RULES apply.
+    bool fits(const DerivedLayerRules& rules) const;
+};
+
+// The metadata of a new layer commit.
+VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& rules, const Digest& diff_id);
+
+// What ostree.importer.version says of this program.
+std::string importer_version();
+
+}  // namespace imaged

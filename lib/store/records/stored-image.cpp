@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/records/stored-image.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "store/repository/ref-name.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::string required(const Repository::Commit& commit, const char* key) {
+    auto text = commit.text(key);
+    if (!text) throw Error(ErrorKind::repository_damaged, std::string("it has no metadata ") + key);
+    return *std::move(text);
+}
+
+FilteredPaths read_filtered(const Repository::Commit& commit) {
+    FilteredPaths filtered;
+    const VariantPtr value(g_variant_lookup_value(commit.metadata.get(), filtered_key, G_VARIANT_TYPE("a{sa{su}}")));
+    if (!value) return filtered;
+    GVariantIter layers;
+    g_variant_iter_init(&layers, value.get());
+    const char* layer = nullptr;
+    GVariantIter* paths = nullptr;
+    while (g_variant_iter_next(&layers, "{&sa{su}}", &layer, &paths) != FALSE) {
+        const std::unique_ptr<GVariantIter, Free<g_variant_iter_free>> owner(paths);
+        const char* path = nullptr;
+        guint32 count = 0;
+        while (g_variant_iter_next(paths, "{&su}", &path, &count) != FALSE) filtered[layer][path] = count;
+    }
+    return filtered;
+}
+
+StoredImage read_image(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
+    const auto commit = repository.load_commit(merge_commit);
+    auto manifest_text = required(commit, manifest_key);
+    auto config_text = required(commit, config_key);
+    auto manifest = Manifest::parse(manifest_text);
+    auto config = ImageConfig::parse(config_text);
+    auto layout = ImageLayout::of(manifest, config);
+    std::optional<Checksum> base;
+    if (layout.ostree) {
+        // ostree-ext's merge commits have no parent.
+        base = commit.parent ? commit.parent : repository.resolve(layer_ref(layout.layers.front().blob.digest));
+        if (!base && !base_may_be_missing)
+            throw Error(ErrorKind::repository_damaged,
+                        "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
+    }
+    return {merge_commit,
+            base,
+            commit.tree,
+            commit.meta,
+            commit.timestamp,
+            Digest::parse(required(commit, manifest_digest_key)),
+            std::move(manifest_text),
+            std::move(config_text),
+            std::move(manifest),
+            std::move(config),
+            std::move(layout),
+            commit.text(importer_version_key).value_or(""),
+            read_filtered(commit),
+            DroppedCounts::read(commit)};
+}
+
+}  // namespace
+
+const Checksum& StoredImage::deployable() const {
+    const bool derived = std::any_of(layout.layers.begin(), layout.layers.end(),
+                                     [](const auto& layer) { return layer.kind == LayerKind::derived; });
+    return base_commit && !derived ? *base_commit : merge_commit;
+}
+
+StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
+    try {
+        return read_image(repository, merge_commit, base_may_be_missing);
+    } catch (const Error& error) {
+        // Whatever is wrong with a stored document is wrong with the repository.
+        const auto cause = error.with_context("merge commit " + merge_commit.hex());
+        throw is_shortage(cause) ? cause : Error(ErrorKind::repository_damaged, cause.what());
+    }
+}
+
+}  // namespace imaged

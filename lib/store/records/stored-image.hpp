@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a merge commit says of its image (store format, "The image (merge) commit"). Written by imaged and by ostree-ext
+// alike; plain data once read.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "base/checksum.hpp"
+#include "oci/digest.hpp"
+#include "oci/image-config.hpp"
+#include "oci/layout.hpp"
+#include "oci/manifest.hpp"
+#include "store/records/dropped-counts.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+inline constexpr const char* manifest_digest_key = "ostree.manifest-digest";
+inline constexpr const char* manifest_key = "ostree.manifest";
+inline constexpr const char* config_key = "ostree.container.image-config";
+inline constexpr const char* importer_version_key = "ostree.importer.version";
+inline constexpr const char* own_importer = "imaged ";  // what the importer version of this program begins with
+inline constexpr const char* filtered_key = "ostree.tar-filtered";
+
+// Layer digest to top-level path to number of entries that the store format does not keep.
+using FilteredPaths = std::map<std::string, std::map<std::string, std::uint32_t>>;
+
+struct StoredImage {
+    Checksum merge_commit;
+    std::optional<Checksum> base_commit;
+    Checksum tree, meta;        // of the merged root
+    std::uint64_t created = 0;  // seconds since 1970
+    Digest digest;
+    std::string manifest_text, config_text;
+    Manifest manifest;
+    ImageConfig config;
+    ImageLayout layout;
+    std::string importer;
+    FilteredPaths filtered;
+    DroppedCounts dropped;
+
+    // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
+    const Checksum& deployable() const;
+
+    // Throws Error(repository_damaged) naming what is missing or broken. With BASE_MAY_BE_MISSING the ref of the commit
+    // layer may be lost; base_commit is absent then.
+    static StoredImage load(const Repository& repository, const Checksum& merge_commit,
+                            bool base_may_be_missing = false);
+};
+
+}  // namespace imaged

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/object-listing.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/threads.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::size_t prefix_digits = 2, rest_digits = 62;
+// More of them wait for each other: for the disk, and in the file system.
+constexpr unsigned max_threads = 4;
+
+}  // namespace
+
+void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit) {
+    char hex[prefix_digits + rest_digits + 1];
+    std::snprintf(hex, sizeof hex, "%02x", directory);
+    auto fd = try_open_at(objects, hex, O_RDONLY | O_DIRECTORY);
+    if (!fd) return;
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
+    if (!stream) throw_errno("list objects/" + std::string(hex, prefix_digits));
+    const int raw = fd.release();
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string_view name(entry->d_name);
+        if (name.size() < rest_digits + 2 || name[rest_digits] != '.') continue;
+        std::memcpy(hex + prefix_digits, name.data(), rest_digits);
+        if (const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits}))
+            visit({raw, entry->d_name, *checksum, name.substr(rest_digits + 1)});
+    }
+}
+
+void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work) {
+    std::atomic<unsigned> next = 0;
+    std::mutex mutex;
+    std::exception_ptr failure;
+    const auto run = [&] {
+        try {
+            for (auto directory = next++; directory < object_directories; directory = next++) work(directory);
+        } catch (...) {
+            next = object_directories;
+            const std::lock_guard lock(mutex);
+            if (!failure) failure = std::current_exception();
+        }
+    };
+    auto others = start_threads(threads - 1, false, run);
+    run();
+    others.clear();
+    if (failure) std::rethrow_exception(failure);
+}
+
+unsigned object_threads() {
+    return std::clamp(std::thread::hardware_concurrency(), 1U, max_threads);
+}
+
+}  // namespace imaged

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/object-names.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::uint64_t key_of(const Checksum& checksum) {
+    std::uint64_t key;
+    std::memcpy(&key, checksum.bytes.data() + 1, sizeof key);
+    return key;
+}
+
+}  // namespace
+
+bool ObjectNames::has_file(const Checksum& checksum) {
+    auto& bucket = buckets_[checksum.bytes[0]];
+    if (!bucket.listed) {
+        const auto hex = checksum.hex();
+        const auto directory = hex.substr(0, 2);
+        if (++bucket.questions <= questions_before_listing) {
+            struct stat status;
+            return ::fstatat(objects_, (directory + "/" + hex.substr(2) + suffix_).c_str(), &status,
+                             AT_SYMLINK_NOFOLLOW) == 0;
+        }
+        list(bucket, directory);
+    }
+    return std::binary_search(bucket.names.begin(), bucket.names.end(), key_of(checksum));
+}
+
+void ObjectNames::list(Bucket& bucket, const std::string& directory) const {
+    bucket.listed = true;
+    auto fd = try_open_at(objects_, directory, O_RDONLY | O_DIRECTORY);
+    if (!fd) return;
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
+    if (!stream) throw_errno("list objects/" + directory);
+    fd.release();
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string_view name(entry->d_name);
+        if (name.size() != 62 + suffix_.size() || !name.ends_with(suffix_)) continue;
+        if (const auto checksum = Checksum::from_hex(directory + std::string(name.substr(0, 62))))
+            bucket.names.push_back(key_of(*checksum));
+    }
+    std::sort(bucket.names.begin(), bucket.names.end());
+}
+
+}  // namespace imaged

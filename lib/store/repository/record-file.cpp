@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/record-file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <span>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* layers_path = "extensions/imaged/layers";
+constexpr int max_set_aside = 1000;
+
+bool is_ours(const struct stat& status) {
+    return (status.st_uid == 0 || status.st_uid == ::geteuid()) && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+FileDescriptor open_own_directory(int parent, const std::string& name) {
+    FileDescriptor directory(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat status;
+    if (!directory || ::fstat(directory.get(), &status) != 0 || !is_ours(status)) return {};
+    return directory;
+}
+
+bool exists(int parent, const std::string& name) {
+    struct stat status;
+    return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void set_aside(int parent, const std::string& name) {
+    for (int number = 1; number < max_set_aside; ++number) {
+        const auto other = name + ".set-aside-" + std::to_string(number);
+        if (::renameat2(parent, name.c_str(), parent, other.c_str(), RENAME_NOREPLACE) == 0 || errno != EEXIST) return;
+    }
+}
+
+// The directory, component by component; MAKE gets each that is missing or not ours.
+template <typename Make>
+FileDescriptor walk(int repository, const std::string& path, Make&& make) {
+    FileDescriptor directory(::fcntl(repository, F_DUPFD_CLOEXEC, 0));
+    for (std::size_t begin = 0; directory && begin < path.size();) {
+        const auto end = std::min(path.find('/', begin), path.size());
+        const auto name = path.substr(begin, end - begin);
+        auto next = open_own_directory(directory.get(), name);
+        if (!next && make(directory.get(), name, begin == 0)) next = open_own_directory(directory.get(), name);
+        directory = std::move(next);
+        begin = end + 1;
+    }
+    return directory;
+}
+
+}  // namespace
+
+FileDescriptor open_records(int repository, const std::string& path) {
+    return walk(repository, path, [](int, const std::string&, bool) { return false; });
+}
+
+FileDescriptor make_records(int repository, const std::string& path) {
+    return walk(repository, path, [](int parent, const std::string& name, bool is_libostrees) {
+        if (exists(parent, name)) {
+            if (is_libostrees) return false;
+            set_aside(parent, name);
+        }
+        return ::mkdirat(parent, name.c_str(), 0755) == 0 || errno == EEXIST;
+    });
+}
+
+std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit) {
+    try {
+        const auto file = try_open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+        struct stat status;
+        if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || !is_ours(status))
+            return std::nullopt;
+        return read_all(file.get(), limit, name);
+    } catch (const Error&) {
+        return std::nullopt;
+    }
+}
+
+void write_record(int directory, const std::string& name, const std::string& text) {
+    static std::atomic<unsigned> count = 0;
+    const auto unfinished = "." + std::to_string(::getpid()) + "-" + std::to_string(count++);
+    ::unlinkat(directory, unfinished.c_str(), 0);
+    try {
+        const auto file = open_at(directory, unfinished, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+        write_all(file.get(), std::as_bytes(std::span(text)), name);
+        for (const bool again : {false, true}) {
+            if (::renameat(directory, unfinished.c_str(), directory, name.c_str()) == 0) return;
+            // A directory in its place.
+            if (again || (errno != EISDIR && errno != ENOTEMPTY && errno != EEXIST)) throw_errno("name " + name);
+            set_aside(directory, name);
+        }
+    } catch (const Error&) {
+        ::unlinkat(directory, unfinished.c_str(), 0);
+        throw;
+    }
+}
+
+std::string record_place_fault(int repository) {
+    std::string fault;
+    const auto end = walk(repository, layers_path, [&](int parent, const std::string& name, bool) {
+        if (exists(parent, name))
+            fault = "\"" + name + "\" on the way to " + layers_path +
+                    " is no directory, or another user owns or may write it; what imaged has verified is not recorded "
+                    "there, and is fetched again";
+        return false;
+    });
+    return fault;
+}
+
+}  // namespace imaged

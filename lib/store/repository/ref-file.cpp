@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/ref-file.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+
+namespace imaged {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t checksum_digits = 64;
+// Deeper than any ref: a path has at most PATH_MAX bytes.
+constexpr std::size_t max_ref_depth = PATH_MAX / 2;
+
+FileDescriptor open_directory(int directory, const char* path) {
+    return FileDescriptor(::openat(directory, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+// PATH, a directory that is absolute or relative to refs/heads, as a name below refs/heads. By inodes: a repository can
+// have several paths.
+std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
+    const auto heads = open_directory(repository, "refs/heads");
+    auto directory = open_directory(heads.get(), path.empty() ? "." : path.c_str());
+    struct stat top, status;
+    if (!heads || !directory || ::fstat(heads.get(), &top) != 0) return std::nullopt;
+    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(directory.get()));
+    fs::path name;
+    auto component = place.end();
+    for (std::size_t depth = 0; depth < max_ref_depth && ::fstat(directory.get(), &status) == 0; ++depth) {
+        if (status.st_dev == top.st_dev && status.st_ino == top.st_ino) return name;
+        if (component == place.begin() || *--component == "/") return std::nullopt;
+        name = name.empty() ? *component : *component / name;
+        directory = open_directory(directory.get(), "..");
+        if (!directory) return std::nullopt;
+    }
+    return std::nullopt;
+}
+
+// Entries of the directory PATH, and whether each is a directory or a link.
+template <typename Visit>
+void each_entry(int directory, const std::string& path, Visit&& visit) {
+    const int raw = ::openat(directory, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (raw < 0) {
+        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return;
+        throw_errno("list " + path);
+    }
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
+    if (!stream) throw_errno("list " + path);
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string_view name = entry->d_name;
+        if (name == "." || name == "..") continue;
+        struct stat status;
+        const bool unknown = entry->d_type == DT_UNKNOWN;
+        if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        visit(std::string(name), unknown ? S_ISDIR(status.st_mode) : entry->d_type == DT_DIR,
+              unknown ? S_ISLNK(status.st_mode) : entry->d_type == DT_LNK);
+    }
+}
+
+}  // namespace
+
+std::optional<Checksum> read_ref_file(int directory, const std::string& path) {
+    struct stat status;
+    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+        throw_errno("look at the ref " + path);
+    }
+    if (S_ISDIR(status.st_mode)) return std::nullopt;
+    const FileDescriptor file(::openat(directory, path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (!file) {
+        if (errno == ENOENT && !S_ISLNK(status.st_mode)) return std::nullopt;  // gone meanwhile
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) throw_errno("open the ref " + path);
+        return Checksum{};
+    }
+    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return Checksum{};
+    std::array<char, checksum_digits> text;
+    if (::read(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return Checksum{};
+    return Checksum::from_hex({text.data(), text.size()}).value_or(Checksum{});
+}
+
+void require_no_ref_directory(int repository, const std::string& ref) {
+    struct stat status;
+    const auto path = "refs/heads/" + ref;
+    if (::fstatat(repository, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) return;
+    if (::unlinkat(repository, path.c_str(), AT_REMOVEDIR) == 0) return;
+    throw Error(
+        ErrorKind::repository_damaged,
+        "the ref " + ref + " is a directory: another program made refs below it (" + path + "); remove them first");
+}
+
+void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit) {
+    struct stat status;
+    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (!S_ISDIR(status.st_mode)) return visit({"", S_ISLNK(status.st_mode)});
+    const std::function<void(const std::string&)> below = [&](const std::string& prefix) {
+        each_entry(directory, path + "/" + prefix, [&](const std::string& name, bool is_directory, bool is_link) {
+            if (is_directory) return below(prefix + name + "/");
+            visit({prefix + name, is_link});
+        });
+    };
+    below("");
+}
+
+std::optional<std::string> alias_target(int repository, const std::string& name) {
+    std::array<char, PATH_MAX> text;
+    const auto size = ::readlinkat(repository, ("refs/heads/" + name).c_str(), text.data(), text.size());
+    if (size <= 0) return std::nullopt;
+    const fs::path link(std::string(text.data(), static_cast<std::size_t>(size)));
+    const auto directory = name_in_heads(repository, (fs::path(name).parent_path() / link).parent_path());
+    if (!directory) return std::nullopt;
+    return (*directory / link.filename()).string();
+}
+
+}  // namespace imaged

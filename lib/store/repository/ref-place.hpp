@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refs are files in directories, so no ref can have a name that lies below the name of another.
+#pragma once
+
+#include "oci/image-reference.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+// Call it before anything is fetched for IMAGE. Throws Error(invalid_reference) if an image that REPOSITORY holds is in
+// the way of IMAGE's ref, naming that image, or if a part of the ref would be longer than the name of a file may be.
+void require_ref_place(const Repository& repository, const ImageReference& image);
+
+}  // namespace imaged

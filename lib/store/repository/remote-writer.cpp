@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/remote-writer.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "base/error.hpp"
+#include "store/repository/ref-name.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::chrono::milliseconds lock_poll(50);
+
+Checksum value_of(const Digest& digest) {
+    return *Checksum::from_hex(digest.hex());
+}
+
+}  // namespace
+
+class RemoteWriter::RemoteScratch : public Scratch {
+public:
+    RemoteScratch(std::shared_ptr<RemoteWriter> writer, Answer answer)
+        : Scratch(std::move(answer.descriptor)), writer_(std::move(writer)), number_(answer.head.number) {}
+    ~RemoteScratch() override {
+        try {
+            writer_->ask("remove a scratch directory", {PublisherCall::remove_scratch, number_, {}});
+        } catch (const Error&) {
+            // The job is about to end, and all of them with it.
+        }
+    }
+
+    void place(int, std::span<const Placement> placements) override {
+        for (; !placements.empty(); placements = placements.subspan(std::min(placements.size(), max_placements)))
+            writer_->ask("publish objects", {PublisherCall::place, number_, {}},
+                         std::as_bytes(placements.first(std::min(placements.size(), max_placements))));
+    }
+    std::uint32_t number() const { return number_; }
+
+private:
+    const std::shared_ptr<RemoteWriter> writer_;
+    const std::uint32_t number_;
+};
+
+class RemoteWriter::Staging : public StagingArea {
+public:
+    explicit Staging(std::shared_ptr<RemoteWriter> writer) : writer_(std::move(writer)) {}
+    std::shared_ptr<Scratch> make_scratch() override { return writer_->make_scratch(); }
+
+private:
+    const std::shared_ptr<RemoteWriter> writer_;
+};
+
+RemoteWriter::RemoteWriter(FileDescriptor channel, const std::optional<ImageReference>& target)
+    : channel_(std::move(channel)) {
+    if (target) numbers_[image_ref(*target)] = image_number;
+}
+
+RemoteWriter::Answer RemoteWriter::ask(const std::string& what, const PublisherHead& head,
+                                       std::span<const std::byte> rest) {
+    const std::lock_guard lock(mutex_);
+    std::array<iovec, 2> packet{
+        {{const_cast<PublisherHead*>(&head), sizeof head}, {const_cast<std::byte*>(rest.data()), rest.size()}}};
+    msghdr message{};
+    message.msg_iov = packet.data();
+    message.msg_iovlen = packet.size();
+    while (::sendmsg(channel_.get(), &message, MSG_NOSIGNAL) < 0) {
+        if (errno != EINTR) throw_errno(what);
+    }
+    PublisherAnswer answer{};
+    std::array<char, max_answer_text> text;
+    int descriptor = -1;
+    packet = {{{&answer, sizeof answer}, {text.data(), text.size()}}};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
+    message = {};
+    message.msg_iov = packet.data();
+    message.msg_iovlen = packet.size();
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t size = 0;
+    while ((size = ::recvmsg(channel_.get(), &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+    }
+    if (size < static_cast<ssize_t>(sizeof answer))
+        throw Error(ErrorKind::failed, what + ": the process that changes the repository has ended");
+    if (const auto* const header = CMSG_FIRSTHDR(&message);
+        header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof descriptor))
+        std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+    FileDescriptor owner(descriptor);
+    if (answer.outcome == PublisherAnswer::Outcome::failed)
+        throw Error(answer.kind,
+                    what + ": " + std::string(text.data(), static_cast<std::size_t>(size) - sizeof answer));
+    return {answer, std::move(owner)};
+}
+
+void RemoteWriter::lock(LockKind kind, std::chrono::seconds limit) {
+    const std::string what = "lock the repository";
+    if (kind != LockKind::shared) throw system_error(EPERM, what);
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (ask(what, {PublisherCall::lock, 0, {}}).head.outcome == PublisherAnswer::Outcome::locked) {
+        if (std::chrono::steady_clock::now() >= end)
+            throw Error(ErrorKind::failed, "another program holds the lock of the repository");
+        std::this_thread::sleep_for(lock_poll);
+    }
+}
+
+void RemoteWriter::unlock(LockKind) noexcept {
+    try {
+        ask("unlock the repository", {PublisherCall::unlock, 0, {}});
+    } catch (const Error&) {
+        // The job is about to end, and the lock with it.
+    }
+}
+
+std::unique_ptr<StagingArea> RemoteWriter::make_staging() {
+    return std::make_unique<Staging>(shared_from_this());
+}
+
+std::shared_ptr<Scratch> RemoteWriter::make_scratch() {
+    return std::make_shared<RemoteScratch>(shared_from_this(),
+                                           ask("make a scratch directory", {PublisherCall::make_scratch, 0, {}}));
+}
+
+void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout) {
+    std::vector<AnnouncedLayer> layers;
+    for (const auto& layer : layout.layers) {
+        const auto number = static_cast<std::uint32_t>(layers.size());
+        numbers_[layer_ref(layer.blob.digest)] = number;
+        numbers_[derived_ref(layer.blob.digest)] = number | second_ref;
+        layers.push_back({value_of(layer.blob.digest), value_of(layer.diff_id), layer.kind});
+    }
+    ask("import " + manifest.text(), {PublisherCall::announce, 0, value_of(manifest)},
+        std::as_bytes(std::span(layers)));
+}
+
+void RemoteWriter::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
+    const auto number = numbers_.find(ref);
+    if (number == numbers_.end() || !commit) throw system_error(EPERM, "write the ref " + ref);
+    ask("write the ref " + ref, {PublisherCall::set_ref, number->second, *commit});
+}
+
+void RemoteWriter::set_refs(const std::map<std::string, Checksum>& refs) {
+    for (const auto& [ref, commit] : refs) set_ref(ref, commit);
+}
+
+void RemoteWriter::add_layer(const ImageLayer& layer, const Checksum& commit) {
+    const auto ref = layer_ref(layer.blob.digest);
+    const auto number = numbers_.find(ref);
+    const auto what = "record the layer " + layer.blob.digest.text();
+    if (number == numbers_.end()) throw system_error(EPERM, what);
+    ask(what, {PublisherCall::add_record, number->second, commit});
+}
+
+void RemoteWriter::add_image(const Digest& manifest, const Checksum& commit) {
+    ask("record the image " + manifest.text(), {PublisherCall::add_record, image_number, commit});
+}
+
+std::shared_ptr<RemoteWriter::RemoteScratch> RemoteWriter::with_file(const std::string& name,
+                                                                     const std::string& content) {
+    const auto scratch = std::static_pointer_cast<RemoteScratch>(make_scratch());
+    unsigned number = 0;
+    const auto directory = scratch->make_directory(number);
+    const auto file = open_at(directory.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+    write_all(file.get(), std::as_bytes(std::span(content)), name);
+    if (::fdatasync(file.get()) != 0) throw_errno("sync " + name);
+    return scratch;
+}
+
+void RemoteWriter::write_detached_metadata(const Checksum& commit, const std::string& serialised) {
+    const Placement placement{commit, PlacedType::commitmeta, 0};
+    with_file(staged_name(commit, placement.type), serialised)->place(-1, std::span(&placement, 1));
+}
+
+void RemoteWriter::keep_record(const std::string& name, const std::string& text) {
+    const auto scratch = with_file(staged_record, text);
+    ask("keep the record " + name, {PublisherCall::keep_record, scratch->number(), {}});
+}
+
+FileDescriptor RemoteWriter::drop_layers() {
+    return ask("drop unused layers", {PublisherCall::drop_layers, 0, {}}).descriptor;
+}
+
+}  // namespace imaged

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/repository.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "layer/direct-sink.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/libostree-sink.hpp"
+#include "store/repository/direct-writer.hpp"
+#include "store/repository/ref-file.hpp"
+#include "store/repository/repository-creation.hpp"
+#include "store/repository/repository-place.hpp"
+
+namespace imaged {
+
+namespace {
+
+OstreeObjectType object_type(ObjectType type) {
+    switch (type) {
+        case ObjectType::file: return OSTREE_OBJECT_TYPE_FILE;
+        case ObjectType::dirtree: return OSTREE_OBJECT_TYPE_DIR_TREE;
+        case ObjectType::dirmeta: return OSTREE_OBJECT_TYPE_DIR_META;
+        case ObjectType::commit: return OSTREE_OBJECT_TYPE_COMMIT;
+    }
+    return OSTREE_OBJECT_TYPE_FILE;
+}
+
+Checksum checksum_of(GVariant* bytes, const char* what) {
+    gsize size = 0;
+    const void* data = g_variant_get_fixed_array(bytes, &size, 1);
+    Checksum checksum;
+    if (size != checksum.bytes.size())
+        throw Error(ErrorKind::repository_damaged, std::string("broken checksum of its ") + what);
+    std::memcpy(checksum.bytes.data(), data, size);
+    return checksum;
+}
+
+// Every ref below the directory PATH of the repository; a name is PREFIX and what follows PATH.
+void add_refs(int repository, const std::string& path, const std::string& prefix,
+              std::map<std::string, Checksum>& refs) {
+    visit_ref_files(repository, path, [&](const RefEntry& entry) {
+        const auto file = entry.name.empty() ? path : path + "/" + entry.name;
+        if (const auto checksum = read_ref_file(repository, file)) refs.emplace(prefix + entry.name, *checksum);
+    });
+}
+
+// A ref that libostree is just writing. Names of images and layers have no dots.
+bool is_unfinished(const std::string& ref) {
+    return ref.compare(ref.rfind('/') + 1, 4, "tmp.") == 0;
+}
+
+constexpr int open_attempts = 5;
+
+[[noreturn]] void raise_damage(const ErrorSlot& error, const std::string& what) {
+    try {
+        error.raise(what);
+    } catch (const Error& cause) {
+        throw as_damage(cause);
+    }
+}
+
+GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
+    const auto file = adopt(g_file_new_for_path(path.c_str()));
+    // libostree makes directories in tmp and opens them; another program that empties tmp comes between. Damage stays.
+    for (int left = open_attempts; true;) {
+        auto repo = adopt(ostree_repo_new(file.get()));
+        ErrorSlot error;
+        if (ostree_repo_open(repo.get(), nullptr, error.out()) != FALSE) return repo;
+        if (--left == 0) raise_damage(error, "open the repository " + path);
+    }
+}
+
+}  // namespace
+
+Repository::Repository(const std::string& path)
+    : path_(path), repo_(open_repository(path)), writer_(std::make_shared<DirectWriter>(repo_.get(), path)) {
+    objects_ = open_at(fd(), "objects", O_RDONLY | O_DIRECTORY);
+    GKeyFile* config = ostree_repo_get_config(repo_.get());
+    // libostree's default is true, and so is ours for a value that is no boolean.
+    const CharPtr fsync(g_key_file_get_string(config, "core", "fsync", nullptr));
+    fsync_ = !fsync || std::string_view(fsync.get()) != "false";
+    ErrorSlot error;
+    guint64 reserve = 0;
+    error.check(ostree_repo_get_min_free_space_bytes(repo_.get(), &reserve, error.out()),
+                "read min-free-space of " + path);
+    reserve_ = reserve;
+}
+
+std::optional<Repository> Repository::open_existing(const std::string& path) {
+    if (!is_repository(path)) return std::nullopt;
+    return std::optional<Repository>(std::in_place, path);
+}
+
+Repository Repository::open_or_create(const std::string& path) {
+    if (!is_repository(path)) create(path);
+    return Repository(path);
+}
+
+void Repository::create(const std::string& path) {
+    make_repository(path);
+}
+
+std::string Repository::mode() const {
+    switch (ostree_repo_get_mode(repo_.get())) {
+        case OSTREE_REPO_MODE_BARE: return "bare";
+        case OSTREE_REPO_MODE_BARE_USER: return "bare-user";
+        case OSTREE_REPO_MODE_BARE_USER_ONLY: return "bare-user-only";
+        case OSTREE_REPO_MODE_ARCHIVE: return "archive";
+        default: return "bare-split-xattrs";
+    }
+}
+
+void Repository::require_image_mode() const {
+    const auto name = mode();
+    if (name != "bare" && name != "bare-user" && name != "archive")
+        throw Error(ErrorKind::unsupported_image,
+                    "the repository " + path_ + " is in the mode " + name +
+                        "; container images are kept in bare, bare-user and archive repositories. Make one with "
+                        "ostree init --mode=bare");
+}
+
+int Repository::fd() const {
+    return ostree_repo_get_dfd(repo_.get());
+}
+
+std::string Repository::file_suffix() const {
+    return ostree_repo_get_mode(repo_.get()) == OSTREE_REPO_MODE_ARCHIVE ? ".filez" : ".file";
+}
+
+bool Repository::has_parent() const {
+    return ostree_repo_get_parent(repo_.get()) != nullptr;
+}
+
+std::optional<Checksum> Repository::resolve(const std::string& ref) const {
+    const auto found = read_ref_file(fd(), "refs/heads/" + ref);
+    if (found || !has_parent()) return found;
+    // Parent repositories are libostree's business.
+    ErrorSlot error;
+    char* revision = nullptr;
+    error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY,
+                                            &revision, error.out()),
+                "resolve the ref " + ref);
+    if (revision == nullptr) return std::nullopt;
+    const CharPtr owner(revision);
+    return Checksum::from_hex(revision);
+}
+
+std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const {
+    std::map<std::string, Checksum> refs;
+    const auto path = "refs/heads/" + prefix;
+    visit_ref_files(fd(), path, [&](const RefEntry& entry) {
+        const auto name = entry.name.empty() ? prefix : prefix + "/" + entry.name;
+        if (is_unfinished(name)) return;
+        if (const auto checksum = read_ref_file(fd(), "refs/heads/" + name)) refs.emplace(name, *checksum);
+    });
+    return refs;
+}
+
+std::map<std::string, Checksum> Repository::all_refs() const {
+    std::map<std::string, Checksum> refs, remote;
+    add_refs(fd(), "refs/heads", "", refs);
+    add_refs(fd(), "refs/mirrors", "", refs);
+    add_refs(fd(), "refs/remotes", "", remote);
+    for (const auto& [name, checksum] : remote) {
+        const auto slash = name.find('/');
+        if (slash != std::string::npos) refs.emplace(name.substr(0, slash) + ":" + name.substr(slash + 1), checksum);
+    }
+    return refs;
+}
+
+std::map<std::string, std::string> Repository::aliases() const {
+    std::map<std::string, std::string> aliases;
+    visit_ref_files(fd(), "refs/heads", [&](const RefEntry& entry) {
+        if (!entry.alias) return;
+        if (auto target = alias_target(fd(), entry.name)) aliases.emplace(entry.name, *std::move(target));
+    });
+    return aliases;
+}
+
+void Repository::write_through(std::shared_ptr<RepositoryWriter> writer) {
+    if (writer) writer_ = std::move(writer);
+}
+
+std::optional<std::string> Repository::Commit::text(const char* key) const {
+    const VariantPtr value(g_variant_lookup_value(metadata.get(), key, G_VARIANT_TYPE_STRING));
+    if (!value) return std::nullopt;
+    return g_variant_get_string(value.get(), nullptr);
+}
+
+std::optional<std::string> Repository::load_metadata(ObjectType type, const Checksum& checksum) const {
+    const auto hex = checksum.hex();
+    const auto name = hex + "." + std::string(suffix(type));
+    std::string bytes;
+    // By hand, because checking and merging an image reads thousands of them.
+    if (const auto file =
+            try_open_at(objects_.get(), name.substr(0, 2) + "/" + name.substr(2), O_RDONLY | O_NOFOLLOW)) {
+        bytes = read_all(file.get(), max_metadata_bytes, name);
+    } else {
+        ErrorSlot error;
+        GVariant* loaded = nullptr;
+        if (ostree_repo_load_variant_if_exists(repo_.get(), object_type(type), hex.c_str(), &loaded, error.out()) ==
+            FALSE)
+            raise_damage(error, "object " + name + " cannot be read");
+        if (loaded == nullptr) return std::nullopt;
+        const VariantPtr owner(loaded);
+        bytes.assign(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+    }
+    if (sha256(bytes) != checksum) throw Error(ErrorKind::repository_damaged, "object " + name + " is corrupt");
+    return bytes;
+}
+
+Repository::Commit Repository::load_commit(const Checksum& checksum) const {
+    const auto bytes = load_metadata(ObjectType::commit, checksum);
+    if (!bytes) throw Error(ErrorKind::repository_damaged, "commit " + checksum.hex() + " is missing");
+    return parse_commit(*bytes, checksum);
+}
+
+Repository::Commit Repository::parse_commit(const std::string& bytes, const Checksum& checksum) {
+    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
+    const auto variant = adopt_variant(g_variant_new_from_bytes(OSTREE_COMMIT_GVARIANT_FORMAT, copy.get(), FALSE));
+    return in_context("commit " + checksum.hex(), [&] {
+        Commit commit;
+        commit.metadata.reset(g_variant_get_child_value(variant.get(), 0));
+        const VariantPtr parent(g_variant_get_child_value(variant.get(), 1)),
+            tree(g_variant_get_child_value(variant.get(), 6)), meta(g_variant_get_child_value(variant.get(), 7));
+        if (g_variant_n_children(parent.get()) > 0) commit.parent = checksum_of(parent.get(), "parent");
+        commit.timestamp = ostree_commit_get_timestamp(variant.get());
+        commit.tree = checksum_of(tree.get(), "tree");
+        commit.meta = checksum_of(meta.get(), "root");
+        return commit;
+    });
+}
+
+bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
+    const auto hex = checksum.hex();
+    const auto name = hex.substr(0, 2) + "/" + hex.substr(2) +
+                      (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
+    struct stat status;
+    if (::fstatat(objects_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
+    // Parent repositories are libostree's business.
+    ErrorSlot error;
+    gboolean present = FALSE;
+    error.check(ostree_repo_has_object(repo_.get(), object_type(type), hex.c_str(), &present, nullptr, error.out()),
+                "look for object " + hex);
+    return present != FALSE;
+}
+
+std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const {
+    ErrorSlot error;
+    if (ostree_repo_fsck_object(repo_.get(), OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), nullptr, error.out()) !=
+        FALSE)
+        return std::nullopt;
+    try {
+        error.raise("libostree");
+    } catch (const Error& cause) {
+        if (is_shortage(cause)) throw;
+        return std::string("is corrupt: ") + cause.what();
+    }
+}
+
+std::optional<std::string> Repository::read_text(const Checksum& root, const std::string& path,
+                                                 std::size_t limit) const {
+    auto tree = root;
+    for (std::size_t begin = 0;;) {
+        const auto end = path.find('/', begin);
+        const auto name = path.substr(begin, end == std::string::npos ? std::string::npos : end - begin);
+        const auto bytes = load_metadata(ObjectType::dirtree, tree);
+        if (!bytes) return std::nullopt;
+        const auto listing = parse_dirtree(*bytes);
+        if (end != std::string::npos) {
+            const auto found = std::find_if(listing.directories.begin(), listing.directories.end(),
+                                            [&](const auto& entry) { return entry.name == name; });
+            if (found == listing.directories.end()) return std::nullopt;
+            tree = found->tree;
+            begin = end + 1;
+            continue;
+        }
+        const auto found = std::find_if(listing.files.begin(), listing.files.end(),
+                                        [&](const auto& entry) { return entry.name == name; });
+        if (found == listing.files.end()) return std::nullopt;
+        return read_text(found->object, limit);
+    }
+}
+
+std::optional<std::string> Repository::read_text(const Checksum& file, std::size_t limit) const {
+    ErrorSlot error;
+    GInputStream* raw = nullptr;
+    const auto what = "read " + file.hex() + ".file";
+    error.check(ostree_repo_load_file(repo_.get(), file.hex().c_str(), &raw, nullptr, nullptr, nullptr, error.out()),
+                what);
+    if (raw == nullptr) return std::nullopt;
+    const auto stream = adopt(raw);
+    std::string text(limit + 1, '\0');
+    gsize size = 0;
+    error.check(g_input_stream_read_all(stream.get(), text.data(), text.size(), &size, nullptr, error.out()), what);
+    if (size > limit) return std::nullopt;
+    text.resize(size);
+    return text;
+}
+
+std::optional<std::string> Repository::detached_metadata(const Checksum& commit) const {
+    ErrorSlot error;
+    GVariant* loaded = nullptr;
+    error.check(
+        ostree_repo_read_commit_detached_metadata(repo_.get(), commit.hex().c_str(), &loaded, nullptr, error.out()),
+        "read the detached metadata of commit " + commit.hex());
+    if (loaded == nullptr) return std::nullopt;
+    const VariantPtr owner(loaded);
+    return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+}
+
+void Repository::delete_commit(const Checksum& commit) const {
+    const auto hex = commit.hex();
+    ErrorSlot error;
+    error.check(ostree_repo_delete_object(repo_.get(), OSTREE_OBJECT_TYPE_COMMIT, hex.c_str(), nullptr, error.out()),
+                "remove the commit " + hex);
+    error.check(ostree_repo_mark_commit_partial(repo_.get(), hex.c_str(), FALSE, error.out()),
+                "remove the mark of the commit " + hex);
+}
+
+bool Repository::writes_tombstones() const {
+    return g_key_file_get_boolean(ostree_repo_get_config(repo_.get()), "core", "tombstone-commits", nullptr) != FALSE;
+}
+
+unsigned Repository::lanes(unsigned wanted) const {
+    const auto mode = ostree_repo_get_mode(repo_.get());
+    return mode == OSTREE_REPO_MODE_BARE || mode == OSTREE_REPO_MODE_BARE_USER ? wanted : 1;
+}
+
+std::unique_ptr<ObjectSink> Repository::make_sink(StagingArea& staging, WriterPool& pool) const {
+    switch (ostree_repo_get_mode(repo_.get())) {
+        case OSTREE_REPO_MODE_BARE:
+            if (::geteuid() != 0)
+                throw Error(ErrorKind::failed, "writing to the bare repository " + path_ + " needs root");
+            return std::make_unique<DirectSink>(DirectFormat::bare, objects_.get(), staging, pool);
+        case OSTREE_REPO_MODE_BARE_USER:
+            return std::make_unique<DirectSink>(DirectFormat::bare_user, objects_.get(), staging, pool);
+        default: require_image_mode(); return std::make_unique<LibostreeSink>(repo_.get(), objects_.get(), staging);
+    }
+}
+
+void Repository::sync() const {
+    if (fsync_ && ::syncfs(objects_.get()) != 0) throw_errno("sync the repository");
+    require_in_place(*this);
+}
+
+void Repository::require_space(std::uint64_t bytes) const {
+    struct statvfs status;
+    if (::fstatvfs(objects_.get(), &status) != 0) throw_errno("statvfs of the repository");
+    const auto free = static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+    const auto mebibytes = [](std::uint64_t count) { return std::to_string((count >> 20) + 1) + " MiB"; };
+    if (free < bytes + reserve_)
+        throw Error(ErrorKind::no_space, "the file system of " + path_ + " has " + mebibytes(free) +
+                                             " left; at least " + mebibytes(bytes) + " and the reserve of " +
+                                             mebibytes(reserve_) + " (min-free-space) are needed");
+}
+
+}  // namespace imaged

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/verified-layers.hpp"
+
+#include <dirent.h>
+
+#include <memory>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "store/repository/record-file.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* directory_name = "extensions/imaged/layers";
+constexpr const char* first_line = "imaged verified 1";
+constexpr const char* image_kind = "image";
+constexpr std::size_t max_bytes = 1024;
+constexpr std::size_t hex_digits = 64;
+
+std::string image_key(std::string_view manifest, std::string_view merge) {
+    return sha256(std::string(manifest) + std::string(merge)).hex();
+}
+
+}  // namespace
+
+std::string VerifiedLayers::serialise(const Record& record) {
+    auto text = std::string(first_line) + "\nkind " + record.kind + "\ndigest " + record.key + "\nblob " + record.blob +
+                "\ncommit " + record.commit + "\n";
+    return text + "sum " + sha256(text).hex() + "\n";
+}
+
+std::optional<Checksum> VerifiedLayers::parse(const std::string& text, const std::string& kind,
+                                              const std::string& key) {
+    Record record{kind, key, "", ""};
+    const auto field = [&](const std::string& name) {
+        const auto begin = text.find("\n" + name + " ");
+        if (begin == std::string::npos) return std::string();
+        const auto value = begin + name.size() + 2;
+        return text.substr(value, text.find('\n', value) - value);
+    };
+    record.blob = field("blob");
+    record.commit = field("commit");
+    if (serialise(record) != text) return std::nullopt;
+    if (kind == image_kind && key != image_key(record.blob, record.commit)) return std::nullopt;
+    return Checksum::from_hex(record.commit);
+}
+
+std::optional<Checksum> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
+    const std::string hex(key);
+    const auto directory = open_records(repository_, directory_name);
+    const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
+    return text ? parse(*text, kind, hex) : std::nullopt;
+}
+
+std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff_id) const {
+    return find(std::string(to_string(kind)), diff_id.hex());
+}
+
+bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
+    return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
+}
+
+void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit) const {
+    add({std::string(to_string(layer.kind)), std::string(layer.diff_id.hex()), std::string(layer.blob.digest.hex()),
+         commit.hex()});
+}
+
+void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {
+    add({image_kind, image_key(manifest.hex(), merge.hex()), std::string(manifest.hex()), merge.hex()});
+}
+
+void VerifiedLayers::add(const Record& record) const {
+    const auto directory = make_records(repository_, directory_name);
+    // Then it is fetched again.
+    if (!directory) return;
+    const auto text = serialise(record);
+    const auto name = record.key + "." + record.kind;
+    if (read_record(directory.get(), name, max_bytes) != text) write_record(directory.get(), name, text);
+}
+
+std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {
+    std::vector<std::string> stale;
+    auto directory = open_records(repository_, directory_name);
+    if (!directory) return stale;
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
+    if (!stream) throw_errno("list " + std::string(directory_name));
+    const int raw = directory.release();
+    while (const dirent* entry = ::readdir(stream.get())) {
+        const std::string name = entry->d_name;
+        if (name == "." || name == "..") continue;
+        const bool named = name.size() > hex_digits && name[hex_digits] == '.';
+        const auto text = named ? read_record(raw, name, max_bytes) : std::nullopt;
+        const auto commit = text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt;
+        if (!commit || !there(*commit)) stale.push_back(std::string(directory_name) + "/" + name);
+    }
+    return stale;
+}
+
+}  // namespace imaged

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/tree/commit-check.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/glib.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/tar-reader.hpp"
+
+namespace imaged {
+
+namespace {
+
+struct Size {
+    std::size_t height = 1;     // of the tree below, itself included
+    std::uint64_t entries = 0;  // paths below
+};
+
+class CommitCheck {
+public:
+    explicit CommitCheck(ObjectSink& sink) : sink_(sink) {}
+
+    void check(const Checksum& commit) {
+        const auto bytes = read(ObjectType::commit, commit);
+        const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
+        const auto variant =
+            adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE("(a{sv}aya(say)sstayay)"), copy.get(), FALSE));
+        check_meta(checksum_in(variant.get(), 7));
+        check_tree(checksum_in(variant.get(), 6));
+    }
+
+private:
+    void check_tree(const Checksum& root) {
+        // Without recursion: how deep the tree is has to be found out first.
+        enter(root);
+        while (!stack_.empty()) {
+            auto& frame = stack_.back();
+            if (frame.rest.empty()) {
+                leave();
+                continue;
+            }
+            const auto child = frame.rest.back();
+            if (const auto known = sizes_.find(child); known != sizes_.end()) {
+                frame.rest.pop_back();
+                add(frame.size, known->second);
+            } else {
+                enter(child);
+            }
+        }
+    }
+
+    static Checksum checksum_in(GVariant* commit, std::size_t child) {
+        const VariantPtr bytes(g_variant_get_child_value(commit, child));
+        Checksum checksum;
+        if (g_variant_get_size(bytes.get()) != checksum.bytes.size())
+            throw Error(ErrorKind::corrupt_input, "the commit names its tree by what is no checksum");
+        std::memcpy(checksum.bytes.data(), g_variant_get_data(bytes.get()), checksum.bytes.size());
+        return checksum;
+    }
+
+    struct Frame {
+        Checksum tree;
+        Size size;
+        std::vector<Checksum> rest;  // directories not looked at yet
+    };
+
+    void enter(const Checksum& tree) {
+        check_height(stack_.size() + 1);
+        const auto listing = parse_dirtree(read(ObjectType::dirtree, tree));
+        Frame frame{tree, {1, listing.files.size() + listing.directories.size()}, {}};
+        listed_ += frame.size.entries;
+        if (listed_ > max_commit_listed)
+            throw Error(ErrorKind::unsupported_image, "the directories of the commit have more than the limit of " +
+                                                          std::to_string(max_commit_listed) + " entries");
+        for (const auto& file : listing.files) {
+            // By its whole name: whoever made the commit chose the checksums.
+            if (files_.insert(file.object).second && !sink_.has_file(file.object)) missing(file.object, "file");
+        }
+        for (const auto& directory : listing.directories) {
+            check_meta(directory.meta);
+            frame.rest.push_back(directory.tree);
+        }
+        check_entries(frame.size);
+        stack_.push_back(std::move(frame));
+    }
+
+    void leave() {
+        sizes_.emplace(stack_.back().tree, stack_.back().size);
+        stack_.pop_back();
+    }
+
+    void add(Size& parent, const Size& child) {
+        parent.height = std::max(parent.height, child.height + 1);
+        parent.entries += child.entries;
+        // What is above was counted when it was entered; what is below a tree that is named twice was not.
+        check_height(stack_.size() + child.height);
+        check_entries(parent);
+    }
+
+    static void check_height(std::size_t height) {
+        if (height > max_path_depth + 1)
+            throw Error(ErrorKind::unsupported_image,
+                        "the tree of the commit is deeper than " + std::to_string(max_path_depth) + " levels");
+    }
+
+    static void check_entries(const Size& size) {
+        if (size.entries > max_commit_entries)
+            throw Error(ErrorKind::unsupported_image, "the tree of the commit has more than the limit of " +
+                                                          std::to_string(max_commit_entries) + " paths");
+    }
+
+    std::string read(ObjectType type, const Checksum& checksum) {
+        try {
+            return sink_.read_metadata(type, checksum);
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::repository_damaged) throw;
+            missing(checksum, suffix(type));
+        }
+    }
+
+    void check_meta(const Checksum& meta) {
+        if (metas_.insert(meta).second) read(ObjectType::dirmeta, meta);
+    }
+
+    [[noreturn]] static void missing(const Checksum& checksum, std::string_view type) {
+        throw Error(ErrorKind::corrupt_input, "the image does not bring the object " + checksum.hex() + "." +
+                                                  std::string(type) + " of its commit");
+    }
+
+    ObjectSink& sink_;
+    std::vector<Frame> stack_;
+    std::unordered_map<Checksum, Size> sizes_;
+    std::unordered_set<Checksum> files_, metas_;
+    std::uint64_t listed_ = 0;
+};
+
+}  // namespace
+
+void check_foreign_commit(ObjectSink& sink, const Checksum& commit) {
+    in_context("commit " + commit.hex(), [&] { CommitCheck(sink).check(commit); });
+}
+
+}  // namespace imaged

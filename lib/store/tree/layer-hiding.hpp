@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whiteouts and opaque markers of one layer, applied to the tree of those below it before anything of the layer is
+// put there: they hide what lies below, never what their own layer brings, and make nothing.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "store/records/layer-record.hpp"
+#include "store/tree/tree-store.hpp"
+
+namespace imaged {
+
+class LayerOverlay;
+
+bool is_whiteout(std::string_view name);
+
+// A directory of a layer whose place below is taken by a symbolic link.
+struct LinkedDirectory {
+    Path place;          // of the link
+    std::string listed;  // the image's own path
+    TreeEntry upper;
+};
+
+class LayerHiding {
+public:
+    // Borrows all three. OVERLAY tells which directories the layer lists.
+    LayerHiding(TreeStore& store, const LayerRecord& record, const LayerOverlay& overlay)
+        : store_(store), record_(record), overlay_(overlay) {}
+
+    // LOWER without what UPPER hides. Throws Error(corrupt_input) for links without an end.
+    TreeEntry apply(const TreeEntry& lower, const TreeEntry& upper);
+
+private:
+    Checksum hide(const Checksum& lower, const Checksum& upper, Path& place, const std::string& listed);
+    TreeEntry hide_through_links(TreeEntry root);
+    TreeEntry hide_behind(TreeEntry root);
+
+    TreeStore& store_;
+    const LayerRecord& record_;
+    const LayerOverlay& overlay_;
+    std::vector<LinkedDirectory> linked_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of two entries of a layer came later, where symbolic links of the layers below lead one to where the other is.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "store/records/layer-record.hpp"
+
+namespace imaged {
+
+class LayerOrder {
+public:
+    // Borrows the record.
+    explicit LayerOrder(const LayerRecord& record) : record_(record) {}
+
+    // Both are the image's own paths. By the record where it tells, else by the paths: most tars are sorted.
+    bool is_later(const std::string& path, const std::string& other);
+
+private:
+    const LayerRecord& record_;
+    std::unordered_map<std::string_view, std::size_t> ranks_;
+};
+
+}  // namespace imaged

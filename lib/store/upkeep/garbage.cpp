@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/garbage.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/checksum-set.hpp"
+#include "store/repository/object-listing.hpp"
+#include "store/repository/ref-name.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Shares of the job: walking reads a tenth of the objects, removing is bound to the file system.
+constexpr double mark_end = 0.5;
+
+// The commits of the deployments of the system that REPOSITORY belongs to, by the names of their directories. They have
+// refs, but libostree takes those of all deployments away for a moment whenever it adds or removes one, under no lock
+// of the repository.
+std::map<std::string, Checksum> deployed_commits(const Repository& repository) {
+    namespace fs = std::filesystem;
+    std::map<std::string, Checksum> commits;
+    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(repository.fd()));
+    const auto stateroots = place.parent_path() / "deploy";
+    if (place.filename() != "repo" || !fs::is_directory(stateroots)) return commits;
+    for (const auto& stateroot : fs::directory_iterator(stateroots)) {
+        if (!fs::is_directory(stateroot.path() / "deploy")) continue;
+        for (const auto& deployment : fs::directory_iterator(stateroot.path() / "deploy")) {
+            const auto name = deployment.path().filename().string();
+            const auto commit = Checksum::from_hex(std::string_view(name).substr(0, name.find('.')));
+            if (commit && deployment.is_directory() && repository.has_object(ObjectType::commit, *commit))
+                commits.emplace(name, *commit);
+        }
+    }
+    return commits;
+}
+
+// Objects by what they are. A wrong "yes" keeps an object that could go.
+struct Reached {
+    ChecksumSet trees, contents;  // contents: files and dirmetas
+
+    bool contains(const LooseObject& object) const {
+        return object.type == "dirtree" ? trees.contains(object.checksum) : contents.contains(object.checksum);
+    }
+};
+
+class Collector {
+public:
+    Collector(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
+              const Cancellation& cancellation, WorkObserver& observer)
+        : repository_(repository), rules_(rules), cancellation_(cancellation), observer_(observer), usage_(usage) {}
+
+    GarbageCounts run() {
+        observer_.begin("mark", 0, mark_end, "");
+        const auto refs = repository_.all_refs();
+        // Images first: what is damaged is told of the first that reaches it.
+        for (const bool layers : {false, true}) {
+            for (const auto& [ref, commit] : refs) {
+                if (ref.starts_with(layer_ref_prefix) == layers && !rules_.ignored_refs.contains(ref))
+                    mark_ref(ref, commit);
+            }
+        }
+        for (const auto& [name, commit] : deployed_commits(repository_)) mark_ref("the deployment " + name, commit);
+        const auto doomed = doomed_commits();
+        cancellation_.check();
+        observer_.begin("prune", mark_end, 1, "directories");
+        if (!rules_.dry_run && rules_.before_removal) rules_.before_removal();
+        // First what everything else hangs on.
+        for (const auto& commit : doomed) remove_commit(commit);
+        if (!rules_.dry_run && counts_.commits > 0) repository_.sync();
+        unsigned swept = 0;
+        for_each_object_directory(object_threads(), [&](unsigned directory) {
+            cancellation_.check();
+            visit_objects(repository_.objects(), directory, [&](const LooseObject& object) { sweep(object); });
+            const std::lock_guard lock(mutex_);
+            observer_.advance(++swept, object_directories);
+        });
+        return counts_;
+    }
+
+private:
+    // Commits that no ref reaches.
+    std::vector<Checksum> unnamed_commits() {
+        std::vector<Checksum> unnamed;
+        for_each_object_directory(object_threads(), [&](unsigned directory) {
+            cancellation_.check();
+            std::size_t objects = 0;
+            std::vector<Checksum> found;
+            visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
+                ++objects;
+                if (object.type == "commit" && !commits_.contains(object.checksum)) found.push_back(object.checksum);
+            });
+            const std::lock_guard lock(mutex_);
+            counts_.objects_total += objects;
+            unnamed.insert(unnamed.end(), found.begin(), found.end());
+        });
+        return unnamed;
+    }
+
+    // Those of them that may go; what the others reach is marked.
+    std::vector<Checksum> doomed_commits() {
+        const auto unnamed = unnamed_commits();
+        // The base of an image that is gone came with it.
+        std::set<Checksum> ours(rules_.image_commits);
+        for (const auto& checksum : unnamed) {
+            try {
+                const auto commit = repository_.load_commit(checksum);
+                if (!came_from_image(repository_, commit)) continue;
+                ours.insert(checksum);
+                if (commit.parent) ours.insert(*commit.parent);
+            } catch (const Error&) {
+                // What cannot be read cannot be known to be ours.
+            }
+        }
+        std::vector<Checksum> doomed;
+        for (const auto& checksum : unnamed) {
+            if (rules_.foreign_commits || ours.contains(checksum)) {
+                doomed.push_back(checksum);
+                continue;
+            }
+            ++counts_.foreign_commits;
+            std::string damage;  // no ref names it, so nobody misses what it has lost
+            mark_commit(checksum, damage);
+        }
+        // A kept commit may have one of these for a parent.
+        std::erase_if(doomed, [&](const auto& checksum) { return commits_.contains(checksum); });
+        if (!counts_.damaged.empty()) {
+            for (const auto& checksum : doomed) note_doomed(checksum);
+        }
+        return doomed;
+    }
+
+    void note_doomed(const Checksum& checksum) {
+        try {
+            const auto commit = repository_.load_commit(checksum);
+            doomed_.contents.insert(commit.meta);
+            std::string ignored;
+            walk(commit.tree, doomed_, ignored);
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+        }
+    }
+
+    void mark_ref(const std::string& ref, const Checksum& commit) {
+        std::string damage;
+        if (commit == Checksum{})
+            damage = "the ref names no commit";
+        else
+            mark_commit(commit, damage);
+        if (!damage.empty()) counts_.damaged.emplace(ref, damage);
+    }
+
+    // With its history, as far as it is there. DAMAGE is what could not be read.
+    void mark_commit(Checksum checksum, std::string& damage) {
+        bool named = true;
+        while (commits_.insert(checksum)) {
+            // Of a shallow pull only the newest commits are there.
+            if (!named && !repository_.has_object(ObjectType::commit, checksum)) return;
+            std::optional<Checksum> parent;
+            try {
+                const auto commit = repository_.load_commit(checksum);
+                reached_.contents.insert(commit.meta);
+                std::string found;
+                walk(commit.tree, reached_, found);
+                if (!found.empty() && !is_partial(checksum)) damage = found;
+                parent = commit.parent;
+            } catch (const Error& error) {
+                if (error.kind() == ErrorKind::cancelled) throw;
+                damage = error.what();
+                return;
+            }
+            if (!parent) return;
+            checksum = *parent;
+            named = false;
+        }
+    }
+
+    // libostree's mark of a commit that was pulled in part on purpose.
+    bool is_partial(const Checksum& commit) const { return exists(repository_.fd(), partial_mark(commit)); }
+    static std::string partial_mark(const Checksum& commit) { return "state/" + commit.hex() + ".commitpartial"; }
+    static bool exists(int directory, const std::string& path) {
+        struct stat status;
+        return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+
+    void walk(const Checksum& root, Reached& reached, std::string& damage) {
+        std::vector<Checksum> rest{root};
+        while (!rest.empty()) {
+            cancellation_.check();
+            const auto tree = rest.back();
+            rest.pop_back();
+            if (!reached.trees.insert(tree)) {
+                if (unreadable_.contains(tree)) damage = "object " + tree.hex() + ".dirtree cannot be read";
+                continue;
+            }
+            try {
+                const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
+                if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
+                const auto listing = parse_dirtree(*bytes);
+                for (const auto& file : listing.files) reached.contents.insert(file.object);
+                for (const auto& directory : listing.directories) {
+                    reached.contents.insert(directory.meta);
+                    rest.push_back(directory.tree);
+                }
+            } catch (const Error& error) {
+                if (error.kind() == ErrorKind::cancelled) throw;
+                damage = error.what();
+                unreadable_.insert(tree);
+            }
+        }
+    }
+
+    bool may_go(const LooseObject& object) const {
+        if (object.type == "payload-link") return is_dangling(object);
+        const bool known =
+            object.type == "dirtree" || object.type == "dirmeta" || object.type == "file" || object.type == "filez";
+        if (!known || reached_.contains(object)) return false;  // a type from elsewhere stays
+        return counts_.damaged.empty() || doomed_.contains(object);
+    }
+
+    // A symbolic link, named by the checksum of a file's bare content, to the object that has it.
+    bool is_dangling(const LooseObject& object) const {
+        std::array<char, PATH_MAX> target;
+        const auto size = ::readlinkat(object.directory, object.name, target.data(), target.size());
+        if (size <= 0) return false;
+        auto path = std::string_view(target.data(), static_cast<std::size_t>(size));
+        if (!path.starts_with("../") || !path.ends_with(".file")) return false;
+        path.remove_prefix(3);
+        path.remove_suffix(5);
+        const auto checksum = path.size() > 2 && path[2] == '/'
+                                  ? Checksum::from_hex(std::string(path.substr(0, 2)) + std::string(path.substr(3)))
+                                  : std::nullopt;
+        return checksum && may_go({object.directory, object.name, *checksum, "file"});
+    }
+
+    void remove_commit(const Checksum& checksum) {
+        const auto hex = checksum.hex();
+        const auto path = hex.substr(0, 2) + "/" + hex.substr(2);
+        ++counts_.objects;
+        ++counts_.commits;
+        counts_.removed_commits.insert(checksum);
+        usage_.remove(repository_.objects(), path + ".commit");
+        for (const char* type : {".commitmeta", ".commitmeta-compat"}) {
+            if (!exists(repository_.objects(), path + type)) continue;
+            ++counts_.objects;
+            usage_.remove(repository_.objects(), path + type);
+        }
+        usage_.remove(repository_.fd(), partial_mark(checksum));
+        if (repository_.writes_tombstones()) usage_.add_block(repository_.objects());
+        if (!rules_.dry_run) repository_.delete_commit(checksum);
+    }
+
+    void sweep(const LooseObject& object) {
+        if (!may_go(object)) return;
+        struct stat status;
+        if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+        if (!rules_.dry_run && ::unlinkat(object.directory, object.name, 0) != 0 && errno != ENOENT)
+            throw_errno("remove the object " + object.checksum.hex() + "." + std::string(object.type));
+        const std::lock_guard lock(mutex_);
+        ++counts_.objects;
+        usage_.remove(status);
+    }
+
+    const Repository& repository_;
+    const GarbageRules& rules_;
+    const Cancellation& cancellation_;
+    WorkObserver& observer_;
+    std::mutex mutex_;  // of what follows, while several threads look through the objects
+    DiskUsage& usage_;
+    GarbageCounts counts_;
+    ChecksumSet commits_;
+    std::set<Checksum> unreadable_;  // trees
+    Reached reached_, doomed_;
+};
+
+}  // namespace
+
+bool came_from_image(const Repository& repository, const Repository::Commit& commit) {
+    if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;
+    // A chunk layer's commit says nothing at all, and its files are named by themselves.
+    if (commit.timestamp != 0 || commit.parent || g_variant_n_children(commit.metadata.get()) != 0) return false;
+    const auto bytes = repository.load_metadata(ObjectType::dirtree, commit.tree);
+    if (!bytes) return false;
+    const auto listing = parse_dirtree(*bytes);
+    return listing.directories.empty() && !listing.files.empty() &&
+           listing.files.front().name == listing.files.front().object.hex();
+}
+
+GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
+                              const Cancellation& cancellation, WorkObserver& observer) {
+    return Collector(repository, rules, usage, cancellation, observer).run();
+}
+
+}  // namespace imaged

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which layers somebody still needs: every image, every deployment (ostree/0, ostree/1, rpmostree/base) and every
+// protected base (ostree/container/baseimage). A layer that an alias names is in use too.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "oci/digest.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct LayerUse {
+    std::set<std::string> used;              // refs of layers
+    std::map<std::string, Checksum> unused;  // refs of the others, and what they name
+    // Images that cannot be read, by reference, and why. Nobody can tell which layers they need, so none is unused
+    // then.
+    std::map<std::string, std::string> damaged;
+
+    static LayerUse find(const Repository& repository);
+};
+
+}  // namespace imaged

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/prune.hpp"
+
+#include <set>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/pending-update.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/repository-place.hpp"
+#include "store/repository/verified-layers.hpp"
+#include "store/upkeep/layer-use.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::string digest_of(const Repository& repository, const Checksum& commit) {
+    try {
+        return repository.load_commit(commit).text(manifest_digest_key).value_or("");
+    } catch (const Error&) {
+        return {};  // a damaged image can be removed like any other
+    }
+}
+
+// What is damaged, by the name that people know it by.
+std::string name_of(const std::string& ref) {
+    if (!ref.starts_with(image_ref_prefix)) return ref;
+    return unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
+}
+
+// Whether prune() would still know, without the ref, that what the ref names came from an image.
+bool shows_origin(const Repository& repository, const Checksum& commit) {
+    try {
+        return came_from_image(repository, repository.load_commit(commit));
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+// Without the image its aliases would lead nowhere, and libostree would not list any ref then. Nothing is removed
+// before this.
+void require_no_alias(const Repository& repository, const std::vector<ImageReference>& images) {
+    std::set<std::string> removed;
+    for (const auto& image : images) removed.insert(image_ref(image));
+    for (const auto& [alias, target] : repository.aliases()) {
+        if (removed.contains(target) && !removed.contains(alias))
+            throw Error(ErrorKind::invalid_argument, "the ref " + alias + " is an alias of " + name_of(target) +
+                                                         "; delete it first (ostree refs --delete)");
+    }
+}
+
+// Records of commits that are gone, or would be after a dry run.
+void drop_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage, bool dry_run) {
+    const auto stale = VerifiedLayers(repository.fd()).stale([&](const Checksum& commit) {
+        return !removed.contains(commit) && repository.has_object(ObjectType::commit, commit);
+    });
+    for (const auto& path : stale) {
+        usage.remove(repository.fd(), path);
+        if (!dry_run) remove_tree(repository.fd(), path);
+    }
+}
+
+std::vector<std::string> drop_layers(Repository& repository) {
+    std::vector<std::string> digests;
+    for (const auto& [ref, commit] : LayerUse::find(repository).unused) {
+        if (!shows_origin(repository, commit)) continue;
+        repository.set_ref(ref, std::nullopt);
+        digests.push_back(blob_of_ref(ref));
+    }
+    return digests;
+}
+
+}  // namespace
+
+PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer) {
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) return {};
+    auto& repository = *existing;
+    repository.wait_until_unlocked(cancellation);
+    const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    const auto use = LayerUse::find(repository);
+    PruneOutcome outcome;
+    outcome.damaged = use.damaged;
+    DiskUsage usage;
+    StagingArea::for_each_leftover(repository.fd(),
+                                   [&](const std::string& path) { usage.remove(repository.fd(), path); });
+    GarbageRules rules;
+    rules.dry_run = request.dry_run;
+    rules.foreign_commits = request.foreign_commits;
+    for (const auto& [ref, commit] : use.unused) {
+        outcome.layers.push_back(blob_of_ref(ref));
+        usage.remove(repository.fd(), "refs/heads/" + ref);
+        rules.ignored_refs.insert(ref);
+        rules.image_commits.insert(commit);
+    }
+    rules.before_removal = [&] {
+        StagingArea::clear_leftovers(repository.fd());
+        for (const auto& [ref, commit] : use.unused) repository.set_ref(ref, std::nullopt);
+        if (!use.unused.empty()) repository.sync();
+    };
+    outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
+    drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
+    for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(name_of(ref), why);
+    outcome.bytes = usage.bytes();
+    require_in_place(repository);
+    return outcome;
+}
+
+RemoveOutcome remove_images(const std::string& path, const std::vector<ImageReference>& images,
+                            const Cancellation& cancellation) {
+    RemoveOutcome outcome;
+    auto existing = Repository::open_existing(path);
+    if (!existing) {
+        for (const auto& image : images) outcome.missing.push_back(image.image());
+        return outcome;
+    }
+    auto& repository = *existing;
+    repository.wait_until_unlocked(cancellation);
+    const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    require_no_alias(repository, images);
+    for (const auto& image : images) {
+        const auto ref = image_ref(image);
+        const auto commit = repository.resolve(ref);
+        if (!commit) {
+            outcome.missing.push_back(image.image());
+            continue;
+        }
+        auto digest = digest_of(repository, *commit);
+        repository.set_ref(ref, std::nullopt);
+        note_image_source(repository.fd(), image.image(), image.image());
+        try {
+            // Another image may have the commit, and this one may come back to it.
+            PendingUpdate::forget(repository, *commit, image.image());
+        } catch (const Error&) {
+            // Metadata that cannot be read says nothing of it.
+        }
+        outcome.removed.push_back({image.image(), std::move(digest)});
+    }
+    if (!outcome.removed.empty()) outcome.layers = drop_layers(repository);
+    repository.sync();
+    return outcome;
+}
+
+std::vector<std::string> drop_unused_layers(const std::string& path) {
+    Repository repository(path);
+    if (!repository.is_unlocked()) return {};
+    const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    auto digests = drop_layers(repository);
+    if (!digests.empty()) repository.sync();
+    return digests;
+}
+
+}  // namespace imaged

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Removing images, and what only they needed.
+//
+// Layers are counted out first: one that no image, deployment or protected base names loses its ref. Objects go after
+// them, in prune() alone. Crash rule: refs go before what they name, commits before their parts.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "oci/image-reference.hpp"
+#include "store/repository/repository.hpp"
+#include "store/upkeep/garbage.hpp"
+
+namespace imaged {
+
+struct PruneRequest {
+    std::string repository;        // absolute path
+    bool dry_run = false;          // only tell
+    bool foreign_commits = false;  // also other tools' commits that no ref names
+};
+
+struct PruneOutcome {
+    std::vector<std::string> layers;  // digests of those that no image uses
+    GarbageCounts garbage;
+    // Bytes on disk that come free: objects, refs, and what killed jobs left behind. A dry run and the run after it
+    // tell the same number.
+    std::uint64_t bytes = 0;
+    // Images and refs that cannot be read, and why. No layer goes while an image's manifest is among them.
+    std::map<std::string, std::string> damaged;
+};
+
+// Holds the repository's exclusive lock; throws Error(failed) when other programs keep it from that for too long.
+PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer);
+
+struct RemovedImage {
+    std::string image;
+    std::string digest;  // of its manifest; empty when it could not be read
+};
+
+struct RemoveOutcome {
+    std::vector<RemovedImage> removed;
+    std::vector<std::string> missing;  // not stored
+    std::vector<std::string> layers;   // digests of those that no image uses any more
+};
+
+// Removes images and the refs of layers that nothing else uses; their objects go with the next prune.
+RemoveOutcome remove_images(const std::string& repository, const std::vector<ImageReference>& images,
+                            const Cancellation& cancellation);
+
+// After an image has changed: removes the refs of layers that nobody uses any more. Returns their digests; nothing is
+// removed while another program works in the repository, which may be about to name them.
+//
+// A base commit keeps its ref until prune(): without, nothing would show that it came from an image.
+std::vector<std::string> drop_unused_layers(const std::string& repository);
+
+}  // namespace imaged

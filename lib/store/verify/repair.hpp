@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verifying images, and mending those that are damaged: refs that were lost are written again, bad objects are replaced
+// by fetching the layers that hold them, layers that were never verified are fetched anew, the merge is computed again
+// where it is wrong.
+//
+// The stored manifest says what to fetch, so the source needs no more than the layers that are broken. Where the
+// manifest itself is lost, the image is imported anew, and becomes what the source has now.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
+#include "source/proxy/image-proxy.hpp"
+#include "store/verify/verify.hpp"
+
+namespace imaged {
+
+struct VerifyRequest {
+    std::string repository;              // absolute path
+    std::vector<ImageReference> images;  // all of them where it is empty
+    bool repair = false;
+    std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
+    // Whether images may be opened that are stored under a local name (oci:, dir:, …). Without, those are not repaired.
+    bool local_sources = true;
+    // What is imported anew must be signed. Layers of a manifest that is known are held against that.
+    bool demand_signature = false;
+    ProxyOptions proxy;  // the service for sources in registries only
+    unsigned layers_at_once = 2;
+    std::uint64_t disk_reserve = 0;
+    ExpansionLimits expansion;
+    // Of what a verification without repair changes; null: this process.
+    std::shared_ptr<RepositoryWriter> writer = {};
+};
+
+struct RepairedImage {
+    std::string image, digest;
+    std::string previous_digest;  // another one where the image was replaced; empty when it was not known
+    unsigned layers_fetched = 0;
+    std::uint64_t bytes_fetched = 0;  // compressed
+};
+
+// An image some of whose layers were unverified and fetched anew.
+struct RefetchedImage {
+    std::string image;
+    unsigned layers_fetched = 0;
+    std::uint64_t bytes_fetched = 0;  // compressed
+};
+
+struct VerifyOutcome {
+    Verdict verdict;  // of before the repair
+    std::vector<RepairedImage> repaired;
+    std::map<std::string, std::string> unrepaired;  // by image, why
+    std::vector<RefetchedImage> refetched;
+    std::map<std::string, std::string> still_unverified;  // by image, why its layers could not be fetched anew
+    std::string unrecorded;                               // why listings do not know what was found; empty if they do
+};
+
+VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer);
+
+}  // namespace imaged

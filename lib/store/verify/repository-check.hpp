@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The objects that a number of commits reach, checked each once: commits and directories where they are walked, file
+// objects afterwards, several at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "store/repository/checksum-set.hpp"
+#include "store/repository/object-check.hpp"
+#include "store/repository/object-names.hpp"
+#include "store/repository/repository.hpp"
+#include "store/repository/work-observer.hpp"
+
+namespace imaged {
+
+// CHECKSUM.TYPE; ".file" in every repository mode.
+std::string object_name(const Checksum& checksum, ObjectType type);
+
+class RepositoryCheck {
+public:
+    // Borrows everything.
+    RepositoryCheck(const Repository& repository, const Cancellation& cancellation, WorkObserver& observer);
+
+    // Checks COMMIT and its directories, and notes its files.
+    void walk(const Checksum& commit);
+    // Checks the files that were noted. Throws Error(cancelled).
+    void hash_files();
+
+    // By object_name(): what is wrong. Files that are missing are found by is_missing().
+    const std::map<std::string, std::string>& bad_objects() const { return bad_; }
+    bool is_bad(const std::string& object) const { return bad_.contains(object); }
+    // What is wrong with a file object; nothing where it is right.
+    std::optional<std::string> fault_of_file(const Checksum& file);
+    // Whether anything is wrong.
+    bool any_bad() const { return !bad_.empty() || any_missing_; }
+
+    std::uint64_t objects() const { return metadata_ + files_.size(); }
+    std::uint64_t bytes() const { return bytes_; }
+
+private:
+    void walk_tree(const Checksum& root);
+    void check_meta(const Checksum& meta);
+    void hash_directory(unsigned directory);
+
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    WorkObserver& observer_;
+    const ObjectCheck check_;
+    ObjectNames names_;
+    // A wrong "yes" leaves one object unchecked; it takes two objects that share eight bytes of their checksums.
+    ChecksumSet commits_, trees_, metas_, files_;
+    std::uint64_t metadata_ = 0;
+    bool any_missing_ = false;
+
+    // While files are hashed: shared with the threads.
+    std::mutex mutex_;
+    std::map<std::string, std::string> bad_;
+    std::uint64_t seen_ = 0, bytes_ = 0;
+};
+
+}  // namespace imaged

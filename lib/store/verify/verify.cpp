@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/verify/verify.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/exposure.hpp"
+#include "base/system-failure.hpp"
+#include "store/import/merge-check.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/repository/record-file.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/verified-layers.hpp"
+#include "store/upkeep/layer-use.hpp"
+#include "store/verify/damage-search.hpp"
+#include "store/verify/repository-check.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Enough to see what happened; an image that lost a disk has millions.
+constexpr std::size_t max_damage = 100;
+// Shares of the job.
+constexpr double walk_end = 0.1, hash_end = 0.9;
+
+void report(ImageVerdict& verdict, Damage damage) {
+    if (++verdict.damage_count <= max_damage) verdict.damage.push_back(std::move(damage));
+}
+
+std::string joined(const std::vector<std::string>& paths, std::uint64_t count) {
+    std::string text;
+    for (const auto& path : paths) text += (text.empty() ? "" : ", ") + path;
+    return count > paths.size() ? text + " and " + std::to_string(count - paths.size()) + " more" : text;
+}
+
+class Verification {
+public:
+    Verification(const Repository& repository, const Cancellation& cancellation, WorkObserver& observer)
+        : repository_(repository),
+          cancellation_(cancellation),
+          observer_(observer),
+          check_(repository, cancellation, observer),
+          verified_(repository.fd()) {}
+
+    Verdict run(const std::vector<ImageReference>& images) {
+        observer_.begin("verify", 0, walk_end, "images");
+        if (images.empty())
+            add_everything();
+        else
+            add_images(images);
+        std::uint64_t done = 0;
+        for (auto& verdict : verdict_.images) {
+            look_at(verdict);
+            observer_.advance(++done, verdict_.images.size());
+        }
+        for (const auto& [ref, commit] : unused_) check_.walk(commit);
+        observer_.begin("hash", walk_end, hash_end, "objects");
+        check_.hash_files();
+        observer_.begin("merge", hash_end, 1, "images");
+        done = 0;
+        for (auto& verdict : verdict_.images) {
+            conclude(verdict);
+            observer_.advance(++done, verdict_.images.size());
+        }
+        for (const auto& [ref, commit] : unused_) conclude_unused(ref, commit);
+        verdict_.bad_objects = check_.bad_objects();
+        if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
+            verdict_.warnings.push_back(exposure_warning(repository_.path()));
+        if (auto fault = record_place_fault(repository_.fd()); !fault.empty())
+            verdict_.warnings.push_back(std::move(fault));
+        verdict_.objects = check_.objects();
+        verdict_.bytes = check_.bytes();
+        return std::move(verdict_);
+    }
+
+private:
+    void add_everything() {
+        for (const auto& [ref, commit] : repository_.refs(image_ref_directory))
+            verdict_.images.push_back(
+                {unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
+                 commit,
+                 {},
+                 {},
+                 0,
+                 {},
+                 {}});
+        unused_ = LayerUse::find(repository_).unused;
+    }
+
+    void add_images(const std::vector<ImageReference>& images) {
+        for (const auto& image : images) {
+            const auto commit = repository_.resolve(image_ref(image));
+            if (commit)
+                verdict_.images.push_back({image.image(), *commit, {}, {}, 0, {}, {}});
+            else
+                verdict_.missing.push_back(image.image());
+        }
+    }
+
+    // Refs and metadata, and the directories of all that the image names.
+    void look_at(ImageVerdict& verdict) {
+        cancellation_.check();
+        if (verdict.commit == Checksum{}) {
+            report(verdict, {DamageKind::ref, "the image's ref has nonsense in it", "", "", "", ""});
+            return;
+        }
+        check_.walk(verdict.commit);
+        try {
+            verdict.stored = StoredImage::load(repository_, verdict.commit, true);
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
+            if (!check_.is_bad(object_name(verdict.commit, ObjectType::commit)))
+                report(verdict, {DamageKind::metadata, error.what(), "", "", "", ""});
+            return;
+        }
+        check_documents(verdict);
+        if (verdict.stored->base_commit) check_.walk(*verdict.stored->base_commit);
+        for (const auto& layer : verdict.stored->layout.layers) check_layer(verdict, layer);
+    }
+
+    void check_documents(ImageVerdict& verdict) {
+        const auto& image = *verdict.stored;
+        // Others store the manifest as they would write it themselves.
+        if (!image.importer.starts_with(own_importer)) return;
+        if (sha256(image.manifest_text).hex() != image.digest.hex())
+            report(verdict, {DamageKind::metadata,
+                             "the stored manifest does not have the digest " + image.digest.text(), "", "", "", ""});
+        if (sha256(image.config_text).hex() != image.manifest.config.digest.hex())
+            report(verdict, {DamageKind::metadata,
+                             "the stored config does not have the digest " + image.manifest.config.digest.text(), "",
+                             "", "", ""});
+    }
+
+    void check_layer(ImageVerdict& verdict, const ImageLayer& layer) {
+        const auto ref = place_of(repository_, layer);
+        const auto refuse = [&](const std::string& why) {
+            report(verdict, {DamageKind::ref, why, ref, layer.blob.digest.text(), "", ""});
+        };
+        const auto commit = repository_.resolve(ref);
+        if (!commit) return refuse("the layer's ref is missing");
+        if (*commit == Checksum{}) return refuse("the layer's ref has nonsense in it");
+        check_.walk(*commit);
+        const bool verified = verified_.layer(layer.kind, layer.diff_id) == commit;
+        if (!verified) verdict.unverified.push_back(layer.blob.digest.text());
+        try {
+            const auto content = repository_.load_commit(*commit);
+            const bool derived =
+                verified ? layer.kind == LayerKind::derived : content.text(importer_version_key).has_value();
+            const auto record = LayerRecord::read(content);
+            if (derived != (layer.kind == LayerKind::derived) ||
+                (!verified && record.diff_id && record.diff_id != layer.diff_id) ||
+                (layer.kind == LayerKind::commit && verdict.stored->base_commit &&
+                 verdict.stored->base_commit != commit))
+                refuse("the layer's ref names something else");
+        } catch (const Error&) {
+            // The commit is bad, and found to be the layer's later on.
+        }
+    }
+
+    void conclude(ImageVerdict& verdict) {
+        cancellation_.check();
+        if (check_.any_bad()) find_damage(verdict);
+        if (verdict.damage_count > 0 || !verdict.stored) return;
+        try {
+            judge_merge(verdict, check_merge(repository_, *verdict.stored, cancellation_));
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            // What was found in other images is reported all the same.
+            if (is_shortage(error)) {
+                verdict.unchecked = error.what();
+                return;
+            }
+            report(verdict,
+                   {DamageKind::merge, std::string("its layers cannot be merged: ") + error.what(), "", "", "", ""});
+        }
+    }
+
+    void judge_merge(ImageVerdict& verdict, const MergeDifference& difference) {
+        if (!is_sound(difference, *verdict.stored)) {
+            auto paths = joined(difference.entries, difference.entry_count);
+            if (paths.empty()) paths = joined(difference.directories, difference.directory_count);
+            report(verdict,
+                   {DamageKind::merge, "the merged tree is not what the layers give: " + paths, "", "", "", ""});
+        } else if (difference.directory_count > 0) {
+            verdict.notes.push_back("the program that merged it (" + verdict.stored->importer +
+                                    ") kept mode, owner or attributes of lower layers for " +
+                                    std::to_string(difference.directory_count) +
+                                    " directories: " + joined(difference.directories, difference.directory_count));
+        }
+    }
+
+    void find_damage(ImageVerdict& verdict) {
+        DamageSearch search(repository_, check_, cancellation_);
+        std::vector<FoundDamage> found;
+        if (verdict.stored) {
+            for (const auto& layer : verdict.stored->layout.layers) {
+                const auto commit = layer_commit(repository_, layer);
+                if (commit && *commit != Checksum{} && layer.kind != LayerKind::commit)
+                    search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
+            }
+            // Last: what chunks hold, it reaches too.
+            if (verdict.stored->base_commit)
+                search.add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true,
+                           found);
+        }
+        search.add(verdict.commit, "", true, found);
+        for (auto& damage : found) {
+            auto message = damage.object + " " + damage.fault;
+            report(verdict, {DamageKind::object, std::move(message), "", std::move(damage.layer),
+                             std::move(damage.object), std::move(damage.path)});
+        }
+    }
+
+    void conclude_unused(const std::string& ref, const Checksum& commit) {
+        if (!check_.any_bad()) return;
+        DamageSearch search(repository_, check_, cancellation_);
+        std::vector<FoundDamage> found;
+        search.add(commit, "", false, found);
+        if (found.empty()) return;
+        const auto digest = blob_of_ref(ref);
+        verdict_.unused_layers.emplace(digest, found.front().object + " " + found.front().fault);
+    }
+
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    WorkObserver& observer_;
+    RepositoryCheck check_;
+    const VerifiedLayers verified_;
+    Verdict verdict_;
+    std::map<std::string, Checksum> unused_;
+};
+
+}  // namespace
+
+std::string_view to_string(DamageKind kind) {
+    switch (kind) {
+        case DamageKind::ref: return "ref";
+        case DamageKind::metadata: return "metadata";
+        case DamageKind::object: return "object";
+        case DamageKind::merge: return "merge";
+    }
+    return "";
+}
+
+Verdict verify_images(const Repository& repository, const std::vector<ImageReference>& images,
+                      const Cancellation& cancellation, WorkObserver& observer) {
+    return Verification(repository, cancellation, observer).run(images);
+}
+
+}  // namespace imaged

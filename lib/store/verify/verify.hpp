@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether images are what they were when they came: their refs, their metadata, the checksum of every object that they
+// reach, and the merge, computed again from the layers.
+//
+// Takes three passes: directories are walked and checked, each once; then file objects are hashed, several at a time,
+// in the order in which they lie on disk; then, only where something is wrong, it is found out which layers and images
+// it belongs to. Memory grows with eight bytes an object.
+//
+// The caller holds the repository's lock. Objects of a parent repository are looked for, not hashed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "oci/image-reference.hpp"
+#include "store/records/stored-image.hpp"
+#include "store/repository/repository.hpp"
+#include "store/repository/work-observer.hpp"
+
+namespace imaged {
+
+enum class DamageKind {
+    ref,       // missing, nonsense, or another layer's
+    metadata,  // manifest, config and layers do not belong together
+    object,    // missing, unreadable, or with another content than its name says
+    merge,     // the merged tree is not what the layers give
+};
+std::string_view to_string(DamageKind kind);
+
+struct Damage {
+    DamageKind kind;
+    std::string message;
+    std::string ref;     // of kind ref
+    std::string layer;   // digest of the layer that it belongs to; empty for the image's own
+    std::string object;  // CHECKSUM.TYPE, of kind object
+    std::string path;    // in the image, where that is known
+};
+
+struct ImageVerdict {
+    std::string image;
+    Checksum commit;                    // what the ref names
+    std::optional<StoredImage> stored;  // unless its metadata is damaged
+    std::vector<Damage> damage;         // the first of them; empty for a sound image
+    std::uint64_t damage_count = 0;     // all of them
+    std::vector<std::string> notes;     // worth knowing, and no damage
+    std::string unchecked;              // why its merge could not be computed; empty if it was
+    // Digests of layers that this program has no record of having verified: another program or another repository
+    // brought them, or a version of this program that kept no such record.
+    std::vector<std::string> unverified;
+};
+
+struct Verdict {
+    std::vector<ImageVerdict> images;
+    std::vector<std::string> missing;  // asked for and not stored
+    // Layers that no image uses and that are damaged, by digest, and why: prune removes them.
+    std::map<std::string, std::string> unused_layers;
+    // Everything that is wrong, CHECKSUM.TYPE, and how.
+    std::map<std::string, std::string> bad_objects;
+    std::vector<std::string> warnings;     // about the repository as a whole, no damage
+    std::uint64_t objects = 0, bytes = 0;  // that were checked; bytes of file objects, as they are stored
+};
+
+// IMAGES, or all of them and all layers where it is empty.
+Verdict verify_images(const Repository& repository, const std::vector<ImageReference>& images,
+                      const Cancellation& cancellation, WorkObserver& observer);
+
+}  // namespace imaged
