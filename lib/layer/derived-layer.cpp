@@ -156,6 +156,7 @@ private:
         // What took the place of everything below is gone again, and everything below with it.
         tree_.put_opaque(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
         layer_.has_whiteouts = true;
+        remember_lost(path);
     }
 
     void put_whiteout(const Path& path, const TarEntry& entry) {
@@ -178,13 +179,7 @@ private:
     // The object that PATH names in this layer, moved out of limbo if it was there and is to be KEPT; one of the two
     // that stand for nothing.
     std::optional<Checksum> find_object(const Path& path, bool kept) {
-        if (const auto found = tree_.find(path)) {
-            // A directory that is not listed may be a link below.
-            if (found->directory && (!kept || !found->listed)) return std::nullopt;
-            if (found->directory)
-                throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(path) + "\"");
-            return found->object;
-        }
+        if (const auto found = tree_.find(path)) return found->directory ? std::nullopt : std::optional(found->object);
         const auto found = limbo_tree_.find(path);
         if (!found || found->directory) return std::nullopt;
         if (kept && !is_lost(found->object)) sink_.adopt(found->object, limbo());
@@ -217,6 +212,9 @@ private:
             put_link(path, target, *object, dropped);
             return;
         }
+        // One that is not listed may be a link below, and one that is listed later may take the place of a file below.
+        if (const auto found = tree_.find(target); !dropped && found && found->directory && found->listed)
+            throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(target) + "\"");
         // A link to a link that waits itself is one to the same file, whatever becomes of that link.
         auto moment = tree_.now();
         auto file = join_path(target);
@@ -318,8 +316,7 @@ private:
                 continue;
             }
             const auto target = split_path(link.target);
-            const auto object =
-                in_context("hard link \"" + link.path + "\"", [&] { return find_object(target, !link.dropped); });
+            const auto object = find_object(target, !link.dropped);
             if (!object) continue;
             // What a lower layer has there comes before what came after the link.
             if (!link.dropped && tree_.find(target)) remember_first({join_path(*place), link.target});

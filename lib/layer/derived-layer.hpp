@@ -54,8 +54,8 @@ struct DerivedLayer {
     // Of the hard links: path, and an entry that is what it is a link of if symbolic links of lower layers lead it to
     // the place of the link's file. As far as they fit.
     std::vector<UnresolvedLink> link_rivals;
-    // Where an entry stood for which no file could be stored, as far as they fit: links of later layers to them are
-    // dropped too.
+    // Where an entry stood for which no file is stored, as far as they fit: one that could not be, and links of later
+    // layers to it are dropped too; or one whose place a directory took.
     std::vector<std::string> lost;
     bool has_whiteouts = false;
 };

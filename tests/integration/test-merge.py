@@ -165,9 +165,10 @@ def shuffled(rng, entries):
 
 
 def for_umoci(entries):
-    """The same layer in the order that no unpacker can misread: whiteouts before all else but the directories that the layer itself puts there.
-    umoci 0.4 lets a whiteout remove a file that the same layer has already brought, and follow a link that it has; the specification
-    applies whiteouts to lower layers only."""
+    """The same layer in the order that no unpacker can misread: whiteouts before all else but the directories that the layer itself puts above
+    them. umoci 0.4 lets a whiteout remove a file that the same layer has already brought, and follow a link that it has; the specification
+    applies whiteouts to lower layers only. And it leaves a directory of a lower layer as it is that a whiteout hides, if the same layer has already
+    put something below it; the overlay file system of buildah has a new one there in either order."""
     seen, stored = set(), []
     for entry in entries:
         # A link to what a lower layer has not stored is dropped, as a link to a special file is.
@@ -177,7 +178,8 @@ def for_umoci(entries):
     entries = stored
     whiteouts = [entry for entry in entries if is_whiteout(entry)]
     around = [entry for entry in entries if entry.kind == "dir" and any(other.path.startswith(entry.path + "/") for other in whiteouts)]
-    return sorted(around, key=lambda entry: entry.path.count("/")) + whiteouts + [entry for entry in entries if not is_whiteout(entry)]
+    first = sorted(around + whiteouts, key=lambda entry: (len(parents_of(entry.path)) - is_whiteout(entry), is_whiteout(entry)))
+    return first + [entry for entry in entries if not is_whiteout(entry)]
 
 
 def hollow_parents(stack, expected, actual):

@@ -101,6 +101,28 @@ class Case(unittest.TestCase):
     def files(self, layers, **more):
         return {path: what for path, what in self.pull(layers, **more).items() if what != "/"}
 
+    def assert_same_as_umoci(self, stacks):
+        """The trees that umoci makes of STACKS, lists of layers whose links are relative: pulled as one image, each below a directory of its own."""
+        whole, places = [[] for _ in max(stacks, key=len)], {}
+        for number, stack in enumerate(stacks):
+            # Large directories would take most of the time.
+            place = f"{number // 32}/{number % 32}/"
+            places[place] = stack
+            whole[0].append(directory(place))
+            for layer, entries in zip(whole, stack):
+                layer += [Entry(**{**vars(entry), "path": place + entry.path, "target": place * (entry.kind == "hardlink") + entry.target}) for entry in entries]
+        self.pull(whole)
+        with tempfile.TemporaryDirectory(dir=self.directory) as scratch:
+            theirs = oci_layout.Layout(scratch + "/layout")
+            # umoci lets a whiteout hide what its own layer has brought.
+            theirs.image("t", [oci_layout.layer(sorted(entries, key=lambda entry: "/.wh." not in entry.path)) for entries in whole])
+            subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", scratch + "/bundle"], check=True, capture_output=True)
+            expected, actual = tree.mapped(tree.of_directory(scratch + "/bundle/rootfs")), tree.of_commit(self.repository, self.commit)
+        expected[""] = actual[""]
+        for line in tree.differences(expected, actual)[:20]:
+            with self.subTest(*[f"{entry.kind} {entry.path} {entry.target}" for place, stack in places.items() if line.startswith(place) for entry in sum(stack, [])]):
+                self.fail(line)
+
     def filtered(self):
         """Counts by path, of all layers."""
         counts = {}
@@ -218,6 +240,13 @@ class Whiteouts(Case):
     def test_a_directory_in_the_place_of_a_file_of_its_layer_is_new(self):
         self.assertEqual(self.pull([self.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]]), {"usr": "/", "usr/a": "/", "usr/a/n": "n"})
 
+    def test_a_directory_that_is_hidden_and_only_implied_again_is_a_new_one(self):
+        for marks in ([opaque("usr")], [whiteout("usr/lib")], [whiteout("usr")], [opaque("usr"), opaque("usr/lib/d")]):
+            for upper in (marks + [directory("usr/lib/d", 0o700)], [directory("usr/lib/d", 0o700)] + marks):
+                self.pull([[directory("usr/lib", 0o1777, uid=33, gid=42, xattrs={"user.note": b"x"}), file("usr/lib/x", "x")], upper])
+                self.assertEqual(tree.of_commit(self.repository, self.commit), {
+                    "": ("dir", 0o755, 0, 0, (), ""), "usr": ("dir", 0o755, 0, 0, (), ""), "usr/lib": ("dir", 0o755, 0, 0, (), ""), "usr/lib/d": ("dir", 0o700, 0, 0, (), "")}, upper)
+
     def test_an_opaque_root_hides_all_below(self):
         self.assertEqual(self.pull([self.BELOW + [file("etc/x", "x")], [opaque(""), file("opt/a", "a")]]), {"opt": "/", "opt/a": "a"})
         found = self.files([[Entry(".wh..wh..opq", mode=0), file("usr/bin/sh", "sh")]], base=True)
@@ -331,24 +360,42 @@ class LowerLinks(Case):
                     if kind not in ("itself", "lost"):
                         for change in [replacing] + [directory(path, 0o711)] * (path in ("m", "n")):
                             cases += [(name, [change] + first), (name, first + [change] + second)]
-        stack = [[], []]
-
-        def inside(number, entry):
-            return Entry(**{**vars(entry), "path": f"{number}/{entry.path}", "target": f"{number}/{entry.target}" if entry.kind == "hardlink" else entry.target})
-        for number, (name, upper) in enumerate(cases):
-            for layer, entries in ((stack[0], [directory("")] + below(name)), (stack[1], upper)):
-                layer += [inside(number, entry) for entry in entries]
-        self.pull(stack)
-        theirs = oci_layout.Layout(self.directory / "umoci")
-        theirs.image("t", [oci_layout.layer(sorted(entries, key=lambda entry: "/.wh." not in entry.path)) for entries in stack])
-        subprocess.run(["umoci", "unpack", "--image", f"{theirs.path}:t", self.directory / "bundle"], check=True, capture_output=True)
-        expected, actual = tree.mapped(tree.of_directory(self.directory / "bundle/rootfs")), tree.of_commit(self.repository, self.commit)
-        expected[""] = actual[""]
-        for line in tree.differences(expected, actual):
-            number = int(line.partition("/")[0].partition(":")[0])
-            with self.subTest(cases[number]):
-                self.fail(line)
+        self.assert_same_as_umoci([[below(name), upper] for name, upper in cases])
         self.assertEqual(self.filtered(), {})
+
+    def test_a_directory_leaves_nothing_of_what_it_takes_the_place_of(self):
+        below = [directory("t/c"), file("t/c/low", "low"), file("t/old", "old"), link("l", "t"), link("z", "l"), file("t/f", "f")]
+        cases = []
+        pairs = [("l", "t"), ("t", "l"), ("z", "t"), ("t", "z"), ("l", "z"), ("z", "l")]
+        for place in ("c", "new", "f", "c/deep/er"):
+            for first, second in pairs if place == "c" else pairs[:2]:
+                one, other = f"{first}/{place}", f"{second}/{place}"
+                for before in ([file(one + "/a", "a"), file(one + "/d/e", "e")], [directory(one + "/d", 0o700), file(one + "/d/a", "a")], [hard(one + "/a", "t/old")],
+                               [file("own", "own"), hard(one + "/a", "own")], [link(one + "/a", "t")], [directory(one, 0o700), file(one + "/a", "a")]):
+                    if place == "f":
+                        before = [directory(one, 0o711), *before]
+                    for replaced in (file(other, "x"), Entry(other, "fifo"), *[link(other, "x"), hard(other, "t/old")] * (place == "c")):
+                        again = [replaced, directory(other, 0o711)]
+                        cases += [[below, before + again], [below, before + again + [file(one + "/b", "b"), file(other + "/a", "later")]]]
+                        cases += [[below, before + again + [directory(one, 0o750), hard(one + "/a", "t/old")]]]
+        # The directory that the link leads to.
+        for name in ("l", "z"):
+            for replaced in (file("t", "x"), link("t", "x"), Entry("t", "fifo")):
+                again = [replaced, directory("t", 0o711)]
+                for before in ([file(name + "/a", "a")], [directory(name + "/c", 0o700)], [hard(name + "/a", "t/old")], [file("own", "own"), hard(name + "/a", "own")]):
+                    cases += [[below, before + again], [below, before + again + [file(name + "/b", "b")]], [below, before + again + [file("own", "o"), hard(name + "/b", "own")]]]
+        self.assert_same_as_umoci(cases)
+        self.assertEqual(self.filtered(), {})
+
+    def test_a_hard_link_to_a_file_below_whose_place_a_directory_takes(self):
+        cases = []
+        for name, other in (("t/f", "t/f"), ("l/f", "t/f"), ("t/f", "l/f"), ("l/f", "l/f"), ("t/k", "t/k"), ("l", "l")):
+            for replacing in ([directory(other, 0o711)], [directory(other, 0o711), file(other + "/x", "x")], [file(other, "n"), directory(other, 0o711)]):
+                cases.append([[file("t/f", "f"), link("t/k", "f"), link("l", "t")], [hard("h", name), hard("o/h", "h"), *replacing, hard("o/i", "h")]])
+        self.assert_same_as_umoci(cases)
+        self.layout.image("bad", [oci_layout.layer([file("f", "f")]), oci_layout.layer([directory("f"), hard("h", "f")])])
+        job = self.client.finished(self.client.pull("ostree-unverified-image:" + self.layout.reference("bad")), timeout=60)
+        self.assertIn("hard link to the directory", str(job))
 
     def test_what_no_unpacker_puts_below_a_file_is_counted(self):
         below = [directory("t"), directory("t/d"), link("l", "t"), link("z", "t"), file("f", "below"), link("g", "f")]
@@ -511,6 +558,9 @@ class Exported(Case):
                        [below, [file("usr/lib/f", "first"), link("lib/f", "x"), hard("a", "usr/lib/f"), hard("z", "usr/lib/f")]],
                        [below + [file("opt/c", "c")], [file("usr/lib/y", "earlier"), hard("lib/a/x", "opt/c"), hard("lib/y", "opt/c"), link("lib", "usr/lib")]],
                        [Whiteouts.BELOW, [file("usr/a", "x"), directory("usr/a"), file("usr/a/n", "n")]],
+                       [below + [file("usr/lib/a/low", "l")], [file("usr/lib/a/x", "x"), file("lib/a", "f"), directory("lib/a", 0o711), file("usr/lib/a/y", "y")]],
+                       [below + [file("usr/lib/a/low", "l")], [file("lib/a/x", "x"), file("usr/lib/a", "f"), directory("usr/lib/a", 0o711)]],
+                       [below + [link("k", "usr")], [hard("h", "k"), directory("k", 0o700)]],
                        [below, [file("lib/x", "x"), file("usr/large", random.Random(0).randbytes(50_000).hex()), link("usr/lib", "other"), file("lib/y", "y")]],
                        [below + [directory("t"), link("z", "t")], [file("z/x", "x"), link("t", "usr"), file("z/y", "y"), hard("z/a", "usr/lib/old"), file("t/b", "b")]]):
             with self.subTest(layers):

@@ -50,6 +50,7 @@ public:
           default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
           tar_(sink, TarStyle::pax) {
         for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
+        lost_.insert(record_.lost.begin(), record_.lost.end());
     }
 
     void run() {
@@ -156,6 +157,8 @@ private:
             return;
         const auto path = own_path(stored);
         if (child.directory) {
+            // Once: what is in it already would be replaced too.
+            if (lost_.erase(stored) > 0) tar_.add({TarItem::Type::file, path});
             directory(path + "/", child.meta);
         } else {
             file(path, child.object);
@@ -268,6 +271,7 @@ private:
     std::map<std::string, std::string> own_names_;  // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
     std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
+    std::set<std::string> lost_;                        // see LayerRecord; but for those that are written
     std::set<std::string> written_;                     // of those, for good
     bool has_unordered_ = false;
     enum class Pass { collect, write_whiteouts, write } pass_ = Pass::write;

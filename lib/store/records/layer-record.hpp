@@ -6,7 +6,8 @@
 //   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
 //   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
 //   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
-//   imaged.lost                  as   where a special file stood, or what has no name in UTF-8, as far as they fit
+//   imaged.lost                  as   where a special file stood, what has no name in UTF-8, or something whose place a
+//                                     directory took; as far as they fit
 //   imaged.order                 as   entries that symbolic links below may lead to where others are, in their order,
 //                                     where that is not the order of their paths
 //   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit

@@ -27,6 +27,11 @@ bool LayerOverlay::is_lost_entry(const std::string& listed, std::string_view whi
     return lost_entries_.contains(own_path(child_of(listed, std::string(whiteout.substr(whiteout_prefix.size())))));
 }
 
+bool LayerOverlay::took_a_place(const std::string& listed, const TreeEntry& entry) const {
+    return entry.directory && !lost_entries_.empty() && lost_entries_.contains(own_path(listed)) &&
+           !is_implicit(listed, entry.meta);
+}
+
 bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
     if (!record_.has_implicit) return meta == store_.default_meta();
     return record_.implicit_directories.contains(listed);
@@ -64,7 +69,9 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
     for (const auto& [whiteout, entry] : added) {
         if (entry.directory || !is_lost_entry(listed, whiteout)) continue;
         const auto name = whiteout.substr(whiteout_prefix.size());
-        put(result, name, std::nullopt, place, child_of(listed, name), written);
+        const auto path = child_of(listed, name);
+        if (const auto own = added.find(name); own != added.end() && took_a_place(path, own->second)) continue;
+        put(result, name, std::nullopt, place, path, written);
     }
     for (const auto& [name, entry] : added) {
         if (entry.directory)
@@ -107,20 +114,25 @@ void LayerOverlay::find_displaced(const Checksum& lower, const Checksum& displac
     }
 }
 
-// At PATH the layer put a file, and by another path a directory in its place: what lower layers have there is gone.
+// At PATH the layer put something else than a directory, and by another path a directory in its place: what lower
+// layers have there is gone, and what this one had there before.
 void LayerOverlay::drop_lower(TreeEntry& result, const Written& written, const std::string& name, Path& place,
                               const std::string& path) {
     auto own = store_.empty_directory().object;
     place.push_back(name);
     for (const auto& rival : rivals_below(written, name)) {
-        if (order_.is_later(rival.listed, path)) own = merge(own, rival.tree, place, rival.listed, {});
+        if (const auto later = part({true, rival.tree, {}}, rival.listed, path, true))
+            own = merge(own, later->object, place, rival.listed, {});
     }
     place.pop_back();
     result.object = own;
 }
 
-void LayerOverlay::merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
+void LayerOverlay::merge_directory(Directory& result, const std::string& name, const TreeEntry& whole, Path& place,
                                    const std::string& path, const Written& written) {
+    const auto left = left_of(whole, name, path, written);
+    if (!left) return;
+    const auto& entry = *left;
     const auto found = result.find(name);
     const bool is_directory = found != result.end() && found->second.directory;
     if (!is_directory && is_hollow(path, entry)) return;
@@ -134,8 +146,9 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
         else if (!is_directory)
             note_refused(at, path, entry);
     } else if (is_directory) {
-        place.push_back(name);
         auto& existing = found->second;
+        if (took_a_place(path, entry)) drop_lower(existing, written, name, place, path);
+        place.push_back(name);
         existing.object = merge(existing.object, entry.object, place, path, rivals_below(written, name));
         if (!implicit && !keeps_metadata_of(written, name, path)) existing.meta = entry.meta;
         place.pop_back();
@@ -145,6 +158,21 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
     } else {
         result[name] = {true, strip(entry.object, path), entry.meta};
     }
+}
+
+// What stays of the directory ENTRY where another path has brought one that took the place of something: nullopt if
+// nothing does.
+std::optional<TreeEntry> LayerOverlay::left_of(TreeEntry entry, const std::string& name, const std::string& path,
+                                               const Written& written) {
+    for (std::size_t i = 0; i < written.directories.size(); ++i) {
+        const auto found = written.directories[i].find(name);
+        const auto other = child_of(written.rivals[i].listed, name);
+        if (found == written.directories[i].end() || !took_a_place(other, found->second)) continue;
+        const auto later = part(entry, path, other, true);
+        if (!later && (is_implicit(path, entry.meta) || !order_.is_later(path, other))) return std::nullopt;
+        entry.object = later.value_or(store_.empty_directory()).object;
+    }
+    return entry;
 }
 
 // Whether what another path has brought to the same place came later than ENTRY.
@@ -305,7 +333,7 @@ void LayerOverlay::note_later(const Written& written, const std::string& name, c
 // Entries of DIRECTORY that came after the layer made a file of PLACE or a directory above it.
 void LayerOverlay::note_refused(const Path& place, const std::string& listed, const TreeEntry& directory) {
     const auto file = replaced_since(place, place.size(), any_entry_of(directory, listed));
-    if (!file || file->is_link) return;
+    if (!file || file->is_link || file->entry.directory) return;
     if (const auto later = part(directory, listed, file->path, true)) note_conflict(place, *later);
 }
 
@@ -333,7 +361,7 @@ std::vector<LayerOverlay::Brought> LayerOverlay::brought_to(const Path& place) {
 }
 
 bool LayerOverlay::changes_way(const Path& place, const Brought& what) {
-    if (!what.entry.directory) return true;
+    if (!what.entry.directory || took_a_place(what.path, what.entry)) return true;
     if (is_implicit(what.path, what.entry.meta)) return false;
     const auto below = store_.find(shown_, place);
     return below && !below->directory;
@@ -365,7 +393,8 @@ std::optional<LayerOverlay::Brought> LayerOverlay::replaced_since(const Path& pl
     for (std::size_t length = 1; length <= depth; ++length) {
         const Path above(place.begin(), place.begin() + static_cast<std::ptrdiff_t>(length));
         for (auto& what : brought_to(above)) {
-            if (!what.entry.directory && is_changed_after(what, path)) return std::move(what);
+            const bool replaces = !what.entry.directory || took_a_place(what.path, what.entry);
+            if (replaces && is_changed_after(what, path)) return std::move(what);
         }
     }
     return std::nullopt;

@@ -51,6 +51,10 @@ public:
     // is there when its turn comes, and hides nothing before.
     bool is_lost_entry(const std::string& listed, std::string_view whiteout) const;
 
+    // Whether the directory ENTRY took the place of something else that the layer had there before: nothing of what
+    // came there before that, by any path, is left.
+    bool took_a_place(const std::string& listed, const TreeEntry& entry) const;
+
     // Whether no entry of the layer lists the directory.
     bool is_implicit(const std::string& listed, const Checksum& meta) const;
 
@@ -74,8 +78,10 @@ private:
              const std::string& path, const Written& written);
     void drop_lower(TreeEntry& result, const Written& written, const std::string& name, Path& place,
                     const std::string& path);
-    void merge_directory(Directory& result, const std::string& name, const TreeEntry& entry, Path& place,
+    void merge_directory(Directory& result, const std::string& name, const TreeEntry& whole, Path& place,
                          const std::string& path, const Written& written);
+    std::optional<TreeEntry> left_of(TreeEntry entry, const std::string& name, const std::string& path,
+                                     const Written& written);
     bool gives_way(const Written& written, const std::string& name, const TreeEntry& entry, const std::string& path);
     bool keeps_metadata_of(const Written& written, const std::string& name, const std::string& path);
     Rivals rivals_at(const Path& place);
@@ -131,7 +137,7 @@ private:
     TreeStore& store_;
     const LayerRecord& record_;
     std::unordered_set<std::string>& lost_;
-    std::unordered_set<std::string> lost_entries_;  // of this layer, as its own paths
+    std::unordered_set<std::string> lost_entries_;  // of this layer, as its own paths; see LayerRecord::lost
     LayerOrder order_;
     TreeEntry upper_;
     TreeEntry shown_;  // what is below, without what the layer hides
