@@ -50,6 +50,10 @@ std::string_view suffix(ObjectType type) {
     return "";
 }
 
+std::string object_name(const Checksum& checksum, ObjectType type) {
+    return checksum.hex() + "." + std::string(suffix(type));
+}
+
 Xattrs make_xattrs(const std::vector<std::pair<std::string, std::string>>& sorted) {
     if (sorted.empty()) return nullptr;
     GVariantBuilder builder;

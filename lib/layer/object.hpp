@@ -22,6 +22,8 @@ enum class ObjectType { file, dirtree, dirmeta, commit };
 
 // "file", "dirtree", "dirmeta", "commit": what an object's file name ends in.
 std::string_view suffix(ObjectType type);
+// CHECKSUM.TYPE, as errors call an object.
+std::string object_name(const Checksum& checksum, ObjectType type);
 
 // Extended attributes as OSTree keeps them: a(ayay), names with their NUL, sorted by name. Immutable and shared; null
 // stands for none.

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/image-diff.hpp"
 
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/ref-name.hpp"
+#include "store/tree/tree-store.hpp"
 
 namespace imaged {
 
@@ -106,20 +105,8 @@ public:
     }
 
 private:
-    struct Entry {
-        bool directory;
-        Checksum object, meta;
-    };
-
-    std::map<std::string, Entry> entries(const Checksum& tree) const {
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) throw Error(ErrorKind::repository_damaged, "directory " + tree.hex() + " is missing");
-        std::map<std::string, Entry> map;
-        const auto listing = parse_dirtree(*bytes);
-        for (const auto& file : listing.files) map.emplace(file.name, Entry{false, file.object, {}});
-        for (const auto& directory : listing.directories)
-            map.emplace(directory.name, Entry{true, directory.tree, directory.meta});
-        return map;
+    Directory entries(const Checksum& tree) const {
+        return parse_directory(repository_.require_metadata(ObjectType::dirtree, tree));
     }
 
     bool full() const { return truncated_; }
@@ -136,7 +123,7 @@ private:
         bytes_ += path.size();
         list.push_back(path);
     }
-    void add_all(std::vector<std::string>& list, const std::string& path, const Entry& entry, int depth = 0) {
+    void add_all(std::vector<std::string>& list, const std::string& path, const TreeEntry& entry, int depth = 0) {
         add(list, path);
         if (entry.directory) add_below(list, path, entry.object, depth);
     }

@@ -8,13 +8,13 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "layer/path-mapping.hpp"
 #include "layer/tar-reader.hpp"
 #include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/tree/layer-overlay.hpp"
+#include "store/tree/tree-store.hpp"
 
 namespace imaged {
 
@@ -23,10 +23,6 @@ namespace {
 // Links of links; longer chains only become more than one group.
 constexpr unsigned max_link_chain = 64;
 
-struct Child {
-    bool directory;
-    Checksum object, meta;
-};
 // Whiteouts first: some tools apply them to what came before them in the same layer.
 struct WhiteoutsFirst {
     bool operator()(const std::string& a, const std::string& b) const {
@@ -34,7 +30,7 @@ struct WhiteoutsFirst {
         return first != second ? first : a < b;
     }
 };
-using Children = std::map<std::string, Child, WhiteoutsFirst>;
+using Children = std::map<std::string, TreeEntry, WhiteoutsFirst>;
 
 std::string below(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
@@ -149,7 +145,7 @@ private:
         }
     }
 
-    void entry(const std::string& stored, const Child& child) {
+    void entry(const std::string& stored, const TreeEntry& child) {
         const bool whiteout =
             !child.directory && std::string_view(stored).substr(stored.rfind('/') + 1).starts_with(whiteout_prefix);
         if (pass_ == Pass::collect && !whiteout && !last_.contains(stored)) has_unordered_ = true;
@@ -166,14 +162,8 @@ private:
     }
 
     Children load(const Checksum& tree) const {
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
-        Children found;
-        auto listing = parse_dirtree(*bytes);
-        for (auto& file : listing.files) found.emplace(std::move(file.name), Child{false, file.object, {}});
-        for (auto& child : listing.directories)
-            found.emplace(std::move(child.name), Child{true, child.tree, child.meta});
-        return found;
+        const auto directory = parse_directory(repository_.require_metadata(ObjectType::dirtree, tree));
+        return {directory.begin(), directory.end()};
     }
 
     // Brings what moved to the root, as the merge does, and gives what the image itself has there its name.
@@ -223,9 +213,7 @@ private:
     }
 
     void directory(const std::string& path, const Checksum& checksum) {
-        const auto bytes = repository_.load_metadata(ObjectType::dirmeta, checksum);
-        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".dirmeta is missing");
-        const auto meta = parse_dirmeta(*bytes);
+        const auto meta = parse_dirmeta(repository_.require_metadata(ObjectType::dirmeta, checksum));
         TarItem item{TarItem::Type::directory, path};
         item.mode = meta.mode & 07777;
         item.uid = meta.uid;
@@ -270,9 +258,9 @@ private:
     std::set<std::string> moved_;                   // where the commit has what is at the root
     std::map<std::string, std::string> own_names_;  // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
-    std::map<std::string, std::optional<Child>> last_;  // see LayerRecord::order
-    std::set<std::string> lost_;                        // see LayerRecord; but for those that are written
-    std::set<std::string> written_;                     // of those, for good
+    std::map<std::string, std::optional<TreeEntry>> last_;  // see LayerRecord::order
+    std::set<std::string> lost_;                            // see LayerRecord; but for those that are written
+    std::set<std::string> written_;                         // of those, for good
     bool has_unordered_ = false;
     enum class Pass { collect, write_whiteouts, write } pass_ = Pass::write;
 };

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/presence.hpp"
@@ -15,6 +14,7 @@
 #include "store/repository/foreign-repository.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/ref-place.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -29,64 +29,34 @@ Repository open_destination(const std::string& path, bool make) {
     return open_self_contained(path, RepositoryUse::write);
 }
 
-std::string name_of(ObjectType type, const Checksum& checksum) {
-    return "object " + checksum.hex() + "." + std::string(suffix(type));
-}
-
 // Walks commits in the source: files go to the destination at once, directories are remembered, parts first.
-class Walk {
+class CommitWalk {
 public:
-    Walk(const Repository& source, ObjectTransfer& transfer, const Cancellation& cancellation)
+    CommitWalk(const Repository& source, ObjectTransfer& transfer, const Cancellation& cancellation)
         : source_(source), transfer_(transfer), cancellation_(cancellation) {}
 
     void commit(const Checksum& checksum) {
-        const auto commit = source_.load_commit(checksum);
-        directory_meta(commit.meta);
-        tree(commit.tree);
+        walk_tree(source_, source_.load_commit(checksum), cancellation_,
+                  {.enter =
+                       [&](const TreePlace& place) {
+                           directory_meta(place.meta);
+                           return seen_.insert(place.tree);
+                       },
+                   .list =
+                       [&](const TreePlace&, const DirectoryListing& listing) {
+                           for (const auto& file : listing.files) transfer_.add_file(file.object);
+                       },
+                   .leave = [&](const TreePlace& place) { trees_.push_back(place.tree); }});
     }
 
     const std::vector<Checksum>& trees() const { return trees_; }
     const std::vector<Checksum>& metas() const { return metas_; }
 
 private:
-    struct Step {
-        Checksum tree;
-        bool done;  // everything below it is
-    };
-
-    void tree(const Checksum& root) {
-        // Without recursion: the depth of a foreign tree has no limit.
-        std::vector<Step> rest{{root, false}};
-        while (!rest.empty()) {
-            cancellation_.check();
-            const auto [tree, done] = rest.back();
-            rest.pop_back();
-            if (done) {
-                trees_.push_back(tree);
-                continue;
-            }
-            if (!seen_.insert(tree)) continue;
-            const auto listing = parse_dirtree(load(ObjectType::dirtree, tree));
-            for (const auto& file : listing.files) transfer_.add_file(file.object);
-            rest.push_back({tree, true});
-            for (const auto& directory : listing.directories) {
-                directory_meta(directory.meta);
-                rest.push_back({directory.tree, false});
-            }
-        }
-    }
-
     void directory_meta(const Checksum& meta) {
         if (!seen_.insert(meta)) return;
-        load(ObjectType::dirmeta, meta);
+        source_.require_metadata(ObjectType::dirmeta, meta);
         metas_.push_back(meta);
-    }
-
-    // Verified.
-    std::string load(ObjectType type, const Checksum& checksum) const {
-        auto bytes = source_.load_metadata(type, checksum);
-        if (!bytes) throw Error(ErrorKind::repository_damaged, name_of(type, checksum) + " is missing");
-        return *std::move(bytes);
     }
 
     const Repository& source_;
@@ -156,7 +126,7 @@ private:
         }
         observer_.layers(image.layout.layers, present);
         observer_.phase(ImportPhase::copy);
-        Walk walk(source_, transfer, cancellation_);
+        CommitWalk walk(source_, transfer, cancellation_);
         for (std::size_t i = 0; i < commits.size(); ++i) {
             const auto& layer = image.layout.layers[i];
             if (!kept[i]) {

@@ -7,11 +7,11 @@
 #include <unordered_set>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
 #include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/repository/detached-metadata.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -37,20 +37,6 @@ std::string shown_path(const std::string& path) {
     constexpr std::string_view etc = "usr/etc";
     if (path.starts_with(etc) && (path.size() == etc.size() || path[etc.size()] == '/')) return path.substr(4);
     return path;
-}
-
-std::string bytes_of(const Repository& repository, ObjectType type, const Checksum& checksum) {
-    auto bytes = repository.load_metadata(type, checksum);
-    if (!bytes)
-        throw Error(ErrorKind::repository_damaged,
-                    "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing");
-    return *std::move(bytes);
-}
-
-void check_depth(std::size_t depth) {
-    if (depth > max_path_depth)
-        throw Error(ErrorKind::unsupported_image,
-                    "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
 }
 
 }  // namespace
@@ -107,15 +93,18 @@ public:
 
     void commit() {
         const auto commit = from_.repository_.load_commit(from_.base_);
-        const auto meta = bytes_of(from_.repository_, ObjectType::dirmeta, commit.meta);
-        directory("./", parse_dirmeta(meta));
+        directory("./", parse_dirmeta(from_.repository_.require_metadata(ObjectType::dirmeta, commit.meta)));
         repository_structure();
-        data(object_path(from_.base_, "commit"), bytes_of(from_.repository_, ObjectType::commit, from_.base_));
+        data(object_path(from_.base_, "commit"), from_.repository_.require_metadata(ObjectType::commit, from_.base_));
         const auto detached = without_mark(from_.repository_.detached_metadata(from_.base_).value_or(std::string()));
         if (!detached.empty()) data(object_path(from_.base_, "commitmeta"), detached);
-        metadata(ObjectType::dirmeta, commit.meta, meta);
-        tree(commit.tree, "", 0);
-        for (const auto& hidden : hidden_trees_) objects_only(hidden, 0);
+        const TreeReader read = [&](const Checksum& tree) { return metadata(ObjectType::dirtree, tree); };
+        walk_tree(read, commit.tree, commit.meta, {.enter = [&](const TreePlace& place) { return directory(place); }});
+        const auto objects_only = [&](const TreePlace& place) {
+            metadata(ObjectType::dirmeta, place.meta);
+            return true;
+        };
+        for (const auto& [tree, meta] : hidden_) walk_tree(read, tree, meta, {.enter = objects_only});
         if (!has_var_tmp_) directory("var/tmp", 01777);
     }
 
@@ -136,50 +125,39 @@ private:
         item.mode = 0644;
         tar_.add(item, bytes);
     }
-    void metadata(ObjectType type, const Checksum& checksum, std::string_view bytes) {
-        if (metadata_.insert(checksum).second) data(object_path(checksum, suffix(type)), bytes);
-    }
-
-    void tree(const Checksum& checksum, const std::string& path, std::size_t depth) {
+    // The bytes of the object, which is in the tar then.
+    std::string metadata(ObjectType type, const Checksum& checksum) {
         from_.cancellation_.check();
-        const auto bytes = bytes_of(from_.repository_, ObjectType::dirtree, checksum);
-        metadata(ObjectType::dirtree, checksum, bytes);
-        for (const auto& child : parse_dirtree(bytes).directories) {
-            const auto meta = bytes_of(from_.repository_, ObjectType::dirmeta, child.meta);
-            metadata(ObjectType::dirmeta, child.meta, meta);
-            // The objects' own directory is in the tar already.
-            if (path.empty() && child.name == "sysroot") {
-                hidden_trees_.push_back(child.tree);
-                continue;
-            }
-            const auto below = path.empty() ? child.name : path + "/" + child.name;
-            has_var_tmp_ = has_var_tmp_ || below == "var/tmp";
-            // The slash is ostree-ext's: the bytes are to be the same.
-            directory(below == "usr/etc" ? "etc/" : shown_path(below), parse_dirmeta(meta));
-            tree(child.tree, below, depth + 1);
-        }
+        auto bytes = from_.repository_.require_metadata(type, checksum);
+        if (metadata_.insert(checksum).second) data(object_path(checksum, suffix(type)), bytes);
+        return bytes;
     }
 
-    void objects_only(const Checksum& checksum, std::size_t depth) {
-        const auto bytes = bytes_of(from_.repository_, ObjectType::dirtree, checksum);
-        metadata(ObjectType::dirtree, checksum, bytes);
-        for (const auto& child : parse_dirtree(bytes).directories) {
-            metadata(ObjectType::dirmeta, child.meta, bytes_of(from_.repository_, ObjectType::dirmeta, child.meta));
-            objects_only(child.tree, depth + 1);
+    // Whether what is in it follows.
+    bool directory(const TreePlace& place) {
+        const auto meta = parse_dirmeta(metadata(ObjectType::dirmeta, place.meta));
+        // The objects' own directory is in the tar already.
+        if (place.path == "sysroot") {
+            hidden_.emplace_back(place.tree, place.meta);
+            return false;
         }
+        has_var_tmp_ = has_var_tmp_ || place.path == "var/tmp";
+        // The slash is ostree-ext's: the bytes are to be the same.
+        if (place.depth > 0) directory(place.path == "usr/etc" ? "etc/" : shown_path(place.path), meta);
+        return true;
     }
 
     const ObjectLayerExport& from_;
     TarWriter tar_;
     std::unordered_set<Checksum> xattrs_, metadata_;
-    std::vector<Checksum> hidden_trees_;
+    std::vector<std::pair<Checksum, Checksum>> hidden_;  // trees and their metas
     bool has_var_tmp_ = false;
 };
 
 ObjectLayerExport::ObjectLayerExport(const Repository& repository, const Cancellation& cancellation,
                                      const Checksum& base, const std::vector<Checksum>& chunks)
     : repository_(repository), cancellation_(cancellation), base_(base) {
-    index(repository.load_commit(base).tree, "", 0);
+    index();
     std::stable_sort(files_.begin(), files_.end(), [](const auto& a, const auto& b) { return a.object < b.object; });
     for (const auto& chunk : chunks) {
         const auto files = files_of(chunk);
@@ -188,25 +166,28 @@ ObjectLayerExport::ObjectLayerExport(const Repository& repository, const Cancell
     std::sort(chunk_files_.begin(), chunk_files_.end());
 }
 
-void ObjectLayerExport::index(const Checksum& tree, const std::string& path, std::size_t depth) {
-    check_depth(depth);
-    cancellation_.check();
-    const auto listing = parse_dirtree(bytes_of(repository_, ObjectType::dirtree, tree));
-    const auto directory = static_cast<std::uint32_t>(directories_.size());
-    directories_.push_back(path);
-    for (const auto& file : listing.files) {
-        files_.push_back({file.object, directory, static_cast<std::uint32_t>(names_.size()),
-                          static_cast<std::uint32_t>(file.name.size())});
-        names_ += file.name;
-    }
-    for (const auto& child : listing.directories)
-        index(child.tree, path.empty() ? child.name : path + "/" + child.name, depth + 1);
+void ObjectLayerExport::index() {
+    const auto check_depth = [](const TreePlace& place) {
+        if (place.depth > max_path_depth)
+            throw Error(ErrorKind::unsupported_image,
+                        "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
+        return true;
+    };
+    const auto add = [&](const TreePlace& place, const DirectoryListing& listing) {
+        const auto directory = static_cast<std::uint32_t>(directories_.size());
+        directories_.push_back(place.path);
+        for (const auto& file : listing.files) {
+            files_.push_back({file.object, directory, static_cast<std::uint32_t>(names_.size()),
+                              static_cast<std::uint32_t>(file.name.size())});
+            names_ += file.name;
+        }
+    };
+    walk_tree(repository_, repository_.load_commit(base_), cancellation_, {.enter = check_depth, .list = add});
 }
 
 std::vector<Checksum> ObjectLayerExport::files_of(const Checksum& chunk) const {
     std::vector<Checksum> files;
-    const auto tree = repository_.load_commit(chunk).tree;
-    for (const auto& file : parse_dirtree(bytes_of(repository_, ObjectType::dirtree, tree)).files)
+    for (const auto& file : read_directory(repository_, repository_.load_commit(chunk).tree).files)
         files.push_back(file.object);
     return files;
 }

@@ -35,7 +35,7 @@ private:
         std::uint32_t name_offset, name_size;
     };
 
-    void index(const Checksum& tree, const std::string& path, std::size_t depth);
+    void index();
     std::vector<Checksum> files_of(const Checksum& chunk) const;
 
     const Repository& repository_;

@@ -11,6 +11,7 @@
 #include "store/records/layer-lookup.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/repository/ref-name.hpp"
+#include "store/repository/tree-walk.hpp"
 #include "store/tree/root-policy.hpp"
 
 namespace imaged {
@@ -41,7 +42,7 @@ DerivedLayerRules derived_layer_rules(const Repository* repository, const std::o
     rules.root = root_policy([&](const std::string& path) {
         // A commit has /etc as usr/etc.
         const auto stored = path.starts_with("etc/") ? "usr/" + path : path;
-        return repository->read_text(*base_tree, stored, max_prepare_root_bytes);
+        return read_text(*repository, *base_tree, stored, max_prepare_root_bytes);
     });
     return rules;
 }

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "store/import/import-plan.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
@@ -43,20 +42,13 @@ private:
             if (difference_.directories.size() < max_listed) difference_.directories.push_back("/" + path);
         }
         if (stored.object == merged.object) return;
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, stored.object);
-        if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + stored.object.hex() + ".dirtree is missing");
-        const auto left = parse_dirtree(*bytes);
-        const auto right = parse_dirtree(sink_.read_metadata(ObjectType::dirtree, merged.object));
         const auto below = [&](const std::string& name) { return path.empty() ? name : path + "/" + name; };
         std::map<std::string, std::pair<std::optional<TreeEntry>, std::optional<TreeEntry>>> names;
-        const auto add = [&](const DirectoryListing& listing, auto member) {
-            for (const auto& file : listing.files) names[file.name].*member = TreeEntry{false, file.object, {}};
-            for (const auto& child : listing.directories)
-                names[child.name].*member = TreeEntry{true, child.tree, child.meta};
-        };
-        using Pair = std::pair<std::optional<TreeEntry>, std::optional<TreeEntry>>;
-        add(left, &Pair::first);
-        add(right, &Pair::second);
+        for (const auto& [name, entry] :
+             parse_directory(repository_.require_metadata(ObjectType::dirtree, stored.object)))
+            names[name].first = entry;
+        for (const auto& [name, entry] : parse_directory(sink_.read_metadata(ObjectType::dirtree, merged.object)))
+            names[name].second = entry;
         for (const auto& [name, entries] : names) {
             const auto& [ours, theirs] = entries;
             if (ours == theirs) continue;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/presence.hpp"
 
-#include <vector>
-
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -27,7 +25,7 @@ bool Presence::complete(const Checksum& commit) {
     }
     try {
         const auto content = repository_.load_commit(commit);
-        if (!meta_present(content.meta) || !tree_complete(content.tree)) return false;
+        require_tree(content);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         return false;
@@ -43,28 +41,22 @@ bool Presence::meta_present(const Checksum& meta) {
     return true;
 }
 
-bool Presence::tree_complete(const Checksum& root) {
-    // Without recursion: the depth of a foreign tree has no limit.
-    std::vector<Checksum> rest{root};
+void Presence::require_tree(const Repository::Commit& commit) {
+    const auto require = [](bool present) {
+        if (!present) throw Error(ErrorKind::repository_damaged, "an object of the commit is missing");
+    };
     std::unordered_set<Checksum> found;
-    while (!rest.empty()) {
-        cancellation_.check();
-        const auto tree = rest.back();
-        rest.pop_back();
-        if (trees_.contains(tree) || !found.insert(tree).second) continue;
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) return false;
-        const auto listing = parse_dirtree(*bytes);
-        for (const auto& file : listing.files) {
-            if (!has_file(file.object)) return false;
-        }
-        for (const auto& directory : listing.directories) {
-            if (!meta_present(directory.meta)) return false;
-            rest.push_back(directory.tree);
-        }
-    }
+    walk_tree(repository_, commit, cancellation_,
+              {.enter =
+                   [&](const TreePlace& place) {
+                       require(meta_present(place.meta));
+                       return !trees_.contains(place.tree) && found.insert(place.tree).second;
+                   },
+               .list =
+                   [&](const TreePlace&, const DirectoryListing& listing) {
+                       for (const auto& file : listing.files) require(has_file(file.object));
+                   }});
     trees_.merge(found);
-    return true;
 }
 
 }  // namespace imaged

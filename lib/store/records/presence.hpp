@@ -25,7 +25,8 @@ public:
     void remember() const { record_.keep(commits_); }
 
 private:
-    bool tree_complete(const Checksum& tree);
+    // Throws Error(repository_damaged) unless all of it is there.
+    void require_tree(const Repository::Commit& commit);
     bool has_file(const Checksum& file);
     bool meta_present(const Checksum& meta);
 

@@ -242,11 +242,7 @@ void ObjectTransfer::add_metadata(ObjectType type, const Checksum& checksum) {
         ++counts_.present;
         return;
     }
-    const auto bytes = source_.load_metadata(type, checksum);
-    if (!bytes)
-        throw Error(ErrorKind::repository_damaged,
-                    "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing");
-    sink().put_metadata(type, *bytes);
+    sink().put_metadata(type, source_.require_metadata(type, checksum));
     ++staged_objects_;
     ++counts_.copied;
 }

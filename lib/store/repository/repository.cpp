@@ -13,7 +13,6 @@
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
-#include "layer/dirtree.hpp"
 #include "layer/libostree-sink.hpp"
 #include "store/repository/direct-writer.hpp"
 #include "store/repository/ref-file.hpp"
@@ -198,7 +197,7 @@ std::optional<std::string> Repository::Commit::text(const char* key) const {
 
 std::optional<std::string> Repository::load_metadata(ObjectType type, const Checksum& checksum) const {
     const auto hex = checksum.hex();
-    const auto name = hex + "." + std::string(suffix(type));
+    const auto name = object_name(checksum, type);
     std::string bytes;
     // By hand, because checking and merging an image reads thousands of them.
     if (const auto file =
@@ -216,6 +215,12 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
     }
     if (sha256(bytes) != checksum) throw Error(ErrorKind::repository_damaged, "object " + name + " is corrupt");
     return bytes;
+}
+
+std::string Repository::require_metadata(ObjectType type, const Checksum& checksum) const {
+    auto bytes = load_metadata(type, checksum);
+    if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + object_name(checksum, type) + " is missing");
+    return *std::move(bytes);
 }
 
 Repository::Commit Repository::load_commit(const Checksum& checksum) const {
@@ -264,30 +269,6 @@ std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const
     } catch (const Error& cause) {
         if (is_shortage(cause)) throw;
         return std::string("is corrupt: ") + cause.what();
-    }
-}
-
-std::optional<std::string> Repository::read_text(const Checksum& root, const std::string& path,
-                                                 std::size_t limit) const {
-    auto tree = root;
-    for (std::size_t begin = 0;;) {
-        const auto end = path.find('/', begin);
-        const auto name = path.substr(begin, end == std::string::npos ? std::string::npos : end - begin);
-        const auto bytes = load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) return std::nullopt;
-        const auto listing = parse_dirtree(*bytes);
-        if (end != std::string::npos) {
-            const auto found = std::find_if(listing.directories.begin(), listing.directories.end(),
-                                            [&](const auto& entry) { return entry.name == name; });
-            if (found == listing.directories.end()) return std::nullopt;
-            tree = found->tree;
-            begin = end + 1;
-            continue;
-        }
-        const auto found = std::find_if(listing.files.begin(), listing.files.end(),
-                                        [&](const auto& entry) { return entry.name == name; });
-        if (found == listing.files.end()) return std::nullopt;
-        return read_text(found->object, limit);
     }
 }
 

@@ -79,11 +79,11 @@ public:
     static Commit parse_commit(const std::string& bytes, const Checksum& checksum);
     // Nothing where the object is absent; parsed, its checksum verified.
     std::optional<std::string> load_metadata(ObjectType type, const Checksum& checksum) const;
+    // Likewise; throws where it is absent.
+    std::string require_metadata(ObjectType type, const Checksum& checksum) const;
     bool has_object(ObjectType type, const Checksum& checksum) const;
     // What libostree finds wrong with the file object's content; nothing where it is right.
     std::optional<std::string> fsck_file(const Checksum& checksum) const;
-    // Text of the regular file PATH in a commit's tree; nothing when it is absent or longer than LIMIT.
-    std::optional<std::string> read_text(const Checksum& root, const std::string& path, std::size_t limit) const;
     // Text of a file object; nothing for a symbolic link, or when it is longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& file, std::size_t limit) const;
     // Serialised a{sv}; nothing where there is none.

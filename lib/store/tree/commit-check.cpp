@@ -4,15 +4,14 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/glib.hpp"
-#include "layer/dirtree.hpp"
 #include "layer/tar-reader.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -32,30 +31,14 @@ public:
         const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
         const auto variant =
             adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE("(a{sv}aya(say)sstayay)"), copy.get(), FALSE));
-        check_meta(checksum_in(variant.get(), 7));
-        check_tree(checksum_in(variant.get(), 6));
+        walk_tree([&](const Checksum& tree) { return read(ObjectType::dirtree, tree); }, checksum_in(variant.get(), 6),
+                  checksum_in(variant.get(), 7),
+                  {.enter = [&](const TreePlace& place) { return enter(place); },
+                   .list = [&](const TreePlace&, const DirectoryListing& listing) { list(listing); },
+                   .leave = [&](const TreePlace& place) { leave(place); }});
     }
 
 private:
-    void check_tree(const Checksum& root) {
-        // Without recursion: how deep the tree is has to be found out first.
-        enter(root);
-        while (!stack_.empty()) {
-            auto& frame = stack_.back();
-            if (frame.rest.empty()) {
-                leave();
-                continue;
-            }
-            const auto child = frame.rest.back();
-            if (const auto known = sizes_.find(child); known != sizes_.end()) {
-                frame.rest.pop_back();
-                add(frame.size, known->second);
-            } else {
-                enter(child);
-            }
-        }
-    }
-
     static Checksum checksum_in(GVariant* commit, std::size_t child) {
         const VariantPtr bytes(g_variant_get_child_value(commit, child));
         Checksum checksum;
@@ -65,42 +48,44 @@ private:
         return checksum;
     }
 
-    struct Frame {
-        Checksum tree;
-        Size size;
-        std::vector<Checksum> rest;  // directories not looked at yet
-    };
+    bool enter(const TreePlace& place) {
+        check_meta(place.meta);
+        if (const auto known = sizes_.find(place.tree); known != sizes_.end()) {
+            add(known->second);
+            return false;
+        }
+        check_height(place.depth + 1);
+        return true;
+    }
 
-    void enter(const Checksum& tree) {
-        check_height(stack_.size() + 1);
-        const auto listing = parse_dirtree(read(ObjectType::dirtree, tree));
-        Frame frame{tree, {1, listing.files.size() + listing.directories.size()}, {}};
-        listed_ += frame.size.entries;
+    void list(const DirectoryListing& listing) {
+        open_.push_back({1, listing.files.size() + listing.directories.size()});
+        listed_ += open_.back().entries;
         if (listed_ > max_commit_listed)
             throw Error(ErrorKind::unsupported_image, "the directories of the commit have more than the limit of " +
                                                           std::to_string(max_commit_listed) + " entries");
+        check_entries(open_.back());
         for (const auto& file : listing.files) {
             // By its whole name: whoever made the commit chose the checksums.
-            if (files_.insert(file.object).second && !sink_.has_file(file.object)) missing(file.object, "file");
+            if (files_.insert(file.object).second && !sink_.has_file(file.object))
+                missing(file.object, ObjectType::file);
         }
-        for (const auto& directory : listing.directories) {
-            check_meta(directory.meta);
-            frame.rest.push_back(directory.tree);
-        }
-        check_entries(frame.size);
-        stack_.push_back(std::move(frame));
     }
 
-    void leave() {
-        sizes_.emplace(stack_.back().tree, stack_.back().size);
-        stack_.pop_back();
+    void leave(const TreePlace& place) {
+        const auto size = open_.back();
+        open_.pop_back();
+        sizes_.emplace(place.tree, size);
+        if (!open_.empty()) add(size);
     }
 
-    void add(Size& parent, const Size& child) {
+    // CHILD to the directory that is open.
+    void add(const Size& child) {
+        auto& parent = open_.back();
         parent.height = std::max(parent.height, child.height + 1);
         parent.entries += child.entries;
         // What is above was counted when it was entered; what is below a tree that is named twice was not.
-        check_height(stack_.size() + child.height);
+        check_height(open_.size() + child.height);
         check_entries(parent);
     }
 
@@ -121,7 +106,7 @@ private:
             return sink_.read_metadata(type, checksum);
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::repository_damaged) throw;
-            missing(checksum, suffix(type));
+            missing(checksum, type);
         }
     }
 
@@ -129,13 +114,13 @@ private:
         if (metas_.insert(meta).second) read(ObjectType::dirmeta, meta);
     }
 
-    [[noreturn]] static void missing(const Checksum& checksum, std::string_view type) {
-        throw Error(ErrorKind::corrupt_input, "the image does not bring the object " + checksum.hex() + "." +
-                                                  std::string(type) + " of its commit");
+    [[noreturn]] static void missing(const Checksum& checksum, ObjectType type) {
+        throw Error(ErrorKind::corrupt_input,
+                    "the image does not bring the object " + object_name(checksum, type) + " of its commit");
     }
 
     ObjectSink& sink_;
-    std::vector<Frame> stack_;
+    std::vector<Size> open_;  // directories on the way
     std::unordered_map<Checksum, Size> sizes_;
     std::unordered_set<Checksum> files_, metas_;
     std::uint64_t listed_ = 0;

@@ -30,6 +30,15 @@ std::vector<std::string> reversed_components(std::string_view target) {
 
 }  // namespace
 
+Directory parse_directory(std::string_view dirtree) {
+    auto listing = parse_dirtree(dirtree);
+    Directory directory;
+    for (auto& file : listing.files) directory.emplace(std::move(file.name), TreeEntry{false, file.object, {}});
+    for (auto& child : listing.directories)
+        directory.emplace(std::move(child.name), TreeEntry{true, child.tree, child.meta});
+    return directory;
+}
+
 TreeStore::TreeStore(ObjectSink& sink)
     : sink_(sink),
       default_meta_(
@@ -41,12 +50,7 @@ std::string TreeStore::bytes_of(const Checksum& tree) {
 }
 
 Directory TreeStore::load(const Checksum& tree) {
-    auto listing = parse_dirtree(bytes_of(tree));
-    Directory directory;
-    for (auto& file : listing.files) directory.emplace(std::move(file.name), TreeEntry{false, file.object, {}});
-    for (auto& child : listing.directories)
-        directory.emplace(std::move(child.name), TreeEntry{true, child.tree, child.meta});
-    return directory;
+    return parse_directory(bytes_of(tree));
 }
 
 Checksum TreeStore::store(const Directory& directory) {

@@ -30,6 +30,9 @@ struct TreeEntry {
 
 using Directory = std::map<std::string, TreeEntry, std::less<>>;
 
+// What DIRTREE, the bytes of one, lists. Throws as parse_dirtree().
+Directory parse_directory(std::string_view dirtree);
+
 class TreeStore {
 public:
     explicit TreeStore(ObjectSink& sink);

@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/checksum-set.hpp"
 #include "store/repository/object-listing.hpp"
 #include "store/repository/ref-name.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -144,10 +144,8 @@ private:
 
     void note_doomed(const Checksum& checksum) {
         try {
-            const auto commit = repository_.load_commit(checksum);
-            doomed_.contents.insert(commit.meta);
             std::string ignored;
-            walk(commit.tree, doomed_, ignored);
+            walk(repository_.load_commit(checksum), doomed_, ignored);
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
         }
@@ -171,9 +169,8 @@ private:
             std::optional<Checksum> parent;
             try {
                 const auto commit = repository_.load_commit(checksum);
-                reached_.contents.insert(commit.meta);
                 std::string found;
-                walk(commit.tree, reached_, found);
+                walk(commit, reached_, found);
                 if (!found.empty() && !is_partial(checksum)) damage = found;
                 parent = commit.parent;
             } catch (const Error& error) {
@@ -195,31 +192,25 @@ private:
         return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     }
 
-    void walk(const Checksum& root, Reached& reached, std::string& damage) {
-        std::vector<Checksum> rest{root};
-        while (!rest.empty()) {
-            cancellation_.check();
-            const auto tree = rest.back();
-            rest.pop_back();
-            if (!reached.trees.insert(tree)) {
-                if (unreadable_.contains(tree)) damage = "object " + tree.hex() + ".dirtree cannot be read";
-                continue;
-            }
-            try {
-                const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-                if (!bytes) throw Error(ErrorKind::repository_damaged, "object " + tree.hex() + ".dirtree is missing");
-                const auto listing = parse_dirtree(*bytes);
-                for (const auto& file : listing.files) reached.contents.insert(file.object);
-                for (const auto& directory : listing.directories) {
-                    reached.contents.insert(directory.meta);
-                    rest.push_back(directory.tree);
-                }
-            } catch (const Error& error) {
-                if (error.kind() == ErrorKind::cancelled) throw;
-                damage = error.what();
-                unreadable_.insert(tree);
-            }
-        }
+    void walk(const Repository::Commit& commit, Reached& reached, std::string& damage) {
+        walk_tree(repository_, commit, cancellation_,
+                  {.enter =
+                       [&](const TreePlace& place) {
+                           reached.contents.insert(place.meta);
+                           const bool is_new = reached.trees.insert(place.tree);
+                           if (!is_new && unreadable_.contains(place.tree))
+                               damage = "object " + object_name(place.tree, ObjectType::dirtree) + " cannot be read";
+                           return is_new;
+                       },
+                   .list =
+                       [&](const TreePlace&, const DirectoryListing& listing) {
+                           for (const auto& file : listing.files) reached.contents.insert(file.object);
+                       },
+                   .unreadable =
+                       [&](const TreePlace& place, const Error& error) {
+                           damage = error.what();
+                           unreadable_.insert(place.tree);
+                       }});
     }
 
     bool may_go(const LooseObject& object) const {
@@ -291,9 +282,7 @@ bool came_from_image(const Repository& repository, const Repository::Commit& com
     if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;
     // A chunk layer's commit says nothing at all, and its files are named by themselves.
     if (commit.timestamp != 0 || commit.parent || g_variant_n_children(commit.metadata.get()) != 0) return false;
-    const auto bytes = repository.load_metadata(ObjectType::dirtree, commit.tree);
-    if (!bytes) return false;
-    const auto listing = parse_dirtree(*bytes);
+    const auto listing = read_directory(repository, commit.tree);
     return listing.directories.empty() && !listing.files.empty() &&
            listing.files.front().name == listing.files.front().object.hex();
 }

@@ -50,7 +50,7 @@ GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& 
                               const Cancellation& cancellation, WorkObserver& observer);
 
 // Whether a commit shows that it came from an image: a merge commit, a derived layer, or a chunk. The base commit of an
-// image shows nothing.
+// image shows nothing. Throws Error(repository_damaged) where that cannot be read.
 bool came_from_image(const Repository& repository, const Repository::Commit& commit);
 
 }  // namespace imaged

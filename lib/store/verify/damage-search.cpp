@@ -2,7 +2,7 @@
 #include "store/verify/damage-search.hpp"
 
 #include "base/error.hpp"
-#include "layer/dirtree.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 
@@ -24,27 +24,21 @@ void DamageSearch::add(const Checksum& commit, const std::string& layer, bool ha
     };
     if (note_metadata(commit, ObjectType::commit, "")) return;
     const auto content = repository_.load_commit(commit);
-    note_metadata(content.meta, ObjectType::dirmeta, "/");
     ChecksumSet seen;
-    std::vector<std::pair<Checksum, std::string>> rest{{content.tree, ""}};
-    while (!rest.empty()) {
-        cancellation_.check();
-        const auto [tree, path] = std::move(rest.back());
-        rest.pop_back();
-        if (!seen.insert(tree) || note_metadata(tree, ObjectType::dirtree, path.empty() ? "/" : path)) continue;
-        const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-        if (!bytes) continue;
-        const auto listing = parse_dirtree(*bytes);
-        for (const auto& file : listing.files) {
-            if (const auto fault = check_.fault_of_file(file.object))
-                note(object_name(file.object, ObjectType::file), *fault, path + "/" + file.name);
-        }
-        for (const auto& directory : listing.directories) {
-            auto below = path + "/" + directory.name;
-            note_metadata(directory.meta, ObjectType::dirmeta, below);
-            rest.emplace_back(directory.tree, std::move(below));
-        }
-    }
+    walk_tree(repository_, content, cancellation_,
+              {.enter =
+                   [&](const TreePlace& place) {
+                       note_metadata(place.meta, ObjectType::dirmeta, "/" + place.path);
+                       return seen.insert(place.tree) &&
+                              !note_metadata(place.tree, ObjectType::dirtree, "/" + place.path);
+                   },
+               .list =
+                   [&](const TreePlace& place, const DirectoryListing& listing) {
+                       for (const auto& file : listing.files) {
+                           if (const auto fault = check_.fault_of_file(file.object))
+                               note(object_name(file.object, ObjectType::file), *fault, "/" + place.below(file.name));
+                       }
+                   }});
 }
 
 }  // namespace imaged

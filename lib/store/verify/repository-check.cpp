@@ -4,18 +4,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <vector>
-
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
-#include "layer/dirtree.hpp"
 #include "store/repository/object-listing.hpp"
+#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
-
-std::string object_name(const Checksum& checksum, ObjectType type) {
-    return checksum.hex() + "." + std::string(suffix(type));
-}
 
 RepositoryCheck::RepositoryCheck(const Repository& repository, const Cancellation& cancellation, WorkObserver& observer)
     : repository_(repository),
@@ -28,13 +22,22 @@ void RepositoryCheck::walk(const Checksum& checksum) {
     if (!commits_.insert(checksum)) return;
     ++metadata_;
     try {
-        const auto commit = repository_.load_commit(checksum);
-        check_meta(commit.meta);
-        walk_tree(commit.tree);
+        walk_tree(repository_, repository_.load_commit(checksum), cancellation_,
+                  {.enter =
+                       [&](const TreePlace& place) {
+                           check_meta(place.meta);
+                           const bool is_new = trees_.insert(place.tree);
+                           if (is_new) ++metadata_;
+                           return is_new;
+                       },
+                   .list =
+                       [&](const TreePlace&, const DirectoryListing& listing) {
+                           for (const auto& file : listing.files) files_.insert(file.object);
+                       },
+                   .unreadable = [&](const TreePlace& place,
+                                     const Error& error) { note_bad(place.tree, ObjectType::dirtree, error); }});
     } catch (const Error& error) {
-        if (error.kind() == ErrorKind::cancelled || is_shortage(error)) throw;
-        const bool present = repository_.has_object(ObjectType::commit, checksum);
-        bad_.emplace(object_name(checksum, ObjectType::commit), present ? "is corrupt" : "is missing");
+        note_bad(checksum, ObjectType::commit, error);
     }
 }
 
@@ -42,39 +45,15 @@ void RepositoryCheck::check_meta(const Checksum& meta) {
     if (!metas_.insert(meta)) return;
     ++metadata_;
     try {
-        if (!repository_.load_metadata(ObjectType::dirmeta, meta))
-            bad_.emplace(object_name(meta, ObjectType::dirmeta), "is missing");
+        repository_.require_metadata(ObjectType::dirmeta, meta);
     } catch (const Error& error) {
-        if (is_shortage(error)) throw;
-        bad_.emplace(object_name(meta, ObjectType::dirmeta), "is corrupt");
+        note_bad(meta, ObjectType::dirmeta, error);
     }
 }
 
-void RepositoryCheck::walk_tree(const Checksum& root) {
-    std::vector<Checksum> rest{root};
-    while (!rest.empty()) {
-        cancellation_.check();
-        const auto tree = rest.back();
-        rest.pop_back();
-        if (!trees_.insert(tree)) continue;
-        ++metadata_;
-        try {
-            const auto bytes = repository_.load_metadata(ObjectType::dirtree, tree);
-            if (!bytes) {
-                bad_.emplace(object_name(tree, ObjectType::dirtree), "is missing");
-                continue;
-            }
-            const auto listing = parse_dirtree(*bytes);
-            for (const auto& file : listing.files) files_.insert(file.object);
-            for (const auto& directory : listing.directories) {
-                check_meta(directory.meta);
-                rest.push_back(directory.tree);
-            }
-        } catch (const Error& error) {
-            if (is_shortage(error)) throw;
-            bad_.emplace(object_name(tree, ObjectType::dirtree), "is corrupt");
-        }
-    }
+void RepositoryCheck::note_bad(const Checksum& checksum, ObjectType type, const Error& error) {
+    if (error.kind() == ErrorKind::cancelled || is_shortage(error)) throw;
+    bad_.emplace(object_name(checksum, type), repository_.has_object(type, checksum) ? "is corrupt" : "is missing");
 }
 
 void RepositoryCheck::hash_files() {

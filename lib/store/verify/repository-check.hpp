@@ -17,9 +17,6 @@
 
 namespace imaged {
 
-// CHECKSUM.TYPE; ".file" in every repository mode.
-std::string object_name(const Checksum& checksum, ObjectType type);
-
 class RepositoryCheck {
 public:
     // Borrows everything.
@@ -42,8 +39,9 @@ public:
     std::uint64_t bytes() const { return bytes_; }
 
 private:
-    void walk_tree(const Checksum& root);
     void check_meta(const Checksum& meta);
+    // What could not be read, as ERROR says, which is being handled: a shortage is thrown on.
+    void note_bad(const Checksum& checksum, ObjectType type, const Error& error);
     void hash_directory(unsigned directory);
 
     const Repository& repository_;

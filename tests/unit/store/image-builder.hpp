@@ -15,6 +15,7 @@
 #include "store/records/layer-record.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/verified-layers.hpp"
+#include "store/repository/work-observer.hpp"
 #include "store/tree/merge-commit.hpp"
 #include "temporary-repository.hpp"
 
