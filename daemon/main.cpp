@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/printable.hpp"
+#include "base/stack-limit.hpp"
 #include "daemon.hpp"
 #include "process/command-line.hpp"
 #include "process/held-config.hpp"
@@ -71,6 +72,7 @@ int main(int count, char** arguments) {
     // Another process of the same user can neither trace this one nor read its descriptors or memory.
     ::prctl(PR_SET_DUMPABLE, 0);
     try {
+        imaged::require_stack();
         const auto line = imaged::parse_command_line(count, arguments);
         switch (line.mode) {
             case imaged::CommandLine::Mode::check_config: return check_config(line);

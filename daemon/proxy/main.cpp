@@ -26,6 +26,7 @@
 #include "base/json.hpp"
 #include "base/printable.hpp"
 #include "base/scratch-directory.hpp"
+#include "base/stack-limit.hpp"
 #include "layout-copy.hpp"
 #include "source/skopeo/process-traffic.hpp"
 #include "source/skopeo/skopeo-request.hpp"
@@ -214,6 +215,7 @@ int main() {
     FileDescriptor messages;
     try {
         ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);
+        require_stack();
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))

@@ -16,6 +16,7 @@
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
 #include "base/scratch-directory.hpp"
+#include "base/stack-limit.hpp"
 #include "job-module.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
@@ -90,7 +91,10 @@ int main() {
         action.sa_handler = on_terminate;
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
-        auto request = job::decode_request(read_request());
+        // Read first: who leaves what was sent to it unread is not heard either.
+        const auto line = read_request();
+        require_stack();
+        auto request = job::decode_request(line);
         // A confined job does not see those of others.
         ScratchDirectory::clear_leftovers();
         confine(request);

@@ -13,6 +13,7 @@ import sys
 import time
 import unittest
 
+import bus_fixture
 import oci_layout
 import real_daemon
 import worker
@@ -23,6 +24,7 @@ from repository_case import RepositoryCase, ScratchCase
 
 FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
+REAL_WORKER = worker.PROGRAM
 UNVERIFIED = "ostree-unverified-image:"
 
 
@@ -307,22 +309,53 @@ class Opening(Images):
             result = self.run_job(kind, env=fault("openat", "/repo/tmp", run=f"rm -rf {self.repository}/tmp/*"))
             self.assertEqual(result["outcome"], "success", result)
 
+    def limited(self, *command):
+        """A program that runs the worker through COMMAND; as long as the test runs, each worker is that."""
+        program = self.directory / "limited"
+        program.write_text(f"#!/bin/sh\nexec {' '.join(command)} {REAL_WORKER}\n")
+        program.chmod(0o755)
+        self.addCleanup(setattr, worker, "PROGRAM", REAL_WORKER)
+        worker.PROGRAM = str(program)
+
+    def test_too_small_a_stack(self):
+        """The worker gives itself and its threads what they need, or says that it may not."""
+        for kibibytes in (48, 64, 96):
+            image = self.image(f"t{kibibytes}")
+            stack = f"prlimit --stack={kibibytes * 1024}:"
+            self.limited(stack)
+            for kind in ("pull", "verify", "prune"):
+                with self.subTest(kibibytes=kibibytes, kind=kind):
+                    result = self.run_job(kind, image if kind == "pull" else "")
+                    self.assertEqual(result["outcome"], "success", result)
+            self.limited(f"{stack}{kibibytes * 1024}", "setpriv --bounding-set=-sys_resource")
+            result = self.run_job("pull", image)
+            self.assertEqual((result["outcome"], result["error-name"]), ("failed", "Failed"), result)
+            self.assertIn(f"the stack is limited to {kibibytes} KiB", result["message"])
+
+    def test_a_daemon_with_too_small_a_stack(self):
+        daemon = self.daemon()
+        client = daemon.client()
+        self.addCleanup(client.close)
+        daemon.process.terminate()
+        daemon.process.wait(20)
+        arguments = daemon.process.args
+        daemon.process = subprocess.Popen(["prlimit", f"--stack={64 * 1024}:", *arguments], stderr=subprocess.DEVNULL)
+        real_daemon.until(lambda: bus_fixture.Case.has_owner(client))
+        for number in range(3):
+            job = client.finished(client.pull(self.image(f"t{number}")), 30)
+            self.assertEqual(job["Result"], "success", job["ErrorMessage"])
+            self.assertEqual(set(self.states(client).values()), {"ok"})
+
     def test_too_few_descriptors_are_never_damage(self):
         image, seen = self.image(), set()
         self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
         for kind in ("verify", "pull", "prune"):
             for limit in range(5, 24, 1 if kind == "verify" else 3):
-                run = f'exec prlimit --nofile={limit} {worker.PROGRAM}'
-                program = self.directory / "limited"
-                program.write_text(f"#!/bin/sh\n{run}\n")
-                program.chmod(0o755)
-                real, worker.PROGRAM = worker.PROGRAM, str(program)
+                self.limited(f"prlimit --nofile={limit}")
                 try:
                     result = self.run_job(kind, image if kind == "pull" else "")
                 except AssertionError:
                     continue  # too few for a result
-                finally:
-                    worker.PROGRAM = real
                 seen.add(result.get("error-name", ""))
                 self.assertNotEqual(result.get("error-name"), "RepositoryDamaged", f"{limit} descriptors: {result}")
                 if kind == "verify" and result["outcome"] == "success":
@@ -365,7 +398,6 @@ class TwoVersions(Images):
             new.rename(path)
 
     def serve(self, programs):
-        import bus_fixture
         real, bus_fixture.IMAGED = bus_fixture.IMAGED, str(programs / "imaged")
         self.addCleanup(setattr, bus_fixture, "IMAGED", real)
         daemon = self.daemon(worker=programs / "imaged-worker")
