@@ -24,11 +24,8 @@ constexpr const char* file_name = "/job-numbers";
 
 // The number in FILE; 0 where there is no file yet.
 std::uint32_t read_number(const std::string& file) {
-    const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!descriptor) {
-        if (errno == ENOENT) return 0;
-        throw_errno("open " + file);
-    }
+    const auto descriptor = try_open_file(AT_FDCWD, file, O_NOFOLLOW);
+    if (!descriptor) return 0;
     char text[max_file_bytes];
     const auto size = ::read(descriptor.get(), text, sizeof text);
     if (size < 0) throw_errno("read " + file);

@@ -21,7 +21,7 @@ constexpr std::array directories{"/usr/lib/imaged", "/usr/local/lib/imaged", "/r
 constexpr const char* main_name = "imaged.conf";
 
 std::optional<ConfigFile> read_file(const std::string& path) {
-    const auto file = try_open_at(AT_FDCWD, path, O_RDONLY);
+    const auto file = try_open_file(AT_FDCWD, path);
     if (!file) return std::nullopt;
     return ConfigFile{path, read_all(file.get(), max_ini_bytes, path)};
 }

@@ -29,7 +29,7 @@ std::string held_file() {
 
 ConfigFile held() {
     const auto path = held_file();
-    const auto file = path.empty() ? FileDescriptor() : try_open_at(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW);
+    const auto file = path.empty() ? FileDescriptor() : try_open_file(AT_FDCWD, path, O_NOFOLLOW);
     return {path, file ? read_all(file.get(), max_ini_bytes, path) : nothing_known};
 }
 

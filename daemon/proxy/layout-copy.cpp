@@ -40,7 +40,7 @@ std::vector<std::string> names_in(int layout, const char* directory) {
 
 void copy_file(int layout, const std::string& name, const std::filesystem::path& copy,
                const std::function<void()>& progress) {
-    const auto from = open_at(layout, name, O_RDONLY | O_NOFOLLOW);
+    const auto from = open_file(layout, name, O_NOFOLLOW);
     const auto to = open_at(AT_FDCWD, copy / name, O_WRONLY | O_CREAT | O_EXCL, 0600);
     for (;;) {
         progress();

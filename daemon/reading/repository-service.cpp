@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reading/repository-service.hpp"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,9 +11,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <span>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -29,16 +30,26 @@ namespace imaged {
 namespace {
 
 // A repository's config is a handful of lines.
-constexpr int max_config_lines = 1000;
+constexpr std::size_t max_config_bytes = 1024 * 1024;
 // A question is no longer than what a call may hold.
 constexpr std::size_t max_question_bytes = 128 * 1024;
 
+// What can be read of it.
+std::string repository_config(const std::string& repository) {
+    try {
+        const auto file = try_open_file(AT_FDCWD, repository + "/config");
+        return file ? read_all(file.get(), max_config_bytes, "config") : std::string();
+    } catch (const Error&) {
+        return {};
+    }
+}
+
 // "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config.
 std::string repository_mode(const std::string& repository) {
-    std::ifstream config(repository + "/config");
+    std::istringstream config(repository_config(repository));
     std::string line;
     bool in_core = false;
-    for (int count = 0; count < max_config_lines && std::getline(config, line); ++count) {
+    while (std::getline(config, line)) {
         std::erase_if(line, [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
         if (line.starts_with('[')) in_core = line == "[core]";
         if (!in_core || !line.starts_with("mode=")) continue;

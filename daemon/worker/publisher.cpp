@@ -76,7 +76,7 @@ void require_own_file(const struct stat& status, off_t limit) {
 // What commits, trees and the metadata of directories are named by is the hash of the file.
 void require_content(int directory, const Placement& placement) {
     const auto name = staged_name(placement.checksum, placement.type);
-    const auto file = open_at(directory, name, O_RDONLY | O_NOFOLLOW);
+    const auto file = open_file(directory, name, O_NOFOLLOW);
     static std::array<std::byte, 128 * 1024> buffer;
     static Sha256 hash;
     for (;;) {

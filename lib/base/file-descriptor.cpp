@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,6 +31,26 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags) {
     FileDescriptor fd(::openat(directory, path.c_str(), flags | O_CLOEXEC));
     if (!fd && errno != ENOENT) throw_errno("open " + path);
     return fd;
+}
+
+void require_file(int fd, const std::string& path) {
+    struct stat status;
+    if (::fstat(fd, &status) != 0) throw_errno("look at " + path);
+    const bool is_null = S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3);
+    if (!S_ISREG(status.st_mode) && !is_null)
+        throw Error(ErrorKind::failed, "open " + path + ": it is no regular file");
+}
+
+FileDescriptor open_file(int directory, const std::string& path, int flags) {
+    auto file = open_at(directory, path, flags | O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    require_file(file.get(), path);
+    return file;
+}
+
+FileDescriptor try_open_file(int directory, const std::string& path, int flags) {
+    auto file = try_open_at(directory, path, flags | O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (file) require_file(file.get(), path);
+    return file;
 }
 
 bool leads_to(int directory, const std::string& path, int fd) {

@@ -35,6 +35,12 @@ private:
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode = 0);
 // openat(2) with O_CLOEXEC; an empty FileDescriptor when PATH does not exist.
 FileDescriptor try_open_at(int directory, const std::string& path, int flags);
+// The same for reading what should be a regular file or /dev/null, which stands for an empty one: throws
+// Error(failed) for anything else, and never waits for who writes to a pipe.
+FileDescriptor open_file(int directory, const std::string& path, int flags = 0);
+FileDescriptor try_open_file(int directory, const std::string& path, int flags = 0);
+// What they demand of FD, which PATH led to.
+void require_file(int fd, const std::string& path);
 // Whether PATH, its links followed, leads to the file that is open as FD.
 bool leads_to(int directory, const std::string& path, int fd);
 // Writes everything or throws system_error naming WHAT.

@@ -292,7 +292,7 @@ FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type
 }
 
 std::string DirectSink::read_metadata(ObjectType type, const Checksum& checksum) {
-    const auto fd = open_object(checksum, type, O_RDONLY | O_NOFOLLOW);
+    const auto fd = open_object(checksum, type, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     auto bytes = read_all(fd.get(), max_metadata_bytes, staged_name(checksum, type));
     if (sha256(bytes) != checksum)
         throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is corrupt");
@@ -325,7 +325,8 @@ std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
     const auto size = ::getxattr(path.c_str(), "user.ostreemeta", user_meta.data(), user_meta.size());
     if (size < 0) throw_errno("read user.ostreemeta");
     if (!S_ISLNK(parse_dirmeta({user_meta.data(), static_cast<std::size_t>(size)}).mode)) return std::nullopt;
-    return read_all(open_object(checksum, ObjectType::file, O_RDONLY).get(), PATH_MAX, "a symbolic link object");
+    return read_all(open_object(checksum, ObjectType::file, O_RDONLY | O_NONBLOCK).get(), PATH_MAX,
+                    "a symbolic link object");
 }
 
 std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {

@@ -14,6 +14,7 @@
 #include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
 #include "layer/metadata-limit.hpp"
+#include "layer/pipe-object.hpp"
 #include "layer/sparse-writer.hpp"
 
 namespace imaged {
@@ -185,6 +186,7 @@ std::unique_ptr<ObjectSink::LargeFile> LibostreeSink::begin_large(const FileMeta
 }
 
 std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checksum) {
+    require_no_pipe(objects_directory_, checksum, "." + std::string(suffix(type)));
     ErrorSlot error;
     GVariant* loaded = nullptr;
     if (ostree_repo_load_variant(repository_.get(), object_type(type), checksum.hex().c_str(), &loaded, error.out()) ==
@@ -196,6 +198,7 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
 }
 
 std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
+    require_no_pipe(objects_directory_, checksum, ".filez");
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
     if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,
@@ -208,6 +211,7 @@ std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum)
 }
 
 std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) {
+    require_no_pipe(objects_directory_, checksum, ".filez");
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
     if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,

@@ -122,15 +122,6 @@ class Caller:
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root to become other users")
-def opened_by_a_reader(path, writers):
-    """Whether somebody has opened the pipe PATH to read; WRITERS then gets the other end."""
-    try:
-        writers.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
-
-
 class AskedCase(Case):
     """One with scripted-polkit.py."""
 

@@ -14,9 +14,9 @@ import unittest.mock
 from gi.repository import GLib
 
 import hanging_disk
+import hanging_file
 import sanitizers
 from bus_fixture import JOB, MANAGER, ROOT, Case
-from system_bus import opened_by_a_reader
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
@@ -32,17 +32,21 @@ class HangsCase(Case):
         self.assertLess(took, 5 * sanitizers.SLOWER)
 
 
+@unittest.skipUnless(hanging_file.FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
 class Hanging(HangsCase):
-    """The repository's configuration is a pipe that nobody writes to: whatever opens it waits."""
+    """Whatever reads the repository's configuration waits."""
 
-    def setUp(self):
-        super().setUp()
+    def command(self):
         os.mkdir(self.directory + "/repo")
-        os.mkfifo(self.directory + "/repo/config")
+        with open(self.directory + "/repo/config", "w", encoding="ascii") as file:
+            file.write("[core]\nmode=bare\n")
+        self.file = hanging_file.HangingFile(self.directory, self.directory + "/repo/config")
+        return self.file.before(super().command())
 
     def test_nobody_but_its_readers_waits_for_the_repository(self):
         client, reader = self.client(), self.client()
         reader.connection.call("org.imaged1", ROOT, MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), None, 0, -1, None, None)
+        self.eventually(self.file.has_readers)
         job = client.pull(self.image("wait"))
         for _ in range(3):
             started = time.monotonic()
@@ -145,30 +149,26 @@ class HangingInTheKernel(ReaderCase):
         self.eventually(lambda: "D" not in self.readers().values())
 
 
+@unittest.skipUnless(hanging_file.FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
 class HangingConfiguration(HangsCase):
-    """The configuration becomes a pipe that nobody writes to."""
+    """The configuration hangs when it is read a second time."""
 
     def command(self):
         path = self.directory + "/imaged.conf"
         with open(path, "w", encoding="ascii") as file:
             file.write("")
-        return [*super().command(), "--config", path]
+        self.file = hanging_file.HangingFile(self.directory, path, after=1)
+        return self.file.before([*super().command(), "--config", path])
 
     def test_a_reload_keeps_nobody_waiting(self):
         client = self.client()
-        path = self.directory + "/imaged.conf"
-        os.unlink(path)
-        os.mkfifo(path)
         self.daemon.send_signal(signal.SIGHUP)
-        writer = []
-        self.eventually(lambda: opened_by_a_reader(path, writer))
-        # It reads, and there is nothing yet.
+        self.eventually(self.file.has_readers)
         started = time.monotonic()
         client.call(MANAGER, "ListJobs", timeout=3000)
         self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
         self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
         self.assert_ends()
-        os.close(writer[0])
 
 
 class Unkillable(HangsCase):

@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
 import bus_fixture
 import oci_layout
 import real_daemon
+import sanitizers
 import worker
 from bus_fixture import ERROR, IMAGED, MANAGER, BusError
 from gi.repository import GLib
@@ -371,6 +373,100 @@ class Opening(Images):
                 self.assertIn("limit", result["message"])
                 self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
             self.assertEqual(self.run_job("prune")["outcome"], "success")
+
+
+class Pipes(Images):
+    """What should be a file is a pipe that nobody writes to: whoever opens it is told, and nobody waits."""
+
+    def ended(self, kind, image="", seconds=20, **options):
+        run = worker.Run(image, self.repository, kind=kind, **options)
+        timer = threading.Timer(seconds * sanitizers.SLOWER, run.process.kill)
+        timer.start()
+        try:
+            return run.finish().result
+        finally:
+            timer.cancel()
+
+    def becomes_a_pipe(self, path):
+        os.unlink(path)
+        os.mkfifo(path)
+
+    def assert_refused(self, result, error="Failed"):
+        self.assertEqual((result["outcome"], result.get("error-name")), ("failed", error), result)
+        self.assertIn("is no regular file", result["message"])
+
+    def test_the_configuration_of_the_repository(self):
+        self.becomes_a_pipe(self.repository / "config")
+        for kind in ("pull", "verify", "prune"):
+            self.assert_refused(self.ended(kind, self.image() if kind == "pull" else ""), "RepositoryDamaged")
+        daemon = self.daemon()
+        client = daemon.client()
+        self.addCleanup(client.close)
+        for _ in range(2):
+            with self.assertRaises(BusError) as caught:
+                client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), timeout=10000)
+            self.assertEqual(caught.exception.name, ERROR + "RepositoryDamaged")
+            self.assertIn("config: it is no regular file", caught.exception.message)
+        client.call("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", (MANAGER,)), timeout=10000)
+        os.unlink(self.repository / "config")
+        (self.repository / "config").write_text("[core]\nrepo_version=1\nmode=bare\n")  # as ostree init made it
+
+    def test_objects(self):
+        """One whose pipe would be empty is damaged like one that is empty."""
+        image = self.image()
+        for mode in ("bare", "archive"):
+            for suffix in ("commit", "dirtree", "dirmeta", "commitmeta", "file" if mode == "bare" else "filez"):
+                with self.subTest(mode=mode, suffix=suffix):
+                    shutil.rmtree(self.repository)
+                    self.ostree("init", f"--mode={mode}")
+                    self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+                    for path in list((self.repository / "objects").glob(f"*/*.{suffix}")):
+                        self.becomes_a_pipe(path)
+                    if suffix == "commitmeta":
+                        commit, = {path for path in (self.repository / "objects").glob("*/*.commit")
+                                   if path.stem in {self.ostree("rev-parse", ref)[2:].strip() for ref in self.refs().split() if "image/" in ref}}
+                        os.mkfifo(f"{commit}meta")
+                    result = self.ended("verify", arguments={"images": []})
+                    self.assertEqual(result["outcome"], "success", result)
+                    if suffix != "commitmeta":
+                        self.assertTrue(result["details"]["damaged"], result)
+                    self.ended("pull", image)
+                    result = self.ended("verify", arguments={"images": [], "repair": True}, seconds=60)
+                    self.ended("prune")
+        shutil.rmtree(self.repository)
+        self.ostree("init", "--mode=bare")
+
+    def test_the_containers_policy(self):
+        policy = self.directory / "policy.json"
+        os.mkfifo(policy)
+        for image in (self.image(), self.image().replace(UNVERIFIED, "")):
+            result = self.ended("pull", image, env={"CONTAINERS_POLICY": str(policy)})
+            if result["outcome"] == "failed":
+                self.assert_refused(result)
+        self.assertEqual(result["outcome"], "failed", "nobody has read it")
+
+    def test_the_index_of_a_layout_that_is_written_to(self):
+        image = self.image()
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        layout = self.directory / "export"
+        subprocess.run(["cp", "-a", self.layout.path, layout], check=True)
+        self.becomes_a_pipe(layout / "index.json")
+        self.assert_refused(self.ended("export", image.replace(UNVERIFIED, ""), arguments={"destination": f"oci:{layout}:t"}))
+
+    def test_the_configuration_of_imaged(self):
+        configuration = self.directory / "imaged.conf"
+        (self.directory / "imaged.conf.d").mkdir()
+        drop_in = self.directory / "imaged.conf.d/pipe.conf"
+        for pipe, other in ((configuration, None), (drop_in, configuration)):
+            os.mkfifo(pipe)
+            if other:
+                other.write_text("")
+            done = subprocess.run([IMAGED, "--config", configuration, "--check-config"], capture_output=True, text=True, timeout=20, check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(f"open {pipe}: it is no regular file", done.stderr)
+            os.unlink(pipe)
+        os.symlink("/dev/null", drop_in)
+        subprocess.run([IMAGED, "--config", configuration, "--check-config"], capture_output=True, timeout=20, check=True)
 
 
 class TwoVersions(Images):

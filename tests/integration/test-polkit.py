@@ -15,9 +15,10 @@ import unittest
 import xml.etree.ElementTree
 
 import bus_fixture
+import hanging_file
 import sanitizers
 from bus_fixture import DIGEST, JOB, MANAGER, NAME, ROOT, Case
-from system_bus import AskedCase, opened_by_a_reader
+from system_bus import AskedCase
 
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NOBODY = 65534
@@ -228,27 +229,25 @@ class Terminal(PolkitCase):
         self.assertEqual([entry.get("flags") for entry in self.questions()], [0])
 
 
+@unittest.skipUnless(hanging_file.FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
 class HangingPolicy(PolkitCase):
+    def command(self):
+        self.file = hanging_file.HangingFile(self.directory, self.directory + "/.config/containers/policy.json")
+        return self.file.before(super().command())
+
     def test_a_policy_that_hangs_keeps_only_those_waiting_who_need_it(self):
         self.start_polkit()
         self.allow("org.imaged1.pull", "org.imaged1.prune")
-        path = self.directory + "/.config/containers/policy.json"
-        with open(path, encoding="utf-8") as file:
-            policy = file.read()
-        os.unlink(path)
-        os.mkfifo(path)
         asking = subprocess.Popen(self.of_nobody("Pull", "sa{sv}", "docker://signed.example/succeed:1", "0"), stdout=subprocess.PIPE)
         self.addCleanup(asking.stdout.close)
-        writers = []
-        self.eventually(lambda: opened_by_a_reader(path, writers))
-        with os.fdopen(writers[0], "w", encoding="utf-8") as file:
-            client, started = self.client(), time.monotonic()
-            client.call(MANAGER, "ListJobs", timeout=3000)
-            self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
-            self.assertEqual(self.as_nobody("Prune", "a{sv}", "0").returncode, 0)
-            self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
-            self.assertIsNone(asking.poll(), "it is asked about what nobody has read")
-            file.write(policy)
+        self.eventually(self.file.has_readers)
+        client, started = self.client(), time.monotonic()
+        client.call(MANAGER, "ListJobs", timeout=3000)
+        self.assertEqual(client.finished(client.pull(self.image("succeed")))["Result"], "success")
+        self.assertEqual(self.as_nobody("Prune", "a{sv}", "0").returncode, 0)
+        self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
+        self.assertIsNone(asking.poll(), "it is asked about what nobody has read")
+        self.file.release()
         self.assertEqual(asking.wait(10), 0)
         os.kill(self.daemon.pid, signal.SIGTERM)
         self.assertEqual(self.daemon.wait(8 * sanitizers.SLOWER), 0)

@@ -40,6 +40,7 @@ TRIALS = [
     ("10 a stderr that nobody reads", "odd_trials", ["StandardErrorThatNobodyReads"], ""),
     ("10 a log that nobody reads", "test-hangs", ["Unread"], ""),
     ("11 too little of everything", "test-odd-environment", ["Opening"], ""),
+    ("11 pipes in place of files", "test-odd-environment", ["Pipes"], ""),
     ("11 programs of two versions", "test-odd-environment", ["TwoVersions"], ""),
     ("11 disks and memory that fail", "test-faulty-system", ["FaultySystem"], "broken|memory|descriptors"),
     ("kinds of file systems", "odd_trials", ["KindsOfFileSystems"], ""),

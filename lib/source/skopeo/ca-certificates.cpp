@@ -29,7 +29,7 @@ bool is_name(const std::string& registry) {
 }
 
 void copy_certificate(const fs::path& from, const fs::path& to) {
-    const auto source = try_open_at(AT_FDCWD, from.string(), O_RDONLY | O_NONBLOCK);
+    const auto source = try_open_file(AT_FDCWD, from.string());
     if (!source) return;
     const auto text = read_all(source.get(), max_certificate_bytes, from.string());
     const auto copy = open_at(AT_FDCWD, to.string(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);

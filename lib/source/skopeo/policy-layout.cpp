@@ -35,7 +35,7 @@ PolicyLayout::PolicyLayout(const BlobSizes& blobs) {
 }
 
 std::string PolicyLayout::manifest_digest() const {
-    const auto file = open_at(AT_FDCWD, path() / "index.json", O_RDONLY);
+    const auto file = open_file(AT_FDCWD, path() / "index.json");
     const auto index = parse_json(read_all(file.get(), max_policy_index_bytes, "index.json"));
     const auto manifests = index.is_object() ? index.find("manifests") : index.end();
     if (!index.is_object() || manifests == index.end() || manifests->size() != 1)

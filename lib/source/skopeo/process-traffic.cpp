@@ -19,7 +19,7 @@ constexpr std::uint64_t waking_bytes = 8;
 
 std::string read_io(const std::string& path) {
     try {
-        const auto file = try_open_at(AT_FDCWD, path, O_RDONLY);
+        const auto file = try_open_file(AT_FDCWD, path);
         return file ? read_all(file.get(), max_io_bytes, path) : std::string();
     } catch (const Error&) {
         return {};  // it has ended, or is not ours

@@ -162,7 +162,7 @@ std::string load_host_policy() {
         paths.emplace_back("/etc/containers/policy.json");
     }
     for (const auto& path : paths) {
-        const auto fd = try_open_at(AT_FDCWD, path, O_RDONLY);
+        const auto fd = try_open_file(AT_FDCWD, path);
         if (!fd) continue;
         auto text = read_all(fd.get(), max_policy_bytes, path);
         if (!parse_json(text).is_object())

@@ -144,8 +144,10 @@ Credentials credentials(const ProxyOptions& options) {
     if (options.auth_file) return {duplicate(*options.auth_file), "the authfile"};
     if (!options.host_credentials) return {};
     for (const char* path : host_auth_files) {
-        const FileDescriptor file(::open(path, O_RDONLY | O_CLOEXEC));
-        if (file) return {duplicate(file.get()), path};
+        const FileDescriptor file(::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+        if (!file) continue;
+        require_file(file.get(), path);
+        return {duplicate(file.get()), path};
     }
     return {};
 }

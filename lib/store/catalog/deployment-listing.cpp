@@ -96,7 +96,7 @@ std::optional<FoundDeployment> parse_name(const std::string& name) {
 
 void read_origin_file(FoundDeployment& found, const std::string& path) {
     try {
-        const auto file = try_open_at(AT_FDCWD, path, O_RDONLY);
+        const auto file = try_open_file(AT_FDCWD, path);
         if (!file) {
             found.error = "it has no origin file";
             return;

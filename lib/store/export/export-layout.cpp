@@ -61,7 +61,7 @@ void write_file(int directory, const std::string& name, std::string_view text) {
 
 ordered_json read_index(int directory) {
     ordered_json index{{"schemaVersion", 2}, {"mediaType", oci_index}, {"manifests", ordered_json::array()}};
-    const auto file = try_open_at(directory, "index.json", O_RDONLY | O_NOFOLLOW);
+    const auto file = try_open_file(directory, "index.json", O_NOFOLLOW);
     if (!file) return index;
     auto found = parse_ordered_json(read_all(file.get(), max_index_bytes, "index.json"));
     if (!found.is_object() || !found.contains("manifests") || !found["manifests"].is_array())
@@ -87,7 +87,7 @@ private:
 };
 
 void add_file(TarWriter& tar, int directory, const std::string& name, const Cancellation& cancellation) {
-    const auto file = open_at(directory, name, O_RDONLY);
+    const auto file = open_file(directory, name);
     struct stat status;
     if (::fstat(file.get(), &status) != 0) throw_errno("look at " + name);
     TarItem item;

@@ -22,6 +22,7 @@ namespace {
 }  // namespace
 
 FileObject::FileObject(const Repository& repository, const Checksum& checksum) : name_(checksum.hex() + ".file") {
+    repository.require_no_pipe(checksum, repository.file_suffix());
     ErrorSlot error;
     GInputStream* stream = nullptr;
     GFileInfo* loaded = nullptr;

@@ -157,8 +157,8 @@ ObjectCheck::ObjectCheck(const Repository& repository)
                                                  : Format::others) {}
 
 std::optional<std::string> ObjectCheck::fault_of(const LooseObject& object) const {
-    if (format_ == Format::others) return repository_.fsck_file(object.checksum);
     try {
+        if (format_ == Format::others) return repository_.fsck_file(object.checksum);
         return fault_of(open_object(object).get(), object.checksum);
     } catch (const Error& error) {
         if (is_shortage(error)) throw;

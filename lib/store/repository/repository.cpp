@@ -14,6 +14,7 @@
 #include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
 #include "layer/libostree-sink.hpp"
+#include "layer/pipe-object.hpp"
 #include "store/repository/direct-writer.hpp"
 #include "store/repository/ref-file.hpp"
 #include "store/repository/repository-creation.hpp"
@@ -67,7 +68,17 @@ constexpr int open_attempts = 5;
     }
 }
 
+std::string loose_path(const std::string& name) {
+    return name.substr(0, 2) + "/" + name.substr(2);
+}
+
 GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
+    try {
+        // libostree would wait for who writes to a pipe.
+        try_open_file(AT_FDCWD, path + "/config");
+    } catch (const Error& error) {
+        throw as_damage(error);
+    }
     const auto file = adopt(g_file_new_for_path(path.c_str()));
     // libostree makes directories in tmp and opens them; another program that empties tmp comes between. Damage stays.
     for (int left = open_attempts; true;) {
@@ -200,8 +211,7 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
     const auto name = object_name(checksum, type);
     std::string bytes;
     // By hand, because checking and merging an image reads thousands of them.
-    if (const auto file =
-            try_open_at(objects_.get(), name.substr(0, 2) + "/" + name.substr(2), O_RDONLY | O_NOFOLLOW)) {
+    if (const auto file = try_open_at(objects_.get(), loose_path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)) {
         bytes = read_all(file.get(), max_metadata_bytes, name);
     } else {
         ErrorSlot error;
@@ -247,10 +257,9 @@ Repository::Commit Repository::parse_commit(const std::string& bytes, const Chec
 
 bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     const auto hex = checksum.hex();
-    const auto name = hex.substr(0, 2) + "/" + hex.substr(2) +
-                      (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
+    const auto name = hex + (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
     struct stat status;
-    if (::fstatat(objects_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
+    if (::fstatat(objects_.get(), loose_path(name).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
     // Parent repositories are libostree's business.
     ErrorSlot error;
     gboolean present = FALSE;
@@ -259,7 +268,12 @@ bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     return present != FALSE;
 }
 
+void Repository::require_no_pipe(const Checksum& checksum, const std::string& suffix) const {
+    imaged::require_no_pipe(objects_.get(), checksum, suffix);
+}
+
 std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const {
+    require_no_pipe(checksum, file_suffix());
     ErrorSlot error;
     if (ostree_repo_fsck_object(repo_.get(), OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), nullptr, error.out()) !=
         FALSE)
@@ -273,6 +287,7 @@ std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const
 }
 
 std::optional<std::string> Repository::read_text(const Checksum& file, std::size_t limit) const {
+    require_no_pipe(file, file_suffix());
     ErrorSlot error;
     GInputStream* raw = nullptr;
     const auto what = "read " + file.hex() + ".file";
@@ -289,6 +304,7 @@ std::optional<std::string> Repository::read_text(const Checksum& file, std::size
 }
 
 std::optional<std::string> Repository::detached_metadata(const Checksum& commit) const {
+    require_no_pipe(commit, ".commitmeta");
     ErrorSlot error;
     GVariant* loaded = nullptr;
     error.check(
