@@ -28,6 +28,7 @@
 #include "base/scratch-directory.hpp"
 #include "base/stack-limit.hpp"
 #include "layout-copy.hpp"
+#include "process-filter.hpp"
 #include "source/skopeo/process-traffic.hpp"
 #include "source/skopeo/skopeo-request.hpp"
 
@@ -140,6 +141,12 @@ Work read_work() {
         ::unsetenv("PATH");
         ::unsetenv("HOME");
     }
+    try {
+        leave_other_processes_alone();
+    } catch (const Error& error) {
+        std::fprintf(stderr, "imaged-proxy: %s\n", error.what());
+        ::_exit(126);
+    }
     ::execvp(arguments[0], arguments);
     ::_exit(127);
 }
@@ -212,6 +219,8 @@ int run(Work work) {
 }  // namespace
 
 int main() {
+    // skopeo, which has the same user, neither traces this process nor writes to its memory.
+    ::prctl(PR_SET_DUMPABLE, 0);
     FileDescriptor messages;
     try {
         ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);

@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import unittest
@@ -265,6 +266,45 @@ esac
 """
 
 
+# One that was taken over by what a registry said.
+HOSTILE = """#!/usr/bin/python3
+import ctypes, fcntl, json, os, resource, signal, threading
+victim, parent, harmless = {0}, os.getppid(), "HARMLESS" in os.environ
+libc = ctypes.CDLL(None, use_errno=True)
+found = {{}}
+def attempt(name, tried):
+    try:
+        tried()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = type(error).__name__
+def call(*arguments):
+    if libc.syscall(*map(ctypes.c_long, arguments)) < 0:
+        raise OSError(ctypes.get_errno(), "call")
+def own(descriptor, number):
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, number)
+# The number 0 is asked about as any other, and harms nobody.
+attempt("kill", lambda: os.kill(victim, 0))
+attempt("kill by a pidfd", lambda: signal.pidfd_send_signal(os.pidfd_open(victim), 0))
+attempt("limits", lambda: resource.prlimit(victim, resource.RLIMIT_NOFILE, resource.prlimit(victim, resource.RLIMIT_NOFILE) if harmless else (1, 1)))
+reading, writing = os.pipe()
+attempt("signal by readiness", lambda: own(reading, victim))
+tkill, tgkill, queue = (200, 234, 129) if os.uname().machine == "x86_64" else (130, 131, 138)
+attempt("thread", lambda: call(tkill, victim, 0))
+attempt("thread of a group", lambda: call(tgkill, victim, victim, 0))
+if not harmless:
+    attempt("everybody", lambda: os.kill(-1, 0))
+    attempt("group", lambda: os.kill(0, 0))
+    attempt("memory of the service", lambda: open("/proc/%d/mem" % parent, "r+b").close())
+    attempt("environment of the service", lambda: open("/proc/%d/environ" % parent, "rb").close())
+    attempt("own signal", lambda: os.kill(os.getpid(), 0))
+    attempt("own limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)))
+    attempt("own thread", lambda: signal.pthread_kill(threading.get_ident(), 0))
+with open(os.environ["STATE"] + "/found", "w") as file:
+    json.dump(found, file)
+"""
+
+
 class Protocol(Scratch):
     """What goes over the socket, with a skopeo that is a script."""
 
@@ -395,6 +435,29 @@ class Protocol(Scratch):
         process.send_signal(signal.SIGKILL)
         process.wait(SOON)
         eventually(lambda: self.is_gone(skopeo), 2)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to have a process of the same user elsewhere")
+    def test_one_skopeo_leaves_those_of_other_callers_alone(self):
+        """They have one user, and credentials of different callers."""
+        user = ["setpriv", f"--reuid={skopeo_service.NOBODY}", f"--regid={skopeo_service.NOBODY}", "--clear-groups"]
+        victim = subprocess.Popen([*user, "sleep", "1000"])
+        self.addCleanup(victim.wait)
+        self.addCleanup(victim.kill)
+        eventually(lambda: b"sleep" in pathlib.Path(f"/proc/{victim.pid}/cmdline").read_bytes().split(b"\0")[0])
+        limits = pathlib.Path(f"/proc/{victim.pid}/limits").read_text()
+        (self.directory / "skopeo").write_text(HOSTILE.format(victim.pid))
+        # By itself it may do all of this.
+        subprocess.run([*user, self.directory / "skopeo"], env={**self.environment, "HARMLESS": "1"}, check=True)
+        self.assertEqual(set(json.loads(self.read("found")).values()), {"done"})
+        (self.state / "found").unlink()
+        channel, process = self.request()
+        self.assertEqual(self.reports(channel)[-1], {"status": 0})
+        found = json.loads(self.read("found"))
+        self.assertEqual({name: outcome for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, {})
+        self.assertEqual({name: outcome for name, outcome in found.items() if not name.startswith("own ") and outcome != "PermissionError"}, {})
+        self.assertIsNone(victim.poll())
+        self.assertEqual(pathlib.Path(f"/proc/{victim.pid}/limits").read_text(), limits)
+        self.assertEqual(process.wait(SOON), 0)
 
     def test_what_is_no_request_is_refused(self):
         for descriptors, output, more in (([], False, {}), ([self.output_end], True, {}), ([], True, {"auth_file": True}), ([], True, {"kind": "shell"}),

@@ -72,6 +72,24 @@ class Jobs(Case):
             for path in ("/ostree/repo", "/etc", "/srv"):
                 self.assertNotIn("rw", self.mounts(skopeo).get(path, self.mounts(skopeo)["/"]), path)
 
+    def test_one_skopeo_sees_nothing_of_another(self):
+        """They have one user; what runs as this user in another user namespace is what another one would be."""
+        self.forget_everything()
+        with self.held_pull(LARGE) as (_, _, skopeo):
+            service = self.status(skopeo)["PPid"].strip()
+            # A filter of its own over the unit's keeps it from signalling others.
+            self.assertGreater(int(self.status(skopeo)["Seccomp_filters"]), int(self.status(service)["Seccomp_filters"]))
+            self.assertNotEqual(self.namespace(skopeo, "user"), self.namespace("1", "user"))
+            other = ("systemd-run", "--quiet", "--pipe", "--wait", "-p", "User=imaged-proxy", "-p", "DynamicUser=yes", "-p", "PrivateUsers=yes")
+            self.assertEqual(self.machine.run(*other, "id", "-u").stdout.strip(), self.status(skopeo)["Uid"].split()[0])
+            # What everybody may read of it, and what needs the right to trace it.
+            self.assertEqual(self.machine.run(*other, "cat", f"/proc/{skopeo}/comm").stdout, "skopeo\n")
+            for command in ("cat {}/environ", "cat {}/maps", "ls {}/fd/", "ls {}/root/", "ls {}/cwd/"):
+                run = self.machine.run(*other, *command.format(f"/proc/{skopeo}").split(), check=False)
+                self.assertNotEqual(run.returncode, 0, command)
+            hidden = self.machine.run(*other, "-p", "ProtectProc=invisible", "ls", f"/proc/{skopeo}", check=False)
+            self.assertNotEqual(hidden.returncode, 0)
+
     # ---- every other job under the same rules
 
     def test_an_image_is_exported_and_comes_back(self):

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "process-filter.hpp"
+
+#include <asm/sockios.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <memory>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Names, because not every libseccomp knows each of them. Those with a process as their first argument.
+constexpr std::array signalling_calls{"kill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tgkill"};
+constexpr std::array calls_to_others{"kcmp",
+                                     "pidfd_getfd",
+                                     "pidfd_send_signal",
+                                     "process_madvise",
+                                     "process_mrelease",
+                                     "process_vm_readv",
+                                     "process_vm_writev",
+                                     "ptrace",
+                                     "tkill"};
+// Whom the kernel signals when there is something to read.
+constexpr std::array<scmp_datum_t, 3> owner_commands{F_SETOWN, F_SETOWN_EX, F_SETSIG};
+constexpr std::array<scmp_datum_t, 2> owner_requests{FIOSETOWN, SIOCSPGRP};
+constexpr scmp_datum_t low_word = 0xffffffff;  // the kernel looks at no more of a request
+
+struct Release {
+    void operator()(void* filter) const { ::seccomp_release(filter); }
+};
+
+void check(int result) {
+    // A system call that this architecture does not have needs no rule.
+    if (result < 0 && result != -EDOM) throw system_error(-result, "system call filter of skopeo");
+}
+
+template <typename... Conditions>
+void refuse(void* filter, const char* name, Conditions... conditions) {
+    const int call = ::seccomp_syscall_resolve_name(name);
+    if (call == __NR_SCMP_ERROR) return;
+    check(::seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, sizeof...(conditions), conditions...));
+}
+
+}  // namespace
+
+void leave_other_processes_alone() {
+    const std::unique_ptr<void, Release> filter(::seccomp_init(SCMP_ACT_ALLOW));
+    if (!filter) throw Error(ErrorKind::failed, "system call filter of skopeo: out of memory");
+    const auto own = static_cast<scmp_datum_t>(::getpid());
+    for (const auto* name : signalling_calls) refuse(filter.get(), name, SCMP_A0(SCMP_CMP_NE, own));
+    for (const auto* name : calls_to_others) refuse(filter.get(), name);
+    refuse(filter.get(), "prlimit64", SCMP_A0(SCMP_CMP_NE, 0));  // 0 is itself
+    for (const auto command : owner_commands) {
+        for (const auto* name : {"fcntl", "fcntl64"})
+            refuse(filter.get(), name, SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, command));
+    }
+    for (const auto request : owner_requests)
+        refuse(filter.get(), "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, request));
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
+    check(::seccomp_load(filter.get()));
+}
+
+}  // namespace imaged
