@@ -294,6 +294,10 @@ job::Result WorkerProcess::result_without_message(int status) const {
     } else if (WIFSIGNALED(status)) {
         result.message =
             "worker ended with signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+        // Not by this program, which would have reported something else.
+        if (WTERMSIG(status) == SIGKILL)
+            result.message +=
+                "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
     } else if (WEXITSTATUS(status) == cannot_run) {
         result.message = "worker ended with status 127: cannot run " + program_;
     } else {

@@ -96,6 +96,13 @@ def deep(*_):
     time.sleep(600)
 
 
+def eat(*_):
+    progress(0.1)
+    eaten = []
+    while True:
+        eaten.append(b"x" * (1 << 22))
+
+
 def endless(*_):
     while True:
         channel.sendall(b"x" * 65536)
@@ -162,8 +169,8 @@ def main():
 
 
 actions = {"succeed": succeed, "wait": wait, "stubborn": stubborn, "deaf": deaf, "crash": crash, "leave": leave,
-           "error": error, "nonsense": nonsense, "deep": deep, "endless": endless, "linger": linger, "partial": partial,
-           "flood": flood, "show": show, "chatter": chatter}
+           "error": error, "nonsense": nonsense, "deep": deep, "eat": eat, "endless": endless, "linger": linger,
+           "partial": partial, "flood": flood, "show": show, "chatter": chatter}
 
 if __name__ == "__main__":
     main()

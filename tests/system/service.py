@@ -166,6 +166,34 @@ class Service(Case):
         self.assertNotIn("Failed with result", self.machine.run("journalctl", "-u", "imaged-proxy@*", "--no-pager").stdout)
         print({key: value for key, value in end.items() if key.startswith("IMAGED_") or key.startswith("MESSAGE")}, end=" ", flush=True)
 
+    def test_a_worker_that_takes_too_much_memory_ends_and_the_daemon_stays(self):
+        """With another worker, which takes all there is, and a limit that it reaches soon."""
+        drop_in = "/etc/systemd/system/imaged.service.d/50-test.conf"
+        self.stop_daemon()
+        self.machine.write("/srv/eater", "#!/bin/sh\nexec tail /dev/zero\n", 0o755)
+        self.machine.write(drop_in, "[Service]\nMemoryMax=200M\nMemorySwapMax=0\nExecStart=\nExecStart=/usr/libexec/imaged/imaged --worker /srv/eater\n")
+        self.machine.run("systemctl", "daemon-reload")
+        try:
+            self.imagectl("list")
+            pid = self.main_pid()
+            group = self.machine.run("systemctl", "show", "-P", "ControlGroup", "imaged").stdout.strip()
+            limit = self.machine.run("cat", f"/sys/fs/cgroup{group}/memory.max", check=False).stdout.strip()
+            if limit != str(200 << 20):
+                self.skipTest("the kernel limits no memory in this machine")
+            for _ in range(2):
+                run = self.imagectl("pull", IMAGE, check=False)
+                self.assertNotEqual(run.returncode, 0)
+                self.assertIn("signal 9", run.stderr)
+            self.assertEqual(self.main_pid(), pid)
+            self.assertTrue(self.machine.active("imaged"))
+            self.imagectl("list")
+            # What systemd says of it when it leaves.
+            self.stop_daemon()
+            self.assertNotEqual(self.machine.run("systemctl", "show", "-P", "Result", "imaged").stdout.strip(), "exit-code")
+        finally:
+            self.stop_daemon()
+            self.machine.shell(f"rm -r {drop_in} /srv/eater; systemctl daemon-reload; systemctl reset-failed imaged 2>/dev/null || true")
+
     def section(self, title):
         """The shell lines of a section of the guide, as they are pasted."""
         with open(GUIDE, encoding="utf-8") as file:
