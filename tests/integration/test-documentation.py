@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is written down works: the example programs, the manual pages, the units."""
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -198,6 +199,15 @@ class Units(unittest.TestCase):
                 self.assertLessEqual(float(score.group(1)), 2.5)
 
 
+    def test_one_skopeo_looks_into_no_other(self):
+        """They have one user. By a user namespace of its own each lacks what the kernel asks for to read another's environment, memory or descriptors, and so
+        does not see it in /proc either."""
+        with open(self.unit("imaged-proxy@.service"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        for line in ("PrivateUsers=yes", "ProtectProc=invisible", "ProcSubset=pid", "CapabilityBoundingSet=", "NoNewPrivileges=yes", "RestrictNamespaces=yes",
+                     "PrivateTmp=yes", "PrivateIPC=yes", "KeyringMode=private"):
+            self.assertIn(line, lines)
+
     def test_a_first_boot_enables_no_timer(self):
         """As systemd does where no machine-id is set: by presets, and what none names."""
         with tempfile.TemporaryDirectory() as root:
@@ -226,6 +236,63 @@ class ShellLines(unittest.TestCase):
         for title, test in self.RUN_BY.items():
             with open(f"{SOURCES}/tests/{test}", encoding="utf-8") as file:
                 self.assertIn(title, file.read())
+
+
+class Promises(unittest.TestCase):
+    """docs/security.md names for each thing that somebody cannot do the test that holds it."""
+
+    def tables(self):
+        """(heading cells, rows) of each table with a column of tests."""
+        with open(SOURCES + "/docs/security.md", encoding="utf-8") as file:
+            blocks = re.findall(r"(?m)(?:^\|.*\n)+", file.read())
+        for block in blocks:
+            heading, _, *rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
+            if any("cannot" in cell or cell == "test" for cell in heading):
+                yield heading, rows
+
+    def missing(self, cell):
+        """What is named in a cell, and not there: files, each with cases behind it."""
+        text, case_count, missing, file = "", None, [], ""
+        for name in [*re.findall("`([^`]+)`", cell), ""]:
+            path = f"{SOURCES}/tests/" + ("integration/" + name if name.startswith("test-") else name.replace("unit-", "unit/", 1))
+            if not name or name.startswith(("test-", "unit-", "tests/")):
+                if case_count == 0:
+                    missing.append(f"a case of {file}")
+                file, case_count = name, 0
+                if name.startswith("tests/"):
+                    path, case_count = f"{SOURCES}/{name}", 0 if name.endswith(".py") else 1
+                if not os.path.exists(path):
+                    missing.append(name)
+                elif name.startswith("unit-"):
+                    text = "\n".join([*os.listdir(path), *(part.read_text() for part in pathlib.Path(path).iterdir())])
+                elif os.path.isfile(path):
+                    with open(path, encoding="utf-8") as opened:
+                        text = opened.read()
+                continue
+            case_count = (case_count or 0) + 1
+            pattern = {"unit": rf'(?m)^{re.escape(name)}\.cpp$|TEST_CASE\w*\([^"\n]*"{re.escape(name)}"'}.get(file[:4], rf"(?m)^ *(class|def) {re.escape(name)}\(")
+            if not re.search(pattern, text):
+                missing.append(f"{file} {name}")
+        return missing
+
+    def test_each_row_names_tests_that_are_there(self):
+        tables = list(self.tables())
+        self.assertGreaterEqual(sum("cannot" in " ".join(heading) for heading, _ in tables), 2)
+        for heading, rows in tables:
+            self.assertEqual(heading[-1], "test")
+            for row in rows:
+                with self.subTest(row[0]):
+                    self.assertEqual(len(row), len(heading), row)
+                    self.assertIn("`test", row[-1], "it names no test")
+                    self.assertEqual(self.missing(row[-1]), [])
+
+    def test_each_attempt_of_a_taken_over_worker_is_made(self):
+        with open(SOURCES + "/docs/security.md", encoding="utf-8") as file:
+            attempts = set(re.findall(r"(?<=[ (])\*([^*|]+)\*", file.read()))
+        with open(SOURCES + "/tests/integration/hostile-worker.cpp", encoding="utf-8") as file:
+            text = file.read()
+        self.assertGreater(len(attempts), 30)
+        self.assertEqual({attempt for attempt in attempts if f'"{attempt}' not in text}, set())
 
 
 class Paths(unittest.TestCase):
