@@ -33,7 +33,7 @@ ALLOWED = {
     "lib/layer": {"lib/layer", "lib/oci", "lib/base"},
     **floors("lib/store", [["repository"], ["records"], ["tree"], ["export", "upkeep", "import"], ["verify"], ["catalog"]],
              {*SOURCE, "lib/layer", "lib/oci", "lib/base"}),
-    "lib/job": {"lib/job", "lib/base/error.hpp", "lib/base/json.hpp", "lib/base/json-nesting.hpp"},
+    "lib/job": {"lib/job", "lib/oci", "lib/base/error.hpp", "lib/base/json.hpp", "lib/base/json-nesting.hpp"},
     **floors("daemon", [["process"], ["jobs"], ["reading"], ["bus"], [""]],
              {"lib/job", "lib/oci", "lib/base", "lib/source/skopeo/signature-policy.hpp", "lib/store/catalog/image-catalog.hpp",
               "lib/store/catalog/deployments.hpp"}),

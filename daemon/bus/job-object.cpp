@@ -37,10 +37,13 @@ std::uint64_t microseconds() {
 }
 
 std::vector<std::string> shown_images(const job::Request& request) {
-    if (!request.image.empty()) return {bus_text(request.image)};
+    if (const auto image = request.image_name(); !image.empty()) return {bus_text(image)};
     std::vector<std::string> images;
+    const auto* const several = request.images();
+    if (several == nullptr) return images;
     std::size_t bytes = 0;
-    for (const auto& image : request.texts("images")) {
+    for (const auto& reference : *several) {
+        const auto image = reference.image();
         bytes += image.size();
         if (bytes > max_images_bytes) break;
         images.push_back(bus_text(image));
@@ -70,7 +73,7 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
       on_cancel_(std::move(on_cancel)),
       on_outcome_(std::move(on_outcome)),
       id_(job.id),
-      kind_(job.request.kind),
+      traits_(job.request.traits()),
       images_(shown_images(job.request)),
       image_(images_.size() == 1 ? images_.front() : std::string()),
       owner_(job.owner),
@@ -152,18 +155,17 @@ void JobObject::layer_progressed(const job::LayerProgress& progress, const std::
     }
 }
 
-job::Result JobObject::finish(const job::Result& result, const std::vector<std::string>& callers) {
+job::Result JobObject::finish(const job::Work& work, const job::Result& result,
+                              const std::vector<std::string>& callers) {
     if (private_) callers_ = callers;
     auto told = result;
     if (told.outcome == job::Outcome::success) {
         try {
             outcome_bytes_ = json_text(told.details).size();
             if (outcome_bytes_ > job::max_outcome_bytes) throw Error(ErrorKind::failed, "longer than the limit");
-            outcome_ = to_variant_map(told.details);
+            outcome_ = outcome_map(work, told.details);
         } catch (...) {
-            told.outcome = job::Outcome::failed;
-            told.error_name = ::imaged::error_name(ErrorKind::failed);
-            told.message = std::string("the worker's result: ") + current_error().what();
+            told = job::failed(Error(ErrorKind::failed, current_error().with_context("the worker's result").what()));
             outcome_bytes_ = 0;
         }
     }

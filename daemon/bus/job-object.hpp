@@ -43,11 +43,12 @@ public:
     void progressed(const job::Progress& progress);
     // A private job is reported to the connections CALLERS only.
     void layer_progressed(const job::LayerProgress& layer, const std::vector<std::string>& callers);
-    // RESULT with an outcome that the bus cannot carry counts as a failure; what was told is returned.
-    job::Result finish(const job::Result& result, const std::vector<std::string>& callers);
+    // WORK is what the job did. RESULT with an outcome that is not one of such work counts as a failure; what was told
+    // is returned.
+    job::Result finish(const job::Work& work, const job::Result& result, const std::vector<std::string>& callers);
 
     JobId id() const { return id_; }
-    job::Kind kind() const { return kind_; }
+    const job::Traits& traits() const { return traits_; }  // of its kind
     job::State state() const { return state_; }
     const std::string& image() const { return image_; }
     bool is_private() const { return private_; }
@@ -74,7 +75,7 @@ private:
     void Cancel(sdbus::Result<bool>&& result) override;
     void GetOutcome(OutcomeResult&& result) override;
     std::uint32_t Id() override { return number(id_); }
-    std::string Kind() override { return std::string(to_string(kind_)); }
+    std::string Kind() override { return std::string(traits_.name); }
     std::string Image() override { return private_ ? std::string() : image_; }
     std::vector<std::string> Images() override { return private_ ? std::vector<std::string>() : images_; }
     std::uint32_t Owner() override { return owner_; }
@@ -115,7 +116,7 @@ private:
     OnOutcome on_outcome_;
 
     const JobId id_;
-    const job::Kind kind_;
+    const job::Traits& traits_;
     const std::vector<std::string> images_;
     const std::string image_;  // the only one of images_
     const std::uint32_t owner_;

@@ -32,29 +32,37 @@ std::string text_member(const nlohmann::json& object, const char* key) {
 
 // Where the job puts what it makes: another name, a repository, a registry; empty if it is where it is anyway.
 std::string target_of(const job::Request& request) {
-    for (const char* key : {"target", "repository", "destination"})
-        if (auto text = request.text(key); !text.empty()) return text;
-    return {};
+    if (const auto* const target = request.target(); target != nullptr && *target) return (*target)->image();
+    if (const auto* const copy = request.as<job::Copy>()) return copy->repository;
+    const auto* const exported = request.as<job::Export>();
+    return exported != nullptr ? exported->destination.image() : std::string();
+}
+
+bool is_dry_run(const job::Request& request) {
+    const auto* const prune = request.as<job::Prune>();
+    return prune != nullptr && prune->dry_run;
 }
 
 std::map<std::string, std::string> fields_of(const QueuedJob& job) {
     return {{"IMAGED_JOB", std::to_string(number(job.id))},
-            {"IMAGED_KIND", std::string(to_string(job.request.kind))},
-            {"IMAGED_IMAGE", job.request.image},
+            {"IMAGED_KIND", std::string(job.request.traits().name)},
+            {"IMAGED_IMAGE", job.request.image_name()},
             {"IMAGED_TARGET", target_of(job.request)},
-            {"IMAGED_DRY_RUN", job.request.flag("dry-run") ? "1" : ""},
+            {"IMAGED_DRY_RUN", is_dry_run(job.request) ? "1" : ""},
             {"IMAGED_USER", std::to_string(job.owner)}};
 }
 
 // What JOB does, for people.
 std::string description_of(const QueuedJob& job) {
     const auto& request = job.request;
-    std::string text(to_string(request.kind));
-    if (request.flag("dry-run")) text += " (a dry run: nothing goes)";
-    if (!request.image.empty()) text += " " + request.image;
-    for (const auto& image : request.texts("images")) text += " " + image;
+    std::string text(request.traits().name);
+    if (is_dry_run(request)) text += " (a dry run: nothing goes)";
+    if (const auto image = request.image_name(); !image.empty()) text += " " + image;
+    if (const auto* const images = request.images())
+        for (const auto& image : *images) text += " " + image.image();
     const auto target = target_of(request);
-    if (!target.empty()) text += (request.flag("from") ? " from " : " to ") + target;
+    const auto* const copy = request.as<job::Copy>();
+    if (!target.empty()) text += (copy != nullptr && copy->from ? " from " : " to ") + target;
     return text;
 }
 
@@ -81,9 +89,9 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
     for (const auto& change : result.changed_images) {
-        if (!text_member(change, "new").empty()) continue;
-        fields["IMAGED_IMAGE"] = text_member(change, "image");
-        fields["IMAGED_DIGEST"] = text_member(change, "old");
+        if (!change.new_digest.empty()) continue;
+        fields["IMAGED_IMAGE"] = bus_text(change.image);
+        fields["IMAGED_DIGEST"] = bus_text(change.old_digest);
         journal::tell(journal::Event::image_removed,
                       fmt::format("job {} removed {} for user {}", number(job.id), fields["IMAGED_IMAGE"], job.owner),
                       fields);
@@ -127,7 +135,7 @@ void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
 void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     tell_whether_it_changes();
     auto& object = *objects_.at(job.id);
-    const auto told = object.finish(result, bus_names(job));
+    const auto told = object.finish(job.request.work, result, bus_names(job));
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
     tell_end(job, told, seconds);
@@ -155,7 +163,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     journal::tell(journal::Event::job_started,
                   fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
                   fields_of(job));
-    if (request.kind == job::Kind::check_images) return start_round(job, std::move(request));
+    if (request.as<job::CheckImages>() != nullptr) return start_round(job, std::move(request));
     try {
         auto process = std::make_unique<WorkerProcess>(
             loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
@@ -164,10 +172,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
         running_[id].process = std::move(process);
         if (job.standing == Standing::open) limit_time(id);
     } catch (...) {
-        job::Result result;
-        const auto error = current_error().with_context("start the worker");
-        result.error_name = error_name(error.kind());
-        result.message = error.what();
+        const auto result = job::failed(current_error().with_context("start the worker"));
         loop_.post([this, id, result] { queue_.finished(id, result); });
     }
 }
@@ -222,23 +227,19 @@ void JobTable::worker_ended(JobId id, const job::Result& result) {
         queue_.finished(id, result);
         return;
     }
-    job::Result late;
-    late.error_name = error_name(ErrorKind::source_unreachable);
-    late.message = fmt::format("the job took longer than {} seconds, the limit for callers who are not authorised",
-                               open_job_time.count());
-    queue_.finished(id, late);
+    queue_.finished(
+        id, job::failed(
+                Error(ErrorKind::source_unreachable,
+                      fmt::format("the job took longer than {} seconds, the limit for callers who are not authorised",
+                                  open_job_time.count()))));
 }
 
 void JobTable::tell_changes(const job::Result& result) {
-    for (const auto& change : result.changed_images) {
-        if (!change.is_object()) continue;
-        events_.image_changed(text_member(change, "image"), text_member(change, "old"), text_member(change, "new"));
-    }
-    for (const auto& update : result.found_updates) {
-        if (!update.is_object()) continue;
-        events_.update_found(text_member(update, "image"), text_member(update, "digest"),
-                             text_member(update, "update-digest"), text_member(update, "update-version"));
-    }
+    for (const auto& change : result.changed_images)
+        events_.image_changed(bus_text(change.image), bus_text(change.old_digest), bus_text(change.new_digest));
+    for (const auto& update : result.found_updates)
+        events_.update_found(bus_text(update.image), bus_text(update.digest), bus_text(update.update_digest),
+                             bus_text(update.update_version));
 }
 
 void JobTable::forget(JobId id) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/manager.hpp"
+#include "job/answers.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged {
@@ -43,7 +44,7 @@ template <typename Value>
 void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
                    std::function<Value(RemoteCatalog&, const ImageReference&)> function) {
     activity_.touch();
-    const auto reference = parse_reference(image);
+    const auto reference = ImageReference::parse(image);
     const Reply<Value> reply(std::move(result), activity_);
     ask_catalog(reply, [reply, reference, function = std::move(function)](RemoteCatalog& catalog) {
         try {
@@ -81,7 +82,7 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
                             "too many images for one answer in dictionaries; DescribeImages takes more");
             if (!listing.maps)
                 listing.maps = std::make_shared<const std::vector<VariantMap>>(
-                    to_variant_maps(parse_json(*listing.document).at("images")));
+                    to_variant_maps<job::ImageAnswer>(parse_json(*listing.document).at("images")));
             return listing.maps;
         });
     });
@@ -115,7 +116,7 @@ void Manager::name_images(JobTable::Listed listed) {
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
     fenced([&] {
         read<VariantMap>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
-            return to_variant_map(fits(catalog.describe(reference)));
+            return to_variant_map<job::ImageDescription>(fits(catalog.describe(reference)));
         });
     });
 }
@@ -139,10 +140,10 @@ void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) 
 void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) {
     fenced([&] {
         const bool files = parse_flag("files", options);
-        const auto other = to.empty() ? std::nullopt : std::optional(parse_reference(to));
+        const auto other = to.empty() ? std::nullopt : std::optional(ImageReference::parse(to));
         read<VariantMap>(std::move(result), from,
                          [other, files](RemoteCatalog& catalog, const ImageReference& reference) {
-                             return to_variant_map(fits(catalog.diff(reference, other, files)));
+                             return to_variant_map<job::FileDifference>(fits(catalog.diff(reference, other, files)));
                          });
     });
 }
@@ -154,8 +155,8 @@ void Manager::ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, V
         const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);
         ask_catalog(reply, [reply, sysroot = settings_.sysroot](RemoteCatalog& catalog) {
             try {
-                return EventLoop::Callback(
-                    [reply, maps = to_variant_maps(fits(catalog.deployments(sysroot)))] { reply.answer(maps); });
+                return EventLoop::Callback([reply, maps = to_variant_maps<job::ImageDeployment>(
+                                                       fits(catalog.deployments(sysroot)))] { reply.answer(maps); });
             } catch (...) {
                 return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
             }

@@ -5,9 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/json.hpp"
 #include "bus/verification.hpp"
-#include "oci/image-reference.hpp"
+#include "job/json-fields.hpp"
 #include "process/journal.hpp"
 
 namespace imaged {
@@ -23,76 +22,63 @@ void emit_quietly(Function&& function) noexcept {
     }
 }
 
-// What must be allowed for a job of KIND; nothing for what changes nothing.
-std::optional<Action> action_of(job::Kind kind) {
-    switch (kind) {
-        case job::Kind::prepare: return std::nullopt;
-        case job::Kind::import:
-        case job::Kind::import_archive: return Action::import;
-        case job::Kind::pull: return Action::pull;
-        case job::Kind::check:
-        case job::Kind::check_images: return Action::check;
-        case job::Kind::copy: return Action::copy;
-        case job::Kind::remove: return Action::remove;
-        case job::Kind::prune: return Action::prune;
-        case job::Kind::verify: return Action::verify;
-        case job::Kind::export_: return Action::export_;
-    }
-    return std::nullopt;
-}
-
 // For the message of a refusal.
-std::string what_is_done(Action action) {
-    switch (action) {
-        case Action::pull_unverified: return "pull or import images that need no signature";
-        case Action::store_as: return "store an image under another name";
-        case Action::import: return "import images";
-        case Action::cancel: return "cancel the job of another user";
-        default: return std::string(action_name(action)) + " images";
-    }
+std::string what_is_done(std::string_view action) {
+    if (action == pull_unverified_action) return "pull or import images that need no signature";
+    if (action == store_as_action) return "store an image under another name";
+    if (action == cancel_action) return "cancel the job of another user";
+    return std::string(action) + " images";
 }
 
-// Whether a job of KIND reads from the image that its request names.
-bool reads_source(job::Kind kind) {
-    return kind == job::Kind::prepare || kind == job::Kind::import || kind == job::Kind::pull ||
-           kind == job::Kind::check;
+// The name that the caller chose for what REQUEST stores; null where the image's own name decides.
+const ImageReference* stored_as(const job::Request& request) {
+    if (request.as<job::ImportArchive>() != nullptr) return request.image();
+    const auto* const target = request.target();
+    return target != nullptr && *target ? &**target : nullptr;
 }
 
-// The name that the caller chose for what REQUEST stores; empty where the image's own name decides.
-std::string stored_as(const job::Request& request) {
-    if (request.kind == job::Kind::import_archive) return ImageReference::parse(request.image).image();
-    return request.text("target");
-}
-
-// The arguments as texts, for whoever decides.
+// The arguments as texts, for whoever decides: what is not at its default, by the names of the interface.
 std::map<std::string, std::string> options_of(const job::Request& request) {
     std::map<std::string, std::string> options;
-    for (const auto& [key, value] : request.arguments.items())
-        options[key] = bus_text(value.is_string() ? value.get<std::string>() : value.dump());
-    if (const auto name = stored_as(request); !name.empty()) options["target"] = bus_text(name);
+    std::visit(
+        [&](const auto& work) {
+            const auto defaults = job::to_json(std::decay_t<decltype(work)>()), given = job::to_json(work);
+            for (const auto& [key, value] : given.items())
+                if (key != "image" && !(defaults.contains(key) && value == defaults[key]))
+                    options[key] = bus_text(value.is_string() ? value.template get<std::string>() : json_text(value));
+        },
+        request.work);
+    if (const auto* const name = stored_as(request)) options["target"] = bus_text(name->image());
     return options;
+}
+
+// Whether the job of REQUEST repairs, which fetches from where the caller says.
+bool repairs(const job::Request& request) {
+    const auto* const verify = request.as<job::Verify>();
+    return verify != nullptr && verify->repair;
 }
 
 // Whether actions_for() reads the containers policy.
 bool asks_policy(const job::Request& request) {
-    return fetches_image(request.kind) || request.flag("repair") || !stored_as(request).empty();
+    return request.traits().stores_image || repairs(request) || stored_as(request) != nullptr;
 }
 
 // What must be allowed for the job of REQUEST, which asks_policy() and is made stricter where that is the condition.
 // Throws Error(not_authorized) for what nothing allows. On any thread: it waits for the disk.
-std::vector<Action> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
-    std::vector<Action> actions{action_of(request.kind).value()};
-    if (fetches_image(request.kind) && is_unverified(request, settings)) {
-        actions = {Action::pull_unverified};
-    } else if (fetches_image(request.kind) || request.flag("repair")) {
+std::vector<std::string_view> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
+    std::vector actions{request.traits().action};
+    const bool stores = request.traits().stores_image;
+    if (stores && is_unverified(request, settings)) {
+        actions = {pull_unverified_action};
+    } else if (stores || repairs(request)) {
         // A repair fetches a lost manifest anew, from where the caller says.
         demand_signature(request);
     }
-    const auto name = stored_as(request);
-    if (fetches_image(request.kind)) require_tag(name.empty() ? request.image : name);
-    if (!name.empty()) {
-        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, name); });
-        actions.push_back(Action::store_as);
+    const auto* const name = stored_as(request);
+    if (stores) require_tag(name != nullptr ? *name : *request.image());
+    if (name != nullptr) {
+        in_context("user " + std::to_string(caller.uid), [&] { require_policy_of_name(request, *name); });
+        actions.push_back(store_as_action);
     }
     return actions;
 }
@@ -112,18 +98,17 @@ void tell_refusal(const Error& error, const Caller& caller, const std::string& i
 }
 
 // Throws Error(not_authorized) if VERDICT says no.
-void require(const Verdict& verdict, Action action, const Caller& caller, const std::string& image = {}) {
+void require(const Verdict& verdict, std::string_view action, const Caller& caller, const std::string& image = {}) {
     if (verdict.allowed) return;
-    refuse_unauthorised(
-        what_is_done(action) + " (org.imaged1." + std::string(action_name(action)) + "): " + verdict.reason, caller,
-        image);
+    refuse_unauthorised(what_is_done(action) + " (org.imaged1." + std::string(action) + "): " + verdict.reason, caller,
+                        image);
 }
 
 }  // namespace
 
 Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
                  SleepInhibitor* inhibitor, ManagerSettings settings)
-    : AdaptorInterfaces(connection, sdbus::ObjectPath{"/org/imaged1"}),
+    : JobMethods(connection, sdbus::ObjectPath{"/org/imaged1"}),
       activity_(activity),
       authority_(authority),
       settings_(std::move(settings)),
@@ -188,111 +173,29 @@ void Manager::shut_down() {
 void Manager::job_ended(JobId id, const std::string& result) {
     activity_.touch();
     catalog_.refresh_mode();
-    const auto kind = jobs_.objects().at(id)->kind();
+    const auto& kind = jobs_.objects().at(id)->traits();
     // Others can only make an update go.
-    const bool may_bring_update =
-        kind == job::Kind::check || kind == job::Kind::check_images || kind == job::Kind::copy;
+    const bool may_bring_update = kind.looks || kind.name == job::Copy::traits.name;
     if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
     emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 
-void Manager::Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
-    fenced([&] { start(job::Kind::prepare, std::move(result), image, options); });
-}
-
-void Manager::ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-                          VariantMap options) {
-    fenced([&] { start(job::Kind::import, std::move(result), image, options); });
-}
-
-void Manager::Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
-    fenced([&] { start(job::Kind::pull, std::move(result), image, options); });
-}
-
-void Manager::Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
-                   VariantMap options) {
-    fenced([&] {
-        JobSubject subject{parse_reference(image), {{"repository", parse_path("repository", repository)}}, {}, true};
-        start(parse_job_arguments(job::Kind::copy, std::move(subject), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-                     std::string destination, VariantMap options) {
-    fenced([&] {
-        JobSubject subject{parse_reference(image), {}, {}, false};
-        const auto target = parse_destination(destination);
-        subject.arguments = {{"destination", target.image()}};
-        subject.opens_path = target.transport() != Transport::registry;
-        start(parse_job_arguments(job::Kind::export_, std::move(subject), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
-                            std::string image, VariantMap options) {
-    fenced([&] {
-        JobSubject subject{parse_reference(image), nlohmann::json::object(), take_file("archive", archive.get()),
-                           false};
-        start(parse_job_arguments(job::Kind::import_archive, std::move(subject), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                     VariantMap options) {
-    fenced([&] {
-        start(parse_job_arguments(job::Kind::remove, image_list(images, false), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) {
-    fenced([&] {
-        start(parse_job_arguments(job::Kind::prune, JobSubject{}, options, settings_.repository), std::move(result));
-    });
-}
-
-void Manager::Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                     VariantMap options) {
-    fenced([&] {
-        start(parse_job_arguments(job::Kind::verify, image_list(images, true), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) {
-    fenced([&] { start(job::Kind::check, std::move(result), image, options); });
-}
-
-void Manager::CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                          VariantMap options) {
-    fenced([&] {
-        start(parse_job_arguments(job::Kind::check_images, image_list(images, true), options, settings_.repository),
-              std::move(result));
-    });
-}
-
-void Manager::start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
-                    const VariantMap& options) {
-    start(parse_job_arguments(kind, image, options, settings_.repository), std::move(result));
-}
-
-void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result) {
+void Manager::start(StartedJob&& result, job::Work work, const VariantMap& options, FileDescriptor input) {
     activity_.touch();
-    const auto arguments = std::make_shared<JobArguments>(std::move(parsed));
+    const auto arguments =
+        std::make_shared<JobArguments>(parse_job_arguments(std::move(work), options, settings_.repository));
+    arguments->files.input = std::move(input);
     arguments->interactive = arguments->interactive || bus::allows_dialogue(getObject());
     const Started reply(std::move(result), activity_);
-    const auto bytes = arguments->request.image.size() + json_text(arguments->request.arguments).size();
+    const auto bytes = job::encode(arguments->request).size();
     with_caller(
         bus::sender(getObject()), reply,
         [this, arguments, reply](const Caller& caller) {
             require_no_path(caller, *arguments);
             if (authority_.trusts(caller)) return submit(reply, caller, *arguments, Standing::owner);
-            const auto action = action_of(arguments->request.kind);
-            if (!action) return submit(reply, caller, *arguments, Standing::open);
-            if (!asks_policy(arguments->request)) return ask({*action}, arguments, reply, caller);
+            const auto action = arguments->request.traits().action;
+            if (action.empty()) return submit(reply, caller, *arguments, Standing::open);
+            if (!asks_policy(arguments->request)) return ask({action}, arguments, reply, caller);
             files_.ask(caller, [this, arguments, reply, caller, settings = settings_.worker.jobs] {
                 try {
                     return EventLoop::Callback(
@@ -302,7 +205,7 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
                 } catch (...) {
                     return EventLoop::Callback([reply, caller, arguments, error = current_error()] {
                         if (error.kind() == ErrorKind::not_authorized)
-                            tell_refusal(error, caller, arguments->request.image);
+                            tell_refusal(error, caller, arguments->request.image_name());
                         reply.fail(error);
                     });
                 }
@@ -310,17 +213,19 @@ void Manager::start(JobArguments parsed, sdbus::Result<std::uint32_t, sdbus::Obj
         },
         bytes);
 }
+
 // Asks about ACTIONS, and submits the job when all are allowed.
-void Manager::ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
-                  const Caller& caller) {
+void Manager::ask(std::vector<std::string_view> actions, const std::shared_ptr<JobArguments>& arguments,
+                  const Started& reply, const Caller& caller) {
     const auto& request = arguments->request;
     jobs_.queue().require_room(caller, request, arguments->files);
-    ask(std::move(actions), {Action::pull, caller, request.image, options_of(request), arguments->interactive}, reply,
+    ask(std::move(actions), {{}, caller, request.image_name(), options_of(request), arguments->interactive}, reply,
         [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
 }
 
 // Asks about one of ACTIONS after the other, and calls ALLOWED when all are allowed.
-void Manager::ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed) {
+void Manager::ask(std::vector<std::string_view> actions, Question question, const Started& reply,
+                  std::function<void()> allowed) {
     question.action = actions.front();
     actions.erase(actions.begin());
     authority_.check(question, [this, actions = std::move(actions), question, reply,
@@ -344,17 +249,22 @@ void Manager::submit(const Started& reply, const Caller& caller, JobArguments& a
 // Before anybody is asked: no authorisation lets a caller read files through the daemon.
 void Manager::require_no_path(const Caller& caller, const JobArguments& arguments) const {
     if (authority_.trusts(caller)) return;
-    const auto kind = arguments.request.kind;
-    if (arguments.opens_path)
-        refuse_unauthorised(std::string(to_string(kind)) + " images by a path that imaged would have to open", caller);
-    const auto source = arguments.request.text("source");
-    for (const auto& image : {reads_source(kind) ? arguments.request.image : std::string(), source}) {
-        if (!image.empty() && ImageReference::parse(image).transport() != Transport::registry)
-            refuse_unauthorised(std::string(to_string(kind)) + " " + image +
+    const auto& request = arguments.request;
+    const std::string kind(request.traits().name);
+    const auto* const exported = request.as<job::Export>();
+    if (request.as<job::Copy>() != nullptr ||
+        (exported != nullptr && exported->destination.transport() != Transport::registry))
+        refuse_unauthorised(kind + " images by a path that imaged would have to open", caller);
+    const auto require_registry = [&](const ImageReference& image) {
+        if (image.transport() != Transport::registry)
+            refuse_unauthorised(kind + " " + image.canonical() +
                                     ": only images of registries (docker://), or an archive as an open file "
                                     "(ImportArchive)",
                                 caller);
-    }
+    };
+    if (request.traits().reads_image) require_registry(*request.image());
+    if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
+        require_registry(*verify->source);
 }
 
 void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result) {
@@ -395,10 +305,10 @@ void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller
         reply.answer(false);  // over already: nothing to cancel
         return;
     }
-    authority_.check({Action::cancel, caller, found->second->image(), {}, interactive},
+    authority_.check({cancel_action, caller, found->second->image(), {}, interactive},
                      [this, reply, id, caller](const Verdict& verdict) {
                          reply.answer_with([&] {
-                             require(verdict, Action::cancel, caller);
+                             require(verdict, cancel_action, caller);
                              jobs_.queue().cancel(id);
                              reply.answer(false);
                          });
@@ -410,7 +320,7 @@ std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::st
         activity_.touch();
         std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> list;
         for (const auto& [id, object] : jobs_.objects()) {
-            list.emplace_back(number(id), JobObject::path(id), std::string(to_string(object->kind())),
+            list.emplace_back(number(id), JobObject::path(id), std::string(object->traits().name),
                               std::string(to_string(object->state())));
         }
         return list;

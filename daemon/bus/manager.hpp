@@ -8,15 +8,15 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bus/caller-table.hpp"
+#include "bus/job-methods.hpp"
 #include "bus/job-table.hpp"
-#include "bus/options.hpp"
 #include "bus/reply.hpp"
 #include "bus/variant.hpp"
 #include "jobs/authority.hpp"
-#include "manager-adaptor.hpp"
 #include "process/activity.hpp"
 #include "process/sleep-inhibitor.hpp"
 #include "reading/catalog-reader.hpp"
@@ -32,7 +32,7 @@ struct ManagerSettings {
     std::string configuration_error;  // why the configuration is not what its files say; empty if it is
 };
 
-class Manager final : public sdbus::AdaptorInterfaces<org::imaged1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
+class Manager final : public JobMethods {
 public:
     // Everything handed in outlives the manager. INHIBITOR is null where there is no logind to ask.
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
@@ -53,26 +53,6 @@ public:
 private:
     using Started = Reply<std::uint32_t, sdbus::ObjectPath>;
 
-    void Prepare(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-                 VariantMap options) override;
-    void ImportImage(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-                     VariantMap options) override;
-    void Pull(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, VariantMap options) override;
-    void Copy(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string repository,
-              VariantMap options) override;
-    void Remove(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                VariantMap options) override;
-    void Prune(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, VariantMap options) override;
-    void Verify(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                VariantMap options) override;
-    void Check(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image,
-               VariantMap options) override;
-    void CheckImages(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::vector<std::string> images,
-                     VariantMap options) override;
-    void Export(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, std::string image, std::string destination,
-                VariantMap options) override;
-    void ImportArchive(sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, sdbus::UnixFd archive,
-                       std::string image, VariantMap options) override;
     void ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
     void DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) override;
     void ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) override;
@@ -90,15 +70,14 @@ private:
     std::string ConfigurationError() override;
 
     void job_ended(JobId id, const std::string& result);
-    void start(JobArguments arguments, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result);
-    void start(job::Kind kind, sdbus::Result<std::uint32_t, sdbus::ObjectPath>&& result, const std::string& image,
-               const VariantMap& options);
+    void start(StartedJob&& result, job::Work work, const VariantMap& options, FileDescriptor input) override;
     void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
     void cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result);
     void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
-    void ask(std::vector<Action> actions, const std::shared_ptr<JobArguments>& arguments, const Started& reply,
-             const Caller& caller);
-    void ask(std::vector<Action> actions, Question question, const Started& reply, std::function<void()> allowed);
+    void ask(std::vector<std::string_view> actions, const std::shared_ptr<JobArguments>& arguments,
+             const Started& reply, const Caller& caller);
+    void ask(std::vector<std::string_view> actions, Question question, const Started& reply,
+             std::function<void()> allowed);
     // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
     void require_no_path(const Caller& caller, const JobArguments& arguments) const;
     void cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive);

@@ -14,9 +14,8 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "oci/digest.hpp"
+#include "job/json-fields.hpp"
 #include "oci/export-destination.hpp"
-#include "oci/image-reference.hpp"
 #include "process/bus-error.hpp"
 
 namespace imaged {
@@ -54,24 +53,6 @@ std::string text_of(const std::string& key, const sdbus::Variant& variant) {
     return text;
 }
 
-std::string digest_of(const std::string& key, const sdbus::Variant& variant) {
-    const auto text = text_of(key, variant);
-    try {
-        return Digest::parse(text).text();
-    } catch (const Error& error) {
-        refuse(key, error.what());
-    }
-}
-
-std::string target_of(const std::string& key, const sdbus::Variant& variant) {
-    const auto text = text_of(key, variant);
-    const auto target = in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text); });
-    if (target.signature_source() != SignatureSource::configured) {
-        refuse(key, "must not name a signature source: " + text.substr(0, max_quoted_bytes));
-    }
-    return target.image();
-}
-
 // What the kernel knows of FILE. A server of files that does not answer (FUSE, NFS) is not asked: this is the bus
 // thread.
 std::optional<struct statx> known_status(int file) {
@@ -96,107 +77,83 @@ void check_count(const VariantMap& options) {
     }
 }
 
-void take_flag(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-    if (value_of<bool>(key, value, "b")) arguments.request.arguments[key] = true;
-}
+// Takes the options that the members of a kind of work are listed as.
+class OptionReader : public job::FieldVisitor<OptionReader> {
+public:
+    explicit OptionReader(const VariantMap& options) : options_(options) {}
 
-// One option: which kinds of job know it, and how its value is taken. A value at its default is not put into the
-// request, so that equal requests are equal.
-struct Rule {
-    std::string_view key;
-    std::initializer_list<job::Kind> kinds;
-    void (*take)(JobArguments& arguments, const std::string& key, const sdbus::Variant& value);
+    // What the method itself is given.
+    template <typename Value>
+    void operator()(const char*, Value&) {}
+
+    template <typename Value>
+    void option(const char* key, Value& value) {
+        if (const auto* given = take(key)) read(key, *given, value);
+    }
+
+    // The value of KEY, null if it is absent.
+    const sdbus::Variant* take(const char* key) {
+        const auto found = options_.find(key);
+        if (found == options_.end()) return nullptr;
+        taken_.insert(found->first);
+        return &found->second;
+    }
+
+    void refuse_the_rest() const {
+        for (const auto& [key, value] : options_)
+            if (!taken_.contains(key)) refuse(key, "unknown");
+    }
+
+private:
+    static void read(const std::string& key, const sdbus::Variant& given, bool& value) {
+        value = value_of<bool>(key, given, "b");
+    }
+    static void read(const std::string& key, const sdbus::Variant& given, std::optional<std::string>& value) {
+        value = text_of(key, given);
+    }
+    static void read(const std::string& key, const sdbus::Variant& given, std::optional<Digest>& value) {
+        const auto text = text_of(key, given);
+        try {
+            value = Digest::parse(text);
+        } catch (const Error& error) {
+            refuse(key, error.what());
+        }
+    }
+    static void read(const std::string& key, const sdbus::Variant& given, std::optional<ImageReference>& value) {
+        const auto text = text_of(key, given);
+        value = in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text); });
+    }
+    template <job::Named Enum>
+    static void read(const std::string& key, const sdbus::Variant& given, Enum& value) {
+        const auto text = text_of(key, given);
+        std::string names;
+        for (const auto candidate : values_of(value)) {
+            if (to_string(candidate) == text) return void(value = candidate);
+            names += (names.empty() ? "" : ", ") + std::string(to_string(candidate));
+        }
+        refuse(key, "none of " + names + ": " + text.substr(0, max_quoted_bytes));
+    }
+
+    const VariantMap& options_;
+    std::set<std::string> taken_;
 };
 
-using enum job::Kind;
-
-const Rule rules[] = {
-    {"digest",
-     {import, pull, import_archive},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         arguments.request.arguments[key] = digest_of(key, value);
-     }},
-    {"target",
-     {import, pull, copy, check},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         const auto target = target_of(key, value);
-         // Storing an image under its own name is what happens anyway.
-         if (target != ImageReference::parse(arguments.request.image).image())
-             arguments.request.arguments[key] = target;
-     }},
-    {"name",
-     {import_archive},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         arguments.request.arguments[key] = text_of(key, value);
-     }},
-    {"any-architecture",
-     {import, pull, import_archive},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         take_flag(arguments, key, value);
-     }},
-    {"from",
-     {copy},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         if (value_of<bool>(key, value, "b")) arguments.request.arguments[key] = true;
-     }},
-    {"dry-run",
-     {prune},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         take_flag(arguments, key, value);
-     }},
-    {"foreign-commits",
-     {prune},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         take_flag(arguments, key, value);
-     }},
-    {"repair",
-     {verify},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         take_flag(arguments, key, value);
-     }},
-    {"source",
-     {verify},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         const auto text = text_of(key, value);
-         arguments.request.arguments[key] =
-             in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text).canonical(); });
-     }},
-    {"compression",
-     {export_},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         const auto text = text_of(key, value);
-         if (text != "gzip" && text != "zstd" && text != "none")
-             refuse(key, "none of gzip, zstd and none: " + text.substr(0, max_quoted_bytes));
-         if (text != "gzip") arguments.request.arguments[key] = text;
-     }},
-    {"authfile",
-     {prepare, import, pull, verify, check, export_},
-     [](JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-         arguments.files.auth = auth_file_of(key, value);
-     }},
-};
-
-// Options of every method that starts a job.
-bool take_common(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-    if (key == "bind-to-caller") {
-        arguments.bind_to_caller = value_of<bool>(key, value, "b");
-    } else if (key == "interactive") {
-        arguments.interactive = value_of<bool>(key, value, "b");
-    } else {
-        return false;
+// What the type of an option does not say.
+template <typename Work>
+void check_options(Work& work) {
+    if constexpr (requires { work.target; }) {
+        if (work.target && work.target->signature_source() != SignatureSource::configured)
+            refuse("target",
+                   "must not name a signature source: " + work.target->canonical().substr(0, max_quoted_bytes));
+        // Storing an image under its own name is what happens anyway.
+        if (work.target && work.target->image() == work.image.image()) work.target.reset();
     }
-    return true;
-}
-
-void take_option(JobArguments& arguments, const std::string& key, const sdbus::Variant& value) {
-    if (take_common(arguments, key, value)) return;
-    for (const auto& rule : rules) {
-        const auto& kinds = rule.kinds;
-        if (rule.key != key || std::find(kinds.begin(), kinds.end(), arguments.request.kind) == kinds.end()) continue;
-        rule.take(arguments, key, value);
-        return;
+    if constexpr (std::same_as<Work, job::Import>) {
+        if (!work.digest) refuse("digest", "missing");
     }
-    refuse(key, "unknown");
+    if constexpr (std::same_as<Work, job::Verify>) {
+        if (work.source && !work.repair) refuse("source", "only a repair needs one");
+    }
 }
 
 }  // namespace
@@ -232,52 +189,49 @@ std::string parse_path(const std::string& what, const std::string& text) {
 }
 
 ImageReference parse_destination(const std::string& text) {
-    auto destination = parse_reference(text);
+    auto destination = ImageReference::parse(text);
     check_export_destination(destination);
     return destination;
 }
 
-ImageReference parse_reference(const std::string& text) {
-    return ImageReference::parse(text);
-}
-
-JobArguments parse_job_arguments(job::Kind kind, JobSubject subject, const VariantMap& options,
-                                 const std::string& repository) {
+JobArguments parse_job_arguments(job::Work work, const VariantMap& options, const std::string& repository) {
     check_count(options);
     JobArguments arguments;
-    arguments.request.kind = kind;
-    if (subject.image) arguments.request.image = subject.image->canonical();
-    arguments.request.repository = repository;
-    arguments.request.arguments = std::move(subject.arguments);
-    arguments.files.input = std::move(subject.input);
-    arguments.opens_path = subject.opens_path;
-    for (const auto& [key, value] : options) take_option(arguments, key, value);
-    if (kind == import && !arguments.request.arguments.contains("digest")) refuse("digest", "missing");
-    if (arguments.request.arguments.contains("source") && !arguments.request.flag("repair"))
-        refuse("source", "only a repair needs one");
-    if (arguments.request.image.size() + arguments.request.arguments.dump().size() > max_request_bytes)
+    OptionReader reader(options);
+    std::visit(
+        [&](auto& kind) {
+            kind.fields(kind, reader);
+            check_options(kind);
+            if (const auto* given = kind.traits.takes_authfile ? reader.take("authfile") : nullptr)
+                arguments.files.auth = auth_file_of("authfile", *given);
+        },
+        work);
+    if (const auto* given = reader.take("bind-to-caller"))
+        arguments.bind_to_caller = value_of<bool>("bind-to-caller", *given, "b");
+    if (const auto* given = reader.take("interactive"))
+        arguments.interactive = value_of<bool>("interactive", *given, "b");
+    reader.refuse_the_rest();
+    arguments.request = {.work = std::move(work),
+                         .repository = repository,
+                         .auth_file = {},
+                         .input_file = {},
+                         .publisher = {},
+                         .settings = {}};
+    if (job::encode(arguments.request).size() > max_request_bytes)
         throw Error(ErrorKind::invalid_argument,
                     "the arguments are longer than " + std::to_string(max_request_bytes) + " bytes in all");
     return arguments;
 }
 
-JobArguments parse_job_arguments(job::Kind kind, const std::string& image, const VariantMap& options,
-                                 const std::string& repository) {
-    return parse_job_arguments(kind, JobSubject{parse_reference(image), nlohmann::json::object(), {}}, options,
-                               repository);
-}
-
-JobSubject image_list(const std::vector<std::string>& images, bool may_be_empty) {
+std::vector<ImageReference> image_list(const std::vector<std::string>& images, bool may_be_empty) {
     if (images.empty() && !may_be_empty) throw Error(ErrorKind::invalid_argument, "no image is named");
-    JobSubject subject;
-    auto list = nlohmann::json::array();
+    std::vector<ImageReference> list;
     std::set<std::string> seen;
     for (const auto& image : images) {
-        const auto name = parse_reference(image).image();
-        if (seen.insert(name).second) list.push_back(name);
+        auto name = ImageReference::parse(ImageReference::parse(image).image());
+        if (seen.insert(name.image()).second) list.push_back(std::move(name));
     }
-    if (!list.empty()) subject.arguments["images"] = std::move(list);
-    return subject;
+    return list;
 }
 
 bool parse_flag(const std::string& key, const VariantMap& options) {

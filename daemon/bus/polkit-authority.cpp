@@ -68,8 +68,8 @@ PolkitAuthority::PolkitAuthority(sdbus::IConnection& connection) {
     bus::finish(*polkit_);
 }
 
-std::string PolkitAuthority::action_id(Action action) {
-    return "org.imaged1." + std::string(action_name(action));
+std::string PolkitAuthority::action_id(std::string_view action) {
+    return "org.imaged1." + std::string(action);
 }
 
 void PolkitAuthority::check(const Question& question, Answer answer) {

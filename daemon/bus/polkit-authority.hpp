@@ -21,8 +21,8 @@ public:
     void check(const Question& question, Answer answer) override;
     void caller_left(const std::string& bus_name) override;
 
-    // "org.imaged1.pull-unverified" for Action::pull_unverified, and so on: dbus/org.imaged1.policy has each.
-    static std::string action_id(Action action);
+    // "org.imaged1.pull" for "pull", and so on: dbus/org.imaged1.policy has each.
+    static std::string action_id(std::string_view action);
 
 private:
     struct Pending {

@@ -8,8 +8,8 @@ namespace imaged {
 
 bool is_unverified(const job::Request& request, const job::Settings& settings) {
     // An archive carries no signature, whatever the policy for its new name wants.
-    if (request.kind == job::Kind::import_archive) return true;
-    const auto image = ImageReference::parse(request.image);
+    if (request.as<job::ImportArchive>() != nullptr) return true;
+    const auto& image = *request.image();
     const auto source = image.signature_source();
     if (source == SignatureSource::container_policy || source == SignatureSource::ostree_remote) return false;
     const bool unverified = source == SignatureSource::unverified;
@@ -22,25 +22,23 @@ bool is_unverified(const job::Request& request, const job::Settings& settings) {
     }
 }
 
-void require_policy_of_name(const job::Request& request, const std::string& name) {
-    const bool is_archive = request.kind == job::Kind::import_archive;
-    const auto image = ImageReference::parse(request.image);
+void require_policy_of_name(const job::Request& request, const ImageReference& name) {
+    const bool is_archive = request.as<job::ImportArchive>() != nullptr;
+    const auto& image = *request.image();
     const auto refuse = [&](const std::string& why) {
-        return Error(ErrorKind::not_authorized,
-                     "may not store " + (is_archive ? "an archive" : image.image()) + " as " + name + ": " + why);
+        return Error(ErrorKind::not_authorized, "may not store " + (is_archive ? "an archive" : image.image()) +
+                                                    " as " + name.image() + ": " + why);
     };
-    const auto target = ImageReference::parse(name);
-    if (target.transport() != Transport::registry)
+    if (name.transport() != Transport::registry)
         throw refuse("callers who are not root store images under names of registries (docker://)");
     const auto policy = load_host_policy();
-    const auto wanted = applied_policy(policy, target);
+    const auto wanted = applied_policy(policy, name);
     if (wanted.accepts_anything) return;
     if (!is_archive && wanted.requirements == applied_policy(policy, image).requirements) return;
     throw refuse("the containers policy demands " + wanted.description + " of images with that name");
 }
 
-void require_tag(const std::string& name) {
-    const auto image = ImageReference::parse(name);
+void require_tag(const ImageReference& image) {
     if (image.transport() != Transport::registry) return;
     const auto& path = image.name();
     if (path.find_first_of(":@", path.rfind('/') + 1) != std::string::npos) return;
@@ -51,19 +49,18 @@ void require_tag(const std::string& name) {
                     image.image() + "/…) could be stored");
 }
 
-bool fetches_image(job::Kind kind) {
-    return kind == job::Kind::import || kind == job::Kind::pull || kind == job::Kind::import_archive;
-}
-
 void demand_signature(job::Request& request) {
-    if (request.kind == job::Kind::verify) {
-        request.arguments["signed"] = true;
-        return;
-    }
-    const auto image = ImageReference::parse(request.image);
-    if (image.signature_source() == SignatureSource::configured ||
-        image.signature_source() == SignatureSource::unverified)
-        request.image = image.with(SignatureSource::container_policy).canonical();
+    std::visit(
+        [](auto& work) {
+            if constexpr (requires { work.demand_signature; }) {
+                work.demand_signature = true;
+            } else if constexpr (requires { work.image; }) {
+                const auto source = work.image.signature_source();
+                if (source == SignatureSource::configured || source == SignatureSource::unverified)
+                    work.image = work.image.with(SignatureSource::container_policy);
+            }
+        },
+        request.work);
 }
 
 }  // namespace imaged

@@ -2,23 +2,19 @@
 // Whether an image that a job fetches needs a signature: this decides between the actions pull and pull-unverified.
 #pragma once
 
-#include <string>
-
-#include "job/job.hpp"
+#include "job/requests.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged {
 
-// True unless the job will refuse the image without a signature: as its reference says, or SETTINGS, or the host's
-// containers policy now. A policy that cannot be understood demands no signature.
+// REQUEST stores an image (job::Traits). True unless the job will refuse the image without a signature: as its
+// reference says, or SETTINGS, or the host's containers policy now. A policy that cannot be understood demands no
+// signature.
 bool is_unverified(const job::Request& request, const job::Settings& settings);
 
-// Kinds that such a question can be asked of.
-bool fetches_image(job::Kind kind);
-
 // Refs are files and directories: the ref of a name without a tag shuts out all names that go on after a slash. Throws
-// Error(invalid_reference) for NAME, an image reference, if it is such a name of a registry's image.
-void require_tag(const std::string& name);
+// Error(invalid_reference) for NAME if it is such a name of a registry's image.
+void require_tag(const ImageReference& name);
 // Makes REQUEST refuse what carries no signature, whatever the configuration says by the time it runs: what was allowed
 // is what is done.
 void demand_signature(job::Request& request);
@@ -27,6 +23,6 @@ void demand_signature(job::Request& request);
 // containers policy demands something of images with that name that it does not demand of REQUEST's image (of an
 // archive it can demand nothing), or where NAME is no image of a registry. The name in the repository is what other
 // programs take for the origin of the image.
-void require_policy_of_name(const job::Request& request, const std::string& name);
+void require_policy_of_name(const job::Request& request, const ImageReference& name);
 
 }  // namespace imaged

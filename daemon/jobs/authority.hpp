@@ -17,15 +17,14 @@ struct Caller {
     uid_t uid = 0;
 };
 
-// One for each verb that changes something, one for pulling or importing what no signature is demanded of, and one for
-// storing an image under the name of another.
-enum class Action { import, pull, pull_unverified, store_as, copy, export_, check, remove, prune, verify, cancel };
-
-// "pull-unverified" for Action::pull_unverified, and so on.
-std::string_view action_name(Action action);
+// What must be allowed: the last part of a polkit action, "pull" of org.imaged1.pull. Each kind of job names its own
+// (job::Traits); these are the others.
+inline constexpr std::string_view pull_unverified_action = "pull-unverified";  // an image that needs no signature
+inline constexpr std::string_view store_as_action = "store-as";                // under the name of another
+inline constexpr std::string_view cancel_action = "cancel";
 
 struct Question {
-    Action action = Action::pull;
+    std::string_view action;  // of static storage
     Caller caller;
     std::string image;  // canonical reference, for whoever is asked; empty where the verb takes none
     std::map<std::string, std::string> options;  // what else was asked for, by the names of the interface

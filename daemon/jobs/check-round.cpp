@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "job/json-fields.hpp"
 #include "oci/image-reference.hpp"
 #include "process/bus-error.hpp"
 
@@ -19,18 +20,7 @@ constexpr std::size_t max_list_bytes = 400 * 1024;
 constexpr std::size_t max_reason_bytes = 512;
 
 job::Result cancelled_result() {
-    job::Result result;
-    result.outcome = job::Outcome::cancelled;
-    result.error_name = error_name(ErrorKind::cancelled);
-    result.message = "the job was cancelled";
-    return result;
-}
-
-job::Result failed_result(const Error& error) {
-    job::Result result;
-    result.error_name = error_name(error.kind());
-    result.message = error.what();
-    return result;
+    return job::failed(Error(ErrorKind::cancelled, "the job was cancelled"));
 }
 
 }  // namespace
@@ -42,22 +32,19 @@ CheckRound::CheckRound(EventLoop& loop, WorkerSettings settings, job::Request re
       request_(std::move(request)),
       any_source_(any_source),
       on_progress_(std::move(on_progress)),
-      on_end_(std::move(on_end)),
-      details_({{"all", false},
-                {"images-checked", std::uint64_t{0}},
-                {"updates", nlohmann::json::array()},
-                {"unchecked", nlohmann::json::array()}}) {
+      on_end_(std::move(on_end)) {
     progress_.phase = "manifest";
     progress_.unit = "images";
 }
 
 void CheckRound::begin(const std::vector<StoredName>& stored) {
-    const auto wanted = request_.texts("images");
-    details_["all"] = wanted.empty();
+    const auto& wanted = *request_.images();
+    outcome_.all = wanted.empty();
     for (const auto& image : wanted) {
+        const auto name = image.image();
         const auto found =
-            std::find_if(stored.begin(), stored.end(), [&](const StoredName& known) { return known.name == image; });
-        images_.push_back(found == stored.end() ? StoredName{image, {}} : *found);
+            std::find_if(stored.begin(), stored.end(), [&](const StoredName& known) { return known.name == name; });
+        images_.push_back(found == stored.end() ? StoredName{name, {}} : *found);
     }
     if (wanted.empty()) images_.assign(stored.begin(), stored.end());
     progress_.steps_total = images_.size();
@@ -65,7 +52,7 @@ void CheckRound::begin(const std::vector<StoredName>& stored) {
 }
 
 void CheckRound::fail(const Error& error) {
-    if (!stopping_) end_later(failed_result(error));
+    if (!stopping_) end_later(job::failed(error));
 }
 
 void CheckRound::stop() {
@@ -83,7 +70,7 @@ void CheckRound::next() {
         try {
             check(image);
         } catch (...) {
-            checked(image.name, failed_result(current_error()));
+            checked(image.name, job::failed(current_error()));
         }
     }
     if (!process_) end_later(whole());
@@ -92,15 +79,12 @@ void CheckRound::next() {
 void CheckRound::check(const StoredName& image) {
     if (image.source == archive_source)
         throw Error(ErrorKind::not_found, "it came out of an archive: there is nowhere to ask");
-    const auto& source = image.source.empty() ? image.name : image.source;
-    if (!any_source_ && ImageReference::parse(source).transport() != Transport::registry)
+    job::Check check{ImageReference::parse(image.source.empty() ? image.name : image.source), {}};
+    if (!any_source_ && check.image.transport() != Transport::registry)
         throw Error(ErrorKind::not_authorized, "only root may have images checked that are not of a registry");
-    job::Request request;
-    request.kind = job::Kind::check;
-    request.image = source;
-    if (source != image.name) request.arguments["target"] = image.name;
-    request.repository = request_.repository;
-    request.settings = request_.settings;
+    if (!image.source.empty()) check.target = ImageReference::parse(image.name);
+    auto request = request_;
+    request.work = std::move(check);
     process_ = std::make_unique<WorkerProcess>(
         loop_, settings_, std::move(request), FileDescriptor(), FileDescriptor(), [](const job::Message&) {},
         [this, image = image.name](const job::Result& result) {
@@ -115,30 +99,36 @@ void CheckRound::checked(const std::string& image, const job::Result& result) {
     ++progress_.steps_done;
     progress_.fraction = static_cast<double>(progress_.steps_done) / static_cast<double>(progress_.steps_total);
     on_progress_(progress_);
-    if (result.outcome != job::Outcome::success) {
-        add("unchecked", {{"image", image},
-                          {"error-name", bus_error_name(result.error_name)},
-                          {"error", bus_text(result.message.substr(0, max_reason_bytes))}});
-        return;
+    try {
+        if (result.outcome == job::Outcome::success) return found(image, result);
+        unchecked(image, result);
+    } catch (...) {
+        // A worker that was taken over may say anything.
+        unchecked(image, job::failed(current_error()));
     }
-    details_["images-checked"] = details_["images-checked"].get<std::uint64_t>() + 1;
-    for (const auto& update : result.found_updates) found_updates_.push_back(update);
-    if (!result.details.value("update-available", false)) return;
-    nlohmann::json update{{"image", image}};
-    for (const auto* key : {"digest", "update-digest", "update-version", "layers-missing", "bytes-to-fetch"})
-        if (const auto found = result.details.find(key); found != result.details.end()) update[key] = *found;
-    add("updates", std::move(update));
 }
 
-void CheckRound::add(const char* list, nlohmann::json entry) {
-    const auto bytes = json_text(entry).size();
-    if (bytes_ + bytes <= max_list_bytes) {
-        bytes_ += bytes;
-        details_[list].push_back(std::move(entry));
-        return;
-    }
-    auto& truncated = details_["truncated"];
-    if (truncated.empty() || truncated.back() != list) truncated.push_back(list);
+void CheckRound::unchecked(const std::string& image, const job::Result& result) {
+    add("unchecked", outcome_.unchecked,
+        {image, bus_error_name(result.error_name), bus_text(result.message.substr(0, max_reason_bytes))});
+}
+
+void CheckRound::found(const std::string& image, const job::Result& result) {
+    const auto found = job::from_json<job::CheckOutcome>(result.details);
+    ++outcome_.images_checked;
+    found_updates_.insert(found_updates_.end(), result.found_updates.begin(), result.found_updates.end());
+    if (found.update_available)
+        add("updates", outcome_.updates,
+            {image, found.digest, found.update_digest.value_or(""), found.update_version,
+             found.layers_missing.value_or(0), found.bytes_to_fetch.value_or(0)});
+}
+
+template <typename Entry>
+void CheckRound::add(const char* name, std::vector<Entry>& list, Entry entry) {
+    const auto bytes = json_text(job::to_json(entry)).size();
+    if (bytes_ + bytes > max_list_bytes) return void(truncated_.insert(name));
+    bytes_ += bytes;
+    list.push_back(std::move(entry));
 }
 
 // The callback may destroy this round; it runs from the loop, not within a call of the round.
@@ -150,7 +140,8 @@ void CheckRound::end_later(job::Result result) {
 job::Result CheckRound::whole() const {
     job::Result result;
     result.outcome = job::Outcome::success;
-    result.details = details_;
+    result.details = job::to_json(outcome_);
+    if (!truncated_.empty()) result.details["truncated"] = truncated_;
     result.found_updates = found_updates_;
     return result;
 }

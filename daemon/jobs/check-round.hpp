@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,11 @@ private:
     void next();
     void check(const StoredName& image);
     void checked(const std::string& image, const job::Result& result);
-    void add(const char* list, nlohmann::json entry);
+    void unchecked(const std::string& image, const job::Result& result);
+    void found(const std::string& image, const job::Result& result);
+    // Adds ENTRY to LIST, which NAME is in the outcome, while there is room.
+    template <typename Entry>
+    void add(const char* name, std::vector<Entry>& list, Entry entry);
     void end_later(job::Result result);
     job::Result whole() const;
 
@@ -51,8 +56,10 @@ private:
     const WorkerProcess::OnEnd on_end_;
     std::deque<StoredName> images_;  // that are left
     job::Progress progress_;
-    nlohmann::json details_, found_updates_ = nlohmann::json::array();
-    std::size_t bytes_ = 0;  // of the lists in details_
+    job::CheckImagesOutcome outcome_;
+    std::set<std::string> truncated_;  // lists of it that lack entries
+    std::vector<job::FoundUpdate> found_updates_;
+    std::size_t bytes_ = 0;  // of the lists in outcome_
     std::unique_ptr<WorkerProcess> process_;
     bool stopping_ = false, ended_ = false;
 };

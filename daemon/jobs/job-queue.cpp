@@ -12,19 +12,12 @@ namespace imaged {
 namespace {
 
 job::Result cancelled_result() {
-    job::Result result;
-    result.outcome = job::Outcome::cancelled;
-    result.error_name = error_name(ErrorKind::cancelled);
-    result.message = "the job was cancelled before it started";
-    return result;
+    return job::failed(Error(ErrorKind::cancelled, "the job was cancelled before it started"));
 }
 
 // Whatever the worker reports: its skopeo was stopped, too.
 job::Result stopped_result() {
-    job::Result result;
-    result.error_name = error_name(ErrorKind::stopped);
-    result.message = "imaged was stopped before the job ended";
-    return result;
+    return job::failed(Error(ErrorKind::stopped, "imaged was stopped before the job ended"));
 }
 
 Credentials credentials_of(const JobFiles& files, Standing standing) {

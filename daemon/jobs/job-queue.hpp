@@ -35,6 +35,7 @@
 
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 #include "jobs/authority.hpp"
 #include "jobs/job-numbers.hpp"
 
@@ -85,11 +86,7 @@ struct QueuedJob {
     std::vector<Share> shares;
     bool stopped = false;  // ended by stop_all()
 
-    // Prepare and Check: they change nothing but what is known of an image.
-    bool looks() const {
-        return request.kind == job::Kind::prepare || request.kind == job::Kind::check ||
-               request.kind == job::Kind::check_images;
-    }
+    bool looks() const { return request.traits().looks; }
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
     bool is_private() const { return credentials == Credentials::caller || looks(); }
     Lane lane() const;

@@ -262,16 +262,12 @@ void WorkerProcess::process_ended() {
 
 void WorkerProcess::abandon() {
     kill_timer_ = EventLoop::TimerId::none;
-    auto result = result_.value_or(job::Result{});
-    if (!result_) {
-        result.outcome = stopping_ ? job::Outcome::cancelled : job::Outcome::failed;
-        result.error_name = error_name(stopping_ ? ErrorKind::cancelled : ErrorKind::failed);
-        result.message = (stopping_ ? "the job was cancelled, but its worker (process " : "the worker (process ") +
-                         std::to_string(pid_) +
-                         ") cannot be killed: it waits for a file system or a device that does not answer; imaged has "
-                         "abandoned it";
-    }
-    report(result);
+    report(result_.value_or(job::failed(
+        Error(stopping_ ? ErrorKind::cancelled : ErrorKind::failed,
+              (stopping_ ? "the job was cancelled, but its worker (process " : "the worker (process ") +
+                  std::to_string(pid_) +
+                  ") cannot be killed: it waits for a file system or a device that does not answer; imaged has "
+                  "abandoned it"))));
 }
 
 void WorkerProcess::report(const job::Result& result) {
@@ -281,29 +277,22 @@ void WorkerProcess::report(const job::Result& result) {
 }
 
 job::Result WorkerProcess::result_without_message(int status) const {
-    job::Result result;
-    if (stopping_) {
-        result.outcome = job::Outcome::cancelled;
-        result.error_name = error_name(ErrorKind::cancelled);
-        result.message = "the job was cancelled";
-        return result;
-    }
-    result.error_name = error_name(ErrorKind::failed);
-    if (!protocol_error_.empty()) {
-        result.message = protocol_error_;
+    if (stopping_) return job::failed(Error(ErrorKind::cancelled, "the job was cancelled"));
+    auto why = protocol_error_;
+    if (!why.empty()) {
     } else if (WIFSIGNALED(status)) {
-        result.message =
+        why =
             "worker ended with signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
         // Not by this program, which would have reported something else.
         if (WTERMSIG(status) == SIGKILL)
             result.message +=
                 "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
     } else if (WEXITSTATUS(status) == cannot_run) {
-        result.message = "worker ended with status 127: cannot run " + program_;
+        why = "worker ended with status 127: cannot run " + program_;
     } else {
-        result.message = "worker ended with status " + std::to_string(WEXITSTATUS(status)) + " without a result";
+        why = "worker ended with status " + std::to_string(WEXITSTATUS(status)) + " without a result";
     }
-    return result;
+    return job::failed(Error(ErrorKind::failed, why));
 }
 
 }  // namespace imaged

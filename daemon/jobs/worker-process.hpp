@@ -16,6 +16,7 @@
 
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 #include "process/event-loop.hpp"
 
 namespace imaged {

@@ -7,6 +7,7 @@
 
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 #include "progress-meter.hpp"
 #include "source/skopeo/skopeo-process.hpp"
 

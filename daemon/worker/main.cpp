@@ -63,13 +63,9 @@ bool send_line(const std::string& line, bool may_drop) {
 }
 
 job::Result failure(const Error& error) {
-    job::Result result;
-    result.outcome = error.kind() == ErrorKind::cancelled ? job::Outcome::cancelled : job::Outcome::failed;
-    result.error_name = error_name(error.kind());
     // Where the job was when it stopped is nobody's concern.
-    result.message = error.kind() == ErrorKind::cancelled ? "the job was cancelled" : error.what();
-    if (result.message.size() > job::max_error_bytes) result.message.resize(job::max_error_bytes);
-    return result;
+    return job::failed(error.kind() == ErrorKind::cancelled ? Error(ErrorKind::cancelled, "the job was cancelled")
+                                                            : error);
 }
 
 }  // namespace

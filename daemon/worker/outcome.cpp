@@ -63,147 +63,142 @@ void fit_outcome(json& details) {
     if (!truncated.empty()) details["truncated"] = truncated;
 }
 
-job::Result success(json details) {
-    fit_outcome(details);
-    job::Result result;
-    result.outcome = job::Outcome::success;
-    result.details = std::move(details);
-    return result;
-}
-
 namespace {
 
-// What names the machine that the image is for, and the image's id, as other tools call the digest of its config.
-void add_platform(json& details, const Manifest& manifest, const ImageConfig& config) {
-    details["image-id"] = manifest.config.digest.text();
-    if (!config.architecture.empty()) details["architecture"] = config.architecture;
-    if (!config.os.empty()) details["os"] = config.os;
+std::optional<std::string> unless_empty(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(text);
+}
+
+std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
+    return checksum ? std::optional(checksum->hex()) : std::nullopt;
+}
+
+std::uint32_t count_of(const std::vector<ImageLayer>& layers) {
+    return static_cast<std::uint32_t>(layers.size());
+}
+
+// For ImageChanged, where NAME is stored as another manifest now.
+void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<std::string>& previous,
+                const Digest& digest) {
+    if (changed && previous != digest.text())
+        result.changed_images.push_back({name, previous.value_or(""), digest.text()});
 }
 
 }  // namespace
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared) {
     const auto& [source, plan] = prepared;
-    auto layers = json::array();
+    job::PrepareOutcome outcome;
+    outcome.image = request.image.canonical();
+    outcome.digest = source.digest.text();
+    outcome.previous_digest = plan.previous_digest;
+    outcome.image_id = source.manifest.config.digest.text();
+    if (plan.previous) outcome.previous_image_id = plan.previous->manifest.config.digest.text();
+    outcome.architecture = unless_empty(source.config.architecture);
+    outcome.os = unless_empty(source.config.os);
+    outcome.up_to_date = plan.up_to_date;
+    outcome.version = source.config.version();
+    outcome.layout = source.layout.ostree ? "ostree" : "generic";
+    outcome.signature_policy = source.signature_policy;
     for (std::size_t i = 0; i < source.layout.layers.size(); ++i) {
         const auto& layer = source.layout.layers[i];
-        json entry{{"digest", layer.blob.digest.text()},
-                   {"size", layer.blob.size},
-                   {"kind", to_string(layer.kind)},
-                   {"present", plan.present[i].has_value()}};
-        if (const auto& created_by = source.config.created_by[i]) entry["created-by"] = *created_by;
-        layers.push_back(std::move(entry));
+        const bool present = plan.present[i].has_value();
+        outcome.layers.push_back({layer.blob.digest.text(), layer.blob.size, std::string(to_string(layer.kind)),
+                                  present, source.config.created_by[i]});
+        ++(present ? outcome.layers_present : outcome.layers_missing);
     }
-    std::size_t missing = 0;
-    for (const auto& present : plan.present) missing += present ? 0 : 1;
-    json details{{"image", request.image.canonical()},
-                 {"digest", source.digest.text()},
-                 {"up-to-date", plan.up_to_date},
-                 {"layout", source.layout.ostree ? "ostree" : "generic"},
-                 {"signature-policy", source.signature_policy},
-                 {"layers", std::move(layers)},
-                 {"layers-present", plan.present.size() - missing},
-                 {"layers-missing", missing},
-                 {"bytes-to-fetch", plan.missing_bytes}};
-    if (plan.previous_digest) details["previous-digest"] = *plan.previous_digest;
-    if (plan.previous) details["previous-image-id"] = plan.previous->manifest.config.digest.text();
-    add_platform(details, source.manifest, source.config);
-    if (const auto version = source.config.version()) details["version"] = *version;
-    return success(std::move(details));
+    outcome.bytes_to_fetch = plan.missing_bytes;
+    return success(outcome);
 }
 
 job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked) {
-    json details{{"image", request.target.value_or(request.image).image()},
-                 {"digest", checked.digest},
-                 {"update-available", checked.update.has_value()}};
+    job::CheckOutcome outcome;
+    outcome.image = request.target.value_or(request.image).image();
+    outcome.digest = checked.digest;
+    outcome.update_available = checked.update.has_value();
     if (checked.update) {
         const auto& [source, plan] = *checked.update;
-        details["update-digest"] = source.digest.text();
-        if (const auto version = source.config.version()) details["update-version"] = *version;
-        details["signature-policy"] = source.signature_policy;
-        details["layers-missing"] = plan.missing;
-        details["bytes-to-fetch"] = plan.missing_bytes;
+        outcome.update_digest = source.digest.text();
+        outcome.update_version = source.config.version();
+        outcome.signature_policy = source.signature_policy;
+        outcome.layers_missing = static_cast<std::uint32_t>(plan.missing);
+        outcome.bytes_to_fetch = plan.missing_bytes;
     }
-    auto found = json::array();
+    auto result = success(outcome);
     if (checked.is_news)
-        found.push_back({{"image", details["image"]},
-                         {"digest", details["digest"]},
-                         {"update-digest", details["update-digest"]},
-                         {"update-version", details.value("update-version", "")}});
-    auto result = success(std::move(details));
-    result.found_updates = std::move(found);
+        result.found_updates.push_back(
+            {outcome.image, outcome.digest, outcome.update_digest.value_or(""), outcome.update_version.value_or("")});
     return result;
 }
 
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped) {
     const auto& image = imported.image;
-    const auto name = request.target.value_or(request.image).image();
-    json details{{"image", name},
-                 {"digest", image.digest.text()},
-                 {"changed", imported.changed},
-                 {"commit", image.deployable().hex()},
-                 {"merge-commit", image.merge_commit.hex()},
-                 {"layers", image.layout.layers.size()},
-                 {"layers-fetched", imported.layers_fetched},
-                 {"bytes-fetched", imported.bytes_fetched},
-                 {"bytes-reused", imported.bytes_reused},
-                 {"objects-written", imported.objects_written},
-                 {"objects-reused", imported.objects_reused},
-                 {"bytes-written", imported.bytes_written},
-                 {"filtered", image.filtered},
-                 {"layers-dropped", layers_dropped},
-                 {"special-files-dropped", image.dropped.special_files},
-                 {"names-dropped", image.dropped.names},
-                 {"attributes-dropped", image.dropped.attributes},
-                 {"relabelled", imported.relabelled},
-                 {"signature-policy", imported.signature_policy}};
-    if (imported.previous_digest) details["previous-digest"] = *imported.previous_digest;
-    add_platform(details, image.manifest, image.config);
-    if (image.base_commit) details["base-commit"] = image.base_commit->hex();
-    if (const auto version = image.config.version()) details["version"] = *version;
-    auto result = success(std::move(details));
-    if (imported.changed && imported.previous_digest != image.digest.text())
-        result.changed_images.push_back(
-            {{"image", name}, {"old", imported.previous_digest.value_or("")}, {"new", image.digest.text()}});
+    job::PullOutcome outcome;
+    outcome.image = request.target.value_or(request.image).image();
+    outcome.digest = image.digest.text();
+    outcome.previous_digest = imported.previous_digest;
+    outcome.image_id = image.manifest.config.digest.text();
+    outcome.architecture = unless_empty(image.config.architecture);
+    outcome.os = unless_empty(image.config.os);
+    outcome.changed = imported.changed;
+    outcome.commit = image.deployable().hex();
+    outcome.merge_commit = image.merge_commit.hex();
+    outcome.base_commit = hex_of(image.base_commit);
+    outcome.version = image.config.version();
+    outcome.layers = count_of(image.layout.layers);
+    outcome.layers_fetched = imported.layers_fetched;
+    outcome.bytes_fetched = imported.bytes_fetched;
+    outcome.bytes_reused = imported.bytes_reused;
+    outcome.objects_written = imported.objects_written;
+    outcome.objects_reused = imported.objects_reused;
+    outcome.bytes_written = imported.bytes_written;
+    outcome.filtered = image.filtered;
+    outcome.special_files_dropped = image.dropped.special_files;
+    outcome.names_dropped = image.dropped.names;
+    outcome.attributes_dropped = image.dropped.attributes;
+    outcome.layers_dropped = layers_dropped;
+    outcome.relabelled = imported.relabelled;
+    outcome.signature_policy = imported.signature_policy;
+    auto result = success(outcome);
+    add_change(result, imported.changed, outcome.image, imported.previous_digest, image.digest);
     return result;
 }
 
 job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied) {
     const auto& image = copied.image;
-    const auto& objects = copied.objects;
-    const auto name = request.target.value_or(request.image).image();
-    json details{{"image", name},
-                 {"repository", request.destination},
-                 {"digest", image.digest.text()},
-                 {"changed", copied.changed},
-                 {"commit", image.deployable().hex()},
-                 {"merge-commit", image.merge_commit.hex()},
-                 {"layers", image.layout.layers.size()},
-                 {"objects-linked", objects.linked},
-                 {"objects-reflinked", objects.reflinked},
-                 {"objects-copied", objects.copied},
-                 {"objects-present", objects.present},
-                 {"bytes-copied", objects.bytes_copied}};
-    if (copied.previous_digest) details["previous-digest"] = *copied.previous_digest;
-    if (image.base_commit) details["base-commit"] = image.base_commit->hex();
-    if (const auto version = image.config.version()) details["version"] = *version;
-    auto result = success(std::move(details));
-    if (into_ours && copied.changed && copied.previous_digest != image.digest.text())
-        result.changed_images.push_back(
-            {{"image", name}, {"old", copied.previous_digest.value_or("")}, {"new", image.digest.text()}});
+    job::CopyOutcome outcome;
+    outcome.image = request.target.value_or(request.image).image();
+    outcome.repository = request.destination;
+    outcome.digest = image.digest.text();
+    outcome.previous_digest = copied.previous_digest;
+    outcome.changed = copied.changed;
+    outcome.commit = image.deployable().hex();
+    outcome.merge_commit = image.merge_commit.hex();
+    outcome.base_commit = hex_of(image.base_commit);
+    outcome.version = image.config.version();
+    outcome.layers = count_of(image.layout.layers);
+    outcome.objects_linked = copied.objects.linked;
+    outcome.objects_reflinked = copied.objects.reflinked;
+    outcome.objects_copied = copied.objects.copied;
+    outcome.objects_present = copied.objects.present;
+    outcome.bytes_copied = copied.objects.bytes_copied;
+    auto result = success(outcome);
+    add_change(result, into_ours && copied.changed, outcome.image, copied.previous_digest, image.digest);
     return result;
 }
 
 job::Result export_result(const ExportRequest& request, const ExportedImage& exported) {
-    return success({{"image", request.image.image()},
-                    {"destination", request.destination.image()},
-                    {"digest", exported.digest.text()},
-                    {"original-digest", exported.original.text()},
-                    {"digest-kept", exported.digest == exported.original},
-                    {"layers", exported.layers},
-                    {"layers-kept", exported.layers_kept},
-                    {"bytes-written", exported.bytes_written}});
+    job::ExportOutcome outcome;
+    outcome.image = request.image.image();
+    outcome.destination = request.destination.image();
+    outcome.digest = exported.digest.text();
+    outcome.original_digest = exported.original.text();
+    outcome.digest_kept = exported.digest == exported.original;
+    outcome.layers = static_cast<std::uint32_t>(exported.layers);
+    outcome.layers_kept = static_cast<std::uint32_t>(exported.layers_kept);
+    outcome.bytes_written = exported.bytes_written;
+    return success(outcome);
 }
 
 }  // namespace imaged

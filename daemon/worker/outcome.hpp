@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a job found or did, with the keys that the interface documents for each method's outcome
-// (dbus/org.imaged1.Manager.xml).
+// What a job found or did, as its result.
 #pragma once
 
 #include "job/job.hpp"
+#include "job/json-fields.hpp"
+#include "job/outcomes.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -15,8 +16,15 @@ namespace imaged {
 // names the members that lost entries.
 void fit_outcome(nlohmann::json& details);
 
-// DETAILS are the outcome.
-job::Result success(nlohmann::json details);
+// The result of a job that did its work. OUTCOME is that of its kind (job/outcomes.hpp).
+template <typename KindOutcome>
+job::Result success(const KindOutcome& outcome) {
+    job::Result result;
+    result.outcome = job::Outcome::success;
+    result.details = job::to_json(outcome);
+    fit_outcome(result.details);
+    return result;
+}
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
 job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked);

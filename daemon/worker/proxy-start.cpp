@@ -10,24 +10,15 @@ namespace imaged {
 
 namespace {
 
-bool reads_an_image(const job::Request& request) {
-    switch (request.kind) {
-        case job::Kind::prepare:
-        case job::Kind::check:
-        case job::Kind::import:
-        case job::Kind::pull: return !request.input_file;
-        default: return false;
-    }
-}
-
 // Of the image that the job reads or writes elsewhere; empty if it is in no registry.
 std::string registry_of(const job::Request& request) {
-    for (const auto& text : {request.text("destination"), request.text("source"), request.image}) {
-        if (text.empty()) continue;
-        const auto image = ImageReference::parse(text);
-        return image.transport() == Transport::registry ? imaged::registry_of(image.name()) : std::string();
-    }
-    return {};
+    const auto* elsewhere = request.image();
+    if (const auto* const exported = request.as<job::Export>()) elsewhere = &exported->destination;
+    if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
+        elsewhere = &*verify->source;
+    return elsewhere != nullptr && elsewhere->transport() == Transport::registry
+               ? imaged::registry_of(elsewhere->name())
+               : std::string();
 }
 
 }  // namespace
@@ -44,13 +35,13 @@ ProxyOptions proxy_options(const job::Request& request) {
 
 ProxyOptions image_proxy_options(const job::Request& request) {
     auto options = proxy_options(request);
-    if (ImageReference::parse(request.image).transport() != Transport::registry) options.service.clear();
+    if (request.image()->transport() != Transport::registry) options.service.clear();
     return options;
 }
 
 std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request) {
     try {
-        return reads_an_image(request) ? start_image_proxy(image_proxy_options(request)) : nullptr;
+        return request.traits().reads_image ? start_image_proxy(image_proxy_options(request)) : nullptr;
     } catch (const std::exception&) {
         return nullptr;
     }

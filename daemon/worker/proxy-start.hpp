@@ -3,7 +3,7 @@
 // going, and the libraries of a job are loaded meanwhile.
 #pragma once
 
-#include "job/job.hpp"
+#include "job/requests.hpp"
 #include "source/skopeo/proxy-options.hpp"
 
 namespace imaged {

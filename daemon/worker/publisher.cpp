@@ -43,20 +43,23 @@ constexpr off_t max_completeness_bytes = 1024 * 1024, max_detached_bytes = 16 * 
 
 // None for Verify, which may be about several.
 std::optional<ImageReference> stored_image(const job::Request& request) {
-    if (request.image.empty()) return std::nullopt;
-    const auto target = request.text("target");
-    return ImageReference::parse(target.empty() ? request.image : target);
+    if (request.image() == nullptr) return std::nullopt;
+    return request.target() != nullptr && *request.target() ? *request.target() : *request.image();
 }
 
 std::string source_of(const job::Request& request) {
-    if (request.image.empty()) return {};
-    if (request.kind == job::Kind::import_archive) return archive_source;
-    return ImageReference::parse(request.image).image();
+    if (request.image() == nullptr) return {};
+    return request.as<job::ImportArchive>() != nullptr ? archive_source : request.image()->image();
 }
 
 std::string pinned_digest(const job::Request& request) {
-    const auto digest = request.text("digest");
-    return digest.empty() ? "" : std::string(Digest::parse(digest).hex());
+    return std::visit(
+        [](const auto& work) {
+            if constexpr (requires { work.digest; })
+                return work.digest ? std::string(work.digest->hex()) : std::string();
+            return std::string();
+        },
+        request.work);
 }
 
 struct stat status_of(int directory, const std::string& name) {
@@ -103,32 +106,14 @@ void make_directories(int parent, const std::string& path) {
 }  // namespace
 
 bool has_publisher(const job::Request& request) {
-    switch (request.kind) {
-        case job::Kind::import:
-        case job::Kind::pull:
-        case job::Kind::import_archive:
-        case job::Kind::check: break;
-        case job::Kind::verify:
-            if (request.flag("repair")) return false;
-            break;
-        case job::Kind::export_:
-            // A skopeo that is the job's child cannot work in a directory that is in no mount namespace.
-            if (request.settings.skopeo_service.empty() &&
-                ImageReference::parse(request.text("destination")).transport() == Transport::registry)
-                return false;
-            break;
-        default: return false;
-    }
+    if (request.traits().publishing == job::Publishing::none) return false;
+    if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->repair) return false;
+    // A skopeo that is the job's child cannot work in a directory that is in no mount namespace.
+    if (const auto* const exported = request.as<job::Export>();
+        exported != nullptr && request.settings.skopeo_service.empty() &&
+        exported->destination.transport() == Transport::registry)
+        return false;
     return request.settings.confined && ::geteuid() == 0;
-}
-
-Publisher::Rights Publisher::rights_of(job::Kind kind) {
-    switch (kind) {
-        case job::Kind::check: return Rights::metadata;
-        case job::Kind::verify: return Rights::verdict;
-        case job::Kind::export_: return Rights::scratch;
-        default: return Rights::image;
-    }
 }
 
 bool Publisher::may(PublisherCall call) const {
@@ -138,15 +123,15 @@ bool Publisher::may(PublisherCall call) const {
         case PublisherCall::make_scratch:
         case PublisherCall::remove_scratch:
         case PublisherCall::place: return true;  // which looks at the types
-        case PublisherCall::keep_record: return rights_ != Rights::scratch;
-        default: return rights_ == Rights::image;
+        case PublisherCall::keep_record: return rights_ != job::Publishing::scratch;
+        default: return rights_ == job::Publishing::image;
     }
 }
 
 Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::function<void()> check)
     : channel_(std::move(channel)),
       check_(std::move(check)),
-      rights_(rights_of(request.kind)),
+      rights_(request.traits().publishing),
       repository_path_(request.repository),
       source_(source_of(request)),
       pinned_(pinned_digest(request)) {
@@ -321,7 +306,7 @@ void Publisher::place(const Packet& packet) {
 // The scratch directory is sealed: nobody else changes what is looked at here.
 void Publisher::place(int from, const Placement& placement) const {
     if (placement.type == PlacedType::commitmeta) return place_metadata(from, placement);
-    if (rights_ != Rights::image) refuse("a job that puts no objects");
+    if (rights_ != job::Publishing::image) refuse("a job that puts no objects");
     struct stat status;
     if (::fstatat(from, staged_name(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
         // Moved before, or there since before: place_object() looks.
@@ -339,14 +324,16 @@ void Publisher::place(int from, const Placement& placement) const {
 
 void Publisher::place_metadata(int from, const Placement& placement) const {
     const auto name = staged_name(placement.checksum, placement.type);
-    if (rights_ != Rights::image && rights_ != Rights::metadata) refuse("a job that changes no metadata");
+    if (rights_ != job::Publishing::image && rights_ != job::Publishing::metadata)
+        refuse("a job that changes no metadata");
     require_own_file(status_of(from, name), max_detached_bytes);
     if (placement.checksum == previous_) {
         const auto path = object_path(placement.checksum, placement.type);
         if (::renameat(from, name.c_str(), objects_.get(), path.c_str()) != 0) throw_errno("name " + name);
         return;
     }
-    if (rights_ != Rights::image || has_commit(placement.checksum)) refuse("metadata of a commit that is there");
+    if (rights_ != job::Publishing::image || has_commit(placement.checksum))
+        refuse("metadata of a commit that is there");
     place_object(from, objects_.get(), placement);
 }
 
@@ -433,7 +420,7 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
 void Publisher::keep_record(ScratchMount& scratch) const {
     seal(scratch);
     const auto directory = open_directory(scratch.directory.get(), "0");
-    const bool verdict = rights_ == Rights::verdict;
+    const bool verdict = rights_ == job::Publishing::verdict;
     const auto* const name = verdict ? damage_record : completeness_record;
     const auto status = status_of(directory.get(), staged_record);
     require_own_file(status, verdict ? max_damage_bytes : max_completeness_bytes);
@@ -451,7 +438,12 @@ void Publisher::keep_record(ScratchMount& scratch) const {
 // In the PID namespace of this process, which the job does not see. It gets a lock of its own.
 int Publisher::start_cleaner() {
     if (cleaner_ || locked_) refuse("layers are dropped once, in the end");
-    job::Request request{.kind = job::Kind::remove, .repository = repository_path_};
+    job::Request request{.work = job::Remove{},
+                         .repository = repository_path_,
+                         .auth_file = {},
+                         .input_file = {},
+                         .publisher = {},
+                         .settings = {}};
     request.settings.confined = true;
     const auto line = job::encode(request);
     std::array<int, 2> ends{};

@@ -23,7 +23,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
-#include "job/job.hpp"
+#include "job/requests.hpp"
 #include "layer/staging-area.hpp"
 #include "store/repository/publisher-protocol.hpp"
 
@@ -44,10 +44,6 @@ public:
     void serve();
 
 private:
-    // What a job has done besides the lock and scratch directories: everything; detached metadata, as Check notes an
-    // update that it found; the record of what is damaged, as Verify keeps it; nothing, as Export.
-    enum class Rights { image, metadata, verdict, scratch };
-    static Rights rights_of(job::Kind kind);
     bool may(PublisherCall call) const;
 
     struct ScratchMount {
@@ -85,7 +81,7 @@ private:
     FileDescriptor repository_, objects_, lock_;
     std::optional<Error> unopened_;  // why the repository could not be opened
     bool locked_ = false;
-    const Rights rights_;
+    const job::Publishing rights_;  // besides the lock and scratch directories
     const std::string repository_path_;
     const std::string source_;       // where the image comes from (store/records/image-sources.hpp)
     std::string image_, image_ref_;  // its name and its ref

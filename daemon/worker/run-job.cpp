@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "fetch-settings.hpp"
 #include "job-module.hpp"
+#include "job/json-fields.hpp"
 #include "outcome.hpp"
 #include "proxy-start.hpp"
 #include "retry.hpp"
@@ -21,26 +22,27 @@ namespace imaged {
 
 namespace {
 
-// The image as the job is to read it: with the administrator's signature source, where the caller's asks for less.
-ImageReference source_reference(const job::Request& request) {
-    auto image = ImageReference::parse(request.image);
+// IMAGE as the job is to read it: with the administrator's signature source, where the caller's asks for less.
+ImageReference source_reference(const ImageReference& image, const job::Settings& settings) {
     const auto source = image.signature_source();
     const bool unverified = source == SignatureSource::unverified;
     if ((source == SignatureSource::configured || unverified) &&
-        demands_signature(request.settings.signature_policy, unverified))
+        demands_signature(settings.signature_policy, unverified))
         return image.with(SignatureSource::container_policy);
     return image;
 }
 
-ImportRequest import_request(const job::Request& request) {
-    ImportRequest import{request.repository, source_reference(request), {}, {}, {}};
-    if (const auto target = request.text("target"); !target.empty()) import.target = ImageReference::parse(target);
-    if (const auto digest = request.text("digest"); !digest.empty()) import.digest = Digest::parse(digest);
-    import.any_architecture = request.flag("any-architecture");
+// Of a kind that reads an image: what WORK says of it.
+template <typename Work>
+ImportRequest import_request(const job::Request& request, const Work& work) {
+    ImportRequest import{request.repository, source_reference(work.image, request.settings), {}, {}, {}};
+    if constexpr (requires { work.target; }) import.target = work.target;
+    if constexpr (requires { work.digest; }) import.digest = work.digest;
+    if constexpr (requires { work.any_architecture; }) import.any_architecture = work.any_architecture;
+    if constexpr (requires { work.name; }) import.archive_name = work.name;
     import.proxy = image_proxy_options(request);
     take_fetch_settings(import, request);
     import.archive = request.input_file;
-    if (const auto name = request.text("name"); !name.empty()) import.archive_name = name;
     if (request.publisher)
         import.writer =
             std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), import.target.value_or(import.image));
@@ -56,14 +58,6 @@ ImportRequest attempt_with(const ImportRequest& request, StartedProxy& proxy) {
     return attempt;
 }
 
-job::Result run_prepare(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
-                        ProgressMeter& meter) {
-    const auto import = import_request(request);
-    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        return prepare_result(import, prepare_import(attempt_with(import, proxy), attempt, meter));
-    });
-}
-
 // By another worker: this one may not read what others' layers are, and remove their refs.
 std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
     const auto channel = writer.drop_layers();
@@ -72,7 +66,7 @@ std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
     const auto* const result = std::get_if<job::Result>(&message);
     if (result == nullptr || result->outcome != job::Outcome::success)
         throw Error(ErrorKind::failed, "drop unused layers: " + (result != nullptr ? result->message : "no result"));
-    return result->details.at("layers-dropped").get<std::vector<std::string>>();
+    return job::from_json<job::RemoveOutcome>(result->details).layers_dropped;
 }
 
 // An update leaves layers that nobody needs any more. The pull has succeeded whatever becomes of them.
@@ -86,73 +80,79 @@ std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, con
     }
 }
 
-job::Result run_import(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
-                       ProgressMeter& meter) {
-    const auto import = import_request(request);
-    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        const auto imported = import_image(attempt_with(import, proxy), attempt, meter);
-        return import_result(import, imported, drop_replaced_layers(imported, import));
-    });
-}
+// Does the jobs of one request: a function for each kind.
+class Runner {
+public:
+    Runner(const job::Request& request, StartedProxy proxy, Cancellation& cancellation, ProgressMeter& meter)
+        : request_(request), proxy_(std::move(proxy)), cancellation_(cancellation), meter_(meter) {}
 
-job::Result run_copy(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
-    const bool from = request.flag("from");
-    const auto other = request.text("repository");
-    CopyRequest copy{from ? other : request.repository,
-                     from ? request.repository : other,
-                     from,
-                     ImageReference::parse(request.image),
-                     {}};
-    if (const auto target = request.text("target"); !target.empty()) copy.target = ImageReference::parse(target);
-    auto result = copy_result(copy, from, copy_image(copy, cancellation, meter));
-    if (from) note_copied_source(copy);
-    return result;
-}
+    job::Result operator()(const job::Prepare& work) {
+        const auto import = import_request(request_, work);
+        return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
+            return prepare_result(import, prepare_import(attempt_with(import, proxy_), attempt, meter_));
+        });
+    }
 
-job::Result run_check(const job::Request& request, StartedProxy proxy, Cancellation& cancellation,
-                      ProgressMeter& meter) {
-    auto import = import_request(request);
-    // What the caller's own credentials opened is not for everybody.
-    import.remember_update = request.settings.host_credentials;
-    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        return check_result(import, check_update(attempt_with(import, proxy), attempt, meter));
-    });
-}
+    job::Result operator()(const job::Import& work) { return import(work); }
+    job::Result operator()(const job::Pull& work) { return import(work); }
+    job::Result operator()(const job::ImportArchive& work) { return import(work); }
 
-job::Result run_export(const job::Request& request, Cancellation& cancellation, ProgressMeter& meter) {
-    ExportRequest wanted{request.repository,
-                         ImageReference::parse(request.image),
-                         ImageReference::parse(request.text("destination")),
-                         Compression::gzip,
-                         {}};
-    const auto compression = request.text("compression");
-    if (compression == "zstd") wanted.compression = Compression::zstd;
-    if (compression == "none") wanted.compression = Compression::none;
-    wanted.proxy = proxy_options(request);
-    if (request.publisher)
-        wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
-    return with_retries(request.settings.retries, cancellation, [&](Cancellation& attempt) {
-        return export_result(wanted, export_image(wanted, attempt, meter));
-    });
-}
+    job::Result operator()(const job::Copy& work) {
+        CopyRequest copy{work.from ? work.repository : request_.repository,
+                         work.from ? request_.repository : work.repository, work.from, work.image, work.target};
+        auto result = copy_result(copy, work.from, copy_image(copy, cancellation_, meter_));
+        if (work.from) note_copied_source(copy);
+        return result;
+    }
+
+    job::Result operator()(const job::Export& work) {
+        ExportRequest wanted{request_.repository, work.image, work.destination, Compression::gzip, {}};
+        if (work.compression == job::LayerCompression::zstd) wanted.compression = Compression::zstd;
+        if (work.compression == job::LayerCompression::none) wanted.compression = Compression::none;
+        wanted.proxy = proxy_options(request_);
+        if (request_.publisher)
+            wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);
+        return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
+            return export_result(wanted, export_image(wanted, attempt, meter_));
+        });
+    }
+
+    job::Result operator()(const job::Check& work) {
+        auto import = import_request(request_, work);
+        // What the caller's own credentials opened is not for everybody.
+        import.remember_update = request_.settings.host_credentials;
+        return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
+            return check_result(import, check_update(attempt_with(import, proxy_), attempt, meter_));
+        });
+    }
+
+    job::Result operator()(const job::CheckImages&) {
+        throw Error(ErrorKind::failed, "the daemon starts a worker for each image");
+    }
+    job::Result operator()(const job::Remove& work) { return run_remove(request_, work, cancellation_); }
+    job::Result operator()(const job::Prune& work) { return run_prune(request_, work, cancellation_, meter_); }
+    job::Result operator()(const job::Verify& work) { return run_verify(request_, work, cancellation_, meter_); }
+
+private:
+    template <typename Work>
+    job::Result import(const Work& work) {
+        const auto import = import_request(request_, work);
+        return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
+            const auto imported = import_image(attempt_with(import, proxy_), attempt, meter_);
+            return import_result(import, imported, drop_replaced_layers(imported, import));
+        });
+    }
+
+    const job::Request& request_;
+    StartedProxy proxy_;
+    Cancellation& cancellation_;
+    ProgressMeter& meter_;
+};
 
 }  // namespace
 
 job::Result run_job(const job::Request& request, StartedProxy proxy, Cancellation& cancellation, ProgressMeter& meter) {
-    switch (request.kind) {
-        case job::Kind::prepare: return run_prepare(request, std::move(proxy), cancellation, meter);
-        case job::Kind::check_images: break;  // the daemon's
-        case job::Kind::check: return run_check(request, std::move(proxy), cancellation, meter);
-        case job::Kind::import:
-        case job::Kind::pull:
-        case job::Kind::import_archive: return run_import(request, std::move(proxy), cancellation, meter);
-        case job::Kind::copy: return run_copy(request, cancellation, meter);
-        case job::Kind::remove: return run_remove(request, cancellation);
-        case job::Kind::prune: return run_prune(request, cancellation, meter);
-        case job::Kind::verify: return run_verify(request, cancellation, meter);
-        case job::Kind::export_: return run_export(request, cancellation, meter);
-    }
-    throw Error(ErrorKind::failed, "no such kind of job");
+    return std::visit(Runner(request, std::move(proxy), cancellation, meter), request.work);
 }
 
 }  // namespace imaged

@@ -81,26 +81,34 @@ void make_parents(const std::filesystem::path& path) {
 
 // The directory that an export fills, or that its archive will lie in.
 std::filesystem::path exported_directory(const job::Request& request) {
-    if (request.kind != job::Kind::export_) return {};
-    const auto destination = ImageReference::parse(request.text("destination"));
+    const auto* const exported = request.as<job::Export>();
+    if (exported == nullptr) return {};
+    const auto& destination = exported->destination;
     if (destination.transport() == Transport::registry) return {};
     const std::filesystem::path path = split_tag(destination.name()).first;
     return destination.transport() == Transport::oci_archive ? path.parent_path() : path;
+}
+
+// The other repository of a copy.
+std::string other_repository(const job::Request& request) {
+    const auto* const copy = request.as<job::Copy>();
+    return copy != nullptr ? copy->repository : std::string();
 }
 
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory
 // that is.
 std::vector<std::string> written_directories(const job::Request& request) {
     std::vector<std::string> paths;
-    if (request.kind == job::Kind::prepare) return paths;
+    if (request.as<job::Prepare>() != nullptr) return paths;
     const auto add = [&](const std::filesystem::path& path, bool make) {
         const bool there = std::filesystem::exists(path);
         if (path.empty() || (!there && !make)) return;
         make_parents(path);
         paths.push_back(std::filesystem::canonical(there ? path : path.parent_path()).string());
     };
-    if (!has_publisher(request)) add(request.repository, request.kind == job::Kind::copy);
-    add(request.text("repository"), request.kind == job::Kind::copy);
+    const bool copies = request.as<job::Copy>() != nullptr;
+    if (!has_publisher(request)) add(request.repository, copies);
+    add(other_repository(request), copies);
     add(exported_directory(request), true);
     return paths;
 }
@@ -110,17 +118,23 @@ void mount_on_itself(const std::string& path) {
         throw_errno("bind " + path + " for the job");
 }
 
+// What REQUEST may read, by name.
+std::vector<ImageReference> named_images(const job::Request& request) {
+    std::vector<ImageReference> images;
+    if (const auto* const several = request.images()) images = *several;
+    if (const auto* const image = request.image()) images.push_back(*image);
+    if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
+        images.push_back(*verify->source);
+    return images;
+}
+
 // The local files and repositories that REQUEST names.
 std::vector<std::string> named_paths(const job::Request& request) {
-    auto names = request.texts("images");
-    names.insert(names.end(), {request.image, request.text("source")});
     std::vector<std::string> paths;
-    for (const auto& path : {request.repository, request.text("repository"), exported_directory(request).string()}) {
+    for (const auto& path : {request.repository, other_repository(request), exported_directory(request).string()}) {
         if (!path.empty()) paths.push_back(path);
     }
-    for (const auto& name : names) {
-        if (name.empty()) continue;
-        const auto image = ImageReference::parse(name);
+    for (const auto& image : named_images(request)) {
         switch (image.transport()) {
             case Transport::oci:
             case Transport::oci_archive:
@@ -178,7 +192,7 @@ void hide_the_machine(const std::vector<std::string>& used, Network network) {
 // replaced.
 std::vector<std::string> configurations_of(const job::Request& request) {
     std::vector<std::string> paths;
-    for (const auto& repository : {request.repository, request.text("repository")}) {
+    for (const auto& repository : {request.repository, other_repository(request)}) {
         const auto path = std::filesystem::path(repository) / "config";
         if (!repository.empty() && std::filesystem::is_regular_file(path))
             paths.push_back(std::filesystem::canonical(path).string());
@@ -191,16 +205,12 @@ void leave_mount_namespace() {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw_errno("make mounts private");
 }
 
-bool stores_image(job::Kind kind) {
-    return kind == job::Kind::import || kind == job::Kind::pull || kind == job::Kind::import_archive;
-}
-
 // For the publisher: the repository is writable, wherever it lies (an OSTree host has its own read-only), and made
 // where the job makes one.
 void open_repository(const job::Request& request) {
     const std::filesystem::path path = request.repository;
     const bool there = std::filesystem::exists(path),
-               make = stores_image(request.kind) && !is_repository(request.repository);
+               make = request.traits().stores_image && !is_repository(request.repository);
     if (!there && !make) return;
     leave_mount_namespace();
     if (!there) make_parents(path);
@@ -272,23 +282,23 @@ void keep_capabilities(const std::array<int, Count>& kept) {
     if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) throw_errno("clear ambient capabilities");
 }
 
-bool is_registry(const std::string& image) {
-    return image.empty() || ImageReference::parse(image).transport() == Transport::registry;
+bool is_registry(const ImageReference& image) {
+    return image.transport() == Transport::registry;
 }
 
 // Whether REQUEST's job may start a skopeo of its own: the service talks to registries only.
 bool starts_skopeo(const job::Request& request) {
-    if (request.settings.skopeo_service.empty() || !is_registry(request.image)) return true;
-    if (request.kind != job::Kind::verify || !request.flag("repair")) return false;
-    const auto images = request.texts("images");
-    return images.empty() || !is_registry(request.text("source")) ||
-           !std::all_of(images.begin(), images.end(), is_registry);
+    if (request.settings.skopeo_service.empty()) return true;
+    if (request.image() != nullptr && !is_registry(*request.image())) return true;
+    const auto* const verify = request.as<job::Verify>();
+    if (verify == nullptr || !verify->repair) return false;
+    return verify->images.empty() || (verify->source && !is_registry(*verify->source)) ||
+           !std::all_of(verify->images.begin(), verify->images.end(), is_registry);
 }
 
 SystemCalls calls_of(const job::Request& request) {
     if (!starts_skopeo(request)) return {Network::none, false};
-    const bool asks_docker =
-        !request.image.empty() && ImageReference::parse(request.image).transport() == Transport::docker_daemon;
+    const bool asks_docker = request.image() != nullptr && request.image()->transport() == Transport::docker_daemon;
     if (asks_docker) return {Network::local, true};
     return {request.settings.skopeo_service.empty() ? Network::internet : Network::none, true};
 }
@@ -317,7 +327,7 @@ void confine(job::Request& request) {
         JobDirectory directory;
         supervise(request, directory);
         confine_mounts(request, calls.network, directory);
-        if (request.kind == job::Kind::prepare) {
+        if (request.as<job::Prepare>() != nullptr) {
             keep_capabilities(reading_capabilities);
         } else {
             keep_capabilities(writing_capabilities);

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "job-directory.hpp"
-#include "job/job.hpp"
+#include "job/requests.hpp"
 
 namespace imaged {
 

@@ -19,120 +19,110 @@ namespace imaged {
 
 namespace {
 
-using nlohmann::json;
-
-std::vector<ImageReference> images_of(const job::Request& request) {
-    std::vector<ImageReference> images;
-    for (const auto& text : request.texts("images")) images.push_back(ImageReference::parse(text));
-    return images;
-}
-
 [[noreturn]] void refuse_missing(const std::vector<std::string>& images) {
     std::string names;
     for (const auto& image : images) names += (names.empty() ? "" : ", ") + image;
     throw Error(ErrorKind::not_found, "not in the repository: " + names);
 }
 
-json list_of(const std::map<std::string, std::string>& map, const char* key, const char* value) {
-    auto list = json::array();
-    for (const auto& [first, second] : map) list.push_back({{key, first}, {value, second}});
+// A list of structs whose first two members are a key and its value.
+template <typename Entry>
+std::vector<Entry> list_of(const std::map<std::string, std::string>& map) {
+    std::vector<Entry> list;
+    for (const auto& [first, second] : map) list.push_back({first, second});
     return list;
 }
 
-json problem(const Damage& damage) {
-    json entry{{"kind", to_string(damage.kind)}, {"message", damage.message}};
-    if (!damage.object.empty()) entry["object"] = damage.object;
-    if (!damage.layer.empty()) entry["layer"] = damage.layer;
-    if (!damage.ref.empty()) entry["ref"] = damage.ref;
-    if (!damage.path.empty()) entry["path"] = damage.path;
-    return entry;
+std::optional<std::string> unless_empty(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(text);
 }
 
-json damaged_images(const Verdict& verdict) {
-    auto list = json::array();
-    for (const auto& image : verdict.images) {
-        if (image.damage.empty()) continue;
-        json entry{{"image", image.image}, {"problem-count", image.damage_count}, {"problems", json::array()}};
-        if (image.stored) entry["digest"] = image.stored->digest.text();
-        for (const auto& damage : image.damage) entry["problems"].push_back(problem(damage));
-        list.push_back(std::move(entry));
-    }
-    return list;
+job::DamagedImage damaged_image(const ImageVerdict& image) {
+    job::DamagedImage damaged{image.image, {}, image.damage_count, {}};
+    if (image.stored) damaged.digest = image.stored->digest.text();
+    for (const auto& damage : image.damage)
+        damaged.problems.push_back({std::string(to_string(damage.kind)), damage.message, unless_empty(damage.object),
+                                    unless_empty(damage.layer), unless_empty(damage.ref), unless_empty(damage.path)});
+    return damaged;
 }
 
 // With a repair, what is unverified after it, and why.
-json unverified_images(const VerifyOutcome& outcome, bool repair) {
-    auto list = json::array();
+std::vector<job::UnverifiedImage> unverified_images(const VerifyOutcome& outcome, bool repair) {
+    std::vector<job::UnverifiedImage> list;
     for (const auto& image : outcome.verdict.images) {
         if (image.unverified.empty()) continue;
         const auto why = outcome.still_unverified.find(image.image);
         const bool refetched = std::any_of(outcome.refetched.begin(), outcome.refetched.end(),
                                            [&](const auto& other) { return other.image == image.image; });
         if (repair && refetched) continue;
-        json entry{{"image", image.image}, {"layers", image.unverified}};
-        if (why != outcome.still_unverified.end()) entry["error"] = why->second;
-        list.push_back(std::move(entry));
+        list.push_back({image.image, {}, image.unverified});
+        if (why != outcome.still_unverified.end()) list.back().error = why->second;
     }
     return list;
 }
 
-json unchecked_images(const Verdict& verdict) {
-    auto list = json::array();
-    for (const auto& image : verdict.images) {
-        if (!image.unchecked.empty()) list.push_back({{"image", image.image}, {"error", image.unchecked}});
+// What was repaired of OUTCOME's images, into REPORT and as changes of RESULT.
+void report_repair(const VerifyOutcome& outcome, job::VerifyOutcome& report,
+                   std::vector<job::ChangedImage>& changed_images) {
+    report.repaired.emplace();
+    for (const auto& image : outcome.repaired) {
+        report.repaired->push_back({image.image, image.digest, unless_empty(image.previous_digest),
+                                    image.layers_fetched, image.bytes_fetched});
+        if (image.digest != image.previous_digest)
+            changed_images.push_back({image.image, image.previous_digest, image.digest});
     }
-    return list;
-}
-
-json notes_of(const Verdict& verdict) {
-    auto list = json::array();
-    for (const auto& image : verdict.images) {
-        for (const auto& note : image.notes) list.push_back({{"image", image.image}, {"message", note}});
-    }
-    return list;
+    report.refetched.emplace();
+    for (const auto& image : outcome.refetched)
+        report.refetched->push_back({image.image, image.layers_fetched, image.bytes_fetched});
+    report.unrepaired = list_of<job::ImageError>(outcome.unrepaired);
 }
 
 }  // namespace
 
-job::Result run_remove(const job::Request& request, const Cancellation& cancellation) {
+job::Result run_remove(const job::Request& request, const job::Remove& work, const Cancellation& cancellation) {
+    job::RemoveOutcome report;
     // Of a job that may not do it itself (publisher.hpp).
-    if (request.texts("images").empty()) return success({{"layers-dropped", drop_unused_layers(request.repository)}});
-    const auto outcome = remove_images(request.repository, images_of(request), cancellation);
-    if (outcome.removed.empty()) refuse_missing(outcome.missing);
-    auto removed = json::array();
-    auto changed = json::array();
-    for (const auto& [image, digest] : outcome.removed) {
-        json entry{{"image", image}};
-        if (!digest.empty()) entry["digest"] = digest;
-        removed.push_back(std::move(entry));
-        changed.push_back({{"image", image}, {"old", digest}, {"new", ""}});
+    if (work.images.empty()) {
+        report.layers_dropped = drop_unused_layers(request.repository);
+        return success(report);
     }
-    auto result =
-        success({{"removed", std::move(removed)}, {"missing", outcome.missing}, {"layers-dropped", outcome.layers}});
+    const auto outcome = remove_images(request.repository, work.images, cancellation);
+    if (outcome.removed.empty()) refuse_missing(outcome.missing);
+    std::vector<job::ChangedImage> changed;
+    for (const auto& [image, digest] : outcome.removed) {
+        report.removed.push_back({image, unless_empty(digest)});
+        changed.push_back({image, digest, ""});
+    }
+    report.missing = outcome.missing;
+    report.layers_dropped = outcome.layers;
+    auto result = success(report);
     result.changed_images = std::move(changed);
     return result;
 }
 
-job::Result run_prune(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer) {
-    const PruneRequest prune_request{request.repository, request.flag("dry-run"), request.flag("foreign-commits")};
-    const auto outcome = prune(prune_request, cancellation, observer);
-    return success({{"dry-run", prune_request.dry_run},
-                    {"bytes", outcome.bytes},
-                    {"objects", outcome.garbage.objects},
-                    {"commits", outcome.garbage.commits},
-                    {"objects-total", outcome.garbage.objects_total},
-                    {"foreign-commits", outcome.garbage.foreign_commits},
-                    {"layers-dropped", outcome.layers},
-                    {"damaged", list_of(outcome.damaged, "image", "error")}});
+job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
+                      WorkObserver& observer) {
+    const auto outcome = prune({request.repository, work.dry_run, work.foreign_commits}, cancellation, observer);
+    job::PruneOutcome report;
+    report.dry_run = work.dry_run;
+    report.bytes = outcome.bytes;
+    report.objects = outcome.garbage.objects;
+    report.commits = outcome.garbage.commits;
+    report.objects_total = outcome.garbage.objects_total;
+    report.foreign_commits = outcome.garbage.foreign_commits;
+    report.layers_dropped = outcome.layers;
+    report.damaged = list_of<job::ImageError>(outcome.damaged);
+    return success(report);
 }
 
-job::Result run_verify(const job::Request& request, Cancellation& cancellation, WorkObserver& observer) {
+job::Result run_verify(const job::Request& request, const job::Verify& work, Cancellation& cancellation,
+                       WorkObserver& observer) {
     VerifyRequest verify;
     verify.repository = request.repository;
-    verify.images = images_of(request);
-    verify.repair = request.flag("repair");
-    if (const auto source = request.text("source"); !source.empty()) verify.source = ImageReference::parse(source);
-    verify.demand_signature = request.flag("signed") || demands_signature(request.settings.signature_policy, false);
+    verify.images = work.images;
+    verify.repair = work.repair;
+    verify.source = work.source;
+    verify.demand_signature = work.demand_signature || demands_signature(request.settings.signature_policy, false);
     verify.local_sources = request.settings.local_sources;
     verify.proxy = proxy_options(request);
     take_fetch_settings(verify, request);
@@ -141,45 +131,28 @@ job::Result run_verify(const job::Request& request, Cancellation& cancellation, 
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);
-    auto damaged = damaged_images(verdict);
-    auto unchecked = unchecked_images(verdict);
-    const bool sound = (damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&
-                       verdict.unused_layers.empty() && unchecked.empty();
-    json details{{"sound", sound},
-                 {"images-checked", verdict.images.size()},
-                 {"objects-checked", verdict.objects},
-                 {"bytes-checked", verdict.bytes},
-                 {"damaged", std::move(damaged)},
-                 {"damaged-layers", list_of(verdict.unused_layers, "digest", "error")},
-                 {"missing", verdict.missing},
-                 {"warnings", verdict.warnings},
-                 {"unverified", unverified_images(outcome, verify.repair)},
-                 {"notes", notes_of(verdict)}};
-    if (!unchecked.empty()) details["unchecked"] = std::move(unchecked);
-    if (!outcome.unrecorded.empty()) details["not-recorded"] = outcome.unrecorded;
-    auto changed = json::array();
-    if (verify.repair) {
-        auto repaired = json::array();
-        for (const auto& image : outcome.repaired) {
-            json entry{{"image", image.image},
-                       {"digest", image.digest},
-                       {"layers-fetched", image.layers_fetched},
-                       {"bytes-fetched", image.bytes_fetched}};
-            if (!image.previous_digest.empty()) entry["previous-digest"] = image.previous_digest;
-            if (image.digest != image.previous_digest)
-                changed.push_back({{"image", image.image}, {"old", image.previous_digest}, {"new", image.digest}});
-            repaired.push_back(std::move(entry));
-        }
-        details["repaired"] = std::move(repaired);
-        auto refetched = json::array();
-        for (const auto& image : outcome.refetched)
-            refetched.push_back({{"image", image.image},
-                                 {"layers-fetched", image.layers_fetched},
-                                 {"bytes-fetched", image.bytes_fetched}});
-        details["refetched"] = std::move(refetched);
-        details["unrepaired"] = list_of(outcome.unrepaired, "image", "error");
+
+    job::VerifyOutcome report;
+    std::vector<job::UncheckedImage> unchecked;
+    for (const auto& image : verdict.images) {
+        if (!image.damage.empty()) report.damaged.push_back(damaged_image(image));
+        if (!image.unchecked.empty()) unchecked.push_back({image.image, {}, image.unchecked});
+        for (const auto& note : image.notes) report.notes.push_back({image.image, note});
     }
-    auto result = success(std::move(details));
+    report.sound = (report.damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&
+                   verdict.unused_layers.empty() && unchecked.empty();
+    report.images_checked = verdict.images.size();
+    report.objects_checked = verdict.objects;
+    report.bytes_checked = verdict.bytes;
+    report.damaged_layers = list_of<job::DamagedLayer>(verdict.unused_layers);
+    report.missing = verdict.missing;
+    report.unverified = unverified_images(outcome, verify.repair);
+    if (!unchecked.empty()) report.unchecked = std::move(unchecked);
+    report.not_recorded = unless_empty(outcome.unrecorded);
+    report.warnings = verdict.warnings;
+    std::vector<job::ChangedImage> changed;
+    if (verify.repair) report_repair(outcome, report, changed);
+    auto result = success(report);
     result.changed_images = std::move(changed);
     return result;
 }

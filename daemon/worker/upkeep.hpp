@@ -5,13 +5,17 @@
 
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 #include "store/repository/work-observer.hpp"
 
 namespace imaged {
 
-// Like run_verify(), throws Error(not_found) where none of the images that were named is stored.
-job::Result run_remove(const job::Request& request, const Cancellation& cancellation);
-job::Result run_prune(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer);
-job::Result run_verify(const job::Request& request, Cancellation& cancellation, WorkObserver& observer);
+// WORK is that of REQUEST. Like run_verify(), throws Error(not_found) where none of the images that were named is
+// stored.
+job::Result run_remove(const job::Request& request, const job::Remove& work, const Cancellation& cancellation);
+job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
+                      WorkObserver& observer);
+job::Result run_verify(const job::Request& request, const job::Verify& work, Cancellation& cancellation,
+                       WorkObserver& observer);
 
 }  // namespace imaged

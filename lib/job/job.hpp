@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged and imaged-worker say to each other: a job's request, its progress and its result, as plain data.
+// What imaged-worker says to imaged: progress and a result, as plain data. The request is in job/requests.hpp.
 //
 // On the wire (an inherited SOCK_STREAM socket) each message is one line of JSON, at most max_message_bytes long:
 //   imaged → worker   one Request, then nothing; the socket stays open for as long as imaged lives
@@ -8,15 +8,15 @@
 // a Result crashed. Cancelling is SIGTERM. No function here blocks or knows a bus.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "base/error.hpp"
 #include "base/json.hpp"
-#include "job/settings.hpp"
 
 namespace imaged::job {
 
@@ -25,38 +25,9 @@ inline constexpr std::size_t max_message_bytes = 1024 * 1024;
 // Result::details as JSON, and Result::message.
 inline constexpr std::size_t max_outcome_bytes = 512 * 1024, max_error_bytes = 8192;
 
-// check_images is many of check, and done by the daemon as such.
-enum class Kind { prepare, import, pull, import_archive, copy, export_, check, check_images, remove, prune, verify };
-inline constexpr Kind all_kinds[] = {Kind::prepare, Kind::import,  Kind::pull,  Kind::import_archive,
-                                     Kind::copy,    Kind::export_, Kind::check, Kind::check_images,
-                                     Kind::remove,  Kind::prune,   Kind::verify};
-
 enum class State { queued, running, cancelling, finished };
 
 enum class Outcome { success, failed, cancelled };
-
-// One job. Two equal requests are the same work.
-struct Request {
-    Kind kind = Kind::pull;
-    std::string image;  // image reference in canonical form, with its signature source; empty where a kind has none
-    std::string repository;  // absolute path
-    // What else the method was given, checked and in canonical form: its options and other arguments, under the names
-    // of the interface. What is at its default is absent.
-    nlohmann::json arguments = nlohmann::json::object();
-    // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
-    // opened.
-    std::optional<int> auth_file, input_file;
-    // Likewise, but never sent: within a confined worker, the process that changes the repository for the job.
-    std::optional<int> publisher;
-    // The administrator's, when the job starts; never part of equality.
-    Settings settings;
-    bool operator==(const Request& other) const;
-
-    // An argument, or its default: empty, false, empty. Throw Error(failed) for one of another type.
-    std::string text(const char* key) const;
-    bool flag(const char* key) const;
-    std::vector<std::string> texts(const char* key) const;
-};
 
 struct Progress {
     std::string phase;  // what the interface lists at Job.Phase
@@ -66,6 +37,19 @@ struct Progress {
     // Of jobs that fetch nothing, as the interface says at Job.Steps and Job.Unit.
     std::uint64_t steps_done = 0, steps_total = 0;
     std::string unit;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("phase", self.phase);
+        fields("fraction", self.fraction);
+        fields("bytes-done", self.bytes_done);
+        fields("bytes-total", self.bytes_total);
+        fields("layers-done", self.layers_done);
+        fields("layers-total", self.layers_total);
+        fields("steps-done", self.steps_done);
+        fields("steps-total", self.steps_total);
+        fields("unit", self.unit);
+    }
 };
 
 struct LayerProgress {
@@ -73,34 +57,80 @@ struct LayerProgress {
     std::string digest;
     std::string state;                  // waiting, fetching, reused, done
     std::uint64_t done = 0, total = 0;  // compressed bytes
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("index", self.index);
+        fields("digest", self.digest);
+        fields("state", self.state);
+        fields("done", self.done);
+        fields("total", self.total);
+    }
+};
+
+// An image that another manifest, or none, is stored as now; imaged emits ImageChanged for it. A digest is empty where
+// there was or is no image.
+struct ChangedImage {
+    std::string image, old_digest, new_digest;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("old", self.old_digest);
+        fields("new", self.new_digest);
+    }
+};
+
+// An update that was not known before; imaged emits UpdateFound for it.
+struct FoundUpdate {
+    std::string image, digest, update_digest, update_version;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("digest", self.digest);
+        fields("update-digest", self.update_digest);
+        fields("update-version", self.update_version);
+    }
 };
 
 struct Result {
     Outcome outcome = Outcome::failed;
     std::string error_name;  // "DigestMismatch": no prefix; empty on success
     std::string message;     // the first cause; empty on success
-    // Outcome keys as the interface describes them. JSON types stand for D-Bus types: string s, unsigned integer t,
-    // boolean b, number d, array of strings as, array of objects aa{sv}, object a{sv}. Keys that need another type
-    // on the bus (u, a{ss}, a{sa{su}}) are named in daemon/bus/variant.cpp.
+    // What the job found or did: the outcome of its kind (job/outcomes.hpp) as JSON, and "truncated", a list of
+    // members, where entries had to be left out.
     nlohmann::json details = nlohmann::json::object();
-    // Images whose digest changed: {"image": …, "old": …, "new": …}; imaged turns them into ImageChanged signals.
-    nlohmann::json changed_images = nlohmann::json::array();
-    // Updates that were not known before: {"image": …, "digest": …, "update-digest": …, "update-version": …}; imaged
-    // turns them into UpdateFound signals.
-    nlohmann::json found_updates = nlohmann::json::array();
+    std::vector<ChangedImage> changed_images;
+    std::vector<FoundUpdate> found_updates;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("outcome", self.outcome);
+        fields("error-name", self.error_name);
+        fields("message", self.message);
+        fields("details", self.details);
+        fields("changed-images", self.changed_images);
+        fields("found-updates", self.found_updates);
+    }
 };
+
+// The result of a job that ERROR ended; Error(cancelled) is no failure. The message has max_error_bytes at most.
+Result failed(const Error& error);
 
 using Message = std::variant<Progress, LayerProgress, Result>;
 
-std::string_view to_string(Kind kind);
 std::string_view to_string(State state);
 std::string_view to_string(Outcome outcome);
+constexpr auto values_of(Outcome) {
+    return std::array{Outcome::success, Outcome::failed, Outcome::cancelled};
+}
 
-// One line each, newline included.
-std::string encode(const Request& request);
+// One line, newline included.
 std::string encode(const Message& message);
-// Throw Error(failed) naming what is wrong with LINE. Unknown keys are errors: both ends are of one build.
-Request decode_request(std::string_view line);
+// Throws Error(failed) naming what is wrong with LINE. Unknown keys are errors: both ends are of one build.
 Message decode_message(std::string_view line);
+// LINE as a JSON object that is neither too long nor nested too deeply. Likewise.
+nlohmann::json parse_message(std::string_view line);
 
 }  // namespace imaged::job

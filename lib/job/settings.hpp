@@ -9,8 +9,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/json.hpp"
-
 namespace imaged::job {
 
 // What an image reference asks for that does not demand a signature itself.
@@ -32,8 +30,8 @@ struct Settings {
     unsigned layers_at_once = 2;
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     unsigned retries = 0;  // of a job whose source could not be reached
-    std::uint64_t disk_reserve =
-        0;  // bytes of the file system that stay free, beside the repository's own min-free-space
+    // Bytes of the file system that stay free, beside the repository's own min-free-space.
+    std::uint64_t disk_reserve = 0;
     // What an image may unpack to: bytes of a layer, of all layers, and to one compressed byte.
     std::uint64_t layer_bytes = 512ULL << 30;
     std::uint64_t image_bytes = 1024ULL << 30;
@@ -45,12 +43,27 @@ struct Settings {
     // Whether the job may open images by paths and other local names that are stored. Likewise.
     bool local_sources = true;
     bool operator==(const Settings&) const = default;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("signature-policy", self.signature_policy);
+        fields("layers-at-once", self.layers_at_once);
+        fields("stall-milliseconds", self.stall_time);
+        fields("retries", self.retries);
+        fields("disk-reserve", self.disk_reserve);
+        fields("layer-bytes", self.layer_bytes);
+        fields("image-bytes", self.image_bytes);
+        fields("expansion-ratio", self.expansion_ratio);
+        fields("confined", self.confined);
+        fields("host-credentials", self.host_credentials);
+        fields("local-sources", self.local_sources);
+        fields("skopeo-service", self.skopeo_service);
+    }
 };
 
 std::string_view to_string(SignaturePolicy policy);
-
-nlohmann::json to_json(const Settings& settings);
-// What is absent is at its default. Throws Error(failed) naming a key that is unknown or has no such value.
-Settings settings_from_json(const nlohmann::json& document);
+constexpr auto values_of(SignaturePolicy) {
+    return signature_policies;
+}
 
 }  // namespace imaged::job

@@ -36,6 +36,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 #include "sandbox.hpp"
 #include "store/repository/publisher-protocol.hpp"
 
@@ -52,6 +53,12 @@ std::string read_line() {
         if (c == '\n') break;
     }
     return line;
+}
+
+// What the test asks for beside the job, in the environment as JSON.
+std::string asked(const char* key) {
+    static const auto all = parse_json(std::getenv("HOSTILE_ARGUMENTS"));
+    return all.value(key, "");
 }
 
 class Attempts {
@@ -108,9 +115,9 @@ std::string names_in(const std::string& path) {
     return seen;
 }
 
-void try_sockets(const job::Request& request, Attempts& attempts) {
+void try_sockets(Attempts& attempts) {
     for (const auto* key : {"socket", "private-socket", "abstract-socket"}) {
-        const auto path = request.text(key);
+        const auto path = asked(key);
         attempts.attempt(std::string("connect ") + key, [&] { return connect_to(path, SOCK_STREAM); });
         attempts.attempt(std::string("packet ") + key, [&] { return connect_to(path, SOCK_SEQPACKET); });
         attempts.attempt(std::string("datagram ") + key, [&] { return send_by_pair(path); });
@@ -134,7 +141,7 @@ std::string foreign_processes() {
     return seen;
 }
 
-void try_processes(const job::Request& request, Attempts& attempts) {
+void try_processes(Attempts& attempts) {
     // Never signals or traces anything when the sandbox did not hold: that would reach every process of the machine.
     if (::getpid() != 1) {
         attempts.note("signal all", "not tried: it is not the first process of a PID namespace");
@@ -142,7 +149,7 @@ void try_processes(const job::Request& request, Attempts& attempts) {
         return;
     }
     attempts.note("processes", foreign_processes());
-    const auto victim = static_cast<pid_t>(std::atoi(request.text("victim").c_str()));
+    const auto victim = static_cast<pid_t>(std::atoi(asked("victim").c_str()));
     for (const pid_t process : {victim, ::getppid()}) {
         const std::string of = process == victim ? " victim" : " parent",
                           directory = "/proc/" + std::to_string(process);
@@ -166,7 +173,7 @@ void try_processes(const job::Request& request, Attempts& attempts) {
 }
 
 void try_files(const job::Request& request, Attempts& attempts) {
-    const auto outside = request.text("outside"), config = request.repository + "/config";
+    const auto outside = asked("outside"), config = request.repository + "/config";
     attempts.attempt("create outside", [&] { return open_for(outside + "/new", O_WRONLY | O_CREAT | O_EXCL); });
     attempts.attempt("write outside", [&] { return open_for(outside + "/there", O_WRONLY); });
     attempts.attempt("link outside", [&] { return ::link((outside + "/there").c_str(), (outside + "/link").c_str()); });
@@ -187,20 +194,22 @@ void try_files(const job::Request& request, Attempts& attempts) {
 }
 
 // Temporary files of its own, of other jobs, and what it was asked to read there.
-void try_temporary_files(const job::Request& request, Attempts& attempts) {
-    const auto other = request.text("other-job"), layout = request.text("source").substr(std::strlen("oci:"));
+void try_temporary_files(Attempts& attempts) {
+    const auto other = asked("other-job"), layout = asked("layout");
     attempts.note("temporary files", names_in("/tmp") + names_in("/var/tmp"));
     attempts.attempt("read other job", [&] { return open_for(other + "/blob", O_RDONLY); });
     attempts.attempt("write other job", [&] { return open_for(other + "/blob", O_WRONLY); });
     attempts.attempt("replace in other job", [&] { return open_for(other + "/new", O_WRONLY | O_CREAT); });
-    attempts.attempt("own source is read", [&] { return open_for(layout + "/index.json", O_RDONLY); });
-    attempts.attempt("write source", [&] { return open_for(layout + "/index.json", O_WRONLY); });
-    attempts.attempt("create in source", [&] { return open_for(layout + "/new", O_WRONLY | O_CREAT); });
-    attempts.attempt("move source", [&] { return ::rename(layout.c_str(), "/var/tmp/moved"); });
+    if (!layout.empty()) {
+        attempts.attempt("own source is read", [&] { return open_for(layout + "/index.json", O_RDONLY); });
+        attempts.attempt("write source", [&] { return open_for(layout + "/index.json", O_WRONLY); });
+        attempts.attempt("create in source", [&] { return open_for(layout + "/new", O_WRONLY | O_CREAT); });
+        attempts.attempt("move source", [&] { return ::rename(layout.c_str(), "/var/tmp/moved"); });
+    }
     // What is hard to remove.
     for (const std::string directory : {"/tmp", "/var/tmp"}) {
         attempts.attempt("own file in " + directory,
-                         [&] { return open_for(directory + "/" + request.text("mark"), O_WRONLY | O_CREAT); });
+                         [&] { return open_for(directory + "/" + asked("mark"), O_WRONLY | O_CREAT); });
         attempts.attempt("own directory in " + directory, [&] {
             const auto closed = directory + "/closed", inner = closed + "/inner";
             if (::mkdir(closed.c_str(), 0700) != 0 || ::mkdir(inner.c_str(), 0700) != 0) return -1;
@@ -261,8 +270,8 @@ private:
     const int channel_;
 };
 
-Checksum checksum_in(const job::Request& request, const char* key) {
-    return Checksum::from_hex(request.text(key)).value_or(Checksum{});
+Checksum checksum_in(const char* key) {
+    return Checksum::from_hex(asked(key)).value_or(Checksum{});
 }
 
 Checksum made_up(std::uint8_t first) {
@@ -283,9 +292,9 @@ std::string own_path(int descriptor) {
 
 // What is in the repository, by the file system.
 void try_repository(const job::Request& request, Attempts& attempts) {
-    const auto repository = request.repository, object = repository + "/" + request.text("object"),
-               ref = repository + "/" + request.text("ref"), record = repository + "/" + request.text("record"),
-               tmp = "/tmp/imaged-hostile-" + std::to_string(::getppid()) + request.text("victim");
+    const auto repository = request.repository, object = repository + "/" + asked("object"),
+               ref = repository + "/" + asked("ref"), record = repository + "/" + asked("record"),
+               tmp = "/tmp/imaged-hostile-" + std::to_string(::getppid()) + asked("victim");
     for (const auto& [name, path] : {std::pair("object", object), {"ref", ref}, {"record", record}}) {
         const std::string of = std::string(" ") + name, file = path;
         attempts.attempt("open" + of, [&] { return open_for(file, O_WRONLY); });
@@ -338,7 +347,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     const auto say = [&](const std::string& name, const PublisherChannel::Answer& answer) {
         attempts.note(name, answer.text);
     };
-    const Checksum missing = made_up(1), commit = checksum_in(request, "commit"), other = checksum_in(request, "other");
+    const Checksum missing = made_up(1), commit = checksum_in("commit"), other = checksum_in("other");
     say("scratch without a lock", publisher.ask(PublisherCall::make_scratch));
     say("ref without a lock", publisher.ask(PublisherCall::set_ref, image_number, commit));
     say("own lock", publisher.ask(PublisherCall::lock));
@@ -351,7 +360,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     say("removed scratch that is not there", publisher.ask(PublisherCall::remove_scratch, 999));
     say("image before it is announced", publisher.ask(PublisherCall::set_ref, image_number, commit));
     say("record before it is announced", publisher.ask(PublisherCall::add_record, image_number, commit));
-    AnnouncedLayer layer{checksum_in(request, "blob"), checksum_in(request, "diff-id"), LayerKind::chunk};
+    AnnouncedLayer layer{checksum_in("blob"), checksum_in("diff-id"), LayerKind::chunk};
     auto wrong = layer;
     wrong.kind = static_cast<LayerKind>(9);
     say("kind of a layer", publisher.ask(PublisherCall::announce, 0, missing, publisher.bytes(wrong)));
@@ -360,7 +369,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     for (int i = 0; i < 1025; ++i) many += publisher.bytes(layer);
     say("too many layers", publisher.ask(PublisherCall::announce, 0, missing, many));
     // Another image's manifest, for which it then makes a record of its own.
-    const auto image = checksum_in(request, "image");
+    const auto image = checksum_in("image");
     say("own announcement", publisher.ask(PublisherCall::announce, 0, image, publisher.bytes(layer)));
     say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, publisher.bytes(layer)));
     say("own record of an image", publisher.ask(PublisherCall::add_record, image_number, other));
@@ -384,7 +393,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
         publisher.ask(PublisherCall::remove_scratch, scratch.number);
     };
     const auto file = [](int directory, const std::string& name) { write_file(directory, name, "evil"); };
-    staged("own object that is there", {checksum_in(request, "object-checksum"), PlacedType::file, 0}, file);
+    staged("own object that is there", {checksum_in("object-checksum"), PlacedType::file, 0}, file);
     staged("metadata of another's commit", {commit, PlacedType::commitmeta, 0}, file);
     staged("type", {made_up(2), static_cast<PlacedType>(99), 0}, file);
     staged("directory that is not there", {made_up(2), PlacedType::file, 200}, file);
@@ -486,7 +495,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     FileDescriptor held_open(::openat(second.descriptor.get(), "0/open", O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     say("scratch that can be written is removed", publisher.ask(PublisherCall::remove_scratch, second.number));
     held_open.reset();
-    if (!request.text("limits").empty()) {
+    if (!asked("limits").empty()) {
         FileDescriptor deep(::fcntl(second.descriptor.get(), F_DUPFD_CLOEXEC, 0));
         for (int i = 0; i < 5000; ++i) {
             ::mkdirat(deep.get(), "d", 0755);
@@ -601,15 +610,15 @@ int main() {
     Attempts attempts;
     try {
         confine(request);
-        if (request.text("mode") == "fill") fill_what_is_removed(request);
+        if (asked("mode") == "fill") fill_what_is_removed(request);
         try_files(request, attempts);
-        try_temporary_files(request, attempts);
-        if (!request.text("object").empty()) try_repository(request, attempts);
+        try_temporary_files(attempts);
+        if (!asked("object").empty()) try_repository(request, attempts);
         if (request.publisher) try_publisher(request, attempts);
-        try_sockets(request, attempts);
+        try_sockets(attempts);
         try_service(request, attempts);
         try_system(attempts);
-        try_processes(request, attempts);
+        try_processes(attempts);
         result.outcome = job::Outcome::success;
         result.details = attempts.results();
     } catch (const std::exception& error) {

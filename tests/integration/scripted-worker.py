@@ -43,9 +43,9 @@ def on_term(*_):
 
 
 def succeed(request, directory, _):
-    result(details={"image": request["image"], "digest": "sha256:" + "b" * 64, "layers": 2, "layers-fetched": 1,
+    result(details={"image": request["arguments"].get("image", ""), "digest": "sha256:" + "b" * 64, "layers": 2, "layers-fetched": 1,
                     "bytes-fetched": 12, "changed": True, "filtered": {"sha256:x": {"/tmp": 3}}},
-           changed=[{"image": request["image"], "old": "", "new": "sha256:" + "b" * 64}])
+           changed=[{"image": request["arguments"].get("image", ""), "old": "", "new": "sha256:" + "b" * 64}])
 
 
 def wait(request, directory, argument):
@@ -137,9 +137,9 @@ def chatter(request, directory, _):
 def show(request, directory, _):
     credentials = os.read(4, 4096).decode() if request.get("auth-file") == 4 else ""
     descriptors = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    result(details={"request": json.dumps(request), "environment": sorted(os.environ), "credentials": credentials,
-                    "descriptors": [str(number) for number in descriptors], "leader": os.getpgid(0) == os.getpid(),
-                    "blocked": bool(signal.pthread_sigmask(signal.SIG_BLOCK, []))})
+    seen = {"request": request, "environment": sorted(os.environ), "credentials": credentials, "descriptors": descriptors,
+            "leader": os.getpgid(0) == os.getpid(), "blocked": bool(signal.pthread_sigmask(signal.SIG_BLOCK, []))}
+    result(details={"version": json.dumps(seen)})  # a text that the interface does not look into
 
 
 def main():
@@ -148,7 +148,7 @@ def main():
     while not line.endswith(b"\n"):
         line += channel.recv(65536)
     request = json.loads(line)
-    image = request["image"] or (request["arguments"].get("images") or [None])[0]
+    image = request["arguments"].get("image") or (request["arguments"].get("images") or [None])[0]
     if image:
         directory, name = image.split(":", 1)[1].rsplit("/", 1)
         if "docker://" in image:

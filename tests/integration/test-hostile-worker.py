@@ -3,6 +3,7 @@
 """A worker that an image has taken over, confined as any other: what is out of its reach. HOSTILE_WORKER names the program that plays it."""
 import contextlib
 import glob
+import json
 import hashlib
 import os
 import pathlib
@@ -76,6 +77,7 @@ def directory_of(run):
 
 
 NEED_AN_IMPORT = {"own announcement", "own record of an image", "own commit", "own dirtree", "own dirmeta", "own object that is there", "own object", "own object again"}
+OWN = {"pull": 24, "verify": 24}  # what it may do
 PUBLISHED = ("pull", "import", "import-archive", "check", "verify", "export")
 
 
@@ -125,15 +127,18 @@ class HostileWorker(ScratchCase):
         other, directory = self.other_job()
         layout = oci_layout.Layout(self.directory / f"{mark}-source")
         layout.image("app", [oci_layout.layer([Entry("usr/tool", content=b"tool")])])
-        arguments.update({"other-job": str(directory), "source": f"oci:{layout.path}", "mark": mark})
+        arguments.update({"other-job": str(directory), "mark": mark})
         if kind == "pull":  # the rest is quick
             arguments["limits"] = "yes"
+        options = {}
         if kind == "export":
-            arguments["destination"] = f"oci:{self.directory / mark}-exported:app"
+            options["destination"] = f"oci:{self.directory / mark}-exported:app"
+        if kind == "verify":  # the one that may name a local source beside an image
+            options["source"], arguments["layout"] = f"oci:{layout.path}", str(layout.path)
         before = state()
         files = files_of(repository)
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
-            run = worker.Run("docker://registry.example/app:1", repository, kind=kind, arguments=arguments,
+            run = worker.Run("docker://registry.example/app:1", repository, kind=kind, arguments=options, env={"HOSTILE_ARGUMENTS": json.dumps(arguments)},
                              settings={"confined": True, "skopeo-service": self.listening(f"/run/{mark}-service", kind=socket.SOCK_SEQPACKET)}).finish()
         self.assertEqual((run.result["outcome"], run.status), ("success", 0), run.result)
         self.assertEqual([path for place in ("/tmp/", "/var/tmp/", "/var/tmp/imaged-job-*/", "/var/tmp/imaged-job-*/*/") for path in glob.glob(place + mark)], [])
@@ -162,7 +167,7 @@ class HostileWorker(ScratchCase):
                 self.assertEqual({name for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, NEED_AN_IMPORT if kind in ("check", "verify", "export") else set())
                 self.assertEqual({name: outcome for name, outcome in found.items()
                                   if not name.startswith("own ") and outcome not in REFUSED and not outcome.startswith("refused: ")}, {})
-                self.assertEqual(len([name for name in found if name.startswith("own ")]), (25 if kind == "pull" else 24) if kind in PUBLISHED else 14)
+                self.assertEqual(len([name for name in found if name.startswith("own ")]), OWN.get(kind, 23 if kind in PUBLISHED else 13))
                 self.assert_nothing_but_new_objects()
                 self.assertEqual(processes, "", "processes that are not its own")
                 self.assertLessEqual(run, {".", "..", "ostree", "ostree-booted", "containers"})
@@ -175,7 +180,7 @@ class HostileWorker(ScratchCase):
     def test_a_job_that_fills_what_is_removed_for_it_can_be_stopped(self):
         repository = golden.make_repository(self.directory / "repo")
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
-            run = worker.Run("docker://registry.example/app:1", repository, arguments={"mode": "fill"}, settings={"confined": True})
+            run = worker.Run("docker://registry.example/app:1", repository, env={"HOSTILE_ARGUMENTS": '{"mode": "fill"}'}, settings={"confined": True})
         self.addCleanup(run.process.kill)
         deadline = time.monotonic() + 30 * sanitizers.SLOWER
         while sum(len(os.listdir(path)) for path in glob.glob(f"{repository}/tmp/imaged-*/0/0")) < 100:

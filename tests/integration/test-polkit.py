@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import unittest
-import xml.etree.ElementTree
 
 import bus_fixture
 import hanging_file
@@ -20,7 +19,6 @@ import sanitizers
 from bus_fixture import DIGEST, JOB, MANAGER, NAME, ROOT, Case
 from system_bus import AskedCase
 
-SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NOBODY = 65534
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 
@@ -273,20 +271,6 @@ class SignaturesByDefault(Polkit):
         self.allow("org.imaged1.pull")
         self.assertEqual(self.pull("docker://open.example/a:b").returncode, 0)
         self.assertNotEqual(self.pull("ostree-unverified-registry:open.example/a:b").returncode, 0)
-
-
-class PolicyFile(unittest.TestCase):
-    def test_it_has_the_actions_that_the_daemon_asks_for(self):
-        root = xml.etree.ElementTree.parse(SOURCES + "/dbus/org.imaged1.policy").getroot()
-        declared = {action.get("id") for action in root.iter("action")}
-        with open(SOURCES + "/daemon/jobs/authority.cpp", encoding="utf-8") as file:
-            asked = {"org.imaged1." + name for name in re.findall(r'return "([a-z-]+)"', file.read())}
-        self.assertEqual(declared, asked)
-        for action in root.iter("action"):
-            for tag in ("description", "message"):
-                self.assertTrue(action.find(tag).text)
-            self.assertEqual({action.find("defaults/" + tag).text.split("_keep")[0]
-                              for tag in ("allow_any", "allow_inactive", "allow_active")}, {"auth_admin"})
 
 
 if __name__ == "__main__":

@@ -348,7 +348,7 @@ class Protocol(Scratch):
 
     def skopeo(self):
         """The process id of the script, once it is there."""
-        eventually(lambda: (self.state / "words").exists())
+        eventually(lambda: (self.state / "words").exists() and self.read("words"))
         return int(self.read("pid"))
 
     def is_gone(self, process):

@@ -31,8 +31,9 @@ class Run:
         self.rss = 0
         if os.environ.get("CONFINED_WORKER"):
             settings = {"confined": True, **(settings or {})}
-        options = {key: value for key, value in {"digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
-        request = {"kind": kind, "image": image, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
+        image = {} if kind in ("verify", "prune", "remove") else {"image": image}
+        options = {key: value for key, value in {**image, "digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
+        request = {"kind": kind, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
         if input:
             request["input-file"] = 5
         ours.sendall((json.dumps(request) + "\n").encode())

@@ -25,19 +25,25 @@ struct Runner : JobQueueObserver {
     void stop_job(JobId id) override { stopped.push_back(number(id)); }
 };
 
+using Kind = job::Work (*)(const std::string& image);
+
+template <typename Work>
+job::Work of(const std::string& image) {
+    return Work{.image = ImageReference::parse("oci:" + image)};
+}
+
 struct Lanes {
     Runner runner;
     JobQueue queue{runner};
     int names = 0;
 
-    JobId submit(uid_t uid, job::Kind kind, Standing standing, JobFiles files = {}, std::string image = {}) {
+    JobId submit(uid_t uid, Kind kind, Standing standing, JobFiles files = {}, const std::string& image = {}) {
         job::Request request;
-        request.kind = kind;
-        request.image = image.empty() ? std::to_string(++names) : image;
+        request.work = kind(image.empty() ? std::to_string(++names) : image);
         return queue.submit({":1." + std::to_string(uid), uid}, request, std::move(files), false, standing);
     }
-    JobId prepare(uid_t uid) { return submit(uid, job::Kind::prepare, Standing::open); }
-    JobId pull(uid_t uid) { return submit(uid, job::Kind::pull, uid == 0 ? Standing::owner : Standing::authorised); }
+    JobId prepare(uid_t uid) { return submit(uid, of<job::Prepare>, Standing::open); }
+    JobId pull(uid_t uid) { return submit(uid, of<job::Pull>, uid == 0 ? Standing::owner : Standing::authorised); }
     void end(std::uint32_t id) { queue.finished(JobId{id}, {}); }
 };
 
@@ -45,7 +51,7 @@ JobFiles credentials() {
     return {FileDescriptor(::open("/dev/null", O_RDONLY)), {}};
 }
 
-bool is_full(Lanes& lanes, uid_t uid, job::Kind kind, Standing standing) {
+bool is_full(Lanes& lanes, uid_t uid, Kind kind, Standing standing) {
     try {
         lanes.submit(uid, kind, standing);
         return false;
@@ -62,7 +68,7 @@ TEST_CASE_METHOD(Lanes, "a pull does not wait for what changes nothing") {
     CHECK(runner.started == Numbers{1, 5});
     pull(0);
     CHECK(runner.started == Numbers{1, 5, 33});
-    submit(0, job::Kind::prepare, Standing::owner);
+    submit(0, of<job::Prepare>, Standing::owner);
     CHECK(runner.started == Numbers{1, 5, 33, 34});
 }
 
@@ -104,33 +110,33 @@ TEST_CASE_METHOD(Lanes, "a user that asks again and again does not go before one
 
 TEST_CASE_METHOD(Lanes, "no standing takes the room of a higher one") {
     uid_t uid = 1000;
-    for (; !is_full(*this, uid, job::Kind::prepare, Standing::open); ++uid) {
-        while (!is_full(*this, uid, job::Kind::prepare, Standing::open)) {
+    for (; !is_full(*this, uid, of<job::Prepare>, Standing::open); ++uid) {
+        while (!is_full(*this, uid, of<job::Prepare>, Standing::open)) {
         }
         REQUIRE(uid < 2000);
     }
     CHECK(queue.jobs().size() <= JobQueue::open_queued + JobQueue::open_slots);
-    for (uid = 1000; !is_full(*this, uid, job::Kind::pull, Standing::authorised); ++uid) {
-        while (!is_full(*this, uid, job::Kind::pull, Standing::authorised)) {
+    for (uid = 1000; !is_full(*this, uid, of<job::Pull>, Standing::authorised); ++uid) {
+        while (!is_full(*this, uid, of<job::Pull>, Standing::authorised)) {
         }
         REQUIRE(uid < 2000);
     }
-    CHECK_FALSE(is_full(*this, 0, job::Kind::pull, Standing::owner));
-    CHECK_FALSE(is_full(*this, 0, job::Kind::prepare, Standing::owner));
+    CHECK_FALSE(is_full(*this, 0, of<job::Pull>, Standing::owner));
+    CHECK_FALSE(is_full(*this, 0, of<job::Prepare>, Standing::owner));
 }
 
 TEST_CASE_METHOD(Lanes, "a job that the host's credentials serve is not joined by those who were not allowed them") {
-    const auto root = submit(0, job::Kind::prepare, Standing::owner, {}, "a");
-    const auto open = submit(1000, job::Kind::prepare, Standing::open, {}, "a");
+    const auto root = submit(0, of<job::Prepare>, Standing::owner, {}, "a");
+    const auto open = submit(1000, of<job::Prepare>, Standing::open, {}, "a");
     CHECK(root != open);
-    CHECK(submit(1000, job::Kind::prepare, Standing::open, {}, "a") == open);
+    CHECK(submit(1000, of<job::Prepare>, Standing::open, {}, "a") == open);
     CHECK(queue.job(root)->credentials == Credentials::host);
     CHECK(queue.job(open)->credentials == Credentials::none);
 }
 
 TEST_CASE_METHOD(Lanes, "a job with an authfile is joined by nobody and joins nothing") {
-    for (const auto kind : {job::Kind::prepare, job::Kind::pull, job::Kind::check}) {
-        const auto standing = kind == job::Kind::prepare ? Standing::open : Standing::authorised;
+    for (const Kind kind : {of<job::Prepare>, of<job::Pull>, of<job::Check>}) {
+        const auto standing = kind == of<job::Prepare> ? Standing::open : Standing::authorised;
         for (const uid_t uid : {1000, 0}) {
             const auto image = std::to_string(uid);
             const auto plain = submit(uid, kind, standing, {}, image);
@@ -144,22 +150,22 @@ TEST_CASE_METHOD(Lanes, "a job with an authfile is joined by nobody and joins no
 }
 
 TEST_CASE_METHOD(Lanes, "what only looks is private and joined by its user alone") {
-    for (const auto kind : {job::Kind::prepare, job::Kind::check}) {
+    for (const Kind kind : {of<job::Prepare>, of<job::Check>}) {
         const auto job = submit(1000, kind, Standing::authorised, {}, "a");
         CHECK(queue.job(job)->is_private());
         CHECK(submit(1000, kind, Standing::authorised, {}, "a") == job);
         CHECK(submit(1001, kind, Standing::authorised, {}, "a") != job);
     }
-    const auto pull = submit(1000, job::Kind::pull, Standing::authorised, {}, "a");
+    const auto pull = submit(1000, of<job::Pull>, Standing::authorised, {}, "a");
     CHECK_FALSE(queue.job(pull)->is_private());
-    CHECK(submit(1001, job::Kind::pull, Standing::authorised, {}, "a") == pull);
+    CHECK(submit(1001, of<job::Pull>, Standing::authorised, {}, "a") == pull);
 }
 
 TEST_CASE_METHOD(Lanes, "a job that root joins is root's") {
     pull(1000);
-    submit(1001, job::Kind::pull, Standing::authorised, {}, "b");
-    const auto later = submit(1000, job::Kind::pull, Standing::authorised, {}, "a");
-    CHECK(submit(0, job::Kind::pull, Standing::owner, {}, "a") == later);
+    submit(1001, of<job::Pull>, Standing::authorised, {}, "b");
+    const auto later = submit(1000, of<job::Pull>, Standing::authorised, {}, "a");
+    CHECK(submit(0, of<job::Pull>, Standing::owner, {}, "a") == later);
     end(1);
     CHECK(runner.started == Numbers{1, number(later)});
 }
@@ -178,7 +184,7 @@ TEST_CASE_METHOD(Lanes, "cancelling everything in all lanes starts nothing") {
 
 TEST_CASE_METHOD(Lanes, "a job that is shared comes when the first of its users has its turn") {
     const auto join = [&](uid_t uid, const std::string& image) {
-        return number(submit(uid, job::Kind::pull, Standing::authorised, {}, image));
+        return number(submit(uid, of<job::Pull>, Standing::authorised, {}, image));
     };
     for (const auto* image : {"a", "b", "c", "d", "e"}) join(1000, image);  // 1 runs
     pull(1001);                                                             // 6
@@ -192,27 +198,27 @@ TEST_CASE_METHOD(Lanes, "a job that is shared comes when the first of its users 
 
 TEST_CASE_METHOD(Lanes, "a shared job counts for each user who asked for it, and passes to the next when one leaves") {
     queue.set_limits({256, 3});
-    submit(1009, job::Kind::pull, Standing::authorised);  // runs
+    submit(1009, of<job::Pull>, Standing::authorised);  // runs
     const auto join = [&](uid_t uid, const std::string& image) {
-        return submit(uid, job::Kind::pull, Standing::authorised, {}, image);
+        return submit(uid, of<job::Pull>, Standing::authorised, {}, image);
     };
     JobId ids[] = {join(1000, "a"), join(1000, "b"), join(1000, "c")};
-    CHECK(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
+    CHECK(is_full(*this, 1000, of<job::Pull>, Standing::authorised));
     for (const auto* image : {"a", "b"}) join(1001, image);
     for (const auto id : ids) queue.give_up(id, {":1.1000", 1000});
     // Two are 1001's now, and none is 1000's.
     CHECK(queue.jobs().size() == 3);
-    for (int count = 0; count < 3; ++count) CHECK_FALSE(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
-    CHECK(is_full(*this, 1000, job::Kind::pull, Standing::authorised));
-    CHECK_FALSE(is_full(*this, 1001, job::Kind::pull, Standing::authorised));
-    CHECK(is_full(*this, 1001, job::Kind::pull, Standing::authorised));
+    for (int count = 0; count < 3; ++count) CHECK_FALSE(is_full(*this, 1000, of<job::Pull>, Standing::authorised));
+    CHECK(is_full(*this, 1000, of<job::Pull>, Standing::authorised));
+    CHECK_FALSE(is_full(*this, 1001, of<job::Pull>, Standing::authorised));
+    CHECK(is_full(*this, 1001, of<job::Pull>, Standing::authorised));
 }
 
 TEST_CASE_METHOD(Lanes, "root's standing leaves a waiting job with root") {
     pull(1000);
     pull(1000);
-    const auto shared = submit(1001, job::Kind::pull, Standing::authorised, {}, "a");
-    CHECK(submit(0, job::Kind::pull, Standing::owner, {}, "a") == shared);
+    const auto shared = submit(1001, of<job::Pull>, Standing::authorised, {}, "a");
+    CHECK(submit(0, of<job::Pull>, Standing::owner, {}, "a") == shared);
     CHECK(queue.job(shared)->standing == Standing::owner);
     queue.give_up(shared, {":1.0", 0});
     CHECK(queue.job(shared)->standing == Standing::authorised);

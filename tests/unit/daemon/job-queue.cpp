@@ -30,10 +30,10 @@ struct FakeRunner : JobQueueObserver {
     void stop_job(JobId id) override { stopped.push_back(number(id)); }
 };
 
-job::Request request(const std::string& image, job::Kind kind = job::Kind::pull) {
+template <typename Work = job::Pull>
+job::Request request(const std::string& image) {
     job::Request request;
-    request.kind = kind;
-    request.image = image;
+    request.work = Work{.image = ImageReference::parse("oci:" + image)};
     request.repository = "/repo";
     return request;
 }
@@ -78,9 +78,9 @@ TEST_CASE_METHOD(Fixture, "jobs run one at a time in the order they came") {
 TEST_CASE_METHOD(Fixture, "an equal request joins, a different one queues") {
     const auto first = submit(alice, "a");
     CHECK(submit(bob, "a") == first);
-    CHECK(queue.submit(alice, request("a", job::Kind::prepare), {}, false) != first);
+    CHECK(queue.submit(alice, request<job::Prepare>("a"), {}, false) != first);
     auto pinned = request("a");
-    pinned.arguments["digest"] = "sha256:1";
+    std::get<job::Pull>(pinned.work).digest = Digest::from_hex(std::string(64, '1'));
     CHECK(queue.submit(alice, pinned, {}, false) != first);
     const auto waiting = submit(alice, "b");
     CHECK(submit(bob, "b") == waiting);

@@ -14,13 +14,15 @@ using namespace imaged;
 const std::string digest = "sha256:" + std::string(64, 'a');
 const std::string image = "docker://registry.example/os:1";
 
-JobArguments parse(job::Kind kind, const VariantMap& options) {
-    return parse_job_arguments(kind, image, options, "/repo");
+template <typename Work>
+JobArguments parse(const VariantMap& options) {
+    return parse_job_arguments(Work{.image = ImageReference::parse(image)}, options, "/repo");
 }
 
-std::string refusal(job::Kind kind, const VariantMap& options, ErrorKind expected = ErrorKind::invalid_argument) {
+template <typename Work>
+std::string refusal(const VariantMap& options, ErrorKind expected = ErrorKind::invalid_argument) {
     try {
-        parse(kind, options);
+        parse<Work>(options);
     } catch (const Error& error) {
         CHECK(error.kind() == expected);
         return error.what();
@@ -35,13 +37,13 @@ VariantMap with_descriptor(int descriptor) {
 }  // namespace
 
 TEST_CASE("every option reaches the request") {
-    const auto arguments = parse(job::Kind::import, {{"digest", sdbus::Variant(digest)},
-                                                     {"target", sdbus::Variant(std::string("docker://other/name:1"))},
-                                                     {"bind-to-caller", sdbus::Variant(true)},
-                                                     {"interactive", sdbus::Variant(true)}});
-    CHECK(arguments.request.kind == job::Kind::import);
-    CHECK(arguments.request.text("digest") == digest);
-    CHECK(arguments.request.text("target") == "docker://other/name:1");
+    const auto arguments = parse<job::Import>({{"digest", sdbus::Variant(digest)},
+                                               {"target", sdbus::Variant(std::string("docker://other/name:1"))},
+                                               {"bind-to-caller", sdbus::Variant(true)},
+                                               {"interactive", sdbus::Variant(true)}});
+    const auto& import = *arguments.request.as<job::Import>();
+    CHECK(import.digest->text() == digest);
+    CHECK(import.target->canonical() == "docker://other/name:1");
     CHECK(arguments.request.repository == "/repo");
     CHECK(arguments.bind_to_caller);
     CHECK(arguments.interactive);
@@ -55,50 +57,49 @@ TEST_CASE("a path has one spelling, and is absolute") {
 }
 
 TEST_CASE("an option at its default is not part of the request") {
-    CHECK(parse(job::Kind::copy, {{"from", sdbus::Variant(false)}}).request ==
-          parse(job::Kind::copy, VariantMap{}).request);
-    CHECK(parse(job::Kind::copy, {{"from", sdbus::Variant(true)}}).request.flag("from"));
+    CHECK(parse<job::Copy>({{"from", sdbus::Variant(false)}}).request == parse<job::Copy>(VariantMap{}).request);
+    CHECK(parse<job::Copy>({{"from", sdbus::Variant(true)}}).request.as<job::Copy>()->from);
 }
 
 TEST_CASE("an unknown option is refused by name") {
-    CHECK(refusal(job::Kind::pull, {{"colour", sdbus::Variant(true)}}) == "option \"colour\": unknown");
-    CHECK(refusal(job::Kind::prepare, {{"digest", sdbus::Variant(digest)}}) == "option \"digest\": unknown");
+    CHECK(refusal<job::Pull>({{"colour", sdbus::Variant(true)}}) == "option \"colour\": unknown");
+    CHECK(refusal<job::Prepare>({{"digest", sdbus::Variant(digest)}}) == "option \"digest\": unknown");
 }
 
 TEST_CASE("a wrong type is refused by name") {
-    CHECK(refusal(job::Kind::pull, {{"digest", sdbus::Variant(true)}}) ==
+    CHECK(refusal<job::Pull>({{"digest", sdbus::Variant(true)}}) ==
           "option \"digest\": wrong type \"b\", must be \"s\"");
-    CHECK(refusal(job::Kind::pull, {{"bind-to-caller", sdbus::Variant(std::string("yes"))}}) ==
+    CHECK(refusal<job::Pull>({{"bind-to-caller", sdbus::Variant(std::string("yes"))}}) ==
           "option \"bind-to-caller\": wrong type \"s\", must be \"b\"");
-    CHECK(refusal(job::Kind::pull, {{"authfile", sdbus::Variant(std::string("/etc/shadow"))}}) ==
+    CHECK(refusal<job::Pull>({{"authfile", sdbus::Variant(std::string("/etc/shadow"))}}) ==
           "option \"authfile\": wrong type \"s\", must be \"h\"");
 }
 
 TEST_CASE("ImportImage needs a digest") {
-    CHECK(refusal(job::Kind::import, {}) == "option \"digest\": missing");
-    CHECK_NOTHROW(parse(job::Kind::pull, {}));
+    CHECK(refusal<job::Import>({}) == "option \"digest\": missing");
+    CHECK_NOTHROW(parse<job::Pull>({}));
 }
 
 TEST_CASE("a digest must be one") {
     for (const std::string wrong : {"", "sha256:12", "latest", "sha512:00"}) {
-        CHECK(refusal(job::Kind::pull, {{"digest", sdbus::Variant(wrong)}}).starts_with("option \"digest\": "));
+        CHECK(refusal<job::Pull>({{"digest", sdbus::Variant(wrong)}}).starts_with("option \"digest\": "));
     }
 }
 
 TEST_CASE("a target must be a reference without a signature source") {
-    CHECK(refusal(job::Kind::pull, {{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
+    CHECK(refusal<job::Pull>({{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
               .starts_with("option \"target\": "));
-    CHECK(refusal(job::Kind::pull, {{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
+    CHECK(refusal<job::Pull>({{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
               .find("signature source") != std::string::npos);
 }
 
 TEST_CASE("a target that is the image itself is no target") {
-    CHECK(parse(job::Kind::pull, {{"target", sdbus::Variant(image)}}).request.text("target").empty());
+    CHECK_FALSE(parse<job::Pull>({{"target", sdbus::Variant(image)}}).request.as<job::Pull>()->target);
 }
 
 TEST_CASE("a reference over the limit is refused") {
     try {
-        parse_job_arguments(job::Kind::pull, "docker://" + std::string(5000, 'a'), {}, "/repo");
+        image_list({"docker://" + std::string(5000, 'a')}, false);
         FAIL("accepted");
     } catch (const Error& error) {
         CHECK(error.kind() == ErrorKind::invalid_reference);
@@ -109,7 +110,7 @@ TEST_CASE("a reference over the limit is refused") {
 TEST_CASE("too many options are refused") {
     VariantMap options;
     for (int count = 0; count < 65; ++count) options.emplace(std::to_string(count), sdbus::Variant(true));
-    CHECK(refusal(job::Kind::pull, options) == "more than 64 options");
+    CHECK(refusal<job::Pull>(options) == "more than 64 options");
 }
 
 TEST_CASE("the credentials' descriptor is looked at before it is taken") {
@@ -117,16 +118,16 @@ TEST_CASE("the credentials' descriptor is looked at before it is taken") {
     FileDescriptor file(::mkstemp(path.data()));
     ::unlink(path.c_str());
     REQUIRE(file);
-    CHECK(parse(job::Kind::pull, with_descriptor(file.get())).files.auth);
+    CHECK(parse<job::Pull>(with_descriptor(file.get())).files.auth);
     REQUIRE(::ftruncate(file.get(), 2 * 1024 * 1024) == 0);
-    CHECK(refusal(job::Kind::pull, with_descriptor(file.get())).find("larger") != std::string::npos);
+    CHECK(refusal<job::Pull>(with_descriptor(file.get())).find("larger") != std::string::npos);
     const FileDescriptor directory(::open("/tmp", O_RDONLY | O_DIRECTORY));
-    CHECK(refusal(job::Kind::pull, with_descriptor(directory.get())).find("regular file") != std::string::npos);
+    CHECK(refusal<job::Pull>(with_descriptor(directory.get())).find("regular file") != std::string::npos);
     const FileDescriptor null(::open("/dev/null", O_RDONLY));
-    CHECK(refusal(job::Kind::pull, with_descriptor(null.get())).find("regular file") != std::string::npos);
+    CHECK(refusal<job::Pull>(with_descriptor(null.get())).find("regular file") != std::string::npos);
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
     const FileDescriptor reading(ends[0]), writing(ends[1]);
-    CHECK(parse(job::Kind::pull, with_descriptor(reading.get())).files.auth);
-    CHECK(refusal(job::Kind::pull, with_descriptor(writing.get())).find("reading") != std::string::npos);
+    CHECK(parse<job::Pull>(with_descriptor(reading.get())).files.auth);
+    CHECK(refusal<job::Pull>(with_descriptor(writing.get())).find("reading") != std::string::npos);
 }

@@ -3,6 +3,7 @@
 #include "base/json-nesting.hpp"
 #include "catch.hpp"
 #include "job/job.hpp"
+#include "job/requests.hpp"
 
 using namespace imaged;
 

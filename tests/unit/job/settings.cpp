@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "job/json-fields.hpp"
 
 using imaged::job::Settings;
 
@@ -18,12 +19,12 @@ TEST_CASE("settings survive the way to the worker") {
     settings.expansion_ratio = 3;
     settings.confined = true;
     settings.skopeo_service = "/run/imaged/proxy";
-    CHECK(imaged::job::settings_from_json(to_json(settings)) == settings);
+    CHECK(imaged::job::from_json<Settings>(imaged::job::to_json(settings)) == settings);
 }
 
 TEST_CASE("settings that are not said are at their defaults, and unknown ones are refused") {
-    CHECK(imaged::job::settings_from_json(nlohmann::json::object()) == Settings());
-    CHECK_THROWS_AS(imaged::job::settings_from_json({{"colour", 1}}), imaged::Error);
-    CHECK_THROWS_AS(imaged::job::settings_from_json({{"retries", "many"}}), imaged::Error);
-    CHECK_THROWS_AS(imaged::job::settings_from_json({{"signature-policy", "none"}}), imaged::Error);
+    CHECK(imaged::job::from_json<Settings>(nlohmann::json::object()) == Settings());
+    CHECK_THROWS_AS(imaged::job::from_json<Settings>({{"colour", 1}}), imaged::Error);
+    CHECK_THROWS_AS(imaged::job::from_json<Settings>({{"retries", "many"}}), imaged::Error);
+    CHECK_THROWS_AS(imaged::job::from_json<Settings>({{"signature-policy", "none"}}), imaged::Error);
 }

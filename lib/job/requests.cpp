@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job/requests.hpp"
+
+#include "job/job.hpp"
+#include "job/json-fields.hpp"
+
+namespace imaged::job {
+
+namespace {
+
+using nlohmann::json;
+
+// What goes over the wire beside the work.
+struct Envelope {
+    std::string kind, repository;
+    json work = json::object();
+    Settings settings;
+    std::optional<int> auth_file, input_file;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("kind", self.kind);
+        fields("arguments", self.work);
+        fields("repository", self.repository);
+        fields("settings", self.settings);
+        fields("auth-file", self.auth_file);
+        fields("input-file", self.input_file);
+    }
+};
+
+Work read_work(const std::string& name, const json& document) {
+    std::optional<Work> work;
+    for_each_kind([&](auto kind) {
+        using Kind = decltype(kind);
+        if (Kind::traits.name == name) work = from_json<Kind>(document);
+    });
+    if (!work) refuse_message("unknown kind \"" + name + "\"");
+    return *std::move(work);
+}
+
+}  // namespace
+
+std::string_view to_string(LayerCompression compression) {
+    switch (compression) {
+        case LayerCompression::gzip: return "gzip";
+        case LayerCompression::zstd: return "zstd";
+        case LayerCompression::none: return "none";
+    }
+    return "";
+}
+
+const Traits& Request::traits() const {
+    return std::visit([](const auto& kind) -> const Traits& { return kind.traits; }, work);
+}
+
+const ImageReference* Request::image() const {
+    return std::visit(
+        [](const auto& kind) -> const ImageReference* {
+            if constexpr (requires { kind.image; }) return &kind.image;
+            return nullptr;
+        },
+        work);
+}
+
+std::string Request::image_name() const {
+    const auto* const reference = image();
+    return reference != nullptr ? reference->canonical() : std::string();
+}
+
+const std::vector<ImageReference>* Request::images() const {
+    return std::visit(
+        [](const auto& kind) -> const std::vector<ImageReference>* {
+            if constexpr (requires { kind.images; }) return &kind.images;
+            return nullptr;
+        },
+        work);
+}
+
+const std::optional<ImageReference>* Request::target() const {
+    return std::visit(
+        [](const auto& kind) -> const std::optional<ImageReference>* {
+            if constexpr (requires { kind.target; }) return &kind.target;
+            return nullptr;
+        },
+        work);
+}
+
+std::string encode(const Request& request) {
+    const Envelope envelope{std::string(request.traits().name),
+                            request.repository,
+                            std::visit([](const auto& kind) { return to_json(kind); }, request.work),
+                            request.settings,
+                            request.auth_file,
+                            request.input_file};
+    // Unlike a result, a request must not be changed on its way: another path would be another repository.
+    try {
+        return to_json(envelope).dump() + "\n";
+    } catch (const json::type_error&) {
+        throw Error(ErrorKind::invalid_argument, "a path or an argument of the job is not UTF-8");
+    }
+}
+
+Request decode_request(std::string_view line) {
+    auto envelope = from_json<Envelope>(parse_message(line));
+    if (envelope.repository.empty()) refuse_message("request without repository");
+    return {.work = read_work(envelope.kind, envelope.work),
+            .repository = std::move(envelope.repository),
+            .auth_file = envelope.auth_file,
+            .input_file = envelope.input_file,
+            .publisher = {},
+            .settings = std::move(envelope.settings)};
+}
+
+}  // namespace imaged::job

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prints what lib/job says of each kind of job as JSON, for test-contract: its name, its action, its arguments, options
+// and outcome with their D-Bus types.
+#include <cstdio>
+
+#include "job/json-fields.hpp"
+#include "job/requests.hpp"
+
+using namespace imaged;
+
+namespace {
+
+template <typename T>
+std::string bus_type() {
+    if constexpr (job::is_optional<T>)
+        return bus_type<typename T::value_type>();
+    else if constexpr (job::HasFields<T>)
+        return "a{sv}";
+    else if constexpr (job::is_vector<T>)
+        return "a" + bus_type<typename T::value_type>();
+    else if constexpr (job::is_map<T>)
+        return "a{s" + bus_type<typename T::mapped_type>() + "}";
+    else if constexpr (std::same_as<T, bool>)
+        return "b";
+    else if constexpr (std::same_as<T, std::uint32_t>)
+        return "u";
+    else if constexpr (std::same_as<T, std::uint64_t>)
+        return "t";
+    else
+        return "s";
+}
+
+struct Describer : job::FieldVisitor<Describer> {
+    nlohmann::json members = nlohmann::json::object(), options = nlohmann::json::object();
+
+    template <typename Value>
+    void operator()(const char* key, Value&) {
+        members[key] = bus_type<std::remove_const_t<Value>>();
+    }
+    template <typename Value>
+    void option(const char* key, Value&) {
+        options[key] = bus_type<std::remove_const_t<Value>>();
+    }
+};
+
+}  // namespace
+
+int main() {
+    auto kinds = nlohmann::json::array();
+    job::for_each_kind([&](auto kind) {
+        Describer request, outcome;
+        kind.fields(kind, request);
+        typename decltype(kind)::Outcome found;
+        found.fields(found, outcome);
+        if (kind.traits.takes_authfile) request.options["authfile"] = "h";
+        kinds.push_back({{"name", kind.traits.name},
+                         {"action", kind.traits.action},
+                         {"arguments", request.members},
+                         {"options", request.options},
+                         {"outcome", outcome.members}});
+    });
+    std::puts(json_text(kinds).c_str());
+}
