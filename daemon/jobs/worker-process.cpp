@@ -278,21 +278,21 @@ void WorkerProcess::report(const job::Result& result) {
 
 job::Result WorkerProcess::result_without_message(int status) const {
     if (stopping_) return job::failed(Error(ErrorKind::cancelled, "the job was cancelled"));
-    auto why = protocol_error_;
-    if (!why.empty()) {
-    } else if (WIFSIGNALED(status)) {
-        why =
-            "worker ended with signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+    return job::failed(Error(ErrorKind::failed,
+                             protocol_error_.empty() ? "worker ended with " + how_it_ended(status) : protocol_error_));
+}
+
+std::string WorkerProcess::how_it_ended(int status) const {
+    if (WIFSIGNALED(status)) {
+        const int signal = WTERMSIG(status);
+        auto text = "signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")";
         // Not by this program, which would have reported something else.
-        if (WTERMSIG(status) == SIGKILL)
-            result.message +=
-                "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
-    } else if (WEXITSTATUS(status) == cannot_run) {
-        why = "worker ended with status 127: cannot run " + program_;
-    } else {
-        why = "worker ended with status " + std::to_string(WEXITSTATUS(status)) + " without a result";
+        if (signal == SIGKILL)
+            text += "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
+        return text;
     }
-    return job::failed(Error(ErrorKind::failed, why));
+    if (WEXITSTATUS(status) == cannot_run) return "status 127: cannot run " + program_;
+    return "status " + std::to_string(WEXITSTATUS(status)) + " without a result";
 }
 
 }  // namespace imaged

@@ -60,6 +60,7 @@ private:
     void abandon();
     void report(const job::Result& result);
     job::Result result_without_message(int status) const;
+    std::string how_it_ended(int status) const;
 
     EventLoop& loop_;
     OnMessage on_message_;
