@@ -270,7 +270,6 @@ private:
     }
 
     void defer(Pending link) {
-        if (link.target == link.path) return;
         pending_bytes_ += link.path.size() + link.target.size() + pending_link_bytes;
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");

@@ -262,6 +262,13 @@ bool LayerTree::has_implicit() const {
     return false;
 }
 
+bool LayerTree::has_waiting() const {
+    for (Index index = 1; index < nodes_.size(); ++index) {
+        if (nodes_[index].placeholder && !nodes_[index].dead) return true;
+    }
+    return false;
+}
+
 bool LayerTree::has_implicit_parent(Index index) const {
     for (index = nodes_[index].parent; index != 0; index = nodes_[index].parent) {
         if (!nodes_[index].is_explicit) return true;
@@ -295,7 +302,7 @@ std::vector<std::string> LayerTree::paths_by_moment(std::vector<Index> entries) 
 }
 
 std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
-    if (!has_implicit()) return {};
+    if (!has_implicit() && !has_waiting()) return {};
     if (const auto whole = whole_order(mapping)) return *whole;
     return order_of_namesakes(mapping);
 }
@@ -304,8 +311,10 @@ std::vector<std::string> LayerTree::order(const PathMapping& mapping) {
 bool LayerTree::has_place_in_order(Index index) const {
     const auto& node = nodes_[index];
     if (node.dead || !is_listed(node) || !is_reachable(index)) return false;
+    if (!node.lost) return true;
     // What took the place of one that is lost came later.
-    return !node.lost || lookup(node.parent, subject(node)) == none;
+    const auto other = lookup(node.parent, subject(node));
+    return other == none || !is_listed(nodes_[other]);
 }
 
 // Whether a commit has two entries of one directory in the order of their own names.

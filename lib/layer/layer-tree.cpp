@@ -299,7 +299,10 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
             continue;
         }
         const auto index = chain.back() == none ? none : lookup(chain.back(), component);
-        if (!rest.empty() && index != none && !nodes_[index].directory && !nodes_[index].placeholder) {
+        if (!rest.empty() && index != none && !nodes_[index].directory) {
+            if (nodes_[index].placeholder)
+                throw Error(ErrorKind::unsupported_image,
+                            "its parent \"" + path_of(index) + "\" is a hard link to what is not in this layer");
             if (const auto target = sink.read_symlink(nodes_[index].checksum)) {
                 if (++links > max_links)
                     throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");

@@ -80,7 +80,7 @@ public:
 
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
     // is not followed. SINK reads the links. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a
-    // path that gets too deep, or too many links in all.
+    // path that gets too deep or leads through a placeholder, or too many links in all.
     Path resolve_parents(const Path& path, ObjectSink& sink);
 
     // Writes the dirtrees and dirmetas in the layout of MAPPING, and returns the root's.
@@ -155,6 +155,8 @@ private:
     bool is_listed(const Node& node) const;
     bool is_reachable(Index index) const;
     bool has_implicit_parent(Index index) const;
+    // Whether any hard link is left to the merge: its target may be where an entry is that came later.
+    bool has_waiting() const;
     static void note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path);
     std::vector<std::string> whiteouts_behind();
     std::vector<std::string> paths_by_moment(std::vector<Index> entries) const;

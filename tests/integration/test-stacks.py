@@ -101,16 +101,30 @@ class Case(unittest.TestCase):
     def files(self, layers, **more):
         return {path: what for path, what in self.pull(layers, **more).items() if what != "/"}
 
-    def assert_same_as_umoci(self, stacks):
-        """The trees that umoci makes of STACKS, lists of layers whose links are relative: pulled as one image, each below a directory of its own."""
-        whole, places = [[] for _ in max(stacks, key=len)], {}
+    @staticmethod
+    def combined(stacks):
+        """The layers of an image that has each of STACKS, lists of layers whose links are relative, below a directory of its own; and those directories."""
+        whole, places = [[] for _ in max(stacks, key=len)], []
         for number, stack in enumerate(stacks):
             # Large directories would take most of the time.
             place = f"{number // 32}/{number % 32}/"
-            places[place] = stack
+            places.append(place)
             whole[0].append(directory(place))
             for layer, entries in zip(whole, stack):
                 layer += [Entry(**{**vars(entry), "path": place + entry.path, "target": place * (entry.kind == "hardlink") + entry.target}) for entry in entries]
+        return whole, places
+
+    def assert_each(self, cases):
+        """That each of CASES, pairs of a stack for combined() and what files() should give for it, gives that."""
+        whole, places = self.combined([stack for stack, _ in cases])
+        found = self.pull(whole)
+        for place, (stack, expected) in zip(places, cases):
+            self.assertEqual({path.removeprefix(place): what for path, what in found.items() if path.startswith(place) and what != "/"}, expected, stack[-1])
+        return [{path.removeprefix(place): what for path, what in found.items() if path.startswith(place)} for place in places]
+
+    def assert_same_as_umoci(self, stacks):
+        """The trees that umoci makes of STACKS, for combined()."""
+        whole, places = self.combined(stacks)
         self.pull(whole)
         with tempfile.TemporaryDirectory(dir=self.directory) as scratch:
             theirs = oci_layout.Layout(scratch + "/layout")
@@ -120,7 +134,7 @@ class Case(unittest.TestCase):
             expected, actual = tree.mapped(tree.of_directory(scratch + "/bundle/rootfs")), tree.of_commit(self.repository, self.commit)
         expected[""] = actual[""]
         for line in tree.differences(expected, actual)[:20]:
-            with self.subTest(*[f"{entry.kind} {entry.path} {entry.target}" for place, stack in places.items() if line.startswith(place) for entry in sum(stack, [])]):
+            with self.subTest(*[f"{entry.kind} {entry.path} {entry.target}" for place, stack in zip(places, stacks) if line.startswith(place) for entry in sum(stack, [])]):
                 self.fail(line)
 
     def filtered(self):
@@ -179,6 +193,10 @@ class Etc(Case):
         for layers in ([[directory("usr/etc"), link("conf", "usr/etc"), file("etc/a", "a"), file("conf/b", "b")]],
                        [[link("conf", "usr/etc"), file("etc/a", "a")], [file("conf/b", "b")]]):
             self.assertEqual(self.files(layers), {"conf": "-> usr/etc", "usr/etc/a": "a", "usr/etc/b": "b"})
+
+    def test_links_of_both_to_each_other_after_an_entry_that_is_not_kept(self):
+        for dropped in (directory("etc/\udce9"), Entry("etc/x", "fifo"), hard("etc/x", "usr/old")):
+            self.assertEqual(self.files([[link("etc", "/usr/etc"), file("usr/old", "o")], [dropped, link("usr/etc", "../etc")]]), {"usr/old": "o"}, dropped)
 
     def test_hard_links_name_the_directory_that_they_name(self):
         self.assertEqual(self.files([[file("etc/a", "admin"), file("usr/etc/a", "vendor"), hard("usr/b", "usr/etc/a"), hard("usr/c", "etc/a")]]),
@@ -263,7 +281,7 @@ class LowerLinks(Case):
     BELOW = [directory("usr"), directory("usr/lib"), link("lib", "usr/lib"), file("usr/lib/old", "old")]
 
     def test_names_and_targets_mean_what_they_mean_in_the_whole_stack(self):
-        always = {"lib": "-> usr/lib", "usr/lib/old": "old"}
+        always, cases = {"lib": "-> usr/lib", "usr/lib/old": "old"}, []
         for upper, expected in (
                 ([file("usr/lib/new", "new"), hard("usr/lib/alias", "lib/new")], {"usr/lib/new": "new", "usr/lib/alias": "new"}),
                 ([file("lib/new", "new"), hard("usr/lib/alias", "usr/lib/new")], {"usr/lib/new": "new", "usr/lib/alias": "new"}),
@@ -273,8 +291,8 @@ class LowerLinks(Case):
                 ([hard("usr/lib/alias", "lib/old"), file("usr/lib/old", "NEW")], {"usr/lib/old": "NEW", "usr/lib/alias": "old"}),
                 ([hard("usr/lib/alias", "usr/lib/old"), file("usr/lib/old", "NEW")], {"usr/lib/old": "NEW", "usr/lib/alias": "old"}),
                 ([whiteout("usr/lib/old"), hard("usr/alias", "usr/lib/old")], {"usr/alias": "old", "usr/lib/old": None})):
-            want = {path: what for path, what in {**always, **expected}.items() if what is not None}
-            self.assertEqual(self.files([self.BELOW, upper]), want, upper)
+            cases.append(([self.BELOW, upper], {path: what for path, what in {**always, **expected}.items() if what is not None}))
+        self.assert_each(cases)
 
     def test_of_two_entries_for_one_place_the_last_wins(self):
         for first, second in (("lib/x", "usr/lib/x"), ("usr/lib/x", "lib/x"), ("lib/d/x", "usr/lib/d/x"), ("usr/lib/d/x", "lib/d/x")):
@@ -298,16 +316,17 @@ class LowerLinks(Case):
                 self.assertEqual(tree.of_commit(self.repository, self.commit)["usr/lib/a"][1], 0o700)
 
     def test_a_hard_link_is_to_what_is_there_when_it_comes(self):
-        always = {"lib": "-> usr/lib", "usr/lib/old": "old"}
+        always, cases = {"lib": "-> usr/lib", "usr/lib/old": "old"}, []
         for first, second in (("lib/f", "usr/lib/f"), ("usr/lib/f", "lib/f")):
             for entry, what in ((link(second, "elsewhere"), "-> elsewhere"), (file(second, "new"), "new")):
                 before = [file(first, "first"), entry]
                 for links in ([hard("opt/x", first), hard("a", "opt/x")], [hard("opt/x", second), hard("a", "opt/x")]):
-                    self.assertEqual(self.files([self.BELOW, before + links]), {**always, "usr/lib/f": what, "opt/x": what, "a": what}, (before, links))
+                    cases.append(([self.BELOW, before + links], {**always, "usr/lib/f": what, "opt/x": what, "a": what}))
                 # What comes later is another file, and what is elsewhere too.
-                self.assertEqual(self.files([self.BELOW, [file(first, "first"), hard("opt/x", first), entry]]), {**always, "usr/lib/f": what, "opt/x": "first"})
-                self.assertEqual(self.files([self.BELOW, [file(first, "first"), file("opt/f", "other"), hard("opt/x", first)]]),
-                                 {**always, "usr/lib/f": "first", "opt/f": "other", "opt/x": "first"})
+                cases.append(([self.BELOW, [file(first, "first"), hard("opt/x", first), entry]], {**always, "usr/lib/f": what, "opt/x": "first"}))
+                cases.append(([self.BELOW, [file(first, "first"), file("opt/f", "other"), hard("opt/x", first)]],
+                              {**always, "usr/lib/f": "first", "opt/f": "other", "opt/x": "first"}))
+        self.assert_each(cases)
 
     def test_a_link_to_a_link_that_waits_comes_when_it_comes(self):
         self.assertEqual(self.files([self.BELOW, [hard("usr/first", "lib"), file("usr/lib/c", "earlier"), hard("lib/c", "usr/first")]]),
@@ -403,30 +422,35 @@ class LowerLinks(Case):
         for upper, expected, counted in (
                 ([file("t", "f"), file("l/x", "x")], {"t": "f", "f": "below"}, {"t": 1}), ([file("t", "f"), file("z/x", "x"), directory("z/y")], {"t": "f", "f": "below"}, {"t": 2}),
                 ([file("l/d", "f"), file("t/d/x", "x")], {"t/d": "f", "f": "below"}, {"t/d": 1}), ([file("t/d", "f"), file("l/d/x", "x")], {"t/d": "f", "f": "below"}, {"t/d": 1}),
-                ([file("g/x", "x")], {"f/x": "x"}, {"f": 1})):
+                ([file("g/x", "x")], {"f/x": "x"}, {"f": 1}),
+                ([file("l/x/y", "y"), hard("t/x", "f"), file("l/x/z", "z"), file("t/w", "w")], {"t/x": "below", "t/w": "w", "f": "below"}, {"t/x": 1}),
+                ([file("t", "f"), hard("l/x", "f")], {"t": "f", "f": "below"}, {"t/x": 1}),
+                ([Entry("l/n", "fifo"), file("l/n/a", "a"), file("t/n/b", "b")], {"f": "below", "t/n/a": "a"}, {"t/n": 1})):
             self.assertEqual(self.files([below, upper]), {**links, **expected}, upper)
             self.assertEqual(self.filtered(), counted, upper)
 
     def test_a_hard_link_that_waits_goes_through_a_link_that_its_layer_replaces(self):
         below = self.BELOW + [file("opt/c", "c")]
-        always = {"usr/lib/old": "old", "opt/c": "c"}
+        always, cases = {"usr/lib/old": "old", "opt/c": "c"}, []
         waits = [hard("lib/a/x", "opt/c"), hard("lib/y", "lib/a/x")]
         for replacing, what in ((link("lib", "usr/lib"), "-> usr/lib"), (file("lib", "f"), "f"), (Entry("lib", "fifo"), None)):
             want = {path: text for path, text in {**always, "lib": what}.items() if text is not None}
-            self.assertEqual(self.files([below, waits + [replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}, replacing)
-            # Of two for one place the last one stays, as ever.
-            self.assertEqual(self.files([below, waits + [file("usr/lib/y", "later"), replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "later"}, replacing)
-            self.assertEqual(self.files([below, [file("usr/lib/y", "earlier")] + waits + [replacing]]), {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}, replacing)
-            self.assertEqual(self.files([below, waits + [file("usr/lib/a", "later"), replacing]]), {**want, "usr/lib/a": "later", "usr/lib/y": "c"}, replacing)
-            # No link below: it goes with its directory.
-            self.assertEqual(self.files([[file("lib/old", "o")] + below[3:] + below[4:], waits + [replacing]]), want, replacing)
+            cases += [
+                ([below, waits + [replacing]], {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}),
+                # Of two for one place the last one stays, as ever.
+                ([below, waits + [file("usr/lib/y", "later"), replacing]], {**want, "usr/lib/a/x": "c", "usr/lib/y": "later"}),
+                ([below, [file("usr/lib/y", "earlier")] + waits + [replacing]], {**want, "usr/lib/a/x": "c", "usr/lib/y": "c"}),
+                ([below, waits + [file("usr/lib/a", "later"), replacing]], {**want, "usr/lib/a": "later", "usr/lib/y": "c"}),
+                # No link below: it goes with its directory.
+                ([[file("lib/old", "o")] + below[3:] + below[4:], waits + [replacing]], want)]
+        self.assert_each(cases)
         self.assertEqual(self.files([below, waits + [file("usr/lib/a", "later")]]), {**always, "lib": "-> usr/lib", "usr/lib/a": "later", "usr/lib/y": "c"})
         # Files that the layer brings itself, later.
         self.assertEqual(self.files([below, [hard("lib/y", "opt/new"), file("opt/new", "n"), link("lib", "usr/lib")]]),
                          {**always, "lib": "-> usr/lib", "opt/new": "n", "usr/lib/y": "n"})
 
     def test_what_is_not_stored_replaces_what_came_before_it(self):
-        always = {"usr/lib/old": "old", "lib": "-> usr/lib"}
+        always, cases, places = {"usr/lib/old": "old", "lib": "-> usr/lib"}, [], []
         for kind in ("fifo", "char", "block"):
             for entered, special, expected in (
                     ([file("lib/new", "n")], Entry("lib", kind), {"lib": None, "usr/lib/new": "n"}),
@@ -436,15 +460,14 @@ class LowerLinks(Case):
                     ([file("usr/lib/old", "n")], Entry("lib/old", kind), {"usr/lib/old": None}),
                     ([hard("lib/x", "usr/lib/old")], Entry("usr/lib/x", kind), {})):
                 want = {path: what for path, what in {**always, **expected}.items() if what is not None}
-                found = self.pull([self.BELOW, entered + [special]])
-                self.assertEqual({path: what for path, what in found.items() if what != "/"}, want, (entered, special))
-                self.assertNotIn("usr/lib/d/e", found)
-                self.assertNotIn("usr/lib/d/e", self.pull([self.BELOW, entered[-1:] + [special]]))
+                cases += [([self.BELOW, entered + [special]], want), ([self.BELOW, entered[-1:] + [special]], want)]
+                places += [None, None]
                 if special.path != "lib":
                     # What comes after it stays; what took the place of its parent does not bring back what it replaced.
-                    found = self.pull([self.BELOW, [special] + entered])
-                    self.assertEqual(found.get("usr/lib/d/e"), "/" if "d/e" in special.path else None)
-                    self.assertEqual(self.files([self.BELOW, entered + [special, link("lib", "usr/lib")]]), want, (entered, special))
+                    after = {**always, **{"usr/lib/" + entry.path.rpartition("/")[2]: entry.content.decode() or "old" for entry in entered if entry.kind != "dir"}}
+                    cases += [([self.BELOW, [special] + entered], after), ([self.BELOW, entered + [special, link("lib", "usr/lib")]], want)]
+                    places += ["/" if "d/e" in special.path else None, None]
+        self.assertEqual([found.get("usr/lib/d/e") for found in self.assert_each(cases)], places)
 
     def test_over_an_ostree_base_entries_follow_its_links(self):
         found = self.files([[file("lib/x", "x"), file("opt/app/bin", "b"), file("srv/y", "y"), directory("data"), file("data/z", "z")]], base=True)
@@ -607,6 +630,21 @@ class LostTargets(Case):
     def test_a_hard_link_to_a_link_below_through_which_the_layer_puts_something(self):
         self.assertEqual(self.files([[directory("usr/lib"), link("lib", "usr/lib")], [file("lib/x", "x"), hard("usr/l", "lib")]]),
                          {"lib": "-> usr/lib", "usr/l": "-> usr/lib", "usr/lib/x": "x"})
+
+    def test_hard_links_that_lead_nowhere_and_entries_below_one_are_refused(self):
+        for number, (error, text, upper) in enumerate((
+                ("CorruptInput", "there is no file", [hard("a", "none")]),
+                ("CorruptInput", "there is no file", [hard("a", "b"), hard("b", "a")]),
+                ("CorruptInput", "there is no file", [hard("d/a", "d"), hard("d", "d/a")]),
+                ("UnsupportedImage", "hard link", [hard("a", "lib"), file("a/x", "x")]),
+                ("UnsupportedImage", "hard link", [hard("a", "f"), directory("a/x")]),
+                ("UnsupportedImage", "hard link", [hard("a", "lib"), hard("usr/x", "a/f")]))):
+            self.layout.image(f"refused-{number}", [oci_layout.layer(LowerLinks.BELOW + [file("f", "f"), file("usr/lib/f", "f")]), oci_layout.layer(upper)])
+            job = self.client.finished(self.client.pull("ostree-unverified-image:" + self.layout.reference(f"refused-{number}")), timeout=60)
+            self.assertEqual(job["ErrorName"].rpartition(".")[2], error, job)
+            self.assertIn(text, job["ErrorMessage"])
+        # One of two that are links to each other is what a lower layer has.
+        self.assertEqual(self.files([[file("b", "b")], [hard("a", "b"), hard("b", "a")]]), {"a": "b", "b": "b"})
 
     def test_links_through_what_is_dropped_lead_on_to_the_file(self):
         for upper in ([hard("run/x", "usr/f"), hard("usr/a", "run/x")], [hard("usr/\udce9", "usr/f"), hard("usr/a", "usr/\udce9")],

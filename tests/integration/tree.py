@@ -76,7 +76,7 @@ def one_directory(tree, name, place):
     if not own:
         return rest if leads(tree, place, name) else tree
     if leads(tree, place, name):
-        result = own
+        result = {} if leads(tree, name, place) else own
     elif leads(tree, name, place):
         result = beside
     else:

@@ -143,8 +143,9 @@ std::optional<TreeEntry> CommitLayout::one_of(const TreeEntry& root, const Moved
             return false;  // in a circle, to no end
         }
     };
-    if (beside && leads_to(*beside, move.place(), {move.name})) return own;
-    if (leads_to(own, {move.name}, move.place())) return beside;
+    const bool adds_nothing = leads_to(own, {move.name}, move.place());
+    if (beside && leads_to(*beside, move.place(), {move.name})) return adds_nothing ? std::nullopt : std::optional(own);
+    if (adds_nothing) return beside;
     if (!beside) return own;
     lost_now_ = 0;
     auto kept = own;

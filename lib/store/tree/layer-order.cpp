@@ -5,10 +5,18 @@
 
 namespace imaged {
 
+void LayerOrder::read() {
+    if (!ranks_.empty()) return;
+    for (const auto& entry : record_.order) ranks_.emplace(entry, ranks_.size());
+}
+
+bool LayerOrder::knows(const std::string& path) {
+    read();
+    return ranks_.empty() || ranks_.contains(path);
+}
+
 bool LayerOrder::is_later(const std::string& path, const std::string& other) {
-    if (ranks_.empty()) {
-        for (const auto& entry : record_.order) ranks_.emplace(entry, ranks_.size());
-    }
+    read();
     const auto rank = ranks_.find(path), other_rank = ranks_.find(other);
     if (rank != ranks_.end() && other_rank != ranks_.end()) return rank->second > other_rank->second;
     const PathMapping mapping{record_.moved_var};

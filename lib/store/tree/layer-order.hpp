@@ -17,8 +17,12 @@ public:
 
     // Both are the image's own paths. By the record where it tells, else by the paths: most tars are sorted.
     bool is_later(const std::string& path, const std::string& other);
+    // Whether it is more than a guess for PATH.
+    bool knows(const std::string& path);
 
 private:
+    void read();
+
     const LayerRecord& record_;
     std::unordered_map<std::string_view, std::size_t> ranks_;
 };

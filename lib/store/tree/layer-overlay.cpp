@@ -265,7 +265,9 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
     // Placing one may find further links; each is about a smaller directory, or about later entries of it, so this
     // ends.
     for (std::size_t index = 0; index < linked_.size(); ++index) {
-        auto place = route(root, index);
+        auto led_to = route(root, index);
+        if (!led_to) continue;
+        auto& place = *led_to;
         const auto path = place;
         const auto linked = linked_[index];
         const auto entry = any_entry_of(linked.upper, linked.listed);
@@ -273,8 +275,6 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
             note_refused(path, linked.listed, linked.upper);
             continue;
         }
-        // Of one with nothing in it but hard links that wait, it is not known when it came.
-        if (entry == linked.listed && path != store_.resolve(shown_, linked.place, true)) continue;
         const auto rivals = rivals_at(path);
         const auto found = store_.find(root, path);
         if (found && !found->directory) ++conflicts_[join_path(path)];
@@ -288,10 +288,11 @@ TreeEntry LayerOverlay::place_linked(TreeEntry root) {
     return root;
 }
 
-Path LayerOverlay::route(const TreeEntry& root, std::size_t index) {
+std::optional<Path> LayerOverlay::route(const TreeEntry& root, std::size_t index) {
     for (;;) {
         const auto linked = linked_[index];
         const auto entry = any_entry_of(linked.upper, linked.listed);
+        if (entry == linked.listed) return unchanged_way(linked.place);
         std::optional<TreeEntry> before, after;
         auto place = store_.resolve(root, linked.place, true, [&](const Path& at, const auto& found) {
             for (const auto& what : brought_to(at)) {
@@ -305,6 +306,16 @@ Path LayerOverlay::route(const TreeEntry& root, std::size_t index) {
         linked_[index].upper = *before;
         add_linked({linked.place, linked.listed, *after});
     }
+}
+
+std::optional<Path> LayerOverlay::unchanged_way(const Path& place) {
+    bool changed = false;
+    auto led_to = store_.resolve(shown_, place, true, [&](const Path& at, const auto& found) {
+        const auto brought = brought_to(at);
+        changed |= std::any_of(brought.begin(), brought.end(), [&](const auto& what) { return changes_way(at, what); });
+        return found;
+    });
+    return changed ? std::nullopt : std::optional(std::move(led_to));
 }
 
 void LayerOverlay::add_linked(LinkedDirectory linked) {
@@ -335,6 +346,15 @@ void LayerOverlay::note_refused(const Path& place, const std::string& listed, co
     const auto file = replaced_since(place, place.size(), any_entry_of(directory, listed));
     if (!file || file->is_link || file->entry.directory) return;
     if (const auto later = part(directory, listed, file->path, true)) note_conflict(place, *later);
+}
+
+// Likewise of a hard link.
+void LayerOverlay::note_refused_link(TreeEditor& root, const std::string& path) {
+    if (linked_.empty()) return;
+    const auto place = target_of(root, own_path(path), path);
+    const auto file = replaced_since(place, place.size() - 1, path);
+    if (file && !file->is_link && !file->entry.directory && order_.is_later(path, file->path))
+        ++conflicts_[join_path(place)];
 }
 
 void LayerOverlay::note_conflict(const Path& place, const TreeEntry& dropped) {
@@ -458,10 +478,15 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
     for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
     for (const auto& [path, target] : record_.unresolved) {
         const auto place = place_of(root, path);
-        if (!place) continue;
+        if (!place) {
+            note_refused_link(root, path);
+            continue;
+        }
         const bool is_first = first.erase(path) > 0;
         const auto led_to = target_of(root, target, path);
         auto found = is_first ? file_below(target) : file_in(root, led_to);
+        if (found && !is_first && brought_only_after(led_to, *found, path))
+            found = file_before(led_to, path, file_below(target)).value_or(*found);
         if (!found) found = is_first ? file_in(root, led_to) : file_below(target);
         if (found) {
             place_link(root, *place, path, found);
@@ -480,6 +505,29 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
         if (const auto found = file_below(target); found && place) place_link(root, *place, path, found);
     }
     return root.root();
+}
+
+// Whether it was after the entry PATH that the layer put ENTRY at PLACE.
+bool LayerOverlay::brought_only_after(const Path& place, const TreeEntry& entry, const std::string& path) {
+    bool before = false, after = false;
+    for (const auto& what : brought_to(place)) {
+        if (what.entry != entry) continue;
+        // Without the order of both, the link is to what there is in the end.
+        const bool later = order_.knows(path) && order_.knows(what.path) && order_.is_later(what.path, path);
+        (later ? after : before) = true;
+    }
+    return after && !before;
+}
+
+// What the layer had put at PLACE when the entry PATH came, or else what is BELOW.
+std::optional<TreeEntry> LayerOverlay::file_before(const Path& place, const std::string& path,
+                                                   const std::optional<TreeEntry>& below) {
+    std::optional<Brought> last;
+    for (const auto& what : brought_to(place)) {
+        if (what.entry.directory || what.entry == TreeEntry() || order_.is_later(what.path, path)) continue;
+        if (!last || order_.is_later(what.path, last->path)) last = what;
+    }
+    return last ? std::optional(last->entry) : below;
 }
 
 void LayerOverlay::place_rivals(TreeEditor& root) {
@@ -524,7 +572,12 @@ void LayerOverlay::place_link(TreeEditor& root, const Path& place, const std::st
     const auto rivals = rivals_at(parent);
     Written written{{}, rivals};
     for (const auto& rival : rivals) written.directories.push_back(store_.load(rival.tree));
-    if (!gives_way(written, place.back(), {}, path)) return root.replace(place, file);
+    if (!gives_way(written, place.back(), {}, path)) {
+        for (const auto& rival : rivals_at(place)) {
+            if (const auto later = part({true, rival.tree, {}}, rival.listed, path, true)) note_conflict(place, *later);
+        }
+        return root.replace(place, file);
+    }
     auto found = root.find(place);
     if (!found || !found->directory) return;
     drop_lower(*found, written, place.back(), parent, path);

@@ -92,11 +92,15 @@ private:
     Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_linked(TreeEntry root);
     // Leaves of linked_[INDEX] what came before the layer changed the way there for the first time, the rest for later,
-    // and returns where that led.
-    Path route(const TreeEntry& root, std::size_t index);
+    // and returns where that led. Of one with nothing in it but hard links that wait, or what is not kept, it is not
+    // known when it came: nullopt if the layer changed the way.
+    std::optional<Path> route(const TreeEntry& root, std::size_t index);
+    // Where PLACE leads, nullopt if that is not where it led below.
+    std::optional<Path> unchanged_way(const Path& place);
     void note_later(const Written& written, const std::string& name, const TreeEntry& entry, const Path& place,
                     const std::string& path);
     void note_refused(const Path& place, const std::string& listed, const TreeEntry& directory);
+    void note_refused_link(TreeEditor& root, const std::string& path);
     void note_conflict(const Path& place, const TreeEntry& dropped);
 
     // What this layer has put at a place, and the path it did so by.
@@ -124,6 +128,9 @@ private:
                                         const TreeEntry& entry) const;
     void add_linked(LinkedDirectory linked);
     TreeEntry place_links(TreeEntry merged, const TreeEntry& lower);
+    bool brought_only_after(const Path& place, const TreeEntry& entry, const std::string& path);
+    std::optional<TreeEntry> file_before(const Path& place, const std::string& path,
+                                         const std::optional<TreeEntry>& below);
     // Hard links to what the layer brought by another path than theirs.
     void place_rivals(TreeEditor& root);
     // Puts FILE at PLACE unless what the layer brings there by another path than PATH came later.
