@@ -118,6 +118,7 @@ bool has_publisher(const job::Request& request) {
 
 bool Publisher::may(PublisherCall call) const {
     switch (call) {
+        case PublisherCall::begin:
         case PublisherCall::lock:
         case PublisherCall::unlock:
         case PublisherCall::make_scratch:
@@ -187,6 +188,11 @@ void Publisher::serve() {
 PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
     constexpr PublisherAnswer done{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
     const auto& [call, number, checksum] = packet.head;
+    if (moved_var_.has_value() == (call == PublisherCall::begin)) refuse("a job begins first, and once");
+    if (call == PublisherCall::begin) {
+        moved_var_ = number != 0;
+        return done;
+    }
     if (unopened_) throw Error(*unopened_);
     const bool needs_lock =
         call != PublisherCall::lock && call != PublisherCall::unlock && call != PublisherCall::drop_layers;
@@ -196,6 +202,7 @@ PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
     if (!may(call)) refuse("a job that has nothing to do with that");
     if (needs_lock) require_in_place();
     switch (call) {
+        case PublisherCall::begin: break;
         case PublisherCall::lock: return lock() ? done : PublisherAnswer{PublisherAnswer::Outcome::locked, 0, {}};
         case PublisherCall::unlock:
             lock_.reset();
@@ -358,8 +365,9 @@ void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
     note_image_source(repository_.get(), image_, source_);
 }
 
-// A layer that is there may be another image's as well: its ref follows the record, which that image shares. A commit
-// that is recorded as a layer of another kind keeps a ref of its own.
+// A layer may be another image's as well: its refs follow the record, which that image shares. Without one (where there
+// is no place for records) what is there stays. A commit that is recorded as a layer of another kind keeps a ref of its
+// own.
 void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
     const auto& [blob, diff_id, kind] = layer(number & ~second_ref);
     const auto digest = Digest::from_hex(blob.hex()), content = Digest::from_hex(diff_id.hex());
@@ -368,13 +376,15 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
     const auto present = [&](const std::string& ref) { return read_ref_file(repository_.get(), "refs/heads/" + ref); };
     if ((number & second_ref) != 0) {
         const auto there = present(second);
-        if (there && *there != commit && has_commit(*there) && records.layer(LayerKind::derived, content) != commit)
-            refuse("a layer that is there");
+        const bool is_moved = !there && present(first) == commit;
+        if (there != commit && !is_moved && records.layer(LayerKind::derived, content) != commit)
+            refuse("a layer that is not recorded");
         return write_ref(second, commit);
     }
-    const auto there = present(first);
+    const auto there = present(first), recorded = records.layer(kind, content);
+    if (recorded && *recorded != commit && there != commit) refuse("a layer that another commit is recorded for");
     if (there && *there != commit && has_commit(*there)) {
-        if (records.layer(kind, content) != commit) refuse("a layer that is there");
+        if (recorded != commit) refuse("a layer that is there");
         if (kind != LayerKind::derived) {
             if (!present(second)) write_ref(second, *there);
         } else if (records.layer(LayerKind::chunk, content) == there ||
@@ -410,11 +420,13 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
     }
     const auto& [blob, diff_id, kind] = layer(number);
     const ImageLayer layer{kind, {"", Digest::from_hex(blob.hex()), 0}, Digest::from_hex(diff_id.hex())};
-    // A derived layer has another commit over another kind of base.
+    // Other images may be made of it. What a derived layer's commit was with another libostree serves none any more.
     const auto recorded = records.layer(kind, layer.diff_id);
-    if (recorded && *recorded != commit && kind != LayerKind::derived && has_commit(*recorded))
-        refuse("a layer that another commit is recorded for");
-    records.add_layer(layer, commit);
+    const bool serves = kind != LayerKind::derived || records.goes_with(layer.diff_id, *moved_var_);
+    if (recorded && *recorded != commit && serves && has_commit(*recorded))
+        throw Error(ErrorKind::repository_damaged,
+                    "another commit is recorded for the layer; imagectl verify --repair fetches it anew");
+    records.add_layer(layer, commit, *moved_var_);
 }
 
 void Publisher::keep_record(ScratchMount& scratch) const {

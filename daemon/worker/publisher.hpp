@@ -5,7 +5,7 @@
 //
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
-// first object; record these layers as verified, chunks and commits only if nothing else is recorded; replace the
+// first object; record these layers as verified, where nothing else is recorded for this host; replace the
 // detached metadata of the commit that the image's ref named when the job began; the record of what is complete; and
 // have another worker, as for Remove, drop the layers that no image uses.
 //
@@ -80,6 +80,7 @@ private:
     const std::function<void()> check_;
     FileDescriptor repository_, objects_, lock_;
     std::optional<Error> unopened_;  // why the repository could not be opened
+    std::optional<bool> moved_var_;  // what the job began with
     bool locked_ = false;
     const job::Publishing rights_;  // besides the lock and scratch directories
     const std::string repository_path_;

@@ -348,6 +348,11 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
         attempts.note(name, answer.text);
     };
     const Checksum missing = made_up(1), commit = checksum_in("commit"), other = checksum_in("other");
+    say("lock before it begins", publisher.ask(PublisherCall::lock));
+    // What the job began with before it was taken over; with the other it could replace what is recorded.
+    const auto moved_var = asked("var") == "moved" ? 1U : 0U;
+    say("own beginning", publisher.ask(PublisherCall::begin, moved_var));
+    say("another beginning", publisher.ask(PublisherCall::begin, 1 - moved_var));
     say("scratch without a lock", publisher.ask(PublisherCall::make_scratch));
     say("ref without a lock", publisher.ask(PublisherCall::set_ref, image_number, commit));
     say("own lock", publisher.ask(PublisherCall::lock));
@@ -370,14 +375,21 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     say("too many layers", publisher.ask(PublisherCall::announce, 0, missing, many));
     // Another image's manifest, for which it then makes a record of its own.
     const auto image = checksum_in("image");
-    say("own announcement", publisher.ask(PublisherCall::announce, 0, image, publisher.bytes(layer)));
-    say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, publisher.bytes(layer)));
+    const AnnouncedLayer derived{checksum_in("derived-blob"), checksum_in("derived-diff-id"), LayerKind::derived};
+    const auto layers = publisher.bytes(layer) + publisher.bytes(derived);
+    say("own announcement", publisher.ask(PublisherCall::announce, 0, image, layers));
+    say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, layers));
     say("own record of an image", publisher.ask(PublisherCall::add_record, image_number, other));
     // Refs and records.
-    say("ref of a layer that was not announced", publisher.ask(PublisherCall::set_ref, 1, commit));
+    say("ref of a layer that was not announced", publisher.ask(PublisherCall::set_ref, 2, commit));
     say("ref to a commit that is missing", publisher.ask(PublisherCall::set_ref, image_number, missing));
     say("other's layer", publisher.ask(PublisherCall::set_ref, 0, other));
     say("other's record", publisher.ask(PublisherCall::add_record, 0, other));
+    // A derived layer that its image shares with another, which would be made of OTHER the next time.
+    say("record of a shared derived layer", publisher.ask(PublisherCall::add_record, 1, other));
+    say("ref of a shared derived layer", publisher.ask(PublisherCall::set_ref, 1, other));
+    say("second ref of a shared derived layer", publisher.ask(PublisherCall::set_ref, 1 | second_ref, other));
+    say("second ref of a shared chunk layer", publisher.ask(PublisherCall::set_ref, second_ref, other));
     say("record of a commit that is missing", publisher.ask(PublisherCall::add_record, image_number, missing));
     say("drop layers under the lock", publisher.ask(PublisherCall::drop_layers));
 
@@ -517,6 +529,7 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
 // Never ends: files are made in a scratch directory while it is to be removed.
 void fill_what_is_removed(const job::Request& request) {
     const PublisherChannel publisher(*request.publisher);
+    publisher.ask(PublisherCall::begin);
     publisher.ask(PublisherCall::lock);
     const auto scratch = publisher.ask(PublisherCall::make_scratch);
     ::mkdirat(scratch.descriptor.get(), "0", 0755);

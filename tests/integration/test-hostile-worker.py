@@ -43,18 +43,20 @@ def files_of(repository):
 
 
 def stored_victim(repository):
-    """Puts an image with chunks into REPOSITORY, and gives the names of what there is to attack."""
+    """Puts an image with chunks and one with a derived layer into REPOSITORY, and gives the names of what there is to attack."""
     with tempfile.TemporaryDirectory() as directory:
         layout = golden.unpack("oci.tar.gz", directory)
-        result = worker.pull(f"oci:{layout}:base", repository).result
-    assert result["outcome"] == "success", result
+        results = [worker.pull(f"oci:{layout}:{tag}", repository).result for tag in ("derived", "base")]
+    for result in results:
+        assert result["outcome"] == "success", result
     records = {path: dict(line.split(" ", 1) for line in path.read_text().splitlines()) for path in (repository / "extensions/imaged/layers").iterdir()}
     record, chunk = next((path, fields) for path, fields in records.items() if path.suffix == ".chunk")
-    other = next(fields["commit"] for fields in records.values() if fields["commit"] != chunk["commit"])
+    derived = next(fields for path, fields in records.items() if path.suffix == ".derived")
+    other = next(fields["commit"] for fields in records.values() if fields["commit"] not in (chunk["commit"], derived["commit"]))
     file = next(path for path in (repository / "objects").glob("*/*.file") if path.is_file() and not path.is_symlink())
     return {"object": str(file.relative_to(repository)), "object-checksum": file.parent.name + file.stem, "record": str(record.relative_to(repository)),
             "ref": "refs/heads/" + golden.BLOB + "sha256_3A_" + chunk["blob"], "blob": chunk["blob"], "diff-id": chunk["digest"],
-            "commit": result["details"]["merge-commit"], "other": other, "image": result["details"]["digest"].partition(":")[2]}
+            "derived-blob": derived["blob"], "derived-diff-id": derived["digest"], "var": derived["var"], "commit": result["details"]["merge-commit"], "other": other, "image": result["details"]["digest"].partition(":")[2]}
 
 
 def job_of(run):
@@ -77,7 +79,7 @@ def directory_of(run):
 
 
 NEED_AN_IMPORT = {"own announcement", "own record of an image", "own commit", "own dirtree", "own dirmeta", "own object that is there", "own object", "own object again"}
-OWN = {"pull": 24, "verify": 24}  # what it may do
+OWN = {"pull": 25, "verify": 25}  # what it may do
 PUBLISHED = ("pull", "import", "import-archive", "check", "verify", "export")
 
 
@@ -167,7 +169,7 @@ class HostileWorker(ScratchCase):
                 self.assertEqual({name for name, outcome in found.items() if name.startswith("own ") and outcome != "done"}, NEED_AN_IMPORT if kind in ("check", "verify", "export") else set())
                 self.assertEqual({name: outcome for name, outcome in found.items()
                                   if not name.startswith("own ") and outcome not in REFUSED and not outcome.startswith("refused: ")}, {})
-                self.assertEqual(len([name for name in found if name.startswith("own ")]), OWN.get(kind, 23 if kind in PUBLISHED else 13))
+                self.assertEqual(len([name for name in found if name.startswith("own ")]), OWN.get(kind, 24 if kind in PUBLISHED else 13))
                 self.assert_nothing_but_new_objects()
                 self.assertEqual(processes, "", "processes that are not its own")
                 self.assertLessEqual(run, {".", "..", "ostree", "ostree-booted", "containers"})

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/import-plan.hpp"
 
-#include <ostree.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -10,6 +8,7 @@
 #include "base/error.hpp"
 #include "store/records/layer-lookup.hpp"
 #include "store/records/layer-place.hpp"
+#include "store/repository/moved-var.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/tree-walk.hpp"
 #include "store/tree/root-policy.hpp"
@@ -36,8 +35,7 @@ bool is_current(const Repository& repository, Presence& presence, const SourceIm
 
 DerivedLayerRules derived_layer_rules(const Repository* repository, const std::optional<Checksum>& base_tree) {
     DerivedLayerRules rules;
-    // From this version on, OSTree fills an empty /var from the commit's at the first boot of a deployment.
-    rules.mapping.move_var = ostree_check_version(2024, 3) == FALSE;
+    rules.mapping.move_var = moves_var();
     if (!base_tree) return rules;
     rules.root = root_policy([&](const std::string& path) {
         // A commit has /etc as usr/etc.

@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "base/glib.hpp"
 #include "base/system-failure.hpp"
+#include "store/repository/moved-var.hpp"
 #include "store/repository/record-file.hpp"
 #include "store/repository/ref-file.hpp"
 #include "store/repository/verified-layers.hpp"
@@ -85,7 +86,7 @@ void DirectWriter::write_detached_metadata(const Checksum& commit, const std::st
 }
 
 void DirectWriter::add_layer(const ImageLayer& layer, const Checksum& commit) {
-    VerifiedLayers(fd()).add_layer(layer, commit);
+    VerifiedLayers(fd()).add_layer(layer, commit, moves_var());
 }
 
 void DirectWriter::add_image(const Digest& manifest, const Checksum& commit) {

@@ -13,6 +13,8 @@
 namespace imaged {
 
 enum class PublisherCall : std::uint32_t {
+    begin,           // number: 1 if this host's libostree has /var of derived layers moved. First, and once: before the
+                     // job has read anything that could take it over
     lock,            // shared; "locked" while another program holds it
     unlock,          //
     announce,        // checksum: the manifest's digest; then an AnnouncedLayer for each layer

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "store/repository/moved-var.hpp"
 #include "store/repository/ref-name.hpp"
 
 namespace imaged {
@@ -62,6 +63,7 @@ private:
 RemoteWriter::RemoteWriter(FileDescriptor channel, const std::optional<ImageReference>& target)
     : channel_(std::move(channel)) {
     if (target) numbers_[image_ref(*target)] = image_number;
+    ask("begin", {PublisherCall::begin, moves_var() ? 1U : 0U, {}});
 }
 
 RemoteWriter::Answer RemoteWriter::ask(const std::string& what, const PublisherHead& head,

@@ -19,6 +19,10 @@ constexpr const char* image_kind = "image";
 constexpr std::size_t max_bytes = 1024;
 constexpr std::size_t hex_digits = 64;
 
+std::string var_text(bool moved) {
+    return moved ? "moved" : "kept";
+}
+
 std::string image_key(std::string_view manifest, std::string_view merge) {
     return sha256(std::string(manifest) + std::string(merge)).hex();
 }
@@ -27,13 +31,13 @@ std::string image_key(std::string_view manifest, std::string_view merge) {
 
 std::string VerifiedLayers::serialise(const Record& record) {
     auto text = std::string(first_line) + "\nkind " + record.kind + "\ndigest " + record.key + "\nblob " + record.blob +
-                "\ncommit " + record.commit + "\n";
+                "\ncommit " + record.commit + "\n" + (record.var.empty() ? "" : "var " + record.var + "\n");
     return text + "sum " + sha256(text).hex() + "\n";
 }
 
-std::optional<Checksum> VerifiedLayers::parse(const std::string& text, const std::string& kind,
-                                              const std::string& key) {
-    Record record{kind, key, "", ""};
+std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& text, const std::string& kind,
+                                                            const std::string& key) {
+    Record record{kind, key, "", "", ""};
     const auto field = [&](const std::string& name) {
         const auto begin = text.find("\n" + name + " ");
         if (begin == std::string::npos) return std::string();
@@ -42,12 +46,14 @@ std::optional<Checksum> VerifiedLayers::parse(const std::string& text, const std
     };
     record.blob = field("blob");
     record.commit = field("commit");
+    record.var = field("var");
     if (serialise(record) != text) return std::nullopt;
     if (kind == image_kind && key != image_key(record.blob, record.commit)) return std::nullopt;
-    return Checksum::from_hex(record.commit);
+    if (!Checksum::from_hex(record.commit)) return std::nullopt;
+    return record;
 }
 
-std::optional<Checksum> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
+std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
     const std::string hex(key);
     const auto directory = open_records(repository_, directory_name);
     const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
@@ -55,20 +61,26 @@ std::optional<Checksum> VerifiedLayers::find(const std::string& kind, std::strin
 }
 
 std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff_id) const {
-    return find(std::string(to_string(kind)), diff_id.hex());
+    const auto record = find(std::string(to_string(kind)), diff_id.hex());
+    return record ? Checksum::from_hex(record->commit) : std::nullopt;
+}
+
+bool VerifiedLayers::goes_with(const Digest& diff_id, bool moved_var) const {
+    const auto record = find(std::string(to_string(LayerKind::derived)), diff_id.hex());
+    return record && record->var == var_text(moved_var);
 }
 
 bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
     return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
 }
 
-void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit) const {
+void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var) const {
     add({std::string(to_string(layer.kind)), std::string(layer.diff_id.hex()), std::string(layer.blob.digest.hex()),
-         commit.hex()});
+         commit.hex(), layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
 }
 
 void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {
-    add({image_kind, image_key(manifest.hex(), merge.hex()), std::string(manifest.hex()), merge.hex()});
+    add({image_kind, image_key(manifest.hex(), merge.hex()), std::string(manifest.hex()), merge.hex(), ""});
 }
 
 void VerifiedLayers::add(const Record& record) const {
@@ -92,8 +104,9 @@ std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Ch
         if (name == "." || name == "..") continue;
         const bool named = name.size() > hex_digits && name[hex_digits] == '.';
         const auto text = named ? read_record(raw, name, max_bytes) : std::nullopt;
-        const auto commit = text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt;
-        if (!commit || !there(*commit)) stale.push_back(std::string(directory_name) + "/" + name);
+        const auto record = text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt;
+        if (!record || !there(*Checksum::from_hex(record->commit)))
+            stale.push_back(std::string(directory_name) + "/" + name);
     }
     return stale;
 }

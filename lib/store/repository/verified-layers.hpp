@@ -29,12 +29,15 @@ public:
 
     // The commit that holds the layer; nullopt if there is no valid record.
     std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
+    // Whether a derived layer's record goes with MOVED_VAR. False if there is no valid record.
+    bool goes_with(const Digest& diff_id, bool moved_var) const;
     // Whether this program made MERGE of the image; false if there is no valid record.
     bool has_image(const Digest& manifest, const Checksum& merge) const;
 
     // Call only after the digest of LAYER's blob and its diff-id have both been verified, and COMMIT was made of that
     // content. The record is durable after the repository's next sync(). Throws system_error().
-    void add_layer(const ImageLayer& layer, const Checksum& commit) const;
+    // MOVED_VAR (moved-var.hpp) goes with the record of a derived layer: with another one the layer has another commit.
+    void add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var) const;
     void add_image(const Digest& manifest, const Checksum& merge) const;
 
     // The records whose commit is not THERE, and the files that are no valid record, as paths in the repository.
@@ -42,11 +45,11 @@ public:
 
 private:
     struct Record {
-        std::string kind, key, blob, commit;
+        std::string kind, key, blob, commit, var;
     };
     static std::string serialise(const Record& record);
-    static std::optional<Checksum> parse(const std::string& text, const std::string& kind, const std::string& key);
-    std::optional<Checksum> find(const std::string& kind, std::string_view key) const;
+    static std::optional<Record> parse(const std::string& text, const std::string& kind, const std::string& key);
+    std::optional<Record> find(const std::string& kind, std::string_view key) const;
     void add(const Record& record) const;
 
     const int repository_;

@@ -62,7 +62,8 @@ public:
         sink->publish();
         home_.repository.set_ref(layer.ref(), layer.commit);
         VerifiedLayers(home_.repository.fd())
-            .add_layer({LayerKind::derived, {"", layer.digest, 0}, layer.diff_id}, layer.commit);
+            .add_layer({LayerKind::derived, {"", layer.digest, 0}, layer.diff_id}, layer.commit,
+                       rules.mapping.move_var);
         return layer;
     }
 

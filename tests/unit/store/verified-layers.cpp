@@ -48,7 +48,7 @@ TEST_CASE("nothing is verified in a new repository") {
 
 TEST_CASE("what was recorded is found under its kind and diff-id, and under nothing else") {
     Store store;
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     store.verified.add_image(digest("manifest"), sha256("merge"));
     REQUIRE(store.known());
     REQUIRE(store.verified.has_image(digest("manifest"), sha256("merge")));
@@ -80,15 +80,26 @@ TEST_CASE("no record of an image replaces another one") {
 
 TEST_CASE("a later record replaces an earlier one") {
     Store store;
-    store.verified.add_layer(store.layer, sha256("another"));
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, sha256("another"), false);
+    store.verified.add_layer(store.layer, store.commit, false);
     REQUIRE(store.known());
     REQUIRE(std::distance(fs::directory_iterator(store.directory()), {}) == 1);
 }
 
+TEST_CASE("the record of a derived layer goes with one place of /var") {
+    Store store;
+    REQUIRE_FALSE(store.verified.goes_with(store.layer.diff_id, false));
+    for (const bool moved : {true, false}) {
+        store.verified.add_layer(store.layer, store.commit, moved);
+        REQUIRE(store.known());
+        REQUIRE(store.verified.goes_with(store.layer.diff_id, moved));
+        REQUIRE_FALSE(store.verified.goes_with(store.layer.diff_id, !moved));
+    }
+}
+
 TEST_CASE("every broken byte of a record makes it absent") {
     Store store;
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     const auto right = store.text();
     for (std::size_t i = 0; i < right.size(); ++i) {
         auto broken = right;
@@ -106,7 +117,7 @@ TEST_CASE("every broken byte of a record makes it absent") {
 
 TEST_CASE("a record under another name is absent") {
     Store store;
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     const auto other = digest("other");
     fs::copy_file(store.file(), store.directory() / (std::string(other.hex()) + ".derived"));
     fs::copy_file(store.file(), store.directory() / (std::string(store.layer.diff_id.hex()) + ".chunk"));
@@ -116,7 +127,7 @@ TEST_CASE("a record under another name is absent") {
 
 TEST_CASE("a record that others may write, that is a link or no file is absent until it is written again") {
     Store store;
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     const auto elsewhere = store.directory() / "elsewhere";
     SECTION("writable") {
         fs::permissions(store.file(), fs::perms::group_write, fs::perm_options::add);
@@ -130,13 +141,13 @@ TEST_CASE("a record that others may write, that is a link or no file is absent u
         REQUIRE(::chown(store.file().c_str(), 1000, 1000) == 0);
     }
     REQUIRE_FALSE(store.known());
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     REQUIRE(store.known());
 }
 
 TEST_CASE("records of commits that are gone and files that are no record are stale") {
     Store store;
-    store.verified.add_layer(store.layer, store.commit);
+    store.verified.add_layer(store.layer, store.commit, false);
     store.verified.add_image(digest("manifest"), sha256("merge"));
     std::ofstream(store.directory() / "garbage") << "x";
     std::ofstream(store.directory() / ".1-1") << "x";
@@ -150,7 +161,7 @@ TEST_CASE("several threads record at once") {
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&] {
-            for (int round = 0; round < 50; ++round) store.verified.add_layer(store.layer, store.commit);
+            for (int round = 0; round < 50; ++round) store.verified.add_layer(store.layer, store.commit, false);
         });
     for (auto& thread : threads) thread.join();
     REQUIRE(store.known());

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a derived layer's /var is kept: it depends on the libostree that deploys it.
+#pragma once
+
+namespace imaged {
+
+// Whether this libostree needs it to be moved away from a commit's /var.
+bool moves_var();
+
+}  // namespace imaged
