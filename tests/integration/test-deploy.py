@@ -198,10 +198,13 @@ class Deploy(Case):
         (first, one), (second, two) = self.deploy_image("v1"), self.deploy_image("v2")
         good = pathlib.Path(two + ".origin").read_bytes()
         for content, error in [(None, "no origin file"), (b"garbage\n", "garbage"), (b"\xff\xfe[origin]\n", "its origin file"), (b"", "neither an image nor a ref"),
-                               (b"[origin]\ncontainer-image-reference=nonsense\n", "nonsense")]:
+                               (b"[origin]\ncontainer-image-reference=nonsense\n", "nonsense"), ("pipe", "no regular file")]:
             with self.subTest(content):
                 if content is None:
                     os.unlink(two + ".origin")
+                elif content == "pipe":
+                    os.unlink(two + ".origin")
+                    os.mkfifo(two + ".origin")
                 else:
                     pathlib.Path(two + ".origin").write_bytes(content)
                 entries = {entry["checksum"]: entry for entry in self.deployments()}
@@ -211,6 +214,7 @@ class Deploy(Case):
                 self.assertEqual(entries[first["commit"]]["image"], self.layout.reference("v1"))
                 table = subprocess.run([IMAGECTL, "deployments"], capture_output=True, text=True, check=True).stdout
                 self.assertIn("ERROR", table)
+        os.unlink(two + ".origin")
         pathlib.Path(two + ".origin").write_bytes(good)
         self.assertEqual(self.states(), [["pending"], []])
         with open(one + ".origin", "a", encoding="utf-8") as file:

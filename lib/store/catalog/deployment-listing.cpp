@@ -142,12 +142,24 @@ std::vector<FoundDeployment> from_directories(const fs::path& stateroots) {
     return list;
 }
 
+// Whether an origin file is a pipe: libostree would wait for who writes to it.
+bool has_pipes(const fs::path& stateroots) {
+    std::error_code none;
+    for (const auto& stateroot : fs::directory_iterator(stateroots, none)) {
+        for (const auto& entry : fs::directory_iterator(stateroot.path() / "deploy", none)) {
+            if (entry.path().extension() == ".origin" && fs::is_fifo(entry.status(none))) return true;
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 std::vector<FoundDeployment> find_deployments(const std::string& sysroot) {
     const fs::path stateroots = fs::path(sysroot) / "ostree/deploy";
     std::error_code failure;
     if (!fs::is_directory(stateroots, failure)) return {};
+    if (has_pipes(stateroots)) return from_directories(stateroots);
     try {
         return from_libostree(sysroot);
     } catch (const Error&) {
