@@ -208,6 +208,11 @@ class Units(unittest.TestCase):
                      "PrivateTmp=yes", "PrivateIPC=yes", "KeyringMode=private"):
             self.assertIn(line, lines)
 
+    def test_what_reads_images_has_a_limit_of_memory(self):
+        for name, lines in (("imaged.service", {"MemoryMax=4G", "OOMPolicy=continue"}), ("imaged-proxy@.service", {"MemoryMax=1G"})):
+            with open(self.unit(name), encoding="utf-8") as file:
+                self.assertLessEqual(lines, set(file.read().splitlines()))
+
     def test_a_first_boot_enables_no_timer(self):
         """As systemd does where no machine-id is set: by presets, and what none names."""
         with tempfile.TemporaryDirectory() as root:
