@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input ends in the right error, which names what was wrong, and leaves the repository as it was."""
 import os
+import shutil
 import sys
 import unittest
 
@@ -63,6 +64,13 @@ class Errors(RepositoryCase):
 
     def test_a_closed_port(self):
         self.assert_refused("SourceUnreachable", "127.0.0.1:1", reference="ostree-unverified-registry:127.0.0.1:1/a:b")
+
+    def test_a_repository_whose_mode_keeps_no_owners(self):
+        self.layout.image("t", [oci_layout.layer([Entry("f")])])
+        for mode in ("bare-split-xattrs", "bare-user-only"):
+            shutil.rmtree(self.repository)
+            self.ostree("init", f"--mode={mode}")
+            self.assert_refused("UnsupportedImage", f"is in the mode {mode}", "ostree init --mode=bare")
 
     def test_a_reference_without_transport(self):
         self.assert_refused("InvalidReference", "nonsense", reference="nonsense")
