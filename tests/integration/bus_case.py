@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
 import unittest
 
 from gi.repository import Gio, GLib
@@ -30,20 +29,15 @@ class BusCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.mkdtemp(dir="/var/tmp")
-        cls.addClassCleanup(shutil.rmtree, scratch)
-        cls.directory = pathlib.Path(scratch)
+        scratch = agreement.Scratch(dir="/var/tmp")
+        cls.addClassCleanup(scratch.cleanup)
+        cls.directory = pathlib.Path(scratch.name)
         cls.repository = golden.make_repository(cls.directory / "repo")
         cls.prepare()
         cls.daemon = real_daemon.Daemon(cls.directory, cls.repository, cls.configuration, cls.environment)
         cls.addClassCleanup(cls.daemon.stop)
         cls.client = cls.daemon.client()
         cls.addClassCleanup(cls.client.close)
-
-    @classmethod
-    def tearDownClass(cls):
-        found = agreement.problems(cls.repository)
-        assert not found, found
 
     def setUp(self):
         self.layout = oci_layout.Layout(self.directory / self.id().rpartition(".")[2])

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """imaged on a private bus, with a scripted worker in place of the real one: what its tests share. IMAGED names the daemon."""
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import unittest
 
 from gi.repository import Gio, GLib
 
+import agreement
 import sanitizers
 
 IMAGED = os.environ.get("IMAGED", "imaged")
@@ -122,7 +121,8 @@ class Case(unittest.TestCase):
     activation = False
 
     def setUp(self):
-        self.directory = tempfile.mkdtemp(prefix="imaged-bus-")
+        self.own_directory = agreement.Scratch(prefix="imaged-bus-")
+        self.directory = self.own_directory.name
         os.chmod(self.directory, 0o755)
         self.address = f"unix:path={self.directory}/bus"
         services = ""
@@ -144,7 +144,7 @@ class Case(unittest.TestCase):
             if process.poll() is None:
                 process.terminate()
             process.wait(10 * sanitizers.SLOWER)
-        shutil.rmtree(self.directory)
+        self.own_directory.cleanup()
 
     def command(self):
         return [IMAGED, "--bus-address", self.address, "--repository", self.directory + "/repo", "--worker", WORKER,

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import subprocess
-import tempfile
 import unittest
 
 import agreement
@@ -18,7 +17,7 @@ class ScratchCase(unittest.TestCase):
     """A directory for each test, on a disk."""
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
 
@@ -29,7 +28,6 @@ class RepositoryCase(ScratchCase):
         self.repository = self.directory / "repo"
         self.ostree("init", "--mode=bare")
         self.layout = oci_layout.Layout(self.directory / "layout")
-        self.addCleanup(agreement.check, self, self.repository)
 
     def ostree(self, *arguments):
         return subprocess.run(["ostree", f"--repo={self.repository}", *map(str, arguments)], check=True, capture_output=True, text=True).stdout

@@ -8,10 +8,10 @@ import pathlib
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import unittest
 
+import agreement
 import golden
 import oci_layout
 import worker
@@ -24,7 +24,7 @@ UPPER = [whiteout("usr/gone"), Entry("usr/new", content=b"n")]
 
 class Case(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.layout = oci_layout.Layout(self.directory / "oci")

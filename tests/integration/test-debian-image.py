@@ -6,9 +6,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import tree
 import worker
 
@@ -30,7 +30,7 @@ def hardlinks(root):
 class DebianImage(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         cls.image = os.environ.get("IMAGE") or cls.directory / "image"

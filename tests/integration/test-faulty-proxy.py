@@ -8,10 +8,10 @@ import pathlib
 import queue
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+import agreement
 import oci_layout
 import real_daemon
 from bus_fixture import ERROR
@@ -102,7 +102,7 @@ class Attempts:
 
 class FaultyProxy(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.directory.chmod(0o755)

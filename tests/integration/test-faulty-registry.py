@@ -6,10 +6,10 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+import agreement
 import faulty_registry as faults
 import oci_layout
 import real_daemon
@@ -26,7 +26,7 @@ MAX_SECONDS = 90  # skopeo itself tries again on 429, from two seconds on, up to
 class FaultyRegistry(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         layout = oci_layout.Layout(cls.directory / "layout")

@@ -9,9 +9,9 @@ import random
 import shlex
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import oci_layout
 import real_daemon
 import sanitizers
@@ -30,7 +30,7 @@ def run(*command):
 
 class FaultySystem(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.layout = oci_layout.Layout(self.directory / "layout")

@@ -5,9 +5,9 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import golden
 import worker
 from golden import BLOB, IMAGE, expected_refs, ostree, refs
@@ -18,7 +18,7 @@ SOURCE_ROOT = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).
 class Golden(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        cls.scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(cls.scratch.cleanup)
         cls.directory = pathlib.Path(cls.scratch.name)
         golden.unpack("oci.tar.gz", cls.directory)

@@ -13,7 +13,6 @@ import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
@@ -22,6 +21,7 @@ import xml.etree.ElementTree
 
 from gi.repository import Gio, GLib
 
+import agreement
 import bus_fixture
 import sanitizers
 from bus_fixture import JOB, MANAGER, NAME, ROOT, BusError, Case, Client
@@ -270,7 +270,8 @@ class Unprivileged(Case):
     """The bus as a system has it, with the policy that is installed; the caller is nobody."""
 
     def setUp(self):
-        self.directory = tempfile.mkdtemp(prefix="imaged-bus-")
+        self.own_directory = agreement.Scratch(prefix="imaged-bus-")
+        self.directory = self.own_directory.name
         os.chmod(self.directory, 0o755)
         self.address = f"unix:path={self.directory}/bus"
         policy = os.path.join(os.environ["SOURCE_ROOT"], "dbus/org.imaged1.conf")

@@ -10,10 +10,10 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+import agreement
 import hostile_commits
 import hostile_documents
 import hostile_heavy
@@ -46,7 +46,7 @@ class HostileImages(unittest.TestCase):
     maxDiff = None
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.repository = self.directory / "repo"

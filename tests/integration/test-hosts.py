@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+import agreement
 import bus_fixture
 import golden
 import oci_layout
@@ -79,7 +79,7 @@ class Hosts(unittest.TestCase):
     worker = {}
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.directory.chmod(0o755)

@@ -237,16 +237,13 @@ class Merge(unittest.TestCase):
     def rounds(self):
         """A generator of random numbers, a repository and a directory for each round."""
         print(f"seed {arguments.seed}, {arguments.rounds} rounds", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-            self.repository = pathlib.Path(scratch) / "repo"
+        with agreement.Scratch(dir="/var/tmp") as scratch:
             for number in range(arguments.rounds):
                 if number % ROUNDS_OF_A_REPOSITORY == 0:
-                    agreement.check(self, self.repository)
-                    shutil.rmtree(self.repository, ignore_errors=True)
+                    self.repository = pathlib.Path(scratch) / f"repo-{number}"
                     subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
                 with tempfile.TemporaryDirectory(dir=scratch) as directory:
                     yield number, random.Random(f"{arguments.seed}/{number}"), pathlib.Path(directory)
-            agreement.check(self, self.repository)
 
     def pulled(self, directory, blobs):
         """The result of a pull of BLOBS, and the tree."""

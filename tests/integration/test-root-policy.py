@@ -4,9 +4,9 @@ running libostree fills it from the commit (2024.3), else below usr/share/factor
 import os
 import pathlib
 import sys
-import tempfile
 import unittest
 
+import agreement
 import encapsulation
 import oci_layout
 import tree
@@ -33,7 +33,7 @@ BASES = {
 class RootPolicy(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         cls.layout = oci_layout.Layout(cls.directory / "layout")

@@ -7,9 +7,9 @@ import pathlib
 import stat
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import debian_policy
 import encapsulation
 import oci_layout
@@ -53,7 +53,7 @@ def label(entry):
 class Selinux(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         unpacked = debian_policy.fetch(cls.directory / "package")

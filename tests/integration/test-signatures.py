@@ -6,9 +6,9 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import encapsulation
 import oci_layout
 import registry
@@ -42,7 +42,7 @@ def table(title, columns, rows):
 class Scratch(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         cls.keys = signing.KeyRing(cls.directory / "gnupg", ["vendor", "stranger"])
@@ -176,7 +176,7 @@ class RemoteKeys(Scratch):
         return encapsulation.ostree(cls.source, "commit", "--branch", state, "--owner-uid=0", "--owner-gid=0", "--no-xattrs", *sign, tree)
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir=self.directory)
+        scratch = agreement.Scratch(dir=self.directory)
         self.addCleanup(scratch.cleanup)
         self.repository = pathlib.Path(scratch.name) / "repo"
         self.make(self.repository, "bare")

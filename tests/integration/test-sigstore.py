@@ -6,9 +6,9 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
+import agreement
 import encapsulation
 import oci_layout
 import registry
@@ -26,7 +26,7 @@ DISABLED = "sigstore disabled"
 class Sigstore(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         cls.directory.chmod(0o755)  # the service reads policy and keys as another user

@@ -8,10 +8,10 @@ import re
 import select
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+import agreement
 import bus_fixture
 import oci_layout
 import sanitizers
@@ -29,7 +29,7 @@ FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 
 class Terminal(bus_fixture.Case):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         # The path of a layout is part of the image's name.
         self.scratch = pathlib.Path(scratch.name, NAME)
