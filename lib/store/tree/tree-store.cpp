@@ -101,7 +101,8 @@ Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_las
             continue;
         }
         auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
-        if (view && (follow_last || !rest.empty())) {
+        // Nothing is deeper.
+        if (view && resolved.size() < max_path_depth && (follow_last || !rest.empty())) {
             auto place = resolved;
             place.push_back(component);
             found = view(place, found);
