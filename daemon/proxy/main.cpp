@@ -26,6 +26,7 @@
 #include "base/json.hpp"
 #include "base/printable.hpp"
 #include "base/scratch-directory.hpp"
+#include "base/socket-message.hpp"
 #include "base/stack-limit.hpp"
 #include "layout-copy.hpp"
 #include "process-filter.hpp"
@@ -51,6 +52,13 @@ struct Packet {
     std::vector<FileDescriptor> descriptors;
 };
 
+// A copy with a number that skopeo has for nothing.
+FileDescriptor above_skopeos(const FileDescriptor& descriptor) {
+    FileDescriptor copy(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number));
+    if (!copy) throw_errno("duplicate a descriptor");
+    return copy;
+}
+
 Packet receive() {
     struct pollfd ready {
         skopeo_channel, POLLIN, 0
@@ -58,28 +66,12 @@ Packet receive() {
     if (::poll(&ready, 1, request_milliseconds) <= 0) throw Error(ErrorKind::failed, "nothing was asked for");
     std::vector<char> bytes(max_request_bytes);
     iovec buffer{bytes.data(), bytes.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(max_skopeo_descriptors * sizeof(int))];
-    msghdr message{};
-    message.msg_iov = &buffer;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const auto size = ::recvmsg(skopeo_channel, &message, MSG_CMSG_CLOEXEC);
-    if (size < 0) throw_errno("receive the request");
+    auto received = receive_message(skopeo_channel, std::span(&buffer, 1), max_skopeo_descriptors);
+    if (received.size < 0) throw_errno("receive the request");
+    if (received.cut) throw Error(ErrorKind::failed, "the request is too long");
     Packet packet;
-    for (auto* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-        const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (std::size_t i = 0; i < count; ++i) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-            const FileDescriptor received(fd);
-            packet.descriptors.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, first_free_number));
-            if (!packet.descriptors.back()) throw_errno("receive a descriptor");
-        }
-    }
-    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) throw Error(ErrorKind::failed, "the request is too long");
-    packet.text.assign(bytes.data(), static_cast<std::size_t>(size));
+    for (const auto& descriptor : received.descriptors) packet.descriptors.push_back(above_skopeos(descriptor));
+    packet.text.assign(bytes.data(), static_cast<std::size_t>(received.size));
     return packet;
 }
 
@@ -98,8 +90,7 @@ std::string content(const FileDescriptor& file, const std::string& what) {
 
 // skopeo opens its files by name, which this user could not do with those of another.
 FileDescriptor own_copy(const FileDescriptor& file, const std::string& what) {
-    const auto copy = memory_file(what, content(file, what));
-    return FileDescriptor(::fcntl(copy.get(), F_DUPFD_CLOEXEC, first_free_number));
+    return above_skopeos(memory_file(what, content(file, what)));
 }
 
 struct Work {

@@ -8,16 +8,13 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,7 +37,7 @@ constexpr unsigned max_connections = 4096;
 // At once: what a job needs, twice over. The socket unit has room for all jobs' (systemd/imaged-proxy.socket).
 constexpr std::size_t max_open_connections = 8;
 // A service that does not take a connection for so long is reported.
-constexpr timeval connect_limit{5, 0};
+constexpr unsigned connect_seconds = 5;
 // A job that is told to end and does not is killed, as imaged would (daemon/jobs/worker-process.cpp) if it were still
 // there.
 constexpr std::chrono::seconds stop_grace(2);
@@ -48,26 +45,6 @@ using Clock = std::chrono::steady_clock;
 // The job's own (daemon/jobs/worker-process.cpp): its channel to imaged, then what the request names.
 constexpr int channel = 3;
 constexpr int first_free_number = 6;
-
-// A connection to the socket PATH, or an empty one and errno.
-FileDescriptor connect_to(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
-        return {};
-    }
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    FileDescriptor connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!connection) return {};
-    ::setsockopt(connection.get(), SOL_SOCKET, SO_SNDTIMEO, &connect_limit, sizeof connect_limit);
-    if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        const int reason = errno;
-        connection.reset();
-        errno = reason;
-    }
-    return connection;
-}
 
 // The number of an error, 0 with a descriptor.
 void answer(int channel, int reason, int descriptor) {
@@ -150,7 +127,7 @@ private:
         forget_ended_connections();
         if (service_.empty() || ++connected_ > max_connections) return answer(channel_.get(), EPERM, -1);
         if (connections_.size() >= max_open_connections) return answer(channel_.get(), EMFILE, -1);
-        auto connection = connect_to(service_);
+        auto connection = connect_to(service_, SOCK_SEQPACKET, connect_seconds);
         answer(channel_.get(), connection ? 0 : errno, connection.get());
         if (connection) connections_.push_back(std::move(connection));
     }
@@ -176,21 +153,15 @@ private:
 };
 
 // Numbers that the request's descriptors do not have.
-FileDescriptor moved_up(int fd) {
-    const FileDescriptor low(fd);
+FileDescriptor moved_up(const FileDescriptor& low) {
     FileDescriptor high(::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_number));
     if (!high) throw_errno("duplicate a descriptor");
     return high;
 }
 
-struct Pair {
-    FileDescriptor ours, theirs;
-};
-
-Pair pair() {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
-    return {moved_up(ends[0]), moved_up(ends[1])};
+DescriptorPair pair() {
+    const auto low = make_socket_pair(SOCK_SEQPACKET);
+    return {moved_up(low.ours), moved_up(low.theirs)};
 }
 
 // In the process that does the job.

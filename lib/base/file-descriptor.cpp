@@ -21,6 +21,12 @@ void FileDescriptor::reset(int fd) {
     fd_ = fd;
 }
 
+DescriptorPair make_pipe() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
+    return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+}
+
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode) {
     FileDescriptor fd(::openat(directory, path.c_str(), flags | O_CLOEXEC, mode));
     if (!fd) throw_errno("open " + path);

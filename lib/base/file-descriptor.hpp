@@ -31,6 +31,13 @@ private:
     int fd_ = -1;
 };
 
+// Of a channel to another process; both close on exec.
+struct DescriptorPair {
+    FileDescriptor ours, theirs;
+};
+// A pipe: what is written to THEIRS is read from OURS.
+DescriptorPair make_pipe();
+
 // openat(2) with O_CLOEXEC; throws system_error naming PATH.
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode = 0);
 // openat(2) with O_CLOEXEC; an empty FileDescriptor when PATH does not exist.

@@ -1,16 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages with descriptors over Unix sockets (SCM_RIGHTS, unix(7)).
+// Unix sockets (unix(7)), and messages with descriptors over them.
 #pragma once
 
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include <span>
+#include <string>
+#include <vector>
+
+#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
-// As sendmsg(2) with FLAGS and MSG_NOSIGNAL, errno included: PARTS are one message, and DESCRIPTORS, which stay open
-// here, go with it.
+// Two ends, of SOCK_STREAM or SOCK_SEQPACKET.
+DescriptorPair make_socket_pair(int type);
+
+// A connection to the socket of TYPE at PATH, or an empty descriptor and errno. Waits for it, and later when it sends,
+// at most SECONDS; without end for 0.
+FileDescriptor connect_to(const std::string& path, int type, unsigned seconds = 0);
+
+// As sendmsg(2) with FLAGS and MSG_NOSIGNAL, errno included, but not interrupted by signals: PARTS are one message, and
+// DESCRIPTORS, which stay open here, go with it.
 ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> descriptors, int flags = 0);
+
+struct ReceivedMessage {
+    ssize_t size = 0;  // as recvmsg(2) returns it, errno included
+    std::vector<FileDescriptor> descriptors;
+    bool cut = false;  // it was longer than PARTS, or had more descriptors
+};
+// As recvmsg(2), but not interrupted by signals.
+ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors);
 
 }  // namespace imaged

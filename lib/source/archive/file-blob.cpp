@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/socket-message.hpp"
 
 namespace imaged {
 
@@ -32,10 +33,9 @@ std::size_t read_piece(int file, std::span<std::byte> buffer, std::uint64_t offs
 FileBlob::FileBlob(int file, std::uint64_t offset, const Descriptor& descriptor)
     : file_(file), offset_(offset), descriptor_(descriptor) {
     // A socket and no pipe: writing to one that nobody reads any more must not be a signal.
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
-    ours_.reset(pair[0]);
-    theirs_.reset(pair[1]);
+    auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
+    ours_ = std::move(ours);
+    theirs_ = std::move(theirs);
     thread_ = std::thread([this] { pump(); });
 }
 

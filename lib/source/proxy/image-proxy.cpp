@@ -9,11 +9,11 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <vector>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "base/socket-message.hpp"
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
 #include "source/proxy/proxy-reply.hpp"
@@ -94,35 +94,17 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     // One byte more than allowed, so that an oversized packet shows.
     std::vector<char> packet(max_proxy_packet_bytes + 1);
     iovec buffer{packet.data(), packet.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
-    msghdr message{};
-    message.msg_iov = &buffer;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    ssize_t size;
-    do {
-        size = ::recvmsg(skopeo_->channel(), &message, MSG_CMSG_CLOEXEC);
-    } while (size < 0 && errno == EINTR);
-    if (size < 0 && errno != ECONNRESET) throw_errno("receive from skopeo");
-    if (size <= 0) proxy_died(method);
+    auto received = receive_message(skopeo_->channel(), std::span(&buffer, 1), 4);
+    if (received.size < 0 && errno != ECONNRESET) throw_errno("receive from skopeo");
+    if (received.size <= 0) proxy_died(method);
 
     Reply reply;
-    std::size_t descriptors = 0;
-    for (auto* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-        const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (std::size_t i = 0; i < count; ++i) {
-            int fd;
-            std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-            reply.pipe.reset(fd);
-            ++descriptors;
-        }
-    }
+    if (!received.descriptors.empty()) reply.pipe = std::move(received.descriptors.back());
     broken_ = false;
     try {
         // A packet that does not fit is cut to one byte over the limit.
-        auto parsed = parse_proxy_reply({packet.data(), static_cast<std::size_t>(size)}, descriptors, method);
+        auto parsed = parse_proxy_reply({packet.data(), static_cast<std::size_t>(received.size)},
+                                        received.descriptors.size(), method);
         reply.value = std::move(parsed.value);
         reply.pipe_id = parsed.pipe_id;
     } catch (const Error& error) {

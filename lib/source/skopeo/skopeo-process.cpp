@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,41 +80,25 @@ std::vector<std::string> child_environment(const std::string& scratch, bool host
     throw system_error(reason, "connect to " + path + " (is imaged-proxy.socket started?)");
 }
 
-FileDescriptor connect_to(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) throw Error(ErrorKind::failed, "path of a socket too long: " + path);
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    FileDescriptor connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!connection) throw_errno("socket");
-    if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        not_connected(errno, path);
-    return connection;
-}
-
 // BROKER: the descriptor as the service's name.
 FileDescriptor ask_for_connection(const std::string& broker) {
     const int channel = std::stoi(broker.substr(broker_prefix.size()));
     const char question = 'c';
     if (::send(channel, &question, sizeof question, MSG_NOSIGNAL) < 0) throw_errno("ask for a connection");
-    int reason = 0, descriptor = -1;
+    int reason = 0;
     iovec buffer{&reason, sizeof reason};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
-    msghdr message{};
-    message.msg_iov = &buffer;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    ssize_t size = 0;
-    while ((size = ::recvmsg(channel, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-    }
-    if (size != sizeof reason) throw Error(ErrorKind::failed, "no connection to the skopeo service");
-    if (reason != 0) not_connected(reason, "the skopeo service");
-    const auto* const header = CMSG_FIRSTHDR(&message);
-    if (header == nullptr || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof descriptor))
+    auto answer = receive_message(channel, std::span(&buffer, 1), 1);
+    if (answer.size == sizeof reason && reason != 0) not_connected(reason, "the skopeo service");
+    if (answer.size != sizeof reason || answer.descriptors.size() != 1)
         throw Error(ErrorKind::failed, "no connection to the skopeo service");
-    std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-    return FileDescriptor(descriptor);
+    return std::move(answer.descriptors.front());
+}
+
+FileDescriptor connect_to_service(const std::string& service) {
+    if (service.starts_with(broker_prefix)) return ask_for_connection(service);
+    auto connection = connect_to(service, SOCK_SEQPACKET);
+    if (!connection) not_connected(errno, service);
+    return connection;
 }
 
 // In the child before exec. A limit that cannot be lowered is lower already.
@@ -177,15 +160,13 @@ SkopeoProcess::SkopeoProcess(SkopeoRequest request, const ProxyOptions& options,
     request_.registry = options.registry;
     FileDescriptor theirs;
     if (request_.kind != SkopeoRequest::Kind::image_proxy) {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("pipe");
-        printed_.reset(ends[0]);
-        theirs.reset(ends[1]);
+        auto pipe = make_pipe();
+        printed_ = std::move(pipe.ours);
+        theirs = std::move(pipe.theirs);
     } else if (is_child()) {
-        int pair[2];
-        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) throw_errno("socketpair");
-        channel_.reset(pair[0]);
-        theirs.reset(pair[1]);
+        auto pair = make_socket_pair(SOCK_SEQPACKET);
+        channel_ = std::move(pair.ours);
+        theirs = std::move(pair.theirs);
     } else {
         theirs = open_at(AT_FDCWD, "/dev/null", O_RDWR);
     }
@@ -248,8 +229,7 @@ void SkopeoProcess::spawn(int output, std::optional<int> layout) {
 
 void SkopeoProcess::connect(int output, std::optional<int> layout) {
     const auto& path = options_.service;
-    channel_ = path.starts_with(broker_prefix) ? ask_for_connection(path) : connect_to(path);
-
+    channel_ = connect_to_service(path);
     const auto [auth, name] = credentials(options_);
     auth_name_ = name;
     FileDescriptor policy;

@@ -2,16 +2,15 @@
 #include "store/repository/remote-writer.hpp"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <thread>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/socket-message.hpp"
 #include "store/repository/moved-var.hpp"
 #include "store/repository/ref-name.hpp"
 
@@ -71,35 +70,17 @@ RemoteWriter::Answer RemoteWriter::ask(const std::string& what, const PublisherH
     const std::lock_guard lock(mutex_);
     std::array<iovec, 2> packet{
         {{const_cast<PublisherHead*>(&head), sizeof head}, {const_cast<std::byte*>(rest.data()), rest.size()}}};
-    msghdr message{};
-    message.msg_iov = packet.data();
-    message.msg_iovlen = packet.size();
-    while (::sendmsg(channel_.get(), &message, MSG_NOSIGNAL) < 0) {
-        if (errno != EINTR) throw_errno(what);
-    }
+    if (send_message(channel_.get(), packet, {}) < 0) throw_errno(what);
     PublisherAnswer answer{};
     std::array<char, max_answer_text> text;
-    int descriptor = -1;
     packet = {{{&answer, sizeof answer}, {text.data(), text.size()}}};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
-    message = {};
-    message.msg_iov = packet.data();
-    message.msg_iovlen = packet.size();
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    ssize_t size = 0;
-    while ((size = ::recvmsg(channel_.get(), &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-    }
-    if (size < static_cast<ssize_t>(sizeof answer))
+    auto received = receive_message(channel_.get(), packet, 1);
+    if (received.size < static_cast<ssize_t>(sizeof answer))
         throw Error(ErrorKind::failed, what + ": the process that changes the repository has ended");
-    if (const auto* const header = CMSG_FIRSTHDR(&message);
-        header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof descriptor))
-        std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-    FileDescriptor owner(descriptor);
     if (answer.outcome == PublisherAnswer::Outcome::failed)
         throw Error(answer.kind,
-                    what + ": " + std::string(text.data(), static_cast<std::size_t>(size) - sizeof answer));
-    return {answer, std::move(owner)};
+                    what + ": " + std::string(text.data(), static_cast<std::size_t>(received.size) - sizeof answer));
+    return {answer, received.descriptors.empty() ? FileDescriptor() : std::move(received.descriptors.front())};
 }
 
 void RemoteWriter::lock(LockKind kind, std::chrono::seconds limit) {
