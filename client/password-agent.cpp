@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "password-agent.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
-#include <string>
+
+#include "base/error.hpp"
 
 namespace imagectl {
 
@@ -21,29 +18,26 @@ constexpr int start_limit = 5000;
 }  // namespace
 
 PasswordAgent::PasswordAgent() {
-    std::array<int, 2> pipe{};
-    if (::pipe2(pipe.data(), O_CLOEXEC) < 0) return;
-    const auto number = std::to_string(pipe[1]);
-    const pid_t parent = ::getpid();
-    process_ = ::fork();
-    if (process_ == 0) {
-        ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-        // pkttyagent closes it when it is ready. An agent of a desktop goes before this one.
-        if (::getppid() == parent && ::fcntl(pipe[1], F_SETFD, 0) == 0)
-            ::execlp("pkttyagent", "pkttyagent", "--notify-fd", number.c_str(), "--fallback", nullptr);
-        ::_exit(127);
+    try {
+        auto [ready, theirs] = imaged::make_pipe();
+        // It closes its end when it is ready. An agent of a desktop goes before this one.
+        process_ = imaged::ChildProcess::start({.command = {"pkttyagent", "--notify-fd", "3", "--fallback"},
+                                                .descriptors = {{theirs.get(), 3}},
+                                                .death_signal = SIGTERM},
+                                               "start an agent");
+        theirs.reset();
+        pollfd closed{ready.get(), 0, 0};
+        ::poll(&closed, 1, start_limit);
+    } catch (const imaged::Error&) {
+        // The refusal of a call says that there was no agent.
     }
-    ::close(pipe[1]);
-    pollfd ready{pipe[0], 0, 0};
-    if (process_ > 0) ::poll(&ready, 1, start_limit);
-    ::close(pipe[0]);
 }
 
 PasswordAgent::~PasswordAgent() {
-    if (process_ <= 0) return;
-    ::kill(process_, SIGTERM);
-    ::kill(process_, SIGCONT);
-    ::waitpid(process_, nullptr, 0);
+    if (!process_) return;
+    process_.signal(SIGTERM);
+    process_.signal(SIGCONT);
+    process_.wait();
 }
 
 bool allows_dialogue(const Arguments& arguments) {

@@ -2,10 +2,9 @@
 // pkttyagent, polkit's program that asks for a password on the terminal, running for as long as a call may need it.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 
+#include "base/child-process.hpp"
 #include "command-line.hpp"
 
 namespace imagectl {
@@ -21,7 +20,7 @@ public:
     PasswordAgent& operator=(const PasswordAgent&) = delete;
 
 private:
-    pid_t process_ = -1;
+    imaged::ChildProcess process_;
 };
 
 // Whether ARGUMENTS, or else a terminal on standard input, allow that somebody is asked.

@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/child-process.hpp"
+#include "base/error.hpp"
 #include "base/printable.hpp"
 #include "job-verb.hpp"
 #include "ui/display-text.hpp"
@@ -31,6 +33,7 @@ namespace imagectl {
 
 namespace {
 
+using imaged::ChildProcess;
 using Json = nlohmann::ordered_json;
 
 // A line that is longer is printed in parts.
@@ -56,7 +59,7 @@ Pipe make_pipe() {
 
 struct Host {
     std::string name;
-    pid_t pid = -1;
+    ChildProcess process;
     int code = 0;
     struct Stream {
         int fd = -1;  // -1 at its end
@@ -64,7 +67,7 @@ struct Host {
     };
     Stream out, err, events;
     std::string state = "connecting";
-    bool running() const { return pid >= 0; }
+    bool running() const { return bool(process); }
 };
 
 // In the new process.
@@ -148,15 +151,19 @@ private:
         own.bus = {Bus::Kind::host, host.name};
         if (live_) own.progress = "none";
         const pid_t parent = ::getpid();
-        host.pid = ::fork();
-        if (host.pid == 0) run(own, verb, out, err, events, parent);
-        const int reason = errno;
+        std::string failure;
+        try {
+            host.process = ChildProcess::copy("fork");
+        } catch (const imaged::Error& error) {
+            failure = error.what();
+        }
+        if (host.process.is_copy()) run(own, verb, out, err, events, parent);
         for (const int fd : {out.in, err.in, events.in})
             if (fd >= 0) ::close(fd);
         host.out.fd = out.out;
         host.err.fd = err.out;
         host.events.fd = events.out;
-        if (host.pid < 0) throw BusError("", std::string("fork: ") + std::strerror(reason));
+        if (!host.process) throw BusError("", failure);
     }
 
     void take_signals() {
@@ -165,16 +172,15 @@ private:
             if (signal.ssi_signo == SIGCHLD) continue;
             if (live_ && !std::exchange(told_, true))
                 print(stderr, "imagectl: cancelling on each host; press Ctrl-C again to leave at once");
-            for (const auto& host : hosts_)
-                if (host.pid > 0) ::kill(host.pid, static_cast<int>(signal.ssi_signo));
+            for (const auto& host : hosts_) host.process.signal(static_cast<int>(signal.ssi_signo));
         }
         for (auto& host : hosts_) {
-            int status = 0;
-            if (host.pid < 0 || ::waitpid(host.pid, &status, WNOHANG) != host.pid) continue;
-            // With what its ssh left behind.
-            ::kill(-host.pid, SIGTERM);
-            host.pid = -1;
-            host.code = WIFEXITED(status) ? WEXITSTATUS(status) : of_signal + WTERMSIG(status);
+            if (!host.running()) continue;
+            const auto status = host.process.ended();
+            if (!status) continue;
+            // What its ssh left behind.
+            ::kill(-host.process.pid(), SIGTERM);
+            host.code = WIFEXITED(*status) ? WEXITSTATUS(*status) : of_signal + WTERMSIG(*status);
             finish(host);
         }
     }

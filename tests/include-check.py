@@ -39,7 +39,7 @@ ALLOWED = {
               "lib/store/catalog/deployments.hpp"}),
     "daemon/worker": {"daemon/worker", *STORE, *SOURCE, "lib/layer", "lib/job", "lib/oci", "lib/base"},
     "daemon/proxy": {"daemon/proxy", *SOURCE, "lib/base"},
-    **floors("client", [["ui"], ["bus"], [""], ["commands"]], {"lib/job", "lib/base/error.hpp", "lib/base/printable.hpp"}),
+    **floors("client", [["ui"], ["bus"], [""], ["commands"]], {"lib/job", "lib/base/error.hpp", "lib/base/printable.hpp", "lib/base/child-process.hpp", "lib/base/socket-message.hpp"}),
 }
 # For each folder: foreign headers that its files must not include.
 FORBIDDEN = {

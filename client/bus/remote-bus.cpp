@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/remote-bus.hpp"
 
-#include <fcntl.h>
 #include <gio/gunixinputstream.h>
 #include <gio/gunixoutputstream.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,17 +23,21 @@
 #include <thread>
 #include <utility>
 
+#include "base/child-process.hpp"
+#include "base/error.hpp"
 #include "base/printable.hpp"
+#include "base/socket-message.hpp"
 #include "ui/display-text.hpp"
 
 namespace imagectl {
 
 namespace {
 
+using imaged::ChildProcess;
+using imaged::FileDescriptor;
+
 constexpr const char* no_server = "org.freedesktop.DBus.Error.NoServer";
 constexpr const char* bridge = "systemd-stdio-bridge";
-// As a shell has it for a command that cannot be run, or is not there.
-constexpr int cannot_run = 127;
 // Of a bus's answer to AUTH; what is longer is none.
 constexpr std::size_t max_line = 1024;
 // What ssh said last is printed before its end is reported.
@@ -86,30 +88,28 @@ std::optional<Host> parse_host(std::string_view text) {
     return Host{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), std::string(port)};
 }
 
-[[noreturn]] void become(const std::vector<std::string>& command, int stream, int errors, pid_t parent) {
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (::getppid() != parent) ::_exit(1);
-    // Ctrl-C cancels the job by way of this process.
-    std::signal(SIGINT, SIG_IGN);
-    std::signal(SIGPIPE, SIG_DFL);
-    ::dup2(stream, STDIN_FILENO);
-    ::dup2(stream, STDOUT_FILENO);
-    ::dup2(errors, STDERR_FILENO);
-    std::vector<char*> words;
-    for (const auto& word : command) words.push_back(const_cast<char*>(word.c_str()));
-    words.push_back(nullptr);
-    ::execvp(words[0], words.data());
-    ::dprintf(STDERR_FILENO, "cannot run %s: %s\n", words[0], std::strerror(errno));
-    ::_exit(cannot_run);
+ChildProcess start(const std::vector<std::string>& command, int stream, int errors) {
+    return ChildProcess::start(
+        {.command = command,
+         .descriptors = {{stream, STDIN_FILENO}, {stream, STDOUT_FILENO}, {errors, STDERR_FILENO}},
+         .death_signal = SIGTERM,
+         .says_why = true,
+         .prepare =
+             [] {
+                 // Ctrl-C cancels the job by way of this process.
+                 std::signal(SIGINT, SIG_IGN);
+                 std::signal(SIGPIPE, SIG_DFL);
+             }},
+        "fork");
 }
 
 // What the process says goes to standard error as it comes, made safe for a terminal. Ready when it has ended.
-std::future<void> pass_on(int errors) {
+std::future<void> pass_on(FileDescriptor errors) {
     std::promise<void> ended;
     auto future = ended.get_future();
-    std::thread([errors, ended = std::move(ended)]() mutable {
+    std::thread([errors = std::move(errors), ended = std::move(ended)]() mutable {
         std::array<char, 4096> buffer{};
-        for (ssize_t count = 0; (count = ::read(errors, buffer.data(), buffer.size())) != 0;) {
+        for (ssize_t count = 0; (count = ::read(errors.get(), buffer.data(), buffer.size())) != 0;) {
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) break;
             std::string text(buffer.data(), static_cast<std::size_t>(count));
@@ -117,7 +117,7 @@ std::future<void> pass_on(int errors) {
             std::erase(text, '\r');
             std::fputs(imaged::printable_lines(text).c_str(), stderr);
         }
-        ::close(errors);
+        errors.reset();
         ended.set_value();
     }).detach();
     return future;
@@ -132,21 +132,15 @@ void send_text(int fd, std::string_view text) {
     }
 }
 
-bool has_ended(pid_t child) {
-    siginfo_t information{};
-    return ::waitid(P_PID, static_cast<id_t>(child), &information, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           information.si_pid == child;
-}
-
 // Up to the end of a line; byte by byte, since what follows is not this function's. Ends with the process CHILD, too:
 // what it leaves behind may hold the other end of FD.
-std::string receive_line(int fd, pid_t child) {
+std::string receive_line(int fd, ChildProcess& child) {
     std::string line;
     char c = 0;
     while (line.size() < max_line) {
         pollfd ready{fd, POLLIN, 0};
         if (::poll(&ready, 1, look_milliseconds) == 0) {
-            if (has_ended(child)) break;
+            if (child.ended()) break;
             continue;
         }
         const auto count = ::read(fd, &c, 1);
@@ -158,7 +152,7 @@ std::string receive_line(int fd, pid_t child) {
 }
 
 // D-Bus Specification, "Authentication Protocol". The bridge does not ask who this is: that was ssh's business.
-bool authenticate(int fd, pid_t child, std::string& answer) {
+bool authenticate(int fd, ChildProcess& child, std::string& answer) {
     // With what a trace may show (ANONYMOUS, RFC 4505): "imagectl".
     static constexpr char request[] = "\0AUTH ANONYMOUS 696d61676563746c\r\n";
     send_text(fd, std::string_view(request, sizeof request - 1));
@@ -169,21 +163,17 @@ bool authenticate(int fd, pid_t child, std::string& answer) {
 }
 
 // Why there is no bus: ANSWER, or how the process CHILD has ended.
-std::string reason(const std::vector<std::string>& command, pid_t child, const std::string& answer) {
+std::string reason(const std::vector<std::string>& command, ChildProcess& child, const std::string& answer) {
     if (!answer.empty())
         return "it answers '" + escaped(answer.substr(0, 80)) +
                "', which no bus does; does a shell there print something?";
-    int status = 0;
-    const auto limit = std::chrono::steady_clock::now() + end_time;
-    while (::waitpid(child, &status, WNOHANG) != child) {
-        if (std::chrono::steady_clock::now() > limit) return "nothing answers";
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    const auto status = child.ended_within(end_time);
+    if (!status) return "nothing answers";
     const auto& name = command.front();
-    if (WIFSIGNALED(status)) return name + " was ended by signal " + std::to_string(WTERMSIG(status));
-    if (WEXITSTATUS(status) == cannot_run)
+    if (WIFSIGNALED(*status)) return name + " was ended by signal " + std::to_string(WTERMSIG(*status));
+    if (WEXITSTATUS(*status) == imaged::cannot_run)
         return name + " ended with status 127: systemd-stdio-bridge, which is part of systemd, is missing there";
-    return name + " ended with status " + std::to_string(WEXITSTATUS(status));
+    return name + " ended with status " + std::to_string(WEXITSTATUS(*status));
 }
 
 }  // namespace
@@ -203,29 +193,29 @@ std::vector<std::string> bridge_command(const Bus& bus) {
 }
 
 Object<GIOStream> open_bridge(const Bus& bus) {
-    std::array<int, 2> ends{}, errors{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0 ||
-        ::pipe2(errors.data(), O_CLOEXEC) != 0)
-        throw BusError(no_server, std::string("no descriptors: ") + std::strerror(errno));
     const auto command = bridge_command(bus);
-    const pid_t parent = ::getpid();
-    const pid_t child = ::fork();
-    if (child == 0) become(command, ends[1], errors[1], parent);
-    const int failure = errno;
-    ::close(ends[1]);
-    ::close(errors[1]);
-    if (child < 0) throw BusError(no_server, std::string("fork: ") + std::strerror(failure));
-    const auto said = pass_on(errors[0]);
+    FileDescriptor stream;
+    ChildProcess child;
+    std::future<void> said;
+    try {
+        auto [ours, theirs] = imaged::make_socket_pair(SOCK_STREAM);
+        auto [errors, their_errors] = imaged::make_pipe();
+        child = start(command, theirs.get(), their_errors.get());
+        said = pass_on(std::move(errors));
+        stream = std::move(ours);
+    } catch (const imaged::Error& error) {
+        throw BusError(no_server, error.what());
+    }
     std::string answer;
-    if (!authenticate(ends[0], child, answer)) {
-        ::close(ends[0]);
+    if (!authenticate(stream.get(), child, answer)) {
+        stream.reset();
         const auto why = reason(command, child, answer);
         said.wait_for(last_words_time);
         throw BusError(no_server, "cannot connect to " + bus.description() + ": " + why);
     }
     // GDBus offers no passing of descriptors over a stream that is no socket to it: ssh would lose them.
-    const Object<GInputStream> in(g_unix_input_stream_new(ends[0], TRUE));
-    const Object<GOutputStream> out(g_unix_output_stream_new(::dup(ends[0]), TRUE));
+    const Object<GOutputStream> out(g_unix_output_stream_new(::dup(stream.get()), TRUE));
+    const Object<GInputStream> in(g_unix_input_stream_new(stream.release(), TRUE));
     return Object<GIOStream>(g_simple_io_stream_new(in.get(), out.get()));
 }
 

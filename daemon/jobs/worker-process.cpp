@@ -19,9 +19,8 @@
 #include <span>
 #include <utility>
 
-#include "base/argument-list.hpp"
 #include "base/error.hpp"
-#include "process/child-process.hpp"
+#include "base/socket-message.hpp"
 
 namespace imaged {
 
@@ -37,7 +36,7 @@ constexpr auto abandon_grace = 1s;
 constexpr std::size_t max_bytes_a_turn = 256 * 1024;
 // Of what a worker and its skopeo print, which no message of theirs needs: so much goes to the log.
 constexpr std::size_t max_output_logged = 8 * 1024, max_output_line = 1024;
-constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5, first_number = 6;
+constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
 // Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
 constexpr int background_nice = 5;
 constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
@@ -52,45 +51,28 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
     return variables;
 }
 
-// In the child, between fork and exec: only what is safe after a fork of a threaded process.
-[[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* variables, pid_t parent,
-                                int channel, int auth_file, int input_file, int null, int output) {
-    begin_child(parent, SIGTERM);
-    [[maybe_unused]] const int level = ::nice(background_nice);
-    // The parent handed over numbers from 6 on, so no dup2 overwrites what another one still needs.
-    if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0 || ::dup2(channel, channel_number) < 0)
-        ::_exit(cannot_run);
-    ::close(auth_file_number);
-    ::close(input_file_number);
-    if (auth_file >= 0 && ::dup2(auth_file, auth_file_number) < 0) ::_exit(cannot_run);
-    if (input_file >= 0 && ::dup2(input_file, input_file_number) < 0) ::_exit(cannot_run);
-    close_from(first_number);
-    ::execve(program, arguments, variables);
-    ::_exit(cannot_run);
-}
-
 }  // namespace
 
 WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
                              FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
     : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)), program_(settings.program) {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) throw_errno("socketpair");
-    channel_.reset(ends[0]);
-    const FileDescriptor low_end(ends[1]);
-    const auto far_end = moved_up(low_end, first_number);
-    const auto auth_copy = moved_up(auth_file, first_number);
-    const auto input_copy = moved_up(input_file, first_number);
-    std::array<int, 2> pipe{};
-    if (::pipe2(pipe.data(), O_CLOEXEC) < 0) throw_errno("pipe");
-    output_.reset(pipe[0]);
-    const FileDescriptor low_output(pipe[1]);
-    const auto output = moved_up(low_output, first_number);
-    const auto null = moved_up(open_at(AT_FDCWD, "/dev/null", O_RDONLY), first_number);
-    std::vector<std::string> arguments{settings.program};
-    auto variables = environment(settings);
-    const auto argument_pointers = null_terminated(arguments);
-    const auto variable_pointers = null_terminated(variables);
+    auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
+    channel_ = std::move(ours);
+    auto [printed, output] = make_pipe();
+    output_ = std::move(printed);
+    const auto null = open_at(AT_FDCWD, "/dev/null", O_RDONLY);
+    Program program{.command = {settings.program},
+                    .environment = environment(settings),
+                    .descriptors = {{null.get(), STDIN_FILENO},
+                                    {output.get(), STDOUT_FILENO},
+                                    {output.get(), STDERR_FILENO},
+                                    {theirs.get(), channel_number}},
+                    .death_signal = SIGTERM,
+                    .own_group = true,
+                    .fresh_signals = true,
+                    .prepare = [] { [[maybe_unused]] const int level = ::nice(background_nice); }};
+    if (auth_file) program.descriptors.push_back({auth_file.get(), auth_file_number});
+    if (input_file) program.descriptors.push_back({input_file.get(), input_file_number});
 
     request.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
     request.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
@@ -98,25 +80,18 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
     const auto line = job::encode(request);
     write_all(channel_.get(), std::as_bytes(std::span(line)), "send the request");
 
-    const pid_t parent = ::getpid();
-    pid_ = ::fork();
-    if (pid_ < 0) throw_errno("start a process for the worker");
-    if (pid_ == 0) {
-        become_worker(settings.program.c_str(), argument_pointers.data(), variable_pointers.data(), parent,
-                      far_end.get(), auth_copy.get(), input_copy.get(), null.get(), output.get());
-    }
-    ::setpgid(pid_, pid_);  // both sides do it, so that it is done whoever comes first
-    process_ = std::make_shared<FileDescriptor>(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U)));
-    if (!*process_) {
-        const auto error = system_error(errno, "pidfd_open");
-        ::kill(-pid_, SIGKILL);
-        throw error;
+    process_ = std::make_shared<ChildProcess>(ChildProcess::start(program, "start a process for the worker"));
+    pid_ = process_->pid();
+    try {
+        loop_.watch(process_->fd(), [this] { process_ended(); });
+    } catch (...) {
+        process_->signal_group(SIGKILL);
+        throw;
     }
     ::fcntl(channel_.get(), F_SETFL, O_NONBLOCK);
     ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
     loop_.watch(channel_.get(), [this] { read_channel(); });
     loop_.watch(output_.get(), [this] { read_output(); });
-    loop_.watch(process_->get(), [this] { process_ended(); });
 }
 
 WorkerProcess::~WorkerProcess() {
@@ -124,18 +99,18 @@ WorkerProcess::~WorkerProcess() {
     close_channel();
     close_output();
     if (!process_) return;
-    ::kill(-pid_, SIGKILL);
+    process_->signal_group(SIGKILL);
     // Reaped when it ends. Until then its number belongs to nobody else.
-    loop_.watch(process_->get(), [&loop = loop_, process = process_, pid = pid_] {
-        ::waitpid(pid, nullptr, WNOHANG);
-        loop.unwatch(process->get());
+    loop_.watch(process_->fd(), [&loop = loop_, process = process_] {
+        process->ended();
+        loop.unwatch(process->fd());
     });
 }
 
 void WorkerProcess::stop() {
     if (stopping_ || !process_) return;
     stopping_ = true;
-    ::kill(pid_, SIGTERM);
+    process_->signal(SIGTERM);
     kill_later();
 }
 
@@ -145,7 +120,7 @@ void WorkerProcess::kill_later() {
 }
 
 void WorkerProcess::kill_now() {
-    ::kill(-pid_, SIGKILL);
+    process_->signal_group(SIGKILL);
     loop_.cancel(kill_timer_);
     kill_timer_ = loop_.after(abandon_grace, [this] { abandon(); });
 }
@@ -251,11 +226,10 @@ void WorkerProcess::process_ended() {
     if (output_) read_output();
     close_output();
     loop_.cancel(kill_timer_);
-    loop_.unwatch(process_->get());
+    loop_.unwatch(process_->fd());
     // Before it is reaped its number, and so the group's, belongs to nobody else.
-    ::kill(-pid_, SIGKILL);
-    int status = 0;
-    ::waitpid(pid_, &status, WNOHANG);
+    process_->signal_group(SIGKILL);
+    const int status = process_->ended().value_or(0);
     process_.reset();
     report(result_ && protocol_error_.empty() ? *result_ : result_without_message(status));
 }

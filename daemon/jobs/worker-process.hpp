@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/file-descriptor.hpp"
+#include "base/child-process.hpp"
 #include "job/job.hpp"
 #include "job/requests.hpp"
 #include "process/event-loop.hpp"
@@ -67,7 +67,7 @@ private:
     OnEnd on_end_;
     std::string program_;
     pid_t pid_ = -1;
-    std::shared_ptr<FileDescriptor> process_;  // pidfd; null when the process was reaped or abandoned
+    std::shared_ptr<ChildProcess> process_;  // null when it was reaped or abandoned
     FileDescriptor channel_;
     FileDescriptor output_;  // what the worker and its skopeo print
     std::string output_line_;

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "base/argument-list.hpp"
+#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
@@ -44,20 +43,11 @@ constexpr int request_milliseconds = 10'000;
 // How often it is looked whether skopeo goes on.
 constexpr int look_milliseconds = 500;
 constexpr const char* traffic_report = R"({"traffic": true})";
-// Above the numbers that skopeo gets.
-constexpr int first_free_number = 10;
 
 struct Packet {
     std::string text;
     std::vector<FileDescriptor> descriptors;
 };
-
-// A copy with a number that skopeo has for nothing.
-FileDescriptor above_skopeos(const FileDescriptor& descriptor) {
-    FileDescriptor copy(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number));
-    if (!copy) throw_errno("duplicate a descriptor");
-    return copy;
-}
 
 Packet receive() {
     struct pollfd ready {
@@ -69,10 +59,7 @@ Packet receive() {
     auto received = receive_message(skopeo_channel, std::span(&buffer, 1), max_skopeo_descriptors);
     if (received.size < 0) throw_errno("receive the request");
     if (received.cut) throw Error(ErrorKind::failed, "the request is too long");
-    Packet packet;
-    for (const auto& descriptor : received.descriptors) packet.descriptors.push_back(above_skopeos(descriptor));
-    packet.text.assign(bytes.data(), static_cast<std::size_t>(received.size));
-    return packet;
+    return {std::string(bytes.data(), static_cast<std::size_t>(received.size)), std::move(received.descriptors)};
 }
 
 // All of FILE, whoever else has read from this descriptor before.
@@ -90,7 +77,7 @@ std::string content(const FileDescriptor& file, const std::string& what) {
 
 // skopeo opens its files by name, which this user could not do with those of another.
 FileDescriptor own_copy(const FileDescriptor& file, const std::string& what) {
-    return above_skopeos(memory_file(what, content(file, what)));
+    return memory_file(what, content(file, what));
 }
 
 struct Work {
@@ -118,28 +105,29 @@ Work read_work() {
     return work;
 }
 
-[[noreturn]] void become_skopeo(const Work& work, char** arguments) {
+ChildProcess start_skopeo(const Work& work, std::vector<std::string> command) {
+    // Whatever happens to this process, skopeo does not stay behind.
+    Program program{.command = std::move(command), .death_signal = SIGKILL};
     const bool is_proxy = work.request.kind == SkopeoRequest::Kind::image_proxy;
     const int printed = prints_messages(work.request.kind) ? STDERR_FILENO : STDOUT_FILENO;
-    // Whatever happens to this process, skopeo does not stay behind.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if ((is_proxy ? ::fcntl(skopeo_channel, F_SETFD, 0) < 0 : ::dup2(work.output.get(), printed) < 0) ||
-        (work.auth && ::dup2(work.auth.get(), skopeo_auth_file) < 0) ||
-        (work.policy && ::dup2(work.policy.get(), skopeo_policy) < 0))
-        ::_exit(126);
-    if (!work.request.host_credentials) {
-        // There skopeo would look for credential helpers and stored logins.
-        ::unsetenv("PATH");
-        ::unsetenv("HOME");
-    }
-    try {
-        leave_other_processes_alone();
-    } catch (const Error& error) {
-        std::fprintf(stderr, "imaged-proxy: %s\n", error.what());
-        ::_exit(126);
-    }
-    ::execvp(arguments[0], arguments);
-    ::_exit(127);
+    program.descriptors.push_back({is_proxy ? skopeo_channel : work.output.get(), is_proxy ? skopeo_channel : printed});
+    if (work.auth) program.descriptors.push_back({work.auth.get(), skopeo_auth_file});
+    if (work.policy) program.descriptors.push_back({work.policy.get(), skopeo_policy});
+    const bool is_told = !is_proxy && prints_messages(work.request.kind);
+    program.prepare = [&work, messages = is_told ? work.output.get() : STDERR_FILENO] {
+        if (!work.request.host_credentials) {
+            // There skopeo would look for credential helpers and stored logins.
+            ::unsetenv("PATH");
+            ::unsetenv("HOME");
+        }
+        try {
+            leave_other_processes_alone();
+        } catch (const Error& error) {
+            ::dprintf(messages, "imaged-proxy: %s\n", error.what());
+            ::_exit(cannot_run);
+        }
+    };
+    return ChildProcess::start(program, "start a process for skopeo");
 }
 
 void say(const std::string& report) {
@@ -157,26 +145,20 @@ void go_on() {
 
 // Waits for the end of PROCESS, and brings it about when nobody is at the other end of the channel any more. Returns
 // its status.
-int look_after(pid_t process, bool tells) {
-    // By hand: the header of glibc 2.36 is not fit for C++.
-    const FileDescriptor end(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
-    if (!end) throw_errno("watch skopeo");
-    ProcessTraffic traffic(process);
-    std::array<pollfd, 2> fds{pollfd{end.get(), POLLIN, 0}, pollfd{skopeo_channel, 0, 0}};
+int look_after(ChildProcess& process, bool tells) {
+    ProcessTraffic traffic(process.pid());
+    std::array<pollfd, 2> fds{pollfd{process.fd(), POLLIN, 0}, pollfd{skopeo_channel, 0, 0}};
     while (true) {
         if (::poll(fds.data(), fds.size(), tells ? look_milliseconds : -1) < 0 && errno != EINTR) throw_errno("poll");
         if (fds[0].revents != 0) break;
         if (fds[1].revents != 0) {
-            ::kill(process, SIGKILL);
+            process.signal(SIGKILL);
             fds[1].fd = -1;
         } else if (tells && traffic.has_moved()) {
             say(traffic_report);
         }
     }
-    int status = 0;
-    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
+    return process.wait();
 }
 
 // Does WORK to its end. Returns the status of a skopeo that is not told of at the other end.
@@ -191,10 +173,7 @@ int run(Work work) {
     const ScratchDirectory scratch;
     ::setenv("TMPDIR", scratch.path().c_str(), 1);
     auto command = skopeo_command(work.request, static_cast<bool>(work.auth), layout, scratch.path().string());
-    auto arguments = null_terminated(command);
-    const pid_t process = ::fork();
-    if (process < 0) throw_errno("start a process for skopeo");
-    if (process == 0) become_skopeo(work, arguments.data());
+    auto process = start_skopeo(work, std::move(command));
     // Whoever reads what skopeo prints waits for its end.
     work = {};
     const bool tells = kind != SkopeoRequest::Kind::image_proxy;
@@ -219,7 +198,7 @@ int main() {
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))
-            messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, first_free_number));
+            messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, 0));
         const int status = run(std::move(work));
         // Killed because nobody wants it any more is no failure.
         return WIFEXITED(status) ? WEXITSTATUS(status) : 0;

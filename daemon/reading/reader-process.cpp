@@ -12,9 +12,8 @@
 #include <span>
 #include <vector>
 
-#include "base/argument-list.hpp"
 #include "base/error.hpp"
-#include "process/child-process.hpp"
+#include "base/socket-message.hpp"
 #include "process/command-line.hpp"
 #include "reading/repository-service.hpp"
 
@@ -46,27 +45,17 @@ nlohmann::json ReaderProcess::ask(const nlohmann::json& question) {
 }
 
 void ReaderProcess::start() {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) throw_errno("socketpair");
-    FileDescriptor near_end(ends[0]);
-    const FileDescriptor low_end(ends[1]);
-    const auto far_end = moved_up(low_end, reader_channel + 1);
-    std::vector<std::string> arguments{"imaged", reader_option, repository_};
-    const auto pointers = null_terminated(arguments);
-    const pid_t parent = ::getpid();
+    auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     const std::lock_guard lock(mutex_);
     if (ended_) throw Error(ErrorKind::stopped, "imaged is being stopped");
-    const pid_t pid = ::fork();
-    if (pid < 0) throw_errno("start the process that reads the repository");
-    if (pid == 0) {
-        begin_child(parent, SIGKILL);
-        if (::dup2(far_end.get(), reader_channel) < 0) ::_exit(cannot_run);
-        close_from(reader_channel + 1);
-        ::execv("/proc/self/exe", pointers.data());
-        ::_exit(cannot_run);
-    }
-    pid_ = pid;
-    channel_ = std::move(near_end);
+    process_ = ChildProcess::start({.command = {"imaged", reader_option, repository_},
+                                    .file = "/proc/self/exe",
+                                    .descriptors = {{theirs.get(), reader_channel}},
+                                    .death_signal = SIGKILL,
+                                    .own_group = true,
+                                    .fresh_signals = true},
+                                   "start the process that reads the repository");
+    channel_ = std::move(ours);
 }
 
 std::string ReaderProcess::exchange(const std::string& line) {
@@ -90,41 +79,31 @@ std::string ReaderProcess::exchange(const std::string& line) {
     return answer;
 }
 
+ChildProcess ReaderProcess::take_process() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(process_, {});
+}
+
 void ReaderProcess::lose() {
     channel_.reset();
-    pid_t pid = -1;
-    {
-        const std::lock_guard lock(mutex_);
-        std::swap(pid, pid_);
-    }
     std::string why = "it cannot be asked";
-    if (pid >= 0) {
-        ::kill(pid, SIGKILL);
-        int status = 0;
-        if (::waitpid(pid, &status, 0) == pid && WIFSIGNALED(status))
-            why = std::string("signal ") + ::strsignal(WTERMSIG(status));
-        else if (WIFEXITED(status))
-            why = "status " + std::to_string(WEXITSTATUS(status));
+    if (auto process = take_process()) {
+        const int status = process.end();
+        why = WIFSIGNALED(status) ? std::string("signal ") + ::strsignal(WTERMSIG(status))
+                                  : "status " + std::to_string(WEXITSTATUS(status));
     }
     throw Error(ErrorKind::failed, "the process that reads the repository has ended: " + why);
 }
 
 void ReaderProcess::finish() {
     channel_.reset();
-    pid_t pid = -1;
-    {
-        const std::lock_guard lock(mutex_);
-        std::swap(pid, pid_);
-    }
-    if (pid < 0) return;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
+    take_process().end();
 }
 
 void ReaderProcess::end() {
     const std::lock_guard lock(mutex_);
     ended_ = true;
-    if (pid_ >= 0) ::kill(pid_, SIGKILL);
+    process_.signal(SIGKILL);
 }
 
 }  // namespace imaged

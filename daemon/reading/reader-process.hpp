@@ -5,12 +5,10 @@
 // Over a socket: a question in JSON on one line, then the answer, {"value": …} or {"error": …, "message": …}.
 #pragma once
 
-#include <sys/types.h>
-
 #include <mutex>
 #include <string>
 
-#include "base/file-descriptor.hpp"
+#include "base/child-process.hpp"
 #include "base/json.hpp"
 
 namespace imaged {
@@ -36,12 +34,13 @@ public:
 private:
     void start();
     std::string exchange(const std::string& line);
+    ChildProcess take_process();
     [[noreturn]] void lose();
 
     const std::string repository_;
     FileDescriptor channel_;  // the asking thread's own
     std::mutex mutex_;
-    pid_t pid_ = -1;  // with the mutex held; -1 when it was reaped
+    ChildProcess process_;  // with the mutex held; none when it was reaped
     bool ended_ = false;
 };
 

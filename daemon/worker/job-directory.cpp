@@ -6,7 +6,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,21 +16,6 @@
 #include "sandbox.hpp"
 
 namespace imaged {
-
-namespace {
-
-void close_all_but(std::array<int, 2> kept) {
-    std::sort(kept.begin(), kept.end());
-    unsigned next = 0;
-    for (const int descriptor : kept) {
-        const auto number = static_cast<unsigned>(descriptor);
-        if (number > next) ::close_range(next, number - 1, 0);
-        next = number + 1;
-    }
-    ::close_range(next, ~0U, 0);
-}
-
-}  // namespace
 
 JobDirectory::JobDirectory() noexcept {
     try {
@@ -51,19 +35,18 @@ FileDescriptor JobDirectory::make_mount(const std::string& name) const {
     return mount;
 }
 
-void JobDirectory::remove_after(pid_t job) {
+void JobDirectory::remove_after(const ChildProcess& job) {
     if (!directory_) return;
-    const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, job, 0U)));
-    if (!process) throw_errno("pidfd_open");
-    remover_ = ::fork();
-    if (remover_ < 0) throw_errno("fork");
-    if (remover_ > 0) return;
+    std::array<int, 2> kept{job.fd(), directory_->lock()};
+    remover_ = ChildProcess::copy("fork");
+    if (!remover_.is_copy()) return;
     try {
         // Out of the worker's group.
         ::setsid();
-        close_all_but({process.get(), directory_->lock()});
+        std::sort(kept.begin(), kept.end());
+        close_others(kept);
         keep_removing_capabilities();
-        pollfd ended{process.get(), POLLIN, 0};
+        pollfd ended{job.fd(), POLLIN, 0};
         while (::poll(&ended, 1, -1) < 0) {
         }
         directory_.reset();
@@ -74,8 +57,7 @@ void JobDirectory::remove_after(pid_t job) {
 }
 
 void JobDirectory::wait_until_removed() {
-    while (remover_ > 0 && ::waitpid(remover_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    remover_.wait();
     directory_.reset();
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "base/child-process.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/scratch-directory.hpp"
 
@@ -23,7 +24,7 @@ public:
     // A mount, in no namespace yet, of the new directory NAME in it; empty where there is none. Throws Error(failed).
     FileDescriptor make_mount(const std::string& name) const;
     // In the supervisor: starts the process that removes it when JOB, its child, has ended. Throws Error(failed).
-    void remove_after(pid_t job);
+    void remove_after(const ChildProcess& job);
     // When the job has ended.
     void wait_until_removed();
     // In the process that does the job.
@@ -31,7 +32,7 @@ public:
 
 private:
     std::optional<ScratchDirectory> directory_;
-    pid_t remover_ = -1;
+    ChildProcess remover_;
 };
 
 }  // namespace imaged

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "base/checksum.hpp"
+#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
@@ -458,23 +458,16 @@ int Publisher::start_cleaner() {
                          .settings = {}};
     request.settings.confined = true;
     const auto line = job::encode(request);
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) throw_errno("socketpair");
-    cleaner_.reset(ends[0]);
-    const FileDescriptor theirs(ends[1]);
+    auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
+    cleaner_ = std::move(ours);
     write_all(cleaner_.get(), std::as_bytes(std::span(line)), "start a worker");
-    const pid_t child = ::fork();
-    if (child < 0) throw_errno("fork");
-    if (child > 0) return cleaner_.get();
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    if (::dup2(theirs.get(), job_channel) == job_channel) {
-        ::close_range(job_channel + 1, ~0U, 0);
-        ::execl("/proc/self/exe", "imaged-worker", nullptr);
-    }
-    ::_exit(1);
+    ChildProcess::start({.command = {"imaged-worker"},
+                         .file = "/proc/self/exe",
+                         .descriptors = {{theirs.get(), job_channel}},
+                         .death_signal = SIGTERM,
+                         .fresh_signals = true},
+                        "start a worker");
+    return cleaner_.get();
 }
 
 }  // namespace imaged

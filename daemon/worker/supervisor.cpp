@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/socket-message.hpp"
@@ -56,9 +57,9 @@ void answer(int channel, int reason, int descriptor) {
 class Supervisor {
 public:
     // PUBLISHER may be null.
-    Supervisor(pid_t child, FileDescriptor channel, int signals, std::string service,
+    Supervisor(ChildProcess child, FileDescriptor channel, int signals, std::string service,
                std::unique_ptr<Publisher> publisher, JobDirectory& directory)
-        : child_(child),
+        : child_(std::move(child)),
           channel_(std::move(channel)),
           signals_(signals),
           service_(std::move(service)),
@@ -73,7 +74,7 @@ public:
             for (const auto& connection : connections_) ready.push_back({connection.get(), 0, 0});
             const int count = ::poll(ready.data(), ready.size(), time_left());
             if (end_ && Clock::now() >= *end_) {
-                ::kill(child_, SIGKILL);
+                child_.signal(SIGKILL);
                 end_.reset();
             }
             if (count <= 0) continue;
@@ -96,18 +97,18 @@ private:
         signalfd_siginfo signal{};
         if (::read(signals_, &signal, sizeof signal) != sizeof signal) return;
         if (signal.ssi_signo != SIGCHLD) {
-            ::kill(child_, SIGTERM);
+            child_.signal(SIGTERM);
             if (!std::exchange(stopping_, true)) end_ = Clock::now() + stop_grace;
             return;
         }
-        int status = 0;
-        if (::waitpid(child_, &status, WNOHANG) != child_) return;
+        const auto ended = child_.ended();
+        if (!ended) return;
         connections_.clear();
         publisher_.reset();  // with its scratch directories
         directory_.wait_until_removed();
-        if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
+        if (WIFEXITED(*ended)) ::_exit(WEXITSTATUS(*ended));
         // imaged reports which signal ended a worker.
-        const int number = WTERMSIG(status);
+        const int number = WTERMSIG(*ended);
         ::signal(number, SIG_DFL);
         sigset_t none;
         ::sigemptyset(&none);
@@ -140,7 +141,7 @@ private:
         });
     }
 
-    const pid_t child_;
+    ChildProcess child_;
     FileDescriptor channel_;
     const int signals_;
     const std::string service_;
@@ -184,9 +185,8 @@ void supervise(job::Request& request, JobDirectory& directory) {
     ::sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) ::sigaddset(&signals, signal);
     ::sigprocmask(SIG_BLOCK, &signals, &before);
-    const pid_t child = ::fork();
-    if (child < 0) throw_errno("fork");
-    if (child == 0) {
+    auto child = ChildProcess::copy("fork");
+    if (child.is_copy()) {
         questions.ours.reset();
         changes.ours.reset();
         directory.leave_to_supervisor();
@@ -222,8 +222,8 @@ void supervise(job::Request& request, JobDirectory& directory) {
     } catch (const std::exception&) {
         ::_exit(1);  // which ends the job, too
     }
-    Supervisor(child, std::move(questions.ours), incoming.get(), request.settings.skopeo_service, std::move(publisher),
-               directory)
+    Supervisor(std::move(child), std::move(questions.ours), incoming.get(), request.settings.skopeo_service,
+               std::move(publisher), directory)
         .run();
 }
 
