@@ -11,8 +11,8 @@
 #include "base/error.hpp"
 #include "base/json-nesting.hpp"
 #include "base/json.hpp"
-#include "source/skopeo/skopeo-process.hpp"
 #include "source/skopeo/skopeo-request.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
 

@@ -7,8 +7,8 @@
 
 namespace imaged {
 
-job::Result run_loaded_job(const job::Request& request, std::shared_ptr<SkopeoProcess> proxy,
-                           Cancellation& cancellation, ProgressMeter& meter) {
+job::Result run_loaded_job(const job::Request& request, std::shared_ptr<SkopeoRun> proxy, Cancellation& cancellation,
+                           ProgressMeter& meter) {
     auto* run = reinterpret_cast<RunJob*>(load_symbol("imaged-jobs.so", run_job_symbol, "the jobs"));
     job::Result result;
     run(request, std::move(proxy), cancellation, meter, result);

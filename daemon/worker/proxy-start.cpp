@@ -4,7 +4,7 @@
 #include "base/error.hpp"
 #include "oci/image-reference.hpp"
 #include "source/skopeo/ca-certificates.hpp"
-#include "source/skopeo/skopeo-process.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
 
@@ -39,7 +39,7 @@ ProxyOptions image_proxy_options(const job::Request& request) {
     return options;
 }
 
-std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request) {
+std::shared_ptr<SkopeoRun> start_proxy(const job::Request& request) {
     try {
         return request.traits().reads_image ? start_image_proxy(image_proxy_options(request)) : nullptr;
     } catch (const std::exception&) {

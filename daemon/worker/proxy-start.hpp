@@ -14,6 +14,6 @@ ProxyOptions proxy_options(const job::Request& request);
 ProxyOptions image_proxy_options(const job::Request& request);
 
 // An image proxy for REQUEST; null where the job needs none, and where it cannot be had: the job will say why.
-std::shared_ptr<SkopeoProcess> start_proxy(const job::Request& request);
+std::shared_ptr<SkopeoRun> start_proxy(const job::Request& request);
 
 }  // namespace imaged

@@ -49,7 +49,7 @@ ImportRequest import_request(const job::Request& request, const Work& work) {
     return import;
 }
 
-using StartedProxy = std::shared_ptr<SkopeoProcess>;
+using StartedProxy = std::shared_ptr<SkopeoRun>;
 
 // REQUEST for one attempt. The first gets the proxy that is there; whatever ended an attempt may have broken its proxy.
 ImportRequest attempt_with(const ImportRequest& request, StartedProxy& proxy) {
@@ -158,7 +158,7 @@ job::Result run_job(const job::Request& request, StartedProxy proxy, Cancellatio
 }  // namespace imaged
 
 extern "C" __attribute__((visibility("default"))) void imaged_run_job(const imaged::job::Request& request,
-                                                                      std::shared_ptr<imaged::SkopeoProcess> proxy,
+                                                                      std::shared_ptr<imaged::SkopeoRun> proxy,
                                                                       imaged::Cancellation& cancellation,
                                                                       imaged::ProgressMeter& meter,
                                                                       imaged::job::Result& result) {

@@ -9,12 +9,12 @@
 #include "job/job.hpp"
 #include "job/requests.hpp"
 #include "progress-meter.hpp"
-#include "source/skopeo/skopeo-process.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
 
 // PROXY, if any, serves the job's image (proxy-start.hpp).
-job::Result run_job(const job::Request& request, std::shared_ptr<SkopeoProcess> proxy, Cancellation& cancellation,
+job::Result run_job(const job::Request& request, std::shared_ptr<SkopeoRun> proxy, Cancellation& cancellation,
                     ProgressMeter& meter);
 
 }  // namespace imaged

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-config.hpp"
@@ -41,15 +42,11 @@ ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& opt
 void ImageProxy::proxy_died(const std::string& method) {
     std::string how = "closed its socket";
     // It may still be on its way out.
-    for (int attempt = 0; attempt < 50; ++attempt) {
-        if (const auto status = skopeo_->ended()) {
-            if (WIFEXITED(*status) && WEXITSTATUS(*status) == 127)
-                throw Error(ErrorKind::failed, "skopeo could not be started; is it installed?");
-            how = WIFEXITED(*status) ? "ended with status " + std::to_string(WEXITSTATUS(*status))
-                                     : "was killed by signal " + std::to_string(WTERMSIG(*status));
-            break;
-        }
-        ::usleep(10'000);
+    if (const auto status = skopeo_->ended_within(std::chrono::milliseconds(500))) {
+        if (WIFEXITED(*status) && WEXITSTATUS(*status) == cannot_run)
+            throw Error(ErrorKind::failed, "skopeo could not be started; is it installed?");
+        how = WIFEXITED(*status) ? "ended with status " + std::to_string(WEXITSTATUS(*status))
+                                 : "was killed by signal " + std::to_string(WTERMSIG(*status));
     }
     // Whatever ended it (the lack of memory, an administrator) another one may be spared.
     throw Error(ErrorKind::source_unreachable, "skopeo's image proxy " + how + " during " + method);
@@ -212,9 +209,9 @@ std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std
 }
 
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options) {
-    SkopeoProcess skopeo({.kind = SkopeoRequest::Kind::inspect_raw, .image = image}, options);
-    auto text = skopeo.output(cancellation, max_manifest_bytes, "the manifest");
-    if (skopeo.wait(cancellation) != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
+    const auto skopeo = SkopeoRun::start({.kind = SkopeoRequest::Kind::inspect_raw, .image = image}, options);
+    auto text = skopeo->output(cancellation, max_manifest_bytes, "the manifest");
+    if (skopeo->wait(cancellation) != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
     return text;
 }
 

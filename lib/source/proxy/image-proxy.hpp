@@ -20,7 +20,7 @@
 #include "base/json.hpp"
 #include "oci/digest.hpp"
 #include "source/blob.hpp"
-#include "source/skopeo/skopeo-process.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
 
@@ -76,7 +76,7 @@ private:
 
     const Cancellation& cancellation_;
     const std::chrono::milliseconds stall_time_;
-    const std::shared_ptr<SkopeoProcess> skopeo_;
+    const std::shared_ptr<SkopeoRun> skopeo_;
     std::binary_semaphore turn_{1};
     std::atomic<bool> broken_ = false;  // a reply was not waited for
     std::uint64_t image_ = 0;

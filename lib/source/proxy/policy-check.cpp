@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/proxy/policy-check.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
-#include "base/json.hpp"
 #include "oci/manifest.hpp"
 #include "source/skopeo/skopeo-error.hpp"
-#include "source/skopeo/skopeo-process.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
 
@@ -18,27 +16,16 @@ namespace {
 // What skopeo says of a failure, and some.
 constexpr std::size_t max_output_bytes = 64 * 1024;
 
-// The message of `time="…" level=fatal msg="…"`, its quoting undone.
-std::string fatal_message(const std::string& output) {
-    const std::string mark = "level=fatal msg=";
-    const auto found = output.rfind(mark);
-    if (found == std::string::npos) return output;
-    auto text = output.substr(found + mark.size());
-    text.resize(std::min(text.find('\n'), text.size()));
-    const auto quoted = parse_json(text);
-    return quoted.is_string() ? quoted.get<std::string>() : text;
-}
-
 }  // namespace
 
 void check_policy(const ImageReference& image, const std::string& policy, const std::string& served,
                   const Cancellation& cancellation, const ProxyOptions& options) {
     SkopeoRequest request{.kind = SkopeoRequest::Kind::check_policy, .image = image.source(), .policy = policy};
     for (const auto& layer : Manifest::parse(served).layers) request.blobs.emplace(layer.digest.text(), layer.size);
-    SkopeoProcess skopeo(std::move(request), options);
-    const auto output = skopeo.output(cancellation, max_output_bytes, "the policy check");
-    if (skopeo.wait(cancellation) != 0) throw skopeo.named(skopeo_error(fatal_message(output)));
-    if (const auto checked = skopeo.checked_manifest(); checked != "sha256:" + sha256(served).hex())
+    const auto skopeo = SkopeoRun::start(std::move(request), options);
+    const auto output = skopeo->output(cancellation, max_output_bytes, "the policy check");
+    if (skopeo->wait(cancellation) != 0) throw skopeo->named(skopeo_error(fatal_message(output)));
+    if (const auto checked = skopeo->checked_manifest(); checked != "sha256:" + sha256(served).hex())
         throw Error(ErrorKind::digest_mismatch, "the containers policy allows the manifest " + checked + " of " +
                                                     image.image() + ", which is not the one that is to be fetched");
 }

@@ -9,7 +9,7 @@
 
 namespace imaged {
 
-class SkopeoProcess;
+class SkopeoRun;
 
 struct ProxyOptions {
     // Socket of a service that runs skopeo (source/skopeo/skopeo-request.hpp); empty: as a child of this process.
@@ -26,7 +26,7 @@ struct ProxyOptions {
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     // An image proxy under these options that has been started ahead of time (start_image_proxy()); the first
     // ImageProxy is served by it, and must be the only one.
-    std::shared_ptr<SkopeoProcess> started;
+    std::shared_ptr<SkopeoRun> started;
 };
 
 }  // namespace imaged

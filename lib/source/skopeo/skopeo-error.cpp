@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/skopeo/skopeo-error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
+
+#include "base/json.hpp"
 
 namespace imaged {
 
@@ -138,6 +141,16 @@ constexpr std::array patterns{
 };
 
 }  // namespace
+
+std::string fatal_message(const std::string& output) {
+    const std::string mark = "level=fatal msg=";
+    const auto found = output.rfind(mark);
+    if (found == std::string::npos) return output;
+    auto text = output.substr(found + mark.size());
+    text.resize(std::min(text.find('\n'), text.size()));
+    const auto quoted = parse_json(text);
+    return quoted.is_string() ? quoted.get<std::string>() : text;
+}
 
 Error skopeo_error(const std::string& message) {
     for (const auto& pattern : patterns) {

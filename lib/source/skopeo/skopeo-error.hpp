@@ -15,6 +15,9 @@ inline constexpr const char* index_of_indexes =
 // In what skopeo says of a file of credentials that it cannot use.
 inline constexpr const char* credentials_words = "getting username and password";
 
+// The message of `time="…" level=fatal msg="…"` in what skopeo printed, its quoting undone; all that it printed if it
+// has none.
+std::string fatal_message(const std::string& output);
 // MESSAGE as an Error of the kind that a caller can act on.
 Error skopeo_error(const std::string& message);
 

@@ -42,3 +42,10 @@ TEST_CASE("other words of skopeo keep their own meaning") {
     CHECK(skopeo_error("something that nobody has seen yet").kind() == ErrorKind::failed);
     CHECK(std::string(skopeo_error("some text").what()) == "some text");
 }
+
+TEST_CASE("what skopeo printed is cut to its last message, without the quotes around it") {
+    CHECK(fatal_message("time=\"x\" level=warning msg=\"a\"\ntime=\"x\" level=fatal msg=\"copying \\\"b\\\": no\"\n") ==
+          "copying \"b\": no");
+    CHECK(fatal_message("level=fatal msg=denied\n") == "denied");
+    CHECK(fatal_message("no log line") == "no log line");
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A skopeo at work for a request: the one way to have one. It is a child of this process (skopeo-child.cpp) or the
+// system's service (skopeo-service.cpp), as the options say; it ends with the object, wherever it is.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "source/skopeo/proxy-options.hpp"
+#include "source/skopeo/skopeo-request.hpp"
+
+namespace imaged {
+
+class SkopeoRun {
+public:
+    // Starts it, with the files that this process's environment names in place of the host's
+    // (CONTAINERS_REGISTRIES_CONF, CONTAINERS_REGISTRIES_D, which podman and buildah read themselves). LAYOUT, for
+    // push, is borrowed. Throws Error(failed) or a system error when there is none to be had.
+    static std::shared_ptr<SkopeoRun> start(SkopeoRequest request, const ProxyOptions& options,
+                                            std::optional<int> layout = {});
+    virtual ~SkopeoRun() = default;
+    SkopeoRun(const SkopeoRun&) = delete;
+    SkopeoRun& operator=(const SkopeoRun&) = delete;
+
+    const SkopeoRequest& request() const { return request_; }
+    // Of an image proxy: our end of its protocol.
+    int channel() const { return channel_.get(); }
+
+    // What it prints, to its end; of messages, the first LIMIT bytes. Throws Error(unsupported_image) for a manifest
+    // that is longer, and Error(source_unreachable) saying that WHAT stalled, when nothing was printed for the stall
+    // time, and of a push: nothing read or written.
+    std::string output(const Cancellation& cancellation, std::size_t limit, const std::string& what);
+    // After output(): its exit status, as wait(2) gives it.
+    virtual int wait(const Cancellation& cancellation) = 0;
+    // Its status if it ends within LIMIT; nothing where that is not known here.
+    virtual std::optional<int> ended_within(std::chrono::milliseconds limit) = 0;
+    // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
+    virtual std::string checked_manifest() const = 0;
+    // ERROR, which skopeo told, with the file of its credentials named as people know it.
+    Error named(const Error& error) const;
+
+protected:
+    SkopeoRun(SkopeoRequest request, const ProxyOptions& options) : request_(std::move(request)), options_(options) {}
+
+    // Whether it has read or written anything since this was asked last, sockets included.
+    virtual bool has_moved() = 0;
+
+    struct Files {
+        FileDescriptor output, auth, policy;  // empty for none
+    };
+    // What it gets: OUTPUT of an image proxy, else an end of a pipe; credentials and policy, as the request says.
+    Files files(FileDescriptor output);
+
+    SkopeoRequest request_;
+    const ProxyOptions options_;
+    FileDescriptor channel_;  // of an image proxy, or to the service
+
+private:
+    static std::shared_ptr<SkopeoRun> start_child(SkopeoRequest request, const ProxyOptions& options,
+                                                  std::optional<int> layout);
+    static std::shared_ptr<SkopeoRun> start_service(SkopeoRequest request, const ProxyOptions& options,
+                                                    std::optional<int> layout);
+
+    FileDescriptor printed_;
+    std::string auth_name_;  // of the credentials that it got, for people; empty for none
+};
+
+// An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.
+std::shared_ptr<SkopeoRun> start_image_proxy(const ProxyOptions& options);
+
+// Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
+// for STALL_TIME.
+void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,
+                   const std::string& what);
+[[noreturn]] void stalled(const std::string& what, std::chrono::milliseconds stall_time);
+
+}  // namespace imaged
