@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layout-copy.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#include <memory>
 #include <string>
-#include <vector>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
@@ -20,23 +17,6 @@ namespace {
 // As much as is copied between two looks whether anybody still wants it.
 constexpr std::size_t piece_bytes = 16 * 1024 * 1024;
 constexpr const char* blobs = "blobs/sha256";
-
-struct CloseDirectory {
-    void operator()(DIR* directory) const { ::closedir(directory); }
-};
-
-std::vector<std::string> names_in(int layout, const char* directory) {
-    auto opened = open_at(layout, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    const std::unique_ptr<DIR, CloseDirectory> list(::fdopendir(opened.get()));
-    if (!list) throw_errno("read the layout");
-    opened.release();
-    std::vector<std::string> names;
-    while (const auto* entry = ::readdir(list.get())) {
-        const std::string name = entry->d_name;
-        if (name != "." && name != "..") names.push_back(name);
-    }
-    return names;
-}
 
 void copy_file(int layout, const std::string& name, const std::filesystem::path& copy,
                const std::function<void()>& progress) {
@@ -56,7 +36,9 @@ LayoutCopy::LayoutCopy(int layout, const std::function<void()>& progress) {
     std::filesystem::create_directories(path() / blobs);
     copy_file(layout, "oci-layout", path(), progress);
     copy_file(layout, "index.json", path(), progress);
-    for (const auto& name : names_in(layout, blobs)) copy_file(layout, blobs + ("/" + name), path(), progress);
+    visit_directory(
+        open_at(layout, blobs, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), blobs,
+        [&](const DirectoryEntry& blob) { copy_file(layout, std::string(blobs) + "/" + blob.name, path(), progress); });
 }
 
 }  // namespace imaged

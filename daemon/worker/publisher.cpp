@@ -17,6 +17,7 @@
 
 #include "base/checksum.hpp"
 #include "base/child-process.hpp"
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"

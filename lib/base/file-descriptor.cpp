@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/file-descriptor.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 
 #include "base/error.hpp"
 
@@ -91,72 +87,6 @@ std::string read_all(int fd, std::size_t limit, const std::string& what) {
             throw Error(ErrorKind::corrupt_input,
                         what + " is larger than the limit of " + std::to_string(limit) + " bytes");
     }
-}
-
-namespace {
-
-// Calls VISIT with each name in DIRECTORY.
-template <typename Visit>
-void each_name(int directory, const std::string& name, Visit&& visit) {
-    const int raw = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (raw < 0) throw_errno("read directory " + name);
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
-    if (!stream) {
-        ::close(raw);
-        throw_errno("read directory " + name);
-    }
-    while (const dirent* entry = ::readdir(stream.get())) {
-        if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) visit(entry->d_name);
-    }
-}
-
-// False for a directory that is not empty.
-bool remove_entry(int directory, const char* name) {
-    if (::unlinkat(directory, name, 0) == 0 || errno == ENOENT) return true;
-    if (errno != EISDIR && errno != EPERM) throw_errno(std::string("remove ") + name);
-    if (::unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
-    if (errno != ENOTEMPTY && errno != EEXIST) throw_errno(std::string("remove directory ") + name);
-    return false;
-}
-
-// False where something has the new name.
-bool move_up(int from, const char* name, int to, const std::string& new_name) {
-    if (::renameat2(from, name, to, new_name.c_str(), RENAME_NOREPLACE) == 0) return true;
-    if (errno == EEXIST) return false;
-    // A file system without the flag (NFS).
-    if ((errno == EINVAL || errno == ENOSYS) && ::renameat(from, name, to, new_name.c_str()) == 0) return true;
-    if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) throw_errno(std::string("move ") + name);
-    return false;
-}
-
-FileDescriptor open_inner(int directory, const std::string& name) {
-    return open_at(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-}
-
-}  // namespace
-
-// Without recursion, as the depth may be anybody's: what lies deeper than one level is moved up first.
-void remove_tree(int directory, const std::string& name, const std::function<void()>& check) {
-    if (remove_entry(directory, name.c_str())) return;
-    const auto top = open_inner(directory, name);
-    unsigned long moved = 0;
-    for (bool again = true; again;) {
-        again = false;
-        each_name(top.get(), name, [&](const char* entry) {
-            if (check) check();
-            if (remove_entry(top.get(), entry)) return;
-            again = true;
-            const auto inner = open_inner(top.get(), entry);
-            each_name(inner.get(), entry, [&](const char* deeper) {
-                if (check) check();
-                if (remove_entry(inner.get(), deeper)) return;
-                while (!move_up(inner.get(), deeper, top.get(), ".moved-" + std::to_string(moved++))) {
-                }
-            });
-        });
-    }
-    if (::unlinkat(directory, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
-        throw_errno("remove directory " + name);
 }
 
 }  // namespace imaged

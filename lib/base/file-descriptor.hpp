@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -54,8 +53,5 @@ bool leads_to(int directory, const std::string& path, int fd);
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
 // Reads to the end of the file; throws Error(corrupt_input) when it is longer than LIMIT bytes.
 std::string read_all(int fd, std::size_t limit, const std::string& what);
-// Removes a file or a directory tree below DIRECTORY; never follows symbolic links. Missing is fine. CHECK is called
-// before each entry, and ends it by what it throws.
-void remove_tree(int directory, const std::string& name, const std::function<void()>& check = {});
 
 }  // namespace imaged

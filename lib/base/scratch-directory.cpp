@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/scratch-directory.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -9,9 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 #include <string_view>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -73,18 +72,15 @@ std::filesystem::path ScratchDirectory::parent() {
 
 void ScratchDirectory::clear_leftovers() noexcept {
     try {
-        auto directory = open_at(AT_FDCWD, parent().string(), O_RDONLY | O_DIRECTORY);
-        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
-        if (!stream) return;
-        const int parent = directory.release();
-        while (const dirent* entry = ::readdir(stream.get())) {
-            if (!std::string_view(entry->d_name).starts_with(prefix)) continue;
+        const auto path = parent().string();
+        visit_directory(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY), path, [](const DirectoryEntry& entry) {
+            if (!std::string_view(entry.name).starts_with(prefix)) return;
             try {
-                clear(parent, entry->d_name);
+                clear(entry.directory, entry.name);
             } catch (const Error&) {
                 // Others may be removed all the same.
             }
-        }
+        });
     } catch (const std::exception&) {
         // The next job tries again.
     }

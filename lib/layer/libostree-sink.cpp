@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/libostree-sink.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <gio/gunixinputstream.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
@@ -238,16 +238,12 @@ void LibostreeSink::collect() const {
     for (unsigned prefix = 0; prefix < 256; ++prefix) {
         std::array<char, 3> start;
         std::snprintf(start.data(), start.size(), "%02x", prefix);
-        auto directory = try_open_at(own.get(), start.data(), O_RDONLY | O_DIRECTORY);
-        if (!directory) continue;
-        const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
-        if (!stream) throw_errno("list staged objects");
-        const int raw = directory.release();
-        while (const dirent* entry = ::readdir(stream.get())) {
-            if (entry->d_name[0] == '.') continue;
-            if (::renameat(raw, entry->d_name, to.get(), (std::string(start.data()) + entry->d_name).c_str()) != 0)
-                throw_errno("name an object");
-        }
+        visit_directory(try_open_at(own.get(), start.data(), O_RDONLY | O_DIRECTORY), "staged objects",
+                        [&](const DirectoryEntry& entry) {
+                            const auto name = std::string(start.data()) + entry.name;
+                            if (::renameat(entry.directory, entry.name, to.get(), name.c_str()) != 0)
+                                throw_errno("name an object");
+                        });
     }
 }
 

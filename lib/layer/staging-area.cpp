@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/staging-area.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -13,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -104,16 +104,13 @@ std::shared_ptr<Scratch> LocalStaging::make_scratch() {
 }
 
 void StagingArea::for_each_leftover(int repository, const std::function<void(const std::string&)>& visit) {
-    auto tmp = open_at(repository, "tmp", O_RDONLY | O_DIRECTORY);
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(tmp.get()), ::closedir);
-    if (!stream) throw_errno("read tmp");
-    const int raw = tmp.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        if (!std::string_view(entry->d_name).starts_with(prefix)) continue;
+    visit_directory(open_at(repository, "tmp", O_RDONLY | O_DIRECTORY), "tmp", [&](const DirectoryEntry& entry) {
+        if (!std::string_view(entry.name).starts_with(prefix)) return;
         // What is no directory is not ours.
-        const FileDescriptor directory(::openat(raw, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) visit(std::string("tmp/") + entry->d_name);
-    }
+        const FileDescriptor directory(
+            ::openat(entry.directory, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) visit(std::string("tmp/") + entry.name);
+    });
 }
 
 void StagingArea::clear_leftovers(int repository, const std::function<void()>& check) {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/disk-usage.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 
-#include <memory>
-#include <string_view>
-
-#include "base/file-descriptor.hpp"
+#include "base/directory.hpp"
 
 namespace imaged {
 
@@ -33,15 +29,8 @@ void DiskUsage::remove(int directory, const std::string& name) {
         remove(status);
         return;
     }
-    auto fd = try_open_at(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!fd) return;
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-    if (!stream) return;
-    const int inner = fd.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string_view child(entry->d_name);
-        if (child != "." && child != "..") remove(inner, entry->d_name);
-    }
+    visit_directory(try_open_at(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), name,
+                    [&](const DirectoryEntry& entry) { remove(entry.directory, entry.name); });
 }
 
 void DiskUsage::add_block(int directory) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/object-listing.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 
 #include <algorithm>
@@ -9,14 +8,12 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "base/error.hpp"
-#include "base/file-descriptor.hpp"
+#include "base/directory.hpp"
 #include "base/threads.hpp"
 
 namespace imaged {
@@ -32,18 +29,14 @@ constexpr unsigned max_threads = 4;
 void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit) {
     char hex[prefix_digits + rest_digits + 1];
     std::snprintf(hex, sizeof hex, "%02x", directory);
-    auto fd = try_open_at(objects, hex, O_RDONLY | O_DIRECTORY);
-    if (!fd) return;
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-    if (!stream) throw_errno("list objects/" + std::string(hex, prefix_digits));
-    const int raw = fd.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string_view name(entry->d_name);
-        if (name.size() < rest_digits + 2 || name[rest_digits] != '.') continue;
+    auto opened = try_open_at(objects, hex, O_RDONLY | O_DIRECTORY);
+    visit_directory(std::move(opened), "objects/" + std::string(hex), [&](const DirectoryEntry& entry) {
+        const std::string_view name(entry.name);
+        if (name.size() < rest_digits + 2 || name[rest_digits] != '.') return;
         std::memcpy(hex + prefix_digits, name.data(), rest_digits);
         if (const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits}))
-            visit({raw, entry->d_name, *checksum, name.substr(rest_digits + 1)});
-    }
+            visit({entry.directory, entry.name, *checksum, name.substr(rest_digits + 1)});
+    });
 }
 
 void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work) {

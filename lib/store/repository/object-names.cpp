@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/object-names.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
+#include <utility>
 
-#include "base/error.hpp"
-#include "base/file-descriptor.hpp"
+#include "base/directory.hpp"
 
 namespace imaged {
 
@@ -41,17 +39,13 @@ bool ObjectNames::has_file(const Checksum& checksum) {
 
 void ObjectNames::list(Bucket& bucket, const std::string& directory) const {
     bucket.listed = true;
-    auto fd = try_open_at(objects_, directory, O_RDONLY | O_DIRECTORY);
-    if (!fd) return;
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-    if (!stream) throw_errno("list objects/" + directory);
-    fd.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string_view name(entry->d_name);
-        if (name.size() != 62 + suffix_.size() || !name.ends_with(suffix_)) continue;
+    auto opened = try_open_at(objects_, directory, O_RDONLY | O_DIRECTORY);
+    visit_directory(std::move(opened), "objects/" + directory, [&](const DirectoryEntry& entry) {
+        const std::string_view name(entry.name);
+        if (name.size() != 62 + suffix_.size() || !name.ends_with(suffix_)) return;
         if (const auto checksum = Checksum::from_hex(directory + std::string(name.substr(0, 62))))
             bucket.names.push_back(key_of(*checksum));
-    }
+    });
     std::sort(bucket.names.begin(), bucket.names.end());
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/ref-file.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -10,11 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
-#include <memory>
 #include <string_view>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
@@ -48,27 +46,6 @@ std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
         if (!directory) return std::nullopt;
     }
     return std::nullopt;
-}
-
-// Entries of the directory PATH, and whether each is a directory or a link.
-template <typename Visit>
-void each_entry(int directory, const std::string& path, Visit&& visit) {
-    const int raw = ::openat(directory, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (raw < 0) {
-        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return;
-        throw_errno("list " + path);
-    }
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(raw), ::closedir);
-    if (!stream) throw_errno("list " + path);
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string_view name = entry->d_name;
-        if (name == "." || name == "..") continue;
-        struct stat status;
-        const bool unknown = entry->d_type == DT_UNKNOWN;
-        if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        visit(std::string(name), unknown ? S_ISDIR(status.st_mode) : entry->d_type == DT_DIR,
-              unknown ? S_ISLNK(status.st_mode) : entry->d_type == DT_LNK);
-    }
 }
 
 }  // namespace
@@ -107,9 +84,12 @@ void visit_ref_files(int directory, const std::string& path, const std::function
     if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
     if (!S_ISDIR(status.st_mode)) return visit({"", S_ISLNK(status.st_mode)});
     const std::function<void(const std::string&)> below = [&](const std::string& prefix) {
-        each_entry(directory, path + "/" + prefix, [&](const std::string& name, bool is_directory, bool is_link) {
-            if (is_directory) return below(prefix + name + "/");
-            visit({prefix + name, is_link});
+        const auto inner = path + "/" + prefix;
+        FileDescriptor opened(::openat(directory, inner.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!opened && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) throw_errno("list " + inner);
+        visit_directory(std::move(opened), inner, [&](const DirectoryEntry& entry) {
+            if (entry.is_directory) return below(prefix + entry.name + "/");
+            visit({prefix + entry.name, entry.is_link});
         });
     };
     below("");

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/ref-listing.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <ctime>
-#include <memory>
 
-#include "base/error.hpp"
-#include "base/file-descriptor.hpp"
+#include "base/directory.hpp"
 #include "store/repository/ref-file.hpp"
 
 namespace imaged {
@@ -63,26 +60,19 @@ void RefListing::read(const std::string& path, Directory& directory) const {
     directory.files.clear();
     std::map<std::string, Directory> known;
     std::swap(known, directory.directories);
-    auto fd = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!fd) return;
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-    if (!stream) throw_errno("list " + path);
-    const int raw = fd.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string name = entry->d_name;
-        if (name.starts_with('.') || name.starts_with("tmp.")) continue;  // libostree is just writing it
-        struct stat status;
-        const bool unknown = entry->d_type == DT_UNKNOWN;
-        if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        if (unknown ? S_ISDIR(status.st_mode) : entry->d_type == DT_DIR) {
+    auto opened = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    visit_directory(std::move(opened), path, [&](const DirectoryEntry& entry) {
+        const std::string name = entry.name;
+        if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
+        if (entry.is_directory) {
             const auto found = known.find(name);
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {
             // What an alias leads to changes elsewhere.
-            if (unknown ? S_ISLNK(status.st_mode) : entry->d_type == DT_LNK) directory.settled = false;
-            if (const auto checksum = read_ref_file(raw, name)) directory.files.emplace(name, *checksum);
+            if (entry.is_link) directory.settled = false;
+            if (const auto checksum = read_ref_file(entry.directory, name)) directory.files.emplace(name, *checksum);
         }
-    }
+    });
 }
 
 void RefListing::collect(const std::string& name, const Directory& directory) {

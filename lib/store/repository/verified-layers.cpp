@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/verified-layers.hpp"
 
-#include <dirent.h>
-
-#include <memory>
-
-#include "base/error.hpp"
-#include "base/file-descriptor.hpp"
+#include "base/directory.hpp"
 #include "store/repository/record-file.hpp"
 
 namespace imaged {
@@ -94,20 +89,14 @@ void VerifiedLayers::add(const Record& record) const {
 
 std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {
     std::vector<std::string> stale;
-    auto directory = open_records(repository_, directory_name);
-    if (!directory) return stale;
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
-    if (!stream) throw_errno("list " + std::string(directory_name));
-    const int raw = directory.release();
-    while (const dirent* entry = ::readdir(stream.get())) {
-        const std::string name = entry->d_name;
-        if (name == "." || name == "..") continue;
+    visit_directory(open_records(repository_, directory_name), directory_name, [&](const DirectoryEntry& entry) {
+        const std::string name = entry.name;
         const bool named = name.size() > hex_digits && name[hex_digits] == '.';
-        const auto text = named ? read_record(raw, name, max_bytes) : std::nullopt;
+        const auto text = named ? read_record(entry.directory, name, max_bytes) : std::nullopt;
         const auto record = text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt;
         if (!record || !there(*Checksum::from_hex(record->commit)))
             stale.push_back(std::string(directory_name) + "/" + name);
-    }
+    });
     return stale;
 }
 

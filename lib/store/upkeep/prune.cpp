@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "store/records/image-sources.hpp"
