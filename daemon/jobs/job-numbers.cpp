@@ -6,13 +6,13 @@
 #include <sys/stat.h>
 
 #include <charconv>
-#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/replace-file.hpp"
 
 namespace imaged {
 
@@ -37,13 +37,7 @@ std::uint32_t read_number(const std::string& file) {
 }
 
 void write_number(const std::string& file, std::uint32_t number) {
-    const auto text = std::to_string(number) + "\n";
-    const auto fresh = file + ".new";
-    const FileDescriptor descriptor(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!descriptor) throw_errno("open " + fresh);
-    if (::write(descriptor.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-        throw_errno("write " + fresh);
-    if (::rename(fresh.c_str(), file.c_str()) != 0) throw_errno("rename " + fresh);
+    replace_file(AT_FDCWD, file, std::to_string(number) + "\n", Durability::later);
 }
 
 }  // namespace

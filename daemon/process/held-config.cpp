@@ -3,15 +3,13 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
-#include <span>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/replace-file.hpp"
 #include "process/ini-file.hpp"
 
 namespace imaged {
@@ -33,14 +31,6 @@ ConfigFile held() {
     return {path, file ? read_all(file.get(), max_ini_bytes, path) : nothing_known};
 }
 
-void write(const std::string& path, const std::string& text) {
-    const auto fresh = path + ".new";
-    const auto file = open_at(AT_FDCWD, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
-    write_all(file.get(), std::as_bytes(std::span(text)), fresh);
-    if (::fsync(file.get()) != 0) throw_errno("sync " + fresh);
-    if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("rename " + fresh);
-}
-
 ReadConfig held_config(const CommandLine& line) {
     const auto file = held();
     try {
@@ -57,7 +47,7 @@ ReadConfig read_and_hold_config(const CommandLine& line) {
     auto read = read_config(line);
     const auto path = held_file();
     try {
-        if (!path.empty() && held().text != read.text) write(path, read.text);
+        if (!path.empty() && held().text != read.text) replace_file(AT_FDCWD, path, read.text, Durability::durable);
     } catch (...) {
         spdlog::warn("the configuration is not kept for a start without one: {}", current_error().what());
     }

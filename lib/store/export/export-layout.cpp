@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "base/replace-file.hpp"
 #include "layer/tar-writer.hpp"
 
 namespace imaged {
@@ -47,16 +48,6 @@ void remove_partial(const std::string& directory, std::string_view prefix) {
         const auto file = try_open_at(AT_FDCWD, entry.path().string(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
         if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
     }
-}
-
-void write_file(int directory, const std::string& name, std::string_view text) {
-    const auto temporary = "." + name + ".new";
-    {
-        const auto file = open_at(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-        write_all(file.get(), std::as_bytes(std::span(text)), name);
-        if (::fsync(file.get()) != 0) throw_errno("sync " + name);
-    }
-    if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) throw_errno("name " + name);
 }
 
 ordered_json read_index(int directory) {
@@ -117,7 +108,7 @@ ExportLayout::ExportLayout(const std::string& path) {
         std::error_code failure;
         if (!std::filesystem::is_empty(path, failure) || failure)
             throw Error(ErrorKind::invalid_argument, path + " is neither empty nor an OCI image layout");
-        write_file(directory_.get(), "oci-layout", layout_text);
+        replace_file(directory_.get(), "oci-layout", layout_text, Durability::durable);
     }
     for (const auto* name : {"blobs", "blobs/sha256"}) {
         if (::mkdirat(directory_.get(), name, 0755) != 0 && errno != EEXIST) throw_errno("make " + path + "/" + name);
@@ -176,8 +167,7 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
     if (tag) entry["annotations"] = {{name_key, *tag}};
     manifests.push_back(std::move(entry));
     index["manifests"] = std::move(manifests);
-    write_file(directory_.get(), "index.json", json_text(index));
-    if (::syncfs(directory_.get()) != 0) throw_errno("sync the layout");
+    replace_file(directory_.get(), "index.json", json_text(index), Durability::durable);
 }
 
 void write_layout_archive(const std::string& layout, const std::set<Digest>& blobs, const std::string& path,

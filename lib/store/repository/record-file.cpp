@@ -6,12 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <span>
 
 #include "base/error.hpp"
+#include "base/replace-file.hpp"
 
 namespace imaged {
 
@@ -87,22 +86,10 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
 }
 
 void write_record(int directory, const std::string& name, const std::string& text) {
-    static std::atomic<unsigned> count = 0;
-    const auto unfinished = "." + std::to_string(::getpid()) + "-" + std::to_string(count++);
-    ::unlinkat(directory, unfinished.c_str(), 0);
-    try {
-        const auto file = open_at(directory, unfinished, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
-        write_all(file.get(), std::as_bytes(std::span(text)), name);
-        for (const bool again : {false, true}) {
-            if (::renameat(directory, unfinished.c_str(), directory, name.c_str()) == 0) return;
-            // A directory in its place.
-            if (again || (errno != EISDIR && errno != ENOTEMPTY && errno != EEXIST)) throw_errno("name " + name);
-            set_aside(directory, name);
-        }
-    } catch (const Error&) {
-        ::unlinkat(directory, unfinished.c_str(), 0);
-        throw;
-    }
+    struct stat status;
+    const bool present = ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (present && S_ISDIR(status.st_mode)) set_aside(directory, name);
+    replace_file(directory, name, text, Durability::later);
 }
 
 std::string record_place_fault(int repository) {
