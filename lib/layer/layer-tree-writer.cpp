@@ -4,10 +4,10 @@
 #include <functional>
 
 #include "base/error.hpp"
+#include "base/tree-path.hpp"
 #include "layer/derived-layer.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/layer-tree.hpp"
-#include "layer/tar-reader.hpp"
 
 namespace imaged {
 

@@ -5,15 +5,13 @@
 #include <functional>
 
 #include "base/error.hpp"
+#include "base/tree-path.hpp"
 #include "layer/dirtree.hpp"
-#include "layer/tar-reader.hpp"
 
 namespace imaged {
 
 namespace {
 
-// As many as Linux follows for one path.
-constexpr unsigned max_links = 40;
 // Entries looked at between two times that memory is given back while the table grows: 4 MB of them.
 constexpr unsigned rehash_interval = 65536;
 
@@ -282,53 +280,17 @@ void LayerTree::spend_link_steps(std::size_t count) {
 }
 
 Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
-    Path resolved;
-    std::vector<std::string> rest(path.rbegin(), path.rend());
-    unsigned links = 0;
-    // The index of the directory that RESOLVED names, or none where this layer has nothing there.
-    std::vector<Index> chain{0};
-    while (!rest.empty()) {
-        const auto component = std::move(rest.back());
-        rest.pop_back();
-        if (component == "..") {
-            // Above the root is the root.
-            if (!resolved.empty()) {
-                resolved.pop_back();
-                chain.pop_back();
-            }
-            continue;
-        }
-        const auto index = chain.back() == none ? none : lookup(chain.back(), component);
-        if (!rest.empty() && index != none && !nodes_[index].directory) {
-            if (nodes_[index].placeholder)
-                throw Error(ErrorKind::unsupported_image,
-                            "its parent \"" + path_of(index) + "\" is a hard link to what is not in this layer");
-            if (const auto target = sink.read_symlink(nodes_[index].checksum)) {
-                if (++links > max_links)
-                    throw Error(ErrorKind::corrupt_input, "too many symbolic links in the parents of an entry");
-                if (target->starts_with('/')) {
-                    resolved.clear();
-                    chain.assign(1, 0);
-                }
-                Path parts;
-                for (std::size_t begin = 0; begin < target->size();) {
-                    const auto end = std::min(target->find('/', begin), target->size());
-                    const auto part = target->substr(begin, end - begin);
-                    begin = end + 1;
-                    if (!part.empty() && part != ".") parts.push_back(part);
-                }
-                rest.insert(rest.end(), parts.rbegin(), parts.rend());
-                spend_link_steps(parts.size() + 1);
-                continue;
-            }
-        }
-        resolved.push_back(component);
-        chain.push_back(index != none && nodes_[index].directory ? index : none);
-    }
-    if (resolved.size() > max_path_depth)
-        throw Error(ErrorKind::unsupported_image, "its parents lead through symbolic links deeper than " +
-                                                      std::to_string(max_path_depth) + " levels");
-    return resolved;
+    // The index of a directory, or none where this layer has nothing there.
+    return resolve_path(path, Index{0}, [&](Index parent, const Path&, const std::string& name, bool is_last) {
+        const auto index = parent == none ? none : lookup(parent, name);
+        if (index == none || nodes_[index].directory) return PathStep<Index>{index};
+        if (!is_last && nodes_[index].placeholder)
+            throw Error(ErrorKind::unsupported_image,
+                        "its parent \"" + path_of(index) + "\" is a hard link to what is not in this layer");
+        auto target = is_last ? std::nullopt : sink.read_symlink(nodes_[index].checksum);
+        if (target) spend_link_steps(split_path(*target).size() + 1);
+        return PathStep<Index>{none, std::move(target)};
+    });
 }
 
 }  // namespace imaged

@@ -16,9 +16,9 @@
 #include <string_view>
 #include <vector>
 
-namespace imaged {
+#include "base/tree-path.hpp"
 
-using Path = std::vector<std::string>;
+namespace imaged {
 
 // The image's /NAME is PARENT/NAME in a commit, and the image's /PARENT/NAME is PARENT/ASIDE in a layer's commit.
 struct MovedDirectory {

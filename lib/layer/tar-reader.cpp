@@ -41,17 +41,12 @@ std::string shown(std::string_view path) {
 std::vector<std::string> parse_path(std::string_view path) {
     if (path.size() > max_path_bytes)
         over_tar_limit("path " + shown(path) + "… is longer than " + std::to_string(max_path_bytes) + " bytes");
-    std::vector<std::string> components;
-    for (std::size_t begin = 0; begin <= path.size();) {
-        const auto end = std::min(path.find('/', begin), path.size());
-        const auto component = path.substr(begin, end - begin);
-        begin = end + 1;
-        if (component.empty() || component == ".") continue;
+    auto components = split_path(path);
+    for (const auto& component : components) {
         if (component == "..") corrupt_tar("path " + shown(path) + " has a \"..\"");
         if (component.size() > max_name_bytes)
             over_tar_limit("path " + shown(path) + " has a name longer than " + std::to_string(max_name_bytes) +
                            " bytes");
-        components.emplace_back(component);
     }
     if (components.size() > max_path_depth)
         over_tar_limit("path " + shown(path) + " is deeper than " + std::to_string(max_path_depth) + " levels");
@@ -66,25 +61,6 @@ std::uint32_t narrow_id(la_int64_t id, const char* what, std::string_view path) 
 }
 
 }  // namespace
-
-std::string join_path(const std::vector<std::string>& components) {
-    std::string path;
-    for (const auto& component : components) {
-        if (!path.empty()) path += '/';
-        path += component;
-    }
-    return path.empty() ? "." : path;
-}
-
-std::vector<std::string> split_path(const std::string& path) {
-    std::vector<std::string> components;
-    for (std::size_t begin = 0; begin < path.size();) {
-        const auto end = std::min(path.find('/', begin), path.size());
-        components.push_back(path.substr(begin, end - begin));
-        begin = end + 1;
-    }
-    return components;
-}
 
 class TarReader::Impl {
 public:

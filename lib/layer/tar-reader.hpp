@@ -15,17 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/tree-path.hpp"
 #include "layer/byte-source.hpp"
 #include "layer/expansion-limit.hpp"
 
 namespace imaged {
 
-// PATH_MAX; nothing on Linux can open a longer one.
-inline constexpr std::size_t max_path_bytes = 4096;
-// Deeper trees than any package has; bounds the recursion of everything that walks a tree.
-inline constexpr std::size_t max_path_depth = 256;
-// NAME_MAX.
-inline constexpr std::size_t max_name_bytes = 255;
 // Entries of one layer, whatever becomes of them; bounds the time that a layer takes, as its size does not.
 inline constexpr std::size_t max_layer_entries = 2'000'000;
 
@@ -33,22 +28,17 @@ enum class EntryType { file, directory, symlink, hardlink, special };
 
 struct TarEntry {
     EntryType type = EntryType::file;
-    std::vector<std::string> path;  // components; empty for the root. Never ".", ".." or empty ones.
-    bool utf8 = true;               // the path is valid UTF-8
-    bool target_utf8 = true;        // and so is a symlink's target; libostree can keep neither if it is not
-    std::uint32_t mode = 0;         // permission bits, setuid, setgid and sticky
+    Path path;
+    bool utf8 = true;         // the path is valid UTF-8
+    bool target_utf8 = true;  // and so is a symlink's target; libostree can keep neither if it is not
+    std::uint32_t mode = 0;   // permission bits, setuid, setgid and sticky
     std::uint32_t uid = 0, gid = 0;
     std::uint64_t size = 0;                                   // bytes of content, holes included
     std::string target;                                       // of a symlink, as written
-    std::vector<std::string> link;                            // components of a hardlink's target
+    Path link;                                                // the target of a hardlink
     std::vector<std::pair<std::string, std::string>> xattrs;  // name to value, sorted by name, each name once
     unsigned acls = 0;                                        // access control lists, which are not kept
 };
-
-// "usr/lib/x"; "." for the root.
-std::string join_path(const std::vector<std::string>& components);
-// The components of a path that join_path() has made of at least one; none of "".
-std::vector<std::string> split_path(const std::string& path);
 
 class TarReader {
 public:

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "base/tree-path.hpp"
 #include "layer/path-mapping.hpp"
-#include "layer/tar-reader.hpp"
 #include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/records/layer-record.hpp"

@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 #include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/repository/detached-metadata.hpp"

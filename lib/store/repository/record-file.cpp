@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
 #include "base/error.hpp"
 #include "base/replace-file.hpp"
+#include "base/tree-path.hpp"
 
 namespace imaged {
 
@@ -46,13 +46,13 @@ void set_aside(int parent, const std::string& name) {
 template <typename Make>
 FileDescriptor walk(int repository, const std::string& path, Make&& make) {
     FileDescriptor directory(::fcntl(repository, F_DUPFD_CLOEXEC, 0));
-    for (std::size_t begin = 0; directory && begin < path.size();) {
-        const auto end = std::min(path.find('/', begin), path.size());
-        const auto name = path.substr(begin, end - begin);
+    bool is_first = true;
+    for (const auto& name : split_path(path)) {
+        if (!directory) break;
         auto next = open_own_directory(directory.get(), name);
-        if (!next && make(directory.get(), name, begin == 0)) next = open_own_directory(directory.get(), name);
+        if (!next && make(directory.get(), name, is_first)) next = open_own_directory(directory.get(), name);
         directory = std::move(next);
-        begin = end + 1;
+        is_first = false;
     }
     return directory;
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 
 namespace imaged {
 

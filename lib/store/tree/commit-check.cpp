@@ -10,7 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/glib.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 #include "store/repository/tree-walk.hpp"
 
 namespace imaged {

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/error.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 
 namespace imaged {
 

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 #include "store/tree/layer-overlay.hpp"
 
 namespace imaged {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/tree/layer-order.hpp"
 
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 
 namespace imaged {
 

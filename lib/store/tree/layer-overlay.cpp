@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 
 namespace imaged {
 

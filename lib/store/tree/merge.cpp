@@ -5,7 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.hpp"
-#include "layer/tar-reader.hpp"
+#include "base/tree-path.hpp"
 #include "store/tree/commit-layout.hpp"
 #include "store/tree/layer-overlay.hpp"
 #include "store/tree/root-policy.hpp"

@@ -5,30 +5,10 @@
 #include <limits>
 
 #include "base/error.hpp"
+#include "base/tree-path.hpp"
 #include "layer/dirtree.hpp"
-#include "layer/tar-reader.hpp"
 
 namespace imaged {
-
-namespace {
-
-// As many as Linux follows for one path.
-constexpr unsigned max_links = 40;
-
-// The components of a symbolic link's target, last first.
-std::vector<std::string> reversed_components(std::string_view target) {
-    std::vector<std::string> components;
-    for (std::size_t begin = 0; begin < target.size();) {
-        const auto end = std::min(target.find('/', begin), target.size());
-        const auto component = target.substr(begin, end - begin);
-        begin = end + 1;
-        if (!component.empty() && component != ".") components.emplace_back(component);
-    }
-    std::reverse(components.begin(), components.end());
-    return components;
-}
-
-}  // namespace
 
 Directory parse_directory(std::string_view dirtree) {
     auto listing = parse_dirtree(dirtree);
@@ -84,49 +64,21 @@ TreeEntry TreeStore::empty_directory() {
 }
 
 Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last, const View& view) {
-    Path resolved;
-    std::vector<std::string> rest(path.rbegin(), path.rend());
-    unsigned links = 0;
-    // The directories on the way; an empty one where the tree has ended.
-    std::vector<std::optional<TreeEntry>> chain{root};
-    while (!rest.empty()) {
-        const auto component = std::move(rest.back());
-        rest.pop_back();
-        if (component == std::string_view("..")) {
-            // Above the root is the root.
-            if (!resolved.empty()) {
-                resolved.pop_back();
-                chain.pop_back();
-            }
-            continue;
-        }
-        auto found = chain.back() ? find(*chain.back(), {component}) : std::nullopt;
+    // The directories on the way; none where the tree has ended.
+    using Place = std::optional<TreeEntry>;
+    const auto lookup = [&](const Place& parent, const Path& place, const std::string& name, bool is_last) {
+        const bool follow = follow_last || !is_last;
+        auto found = parent ? find(*parent, {name}) : std::nullopt;
         // Nothing is deeper.
-        if (view && resolved.size() < max_path_depth && (follow_last || !rest.empty())) {
-            auto place = resolved;
-            place.push_back(component);
-            found = view(place, found);
+        if (view && follow && place.size() < max_path_depth) {
+            auto viewed = place;
+            viewed.push_back(name);
+            found = view(viewed, found);
         }
-        if (found && !found->directory && (follow_last || !rest.empty())) {
-            if (const auto target = read_symlink(found->object)) {
-                if (++links > max_links)
-                    throw Error(ErrorKind::corrupt_input,
-                                "too many symbolic links on the way to \"" + join_path(path) + "\"");
-                if (target->starts_with('/')) {
-                    resolved.clear();
-                    chain.assign(1, root);
-                }
-                const auto parts = reversed_components(*target);
-                rest.insert(rest.end(), parts.begin(), parts.end());
-                continue;
-            }
-        }
-        resolved.push_back(component);
-        chain.push_back(found && found->directory ? found : std::nullopt);
-    }
-    if (resolved.size() > max_path_depth)
-        throw Error(ErrorKind::unsupported_image, "\"" + join_path(path) + "\" leads deeper than the limit");
-    return resolved;
+        if (!found || found->directory) return PathStep<Place>{found};
+        return PathStep<Place>{std::nullopt, follow ? read_symlink(found->object) : std::nullopt};
+    };
+    return resolve_path(path, Place(root), lookup);
 }
 
 std::optional<TreeEntry> TreeStore::find(const TreeEntry& root, const Path& path) {
