@@ -48,7 +48,8 @@ void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
     const Reply<Value> reply(std::move(result), activity_);
     ask_catalog(reply, [reply, reference, function = std::move(function)](RemoteCatalog& catalog) {
         try {
-            if (!catalog.open()) throw Error(ErrorKind::not_found, "no such image: " + reference.image());
+            if (!catalog.open())
+                throw Error(ErrorKind::not_found, "image " + reference.image() + " is not in the repository");
             return EventLoop::Callback([reply, value = function(catalog, reference)] { reply.answer(value); });
         } catch (...) {
             return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });

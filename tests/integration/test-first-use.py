@@ -55,7 +55,7 @@ class Fresh(Case):
     def test_reading_finds_nothing_and_makes_nothing(self):
         self.assertEqual(self.busctl("ListImages", "a{sv}", "0").stdout, "aa{sv} 0\n")
         self.assertEqual(self.busctl("ListJobs").stdout, "a(uoss) 0\n")
-        self.assertIn("no such image", self.busctl("GetImage", "s", IMAGE).stderr)
+        self.assertIn("is not in the repository", self.busctl("GetImage", "s", IMAGE).stderr)
         self.assertEqual(self.imagectl("list", "--json").stdout.strip(), '{"schema":1,"images":[]}')
         for verb in ("list", "jobs"):
             self.assertEqual(self.imagectl(verb).returncode, 0, verb)

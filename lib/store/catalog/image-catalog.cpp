@@ -109,7 +109,7 @@ public:
     }
 
     json describe(const ImageReference& reference) {
-        const auto image = load(reference);
+        const auto image = StoredImage::find(repository_, reference);
         auto description = summary(reference.image(), image);
         auto layers = json::array();
         for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
@@ -139,12 +139,6 @@ public:
         description["filtered"] = image.filtered;
         description["importer"] = image.importer;
         return description;
-    }
-
-    StoredImage load(const ImageReference& reference) {
-        const auto commit = repository_.resolve(image_ref(reference));
-        if (!commit) throw Error(ErrorKind::not_found, "image " + reference.image() + " is not in the repository");
-        return in_context("image " + reference.image(), [&] { return StoredImage::load(repository_, *commit); });
     }
 
 private:
@@ -296,13 +290,13 @@ json ImageCatalog::describe(const ImageReference& image) {
     return impl_->describe(image);
 }
 std::string ImageCatalog::manifest(const ImageReference& image) {
-    return impl_->load(image).manifest_text;
+    return StoredImage::find(impl_->repository(), image).manifest_text;
 }
 json ImageCatalog::diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) {
     return diff_images(impl_->repository(), from, to, files);
 }
 std::string ImageCatalog::config(const ImageReference& image) {
-    return impl_->load(image).config_text;
+    return StoredImage::find(impl_->repository(), image).config_text;
 }
 
 }  // namespace imaged

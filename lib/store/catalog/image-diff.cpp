@@ -9,7 +9,6 @@
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/tree/tree-store.hpp"
 
 namespace imaged {
@@ -27,12 +26,6 @@ struct Side {
     ImageConfig config;
     ImageLayout layout;
 };
-
-StoredImage load(const Repository& repository, const ImageReference& image) {
-    const auto commit = repository.resolve(image_ref(image));
-    if (!commit) throw Error(ErrorKind::not_found, "image " + image.image() + " is not in the repository");
-    return in_context("image " + image.image(), [&] { return StoredImage::load(repository, *commit); });
-}
 
 // Layers of ONE by whether OTHER has them, each once.
 void tell_layers(json& answer, const char* having, const char* lacking, const Side& one, const Side& other,
@@ -145,10 +138,10 @@ private:
 
 json diff_images(const Repository& repository, const ImageReference& from, const std::optional<ImageReference>& to,
                  bool files) {
-    const auto before = load(repository, from);
+    const auto before = StoredImage::find(repository, from);
     json answer;
     if (to) {
-        const auto after = load(repository, *to);
+        const auto after = StoredImage::find(repository, *to);
         answer = compare_layers({before.config, before.layout}, {after.config, after.layout}, repository);
         answer["to"] = to->image();
         answer["to-digest"] = after.digest.text();

@@ -78,11 +78,7 @@ public:
           target_(request.target.value_or(request.image)) {}
 
     CopiedImage run() {
-        const auto commit = source_.resolve(image_ref(request_.image));
-        if (!commit)
-            throw Error(ErrorKind::not_found,
-                        "there is no image " + request_.image.image() + " in the repository " + source_.path());
-        const auto image = StoredImage::load(source_, *commit);
+        const auto image = in_context(source_.path(), [&] { return StoredImage::find(source_, request_.image); });
         require_ref_place(destination_, target_);
         CopiedImage copied{previous_digest(), false, image, {}};
         const auto staging = destination_.make_staging();
@@ -91,8 +87,8 @@ public:
         const auto refs = bring_objects(image, transfer);
         copied.objects = transfer.counts();
         const auto objects_changed = copied.objects.linked + copied.objects.reflinked + copied.objects.copied > 0;
-        copied.changed = write_refs(refs, *commit) || objects_changed;
-        copied.image = StoredImage::load(destination_, *commit);
+        copied.changed = write_refs(refs, image.merge_commit) || objects_changed;
+        copied.image = StoredImage::load(destination_, image.merge_commit);
         return copied;
     }
 

@@ -16,7 +16,6 @@
 #include "store/export/exported-documents.hpp"
 #include "store/export/object-layer-export.hpp"
 #include "store/records/layer-place.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 
@@ -75,8 +74,8 @@ public:
           repository_(repository),
           cancellation_(cancellation),
           observer_(observer),
-          image_(load()),
-          commits_(layer_commits()) {
+          image_(StoredImage::find(repository, request.image)),
+          commits_(layer_commits(repository, image_.layout)) {
         if (!image_.layout.ostree) return;
         std::vector<Checksum> chunks;
         for (std::size_t i = 0; i < commits_.size(); ++i) {
@@ -103,23 +102,6 @@ public:
     ExportedImage& exported() { return exported_; }
 
 private:
-    StoredImage load() {
-        const auto commit = repository_.resolve(image_ref(request_.image));
-        if (!commit) throw Error(ErrorKind::not_found, "no such image: " + request_.image.image());
-        return StoredImage::load(repository_, *commit);
-    }
-
-    std::vector<Checksum> layer_commits() const {
-        std::vector<Checksum> commits;
-        for (const auto& layer : image_.layout.layers) {
-            const auto commit = layer_commit(repository_, layer);
-            if (!commit)
-                throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
-            commits.push_back(*commit);
-        }
-        return commits;
-    }
-
     std::vector<ExportedLayer> write_layers(ExportLayout& layout) {
         const auto& layers = image_.layout.layers;
         observer_.layers(layers, std::vector<bool>(layers.size(), false));
@@ -184,7 +166,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
     observer.phase(ImportPhase::manifest);
     check_export_destination(request.destination);
     auto existing = Repository::open_existing(request.repository);
-    if (!existing) throw Error(ErrorKind::not_found, "no such image: " + request.image.image());
+    if (!existing) throw no_such_image(request.image);
     auto& repository = *existing;
     repository.write_through(request.writer);
     const Repository::Lock lock(repository, Repository::LockKind::shared);

@@ -67,16 +67,6 @@ private:
     MergeDifference difference_;
 };
 
-std::vector<Checksum> layer_commits(const Repository& repository, const StoredImage& image) {
-    std::vector<Checksum> commits;
-    for (const auto& layer : image.layout.layers) {
-        const auto commit = layer_commit(repository, layer);
-        if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
-        commits.push_back(*commit);
-    }
-    return commits;
-}
-
 }  // namespace
 
 DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image) {
@@ -105,8 +95,9 @@ SourceImage as_source(const StoredImage& image) {
 MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
     const auto staging = repository.make_staging();
     WriterPool pool(1);
-    const auto merged = write_merge_commit(repository, *staging, as_source(image), layer_commits(repository, image),
-                                           image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
+    const auto merged =
+        write_merge_commit(repository, *staging, as_source(image), layer_commits(repository, image.layout),
+                           image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);
     return Comparison(repository, *merged.sink, cancellation)

@@ -43,6 +43,16 @@ std::optional<Checksum> layer_commit(const Repository& repository, const ImageLa
     return repository.resolve(place_of(repository, layer));
 }
 
+std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout) {
+    std::vector<Checksum> commits;
+    for (const auto& layer : layout.layers) {
+        const auto commit = layer_commit(repository, layer);
+        if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
+        commits.push_back(*commit);
+    }
+    return commits;
+}
+
 bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit) {
     return is_derived(repository, layer, commit) == (layer.kind == LayerKind::derived);
 }

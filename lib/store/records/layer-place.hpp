@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "oci/layout.hpp"
 #include "store/repository/repository.hpp"
@@ -20,6 +21,8 @@ std::string blob_of_ref(const std::string& ref);
 std::string place_of(const Repository& repository, const ImageLayer& layer);
 // What this ref names. The caller judges whether that is the layer.
 std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer);
+// Those of all layers; throws Error(repository_damaged) where there is none.
+std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout);
 // Whether COMMIT holds OSTree objects or a derived layer, as LAYER wants it; nothing else about it is judged.
 bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit);
 // The refs that must be written so that LAYER is COMMIT and a layer of the other kind stays what it is.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "store/repository/ref-name.hpp"
 
@@ -71,6 +70,16 @@ const Checksum& StoredImage::deployable() const {
     const bool derived = std::any_of(layout.layers.begin(), layout.layers.end(),
                                      [](const auto& layer) { return layer.kind == LayerKind::derived; });
     return base_commit && !derived ? *base_commit : merge_commit;
+}
+
+StoredImage StoredImage::find(const Repository& repository, const ImageReference& image) {
+    const auto commit = repository.resolve(image_ref(image));
+    if (!commit) throw no_such_image(image);
+    return in_context("image " + image.image(), [&] { return load(repository, *commit); });
+}
+
+Error no_such_image(const ImageReference& image) {
+    return Error(ErrorKind::not_found, "image " + image.image() + " is not in the repository");
 }
 
 StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {

@@ -9,8 +9,10 @@
 #include <string>
 
 #include "base/checksum.hpp"
+#include "base/error.hpp"
 #include "oci/digest.hpp"
 #include "oci/image-config.hpp"
+#include "oci/image-reference.hpp"
 #include "oci/layout.hpp"
 #include "oci/manifest.hpp"
 #include "store/records/dropped-counts.hpp"
@@ -45,10 +47,15 @@ struct StoredImage {
     // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;
 
+    // The image of this name; throws no_such_image(), or load()'s error under the image's name.
+    static StoredImage find(const Repository& repository, const ImageReference& image);
     // Throws Error(repository_damaged) naming what is missing or broken. With BASE_MAY_BE_MISSING the ref of the commit
     // layer may be lost; base_commit is absent then.
     static StoredImage load(const Repository& repository, const Checksum& merge_commit,
                             bool base_may_be_missing = false);
 };
+
+// Error(not_found): the repository has no image of this name, or there is no repository.
+Error no_such_image(const ImageReference& image);
 
 }  // namespace imaged
