@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.hpp"
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <new>
 #include <system_error>
-#include <utility>
+
+#include "base/enum-names.hpp"
 
 namespace imaged {
 
 namespace {
 
-constexpr std::array<std::pair<ErrorKind, std::string_view>, 16> names{{
+constexpr auto error_names = enum_names<ErrorKind>({
     {ErrorKind::invalid_reference, "InvalidReference"},
     {ErrorKind::invalid_argument, "InvalidArgument"},
     {ErrorKind::not_found, "NotFound"},
@@ -30,22 +30,16 @@ constexpr std::array<std::pair<ErrorKind, std::string_view>, 16> names{{
     {ErrorKind::repository_damaged, "RepositoryDamaged"},
     {ErrorKind::queue_full, "QueueFull"},
     {ErrorKind::failed, "Failed"},
-}};
+});
 
 }  // namespace
 
 std::string_view error_name(ErrorKind kind) {
-    for (const auto& [candidate, name] : names) {
-        if (candidate == kind) return name;
-    }
-    return "Failed";
+    return error_names.name(kind);
 }
 
 ErrorKind error_kind(std::string_view name) {
-    for (const auto& [kind, candidate] : names) {
-        if (candidate == name) return kind;
-    }
-    return ErrorKind::failed;
+    return error_names.value(name).value_or(ErrorKind::failed);
 }
 
 Error Error::with_context(std::string_view context) const {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/image-reference.hpp"
 
-#include <array>
-#include <optional>
-#include <utility>
-
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -14,7 +11,7 @@ namespace {
 // A reference becomes part of a file name below refs/; PATH_MAX leaves room for three times this after escaping.
 constexpr std::size_t max_reference_bytes = 1024;
 
-constexpr std::array<std::pair<Transport, std::string_view>, 7> transports{{
+constexpr auto transports = enum_names<Transport>({
     {Transport::registry, "docker"},
     {Transport::oci, "oci"},
     {Transport::oci_archive, "oci-archive"},
@@ -22,7 +19,7 @@ constexpr std::array<std::pair<Transport, std::string_view>, 7> transports{{
     {Transport::containers_storage, "containers-storage"},
     {Transport::docker_daemon, "docker-daemon"},
     {Transport::dir, "dir"},
-}};
+});
 
 // Returns the part of TEXT that a message repeats. If an @ is in it, a password may be too, and messages are logged and
 // shown: then it returns "…".
@@ -97,10 +94,7 @@ ImageReference ImageReference::parse(std::string_view text) {
         if (colon == std::string_view::npos) refuse(text, "it has no transport, such as docker://");
         const auto scheme = rest.substr(0, colon);
         rest.remove_prefix(colon + 1);
-        std::optional<Transport> found;
-        for (const auto& [transport, name] : transports) {
-            if (name == scheme) found = transport;
-        }
+        auto found = transports.value(scheme);
         const bool is_registry_alias = scheme == "registry";
         if (is_registry_alias) found = Transport::registry;
         if (!found) refuse(text, "unknown transport \"" + shown(scheme) + "\"");
@@ -121,11 +115,7 @@ ImageReference ImageReference::parse(std::string_view text) {
 }
 
 std::string ImageReference::image() const {
-    for (const auto& [transport, name] : transports) {
-        if (transport == transport_)
-            return std::string(name) + (transport == Transport::registry ? "://" : ":") + name_;
-    }
-    return name_;
+    return std::string(transports.name(transport_)) + (transport_ == Transport::registry ? "://" : ":") + name_;
 }
 
 std::string ImageReference::source() const {

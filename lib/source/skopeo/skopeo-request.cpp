@@ -3,9 +3,9 @@
 
 #include <sys/mman.h>
 
-#include <array>
 #include <span>
 
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "source/skopeo/ca-certificates.hpp"
@@ -17,19 +17,14 @@ namespace {
 using nlohmann::json;
 using Kind = SkopeoRequest::Kind;
 
-constexpr std::array kinds{Kind::image_proxy, Kind::inspect_raw, Kind::push, Kind::check_policy};
+constexpr auto kinds = enum_names<Kind>({
+    {Kind::image_proxy, "image-proxy"},
+    {Kind::inspect_raw, "inspect-raw"},
+    {Kind::push, "push"},
+    {Kind::check_policy, "check-policy"},
+});
 // The tag under which a policy check stores what passed.
 constexpr const char* checked_tag = "checked";
-
-constexpr const char* kind_name(Kind kind) {
-    switch (kind) {
-        case Kind::image_proxy: return "image-proxy";
-        case Kind::inspect_raw: return "inspect-raw";
-        case Kind::push: return "push";
-        case Kind::check_policy: return "check-policy";
-    }
-    return "";
-}
 
 [[noreturn]] void refuse(const std::string& why) {
     throw Error(ErrorKind::failed, "request for skopeo: " + why);
@@ -100,7 +95,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
 }
 
 std::string encode(const SkopeoRequest& request, bool has_auth_file) {
-    const json document{{"kind", kind_name(request.kind)},
+    const json document{{"kind", kinds.name(request.kind)},
                         {"image", request.image},
                         {"tag", request.tag},
                         {"blobs", request.blobs},
@@ -121,14 +116,10 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     const auto document = parse_json(packet);
     if (!document.is_object()) refuse("not a JSON object");
     ReceivedRequest received;
-    const auto kind = text(document, "kind");
-    bool known = false;
-    for (const auto candidate : kinds) {
-        if (kind != kind_name(candidate)) continue;
-        received.request.kind = candidate;
-        known = true;
-    }
-    if (!known) refuse("unknown kind \"" + kind + "\"");
+    const auto name = text(document, "kind");
+    const auto kind = kinds.value(name);
+    if (!kind) refuse("unknown kind \"" + name + "\"");
+    received.request.kind = *kind;
     received.request.image = text(document, "image");
     received.request.tag = text(document, "tag");
     received.request.registries_conf = text(document, "registries-conf");
