@@ -55,11 +55,6 @@ DirectSink::DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch
     for (std::size_t i = 0; i < spread; ++i) directories_[i] = scratch_->make_directory(directory_numbers_[i]);
 }
 
-DirectSink::~DirectSink() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return pending_ == 0; });
-}
-
 bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
     struct stat status;
     return ::fstatat(objects_, object_path(checksum, type).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
@@ -89,24 +84,11 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
         ++objects_reused_;
         return checksum;
     }
-    {
-        const std::lock_guard lock(mutex_);
-        if (failure_) std::rethrow_exception(failure_);
-        ++pending_;
-    }
-    staged_.add(checksum, ObjectType::file);
     const auto size = content.size();
-    pool_.submit(size, [this, checksum, meta, content = std::move(content)] {
-        std::exception_ptr failure;
-        try {
-            write_file(checksum, meta, content);
-        } catch (...) {
-            failure = std::current_exception();
-        }
-        const std::lock_guard lock(mutex_);
-        if (failure && !failure_) failure_ = failure;
-        if (--pending_ == 0) idle_.notify_all();
-    });
+    auto task =
+        writes_.add([this, checksum, meta, content = std::move(content)] { write_file(checksum, meta, content); });
+    staged_.add(checksum, ObjectType::file);
+    pool_.submit(size, std::move(task));
     return checksum;
 }
 
@@ -363,9 +345,7 @@ void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
 }
 
 void DirectSink::flush() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return pending_ == 0; });
-    if (failure_) std::rethrow_exception(failure_);
+    writes_.wait();
 }
 
 void DirectSink::publish(const std::function<void()>& before_commits) {

@@ -11,12 +11,12 @@
 #include <sys/types.h>
 
 #include <array>
-#include <condition_variable>
-#include <exception>
-#include <mutex>
+#include <atomic>
+#include <memory>
 #include <optional>
 
 #include "base/paired-sha256.hpp"
+#include "base/task-group.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/staged-objects.hpp"
 #include "layer/staging-area.hpp"
@@ -31,7 +31,6 @@ public:
     // All borrowed; OBJECTS is the repository's objects directory.
     DirectSink(DirectFormat format, int objects, StagingArea& staging, WriterPool& pool)
         : DirectSink(format, objects, staging.make_scratch(), pool) {}
-    ~DirectSink() override;
 
     void hash_beside(HashBacklog* backlog) override { backlog_ = backlog; }
     Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) override;
@@ -80,12 +79,7 @@ private:
     HashBacklog* backlog_ = nullptr;
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
     StagedObjects staged_;
-
-    // Shared with the pool's threads.
-    std::mutex mutex_;
-    std::condition_variable idle_;
-    std::size_t pending_ = 0;
-    std::exception_ptr failure_;
+    TaskGroup writes_;  // last: they use all of the above
 };
 
 }  // namespace imaged

@@ -3,12 +3,8 @@
 
 #include <sys/stat.h>
 
-#include <atomic>
-#include <exception>
-#include <mutex>
-
 #include "base/error.hpp"
-#include "base/threads.hpp"
+#include "base/task-group.hpp"
 #include "oci/export-destination.hpp"
 #include "source/proxy/skopeo-push.hpp"
 #include "store/export/derived-layer-export.hpp"
@@ -107,27 +103,15 @@ private:
         observer_.layers(layers, std::vector<bool>(layers.size(), false));
         observer_.phase(ImportPhase::write);
         std::vector<std::optional<ExportedLayer>> written(layers.size());
-        std::atomic<std::size_t> next = 0;
-        std::mutex mutex;
-        std::exception_ptr failure;
-        const auto lane = [&] {
-            for (auto i = next++; i < layers.size(); i = next++) {
-                try {
-                    in_context("layer " + layers[i].blob.digest.text(), [&] {
-                        cancellation_.check();
-                        written[i] = write_layer(layout, layers[i].kind, commits_[i]);
-                    });
-                    observer_.fetched(i, layers[i].blob.size);
-                    observer_.finished(i);
-                } catch (...) {
-                    const std::lock_guard lock(mutex);
-                    if (!failure) failure = std::current_exception();
-                    cancellation_.request();
-                }
-            }
+        const auto write = [&](std::size_t i) {
+            in_context("layer " + layers[i].blob.digest.text(), [&] {
+                cancellation_.check();
+                written[i] = write_layer(layout, layers[i].kind, commits_[i]);
+            });
+            observer_.fetched(i, layers[i].blob.size);
+            observer_.finished(i);
         };
-        start_threads(lanes, true, lane).clear();
-        if (failure) std::rethrow_exception(failure);
+        run_in_threads(lanes, layers.size(), write, [&] { cancellation_.request(); });
         std::vector<ExportedLayer> result;
         result.reserve(written.size());
         for (auto& layer : written) result.push_back(std::move(*layer));

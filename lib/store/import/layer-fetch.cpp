@@ -1,59 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/layer-fetch.hpp"
 
-#include <algorithm>
-#include <exception>
 #include <mutex>
 #include <optional>
 
 #include "base/error.hpp"
-#include "base/threads.hpp"
+#include "base/task-group.hpp"
 #include "store/import/layer-publisher.hpp"
 
 namespace imaged {
-
-namespace {
-
-// The layers of one run(), shared by its lanes.
-class Lanes {
-public:
-    Lanes(const std::vector<FetchItem>& items, Cancellation& cancellation)
-        : items_(items), cancellation_(cancellation) {}
-
-    // Runs FETCH for each item in COUNT threads; ends early after a failure, which it throws.
-    void run(unsigned count, const std::function<void(const FetchItem&)>& fetch) {
-        const auto lanes = static_cast<unsigned>(std::min<std::size_t>(count, items_.size()));
-        start_threads(lanes, true, [&] { lane(fetch); }).clear();
-        if (failure_) std::rethrow_exception(failure_);
-    }
-
-private:
-    void lane(const std::function<void(const FetchItem&)>& fetch) {
-        while (const auto* item = next()) {
-            try {
-                fetch(*item);
-            } catch (...) {
-                const std::lock_guard lock(mutex_);
-                if (!failure_) failure_ = std::current_exception();
-                cancellation_.request();
-            }
-        }
-    }
-
-    const FetchItem* next() {
-        const std::lock_guard lock(mutex_);
-        if (failure_ || position_ == items_.size()) return nullptr;
-        return &items_[position_++];
-    }
-
-    const std::vector<FetchItem>& items_;
-    Cancellation& cancellation_;
-    std::mutex mutex_;
-    std::size_t position_ = 0;
-    std::exception_ptr failure_;
-};
-
-}  // namespace
 
 LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
                        ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion)
@@ -77,7 +32,6 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     });
     std::mutex mutex;
     std::optional<LayerPublisher::Item> commit_layer;
-    Lanes lanes(items, cancellation_);
     const auto fetch = [&](const FetchItem& item) {
         repository_.require_space(item.layer->blob.size);
         ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
@@ -93,7 +47,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
                         "it holds the commit " + staged.commit.hex() + ", not the one whose signature was verified");
         return staged;
     };
-    lanes.run(lanes_, [&](const FetchItem& item) {
+    const auto take = [&](std::size_t number) {
+        const auto& item = items[number];
         auto staged = in_context("layer " + item.layer->blob.digest.text(), [&] { return fetch(item); });
         const std::lock_guard lock(mutex);
         ++counts_.layers;
@@ -107,7 +62,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             // libostree has one transaction at a time: the next layer's can begin when this one's has ended.
             if (lanes_ == 1) publisher.wait();
         }
-    });
+    };
+    run_in_threads(lanes_, items.size(), take, [&] { cancellation_.request(); });
     publisher.wait();
     if (commit_layer) {
         publisher.add(std::move(*commit_layer));

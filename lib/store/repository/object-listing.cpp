@@ -4,17 +4,14 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstring>
-#include <exception>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/directory.hpp"
-#include "base/threads.hpp"
+#include "base/task-group.hpp"
 
 namespace imaged {
 
@@ -40,22 +37,7 @@ void visit_objects(int objects, unsigned directory, const std::function<void(con
 }
 
 void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work) {
-    std::atomic<unsigned> next = 0;
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto run = [&] {
-        try {
-            for (auto directory = next++; directory < object_directories; directory = next++) work(directory);
-        } catch (...) {
-            next = object_directories;
-            const std::lock_guard lock(mutex);
-            if (!failure) failure = std::current_exception();
-        }
-    };
-    auto others = start_threads(threads - 1, false, run);
-    run();
-    others.clear();
-    if (failure) std::rethrow_exception(failure);
+    run_in_threads(threads, object_directories, [&](std::size_t number) { work(static_cast<unsigned>(number)); });
 }
 
 unsigned object_threads() {

@@ -65,11 +65,6 @@ ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& desti
     destination.require_image_mode();
 }
 
-ObjectTransfer::~ObjectTransfer() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return pending_ == 0; });
-}
-
 TransferCounts ObjectTransfer::counts() const {
     auto counts = counts_;
     counts.linked += linked_;
@@ -89,23 +84,8 @@ void ObjectTransfer::add_file(const Checksum& file) {
 
 void ObjectTransfer::submit_links() {
     if (batch_.empty()) return;
-    {
-        const std::lock_guard lock(mutex_);
-        if (failure_) std::rethrow_exception(failure_);
-        ++pending_;
-    }
     const auto bytes = batch_.size() * sizeof(Checksum);
-    pool_.submit(bytes, [this, batch = std::exchange(batch_, {})] {
-        std::exception_ptr failure;
-        try {
-            link_batch(batch);
-        } catch (...) {
-            failure = std::current_exception();
-        }
-        const std::lock_guard lock(mutex_);
-        if (failure && !failure_) failure_ = failure;
-        if (--pending_ == 0) idle_.notify_all();
-    });
+    pool_.submit(bytes, links_.add([this, batch = std::exchange(batch_, {})] { link_batch(batch); }));
 }
 
 void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
@@ -169,9 +149,7 @@ ObjectTransfer::Link ObjectTransfer::link(int object, const std::string& name) {
 
 void ObjectTransfer::wait_for_links() {
     submit_links();
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return pending_ == 0; });
-    if (failure_) std::rethrow_exception(failure_);
+    links_.wait();
 }
 
 void ObjectTransfer::copy_file(const Checksum& checksum) {

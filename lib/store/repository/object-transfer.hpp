@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "base/task-group.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
@@ -32,12 +33,10 @@ struct TransferCounts {
 
 class ObjectTransfer {
 public:
-    // Borrows everything; nobody else submits to POOL while this is there. Throws Error(unsupported_image) for a
-    // repository mode that holds no container images.
+    // Borrows everything; nobody else submits to POOL while this is there. Its end waits for what is under way. Throws
+    // Error(unsupported_image) for a repository mode that holds no container images.
     ObjectTransfer(const Repository& source, const Repository& destination, StagingArea& staging, WriterPool& pool,
                    const Cancellation& cancellation);
-    // Waits for what is under way.
-    ~ObjectTransfer();
 
     // Twice is once. Throws Error(repository_damaged) naming an object that the source does not have or that is
     // corrupt, now or in finish_files().
@@ -87,11 +86,9 @@ private:
 
     // Shared with the pool's threads.
     std::mutex mutex_;
-    std::condition_variable idle_;
-    unsigned pending_ = 0;
-    std::exception_ptr failure_;
     std::vector<Checksum> unlinkable_;
     std::atomic<std::uint64_t> linked_ = 0, present_ = 0;
+    TaskGroup links_;  // last: they use all of the above
 };
 
 }  // namespace imaged
