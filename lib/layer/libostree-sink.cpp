@@ -45,16 +45,6 @@ GObjectPtr<OstreeRepo> make_repository(OstreeRepo* real, int directory) {
     return repository;
 }
 
-OstreeObjectType object_type(ObjectType type) {
-    switch (type) {
-        case ObjectType::file: return OSTREE_OBJECT_TYPE_FILE;
-        case ObjectType::dirtree: return OSTREE_OBJECT_TYPE_DIR_TREE;
-        case ObjectType::dirmeta: return OSTREE_OBJECT_TYPE_DIR_META;
-        case ObjectType::commit: return OSTREE_OBJECT_TYPE_COMMIT;
-    }
-    return OSTREE_OBJECT_TYPE_FILE;
-}
-
 const char* variant_type(ObjectType type) {
     switch (type) {
         case ObjectType::dirtree: return "(a(say)a(sayay))";
@@ -70,6 +60,16 @@ Checksum expect_checksum(const char* hex) {
 }
 
 }  // namespace
+
+OstreeObjectType libostree_type(ObjectType type) {
+    switch (type) {
+        case ObjectType::file: return OSTREE_OBJECT_TYPE_FILE;
+        case ObjectType::dirtree: return OSTREE_OBJECT_TYPE_DIR_TREE;
+        case ObjectType::dirmeta: return OSTREE_OBJECT_TYPE_DIR_META;
+        case ObjectType::commit: return OSTREE_OBJECT_TYPE_COMMIT;
+    }
+    return OSTREE_OBJECT_TYPE_FILE;
+}
 
 LibostreeSink::LibostreeSink(OstreeRepo* repository, int objects, StagingArea& staging)
     : objects_directory_(objects),
@@ -173,8 +173,8 @@ Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
     const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
     ErrorSlot error;
-    error.check(ostree_repo_write_metadata(repository_.get(), object_type(type), checksum.hex().c_str(), variant.get(),
-                                           nullptr, nullptr, error.out()),
+    error.check(ostree_repo_write_metadata(repository_.get(), libostree_type(type), checksum.hex().c_str(),
+                                           variant.get(), nullptr, nullptr, error.out()),
                 "write an object");
     objects_.add(checksum, type);
     ++counts_.objects_written;
@@ -189,8 +189,8 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
     require_no_pipe(objects_directory_, checksum, "." + std::string(suffix(type)));
     ErrorSlot error;
     GVariant* loaded = nullptr;
-    if (ostree_repo_load_variant(repository_.get(), object_type(type), checksum.hex().c_str(), &loaded, error.out()) ==
-        FALSE)
+    if (ostree_repo_load_variant(repository_.get(), libostree_type(type), checksum.hex().c_str(), &loaded,
+                                 error.out()) == FALSE)
         throw Error(ErrorKind::repository_damaged,
                     "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
     const VariantPtr variant(loaded);
@@ -225,8 +225,8 @@ std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) 
 bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const {
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(ostree_repo_has_object(repository_.get(), object_type(type), checksum.hex().c_str(), &present, nullptr,
-                                       error.out()),
+    error.check(ostree_repo_has_object(repository_.get(), libostree_type(type), checksum.hex().c_str(), &present,
+                                       nullptr, error.out()),
                 "look for an object");
     return present != FALSE;
 }

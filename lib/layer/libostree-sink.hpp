@@ -13,6 +13,8 @@
 
 namespace imaged {
 
+OstreeObjectType libostree_type(ObjectType type);
+
 class LibostreeSink : public ObjectSink {
 public:
     // REPOSITORY and its objects directory OBJECTS are borrowed.

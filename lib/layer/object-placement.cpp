@@ -33,8 +33,12 @@ std::string staged_name(const Checksum& checksum, PlacedType type) {
     return checksum.hex() + suffixes[static_cast<unsigned>(type)];
 }
 
+std::string object_path(std::string name) {
+    return name.insert(2, "/");
+}
+
 std::string object_path(const Checksum& checksum, PlacedType type) {
-    return staged_name(checksum, type).insert(2, "/");
+    return object_path(staged_name(checksum, type));
 }
 
 bool is_placed(int objects, const Placement& placement) {
@@ -51,8 +55,7 @@ void throw_gone(const Placement& placement) {
 
 void place_object(int from, int objects, const Placement& placement) {
     const auto name = staged_name(placement.checksum, placement.type);
-    auto path = name;
-    path.insert(2, "/");
+    const auto path = object_path(name);
     for (const bool again : {false, true}) {
         if (rename_without_replacing(from, name.c_str(), objects, path.c_str()) == 0) return;
         if (errno == EEXIST) {

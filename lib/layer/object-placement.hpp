@@ -26,7 +26,8 @@ struct Placement {
 };
 
 std::string staged_name(const Checksum& checksum, PlacedType type);
-// Below objects/.
+// Below objects/: of what is CHECKSUM.TYPE, or begins so.
+std::string object_path(std::string name);
 std::string object_path(const Checksum& checksum, PlacedType type);
 bool is_placed(int objects, const Placement& placement);
 

@@ -29,8 +29,7 @@ public:
     explicit StoredNames(const std::string& path) : repository_(Repository::open_existing(path)) {
         if (!repository_) return;
         for (const auto& [ref, commit] : repository_->refs(image_ref_directory))
-            by_merge_[commit].push_back(
-                unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref));
+            by_merge_[commit].push_back(image_of_ref(ref));
     }
 
     std::vector<std::string> of(const Checksum& commit) const {

@@ -90,9 +90,7 @@ public:
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::vector<std::pair<std::string, Checksum>> images;
-        for (const auto& [ref, commit] : images_.refs())
-            images.emplace_back(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
-                                commit);
+        for (const auto& [ref, commit] : images_.refs()) images.emplace_back(image_of_ref(ref), commit);
         std::sort(images.begin(), images.end());
         listing_ = nullptr;  // before the next is made
         Cache used;

@@ -22,9 +22,8 @@ constexpr std::array<const char*, 8> repository_directories{"extensions",   "ref
                                                             "refs/remotes", "state", "tmp",        "tmp/cache"};
 constexpr std::string_view repository_config = "[core]\nrepo_version=1\nmode=bare-split-xattrs\n";
 
-std::string object_path(const Checksum& checksum, std::string_view type) {
-    const auto hex = checksum.hex();
-    return repository_path + "/objects/" + hex.substr(0, 2) + "/" + hex.substr(2) + "." + std::string(type);
+std::string tar_path(const Checksum& checksum, std::string_view type) {
+    return repository_path + "/objects/" + object_path(checksum.hex() + "." + std::string(type));
 }
 
 std::string serialised(const Xattrs& xattrs) {
@@ -62,13 +61,13 @@ public:
         FileObject object(from_.repository_, checksum);
         const auto xattrs = serialised(object.meta().xattrs);
         const auto xattrs_checksum = sha256(xattrs);
-        const auto xattrs_path = object_path(xattrs_checksum, "file-xattrs");
+        const auto xattrs_path = tar_path(xattrs_checksum, "file-xattrs");
         if (xattrs_.insert(xattrs_checksum).second) data(xattrs_path, xattrs);
-        TarItem link{TarItem::Type::hardlink, object_path(checksum, "file-xattrs-link"), xattrs_path};
+        TarItem link{TarItem::Type::hardlink, tar_path(checksum, "file-xattrs-link"), xattrs_path};
         link.mode = 0644;
         tar_.add(link);
         TarItem item;
-        item.path = object_path(checksum, "file");
+        item.path = tar_path(checksum, "file");
         add_object(tar_, item, object, checksum, from_.cancellation_);
 
         const auto less = [](const auto& a, const auto& b) { return a.object < b.object; };
@@ -95,9 +94,9 @@ public:
         const auto commit = from_.repository_.load_commit(from_.base_);
         directory("./", parse_dirmeta(from_.repository_.require_metadata(ObjectType::dirmeta, commit.meta)));
         repository_structure();
-        data(object_path(from_.base_, "commit"), from_.repository_.require_metadata(ObjectType::commit, from_.base_));
+        data(tar_path(from_.base_, "commit"), from_.repository_.require_metadata(ObjectType::commit, from_.base_));
         const auto detached = without_mark(from_.repository_.detached_metadata(from_.base_).value_or(std::string()));
-        if (!detached.empty()) data(object_path(from_.base_, "commitmeta"), detached);
+        if (!detached.empty()) data(tar_path(from_.base_, "commitmeta"), detached);
         const TreeReader read = [&](const Checksum& tree) { return metadata(ObjectType::dirtree, tree); };
         walk_tree(read, commit.tree, commit.meta, {.enter = [&](const TreePlace& place) { return directory(place); }});
         const auto objects_only = [&](const TreePlace& place) {
@@ -129,7 +128,7 @@ private:
     std::string metadata(ObjectType type, const Checksum& checksum) {
         from_.cancellation_.check();
         auto bytes = from_.repository_.require_metadata(type, checksum);
-        if (metadata_.insert(checksum).second) data(object_path(checksum, suffix(type)), bytes);
+        if (metadata_.insert(checksum).second) data(tar_path(checksum, suffix(type)), bytes);
         return bytes;
     }
 

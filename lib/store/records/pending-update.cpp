@@ -146,11 +146,9 @@ bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit, 
 }
 
 MetadataStamp MetadataStamp::of(const Repository& repository, const Checksum& commit) {
-    const auto hex = commit.hex();
     struct stat status;
-    if (::fstatat(repository.objects(), (hex.substr(0, 2) + "/" + hex.substr(2) + ".commitmeta").c_str(), &status,
-                  AT_SYMLINK_NOFOLLOW) != 0)
-        return {};
+    const auto path = object_path(commit, PlacedType::commitmeta);
+    if (::fstatat(repository.objects(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return {};
     return {status.st_ino, static_cast<std::uint64_t>(status.st_size),
             status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec};
 }

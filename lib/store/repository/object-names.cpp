@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/directory.hpp"
+#include "layer/object-placement.hpp"
 
 namespace imaged {
 
@@ -25,14 +26,12 @@ std::uint64_t key_of(const Checksum& checksum) {
 bool ObjectNames::has_file(const Checksum& checksum) {
     auto& bucket = buckets_[checksum.bytes[0]];
     if (!bucket.listed) {
-        const auto hex = checksum.hex();
-        const auto directory = hex.substr(0, 2);
+        const auto path = object_path(checksum.hex() + suffix_);
         if (++bucket.questions <= questions_before_listing) {
             struct stat status;
-            return ::fstatat(objects_, (directory + "/" + hex.substr(2) + suffix_).c_str(), &status,
-                             AT_SYMLINK_NOFOLLOW) == 0;
+            return ::fstatat(objects_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
         }
-        list(bucket, directory);
+        list(bucket, path.substr(0, 2));
     }
     return std::binary_search(bucket.names.begin(), bucket.names.end(), key_of(checksum));
 }

@@ -22,11 +22,6 @@ dev_t device_of(int fd) {
     return status.st_dev;
 }
 
-std::string object_name(const Checksum& checksum, const std::string& suffix) {
-    const auto hex = checksum.hex();
-    return hex.substr(0, 2) + "/" + hex.substr(2) + suffix;
-}
-
 bool exists(int objects, const std::string& name) {
     struct stat status;
     return ::fstatat(objects, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
@@ -104,7 +99,7 @@ void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
 }
 
 ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file) {
-    const auto name = object_name(file, destination_.file_suffix());
+    const auto name = object_path(file.hex() + destination_.file_suffix());
     if (exists(destination_.objects(), name)) return Link::present;
     const auto object = open_own(source_.objects(), name);
     if (!object) return Link::impossible;
@@ -210,7 +205,7 @@ void ObjectTransfer::add_metadata(ObjectType type, const Checksum& checksum) {
     cancellation_.check();
     // The same bytes in every mode.
     if (same_device_) {
-        switch (link_metadata(object_name(checksum, "." + std::string(suffix(type))), checksum)) {
+        switch (link_metadata(object_path(object_name(checksum, type)), checksum)) {
             case Link::made: ++linked_; return;
             case Link::present: ++present_; return;
             case Link::impossible: break;

@@ -24,7 +24,7 @@ Quarantine::~Quarantine() {
 }
 
 std::string Quarantine::path_of(const std::string& object) const {
-    const auto path = object.substr(0, 2) + "/" + object.substr(2);
+    const auto path = object_path(object);
     return path.ends_with(".file") ? path.substr(0, path.size() - 5) + repository_.file_suffix() : path;
 }
 

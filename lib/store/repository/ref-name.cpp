@@ -92,4 +92,9 @@ std::string image_ref(const ImageReference& image) {
     return std::string(image_ref_prefix) + escape_for_ref(image.image());
 }
 
+std::string image_of_ref(const std::string& ref) {
+    if (!ref.starts_with(image_ref_prefix)) return ref;
+    return unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
+}
+
 }  // namespace imaged

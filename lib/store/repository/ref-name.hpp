@@ -33,5 +33,7 @@ std::string layer_ref(const Digest& digest);
 std::string derived_ref(const Digest& blob);
 // The signature source is not part of an image's ref.
 std::string image_ref(const ImageReference& image);
+// The name of the image that REF, which begins with image_ref_prefix, stands for; REF itself if it is no such ref.
+std::string image_of_ref(const std::string& ref);
 
 }  // namespace imaged

@@ -23,7 +23,7 @@ mode_t type_of(const Repository& repository, const std::string& ref) {
 }
 
 [[noreturn]] void refuse(const ImageReference& image, const std::string& other) {
-    const auto name = unescape_ref(other.substr(image_ref_prefix.size())).value_or(other);
+    const auto name = image_of_ref(other);
     throw Error(ErrorKind::invalid_reference,
                 image.image() + " cannot be stored beside " + name +
                     ", which is stored: the one's name is a directory of the other's. Remove that image, or store one "

@@ -24,16 +24,6 @@ namespace imaged {
 
 namespace {
 
-OstreeObjectType object_type(ObjectType type) {
-    switch (type) {
-        case ObjectType::file: return OSTREE_OBJECT_TYPE_FILE;
-        case ObjectType::dirtree: return OSTREE_OBJECT_TYPE_DIR_TREE;
-        case ObjectType::dirmeta: return OSTREE_OBJECT_TYPE_DIR_META;
-        case ObjectType::commit: return OSTREE_OBJECT_TYPE_COMMIT;
-    }
-    return OSTREE_OBJECT_TYPE_FILE;
-}
-
 Checksum checksum_of(GVariant* bytes, const char* what) {
     gsize size = 0;
     const void* data = g_variant_get_fixed_array(bytes, &size, 1);
@@ -66,10 +56,6 @@ constexpr int open_attempts = 5;
     } catch (const Error& cause) {
         throw as_damage(cause);
     }
-}
-
-std::string loose_path(const std::string& name) {
-    return name.substr(0, 2) + "/" + name.substr(2);
 }
 
 GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
@@ -211,12 +197,12 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
     const auto name = object_name(checksum, type);
     std::string bytes;
     // By hand, because checking and merging an image reads thousands of them.
-    if (const auto file = try_open_at(objects_.get(), loose_path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)) {
+    if (const auto file = try_open_at(objects_.get(), object_path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)) {
         bytes = read_all(file.get(), max_metadata_bytes, name);
     } else {
         ErrorSlot error;
         GVariant* loaded = nullptr;
-        if (ostree_repo_load_variant_if_exists(repo_.get(), object_type(type), hex.c_str(), &loaded, error.out()) ==
+        if (ostree_repo_load_variant_if_exists(repo_.get(), libostree_type(type), hex.c_str(), &loaded, error.out()) ==
             FALSE)
             raise_damage(error, "object " + name + " cannot be read");
         if (loaded == nullptr) return std::nullopt;
@@ -257,13 +243,13 @@ Repository::Commit Repository::parse_commit(const std::string& bytes, const Chec
 
 bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     const auto hex = checksum.hex();
-    const auto name = hex + (type == ObjectType::file ? file_suffix() : "." + std::string(suffix(type)));
+    const auto path = object_path(type == ObjectType::file ? hex + file_suffix() : object_name(checksum, type));
     struct stat status;
-    if (::fstatat(objects_.get(), loose_path(name).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
+    if (::fstatat(objects_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
     // Parent repositories are libostree's business.
     ErrorSlot error;
     gboolean present = FALSE;
-    error.check(ostree_repo_has_object(repo_.get(), object_type(type), hex.c_str(), &present, nullptr, error.out()),
+    error.check(ostree_repo_has_object(repo_.get(), libostree_type(type), hex.c_str(), &present, nullptr, error.out()),
                 "look for object " + hex);
     return present != FALSE;
 }

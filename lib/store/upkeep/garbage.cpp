@@ -237,8 +237,7 @@ private:
     }
 
     void remove_commit(const Checksum& checksum) {
-        const auto hex = checksum.hex();
-        const auto path = hex.substr(0, 2) + "/" + hex.substr(2);
+        const auto path = object_path(checksum.hex());
         ++counts_.objects;
         ++counts_.commits;
         counts_.removed_commits.insert(checksum);

@@ -38,8 +38,7 @@ LayerUse LayerUse::find(const Repository& repository) {
         try {
             add_layers(repository, commit, use.used);
         } catch (const Error& error) {
-            use.damaged.emplace(unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
-                                error.what());
+            use.damaged.emplace(image_of_ref(ref), error.what());
         }
     }
     for (const char* prefix : protected_prefixes) {

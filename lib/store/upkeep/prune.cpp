@@ -27,12 +27,6 @@ std::string digest_of(const Repository& repository, const Checksum& commit) {
     }
 }
 
-// What is damaged, by the name that people know it by.
-std::string name_of(const std::string& ref) {
-    if (!ref.starts_with(image_ref_prefix)) return ref;
-    return unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref);
-}
-
 // Whether prune() would still know, without the ref, that what the ref names came from an image.
 bool shows_origin(const Repository& repository, const Checksum& commit) {
     try {
@@ -49,7 +43,7 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
     for (const auto& image : images) removed.insert(image_ref(image));
     for (const auto& [alias, target] : repository.aliases()) {
         if (removed.contains(target) && !removed.contains(alias))
-            throw Error(ErrorKind::invalid_argument, "the ref " + alias + " is an alias of " + name_of(target) +
+            throw Error(ErrorKind::invalid_argument, "the ref " + alias + " is an alias of " + image_of_ref(target) +
                                                          "; delete it first (ostree refs --delete)");
     }
 }
@@ -105,7 +99,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     };
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
     drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
-    for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(name_of(ref), why);
+    for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(image_of_ref(ref), why);
     outcome.bytes = usage.bytes();
     require_in_place(repository);
     return outcome;

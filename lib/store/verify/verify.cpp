@@ -78,14 +78,7 @@ public:
 private:
     void add_everything() {
         for (const auto& [ref, commit] : repository_.refs(image_ref_directory))
-            verdict_.images.push_back(
-                {unescape_ref(std::string_view(ref).substr(image_ref_prefix.size())).value_or(ref),
-                 commit,
-                 {},
-                 {},
-                 0,
-                 {},
-                 {}});
+            verdict_.images.push_back({image_of_ref(ref), commit, {}, {}, 0, {}, {}});
         unused_ = LayerUse::find(repository_).unused;
     }
 

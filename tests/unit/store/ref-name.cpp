@@ -70,3 +70,10 @@ TEST_CASE("unescaping gives back any text, and the ref is valid", "[ref-name]") 
         REQUIRE(ostree_validate_rev((std::string(image_ref_prefix) + escaped).c_str(), nullptr) != FALSE);
     }
 }
+
+TEST_CASE("an image's ref leads back to its name, and any other ref to itself", "[ref-name]") {
+    const auto ref = image_ref(ImageReference::parse("docker://quay.io/a/b:c"));
+    CHECK(image_of_ref(ref) == "docker://quay.io/a/b:c");
+    CHECK(image_of_ref("ostree/container/image/a_") == "ostree/container/image/a_");
+    CHECK(image_of_ref("fedora/stable") == "fedora/stable");
+}
