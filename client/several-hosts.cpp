@@ -34,6 +34,7 @@ namespace imagectl {
 namespace {
 
 using imaged::ChildProcess;
+using imaged::DescriptorPair;
 using Json = nlohmann::ordered_json;
 
 // A line that is longer is printed in parts.
@@ -46,15 +47,10 @@ constexpr int redraw_milliseconds = 100;
 // A killed process's exit code, as a shell has it.
 constexpr int of_signal = 128;
 
-struct Pipe {
-    int in = -1, out = -1;  // what is written to IN is read from OUT
-};
-
-Pipe make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw BusError("", std::string("pipe: ") + std::strerror(errno));
-    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    return {ends[1], ends[0]};
+DescriptorPair make_pipe() {
+    auto pipe = imaged::make_pipe();
+    ::fcntl(pipe.ours.get(), F_SETFL, O_NONBLOCK);
+    return pipe;
 }
 
 struct Host {
@@ -62,7 +58,7 @@ struct Host {
     ChildProcess process;
     int code = 0;
     struct Stream {
-        int fd = -1;  // -1 at its end
+        imaged::FileDescriptor fd;  // none at its end
         std::string text;
     };
     Stream out, err, events;
@@ -71,8 +67,8 @@ struct Host {
 };
 
 // In the new process.
-[[noreturn]] void run(const Arguments& arguments, const std::function<int(const Arguments&)>& verb, const Pipe& out,
-                      const Pipe& err, const Pipe& events, pid_t parent) {
+[[noreturn]] void run(const Arguments& arguments, const std::function<int(const Arguments&)>& verb, int out, int err,
+                      int events, pid_t parent) {
     // Away from the terminal, so that no ssh asks there for a password, or gets its signals.
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -83,10 +79,10 @@ struct Host {
     ::setenv("SSH_ASKPASS_REQUIRE", "never", 1);
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     ::dup2(null, STDIN_FILENO);
-    ::dup2(out.in, STDOUT_FILENO);
-    ::dup2(err.in, STDERR_FILENO);
+    ::dup2(out, STDOUT_FILENO);
+    ::dup2(err, STDERR_FILENO);
     auto own = arguments;
-    if (events.in >= 0) own.progress_fd = events.in;
+    if (events >= 0) own.progress_fd = events;
     const int status = verb(own);
     std::fflush(stdout);
     std::fflush(stderr);
@@ -125,7 +121,8 @@ public:
             const bool drawn = draw();
             std::vector<pollfd> ready{{signals_, POLLIN, 0}};
             for (const auto& host : hosts_)
-                for (const int fd : {host.out.fd, host.err.fd, host.events.fd}) ready.push_back({fd, POLLIN, 0});
+                for (const auto* stream : {&host.out, &host.err, &host.events})
+                    ready.push_back({stream->fd.get(), POLLIN, 0});
             if (::poll(ready.data(), ready.size(), drawn ? -1 : redraw_milliseconds) < 0) continue;
             for (std::size_t i = 0; i < hosts_.size(); ++i) {
                 auto& host = hosts_[i];
@@ -146,24 +143,20 @@ private:
     }
 
     void start(Host& host, const std::function<int(const Arguments&)>& verb) {
-        const auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : Pipe{};
         auto own = arguments_;
         own.bus = {Bus::Kind::host, host.name};
         if (live_) own.progress = "none";
         const pid_t parent = ::getpid();
-        std::string failure;
         try {
+            auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : DescriptorPair();
             host.process = ChildProcess::copy("fork");
+            if (host.process.is_copy()) run(own, verb, out.theirs.get(), err.theirs.get(), events.theirs.get(), parent);
+            host.out.fd = std::move(out.ours);
+            host.err.fd = std::move(err.ours);
+            host.events.fd = std::move(events.ours);
         } catch (const imaged::Error& error) {
-            failure = error.what();
+            throw BusError("", error.what());
         }
-        if (host.process.is_copy()) run(own, verb, out, err, events, parent);
-        for (const int fd : {out.in, err.in, events.in})
-            if (fd >= 0) ::close(fd);
-        host.out.fd = out.out;
-        host.err.fd = err.out;
-        host.events.fd = events.out;
-        if (!host.process) throw BusError("", failure);
     }
 
     void take_signals() {
@@ -188,21 +181,16 @@ private:
     // What is there; others than the process may hold the other end open.
     // False when there was nothing.
     bool read(Host& host, Host::Stream& stream) {
-        if (stream.fd < 0) return false;
+        if (!stream.fd) return false;
         std::array<char, 16 * 1024> buffer{};
-        const auto count = ::read(stream.fd, buffer.data(), buffer.size());
+        const auto count = ::read(stream.fd.get(), buffer.data(), buffer.size());
         if (count < 0 && (errno == EINTR || errno == EAGAIN)) return false;
         if (count > 0) stream.text.append(buffer.data(), static_cast<std::size_t>(count));
-        if (count <= 0) close(stream);
+        if (count <= 0) stream.fd.reset();
         const bool is_document = arguments_.json && &stream == &host.out;  // read at its end
-        if (is_document && stream.text.size() > max_document) close(stream);
+        if (is_document && stream.text.size() > max_document) stream.fd.reset();
         if (!is_document) take_lines(host, stream);
         return count > 0;
-    }
-
-    static void close(Host::Stream& stream) {
-        if (stream.fd >= 0) ::close(stream.fd);
-        stream.fd = -1;
     }
 
     void take_lines(Host& host, Host::Stream& stream) {
@@ -211,7 +199,7 @@ private:
             take_line(host, stream, stream.text.substr(begin, end - begin));
         }
         stream.text.erase(0, begin);
-        if (stream.text.size() > max_line || (stream.fd < 0 && !stream.text.empty()))
+        if (stream.text.size() > max_line || (!stream.fd && !stream.text.empty()))
             take_line(host, stream, std::exchange(stream.text, {}));
     }
 
@@ -235,7 +223,7 @@ private:
     void finish(Host& host) {
         for (auto* stream : {&host.out, &host.err, &host.events}) {
             for (int reads = 0; reads < max_last_reads && read(host, *stream);) ++reads;
-            close(*stream);
+            stream->fd.reset();
             if (!arguments_.json || stream != &host.out) take_lines(host, *stream);
         }
         worst_ = std::max(worst_, host.code);

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <future>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -123,15 +124,6 @@ std::future<void> pass_on(FileDescriptor errors) {
     return future;
 }
 
-void send_text(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const auto count = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) return;  // the answer will not come
-        text.remove_prefix(static_cast<std::size_t>(count));
-    }
-}
-
 // Up to the end of a line; byte by byte, since what follows is not this function's. Ends with the process CHILD, too:
 // what it leaves behind may hold the other end of FD.
 std::string receive_line(int fd, ChildProcess& child) {
@@ -155,10 +147,11 @@ std::string receive_line(int fd, ChildProcess& child) {
 bool authenticate(int fd, ChildProcess& child, std::string& answer) {
     // With what a trace may show (ANONYMOUS, RFC 4505): "imagectl".
     static constexpr char request[] = "\0AUTH ANONYMOUS 696d61676563746c\r\n";
-    send_text(fd, std::string_view(request, sizeof request - 1));
+    // Where it fails, no answer will come.
+    imaged::send_all(fd, std::as_bytes(std::span(request, sizeof request - 1)));
     answer = receive_line(fd, child);
     if (!answer.starts_with("OK ")) return false;
-    send_text(fd, "BEGIN\r\n");
+    imaged::send_all(fd, std::as_bytes(std::span("BEGIN\r\n", 7)));
     return true;
 }
 

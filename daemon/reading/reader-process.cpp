@@ -59,12 +59,7 @@ void ReaderProcess::start() {
 }
 
 std::string ReaderProcess::exchange(const std::string& line) {
-    for (std::size_t sent = 0; sent < line.size();) {
-        const auto count = ::send(channel_.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) lose();
-        sent += static_cast<std::size_t>(count);
-    }
+    if (!send_all(channel_.get(), std::as_bytes(std::span(line)))) lose();
     std::string answer;
     std::vector<char> buffer(64 * 1024);
     // To its end, so that the next answer is that of the next question.

@@ -36,6 +36,11 @@ void visit_directory(FileDescriptor directory, const std::string& name,
     }
 }
 
+bool exists(int directory, const std::string& path) {
+    struct stat status;
+    return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 namespace {
 
 // False for a directory that is not empty.

@@ -20,6 +20,8 @@ struct DirectoryEntry {
 void visit_directory(FileDescriptor directory, const std::string& name,
                      const std::function<void(const DirectoryEntry&)>& visit);
 
+// Whether PATH is there, be it a link that leads nowhere.
+bool exists(int directory, const std::string& path);
 // Removes a file or a directory tree below DIRECTORY; never follows symbolic links. Missing is fine. CHECK is called
 // before each entry, and ends it by what it throws.
 void remove_tree(int directory, const std::string& name, const std::function<void()>& check = {});

@@ -59,6 +59,16 @@ ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> de
     return sent;
 }
 
+bool send_all(int socket, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const auto sent = ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent <= 0) return false;
+        bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    }
+    return true;
+}
+
 ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors) {
     std::vector<char> control(CMSG_SPACE(max_descriptors * sizeof(int)));
     msghdr message{};

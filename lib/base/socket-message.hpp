@@ -24,6 +24,9 @@ FileDescriptor connect_to(const std::string& path, int type, unsigned seconds = 
 // DESCRIPTORS, which stay open here, go with it.
 ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> descriptors, int flags = 0);
 
+// Sends all of BYTES over a SOCK_STREAM. False where nobody reads them any more.
+bool send_all(int socket, std::span<const std::byte> bytes);
+
 struct ReceivedMessage {
     ssize_t size = 0;  // as recvmsg(2) returns it, errno included
     std::vector<FileDescriptor> descriptors;

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <climits>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "layer/file-hash.hpp"
 #include "layer/hash-backlog.hpp"
@@ -56,8 +57,7 @@ DirectSink::DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch
 }
 
 bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
-    struct stat status;
-    return ::fstatat(objects_, object_path(checksum, type).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    return exists(objects_, object_path(checksum, type));
 }
 
 bool DirectSink::reuse(const Checksum& checksum, ObjectType type) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -42,9 +43,7 @@ std::string object_path(const Checksum& checksum, PlacedType type) {
 }
 
 bool is_placed(int objects, const Placement& placement) {
-    struct stat status;
-    return ::fstatat(objects, object_path(placement.checksum, placement.type).c_str(), &status, AT_SYMLINK_NOFOLLOW) ==
-           0;
+    return exists(objects, object_path(placement.checksum, placement.type));
 }
 
 void throw_gone(const Placement& placement) {

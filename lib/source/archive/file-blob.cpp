@@ -50,12 +50,7 @@ void FileBlob::pump() {
         for (std::uint64_t done = 0; done < descriptor_.size;) {
             const auto wanted = std::min<std::uint64_t>(buffer.size(), descriptor_.size - done);
             const auto count = read_piece(file_, std::span(buffer).first(wanted), offset_ + done);
-            for (std::size_t sent = 0; sent < count;) {
-                const auto part = ::send(theirs_.get(), buffer.data() + sent, count - sent, MSG_NOSIGNAL);
-                if (part < 0 && errno == EINTR) continue;
-                if (part < 0) return;  // nobody reads any more
-                sent += static_cast<std::size_t>(part);
-            }
+            if (!send_all(theirs_.get(), std::span(buffer).first(count))) return;
             done += count;
         }
     } catch (...) {

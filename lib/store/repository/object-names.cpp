@@ -28,8 +28,7 @@ bool ObjectNames::has_file(const Checksum& checksum) {
     if (!bucket.listed) {
         const auto path = object_path(checksum.hex() + suffix_);
         if (++bucket.questions <= questions_before_listing) {
-            struct stat status;
-            return ::fstatat(objects_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+            return exists(objects_, path);
         }
         list(bucket, path.substr(0, 2));
     }

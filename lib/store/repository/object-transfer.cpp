@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "layer/metadata-limit.hpp"
@@ -20,11 +21,6 @@ dev_t device_of(int fd) {
     struct stat status;
     if (::fstat(fd, &status) != 0) throw_errno("look at the objects directory");
     return status.st_dev;
-}
-
-bool exists(int objects, const std::string& name) {
-    struct stat status;
-    return ::fstatat(objects, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 // Nobody but root and this process's user can change the content: the target of a symbolic link never changes.

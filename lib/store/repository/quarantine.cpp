@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -16,9 +17,8 @@ Quarantine::Quarantine(const Repository& repository, StagingArea& staging)
 
 Quarantine::~Quarantine() {
     for (const auto& object : taken_) {
-        struct stat status;
         const auto path = path_of(object);
-        if (::fstatat(repository_.objects(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+        if (!exists(repository_.objects(), path))
             ::renameat(scratch_->fd(), object.c_str(), repository_.objects(), path.c_str());
     }
 }

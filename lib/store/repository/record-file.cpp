@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/replace-file.hpp"
 #include "base/tree-path.hpp"
@@ -28,11 +29,6 @@ FileDescriptor open_own_directory(int parent, const std::string& name) {
     struct stat status;
     if (!directory || ::fstat(directory.get(), &status) != 0 || !is_ours(status)) return {};
     return directory;
-}
-
-bool exists(int parent, const std::string& name) {
-    struct stat status;
-    return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 void set_aside(int parent, const std::string& name) {
@@ -86,9 +82,9 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
 }
 
 void write_record(int directory, const std::string& name, const std::string& text) {
-    struct stat status;
-    const bool present = ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-    if (present && S_ISDIR(status.st_mode)) set_aside(directory, name);
+    struct stat status {};
+    ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW);
+    if (S_ISDIR(status.st_mode)) set_aside(directory, name);
     replace_file(directory, name, text, Durability::later);
 }
 

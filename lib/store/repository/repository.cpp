@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
@@ -244,8 +245,7 @@ Repository::Commit Repository::parse_commit(const std::string& bytes, const Chec
 bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
     const auto hex = checksum.hex();
     const auto path = object_path(type == ObjectType::file ? hex + file_suffix() : object_name(checksum, type));
-    struct stat status;
-    if (::fstatat(objects_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return true;
+    if (exists(objects_.get(), path)) return true;
     // Parent repositories are libostree's business.
     ErrorSlot error;
     gboolean present = FALSE;

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/checksum-set.hpp"
@@ -187,11 +188,6 @@ private:
     // libostree's mark of a commit that was pulled in part on purpose.
     bool is_partial(const Checksum& commit) const { return exists(repository_.fd(), partial_mark(commit)); }
     static std::string partial_mark(const Checksum& commit) { return "state/" + commit.hex() + ".commitpartial"; }
-    static bool exists(int directory, const std::string& path) {
-        struct stat status;
-        return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-    }
-
     void walk(const Repository::Commit& commit, Reached& reached, std::string& damage) {
         walk_tree(repository_, commit, cancellation_,
                   {.enter =

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <string>
+#include <thread>
 
 #include "catch.hpp"
 
@@ -74,4 +75,18 @@ TEST_CASE("a socket that is not there, or whose path is too long, gives none and
     REQUIRE(errno == ENOENT);
     REQUIRE_FALSE(connect_to("/" + std::string(200, 'x'), SOCK_SEQPACKET));
     REQUIRE(errno == ENAMETOOLONG);
+}
+
+TEST_CASE("all of a text is sent, however much room there is, or it is told that nobody reads") {
+    auto pair = make_socket_pair(SOCK_STREAM);
+    const std::string text(4 * 1024 * 1024, 'x');
+    std::thread reader([&] {
+        std::string piece(65536, '\0');
+        for (std::size_t read = 0; read < text.size();)
+            read += static_cast<std::size_t>(::read(pair.theirs.get(), piece.data(), piece.size()));
+        pair.theirs.reset();
+    });
+    REQUIRE(send_all(pair.ours.get(), std::as_bytes(std::span(text))));
+    reader.join();
+    REQUIRE_FALSE(send_all(pair.ours.get(), std::as_bytes(std::span(text))));
 }
