@@ -22,9 +22,11 @@ public:
 
     bool start_object(std::size_t) override {
         if (listing_ && depth_ == in_list) images.emplace_back();
+        if (in_kept_ && depth_ == in_kept_list) images.back().kept.emplace_back();
         return enter();
     }
     bool start_array(std::size_t) override {
+        if (in_image() && key_ == "kept") in_kept_ = true;
         if (depth_ == in_document && key_ == "images") {
             listing_ = listed_ = true;
         } else {
@@ -35,11 +37,12 @@ public:
     bool end_object() override { return leave(); }
     bool end_array() override { return leave(); }
     bool key(string_t& name) override {
-        if (depth_ == in_document || in_image()) key_ = std::move(name);
+        if (depth_ == in_document || in_image() || in_version()) key_ = std::move(name);
         return true;
     }
     bool string(string_t& text) override {
         if (in_image()) images.back().add(std::move(key_), std::move(text));
+        if (in_version()) images.back().kept.back().add(std::move(key_), std::move(text));
         return other();
     }
     bool number_unsigned(number_unsigned_t number) override {
@@ -57,15 +60,17 @@ public:
 
 private:
     // How many objects and arrays are open there.
-    static constexpr std::size_t in_document = 1, in_list = 2, in_object = 3;
+    static constexpr std::size_t in_document = 1, in_list = 2, in_object = 3, in_kept_list = 4, in_kept_object = 5;
 
     bool in_image() const { return listing_ && depth_ == in_object; }
+    bool in_version() const { return in_kept_ && depth_ == in_kept_object && !images.back().kept.empty(); }
     bool enter() {
         ++depth_;
         return true;
     }
     bool leave() {
         if (--depth_ == in_document) listing_ = false;
+        if (depth_ == in_object) in_kept_ = false;
         return true;
     }
     // What is no object has no business in two places, and is of no interest in others.
@@ -77,7 +82,7 @@ private:
 
     std::size_t depth_ = 0;
     std::string key_;
-    bool listing_ = false, listed_ = false;
+    bool listing_ = false, listed_ = false, in_kept_ = false;
 };
 
 }  // namespace

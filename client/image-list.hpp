@@ -20,6 +20,9 @@ public:
     const std::string* text(std::string_view key) const;  // null when absent
     std::optional<std::uint64_t> number(std::string_view key) const;
 
+    // The versions that are kept of it (org.imaged1.Manager.ListImages); without any of their own.
+    std::vector<ListedImage> kept;
+
     // The last one of a key counts.
     void add(std::string key, Value value);
 

@@ -90,6 +90,14 @@ public:
         if (is_text && text != nullptr) json_[key] = *text;
         if (!is_text && number) json_[key] = *number;
     }
+    void operator()(const char* key, const std::vector<imaged::job::KeptVersionAnswer>&) {
+        const imaged::job::KeptVersionAnswer answer;
+        for (const auto& kept : image_.kept) {
+            json_[key].push_back(Json::object());
+            ListPrinter printer(json_[key].back(), kept);
+            imaged::job::KeptVersionAnswer::fields(answer, printer);
+        }
+    }
 
 private:
     Json& json_;

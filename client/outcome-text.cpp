@@ -47,6 +47,10 @@ std::string filtered_text(const Dictionary& from) {
     return result.empty() ? result : "Not kept by the store format:\n" + result;
 }
 
+std::string version_note(const std::optional<std::string>& version) {
+    return version ? ", version " + *version : std::string();
+}
+
 std::string layer_table(const std::vector<Dictionary>& layers, bool presence) {
     std::vector<std::vector<std::string>> rows;
     for (const auto& layer : layers) {
@@ -100,6 +104,16 @@ std::string pull_text(const Dictionary& outcome) {
     lines.dropped("Names dropped (not UTF-8)", "names-dropped");
     lines.dropped("Attributes dropped", "attributes-dropped");
     return lines.str() + filtered_text(outcome);
+}
+
+std::string rollback_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("Image", "image");
+    lines.text("Version", "version");
+    lines.text("Digest", "digest");
+    lines.text("Previous", "previous-digest");
+    lines.text("Commit", "commit");
+    return lines.str();
 }
 
 std::string copy_text(const Dictionary& outcome) {
@@ -225,6 +239,8 @@ std::string image_text(const Dictionary& image) {
     lines.text("Image ID", "image-id");
     lines.platform();
     lines.text("Update", "update-digest");
+    for (const auto& kept : image.list("kept"))
+        lines.add("Kept", kept.text("digest").value_or("?") + version_note(kept.text("version")));
     lines.text("Commit", "commit");
     lines.text("Merge commit", "merge-commit");
     lines.text("Base commit", "base-commit");
@@ -250,8 +266,8 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
                    {"import", pull_text},     {"copy", copy_text},
                    {"export", export_text},   {"import-archive", pull_text},
                    {"check", check_text},     {"check-images", check_images_text},
-                   {"remove", remove_text},   {"prune", prune_text},
-                   {"verify", verify_text}};
+                   {"remove", remove_text},   {"rollback", rollback_text},
+                   {"prune", prune_text},     {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome) + truncation_note(outcome);
     return {};

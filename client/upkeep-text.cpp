@@ -113,6 +113,7 @@ std::string verify_text(const Dictionary& outcome) {
     result += unverified_text(outcome);
     result += records(outcome, "unrepaired", "Not mended", "image", "error");
     result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
+    result += records(outcome, "damaged-kept", "Damaged versions that are kept", "image", "error");
     result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
     result += records(outcome, "notes", "Notes", "image", "message");
     for (const auto& warning : outcome.words("warnings")) result += "Warning: " + escaped(warning) + "\n";

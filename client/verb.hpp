@@ -13,7 +13,7 @@ struct Verb {
 };
 
 extern const Verb pull_verb, prepare_verb, import_verb, copy_verb, export_verb, import_archive_verb, check_verb,
-    diff_verb, list_verb, deployments_verb, show_verb, origin_verb, manifest_verb, config_verb, remove_verb, prune_verb,
-    verify_verb, jobs_verb, cancel_verb, watch_verb;
+    diff_verb, list_verb, deployments_verb, show_verb, origin_verb, manifest_verb, config_verb, remove_verb,
+    rollback_verb, prune_verb, verify_verb, jobs_verb, cancel_verb, watch_verb;
 
 }  // namespace imagectl

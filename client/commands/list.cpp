@@ -23,16 +23,31 @@ std::string state_of(const ListedImage& image) {
     return image.text("update-digest") == nullptr ? "" : "update";
 }
 
+// What it can be rolled back to, by the names that the versions give themselves.
+std::string kept_of(const ListedImage& image) {
+    std::string names;
+    for (const auto& kept : image.kept) {
+        const auto* version = kept.text("version");
+        names += (names.empty() ? "" : ", ") + (version ? *version : short_digest(or_dash(kept.text("digest"))));
+    }
+    return names;
+}
+
 std::string text(const std::vector<ListedImage>& images, bool legend) {
     std::vector<Column> columns = {{"IMAGE"}, {"DIGEST"}, {"VERSION"}, {"CREATED"}, {"SIZE", true}};
-    if (std::any_of(images.begin(), images.end(), [](const auto& image) { return !state_of(image).empty(); }))
-        columns.push_back({"STATE"});
+    const auto any = [&](const auto& is) { return std::any_of(images.begin(), images.end(), is); };
+    const bool any_state = any([](const auto& image) { return !state_of(image).empty(); });
+    const bool any_kept = any([](const auto& image) { return !image.kept.empty(); });
+    if (any_state) columns.push_back({"STATE"});
+    if (any_kept) columns.push_back({"KEPT"});
     std::vector<std::vector<std::string>> rows;
     for (const auto& image : images) {
         const auto created = image.number("created"), size = image.number("size");
         rows.push_back({or_dash(image.text("image")), short_digest(or_dash(image.text("digest"))),
                         or_dash(image.text("version")), created ? human_date(*created) : "-",
-                        size ? human_bytes(*size) : "-", state_of(image)});
+                        size ? human_bytes(*size) : "-"});
+        if (any_state) rows.back().push_back(state_of(image));
+        if (any_kept) rows.back().push_back(kept_of(image));
     }
     return table(columns, rows, legend);
 }
@@ -51,7 +66,8 @@ ExitCode run(const Arguments& arguments) {
 const Verb list_verb = {
     {"list", "", "List the images in the repository",
      "Lists the images that the repository holds, ordered by name. An image that cannot be read is listed as damaged,\n"
-     "one whose last check found an update as update.\n"
+     "one whose last check found an update as update. KEPT names the versions that 'imagectl rollback' can go back "
+     "to.\n"
      "\n"
      "Examples:\n"
      "  imagectl list\n"

@@ -24,9 +24,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb prune_verb = {
     {"prune", "", "Free the room of what nothing needs",
-     "Drops layers that no image, no deployment and no protected base uses, and then every object that nothing\n"
-     "reaches. Branches of other programs stay, and so do their commits that no branch names. With --quiet it prints\n"
-     "the number of bytes alone.\n"
+     "Drops layers that no image, no version that is kept of one (Keep= in imaged.conf(5)), no deployment and no\n"
+     "protected base uses, and then every object that nothing reaches. Branches of other programs\n"
+     "stay, and so do their commits that no branch names. With --quiet it prints the number of bytes alone.\n"
      "\n"
      "Examples:\n"
      "  imagectl prune --dry-run\n"

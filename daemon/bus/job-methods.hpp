@@ -56,6 +56,10 @@ private:
     void CheckImages(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
         fenced([&] { start(std::move(result), job::CheckImages{image_list(images, true)}, options); });
     }
+    void Rollback(StartedJob&& result, std::string image, VariantMap options) override {
+        fenced([&] { start(std::move(result), job::Rollback{ImageReference::parse(image), {}}, options); });
+    }
+
     void Remove(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
         fenced([&] { start(std::move(result), job::Remove{image_list(images, false)}, options); });
     }

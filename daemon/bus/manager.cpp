@@ -175,7 +175,7 @@ void Manager::job_ended(JobId id, const std::string& result) {
     catalog_.refresh_mode();
     const auto& kind = jobs_.objects().at(id)->traits();
     // Others can only make an update go.
-    const bool may_bring_update = kind.looks || kind.name == job::Copy::traits.name;
+    const bool may_bring_update = kind.looks || kind.name == job::Copy::traits.name || kind.name == job::Rollback::traits.name;
     if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
     emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }

@@ -22,6 +22,8 @@ namespace {
 constexpr std::uint64_t max_layers_at_once = 16;
 // A job that is still told to try again after this many failures is told for ever.
 constexpr std::uint64_t max_retries = 100;
+// Of each image; nobody looks through more.
+constexpr std::uint64_t most_kept = 1000;
 constexpr std::uint64_t most_queued = 10'000;
 // No compression reaches it.
 constexpr std::uint64_t max_expansion_ratio = 1'000'000;
@@ -126,6 +128,10 @@ const std::array keys{
         [](Config& c) { c.repository = Config().repository; }, [](const Config& c) { return c.repository; }},
     Key{"Repository", "Sysroot", [](Config& c, const std::string& v) { c.sysroot = absolute_path(v); },
         [](Config& c) { c.sysroot = Config().sysroot; }, [](const Config& c) { return c.sysroot; }},
+    Key{"Repository", "Keep",
+        [](Config& c, const std::string& v) { c.jobs.keep = static_cast<unsigned>(number_in(v, 0, most_kept)); },
+        [](Config& c) { c.jobs.keep = Config().jobs.keep; },
+        [](const Config& c) { return std::to_string(c.jobs.keep); }},
     Key{"Daemon", "IdleSec", [](Config& c, const std::string& v) { c.idle_timeout = time_span(v); },
         [](Config& c) { c.idle_timeout = Config().idle_timeout; },
         [](const Config& c) { return std::to_string(c.idle_timeout.count()); }},

@@ -23,7 +23,7 @@ struct Config {
     std::vector<std::string> pass_environment;
     std::size_t queued_jobs = 256;          // waiting jobs in all
     std::size_t queued_jobs_per_user = 32;  // waiting jobs that one user started
-    job::Settings jobs{.retries = 2};
+    job::Settings jobs{.retries = 2, .keep = 1};
 };
 
 struct ReadConfig {

@@ -22,6 +22,7 @@
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
 #include "store/records/image-sources.hpp"
+#include "store/repository/kept-ref.hpp"
 #include "store/repository/record-file.hpp"
 #include "store/repository/ref-file.hpp"
 #include "store/repository/ref-name.hpp"
@@ -136,7 +137,8 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::f
       rights_(request.traits().publishing),
       repository_path_(request.repository),
       source_(source_of(request)),
-      pinned_(pinned_digest(request)) {
+      pinned_(pinned_digest(request)),
+      keep_(request.settings.keep) {
     if (const auto image = stored_image(request)) {
         image_ = image->image();
         image_ref_ = image_ref(*image);
@@ -362,8 +364,16 @@ void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
     require_commit(commit);
     if (number != image_number) return set_layer_ref(number, commit);
     if (!manifest_) refuse("an image that was not announced");
+    keep_version(commit);
     write_ref(image_ref_, commit);
     note_image_source(repository_.get(), image_, source_);
+}
+
+// Whatever NEXT is: what need not be kept is dropped by a process that has read no layer. Once, so that nothing which
+// the job itself puts there takes the place of other versions.
+void Publisher::keep_version(const Checksum& next) {
+    const auto kept = keep_ > 0 ? ref_to_keep(repository_.get(), image_ref_, next) : std::nullopt;
+    if (kept && kept->commit == previous_ && has_commit(kept->commit)) write_ref(kept->ref, kept->commit);
 }
 
 // A layer may be another image's as well: its refs follow the record, which that image shares. Without one (where there
@@ -458,6 +468,7 @@ int Publisher::start_cleaner() {
                          .publisher = {},
                          .settings = {}};
     request.settings.confined = true;
+    request.settings.keep = keep_;
     const auto line = job::encode(request);
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     cleaner_ = std::move(ours);

@@ -5,9 +5,10 @@
 //
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
-// first object; record these layers as verified, where nothing else is recorded for this host; replace the
-// detached metadata of the commit that the image's ref named when the job began; the record of what is complete; and
-// have another worker, as for Remove, drop the layers that no image uses.
+// first object; what the image's ref named when the job began is kept by a ref of its own then (kept-ref.hpp); record
+// these layers as verified, where nothing else is recorded for this host; replace the detached metadata of the commit
+// that the image's ref named when the job began; the record of what is complete; and have another worker, as for
+// Remove, drop the layers that no image uses.
 //
 // An object cannot be changed once it is in place: the job has each scratch directory as a mount that is in no mount
 // namespace, and publishing begins with making it read-only. The kernel refuses that as long as anything is open for
@@ -68,6 +69,7 @@ private:
     void place_metadata(int from, const Placement& placement) const;
     void set_ref(std::uint32_t number, const Checksum& commit);
     void set_layer_ref(std::uint32_t number, const Checksum& commit);
+    void keep_version(const Checksum& next);
     void write_ref(const std::string& ref, const Checksum& commit);
     void add_record(std::uint32_t number, const Checksum& commit) const;
     void keep_record(ScratchMount& scratch) const;
@@ -87,6 +89,7 @@ private:
     const std::string source_;       // where the image comes from (store/records/image-sources.hpp)
     std::string image_, image_ref_;  // its name and its ref
     const std::string pinned_;       // the manifest's digest in hexadecimal; empty if any will do
+    const unsigned keep_;            // how many versions of an image are kept beside the current one
     std::optional<Checksum> previous_;
     std::optional<Checksum> manifest_;
     std::vector<AnnouncedLayer> layers_;

@@ -42,6 +42,7 @@ ImportRequest import_request(const job::Request& request, const Work& work) {
     if constexpr (requires { work.name; }) import.archive_name = work.name;
     import.proxy = image_proxy_options(request);
     take_fetch_settings(import, request);
+    import.keep_previous = request.settings.keep > 0;
     import.archive = request.input_file;
     if (request.publisher)
         import.writer =
@@ -70,11 +71,12 @@ std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
 }
 
 // An update leaves layers that nobody needs any more. The pull has succeeded whatever becomes of them.
-std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import) {
+std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import,
+                                              unsigned keep) {
     if (!imported.changed || !imported.previous_digest) return {};
     try {
         auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get());
-        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository);
+        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository, keep);
     } catch (const std::exception&) {
         return {};  // the next prune tries again
     }
@@ -99,7 +101,8 @@ public:
 
     job::Result operator()(const job::Copy& work) {
         CopyRequest copy{work.from ? work.repository : request_.repository,
-                         work.from ? request_.repository : work.repository, work.from, work.image, work.target};
+                         work.from ? request_.repository : work.repository, work.from, work.image, work.target,
+                         work.from && request_.settings.keep > 0};
         auto result = copy_result(copy, work.from, copy_image(copy, cancellation_, meter_));
         if (work.from) note_copied_source(copy);
         return result;
@@ -130,6 +133,7 @@ public:
         throw Error(ErrorKind::failed, "the daemon starts a worker for each image");
     }
     job::Result operator()(const job::Remove& work) { return run_remove(request_, work, cancellation_); }
+    job::Result operator()(const job::Rollback& work) { return run_rollback(request_, work, cancellation_); }
     job::Result operator()(const job::Prune& work) { return run_prune(request_, work, cancellation_, meter_); }
     job::Result operator()(const job::Verify& work) { return run_verify(request_, work, cancellation_, meter_); }
 
@@ -139,7 +143,7 @@ private:
         const auto import = import_request(request_, work);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
             const auto imported = import_image(attempt_with(import, proxy_), attempt, meter_);
-            return import_result(import, imported, drop_replaced_layers(imported, import));
+            return import_result(import, imported, drop_replaced_layers(imported, import, request_.settings.keep));
         });
     }
 

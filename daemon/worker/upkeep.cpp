@@ -13,6 +13,7 @@
 #include "proxy-start.hpp"
 #include "store/repository/remote-writer.hpp"
 #include "store/upkeep/prune.hpp"
+#include "store/upkeep/rollback.hpp"
 #include "store/verify/repair.hpp"
 
 namespace imaged {
@@ -83,7 +84,7 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     job::RemoveOutcome report;
     // Of a job that may not do it itself (publisher.hpp).
     if (work.images.empty()) {
-        report.layers_dropped = drop_unused_layers(request.repository);
+        report.layers_dropped = drop_unused_layers(request.repository, request.settings.keep);
         return success(report);
     }
     const auto outcome = remove_images(request.repository, work.images, cancellation);
@@ -100,9 +101,24 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     return result;
 }
 
+job::Result run_rollback(const job::Request& request, const job::Rollback& work, const Cancellation& cancellation) {
+    const auto [previous, image] = roll_back({request.repository, work.image, work.digest}, cancellation);
+    job::RollbackOutcome report;
+    report.image = work.image.image();
+    report.digest = image.digest.text();
+    report.previous_digest = previous;
+    report.commit = image.deployable().hex();
+    report.merge_commit = image.merge_commit.hex();
+    if (image.base_commit) report.base_commit = image.base_commit->hex();
+    report.version = image.config.version();
+    auto result = success(report);
+    result.changed_images.push_back({report.image, previous.value_or(""), report.digest});
+    return result;
+}
+
 job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
                       WorkObserver& observer) {
-    const auto outcome = prune({request.repository, work.dry_run, work.foreign_commits}, cancellation, observer);
+    const auto outcome = prune({request.repository, work.dry_run, work.foreign_commits, request.settings.keep}, cancellation, observer);
     job::PruneOutcome report;
     report.dry_run = work.dry_run;
     report.bytes = outcome.bytes;
@@ -140,11 +156,13 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
         for (const auto& note : image.notes) report.notes.push_back({image.image, note});
     }
     report.sound = (report.damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&
-                   verdict.unused_layers.empty() && unchecked.empty();
+                   verdict.unused_layers.empty() && (verdict.kept.empty() || verify.repair) && unchecked.empty();
     report.images_checked = verdict.images.size();
     report.objects_checked = verdict.objects;
     report.bytes_checked = verdict.bytes;
     report.damaged_layers = list_of<job::DamagedLayer>(verdict.unused_layers);
+    for (const auto& version : verdict.kept)
+        report.damaged_kept.push_back({version.image, version.digest, version.error});
     report.missing = verdict.missing;
     report.unverified = unverified_images(outcome, verify.repair);
     if (!unchecked.empty()) report.unchecked = std::move(unchecked);

@@ -13,6 +13,7 @@ namespace imaged {
 // WORK is that of REQUEST. Like run_verify(), throws Error(not_found) where none of the images that were named is
 // stored.
 job::Result run_remove(const job::Request& request, const job::Remove& work, const Cancellation& cancellation);
+job::Result run_rollback(const job::Request& request, const job::Rollback& work, const Cancellation& cancellation);
 job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
                       WorkObserver& observer);
 job::Result run_verify(const job::Request& request, const job::Verify& work, Cancellation& cancellation,

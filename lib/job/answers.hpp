@@ -14,6 +14,20 @@
 
 namespace imaged::job {
 
+// A version that an image can be rolled back to.
+struct KeptVersionAnswer {
+    std::string digest;
+    std::optional<std::string> version;
+    std::string commit;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("digest", self.digest);
+        fields("version", self.version);
+        fields("commit", self.commit);
+    }
+};
+
 // What ListImages says of an image. Of one that cannot be read little is known.
 struct ImageAnswer {
     std::string image;
@@ -24,6 +38,7 @@ struct ImageAnswer {
     std::optional<std::uint32_t> layers;
     std::optional<std::uint64_t> size;
     std::optional<std::string> update_digest, architecture, os, image_id;
+    std::vector<KeptVersionAnswer> kept;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -43,6 +58,7 @@ struct ImageAnswer {
         fields("architecture", self.architecture);
         fields("os", self.os);
         fields("image-id", self.image_id);
+        fields("kept", self.kept);
     }
 };
 

@@ -251,6 +251,24 @@ struct RemoveOutcome {
     }
 };
 
+struct RollbackOutcome {
+    std::string image, digest;
+    std::optional<std::string> previous_digest;
+    std::string commit, merge_commit;
+    std::optional<std::string> base_commit, version;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("digest", self.digest);
+        fields("previous-digest", self.previous_digest);
+        fields("commit", self.commit);
+        fields("merge-commit", self.merge_commit);
+        fields("base-commit", self.base_commit);
+        fields("version", self.version);
+    }
+};
+
 struct ImageError {
     std::string image, error;
 
@@ -320,6 +338,18 @@ struct DamagedLayer {
     }
 };
 
+// A version that is kept beside the current one.
+struct DamagedVersion {
+    std::string image, digest, error;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("digest", self.digest);
+        fields("error", self.error);
+    }
+};
+
 struct Note {
     std::string image, message;
 
@@ -377,6 +407,7 @@ struct VerifyOutcome {
     std::uint64_t images_checked = 0, objects_checked = 0, bytes_checked = 0;
     std::vector<DamagedImage> damaged;
     std::vector<DamagedLayer> damaged_layers;
+    std::vector<DamagedVersion> damaged_kept;
     std::vector<std::string> missing;
     std::vector<Note> notes;
     std::vector<UnverifiedImage> unverified;
@@ -395,6 +426,7 @@ struct VerifyOutcome {
         fields("bytes-checked", self.bytes_checked);
         fields("damaged", self.damaged);
         fields("damaged-layers", self.damaged_layers);
+        fields("damaged-kept", self.damaged_kept);
         fields("missing", self.missing);
         fields("notes", self.notes);
         fields("unverified", self.unverified);

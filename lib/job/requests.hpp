@@ -216,6 +216,21 @@ struct Remove {
     bool operator==(const Remove&) const = default;
 };
 
+struct Rollback {
+    static constexpr Traits traits{.name = "rollback", .action = "rollback"};
+    using Outcome = RollbackOutcome;
+
+    ImageReference image;
+    std::optional<Digest> digest;  // the version to go back to; by default the one that was current last
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields.option("digest", self.digest);
+    }
+    bool operator==(const Rollback&) const = default;
+};
+
 struct Prune {
     static constexpr Traits traits{.name = "prune", .action = "prune"};
     using Outcome = PruneOutcome;
@@ -252,7 +267,7 @@ struct Verify {
 };
 
 using Work =
-    std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Remove, Prune, Verify>;
+    std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Remove, Rollback, Prune, Verify>;
 
 // Calls FUNCTION with a default value of each kind.
 template <typename Function, std::size_t... Index>

@@ -30,6 +30,7 @@ struct Settings {
     unsigned layers_at_once = 2;
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     unsigned retries = 0;  // of a job whose source could not be reached
+    unsigned keep = 0;     // versions of an image that stay beside the current one
     // Bytes of the file system that stay free, beside the repository's own min-free-space.
     std::uint64_t disk_reserve = 0;
     // What an image may unpack to: bytes of a layer, of all layers, and to one compressed byte.
@@ -50,6 +51,7 @@ struct Settings {
         fields("layers-at-once", self.layers_at_once);
         fields("stall-milliseconds", self.stall_time);
         fields("retries", self.retries);
+        fields("keep", self.keep);
         fields("disk-reserve", self.disk_reserve);
         fields("layer-bytes", self.layer_bytes);
         fields("image-bytes", self.image_bytes);

@@ -323,11 +323,12 @@ class Prune(Upkeep):
         image = self.small_image("update")
         self.imagectl("pull", image)
         old = self.imagectl("show", image)["layer-list"][0]
-        shutil.rmtree(pathlib.Path(self.directory) / "other")
-        layout = oci_layout.Layout(pathlib.Path(self.directory) / "other")
-        layout.image("update", [oci_layout.layer([oci_layout.Entry("usr/share/new", content=b"new")])])
-        outcome = self.imagectl("pull", image)
-        self.assertEqual(outcome["layers-dropped"], [old["digest"]])
+        # One version stays beside the current one.
+        for content, dropped in ((b"new", []), (b"newer", [old["digest"]])):
+            shutil.rmtree(pathlib.Path(self.directory) / "other")
+            layout = oci_layout.Layout(pathlib.Path(self.directory) / "other")
+            layout.image("update", [oci_layout.layer([oci_layout.Entry("usr/share/new", content=content)])])
+            self.assertEqual(self.imagectl("pull", image)["layers-dropped"], dropped)
         self.assertNotIn(old["ref"], self.refs())
         self.assertEqual(len(self.refs() & set(self.kept_layers())), len(self.kept_layers()))
 

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "base/system-failure.hpp"
 #include "store/catalog/image-diff.hpp"
 #include "store/records/image-sources.hpp"
+#include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
@@ -87,6 +90,7 @@ public:
         changed |= layers_.refresh();
         changed |= refresh_damage();
         changed |= refresh_sources();
+        changed |= kept_.refresh();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
         std::vector<std::pair<std::string, Checksum>> images;
@@ -94,11 +98,14 @@ public:
         std::sort(images.begin(), images.end());
         listing_ = nullptr;  // before the next is made
         Cache used;
+        const auto kept = kept_by_image();
         any_damaged_ = false;
         std::string text = R"({"images":[)";
         for (const auto& [name, commit] : images) {
             if (text.back() == '}') text += ',';
-            text += entry_of(name, commit, look_up(name, commit, used));
+            auto entry = entry_of(name, commit, look_up(name, commit, used));
+            if (const auto found = kept.find(name); found != kept.end()) tell_kept(entry, found->second, used);
+            text += json_text(entry);
         }
         text += "]}";
         cache_ = std::move(used);
@@ -130,6 +137,8 @@ public:
         tell_damage(description, image.merge_commit);
         refresh_sources();
         tell_source(description);
+        for (const auto& version : kept_versions(repository_, image_ref(reference)))
+            description["kept"].push_back(version_of(summary(reference.image(), version.image)));
         description["layer-list"] = std::move(layers);
         if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
             description["update-digest"] = std::move(update);
@@ -149,7 +158,37 @@ private:
     };
     using Cache = std::map<Checksum, Cached>;  // by merge commit
 
-    std::string entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
+    // By image and number, the merge commits of kept versions.
+    using Kept = std::map<std::string, std::map<std::uint64_t, Checksum, std::greater<>>>;
+
+    Kept kept_by_image() const {
+        Kept kept;
+        for (const auto& [ref, commit] : kept_.refs()) {
+            const auto parsed = parse_kept_ref(ref);
+            if (!parsed) continue;
+            const auto name = unescape_ref(std::string_view(parsed->first).substr(image_ref_prefix.size()));
+            if (name) kept[*name].emplace(parsed->second, commit);
+        }
+        return kept;
+    }
+
+    static json version_of(const json& entry) {
+        json version{{"digest", entry.at("digest")}, {"commit", entry.at("commit")}};
+        if (const auto found = entry.find("version"); found != entry.end()) version["version"] = *found;
+        return version;
+    }
+
+    // As kept_versions() has them, of what is known of their commits.
+    void tell_kept(json& entry, const Kept::mapped_type& kept, Cache& used) {
+        std::set<std::string> seen{entry.value("digest", "")};
+        for (const auto& [number, commit] : kept) {
+            const auto version = parse_json(look_up("", commit, used).entry);
+            if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
+                entry["kept"].push_back(version_of(version));
+        }
+    }
+
+    json entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
         auto entry = parse_json(cached.entry);
         entry["image"] = name;
         if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
@@ -160,7 +199,7 @@ private:
         tell_damage(entry, commit);
         tell_source(entry);
         any_damaged_ |= entry["state"] != "ok";
-        return json_text(entry);
+        return entry;
     }
 
     // What is known of COMMIT moves to USED.
@@ -258,6 +297,7 @@ private:
     const FileStamp config_stamp_ = file_stamp(repository_, "config");
     RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
     RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
+    RefListing kept_{repository_.fd(), kept_ref_directory};
     Cache cache_;
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;

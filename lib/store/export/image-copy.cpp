@@ -12,6 +12,7 @@
 #include "store/records/presence.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/repository/foreign-repository.hpp"
+#include "store/repository/kept-ref.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/ref-place.hpp"
 #include "store/repository/tree-walk.hpp"
@@ -178,10 +179,18 @@ private:
         if (!refs.empty()) destination_.set_refs(refs);
         const auto ref = image_ref(target_);
         const bool image_changed = destination_.resolve(ref) != merge_commit;
-        if (image_changed) destination_.set_ref(ref, merge_commit);
+        if (image_changed) name_image(ref, merge_commit);
         const bool changed = image_changed || !refs.empty();
         if (changed) destination_.sync();
         return changed;
+    }
+
+    void name_image(const std::string& ref, const Checksum& merge_commit) {
+        const auto kept = request_.keep_previous && previous_digest()
+                              ? ref_to_keep(destination_.fd(), ref, merge_commit)
+                              : std::nullopt;
+        if (kept) destination_.set_ref(kept->ref, kept->commit);
+        destination_.set_ref(ref, merge_commit);
     }
 
     const CopyRequest& request_;

@@ -4,8 +4,8 @@
 // serve the image that was copied, and no import (detached-metadata.hpp).
 //
 // Crash rule: every object is there and durable before the commits are, and those before the refs; the refs of the
-// layers are written in one transaction, the image's after it. A copy that was ended half-way leaves no ref and no
-// commit, and what it brought serves the next one.
+// layers are written in one transaction, the image's after it, and right before it the ref that keeps what it replaces.
+// A copy that was ended half-way leaves no ref and no commit, and what it brought serves the next one.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct CopyRequest {
     bool make_destination = false;    // where nothing is
     ImageReference image;
     std::optional<ImageReference> target;  // stored under this one instead
+    bool keep_previous = false;            // what it replaces gets a ref of its own there (kept-ref.hpp)
 };
 
 struct CopiedImage {

@@ -17,6 +17,7 @@
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/repository/detached-metadata.hpp"
+#include "store/repository/kept-ref.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/ref-place.hpp"
 #include "store/repository/repository-place.hpp"
@@ -207,9 +208,15 @@ static bool comes_from_elsewhere(const ImportRequest& request, const Repository&
     return (found == sources.end() ? target.image() : found->second) != source_of(request);
 }
 
-// Gives COMMIT the name TARGET. A writer that is another process notes the source itself.
+// Gives COMMIT the name TARGET, which PREVIOUS has now. A writer that is another process keeps the previous version
+// and notes the source itself.
 static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
-                       const Checksum& commit) {
+                       const StoredImage* previous, const Checksum& commit) {
+    const bool is_update = previous != nullptr && !request.known;
+    if (is_update && request.keep_previous && !request.writer) {
+        if (const auto kept = ref_to_keep(repository.fd(), image_ref(target), commit))
+            repository.set_ref(kept->ref, kept->commit);
+    }
     repository.set_ref(image_ref(target), commit);
     if (!request.writer && comes_from_elsewhere(request, repository, target))
         note_image_source(repository.fd(), target.image(), source_of(request));
@@ -253,7 +260,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
         PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
         if (comes_from_elsewhere(request, repository, target))
-            name_image(request, repository, target, plan.previous->merge_commit);
+            name_image(request, repository, target, nullptr, plan.previous->merge_commit);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         unchanged.signature_policy = source.signature_policy;
@@ -291,7 +298,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.writer().add_image(source.digest, merged.commit);
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
-    name_image(request, repository, target, merged.commit);
+    name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit);
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());

@@ -3,8 +3,8 @@
 // into one commit.
 //
 // Crash rule: a layer's ref is written when the layer is complete, verified and durable, the image's ref after
-// everything else. Whatever happens before leaves at most unreferenced objects and a scratch directory that the next
-// job removes.
+// everything else, the ref that keeps the version which it replaces before it. Whatever happens before leaves at most
+// unreferenced objects and a scratch directory that the next job removes.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,7 @@ struct ImportRequest {
     // Who changes the repository; null: this process.
     std::shared_ptr<RepositoryWriter> writer = {};
     bool any_architecture = false;  // a bootable image of another architecture is taken as well
+    bool keep_previous = false;     // the version that is replaced gets a ref of its own (kept-ref.hpp)
 };
 
 struct PreparedImage {

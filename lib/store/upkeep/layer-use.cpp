@@ -6,14 +6,15 @@
 #include "base/error.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/stored-image.hpp"
+#include "store/repository/kept-ref.hpp"
 #include "store/repository/ref-name.hpp"
 
 namespace imaged {
 
 namespace {
 
-constexpr std::array<const char*, 4> protected_prefixes{"ostree/0", "ostree/1", "rpmostree/base",
-                                                        "ostree/container/baseimage"};
+constexpr std::array<const char*, 5> protected_prefixes{"ostree/0", "ostree/1", "rpmostree/base",
+                                                        "ostree/container/baseimage", kept_ref_directory};
 
 std::string without_slash(std::string_view prefix) {
     return std::string(prefix.substr(0, prefix.size() - 1));
@@ -32,7 +33,7 @@ void add_layers(const Repository& repository, const Checksum& checksum, std::set
 
 }  // namespace
 
-LayerUse LayerUse::find(const Repository& repository) {
+LayerUse LayerUse::find(const Repository& repository, const std::map<std::string, Checksum>& dropped) {
     LayerUse use;
     for (const auto& [ref, commit] : repository.refs(without_slash(image_ref_prefix))) {
         try {
@@ -43,6 +44,7 @@ LayerUse LayerUse::find(const Repository& repository) {
     }
     for (const char* prefix : protected_prefixes) {
         for (const auto& [ref, commit] : repository.refs(prefix)) {
+            if (dropped.contains(ref)) continue;
             try {
                 add_layers(repository, commit, use.used);
             } catch (const Error& error) {

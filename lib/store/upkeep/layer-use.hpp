@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which layers somebody still needs: every image, every deployment (ostree/0, ostree/1, rpmostree/base) and every
-// protected base (ostree/container/baseimage). A layer that an alias names is in use too.
+// protected base (ostree/container/baseimage), and every version of an image that is kept (kept-ref.hpp). A layer that
+// an alias names is in use too.
 #pragma once
 
 #include <map>
@@ -20,7 +21,8 @@ struct LayerUse {
     // then.
     std::map<std::string, std::string> damaged;
 
-    static LayerUse find(const Repository& repository);
+    // DROPPED are refs of kept versions that do not count.
+    static LayerUse find(const Repository& repository, const std::map<std::string, Checksum>& dropped = {});
 };
 
 }  // namespace imaged

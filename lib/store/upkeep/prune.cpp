@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "store/records/image-sources.hpp"
+#include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
@@ -40,7 +41,10 @@ bool shows_origin(const Repository& repository, const Checksum& commit) {
 // before this.
 void require_no_alias(const Repository& repository, const std::vector<ImageReference>& images) {
     std::set<std::string> removed;
-    for (const auto& image : images) removed.insert(image_ref(image));
+    for (const auto& image : images) {
+        removed.insert(image_ref(image));
+        for (const auto& kept : kept_refs(repository.fd(), image_ref(image))) removed.insert(kept.ref);
+    }
     for (const auto& [alias, target] : repository.aliases()) {
         if (removed.contains(target) && !removed.contains(alias))
             throw Error(ErrorKind::invalid_argument, "the ref " + alias + " is an alias of " + image_of_ref(target) +
@@ -77,7 +81,8 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
-    const auto use = LayerUse::find(repository);
+    const auto surplus = surplus_versions(repository, request.keep);
+    const auto use = LayerUse::find(repository, surplus);
     PruneOutcome outcome;
     outcome.damaged = use.damaged;
     DiskUsage usage;
@@ -86,16 +91,18 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     GarbageRules rules;
     rules.dry_run = request.dry_run;
     rules.foreign_commits = request.foreign_commits;
-    for (const auto& [ref, commit] : use.unused) {
-        outcome.layers.push_back(blob_of_ref(ref));
+    for (const auto& [ref, commit] : use.unused) outcome.layers.push_back(blob_of_ref(ref));
+    auto doomed = surplus;
+    doomed.insert(use.unused.begin(), use.unused.end());
+    for (const auto& [ref, commit] : doomed) {
         usage.remove(repository.fd(), "refs/heads/" + ref);
         rules.ignored_refs.insert(ref);
         rules.image_commits.insert(commit);
     }
     rules.before_removal = [&] {
         StagingArea::clear_leftovers(repository.fd());
-        for (const auto& [ref, commit] : use.unused) repository.set_ref(ref, std::nullopt);
-        if (!use.unused.empty()) repository.sync();
+        for (const auto& [ref, commit] : doomed) repository.set_ref(ref, std::nullopt);
+        if (!doomed.empty()) repository.sync();
     };
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
     drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
@@ -125,6 +132,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
             continue;
         }
         auto digest = digest_of(repository, *commit);
+        for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
         repository.set_ref(ref, std::nullopt);
         note_image_source(repository.fd(), image.image(), image.image());
         try {
@@ -140,12 +148,14 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     return outcome;
 }
 
-std::vector<std::string> drop_unused_layers(const std::string& path) {
+std::vector<std::string> drop_unused_layers(const std::string& path, unsigned keep) {
     Repository repository(path);
     if (!repository.is_unlocked()) return {};
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
+    const auto surplus = surplus_versions(repository, keep);
+    for (const auto& [ref, commit] : surplus) repository.set_ref(ref, std::nullopt);
     auto digests = drop_layers(repository);
-    if (!digests.empty()) repository.sync();
+    if (!surplus.empty() || !digests.empty()) repository.sync();
     return digests;
 }
 

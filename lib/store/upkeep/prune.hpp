@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removing images, and what only they needed.
+// Removing images, and what only they needed. The versions of an image that are kept (kept-ref.hpp) go with it, and
+// before it.
 //
 // Layers are counted out first: one that no image, deployment or protected base names loses its ref. Objects go after
 // them, in prune() alone. Crash rule: refs go before what they name, commits before their parts.
@@ -21,6 +22,7 @@ struct PruneRequest {
     std::string repository;        // absolute path
     bool dry_run = false;          // only tell
     bool foreign_commits = false;  // also other tools' commits that no ref names
+    unsigned keep = 0;             // versions of an image, beside the current one
 };
 
 struct PruneOutcome {
@@ -51,10 +53,11 @@ struct RemoveOutcome {
 RemoveOutcome remove_images(const std::string& repository, const std::vector<ImageReference>& images,
                             const Cancellation& cancellation);
 
-// After an image has changed: removes the refs of layers that nobody uses any more. Returns their digests; nothing is
-// removed while another program works in the repository, which may be about to name them.
+// After an image has changed: drops kept versions beyond KEEP of each image, then the refs of layers that nobody uses
+// any more. Returns their digests; nothing is removed while another program works in the repository, which may be about
+// to name them.
 //
 // A base commit keeps its ref until prune(): without, nothing would show that it came from an image.
-std::vector<std::string> drop_unused_layers(const std::string& repository);
+std::vector<std::string> drop_unused_layers(const std::string& repository, unsigned keep);
 
 }  // namespace imaged

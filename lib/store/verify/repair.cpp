@@ -223,6 +223,18 @@ std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Rep
     return images;
 }
 
+// Drops the versions of OUTCOME that nothing has made whole: nobody can go back to them.
+void drop_damaged_versions(Repository& repository, VerifyOutcome& outcome, Cancellation& cancellation,
+                           WorkObserver& observer) {
+    if (outcome.verdict.kept.empty()) return;
+    std::vector<ImageReference> images;
+    for (const auto& version : outcome.verdict.kept) images.push_back(ImageReference::parse(version.image));
+    Part part(observer, repair_end, 1);
+    outcome.verdict.kept = verify_images(repository, images, cancellation, part).kept;
+    for (const auto& version : outcome.verdict.kept) repository.set_ref(version.ref, std::nullopt);
+    repository.sync();
+}
+
 void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
                 Cancellation& cancellation, WorkObserver& observer) {
     observer.begin("repair", verify_end, repair_end, "images");
@@ -232,6 +244,7 @@ void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutc
                                        [&](const auto& other) { return other.image() == image.image(); });
         if (!known) images.push_back(std::move(image));
     }
+    drop_damaged_versions(repository, outcome, cancellation, observer);
     if (images.empty()) return;
     // Report it as repaired only if it is.
     Part part(observer, repair_end, 1);

@@ -7,6 +7,7 @@
 #include "base/exposure.hpp"
 #include "base/system-failure.hpp"
 #include "store/import/merge-check.hpp"
+#include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/repository/record-file.hpp"
@@ -55,6 +56,7 @@ public:
             look_at(verdict);
             observer_.advance(++done, verdict_.images.size());
         }
+        for (const auto& verdict : verdict_.images) look_at_kept(verdict);
         for (const auto& [ref, commit] : unused_) check_.walk(commit);
         observer_.begin("hash", walk_end, hash_end, "objects");
         check_.hash_files();
@@ -64,6 +66,7 @@ public:
             conclude(verdict);
             observer_.advance(++done, verdict_.images.size());
         }
+        for (const auto& [image, version] : kept_) conclude_kept(image, version);
         for (const auto& [ref, commit] : unused_) conclude_unused(ref, commit);
         verdict_.bad_objects = check_.bad_objects();
         if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
@@ -206,6 +209,35 @@ private:
         }
     }
 
+    void look_at_kept(const ImageVerdict& verdict) {
+        const auto ref = std::string(image_ref_prefix) + escape_for_ref(verdict.image);
+        for (auto& version : kept_versions(repository_, ref)) {
+            check_.walk(version.image.merge_commit);
+            if (version.image.base_commit) check_.walk(*version.image.base_commit);
+            for (const auto& layer : version.image.layout.layers) {
+                if (const auto commit = layer_commit(repository_, layer)) check_.walk(*commit);
+            }
+            kept_.emplace_back(verdict.image, std::move(version));
+        }
+    }
+
+    // Whether they are whole; their merges are not computed again.
+    void conclude_kept(const std::string& image, const KeptVersion& version) {
+        const auto refuse = [&](const std::string& why) {
+            verdict_.kept.push_back({image, version.image.digest.text(), version.ref, why});
+        };
+        DamageSearch search(repository_, check_, cancellation_);
+        std::vector<FoundDamage> found;
+        for (const auto& layer : version.image.layout.layers) {
+            const auto commit = layer_commit(repository_, layer);
+            if (!commit) return refuse("layer " + layer.blob.digest.text() + " is missing");
+            if (check_.any_bad())
+                search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
+        }
+        if (check_.any_bad()) search.add(version.image.merge_commit, "", true, found);
+        if (!found.empty()) refuse(found.front().object + " " + found.front().fault);
+    }
+
     void conclude_unused(const std::string& ref, const Checksum& commit) {
         if (!check_.any_bad()) return;
         DamageSearch search(repository_, check_, cancellation_);
@@ -222,6 +254,7 @@ private:
     RepositoryCheck check_;
     const VerifiedLayers verified_;
     Verdict verdict_;
+    std::vector<std::pair<std::string, KeptVersion>> kept_;  // by image
     std::map<std::string, Checksum> unused_;
 };
 

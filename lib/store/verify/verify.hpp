@@ -53,8 +53,15 @@ struct ImageVerdict {
     std::vector<std::string> unverified;
 };
 
+// A version that is kept beside the current one (kept-ref.hpp) and cannot be rolled back to as it is.
+struct DamagedVersion {
+    std::string image, digest, ref;
+    std::string error;  // the first fault
+};
+
 struct Verdict {
     std::vector<ImageVerdict> images;
+    std::vector<DamagedVersion> kept;  // of those images
     std::vector<std::string> missing;  // asked for and not stored
     // Layers that no image uses and that are damaged, by digest, and why: prune removes them.
     std::map<std::string, std::string> unused_layers;

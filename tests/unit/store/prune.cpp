@@ -248,13 +248,13 @@ TEST_CASE("another program at work holds up prune for as long as the repository 
     };
     REQUIRE(set(F_RDLCK) == 0);
     REQUIRE_THROWS_WITH(store.prune(), containing("another program is at work"));
-    REQUIRE(drop_unused_layers(store.home.path).empty());
+    REQUIRE(drop_unused_layers(store.home.path, 0).empty());
     REQUIRE(set(F_UNLCK) == 0);
     REQUIRE(::flock(other.get(), LOCK_SH) == 0);
     REQUIRE_THROWS_WITH(store.prune(), containing("another program is at work"));
-    REQUIRE(drop_unused_layers(store.home.path).empty());
+    REQUIRE(drop_unused_layers(store.home.path, 0).empty());
     REQUIRE(::flock(other.get(), LOCK_UN) == 0);
-    REQUIRE(drop_unused_layers(store.home.path).size() == 1);
+    REQUIRE(drop_unused_layers(store.home.path, 0).size() == 1);
 }
 
 TEST_CASE("cancelling prune in time removes nothing") {

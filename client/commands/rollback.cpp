@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "stored-image.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"to", "DIGEST", "The version to go back to, by default the one that was current last"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    const auto image = stored_name(Connection(arguments.bus), image_argument(arguments));
+    JobCall call{"Rollback", {}};
+    call.arguments.push_back(adopt(g_variant_new_string(image.c_str())));
+    if (const auto digest = arguments.text("to"))
+        call.options.emplace_back("digest", adopt(g_variant_new_string(digest->c_str())));
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb rollback_verb = {
+    {"rollback", "IMAGE", "Make an earlier version of an image the current one",
+     "Makes the version of IMAGE that was current before the current one again, or the one with DIGEST, and keeps the "
+     "one\n"
+     "that is current now: the next rollback goes forward again. 'imagectl show' names the versions that are kept; "
+     "how\n"
+     "many are says Keep= in imaged.conf(5). Fetches nothing, and deploys nothing: see 'imagectl origin'. The newer\n"
+     "version is listed as an update until the next check.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl rollback docker://registry.example/host:stable\n"
+     "  imagectl rollback docker://registry.example/host:stable --to "
+     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+     "\n",
+     VerbHelp::job, options},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/rollback.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.hpp"
+#include "store/records/image-sources.hpp"
+#include "store/records/kept-versions.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/pending-update.hpp"
+#include "store/records/presence.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/repository-place.hpp"
+#include "store/repository/verified-layers.hpp"
+
+namespace imaged {
+
+namespace {
+
+class Rollback {
+public:
+    Rollback(Repository& repository, const RollbackRequest& request, const Cancellation& cancellation)
+        : repository_(repository),
+          request_(request),
+          name_(request.image.image()),
+          ref_(image_ref(request.image)),
+          presence_(repository, cancellation) {}
+
+    RolledBack run() {
+        const auto commit = repository_.resolve(ref_);
+        if (!commit) throw Error(ErrorKind::not_found, "image " + name_ + " is not in the repository");
+        const auto current = readable(*commit);
+        auto chosen = choose();
+        require_whole(chosen.image);
+        if (current) keep_current(chosen.image.merge_commit);
+        repository_.set_ref(ref_, chosen.image.merge_commit);
+        repository_.sync();
+        if (!has_alias(chosen.ref)) repository_.set_ref(chosen.ref, std::nullopt);
+        if (current) move_update(*current, chosen.image);
+        repository_.sync();
+        require_in_place(repository_);
+        return {current ? std::optional(current->digest.text()) : std::nullopt, std::move(chosen.image)};
+    }
+
+private:
+    std::optional<StoredImage> readable(const Checksum& commit) const {
+        try {
+            return StoredImage::load(repository_, commit, true);
+        } catch (const Error&) {
+            return std::nullopt;  // a damaged image is replaced
+        }
+    }
+
+    KeptVersion choose() const {
+        auto versions = kept_versions(repository_, ref_);
+        if (versions.empty()) throw Error(ErrorKind::not_found, "no other version of " + name_ + " is kept");
+        if (!request_.digest) return std::move(versions.front());
+        const auto found = std::find_if(versions.begin(), versions.end(),
+                                        [&](const auto& version) { return version.image.digest == *request_.digest; });
+        if (found != versions.end()) return std::move(*found);
+        std::string digests;
+        for (const auto& version : versions) digests += (digests.empty() ? "" : ", ") + version.image.digest.text();
+        throw Error(ErrorKind::not_found, "no version of " + name_ + " with the digest " + request_.digest->text() +
+                                              " is kept beside the current one; those that are: " + digests);
+    }
+
+    // Other programs' prune takes away refs of layers that no image names; verified ones get theirs back.
+    void require_whole(const StoredImage& image) {
+        const auto refuse = [&](const std::string& what) {
+            throw Error(ErrorKind::repository_damaged, "version " + image.digest.text() + " of " + name_ +
+                                                           " is not whole: " + what +
+                                                           ". Pull it by its digest instead");
+        };
+        for (const auto& commit : {std::optional(image.merge_commit), image.base_commit}) {
+            if (commit && !presence_.complete(*commit)) refuse("commit " + commit->hex() + " lacks objects");
+        }
+        const VerifiedLayers verified(repository_.fd());
+        for (const auto& layer : image.layout.layers) {
+            auto commit = layer_commit(repository_, layer);
+            const bool has_ref = commit.has_value();
+            if (!has_ref) commit = verified.layer(layer.kind, layer.diff_id);
+            if (!commit || !presence_.complete(*commit)) refuse("layer " + layer.blob.digest.text() + " is missing");
+            if (has_ref) continue;
+            for (const auto& [ref, target] : refs_for(repository_, layer, *commit)) repository_.set_ref(ref, target);
+        }
+    }
+
+    void keep_current(const Checksum& next) {
+        const auto kept = ref_to_keep(repository_.fd(), ref_, next);
+        if (!kept) return;
+        repository_.set_ref(kept->ref, kept->commit);
+        repository_.sync();
+    }
+
+    bool has_alias(const std::string& ref) const {
+        const auto aliases = repository_.aliases();
+        return std::any_of(aliases.begin(), aliases.end(), [&](const auto& alias) { return alias.second == ref; });
+    }
+
+    // The image's next check finds out again; until then this is what is known of its source.
+    void move_update(const StoredImage& from, const StoredImage& to) {
+        const auto sources = image_sources(repository_.fd());
+        const auto source = sources.find(name_);
+        if (source != sources.end() && source->second == archive_source) return;
+        try {
+            auto update = PendingUpdate::load(repository_, from.merge_commit, name_);
+            if (!update) update = PendingUpdate{from.digest, from.manifest_text, from.config_text};
+            if (update->digest == to.digest) update.reset();
+            PendingUpdate::store(repository_, to.merge_commit, name_, update);
+            PendingUpdate::forget(repository_, from.merge_commit, name_);
+        } catch (const Error&) {
+            // Metadata that cannot be read says nothing of it.
+        }
+    }
+
+    Repository& repository_;
+    const RollbackRequest& request_;
+    const std::string name_, ref_;
+    Presence presence_;
+};
+
+}  // namespace
+
+RolledBack roll_back(const RollbackRequest& request, const Cancellation& cancellation) {
+    auto existing = Repository::open_existing(request.repository);
+    if (!existing) throw Error(ErrorKind::not_found, "image " + request.image.image() + " is not in the repository");
+    auto& repository = *existing;
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    return Rollback(repository, request, cancellation).run();
+}
+
+}  // namespace imaged

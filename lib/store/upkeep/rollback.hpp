@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making a version of an image that was kept (kept-ref.hpp) the current one again, and keeping the one that was
+// current: a second rollback goes forward again.
+//
+// Crash rule: the version that was current is kept before the image's ref changes, and the other one's kept ref goes
+// after it. Whatever ends in between, both versions have a ref.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/cancellation.hpp"
+#include "oci/digest.hpp"
+#include "oci/image-reference.hpp"
+#include "store/records/stored-image.hpp"
+
+namespace imaged {
+
+struct RollbackRequest {
+    std::string repository;  // absolute path
+    ImageReference image;
+    std::optional<Digest> digest;  // the version to go back to; by default the one that was current last
+};
+
+struct RolledBack {
+    std::optional<std::string> previous_digest;  // of the version that was current, if that can be read
+    StoredImage image;
+};
+
+// Remembers the newer version as an update that is available (pending-update.hpp): the one that was waiting for the
+// image, else the version that was current. Throws Error(not_found) if the image is not stored or no such version is
+// kept, Error(repository_damaged) if it lacks anything; nothing has changed then.
+RolledBack roll_back(const RollbackRequest& request, const Cancellation& cancellation);
+
+}  // namespace imaged

@@ -1,0 +1,372 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The versions that an image had stay as the configuration says, are listed, and become current again; no end of a job between two writes loses one."""
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+from gi.repository import GLib
+
+import oci_layout
+import real_daemon
+import worker
+from bus_fixture import ERROR, MANAGER
+from oci_layout import Entry
+from repository_case import STORED, RepositoryCase
+
+FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
+IMAGECTL = os.environ["IMAGECTL"]
+IMAGE = "oci:stored:t"
+KEPT = "imaged/kept/oci_3A_stored_3A_t"
+
+
+class Versions(RepositoryCase):
+    """Versions of one image, "1", "2" and so on, which share a layer and have one of their own."""
+
+    def setUp(self):
+        super().setUp()
+        self.shared = oci_layout.layer([Entry("usr/shared", content=b"shared")])
+        self.digests = {}
+
+    def publish(self, version):
+        """Makes the tag lead to VERSION."""
+        self.layout.withdraw("t")
+        own = oci_layout.layer([Entry("usr/version", content=version.encode() * 3000)])
+        config = {"config": {"Labels": {"org.opencontainers.image.version": version}}}
+        self.digests[version] = self.layout.image("t", [self.shared, own], config=config)
+        self.source = "ostree-unverified-image:" + self.layout.reference("t")
+
+    def commits(self):
+        """By ref."""
+        return {ref: self.ostree("rev-parse", ref).strip() for ref in self.refs().split()}
+
+    def fsck(self):
+        self.ostree("fsck", "--quiet")
+
+
+class OnTheBus(Versions):
+    configuration = "[Repository]\nKeep=1\n"
+
+    def setUp(self):
+        super().setUp()
+        daemon_directory = tempfile.TemporaryDirectory(prefix="imaged-rollback-")
+        self.addCleanup(daemon_directory.cleanup)
+        self.daemon = real_daemon.Daemon(daemon_directory.name, self.repository, self.configuration)
+        self.addCleanup(self.daemon.stop)
+        self.client = self.daemon.client()
+        self.addCleanup(self.client.close)
+        self.client.listen()
+
+    def ended(self, method, image, **options):
+        return self.client.finished(self.client.start(method, image, **options)[0], 60)
+
+    def job(self, method, image, **options):
+        properties = self.ended(method, image, **options)
+        self.assertEqual(properties["Result"], "success", properties)
+        return properties["Outcome"]
+
+    def run_job(self, method, kind, *arguments):
+        properties = self.client.finished(self.client.call(MANAGER, method, GLib.Variant(kind, arguments))[0], 60)
+        self.assertEqual(properties["Result"], "success", properties)
+        return properties["Outcome"]
+
+    def prune(self, **options):
+        return self.run_job("Prune", "(a{sv})", {key.replace("_", "-"): GLib.Variant("b", value) for key, value in options.items()})
+
+    def pulled(self, version):
+        self.publish(version)
+        return self.job("Pull", self.source, target=GLib.Variant("s", IMAGE))
+
+    def listed(self):
+        images, document = [self.client.call(MANAGER, method, GLib.Variant("(a{sv})", ({},)))[0] for method in ("ListImages", "DescribeImages")]
+        self.assertEqual(json.loads(document), {"images": images})
+        return next(image for image in images if image["image"] == IMAGE)
+
+    def state(self):
+        """The current version, and those that are kept, the latest first."""
+        listed, shown = self.listed(), self.client.call(MANAGER, "GetImage", GLib.Variant("(s)", (IMAGE,)))[0]
+        kept = listed.get("kept", [])
+        self.assertEqual(shown.get("kept", []), kept)
+        for version in kept:
+            self.assertEqual(version["digest"], self.digests[version["version"]])
+            self.assertIn(version["commit"], self.commits().values())
+        return [listed["version"], *(version["version"] for version in kept)]
+
+    def imagectl(self, *words, status=0):
+        done = subprocess.run([IMAGECTL, "--address=" + self.daemon.address, *words], capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout + done.stderr
+
+
+class Rollback(OnTheBus):
+    def test_forth_and_back(self):
+        self.pulled("1")
+        self.assertEqual(self.state(), ["1"])
+        self.assertNotIn("KEPT", self.imagectl("list"))
+        self.pulled("2")
+        self.assertEqual(self.state(), ["2", "1"])
+        self.assertRegex(self.imagectl("list"), r"KEPT\n.* 1\n")
+        self.assertRegex(self.imagectl("show", IMAGE), rf"Kept: +{self.digests['1']}, version 1\n")
+        for words in (("list",), ("show", IMAGE)):
+            document = json.loads(self.imagectl("--json", *words))
+            kept, = document["images"][0]["kept"] if words == ("list",) else document["kept"]
+            self.assertEqual({key: kept[key] for key in ("digest", "version")}, {"digest": self.digests["1"], "version": "1"})
+
+        before = len(self.client.heard("ImageChanged"))
+        self.assertRegex(self.imagectl("rollback", IMAGE), rf"Version: +1\nDigest: +{self.digests['1']}\nPrevious: +{self.digests['2']}\n")
+        self.assertEqual(self.client.wait_for("ImageChanged", before + 1)[-1][4], (IMAGE, self.digests["2"], self.digests["1"]))
+        self.assertEqual(self.state(), ["1", "2"])
+        self.assertEqual(self.listed()["update-digest"], self.digests["2"])
+        self.assertEqual(self.client.call("org.freedesktop.DBus.Properties", "Get", GLib.Variant("(ss)", (MANAGER, "UpdatesAvailable")))[0], 1)
+        self.assertIn("version", self.ostree("ls", STORED, "/usr"))
+        self.assertEqual(self.ostree("cat", STORED, "/usr/version"), "1" * 3000)
+
+        outcome = json.loads(self.imagectl("--json", "rollback", IMAGE))
+        self.assertEqual((outcome["kind"], outcome["version"], outcome["previous-digest"]), ("rollback", "2", self.digests["1"]))
+        self.assertEqual(self.state(), ["2", "1"])
+        self.assertNotIn("update-digest", self.listed())
+        self.fsck()
+
+    def test_the_lines_of_the_guide(self):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
+            lines = re.search(r"## Going back to an earlier version\n.*?\n\n((?:    [^\n]*\n)+)", file.read(), re.S).group(1)
+        example = "docker://registry.example/host:stable"
+        self.assertIn("rollback " + example, lines)
+        self.pulled("1")
+        self.pulled("2")
+        subprocess.run(["sh", "-ec", lines.replace(example, IMAGE)], check=True, stdout=subprocess.DEVNULL, env={
+            **os.environ, "PATH": os.path.dirname(IMAGECTL) + ":" + os.environ["PATH"], "IMAGED_BUS_ADDRESS": self.daemon.address})
+        self.assertEqual(self.state(), ["1", "2"])
+
+    def test_what_is_kept_is_in_use(self):
+        self.pulled("1")
+        self.assertEqual(self.pulled("2")["layers-dropped"], [])
+        self.assertEqual(self.prune()["objects"], 0)
+        self.job("Rollback", IMAGE)
+        self.assertTrue(self.run_job("Verify", "(asa{sv})", [], {})["sound"])
+        self.assertEqual(self.listed()["state"], "ok")
+        # The image at the source is the one that is kept: nothing has to be fetched.
+        outcome = self.job("Pull", self.source, target=GLib.Variant("s", IMAGE))
+        self.assertEqual((outcome["digest"], outcome["layers-fetched"]), (self.digests["2"], 0))
+        self.assertEqual(self.state(), ["2", "1"])
+
+    def test_more_than_the_configuration_says_go(self):
+        self.pulled("1")
+        first = self.ostree("rev-parse", STORED).strip()
+        self.pulled("2")
+        dropped = self.pulled("3")["layers-dropped"]
+        self.assertEqual(self.state(), ["3", "2"])
+        self.assertEqual(len(dropped), 1)
+        self.assertNotIn(first, self.commits().values())
+        self.assertGreater(self.prune()["objects"], 0)
+        self.assertNotEqual(subprocess.run(["ostree", f"--repo={self.repository}", "show", first], capture_output=True).returncode, 0)
+        self.fsck()
+
+    def test_the_same_version_is_kept_once(self):
+        for version in ("1", "2", "1", "2", "1"):
+            self.pulled(version)
+            self.assertEqual(self.state()[0], version)
+        self.assertEqual(self.state(), ["1", "2"])
+        self.assertEqual(self.job("Pull", self.source, target=GLib.Variant("s", IMAGE))["changed"], False)
+        self.assertEqual(self.state(), ["1", "2"])
+
+    def test_a_check_after_it_finds_the_newer_version(self):
+        self.pulled("1")
+        self.pulled("2")
+        self.job("Rollback", IMAGE)
+        outcome = self.job("Check", self.source, target=GLib.Variant("s", IMAGE))
+        self.assertEqual((outcome["update-available"], outcome["update-digest"]), (True, self.digests["2"]))
+        # A newer one still: that is what a rollback goes on to know of.
+        self.publish("3")
+        self.job("Rollback", IMAGE)
+        self.job("Check", self.source, target=GLib.Variant("s", IMAGE))
+        self.assertEqual(self.listed()["update-digest"], self.digests["3"])
+        self.job("Rollback", IMAGE)
+        self.assertEqual((self.listed()["version"], self.listed()["update-digest"]), ("1", self.digests["3"]))
+
+    def test_removing_an_image_removes_what_is_kept_of_it(self):
+        self.pulled("1")
+        self.pulled("2")
+        self.run_job("Remove", "(asa{sv})", [IMAGE], {})
+        self.assertEqual(self.refs(), "")
+        self.prune()
+        self.assertEqual([name for _, _, files in os.walk(self.repository / "objects") for name in files], [])
+
+    def test_an_image_that_another_program_removed(self):
+        self.pulled("1")
+        self.pulled("2")
+        self.ostree("refs", "--delete", STORED)
+        self.assertGreater(self.prune()["objects"], 0)
+        self.assertEqual(self.refs(), "")
+
+    def test_what_cannot_be_rolled_back(self):
+        self.pulled("1")
+        for message, image, options in (("is not in the repository", "oci:other:t", {}), ("no other version", IMAGE, {})):
+            properties = self.ended("Rollback", image, **options)
+            self.assertEqual(properties["ErrorName"], ERROR + "NotFound", properties)
+            self.assertIn(message, properties["ErrorMessage"])
+        self.pulled("2")
+        text = self.imagectl("rollback", IMAGE, "--to", "sha256:" + "0" * 64, status=3)
+        self.assertIn(f"those that are: {self.digests['1']}", text)
+        self.assertIn("option \"digest\"", self.imagectl("rollback", IMAGE, "--to", "1", status=2))
+        self.assertEqual(self.state(), ["2", "1"])
+
+    def test_a_version_that_is_not_whole_stays_where_it_is(self):
+        self.pulled("1")
+        content = self.ostree("ls", "-C", STORED, "/usr/version").split()[4]
+        self.pulled("2")
+        path = self.repository / "objects" / content[:2] / (content[2:] + ".file")
+        kept = path.read_bytes()
+        path.unlink()
+        properties = self.ended("Rollback", IMAGE)
+        self.assertEqual(properties["ErrorName"], ERROR + "RepositoryDamaged", properties)
+        self.assertIn(self.digests["1"], properties["ErrorMessage"])
+        self.assertEqual(self.state(), ["2", "1"])
+        path.write_bytes(b"x" + kept[1:])
+        text = self.imagectl("verify", status=1)
+        self.assertIn(f"Damaged versions that are kept:\n  {IMAGE}: ", text)
+        outcome = self.run_job("Verify", "(asa{sv})", [], {})
+        self.assertEqual([(entry["image"], entry["digest"]) for entry in outcome["damaged-kept"]], [(IMAGE, self.digests["1"])])
+        self.assertEqual((outcome["sound"], outcome["damaged"]), (False, []))
+        outcome = self.run_job("Verify", "(asa{sv})", [], {"repair": GLib.Variant("b", True)})
+        self.assertEqual((outcome["sound"], len(outcome["damaged-kept"])), (True, 1))
+        self.assertEqual(self.state(), ["2"])
+        self.prune()
+        self.fsck()
+
+    def test_another_program_dropped_a_layer_of_it(self):
+        """As ostree-ext does, which looks for users of a layer among images only."""
+        self.pulled("1")
+        before = set(self.refs().split())
+        self.pulled("2")
+        own, = {ref for ref in before if ref.startswith("ostree/container/blob/")} & {
+            ref for ref in before if self.shared.digest.replace(":", "_3A_") not in ref}
+        self.ostree("refs", "--delete", own)
+        self.job("Rollback", IMAGE)
+        self.assertIn(own, self.refs())
+        self.assertTrue(self.run_job("Verify", "(asa{sv})", [], {})["sound"])
+
+    def test_a_copy_takes_the_current_version_only(self):
+        self.pulled("1")
+        self.pulled("2")
+        other = self.directory / "other"
+        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        self.run_job("Copy", "(ssa{sv})", IMAGE, str(other), {})
+        self.assertNotIn("imaged/kept", subprocess.run(["ostree", f"--repo={other}", "refs"], capture_output=True, text=True).stdout)
+        # The other way, what is replaced here is kept.
+        self.run_job("Remove", "(asa{sv})", [IMAGE], {})
+        self.pulled("3")
+        self.run_job("Copy", "(ssa{sv})", IMAGE, str(other), {"from": GLib.Variant("b", True)})
+        self.assertEqual(self.state(), ["2", "3"])
+
+
+class KeepTwo(OnTheBus):
+    configuration = "[Repository]\nKeep=2\n"
+
+    def test_any_of_them_becomes_current(self):
+        for version in ("1", "2", "3", "4"):
+            self.pulled(version)
+        self.assertEqual(self.state(), ["4", "3", "2"])
+        self.imagectl("rollback", IMAGE, "--to", self.digests["2"])
+        self.assertEqual(self.state(), ["2", "4", "3"])
+        self.imagectl("rollback", IMAGE)
+        self.assertEqual(self.state(), ["4", "2", "3"])
+        self.pulled("5")
+        self.assertEqual(self.state(), ["5", "4", "2"])
+        self.fsck()
+
+
+class KeepNone(OnTheBus):
+    configuration = "[Repository]\nKeep=0\n"
+
+    def test_nothing_is_kept(self):
+        self.pulled("1")
+        self.assertEqual(len(self.pulled("2")["layers-dropped"]), 1)
+        self.assertEqual(self.state(), ["2"])
+        self.assertNotIn("imaged/kept", self.refs())
+
+    def test_what_was_kept_before_goes_with_a_prune(self):
+        self.publish("1")
+        worker.pull(self.source, self.repository, target=IMAGE, settings={"keep": 1})
+        self.publish("2")
+        worker.pull(self.source, self.repository, target=IMAGE, settings={"keep": 1})
+        self.assertEqual(self.state(), ["2", "1"])
+        promised = self.prune(dry_run=True)
+        self.assertEqual(self.state(), ["2", "1"])
+        done = self.prune()
+        self.assertEqual((done["bytes"], done["layers-dropped"]), (promised["bytes"], promised["layers-dropped"]))
+        self.assertEqual(len(done["layers-dropped"]), 1)
+        self.assertEqual(self.state(), ["2"])
+
+
+class Killed(Versions):
+    """Before each change of a name in the repository."""
+    settings = {"keep": 1}
+    where = "/refs/heads"
+
+    def run_killed(self, call, after, image="", **options):
+        """Whether the worker was killed before it had called CALL for the AFTERth time."""
+        environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": call, "FAULT_PATH": self.where, "FAULT_AFTER": str(after), "FAULT_ERRNO": "0",
+                       "FAULT_RUN": "kill -9 $PPID"}
+        try:
+            result = worker.Run(image, self.repository, settings=self.settings, env=environment, **options).finish().result
+        except AssertionError:
+            return True
+        self.assertEqual(result["outcome"], "success", result)
+        return False
+
+    def versions(self):
+        """The current version, and all that have a ref of the image."""
+        commits = self.commits()
+        text = {commit: self.ostree("cat", commit, "/usr/version")[0] for ref, commit in commits.items() if ref == STORED or ref.startswith(KEPT)}
+        return text[commits[STORED]], {text[commit] for ref, commit in commits.items() if commit in text}
+
+    def start_over(self):
+        for ref in self.refs().split():
+            self.ostree("refs", "--delete", ref)
+        self.publish("1")
+        result = worker.pull(self.source, self.repository, target=IMAGE, settings=self.settings).result
+        self.assertEqual(result["outcome"], "success", result)
+        self.publish("2")
+
+    def try_all(self, before, **job):
+        """JOB, which moves the image from BEFORE to the other version, is killed at each place; then it is done."""
+        killed = 0
+        for call in ("renameat", "unlinkat"):
+            for after in range(100):
+                self.start_over()
+                if before == "2":
+                    worker.pull(self.source, self.repository, target=IMAGE, settings=self.settings)
+                ended = not self.run_killed(call, after, **job)
+                current, known = self.versions()
+                self.assertEqual(known, {"1", "2"} if before == "2" else {"1", current}, (call, after))
+                self.fsck()
+                if ended:
+                    break
+                killed += 1
+                if current == before:
+                    self.assertFalse(self.run_killed(call, 1000, **job))
+                self.assertEqual(self.versions(), ("1" if before == "2" else "2", {"1", "2"}), (call, after))
+        self.assertGreater(killed, 2)
+
+    def test_a_pull(self):
+        self.publish("2")
+        self.try_all("1", image=self.source, kind="pull", target=IMAGE)
+
+    def test_a_rollback(self):
+        self.try_all("2", image=IMAGE, kind="rollback")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class KilledConfined(Killed):
+    """What confines the job changes the names for it."""
+    settings = {"keep": 1, "confined": True}
+    where = "/repo"
+    test_a_rollback = None  # the same there
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
