@@ -356,20 +356,39 @@ std::string taken_image(const std::string& image) {
     return taken;
 }
 
-std::string absolute_image(const std::string& image) {
-    // With or without a signature source in front (ostree-unverified-image:oci:PATH).
+namespace {
+
+// Where the path in IMAGE begins, with or without a signature source in front (ostree-unverified-image:oci:PATH).
+std::optional<std::size_t> begin_of_path(const std::string& image) {
     static constexpr std::array<std::string_view, 4> transports{"oci:", "oci-archive:", "docker-archive:", "dir:"};
     for (const auto transport : transports) {
         const auto found = image.find(transport);
         if (found == std::string::npos || (found > 0 && (image[found - 1] != ':' || !image.starts_with("ostree-"))))
             continue;
-        const auto path = found + transport.size();
-        if (path == image.size() || image[path] == '/') return image;
-        std::error_code failure;
-        const auto directory = std::filesystem::current_path(failure);
-        return failure ? image : image.substr(0, path) + (directory / image.substr(path)).lexically_normal().string();
+        return found + transport.size();
     }
-    return image;
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string absolute_path(const std::string& path) {
+    std::error_code failure;
+    const auto directory = std::filesystem::current_path(failure);
+    return failure || path.starts_with('/') ? path : (directory / path).lexically_normal().string();
+}
+
+std::string absolute_image(const std::string& image) {
+    const auto path = begin_of_path(image);
+    return path && *path < image.size() ? image.substr(0, *path) + absolute_path(image.substr(*path)) : image;
+}
+
+std::string local_path(const std::string& image) {
+    const auto begin = begin_of_path(image);
+    if (!begin) return {};
+    const auto path = image.substr(*begin);
+    // A directory of skopeo's has no tag.
+    return image.substr(0, *begin).ends_with("dir:") ? path : path.substr(0, path.find(':'));
 }
 
 std::uint32_t job_argument(const std::string& word) {

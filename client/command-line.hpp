@@ -65,8 +65,12 @@ std::string image_argument(const Arguments& arguments);
 std::string with_transport(const std::string& image);
 // The same, and says on standard error what was taken.
 std::string taken_image(const std::string& image);
+// PATH, which the daemon, with another working directory, is to open.
+std::string absolute_path(const std::string& path);
 // IMAGE with the path of a local transport made absolute: the daemon has another working directory.
 std::string absolute_image(const std::string& image);
+// The path in IMAGE, an absolute_image(); empty if it has none.
+std::string local_path(const std::string& image);
 std::uint32_t job_argument(const std::string& word);
 
 }  // namespace imagectl

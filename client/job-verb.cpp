@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 
 #include "base/printable.hpp"
@@ -37,9 +38,10 @@ void print_stored(const std::string& text) {
     write_result(imaged::printable_json(text) + (text.ends_with('\n') ? "" : "\n"));
 }
 
-Variant open_for_call(JobCall& call, const std::string& path, const std::string& what) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) throw BusError("", "cannot open the " + what + " '" + path + "': " + std::strerror(errno));
+namespace {
+
+// Takes over FD; what it is of, for the error.
+Variant handle(JobCall& call, int fd, const std::string& what) {
     if (!call.fds) call.fds.reset(g_unix_fd_list_new());
     GError* error = nullptr;
     const int index = g_unix_fd_list_append(call.fds.get(), fd, &error);  // duplicates it
@@ -48,6 +50,26 @@ Variant open_for_call(JobCall& call, const std::string& path, const std::string&
     const std::string message = error->message;
     g_error_free(error);
     throw BusError("", "cannot pass on the " + what + ": " + message);
+}
+
+}  // namespace
+
+Variant open_for_call(JobCall& call, const std::string& path, const std::string& what) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) throw BusError("", "cannot open the " + what + " '" + path + "': " + std::strerror(errno));
+    return handle(call, fd, what);
+}
+
+void add_place(JobCall& call, const Arguments& arguments, const std::string& path) {
+    // Another machine's paths are its own, and only a local socket takes descriptors.
+    const auto& bus = arguments.bus;
+    if (path.empty() || bus.is_remote() || (bus.kind == Bus::Kind::address && !bus.address.starts_with("unix:")))
+        return;
+    std::filesystem::path place(path);
+    int fd = -1;
+    while ((fd = ::open(place.c_str(), O_PATH | O_CLOEXEC)) < 0 && place.has_relative_path())
+        place = place.parent_path();
+    if (fd >= 0) call.options.emplace_back("place", handle(call, fd, "directory"));
 }
 
 void add_any_architecture(JobCall& call, const Arguments& arguments) {
@@ -64,6 +86,12 @@ JobCall image_call(const char* method, const Arguments& arguments) {
     if (arguments.digest) add("digest", *arguments.digest);
     if (arguments.target) add("target", absolute_image(taken_image(*arguments.target)));
     add_any_architecture(call, arguments);
+    return call;
+}
+
+JobCall source_call(const char* method, const Arguments& arguments) {
+    auto call = image_call(method, arguments);
+    add_place(call, arguments, local_path(absolute_image(image_argument(arguments))));
     return call;
 }
 

@@ -28,6 +28,11 @@ void add_any_architecture(JobCall& call, const Arguments& arguments);
 // METHOD on the one image that ARGUMENTS name, with --digest and --target.
 JobCall image_call(const char* method, const Arguments& arguments);
 
+// The same for one that imaged opens, with add_place().
+JobCall source_call(const char* method, const Arguments& arguments);
+// Lets imaged compare what it sees at PATH with what is there for this process; an empty PATH is none.
+void add_place(JobCall& call, const Arguments& arguments, const std::string& path);
+
 // METHOD on the stored images that ARGUMENTS name, any number of them.
 JobCall images_call(const char* method, const Arguments& arguments);
 // Throws UsageError where ARGUMENTS name any.

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
-#include <system_error>
-
 #include "job-verb.hpp"
 #include "stored-image.hpp"
 #include "verb.hpp"
@@ -15,12 +12,6 @@ constexpr VerbOption options[] = {
     {"target", "IMAGE", "Store the image under this reference"},
 };
 
-std::string absolute_path(const std::string& path) {
-    std::error_code failure;
-    const auto absolute = std::filesystem::absolute(path, failure);
-    return failure ? path : absolute.string();
-}
-
 ExitCode run(const Arguments& arguments) {
     if (arguments.positional.size() != 2) throw UsageError("an image and a repository are wanted");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
@@ -29,7 +20,9 @@ ExitCode run(const Arguments& arguments) {
     const auto image = taken_image(arguments.positional[0]);
     const auto name = arguments.flag("from") ? image : stored_name(Connection(arguments.bus), image);
     call.arguments.push_back(adopt(g_variant_new_string(name.c_str())));
-    call.arguments.push_back(adopt(g_variant_new_string(absolute_path(arguments.positional[1]).c_str())));
+    const auto repository = absolute_path(arguments.positional[1]);
+    call.arguments.push_back(adopt(g_variant_new_string(repository.c_str())));
+    add_place(call, arguments, repository);
     if (arguments.flag("from")) call.options.emplace_back("from", adopt(g_variant_new_boolean(TRUE)));
     if (const auto target = arguments.text("target"))
         call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(taken_image(*target)).c_str())));

@@ -18,6 +18,7 @@ ExitCode run(const Arguments& arguments) {
     for (const auto& argument : {stored_name(Connection(arguments.bus), taken_image(arguments.positional[0])),
                                  absolute_image(arguments.positional[1])})
         call.arguments.push_back(adopt(g_variant_new_string(argument.c_str())));
+    add_place(call, arguments, local_path(absolute_image(arguments.positional[1])));
     if (const auto compression = arguments.text("compression"))
         call.options.emplace_back("compression", adopt(g_variant_new_string(compression->c_str())));
     return run_job_verb(arguments, std::move(call));

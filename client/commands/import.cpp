@@ -11,7 +11,7 @@ constexpr VerbOption options[] = {any_architecture};
 ExitCode run(const Arguments& arguments) {
     image_argument(arguments);
     if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
-    return run_job_verb(arguments, image_call("ImportImage", arguments));
+    return run_job_verb(arguments, source_call("ImportImage", arguments));
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 ExitCode run(const Arguments& arguments) {
-    return run_job_verb(arguments, image_call("Prepare", arguments));
+    return run_job_verb(arguments, source_call("Prepare", arguments));
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ std::vector<Wanted> images_with_updates(const Arguments& arguments) {
 
 ExitCode run(const Arguments& arguments) {
     const bool updates = arguments.flag("updates");
-    if (arguments.positional.size() < 2 && !updates) return run_job_verb(arguments, image_call("Pull", arguments));
+    if (arguments.positional.size() < 2 && !updates) return run_job_verb(arguments, source_call("Pull", arguments));
     if (arguments.digest || arguments.target) throw UsageError("--digest and --target are for one image");
     std::vector<Wanted> images;
     if (updates) images = images_with_updates(arguments);
@@ -40,7 +40,7 @@ ExitCode run(const Arguments& arguments) {
     for (const auto& image : images) {
         one.positional = {image.image};
         one.target = image.target;
-        auto ended = run_job_verb(one, image_call("Pull", one));
+        auto ended = run_job_verb(one, source_call("Pull", one));
         if (ended == ExitCode::cancelled) return ended;
         // The update waits for a time when its source can be reached.
         if (updates && ended == ExitCode::unreachable) ended = ExitCode::ok;

@@ -16,7 +16,9 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.flag("repair")) call.options.emplace_back("repair", adopt(g_variant_new_boolean(TRUE)));
     if (const auto source = arguments.text("source")) {
         if (!arguments.flag("repair")) throw UsageError("--source is of use with --repair only");
-        call.options.emplace_back("source", adopt(g_variant_new_string(absolute_image(taken_image(*source)).c_str())));
+        const auto image = absolute_image(taken_image(*source));
+        call.options.emplace_back("source", adopt(g_variant_new_string(image.c_str())));
+        add_place(call, arguments, local_path(image));
     }
     return run_job_verb(arguments, std::move(call));
 }

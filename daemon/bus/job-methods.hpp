@@ -57,7 +57,7 @@ private:
         fenced([&] { start(std::move(result), job::CheckImages{image_list(images, true)}, options); });
     }
     void Rollback(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Rollback{ImageReference::parse(image), {}}, options); });
+        fenced([&] { start(std::move(result), job::Rollback{.image = parse(image)}, options); });
     }
 
     void Remove(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {

@@ -175,7 +175,8 @@ void Manager::job_ended(JobId id, const std::string& result) {
     catalog_.refresh_mode();
     const auto& kind = jobs_.objects().at(id)->traits();
     // Others can only make an update go.
-    const bool may_bring_update = kind.looks || kind.name == job::Copy::traits.name || kind.name == job::Rollback::traits.name;
+    const bool may_bring_update =
+        kind.looks || kind.name == job::Copy::traits.name || kind.name == job::Rollback::traits.name;
     if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
     emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
@@ -192,7 +193,7 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
         bus::sender(getObject()), reply,
         [this, arguments, reply](const Caller& caller) {
             require_no_path(caller, *arguments);
-            if (authority_.trusts(caller)) return submit(reply, caller, *arguments, Standing::owner);
+            if (authority_.trusts(caller)) return submit_as_owner(arguments, reply, caller);
             const auto action = arguments->request.traits().action;
             if (action.empty()) return submit(reply, caller, *arguments, Standing::open);
             if (!asks_policy(arguments->request)) return ask({action}, arguments, reply, caller);
@@ -212,6 +213,22 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
             });
         },
         bytes);
+}
+
+// Others name no paths.
+void Manager::submit_as_owner(const std::shared_ptr<JobArguments>& arguments, const Started& reply,
+                              const Caller& caller) {
+    if (!arguments->place) return submit(reply, caller, *arguments, Standing::owner);
+    files_.ask(caller, [this, arguments, reply, caller] {
+        try {
+            require_same_place(*arguments->place);
+            return EventLoop::Callback([this, arguments, reply, caller] {
+                reply.answer_with([&] { submit(reply, caller, *arguments, Standing::owner); });
+            });
+        } catch (...) {
+            return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
+        }
+    });
 }
 
 // Asks about ACTIONS, and submits the job when all are allowed.

@@ -71,6 +71,7 @@ private:
 
     void job_ended(JobId id, const std::string& result);
     void start(StartedJob&& result, job::Work work, const VariantMap& options, FileDescriptor input) override;
+    void submit_as_owner(const std::shared_ptr<JobArguments>& arguments, const Started& reply, const Caller& caller);
     void submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing);
     void cancel(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result);
     void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);

@@ -138,6 +138,31 @@ private:
     std::set<std::string> taken_;
 };
 
+// The path in IMAGE; empty if it has none.
+std::string path_of(const ImageReference& image) {
+    if (image.transport() == Transport::registry) return {};
+    // A directory of skopeo's has no tag.
+    const auto path = image.transport() == Transport::dir ? image.name() : split_tag(image.name()).first;
+    return path.starts_with('/') ? path : std::string();
+}
+
+// The path that WORK's job opens besides imaged's repository; empty if it opens none.
+template <typename Work>
+std::string opened_path([[maybe_unused]] const Work& work) {
+    if constexpr (requires { work.repository; }) return work.repository;
+    if constexpr (requires { work.destination; }) return path_of(work.destination);
+    if constexpr (requires { work.source; }) return work.source ? path_of(*work.source) : std::string();
+    if constexpr (requires { work.image; }) return path_of(work.image);
+    return {};
+}
+
+template <typename Work>
+CallerPlace place_of(const Work& work, const sdbus::Variant& given) {
+    const auto path = opened_path(work);
+    if (path.empty()) refuse("place", "nothing is opened by a path");
+    return caller_place("option \"place\"", path, value_of<sdbus::UnixFd>("place", given, "h").get());
+}
+
 // What the type of an option does not say.
 template <typename Work>
 void check_options(Work& work) {
@@ -204,6 +229,8 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
             check_options(kind);
             if (const auto* given = kind.traits.takes_authfile ? reader.take("authfile") : nullptr)
                 arguments.files.auth = auth_file_of("authfile", *given);
+            if (const auto* given = kind.traits.takes_place ? reader.take("place") : nullptr)
+                arguments.place = place_of(kind, *given);
         },
         work);
     if (const auto* given = reader.take("bind-to-caller"))

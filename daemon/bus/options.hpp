@@ -3,10 +3,12 @@
 // refused by name.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file-descriptor.hpp"
+#include "bus/caller-place.hpp"
 #include "bus/variant.hpp"
 #include "job/requests.hpp"
 #include "jobs/job-queue.hpp"
@@ -19,6 +21,8 @@ struct JobArguments {
     JobFiles files;        // ours
     bool bind_to_caller = false;
     bool interactive = false;
+    // What the caller sees where the job opens a path, if the caller showed it.
+    std::optional<CallerPlace> place = {};
 };
 
 // TEXT as the absolute path of something that the job opens. Throws Error(invalid_argument) naming WHAT.

@@ -101,7 +101,10 @@ public:
 
     job::Result operator()(const job::Copy& work) {
         CopyRequest copy{work.from ? work.repository : request_.repository,
-                         work.from ? request_.repository : work.repository, work.from, work.image, work.target,
+                         work.from ? request_.repository : work.repository,
+                         work.from,
+                         work.image,
+                         work.target,
                          work.from && request_.settings.keep > 0};
         auto result = copy_result(copy, work.from, copy_image(copy, cancellation_, meter_));
         if (work.from) note_copied_source(copy);

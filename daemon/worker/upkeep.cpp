@@ -118,7 +118,8 @@ job::Result run_rollback(const job::Request& request, const job::Rollback& work,
 
 job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
                       WorkObserver& observer) {
-    const auto outcome = prune({request.repository, work.dry_run, work.foreign_commits, request.settings.keep}, cancellation, observer);
+    const auto outcome =
+        prune({request.repository, work.dry_run, work.foreign_commits, request.settings.keep}, cancellation, observer);
     job::PruneOutcome report;
     report.dry_run = work.dry_run;
     report.bytes = outcome.bytes;

@@ -36,6 +36,7 @@ struct Traits {
     bool reads_image = false;  // opens its image where it comes from
     bool stores_image = false;  // and keeps it: whether it needs a signature is a question
     bool takes_authfile = false;
+    bool takes_place = false;  // may open a path that the caller names, who may show what is there (option place)
     Publishing publishing = Publishing::none;
 };
 
@@ -50,7 +51,8 @@ constexpr auto values_of(LayerCompression) {
 // caller gives as an option of the method is listed with option(), under the option's name.
 
 struct Prepare {
-    static constexpr Traits traits{.name = "prepare", .looks = true, .reads_image = true, .takes_authfile = true};
+    static constexpr Traits traits{
+        .name = "prepare", .looks = true, .reads_image = true, .takes_authfile = true, .takes_place = true};
     using Outcome = PrepareOutcome;
 
     ImageReference image;
@@ -68,6 +70,7 @@ struct Import {
                                    .reads_image = true,
                                    .stores_image = true,
                                    .takes_authfile = true,
+                                   .takes_place = true,
                                    .publishing = Publishing::image};
     using Outcome = PullOutcome;
 
@@ -92,6 +95,7 @@ struct Pull {
                                    .reads_image = true,
                                    .stores_image = true,
                                    .takes_authfile = true,
+                                   .takes_place = true,
                                    .publishing = Publishing::image};
     using Outcome = PullOutcome;
 
@@ -132,7 +136,7 @@ struct ImportArchive {
 };
 
 struct Copy {
-    static constexpr Traits traits{.name = "copy", .action = "copy"};
+    static constexpr Traits traits{.name = "copy", .action = "copy", .takes_place = true};
     using Outcome = CopyOutcome;
 
     ImageReference image;
@@ -151,8 +155,11 @@ struct Copy {
 };
 
 struct Export {
-    static constexpr Traits traits{
-        .name = "export", .action = "export", .takes_authfile = true, .publishing = Publishing::scratch};
+    static constexpr Traits traits{.name = "export",
+                                   .action = "export",
+                                   .takes_authfile = true,
+                                   .takes_place = true,
+                                   .publishing = Publishing::scratch};
     using Outcome = ExportOutcome;
 
     ImageReference image;
@@ -247,8 +254,11 @@ struct Prune {
 };
 
 struct Verify {
-    static constexpr Traits traits{
-        .name = "verify", .action = "verify", .takes_authfile = true, .publishing = Publishing::verdict};
+    static constexpr Traits traits{.name = "verify",
+                                   .action = "verify",
+                                   .takes_authfile = true,
+                                   .takes_place = true,
+                                   .publishing = Publishing::verdict};
     using Outcome = VerifyOutcome;
 
     std::vector<ImageReference> images;  // none for all
@@ -266,8 +276,8 @@ struct Verify {
     bool operator==(const Verify&) const = default;
 };
 
-using Work =
-    std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Remove, Rollback, Prune, Verify>;
+using Work = std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Remove, Rollback,
+                          Prune, Verify>;
 
 // Calls FUNCTION with a default value of each kind.
 template <typename Function, std::size_t... Index>

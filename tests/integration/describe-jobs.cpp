@@ -53,6 +53,7 @@ int main() {
         typename decltype(kind)::Outcome found;
         found.fields(found, outcome);
         if (kind.traits.takes_authfile) request.options["authfile"] = "h";
+        if (kind.traits.takes_place) request.options["place"] = "h";
         kinds.push_back({{"name", kind.traits.name},
                          {"action", kind.traits.action},
                          {"arguments", request.members},

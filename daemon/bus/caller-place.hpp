@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A path that a caller names can be another place to the caller than to imaged: in a container, or in a unit with a
+// private /tmp. So a caller may hand over what it sees there, an open descriptor, and imaged compares.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace imaged {
+
+struct CallerPlace {
+    std::string path;  // absolute
+    // What the caller sees there, or of the nearest directory above that the caller sees.
+    std::uint64_t inode = 0;
+    std::uint32_t device_major = 0, device_minor = 0;
+};
+
+// PATH and what is known of the descriptor FILE, which is borrowed and may be one that only names (O_PATH). Throws
+// Error(invalid_argument) naming WHAT for a descriptor that cannot be examined. Does not wait for a file system.
+CallerPlace caller_place(const std::string& what, const std::string& path, int file);
+
+// Throws Error(invalid_argument) if this process sees another file or directory than the caller. Waits for the disk.
+void require_same_place(const CallerPlace& place);
+
+}  // namespace imaged
