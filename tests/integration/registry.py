@@ -6,17 +6,29 @@ import subprocess
 import time
 
 
+def make_certificates(directory):
+    """Makes in DIRECTORY ca.crt, server.cert with server.key for 127.0.0.1, and client.cert with client.key for root-of-the-host."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
+    pathlib.Path(directory, "server.ext").write_text("subjectAltName=IP:127.0.0.1")
+    for name, subject, more in (("server", "127.0.0.1", ["-extfile", "server.ext"]), ("client", "root-of-the-host", [])):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=" + subject)
+        openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", name + ".cert", "-days", "2", *more)
+
+
 class Registry:
-    def __init__(self, directory):
-        """Starts it on DIRECTORY, which holds all of it; stop() ends it."""
+    def __init__(self, directory, certificates=None):
+        """Starts it on DIRECTORY, which holds all of it; stop() ends it. By TLS if CERTIFICATES is a directory that has some (make_certificates())."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        tls = f", tls: {{certificate: {certificates}/server.cert, key: {certificates}/server.key}}" if certificates else ""
         (self.directory / "registry.yml").write_text(
             "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self.directory}/storage}}}}\nhttp: {{addr: \"{self.address}\"}}\n")
+            f"storage: {{filesystem: {{rootdirectory: {self.directory}/storage}}}}\nhttp: {{addr: \"{self.address}\"{tls}}}\n")
         self.configuration = self.directory / "registries.conf"
         self.configuration.write_text(f'[[registry]]\nlocation = "{self.address}"\ninsecure = true\n')
         self.process = subprocess.Popen(["docker-registry", "serve", self.directory / "registry.yml"], stdin=subprocess.DEVNULL,

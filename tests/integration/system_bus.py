@@ -13,6 +13,7 @@ import time
 import unittest
 
 import bus_fixture
+import registry
 import sanitizers
 from bus_fixture import NAME, Case
 
@@ -249,14 +250,7 @@ class CertificateServer(HttpServer):
     ca.crt, client.cert and client.key in DIRECTORY are what a host has for it."""
 
     def __init__(self, directory):
-        def openssl(*arguments):
-            subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
-        pathlib.Path(directory, "server.ext").write_text("subjectAltName=IP:127.0.0.1")
-        for name, subject, key, certificate, more in (("server", "127.0.0.1", "server.key", "server.cert", ["-extfile", "server.ext"]),
-                                                      ("client", "root-of-the-host", "client.key", "client.cert", [])):
-            openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", name + ".csr", "-subj", "/CN=" + subject)
-            openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", certificate, "-days", "2", *more)
+        registry.make_certificates(directory)
         self.clients = clients = []
 
         class Handler(http.server.BaseHTTPRequestHandler):

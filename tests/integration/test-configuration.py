@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -317,6 +318,35 @@ class Guide(unittest.TestCase):
         image = f"docker://{server.address}/host/app:1"
         self.assertNotEqual(self.pull(image)["error-name"], "")
         self.assertEqual(self.pull(image, self.block("Plain HTTP").replace("registry.lan:5000", server.address))["error-name"], "")
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_a_private_ca(self):
+        registry.make_certificates(self.directory)
+        server = registry.Registry(self.directory + "/registry", self.directory)
+        self.addCleanup(server.stop)
+        layout = Layout(self.directory + "/layout")
+        layout.image("v1", [layer([Entry("usr", "dir", mode=0o755)])])
+        server.push(layout.reference("v1"), "host/app:1")
+        image = f"docker://{server.address}/host/app:1"
+        self.assertIn("unknown authority", self.pull(image)["message"])
+        os.rename(self.directory + "/ca.crt", self.directory + "/ca.pem")
+        place = "/etc/containers/certs.d/" + server.address
+        self.addCleanup(shutil.rmtree, place, ignore_errors=True)
+        subprocess.run(["sh", "-ec", self.block("A private CA").replace("registry.lan:5000", server.address)], check=True, cwd=self.directory)
+        self.assertEqual(self.pull(image)["error-name"], "")
+        # Each of them as it may be broken; what skopeo says of it has no path.
+        for broken, files in (("ca.crt", {"ca.crt": "no certificate"}), ("ca.crt", {"ca.crt": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}),
+                              ("client.cert", {"client.cert": "x", "client.key": "x"}), ("client.cert", {"client.cert": "x"}), ("client.key", {"client.key": "x"})):
+            with self.subTest(files=files):
+                shutil.rmtree(place)
+                os.mkdir(place)
+                shutil.copy(self.directory + "/ca.pem", place + "/ca.crt")
+                for name, text in files.items():
+                    with open(f"{place}/{name}", "w", encoding="utf-8") as file:
+                        file.write(text)
+                for kind in ("pull", "prepare"):
+                    result = worker.pull(image, self.directory + "/other", kind=kind).result
+                    self.assertEqual((result["error-name"], f"{place}/{broken}" in result["message"]), ("Failed", True), result)
 
     def test_a_proxy_and_what_is_reached_without_it(self):
         variables = dict(re.findall(r"(HTTPS_PROXY|NO_PROXY)=([^ \\]+)", self.block("An HTTP proxy")))

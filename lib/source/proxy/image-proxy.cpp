@@ -18,6 +18,7 @@
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
 #include "source/proxy/proxy-reply.hpp"
+#include "source/skopeo/ca-certificates.hpp"
 
 namespace imaged {
 
@@ -117,7 +118,13 @@ void ImageProxy::open_image(const std::string& image) {
     if (!version.is_string() || std::sscanf(version.get_ref<const std::string&>().c_str(), "0.2.%u", &minor) != 1)
         throw Error(ErrorKind::failed, "skopeo's image proxy speaks protocol " + version.dump() + ", not 0.2");
     enforces_policy_ = minor >= first_minor_with_policy;
-    const auto id = call("OpenImage", json::array({image})).value;
+    const auto id = [&] {
+        try {
+            return call("OpenImage", json::array({image})).value;
+        } catch (const Error& error) {
+            throw with_certificate_fault(error, image);
+        }
+    }();
     if (!id.is_number_unsigned()) throw Error(ErrorKind::failed, "skopeo's answer to OpenImage is not a number");
     image_ = id.get<std::uint64_t>();
 }

@@ -6,6 +6,7 @@
 #include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "oci/manifest.hpp"
+#include "source/skopeo/ca-certificates.hpp"
 #include "source/skopeo/skopeo-error.hpp"
 #include "source/skopeo/skopeo-run.hpp"
 
@@ -24,7 +25,8 @@ void check_policy(const ImageReference& image, const std::string& policy, const 
     for (const auto& layer : Manifest::parse(served).layers) request.blobs.emplace(layer.digest.text(), layer.size);
     const auto skopeo = SkopeoRun::start(std::move(request), options);
     const auto output = skopeo->output(cancellation, max_output_bytes, "the policy check");
-    if (skopeo->wait(cancellation) != 0) throw skopeo->named(skopeo_error(fatal_message(output)));
+    if (skopeo->wait(cancellation) != 0)
+        throw with_certificate_fault(skopeo->named(skopeo_error(fatal_message(output))), image.image());
     if (const auto checked = skopeo->checked_manifest(); checked != "sha256:" + sha256(served).hex())
         throw Error(ErrorKind::digest_mismatch, "the containers policy allows the manifest " + checked + " of " +
                                                     image.image() + ", which is not the one that is to be fetched");

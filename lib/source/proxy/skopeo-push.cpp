@@ -3,6 +3,7 @@
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
+#include "source/skopeo/ca-certificates.hpp"
 #include "source/skopeo/skopeo-error.hpp"
 #include "source/skopeo/skopeo-run.hpp"
 
@@ -20,8 +21,9 @@ void push_layout(int layout, const std::string& tag, const Digest& digest, const
                                          options, layout);
     const auto messages = skopeo->output(cancellation, max_message_bytes, "the push");
     if (skopeo->wait(cancellation) != 0)
-        throw skopeo->named(
-            skopeo_error(messages.empty() ? "skopeo failed without a message" : fatal_message(messages)));
+        throw with_certificate_fault(
+            skopeo->named(skopeo_error(messages.empty() ? "skopeo failed without a message" : fatal_message(messages))),
+            destination.image());
     if (sha256(raw_manifest(destination.image(), cancellation, options)).hex() != digest.hex())
         throw Error(ErrorKind::failed, destination.image() + " serves another manifest than the one that was pushed");
 }

@@ -2,12 +2,16 @@
 #include "source/skopeo/ca-certificates.hpp"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <memory>
 #include <span>
+#include <string_view>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
@@ -28,6 +32,41 @@ bool is_name(const std::string& registry) {
     return !registry.empty() && registry.front() != '.' && registry.find_first_not_of(allowed) == std::string::npos;
 }
 
+struct Free {
+    void operator()(BIO* bio) const { BIO_free(bio); }
+    void operator()(X509* certificate) const { X509_free(certificate); }
+    void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+
+int no_password(char*, int, int, void*) {
+    return 0;
+}
+
+bool has_certificate(BIO* text) {
+    return std::unique_ptr<X509, Free>(PEM_read_bio_X509(text, nullptr, no_password, nullptr)) != nullptr;
+}
+
+bool has_key(BIO* text) {
+    return std::unique_ptr<EVP_PKEY, Free>(PEM_read_bio_PrivateKey(text, nullptr, no_password, nullptr)) != nullptr;
+}
+
+// What is wrong with FILE, of a registry's directory; empty if nothing is, or if skopeo does not look at it.
+std::string fault_of(const fs::path& file) {
+    const auto extension = file.extension();
+    const bool is_key = extension == ".key", is_client = extension == ".cert";
+    if (!is_key && !is_client && extension != ".crt") return {};
+    const auto other = fs::path(file).replace_extension(is_key ? ".cert" : ".key");
+    std::error_code none;
+    if ((is_key || is_client) && !fs::exists(other, none)) return file.string() + " is there without " + other.string();
+    const auto descriptor = try_open_at(AT_FDCWD, file.string(), O_RDONLY | O_NONBLOCK);
+    if (!descriptor) return file.string() + " cannot be opened";
+    const auto text = read_all(descriptor.get(), max_certificate_bytes, file.string());
+    const std::unique_ptr<BIO, Free> bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+    if (is_key ? has_key(bio.get()) : has_certificate(bio.get())) return {};
+    return file.string() + (is_key ? " holds no private key without a password" : " holds no certificate") +
+           " in the PEM format";
+}
+
 void copy_certificate(const fs::path& from, const fs::path& to) {
     const auto source = try_open_file(AT_FDCWD, from.string());
     if (!source) return;
@@ -36,7 +75,34 @@ void copy_certificate(const fs::path& from, const fs::path& to) {
     write_all(copy.get(), std::as_bytes(std::span(text)), to.string());
 }
 
+// The first fault in the directory of a registry that TEXT names.
+std::string fault_for(const std::string& text) {
+    for (const char* place : places) {
+        std::error_code none;
+        for (const auto& registry : fs::directory_iterator(place, none)) {
+            if (text.find(registry.path().filename().string()) == std::string::npos) continue;
+            for (const auto& file : fs::directory_iterator(registry.path(), none)) {
+                if (auto fault = fault_of(file.path()); !fault.empty()) return fault;
+            }
+        }
+    }
+    return {};
+}
+
 }  // namespace
+
+Error with_certificate_fault(const Error& error, const std::string& image) {
+    const std::string text = error.what();
+    const auto mentions = [&](std::string_view word) { return text.find(word) != std::string::npos; };
+    if (!mentions("x509:") && !mentions("tls:") && !mentions("certificate")) return error;
+    std::string fault;
+    try {
+        fault = fault_for(text + " " + image);
+    } catch (const Error& unreadable) {
+        fault = unreadable.what();
+    }
+    return fault.empty() ? error : Error(ErrorKind::failed, fault + "; " + text);
+}
 
 std::string registry_of(const std::string& name) {
     const auto slash = name.find('/');

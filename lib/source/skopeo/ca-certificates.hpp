@@ -5,12 +5,18 @@
 
 #include <string>
 
+#include "base/error.hpp"
+
 namespace imaged {
 
 // Makes a directory in SCRATCH for skopeo's option --cert-dir, with the CA certificates (*.crt) that this host has for
 // REGISTRY, "HOST[:PORT]" or empty, and returns its path; a path where nothing is if SCRATCH is empty. Throws Error for
 // a directory that cannot be made.
 std::string ca_directory(const std::string& registry, const std::string& scratch);
+
+// ERROR, which skopeo told of IMAGE. If it is about TLS, and a file in certs.d(5) of a registry that ERROR or IMAGE
+// names cannot be used, it says which file, as Error(failed): skopeo passes over such a file, or does not name it.
+Error with_certificate_fault(const Error& error, const std::string& image);
 
 // The registry that NAME, the name of an image without its transport, is in.
 std::string registry_of(const std::string& name);
