@@ -26,11 +26,6 @@
 namespace imagectl {
 namespace {
 
-constexpr const Verb* verbs[] = {
-    &pull_verb,   &prepare_verb,  &import_verb,      &copy_verb,   &export_verb, &import_archive_verb, &check_verb,
-    &diff_verb,   &list_verb,     &deployments_verb, &origin_verb, &show_verb,   &manifest_verb,       &config_verb,
-    &remove_verb, &rollback_verb, &prune_verb,       &verify_verb, &jobs_verb,   &cancel_verb,         &watch_verb};
-
 // How other tools call it.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 12> other_names{{{"ls", "list"},
                                                                                      {"images", "list"},

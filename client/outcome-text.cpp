@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outcome-text.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <string_view>
 
+#include "job/json-fields.hpp"
+#include "job/requests.hpp"
 #include "ui/display-text.hpp"
 #include "ui/table.hpp"
 #include "upkeep-text.hpp"
@@ -258,6 +262,33 @@ std::string image_text(const Dictionary& image) {
     return result;
 }
 
+namespace {
+
+// An outcome that has no text of its own: a line for each member that is no list of records.
+class PlainLines : public imaged::job::FieldVisitor<PlainLines> {
+public:
+    explicit PlainLines(const Dictionary& outcome) : outcome_(outcome) {}
+    template <typename Value>
+    void operator()(const char* key, const Value&) {
+        if (const auto text = outcome_.text(key)) add(key, escaped(*text));
+        if (const auto number = outcome_.number(key)) add(key, std::to_string(*number));
+        if (const auto flag = outcome_.flag(key)) add(key, *flag ? "yes" : "no");
+        for (const auto& word : outcome_.words(key)) add(key, escaped(word));
+    }
+    std::string str() const { return fields(lines_); }
+
+private:
+    void add(std::string key, const std::string& value) {
+        std::replace(key.begin(), key.end(), '-', ' ');
+        key[0] = static_cast<char>(std::toupper(key[0]));
+        lines_.emplace_back(key, value);
+    }
+    const Dictionary& outcome_;
+    std::vector<std::pair<std::string, std::string>> lines_;
+};
+
+}  // namespace
+
 std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
     static constexpr struct {
         std::string_view kind;
@@ -270,7 +301,15 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
                    {"prune", prune_text},     {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome) + truncation_note(outcome);
-    return {};
+    std::string text;
+    imaged::job::for_each_kind([&](auto other) {
+        if (kind != other.traits.name) return;
+        PlainLines lines(outcome);
+        const typename decltype(other)::Outcome members;
+        members.fields(members, lines);
+        text = lines.str();
+    });
+    return text + truncation_note(outcome);
 }
 
 }  // namespace imagectl
