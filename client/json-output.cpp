@@ -8,7 +8,7 @@
 #include "bus/bus-error.hpp"
 #include "job/answers.hpp"
 #include "job/json-fields.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 namespace imagectl {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "job/json-fields.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "ui/display-text.hpp"
 #include "ui/table.hpp"
 #include "upkeep-text.hpp"

@@ -10,7 +10,7 @@
 #include "base/file-descriptor.hpp"
 #include "bus/caller-place.hpp"
 #include "bus/variant.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "jobs/job-queue.hpp"
 #include "oci/image-reference.hpp"
 

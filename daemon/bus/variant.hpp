@@ -12,7 +12,7 @@
 
 #include "base/json.hpp"
 #include "job/json-fields.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "process/bus-error.hpp"
 #include "process/sdbus-shim.hpp"
 

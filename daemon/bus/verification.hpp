@@ -2,7 +2,7 @@
 // Whether an image that a job fetches needs a signature: this decides between the actions pull and pull-unverified.
 #pragma once
 
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged {

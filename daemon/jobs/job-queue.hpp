@@ -35,7 +35,7 @@
 
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "jobs/authority.hpp"
 #include "jobs/job-numbers.hpp"
 

@@ -16,7 +16,7 @@
 
 #include "base/child-process.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "process/event-loop.hpp"
 
 namespace imaged {

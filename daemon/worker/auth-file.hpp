@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/cancellation.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged {
 

@@ -2,7 +2,7 @@
 // What a job's settings say of fetching, for whatever fetches in it.
 #pragma once
 
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged {
 

@@ -4,7 +4,7 @@
 
 #include "job/job.hpp"
 #include "job/json-fields.hpp"
-#include "job/outcomes.hpp"
+#include "job/kinds.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -16,7 +16,7 @@ namespace imaged {
 // names the members that lost entries.
 void fit_outcome(nlohmann::json& details);
 
-// The result of a job that did its work. OUTCOME is that of its kind (job/outcomes.hpp).
+// The result of a job that did its work. OUTCOME is that of its kind (job/kinds.hpp).
 template <typename KindOutcome>
 job::Result success(const KindOutcome& outcome) {
     job::Result result;

@@ -3,7 +3,7 @@
 // going, and the libraries of a job are loaded meanwhile.
 #pragma once
 
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "source/skopeo/proxy-options.hpp"
 
 namespace imaged {

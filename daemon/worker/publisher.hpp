@@ -24,7 +24,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "layer/staging-area.hpp"
 #include "store/repository/publisher-protocol.hpp"
 

@@ -7,7 +7,7 @@
 
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "progress-meter.hpp"
 #include "source/skopeo/skopeo-run.hpp"
 

@@ -9,7 +9,7 @@
 // that is not root can give up system calls only. Before threads start.
 #pragma once
 
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged {
 

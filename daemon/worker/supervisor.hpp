@@ -7,7 +7,7 @@
 #pragma once
 
 #include "job-directory.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged {
 

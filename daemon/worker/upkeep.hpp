@@ -5,7 +5,7 @@
 
 #include "base/cancellation.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "store/repository/work-observer.hpp"
 
 namespace imaged {

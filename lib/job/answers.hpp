@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What methods that read answer: images, deployments and differences, as the interface documents them
-// (dbus/org.imaged1.Manager.xml). As in job/outcomes.hpp the C++ type decides the D-Bus type. Plain values; the order
+// (dbus/org.imaged1.Manager.xml). As in job/kinds.hpp the C++ type decides the D-Bus type. Plain values; the order
 // is that in which imagectl prints them.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "job/outcomes.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged::job {
 

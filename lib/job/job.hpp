@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged-worker says to imaged: progress and a result, as plain data. The request is in job/requests.hpp.
+// What imaged-worker says to imaged: progress and a result, as plain data. The request is in job/kinds.hpp.
 //
 // On the wire (an inherited SOCK_STREAM socket) each message is one line of JSON, at most max_message_bytes long:
 //   imaged → worker   one Request, then nothing; the socket stays open for as long as imaged lives
@@ -98,7 +98,7 @@ struct Result {
     Outcome outcome = Outcome::failed;
     std::string error_name;  // "DigestMismatch": no prefix; empty on success
     std::string message;     // the first cause; empty on success
-    // What the job found or did: the outcome of its kind (job/outcomes.hpp) as JSON, and "truncated", a list of
+    // What the job found or did: the outcome of its kind (job/kinds.hpp) as JSON, and "truncated", a list of
     // members, where entries had to be left out.
     nlohmann::json details = nlohmann::json::object();
     std::vector<ChangedImage> changed_images;

@@ -2,7 +2,7 @@
 // A line from the daemon or from the worker; what is understood is understood again when it is said anew.
 #include "input.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 using namespace imaged;
 

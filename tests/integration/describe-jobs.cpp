@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "job/json-fields.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 using namespace imaged;
 

@@ -36,7 +36,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 #include "sandbox.hpp"
 #include "store/repository/publisher-protocol.hpp"
 

@@ -3,7 +3,7 @@
 #include "base/json-nesting.hpp"
 #include "catch.hpp"
 #include "job/job.hpp"
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 using namespace imaged;
 

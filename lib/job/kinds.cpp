@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "job/requests.hpp"
+#include "job/kinds.hpp"
 
 #include "job/job.hpp"
 #include "job/json-fields.hpp"
