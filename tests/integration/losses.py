@@ -8,7 +8,6 @@ import os
 import tree
 
 MAX_LINKS = 6  # that are followed for one path
-ASIDE = [tree.place(name) for name in tree.MOVED]
 
 
 def is_special(entry):
@@ -80,14 +79,14 @@ def is_hidden(entry, where, later):
     return False
 
 
-def adds_nothing(entry, where):
-    """A hard link to itself; of the directories that a commit has one of, a directory or a link to the other."""
+def adds_nothing(entry, where, links):
+    """Of the directories that a commit has one of: a directory, or a link to the other."""
     for name, place in tree.MOVED.items():
         if entry.kind == "dir" and any((path + "/").startswith(place + "/") for path in where):
             return True
         for path in where:
             other = place + path[len(name):] if (path + "/").startswith(name + "/") else path[len(place) - len(name):] if (path + "/").startswith(place + "/") else None
-            if entry.kind == "symlink" and os.path.normpath(os.path.join("/" + os.path.dirname(path), entry.target)) == f"/{other}":
+            if entry.kind in ("symlink", "hardlink") and any(os.path.normpath(os.path.join("/" + os.path.dirname(path), target)) == f"/{other}" for target in links.get(path, ())):
                 return True
     return False
 
@@ -99,7 +98,7 @@ def uncounted(stack, actual, outcome):
     wheres = [places(links, entry.path) for entry in last]
     lost = []
     for number, (entry, where) in enumerate(zip(last, wheres)):
-        if is_special(entry) or not is_utf8(entry.path) or is_outside(entry.path) or adds_nothing(entry, where):
+        if is_special(entry) or not is_utf8(entry.path) or is_outside(entry.path) or adds_nothing(entry, where, links):
             continue
         if entry.kind == "hardlink" and places(links, entry.target) & where:
             continue
