@@ -15,9 +15,10 @@ STORED = "ostree/container/image/oci_3A_stored_3A_t"
 
 class ScratchCase(unittest.TestCase):
     """A directory for each test, on a disk."""
+    scratch_directory = agreement.Scratch
 
     def setUp(self):
-        scratch = agreement.Scratch(dir="/var/tmp")
+        scratch = self.scratch_directory(dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
 

@@ -84,6 +84,9 @@ PUBLISHED = ("pull", "import", "import-archive", "check", "verify", "export")
 
 
 class HostileWorker(ScratchCase):
+    # It leaves objects that nobody can read and that are no part of an image.
+    scratch_directory = tempfile.TemporaryDirectory
+
     def listening(self, path, mode=0o666, kind=socket.SOCK_STREAM):
         listener = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(listener.close)
