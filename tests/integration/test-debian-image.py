@@ -53,7 +53,7 @@ class DebianImage(unittest.TestCase):
 
     def layers(self, tag):
         """The layers' refs, lowest first."""
-        run = worker.pull(f"ostree-unverified-image:oci:{self.image}:{tag}", self.repository, kind="prepare", target=f"oci:stored:{tag}")
+        run = worker.pull(f"ostree-unverified-image:oci:{self.image}:{tag}", self.repository, kind="prepare")
         return ["ostree/container/blob/" + layer["digest"].replace(":", "_3A_") for layer in run.result["details"]["layers"]]
 
     def test_the_update_fetches_one_layer(self):
