@@ -121,6 +121,26 @@ class Claims(Trust):
         self.assert_victim_is_itself()  # the base is fetched
         self.assertEqual([(image["image"], image["layers"]) for image in self.verify()["unverified"]], [("oci:stored:t", [self.victim.digest])])
 
+    def test_a_ref_that_names_another_commit_than_was_verified_serves_nothing(self):
+        """As a job can leave it that a hostile manifest took over: it announces the victim's blob with a content of its own."""
+        for over_a_base in (False, True):
+            with self.subTest(over_a_base=over_a_base):
+                forge, root = self.directory / f"forge-{over_a_base}", self.directory / f"root-{over_a_base}"
+                if over_a_base:
+                    subprocess.run(["ostree", f"--repo={forge}", "init", "--mode=bare"], check=True)
+                    (root / "usr/bin").mkdir(parents=True)
+                    base = encapsulation.ostree(forge, "commit", "--branch=base", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", "--timestamp=@0", str(root))
+                    self.digest = encapsulation.encapsulate(self.layout, "victim", forge, base, [self.victim])
+                self.pull_victim()
+                evil = self.directory / f"evil-{over_a_base}"
+                (evil / "usr/bin").mkdir(parents=True)
+                (evil / "usr/bin/login").write_bytes(EVIL)
+                self.ostree("commit", f"--branch={self.layer_ref(self.victim)}", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", "--no-bindings",
+                            "--add-metadata-string=ostree.importer.version=0.15.3", evil)
+                result = self.pull("ostree-unverified-image:" + self.layout.reference("victim"), digest=self.digest, target="oci:stored:other")
+                self.assertEqual(result["outcome"], "success", result)
+                self.assertEqual(self.login("ostree/container/image/oci_3A_stored_3A_other"), LOGIN)
+
     def test_a_copy_of_a_hostile_repository_serves_nothing_else(self):
         forge = self.forging_repository()
         encapsulation.encapsulate(self.layout, "attacker", forge, self.forge(forge))

@@ -22,8 +22,8 @@ std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
 bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) const {
     const auto commit = repository_.load_commit(checksum);
     const auto claims = LayerRecord::read(commit);
-    if (verified_.layer(layer.kind, layer.diff_id) == checksum)
-        return layer.kind != LayerKind::derived || claims.fits(rules_);
+    const auto recorded = verified_.layer(layer.kind, layer.diff_id);
+    if (recorded == checksum) return layer.kind != LayerKind::derived || claims.fits(rules_);
     if (layer.kind == LayerKind::derived && claims.diff_id &&
         verified_.layer(LayerKind::derived, *claims.diff_id) == checksum)
         throw Error(ErrorKind::digest_mismatch,
@@ -32,6 +32,9 @@ bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) cons
     // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
     // itself is known to be right.
     if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;
+    // Where this program verified the content, the commit that it became is known: a ref that names another one was set
+    // by a job that did not fetch this layer, or by somebody who may write to the repository.
+    if (recorded && repository_.has_object(ObjectType::commit, *recorded)) return false;
     // Nor does what a copy brought: its ref is the word of a repository that this one's administrator may not write.
     if (is_copied(repository_, checksum)) return false;
     // Another program's; of those only derived layers say that they were imported.
