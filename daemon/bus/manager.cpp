@@ -37,7 +37,7 @@ const ImageReference* stored_as(const job::Request& request) {
     return target != nullptr && *target ? &**target : nullptr;
 }
 
-// The arguments as texts, for whoever decides: what is not at its default, by the names of the interface.
+// The arguments that are not at their defaults as texts, for the authority, by the names of the interface.
 std::map<std::string, std::string> options_of(const job::Request& request) {
     std::map<std::string, std::string> options;
     std::visit(

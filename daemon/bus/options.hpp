@@ -17,7 +17,7 @@
 namespace imaged {
 
 struct JobArguments {
-    job::Request request;  // the numbers of files are left to whoever starts the worker
+    job::Request request;  // without the numbers of its files, which the start of the worker sets
     JobFiles files;        // ours
     bool bind_to_caller = false;
     bool interactive = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Structs whose members have names, to JSON and back. A struct lists its members once, in a function that serves
-// whoever reads, writes or prints them:
+// Structs whose members have names, to JSON and back. A struct lists its members once, in a function that readers,
+// writers and printers share:
 //
 //     template <typename Self, typename Fields>
 //     static void fields(Self& self, Fields& fields) {

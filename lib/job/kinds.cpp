@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-// What goes over the wire beside the work.
+// The members of a request on the wire.
 struct Envelope {
     std::string kind, repository;
     json work = json::object();
