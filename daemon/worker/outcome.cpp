@@ -44,6 +44,10 @@ void halve(json& value) {
 
 }  // namespace
 
+std::optional<std::string> unless_empty(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(text);
+}
+
 void fit_outcome(json& details) {
     // What the note of it takes.
     constexpr std::size_t most = job::max_outcome_bytes - 4096;
@@ -64,10 +68,6 @@ void fit_outcome(json& details) {
 }
 
 namespace {
-
-std::optional<std::string> unless_empty(const std::string& text) {
-    return text.empty() ? std::nullopt : std::optional(text);
-}
 
 std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
     return checksum ? std::optional(checksum->hex()) : std::nullopt;

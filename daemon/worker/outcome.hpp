@@ -2,6 +2,9 @@
 // What a job found or did, as its result.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "job/job.hpp"
 #include "job/json-fields.hpp"
 #include "job/kinds.hpp"
@@ -11,6 +14,9 @@
 #include "store/import/update-check.hpp"
 
 namespace imaged {
+
+// TEXT as a member that is absent where it is empty.
+std::optional<std::string> unless_empty(const std::string& text);
 
 // Shortens DETAILS until it fits into job::max_outcome_bytes: long texts, then lists from their end. "truncated" then
 // names the members that lost entries.

@@ -34,10 +34,6 @@ std::vector<Entry> list_of(const std::map<std::string, std::string>& map) {
     return list;
 }
 
-std::optional<std::string> unless_empty(const std::string& text) {
-    return text.empty() ? std::nullopt : std::optional(text);
-}
-
 job::DamagedImage damaged_image(const ImageVerdict& image) {
     job::DamagedImage damaged{image.image, {}, image.damage_count, {}};
     if (image.stored) damaged.digest = image.stored->digest.text();

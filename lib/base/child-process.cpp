@@ -80,7 +80,7 @@ ChildProcess ChildProcess::start(const Program& program, const std::string& what
     const pid_t parent = ::getpid();
     auto child = copy(what);
     if (!child.is_copy()) {
-        if (program.own_group) ::setpgid(child.pid(), child.pid());  // whoever comes first
+        if (program.own_group) ::setpgid(child.pid(), child.pid());  // parent or child, the first to get here
         return child;
     }
     begin(program, parent);
