@@ -41,7 +41,9 @@ ProxyOptions image_proxy_options(const job::Request& request) {
 
 std::shared_ptr<SkopeoRun> start_proxy(const job::Request& request) {
     try {
-        return request.traits().reads_image ? start_image_proxy(image_proxy_options(request)) : nullptr;
+        // An archive is read without skopeo, if it can be (source/archive/image-reader.hpp).
+        const bool needed = request.traits().reads_image && request.image()->transport() != Transport::oci_archive;
+        return needed ? start_image_proxy(image_proxy_options(request)) : nullptr;
     } catch (const std::exception&) {
         return nullptr;
     }

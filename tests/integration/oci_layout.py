@@ -165,7 +165,7 @@ class Layout:
         return f"oci:{self.path}:{tag}"
 
     def as_dir(self, tag, path, docker=False):
-        """The same image in skopeo's dir: transport, whose blobs come through the image proxy; DOCKER changes its media types."""
+        """The same image in skopeo's dir: transport; DOCKER changes its media types."""
         path = pathlib.Path(path)
         path.mkdir(exist_ok=True)
         described, = [entry for entry in self.manifests if entry["annotations"]["org.opencontainers.image.ref.name"] == tag]
@@ -181,3 +181,8 @@ class Layout:
         (path / "version").write_text("Directory Transport Version: 1.1\n")
         (path / "manifest.json").write_bytes(text)
         return f"dir:{path}"
+
+    def packed(self, tag, path):
+        """The same image in a compressed archive, which imaged leaves to skopeo: its blobs come through the image proxy."""
+        subprocess.run(["tar", "-C", self.path, "-czf", path, "."], check=True)
+        return f"oci-archive:{path}:{tag}"

@@ -33,12 +33,13 @@ class Reuse(RepositoryCase):
     def test_a_tampered_blob_of_a_pipe_is_not_reused_by_the_retry(self):
         layer = oci_layout.layer(LOWER)
         self.layout.image("t", [layer])
-        reference = self.layout.as_dir("t", self.directory / "dir")
-        blob = self.directory / "dir" / layer.digest.removeprefix("sha256:")
+        blob = self.layout.blob_path(layer.digest)
         blob.write_bytes(oci_layout.layer([Entry("opt/lower", content=b"evil!" * 300)]).data)
+        reference = self.layout.packed("t", self.directory / "packed.tar.gz")
         for _ in range(2):
             self.assert_refused("DigestMismatch", layer.digest, reference="ostree-unverified-image:" + reference)
         blob.write_bytes(layer.data)
+        self.layout.packed("t", self.directory / "packed.tar.gz")
         self.assertEqual(self.pulled("ostree-unverified-image:" + reference)["layers-fetched"], 1)
 
     def test_an_unchanged_image_is_fetched_once(self):

@@ -97,11 +97,12 @@ class SameCommit(ScratchCase):
             archive = self.directory / f"{image}.tar"
             subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests", self.layout.reference(image), f"oci-archive:{archive}:{image}"], check=True)
             served.push(self.layout.reference(image), image + ":t")
-            ways = [self.repository() for _ in range(3)]
+            ways = [self.repository() for _ in range(4)]
             self.job(ways[0], f"ostree-unverified-image:oci-archive:{archive}:{image}", target=f"docker://same/{image}")
             with open(archive, "rb") as file:
                 self.job(ways[1], f"docker://same/{image}", kind="import-archive", input=file)
             self.job(ways[2], f"ostree-unverified-registry:{served.address}/{image}:t", target=f"docker://same/{image}", env={"CONTAINERS_REGISTRIES_CONF": str(served.configuration)})
+            self.job(ways[3], f"ostree-unverified-image:{self.layout.as_dir(image, self.directory / image)}", target=f"docker://same/{image}")
             for repository in ways:
                 stored = self.commits(repository)
                 self.assertEqual(stored, {ref: commit for ref, commit in expected.items() if ref in stored}, image)

@@ -38,14 +38,14 @@ def blob(data, media_type, diff_id=None):
 
 
 class Streams(RepositoryCase):
-    def references(self, layer, **options):
+    def references(self, layer):
         """The image of LAYER in both ways that blobs come."""
         self.layout.image("t", [layer])
         return {"file": "ostree-unverified-image:" + self.layout.reference("t"),
-                "pipe": "ostree-unverified-image:" + self.layout.as_dir("t", self.directory / "dir", **options)}
+                "pipe": "ostree-unverified-image:" + self.layout.packed("t", self.directory / "packed.tar.gz")}
 
-    def assert_stored(self, layer, **options):
-        for way, reference in self.references(layer, **options).items():
+    def assert_stored(self, layer):
+        for way, reference in self.references(layer).items():
             with self.subTest(way):
                 self.assertEqual(self.pulled(reference)["layers-fetched"], 1)
                 stored = tree.of_commit(self.repository, STORED)
@@ -77,9 +77,10 @@ class Streams(RepositoryCase):
         self.assert_stored(blob(TAR, LAYER))
 
     def test_docker_media_types_and_the_manifest_as_served(self):
-        references = self.references(blob(gzip.compress(TAR), GZIP), docker=True)
+        self.layout.image("t", [blob(gzip.compress(TAR), GZIP)])
+        reference = self.layout.as_dir("t", self.directory / "dir", docker=True)
         served = (self.directory / "dir/manifest.json").read_bytes()
-        self.assertEqual(self.pulled(references["pipe"])["digest"], digest(served))
+        self.assertEqual(self.pulled("ostree-unverified-image:" + reference)["digest"], digest(served))
         stored = self.ostree("show", "--print-metadata-key=ostree.manifest", STORED).strip()
         self.assertEqual(stored, "'" + served.decode() + "'")
 

@@ -22,9 +22,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
+constexpr const char* manifest_type = "application/vnd.oci.image.manifest.v1+json";
+constexpr const char* index_type = "application/vnd.oci.image.index.v1+json";
 constexpr const char* tag_key = "org.opencontainers.image.ref.name";
 constexpr const char* name_key = "io.containerd.image.name";
-// Enough to tell how a layer is compressed.
 
 [[noreturn]] void corrupt(const std::string& what) {
     throw Error(ErrorKind::corrupt_input, "archive: " + what);
@@ -76,6 +77,24 @@ Descriptor choose(const json& index, const std::optional<std::string>& name) {
                 "the archive has " + std::to_string(digests.size()) + " images: the option \"name\" must say which");
 }
 
+// The entry of index.json that skopeo finds under TAG, or without one: the only entry.
+Descriptor choose_tagged(const json& index, const std::optional<std::string>& tag) {
+    const auto* const entries = optional_array(index, "manifests");
+    if (entries == nullptr) corrupt("its index has no manifests");
+    const bool named = tag && !tag->empty();
+    if (!named && entries->size() != 1) corrupt("its index has several manifests");
+    const auto found = std::find_if(entries->begin(), entries->end(), [&](const json& entry) {
+        if (!entry.is_object()) return false;
+        const auto type = optional_text(entry, "mediaType");
+        if (type != manifest_type && type != index_type) return false;
+        const auto annotations = optional_text_map(entry, "annotations");
+        const auto name = annotations.find(tag_key);
+        return !named || (name != annotations.end() && name->second == *tag);
+    });
+    if (found == entries->end()) corrupt("it has no image of that name");
+    return index_descriptor(*found);
+}
+
 // NAME with the registry and the tag that docker and skopeo take for granted: docker.io/library/app:latest for "app".
 std::string complete_name(std::string name) {
     const auto slash = name.find('/');
@@ -119,17 +138,36 @@ const json& choose_image(const json& list, const std::optional<std::string>& nam
 
 }  // namespace
 
+ImageArchive::ImageArchive(FileDescriptor file, const Cancellation& cancellation)
+    : file_(std::move(file)), cancellation_(cancellation), index_(file_.get(), cancellation) {}
+
 ImageArchive::ImageArchive(FileDescriptor file, const ImageReference& reference, const std::optional<std::string>& name,
                            const std::optional<Digest>& pinned, const Cancellation& cancellation)
-    : file_(std::move(file)), cancellation_(cancellation), index_(file_.get(), cancellation) {
+    : ImageArchive(std::move(file), cancellation) {
     // `docker save` of late writes both; then the layout has what a registry would serve.
     if (index_.find("index.json") && index_.find("oci-layout")) {
-        open_layout(name, check_policy("oci-archive", reference));
+        const auto policy = check_policy("oci-archive", reference);
+        open_layout(choose(index(), name), policy);
     } else if (index_.find("manifest.json")) {
         open_docker(name, check_policy("docker-archive", reference));
     } else {
         corrupt("neither index.json nor manifest.json is in it: it is neither an oci-archive nor a docker-archive");
     }
+    require_digest(pinned);
+}
+
+std::unique_ptr<ImageArchive> ImageArchive::open_tagged(FileDescriptor file, const std::optional<std::string>& tag,
+                                                        const std::string& policy, const std::optional<Digest>& pinned,
+                                                        const Cancellation& cancellation) {
+    std::unique_ptr<ImageArchive> archive(new ImageArchive(std::move(file), cancellation));
+    if (!archive->index_.find("oci-layout")) corrupt("it is no oci-archive");
+    archive->open_layout(choose_tagged(archive->index(), tag), policy);
+    archive->require_digest(pinned);
+    for (const auto& layer : archive->image_->manifest.layers) archive->place_of(layer);
+    return archive;
+}
+
+void ImageArchive::require_digest(const std::optional<Digest>& pinned) const {
     if (pinned && image_->digest != *pinned)
         throw Error(ErrorKind::digest_mismatch,
                     "the archive has the digest " + image_->digest.text() + ", not " + pinned->text());
@@ -153,8 +191,11 @@ std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, co
     return text;
 }
 
-void ImageArchive::open_layout(const std::optional<std::string>& name, const std::string& policy) {
-    auto chosen = choose(parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json"), name);
+json ImageArchive::index() const {
+    return parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json");
+}
+
+void ImageArchive::open_layout(Descriptor chosen, const std::string& policy) {
     auto text = verified(chosen, max_manifest_bytes, "manifest");
     if (Manifest::is_index(text)) {
         chosen = choose_for_host(parse_document(text, max_manifest_bytes, "index"));
@@ -195,7 +236,7 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
     }
     // nlohmann::json sorts keys: one archive, one text.
     const json manifest{{"schemaVersion", 2},
-                        {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                        {"mediaType", manifest_type},
                         {"config",
                          {{"mediaType", "application/vnd.oci.image.config.v1+json"},
                           {"digest", "sha256:" + sha256(config_text).hex()},
@@ -213,7 +254,7 @@ void ImageArchive::finish(std::string manifest_text, std::string config_text, co
                                std::move(config), std::move(layout), policy});
 }
 
-std::unique_ptr<Blob> ImageArchive::open(const Descriptor& blob) {
+TarIndex::Place ImageArchive::place_of(const Descriptor& blob) const {
     std::optional<TarIndex::Place> place;
     if (const auto known = blobs_.find(blob.digest); known != blobs_.end()) {
         place = known->second;
@@ -224,7 +265,11 @@ std::unique_ptr<Blob> ImageArchive::open(const Descriptor& blob) {
     if (place->size != blob.size)
         corrupt("the blob " + blob.digest.text() + " has " + std::to_string(place->size) +
                 " bytes, the manifest says " + std::to_string(blob.size));
-    return std::make_unique<FileBlob>(file_.get(), place->offset, blob);
+    return *place;
+}
+
+std::unique_ptr<Blob> ImageArchive::open(const Descriptor& blob) {
+    return std::make_unique<FileBlob>(file_.get(), place_of(blob).offset, blob);
 }
 
 }  // namespace imaged

@@ -12,6 +12,7 @@
 
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 #include "oci/digest.hpp"
 #include "source/archive/tar-index.hpp"
 #include "source/layer-source.hpp"
@@ -28,6 +29,13 @@ public:
     ImageArchive(FileDescriptor file, const ImageReference& reference, const std::optional<std::string>& name,
                  const std::optional<Digest>& pinned, const Cancellation& cancellation);
 
+    // The image that skopeo would find in FILE, an oci-archive, under TAG, with all of its layers there; POLICY is what
+    // decided that it may be used. Throws Error of some kind for everything else, and where what is meant is left to
+    // choose.
+    static std::unique_ptr<ImageArchive> open_tagged(FileDescriptor file, const std::optional<std::string>& tag,
+                                                     const std::string& policy, const std::optional<Digest>& pinned,
+                                                     const Cancellation& cancellation);
+
     const SourceImage& image() const { return *image_; }
 
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
@@ -35,10 +43,16 @@ public:
     std::chrono::milliseconds stall_time() const override;
 
 private:
+    ImageArchive(FileDescriptor file, const Cancellation& cancellation);
+
     std::string read(const std::string& name, std::size_t limit) const;
     std::string verified(const Descriptor& blob, std::size_t limit, const std::string& what) const;
-    void open_layout(const std::optional<std::string>& name, const std::string& policy);
+    nlohmann::json index() const;
+    void open_layout(Descriptor chosen, const std::string& policy);
     void open_docker(const std::optional<std::string>& name, const std::string& policy);
+    void require_digest(const std::optional<Digest>& pinned) const;
+    // Where BLOB lies. Throws Error(corrupt_input) unless it is there and has its size.
+    TarIndex::Place place_of(const Descriptor& blob) const;
     void finish(std::string manifest_text, std::string config_text, const std::string& policy);
 
     const FileDescriptor file_;

@@ -38,13 +38,22 @@ private:
     std::uint64_t size_ = 0;
 };
 
+// Where the SHA-256 blobs of IMAGE lie; empty for one that is in no local directory.
+std::string blob_directory(const ImageReference& image) {
+    switch (image.transport()) {
+        case Transport::oci: return image.name().substr(0, image.name().find(':')) + "/blobs/sha256/";
+        case Transport::dir: return image.name() + "/";
+        default: return {};
+    }
+}
+
 }  // namespace
 
 std::unique_ptr<Blob> open_layout_blob(const ImageReference& image, const Descriptor& descriptor) {
-    if (image.transport() != Transport::oci) return nullptr;
-    const auto directory = image.name().substr(0, image.name().find(':'));
+    const auto directory = blob_directory(image);
+    if (directory.empty()) return nullptr;
     // Never waits, whatever the name leads to.
-    FileDescriptor file(::open((directory + "/blobs/sha256/" + std::string(descriptor.digest.hex())).c_str(),
+    FileDescriptor file(::open((directory + std::string(descriptor.digest.hex())).c_str(),
                                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status;
     if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blobs of an OCI image layout in a local directory (OCI image-layout, "Blobs"), read without going through skopeo,
-// which would copy and hash every byte once more. skopeo has opened the image before, so the containers policy was
-// asked, and the digest is verified here all the same.
+// Blobs of an OCI image layout in a local directory (OCI image-layout, "Blobs"), or of the directory that skopeo calls
+// dir: (containers-transports(5)), read without going through skopeo, which would copy and hash every byte once more.
+// skopeo has opened the image before, so the containers policy was asked, and the digest is verified here all the same.
 #pragma once
 
 #include <memory>
@@ -12,8 +12,8 @@
 
 namespace imaged {
 
-// The blob of an oci: image; null for any other transport, and where the file is not there or is no regular file:
-// skopeo knows what to say then.
+// The blob of an oci: or dir: image; null for any other transport, and where the file is not there or is no regular
+// file: skopeo knows what to say then.
 std::unique_ptr<Blob> open_layout_blob(const ImageReference& image, const Descriptor& descriptor);
 
 }  // namespace imaged

@@ -11,31 +11,6 @@ namespace imaged {
 
 namespace {
 
-// What decides that the image may be used. The containers policy holds whatever the signature source is; no caller can
-// switch it off.
-std::string find_policy(const ImageProxy& proxy, const ImageReference& reference) {
-    const auto policy = applied_policy(proxy.policy(), reference);
-    if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
-        throw Error(ErrorKind::policy_rejected,
-                    "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
-                        reference.image() + " is " + policy.description);
-    if (reference.signature_source() == SignatureSource::ostree_remote)
-        return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
-    return policy.description;
-}
-
-// An OSTree remote signs commits: it cannot speak for what was put on top of one, nor for an image without any.
-void check_layout(const ImageReference& reference, const ImageLayout& layout) {
-    if (reference.signature_source() != SignatureSource::ostree_remote) return;
-    const auto cannot = "the keys of the OSTree remote " + reference.remote() + " cannot verify " + reference.image();
-    if (!layout.ostree) throw Error(ErrorKind::policy_rejected, cannot + ": it is not made of an OSTree commit");
-    for (const auto& layer : layout.layers) {
-        if (layer.kind == LayerKind::derived)
-            throw Error(ErrorKind::policy_rejected,
-                        cannot + ": layer " + layer.blob.digest.text() + " is no part of the signed commit");
-    }
-}
-
 bool has_digest(std::string_view text, const Digest& digest) {
     return sha256(text).hex() == digest.hex();
 }
@@ -61,13 +36,38 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
 
 }  // namespace
 
+// The containers policy holds whatever the signature source is; no caller can
+// switch it off.
+std::string deciding_policy(std::string_view text, const ImageReference& reference) {
+    const auto policy = applied_policy(text, reference);
+    if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
+        throw Error(ErrorKind::policy_rejected,
+                    "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
+                        reference.image() + " is " + policy.description);
+    if (reference.signature_source() == SignatureSource::ostree_remote)
+        return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
+    return policy.description;
+}
+
+// An OSTree remote signs commits: it cannot speak for what was put on top of one, nor for an image without any.
+void check_layout(const ImageReference& reference, const ImageLayout& layout) {
+    if (reference.signature_source() != SignatureSource::ostree_remote) return;
+    const auto cannot = "the keys of the OSTree remote " + reference.remote() + " cannot verify " + reference.image();
+    if (!layout.ostree) throw Error(ErrorKind::policy_rejected, cannot + ": it is not made of an OSTree commit");
+    for (const auto& layer : layout.layers) {
+        if (layer.kind == LayerKind::derived)
+            throw Error(ErrorKind::policy_rejected,
+                        cannot + ": layer " + layer.blob.digest.text() + " is no part of the signed commit");
+    }
+}
+
 bool has_original_documents(const SourceImage& image) {
     return has_digest(image.manifest_text, image.digest) && has_digest(image.config_text, image.manifest.config.digest);
 }
 
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
-    auto policy = find_policy(proxy, reference);
+    auto policy = deciding_policy(proxy.policy(), reference);
     proxy.open_image(reference.source());
     auto served = proxy.manifest();
     const auto digest = served.digest;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "oci/image-config.hpp"
 #include "oci/image-reference.hpp"
@@ -31,6 +32,12 @@ bool has_original_documents(const SourceImage& image);
 // meet, Error(digest_mismatch), Error(corrupt_input), Error(unsupported_image).
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options);
+
+// What decides that REFERENCE may be used under the containers policy of the text POLICY. Throws Error(policy_rejected)
+// for a signature source that the policy does not meet.
+std::string deciding_policy(std::string_view policy, const ImageReference& reference);
+// Throws Error(policy_rejected) where REFERENCE wants what an image of LAYOUT cannot have.
+void check_layout(const ImageReference& reference, const ImageLayout& layout);
 
 // The name of IMAGE, of a registry, that leads to the manifest with DIGEST whatever becomes of its tag.
 std::string name_with_digest(const ImageReference& image, const Digest& digest);

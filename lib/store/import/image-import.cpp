@@ -8,7 +8,7 @@
 #include "base/error.hpp"
 #include "oci/image-index.hpp"
 #include "source/archive/image-archive.hpp"
-#include "source/proxy/proxy-layers.hpp"
+#include "source/archive/image-reader.hpp"
 #include "store/import/archive-spool.hpp"
 #include "store/import/layer-fetch.hpp"
 #include "store/import/merge-check.hpp"
@@ -28,34 +28,20 @@ namespace imaged {
 
 namespace {
 
-SourceImage open_while_looking_ahead(ImageProxy& proxy, const ImportRequest& request, const Repository& repository,
+SourceImage open_while_looking_ahead(ImageReader& reader, const ImportRequest& request, const Repository& repository,
                                      Presence& presence, const ImageReference& target) {
     const auto ahead = std::async(std::launch::async, [&] { look_ahead(repository, presence, target); });
-    return open_source_image(proxy, request.image, request.digest, request.proxy);
-}
-
-// The manifest that is known may have left the place where the image's name leads.
-void open_for_layers(ImageProxy& proxy, const ImportRequest& request) {
-    if (request.image.transport() == Transport::registry) {
-        try {
-            proxy.open_image(name_with_digest(request.image, request.known->digest));
-            return;
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::not_found) throw;
-        }
-    }
-    proxy.open_image(request.image.source());
+    return reader.open(request.digest);
 }
 
 // What is known of an image, with manifest and config as its source serves them: a merge that imaged writes has no
 // others.
 SourceImage original(const SourceImage& known, const ImportRequest& request, const Cancellation& cancellation) {
     if (has_original_documents(known)) return known;
-    ImageProxy proxy(cancellation, request.proxy);
     const auto& image = request.image;
     const bool registry = image.transport() == Transport::registry;
-    return open_source_image(proxy, registry ? ImageReference::parse(name_with_digest(image, known.digest)) : image,
-                             known.digest, request.proxy);
+    const auto found = registry ? ImageReference::parse(name_with_digest(image, known.digest)) : image;
+    return ImageReader(found, request.proxy, cancellation).open(known.digest);
 }
 
 // The commits of an image's layers, in manifest order, and the rules they were imported by.
@@ -177,20 +163,20 @@ bool is_right(const Repository& repository, const StoredImage& image, const Canc
 
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
-    ImageProxy proxy(cancellation, request.proxy);
+    ImageReader reader(request.image, request.proxy, cancellation);
     const auto target = request.target.value_or(request.image);
     const auto repository = Repository::open_existing(request.repository);
     if (!repository) {
-        auto source = open_source_image(proxy, request.image, request.digest, request.proxy);
+        auto source = reader.open(request.digest);
         auto plan = ImportPlan::make(nullptr, nullptr, source, target);
-        verify_signed_commit(nullptr, proxy, request.image, source, plan.present);
+        verify_signed_commit(nullptr, reader, request.image, source, plan.present);
         return {std::move(source), std::move(plan)};
     }
     require_ref_place(*repository, target);
     Presence presence(*repository, cancellation);
-    auto source = open_while_looking_ahead(proxy, request, *repository, presence, target);
+    auto source = open_while_looking_ahead(reader, request, *repository, presence, target);
     auto plan = ImportPlan::make(&*repository, &presence, source, target);
-    verify_signed_commit(&*repository, proxy, request.image, source, plan.present);
+    verify_signed_commit(&*repository, reader, request.image, source, plan.present);
     return {std::move(source), std::move(plan)};
 }
 
@@ -225,8 +211,8 @@ static void name_image(const ImportRequest& request, Repository& repository, con
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     // First of all, because it takes longest to get going.
-    std::optional<ImageProxy> proxy;
-    if (!request.archive) proxy.emplace(cancellation, request.proxy);
+    std::optional<ImageReader> reader;
+    if (!request.archive) reader.emplace(request.image, request.proxy, cancellation);
     auto repository = Repository::open_or_create(request.repository);
     repository.write_through(request.writer);
     repository.require_image_mode();
@@ -243,14 +229,14 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             request.archive_name, request.digest, cancellation);
     auto source = archive         ? archive->image()
                   : request.known ? *request.known
-                                  : open_while_looking_ahead(*proxy, request, repository, presence, target);
+                                  : open_while_looking_ahead(*reader, request, repository, presence, target);
     check_architecture(request, source);
     check_kinds(source.layout);
     repository.writer().announce(source.digest, source.layout);
     auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
     // An archive was refused before this if its reference demands a signature.
     const auto signed_commit =
-        proxy ? verify_signed_commit(&repository, *proxy, request.image, source, plan.present) : std::nullopt;
+        reader ? verify_signed_commit(&repository, *reader, request.image, source, plan.present) : std::nullopt;
     if (signed_commit && plan.present.front())
         add_signatures(repository, signed_commit->checksum, signed_commit->metadata.value_or(std::string()));
 
@@ -269,13 +255,13 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         return unchanged;
     }
     repository.require_space(plan.missing_bytes);
-    if (request.known && plan.missing > 0) open_for_layers(*proxy, request);
+    if (request.known && plan.missing > 0) reader->open_for_layers(source.digest);
 
     observer.phase(ImportPhase::fetch);
     const auto staging = repository.make_staging();
-    std::unique_ptr<LayerSource> blobs = std::move(archive);
-    if (!blobs) blobs = std::make_unique<ProxyLayers>(*proxy, request.image);
-    LayerFetch fetch(*blobs, repository, *staging, cancellation, observer, request.layers_at_once, request.expansion);
+    auto& layer_source = reader ? static_cast<LayerSource&>(*reader) : *archive;
+    LayerFetch fetch(layer_source, repository, *staging, cancellation, observer, request.layers_at_once,
+                     request.expansion);
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {

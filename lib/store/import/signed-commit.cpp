@@ -11,7 +11,6 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
-#include "source/proxy/layout-blob.hpp"
 #include "store/import/remote-keys.hpp"
 
 namespace imaged {
@@ -24,9 +23,8 @@ CommitHead stored_head(const Repository& repository, const Checksum& checksum) {
     return {checksum, *std::move(commit), repository.detached_metadata(checksum)};
 }
 
-CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const ImageLayer& layer) {
-    auto blob = open_layout_blob(image, layer.blob);
-    if (!blob) blob = proxy.blob(layer.blob.digest, layer.blob.size);
+CommitHead fetched_head(LayerSource& layers, const ImageLayer& layer) {
+    const auto blob = layers.open(layer.blob);
     // What is read here is measured by the signature, so no verdict on the blob is needed; but once asked for, skopeo
     // must be heard, and a short layer is read to its end, which comes only after that.
     bool asked = false;
@@ -36,10 +34,10 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
         blob->taken(bytes);
         limit.read(bytes.size());
     };
-    DescriptorSource compressed(blob->fd(), proxy.cancellation(), {proxy.stall_time(), taken, layer.blob.size, [&] {
-                                                                       asked = true;
-                                                                       blob->request_verdict();
-                                                                   }});
+    DescriptorSource compressed(blob->fd(), layers.cancellation(), {layers.stall_time(), taken, layer.blob.size, [&] {
+                                                                        asked = true;
+                                                                        blob->request_verdict();
+                                                                    }});
     auto head = [&] {
         LayerStream stream(compressed, limit);
         TarReader tar(stream, &limit);
@@ -57,7 +55,7 @@ CommitHead fetched_head(ImageProxy& proxy, const ImageReference& image, const Im
 
 }  // namespace
 
-std::optional<CommitHead> verify_signed_commit(const Repository* repository, ImageProxy& proxy,
+std::optional<CommitHead> verify_signed_commit(const Repository* repository, LayerSource& layers,
                                                const ImageReference& image, const SourceImage& source,
                                                const std::vector<std::optional<Checksum>>& present) {
     if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
@@ -77,7 +75,7 @@ std::optional<CommitHead> verify_signed_commit(const Repository* repository, Ima
             // The image may have signatures that the repository lacks: the layer may have come with another image.
         }
     }
-    auto head = in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(proxy, image, layer); });
+    auto head = in_context("layer " + layer.blob.digest.text(), [&] { return fetched_head(layers, layer); });
     keys.verify(head);
     if (stored && stored != head.checksum)
         throw Error(ErrorKind::policy_rejected,

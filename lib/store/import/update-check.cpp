@@ -2,6 +2,7 @@
 #include "store/import/update-check.hpp"
 
 #include "base/error.hpp"
+#include "source/archive/image-reader.hpp"
 #include "store/import/signed-commit.hpp"
 #include "store/records/pending-update.hpp"
 
@@ -9,10 +10,10 @@ namespace imaged {
 
 namespace {
 
-SourceImage open_source(ImageProxy& proxy, const ImportRequest& request, Repository& repository, const Checksum& stored,
-                        const ImageReference& target) {
+SourceImage open_source(ImageReader& reader, const ImportRequest& request, Repository& repository,
+                        const Checksum& stored, const ImageReference& target) {
     try {
-        return open_source_image(proxy, request.image, request.digest, request.proxy);
+        return reader.open(request.digest);
     } catch (const Error& error) {
         // What was waiting cannot be had any more.
         if (error.kind() == ErrorKind::not_found && request.remember_update)
@@ -33,12 +34,12 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     const auto stored = StoredImage::find(repository, target);
     const auto& commit = stored.merge_commit;
-    ImageProxy proxy(cancellation, request.proxy);
-    auto source = open_source(proxy, request, repository, commit, target);
+    ImageReader reader(request.image, request.proxy, cancellation);
+    auto source = open_source(reader, request, repository, commit, target);
     CheckedUpdate checked{stored.digest.text(), {}};
     Presence presence(repository, cancellation);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
-    verify_signed_commit(&repository, proxy, request.image, source, plan.present);
+    verify_signed_commit(&repository, reader, request.image, source, plan.present);
     if (source.digest == stored.digest) {
         if (request.remember_update) PendingUpdate::forget(repository, commit, target.image());
         return checked;

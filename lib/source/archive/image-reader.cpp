@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/archive/image-reader.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <string>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "oci/export-destination.hpp"
+#include "source/proxy/layout-blob.hpp"
+#include "source/skopeo/signature-policy.hpp"
+
+namespace imaged {
+
+namespace {
+
+// A regular file; empty for anything else, and where it cannot be opened. Reading a pipe takes away what is read.
+FileDescriptor open_regular(const std::string& path) {
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    struct stat status;
+    return file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) ? std::move(file) : FileDescriptor();
+}
+
+}  // namespace
+
+ImageReader::ImageReader(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation)
+    : image_(image), options_(options), cancellation_(cancellation) {
+    // As early as can be: it takes longest to get going.
+    if (image.transport() != Transport::oci_archive) proxy();
+}
+
+ImageProxy& ImageReader::proxy() {
+    return proxy_ ? *proxy_ : proxy_.emplace(cancellation_, options_);
+}
+
+std::unique_ptr<ImageArchive> ImageReader::archive(const std::optional<Digest>& pinned) const {
+    if (image_.transport() != Transport::oci_archive) return nullptr;
+    const auto policy = load_host_policy();
+    if (!accepts_everything(policy)) return nullptr;
+    const auto [path, tag] = split_tag(image_.name());
+    try {
+        auto file = open_regular(path);
+        if (!file) return nullptr;
+        auto archive =
+            ImageArchive::open_tagged(std::move(file), tag, deciding_policy(policy, image_), pinned, cancellation_);
+        check_layout(image_, archive->image().layout);
+        return archive;
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        return nullptr;
+    }
+}
+
+SourceImage ImageReader::open(const std::optional<Digest>& pinned) {
+    archive_ = archive(pinned);
+    return archive_ ? archive_->image() : open_source_image(proxy(), image_, pinned, options_);
+}
+
+void ImageReader::open_for_layers(const Digest& digest) {
+    archive_ = archive(digest);
+    if (archive_) return;
+    if (image_.transport() == Transport::registry) {
+        try {
+            proxy().open_image(name_with_digest(image_, digest));
+            return;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::not_found) throw;
+        }
+    }
+    proxy().open_image(image_.source());
+}
+
+std::unique_ptr<Blob> ImageReader::open(const Descriptor& blob) {
+    if (archive_) return archive_->open(blob);
+    auto local = open_layout_blob(image_, blob);
+    return local ? std::move(local) : proxy().blob(blob.digest, blob.size);
+}
+
+}  // namespace imaged

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// An image, read where its reference says. skopeo opens it, decides by the containers policy, and hands out what imaged
+// does not read itself.
+//
+// imaged reads the layers of an oci: or dir: image itself, and all of an oci-archive: that is an uncompressed file, if
+// the containers policy demands nothing of any image and the archive leaves no choice of what is meant. skopeo would
+// unpack such an archive first. What is not taken here goes to skopeo, which knows what to say of it.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "source/archive/image-archive.hpp"
+#include "source/layer-source.hpp"
+#include "source/proxy/image-proxy.hpp"
+#include "source/proxy/source-image.hpp"
+
+namespace imaged {
+
+class ImageReader : public LayerSource {
+public:
+    // Borrows all; starts skopeo where it will be needed. Throws what load_host_policy() throws.
+    ImageReader(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation);
+
+    // What open_source_image() finds. PINNED is the only digest that is accepted, where it is given. Once.
+    SourceImage open(const std::optional<Digest>& pinned);
+    // In place of open(), for layers of an image that is known already: its manifest DIGEST may have left the place
+    // where the image's name leads.
+    void open_for_layers(const Digest& digest);
+
+    // After either of them.
+    std::unique_ptr<Blob> open(const Descriptor& blob) override;
+    const Cancellation& cancellation() const override { return cancellation_; }
+    std::chrono::milliseconds stall_time() const override { return options_.stall_time; }
+
+private:
+    // Null where skopeo is to read it.
+    std::unique_ptr<ImageArchive> archive(const std::optional<Digest>& pinned) const;
+    ImageProxy& proxy();
+
+    const ImageReference& image_;
+    const ProxyOptions& options_;
+    const Cancellation& cancellation_;
+    std::optional<ImageProxy> proxy_;
+    std::unique_ptr<ImageArchive> archive_;
+};
+
+}  // namespace imaged
