@@ -46,10 +46,12 @@ make_release_root() {
     fi
     # What an interrupted run left. One that was made whole is removed only when the new one is there.
     rm -rf --one-file-system "$root.new"
-    local packages=$*
-    # It ends with this shell, which holds the lock.
-    if ! setpriv --pdeathsig KILL unshare --mount-proc --pid --fork --kill-child mmdebstrap --quiet --variant=minbase \
-        --include="${packages// /,}" "$release" "$root.new" "$(release_root_mirror)"; then
+    local packages=$* option apt=()
+    for option in ${IMAGED_APT_OPTIONS:-}; do apt+=("--aptopt=${option%%=*} \"${option#*=}\""); done
+    # It ends with this shell, which holds the lock. With --quiet it would not print apt's reason.
+    if ! setpriv --pdeathsig KILL unshare --mount-proc --pid --fork --kill-child mmdebstrap --variant=minbase "${apt[@]}" \
+        --include="${packages// /,}" "$release" "$root.new" "$(release_root_mirror)" >"$root.log" 2>&1; then
+        grep -E '^(E|W): ' "$root.log" >&2 || tail -n 20 "$root.log" >&2
         [[ $age == old ]] || return 1
         echo "$root is used though it is old" >&2
         return

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/caller-table.hpp"
 
+#include <cstdint>
 #include <utility>
 
 #include "base/error.hpp"

@@ -3,6 +3,7 @@
 
 #include <ostree.h>
 
+#include <cstdint>
 #include <random>
 
 #include "base/error.hpp"
