@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/job-object.hpp"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -133,6 +135,14 @@ void JobObject::progressed(const job::Progress& progress) {
     set(steps_total_, progress.steps_total, "Steps");
     if (progress.unit.size() <= max_phase_bytes) set(unit_, bus_text(progress.unit), "Unit");
     arm();
+}
+
+std::string JobObject::how_far() const {
+    auto text = fmt::format("{}, {:.0f} %", phase_, std::floor(fraction_ * 100));
+    if (layers_total_ != 0) text += fmt::format(", {} of {} layers", layers_done_, layers_total_);
+    if (bytes_total_ != 0) text += fmt::format(", {} of {} bytes", bytes_done_, bytes_total_);
+    if (steps_total_ != 0) text += fmt::format(", {} of {} {}", steps_done_, steps_total_, unit_);
+    return text;
 }
 
 void JobObject::layer_progressed(const job::LayerProgress& progress, const std::vector<std::string>& callers) {

@@ -50,6 +50,8 @@ public:
     JobId id() const { return id_; }
     const job::Traits& traits() const { return traits_; }  // of its kind
     job::State state() const { return state_; }
+    const std::string& phase() const { return phase_; }
+    std::string how_far() const;  // phase and progress, for people
     const std::string& image() const { return image_; }
     bool is_private() const { return private_; }
     std::uint32_t owner() const { return owner_; }

@@ -24,6 +24,10 @@ constexpr std::size_t max_finished = 128, max_finished_per_user = 64;
 constexpr std::size_t max_outcome_bytes = 4 * 1024 * 1024, max_outcome_bytes_per_user = 1024 * 1024;
 // Wall time of a job that nobody was asked about: a registry that answers does so in seconds.
 constexpr auto open_job_time = 60s;
+// How often the journal says how far a long job is.
+constexpr auto note_interval = 30s;
+// Of what `systemctl status` shows on one line.
+constexpr std::size_t max_status_bytes = 400;
 
 std::string text_member(const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
@@ -118,7 +122,10 @@ JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettin
 
 JobTable::~JobTable() {
     for (const auto& [id, finished] : finished_) loop_.cancel(finished.timer);
-    for (const auto& [id, running] : running_) loop_.cancel(running.limit);
+    for (const auto& [id, running] : running_) {
+        loop_.cancel(running.limit);
+        loop_.cancel(running.note);
+    }
 }
 
 void JobTable::job_added(const QueuedJob& job) {
@@ -126,6 +133,7 @@ void JobTable::job_added(const QueuedJob& job) {
     object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
     object->announce();
     events_.added(job.id);
+    tell_status();
 }
 
 void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
@@ -145,6 +153,7 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
                          object.outcome_bytes()};
     // The oldest object may be the one that is just being asked something.
     loop_.post([this] { forget_surplus(); });
+    tell_status();
 }
 
 void JobTable::tell_whether_it_changes() {
@@ -163,6 +172,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     journal::tell(journal::Event::job_started,
                   fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
                   fields_of(job));
+    tell_status();
     if (request.as<job::CheckImages>() != nullptr) return start_round(job, std::move(request));
     try {
         auto process = std::make_unique<WorkerProcess>(
@@ -170,6 +180,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
             [this, id](const job::Message& message) { worker_said(id, message); },
             [this, id](const job::Result& result) { worker_ended(id, result); });
         running_[id].process = std::move(process);
+        note_later(id);
         if (job.standing == Standing::open) limit_time(id);
     } catch (...) {
         const auto result = job::failed(current_error().with_context("start the worker"));
@@ -184,6 +195,7 @@ void JobTable::start_round(const QueuedJob& job, job::Request request) {
         loop_, settings_, std::move(request), job.standing == Standing::owner,
         [this, id](const job::Progress& progress) { worker_said(id, progress); },
         [this, id](const job::Result& result) { worker_ended(id, result); });
+    note_later(id);
     events_.images_wanted([this, id](const std::vector<StoredName>& images, const Error* error) {
         const auto found = running_.find(id);
         if (found == running_.end()) return;
@@ -201,6 +213,39 @@ void JobTable::limit_time(JobId id) {
         running.out_of_time = true;
         running.process->stop();
     });
+}
+
+void JobTable::note_later(JobId id) {
+    running_.at(id).note = loop_.after(note_interval, [this, id] {
+        const auto* const job = queue_.job(id);
+        if (job == nullptr) return;
+        const auto& object = *objects_.at(id);
+        auto fields = fields_of(*job);
+        fields["IMAGED_PHASE"] = object.phase();
+        fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", static_cast<double>(object.microseconds_run()) / 1e6);
+        journal::tell(journal::Event::job_goes_on,
+                      fmt::format("job {} goes on: {}: {}", number(id), description_of(*job), object.how_far()),
+                      fields);
+        note_later(id);
+    });
+}
+
+// What runs, and how much waits. Everybody can read it: of a private job the image is not named.
+void JobTable::tell_status() {
+    std::string text;
+    std::size_t waiting = 0;
+    for (const auto& job : queue_.jobs()) {
+        if (job.waits()) {
+            ++waiting;
+            continue;
+        }
+        text += fmt::format("{}Job {}: {}", text.empty() ? "" : "; ", number(job.id),
+                            job.is_private() ? std::string(job.request.traits().name) : description_of(job));
+    }
+    if (text.empty()) text = "Idle";
+    if (text.size() > max_status_bytes) text = text.substr(0, max_status_bytes) + "…";
+    if (waiting != 0) text += fmt::format("; {} waiting", waiting);
+    journal::tell_status(text);
 }
 
 void JobTable::stop_job(JobId id) {
@@ -223,6 +268,7 @@ void JobTable::worker_said(JobId id, const job::Message& message) {
 void JobTable::worker_ended(JobId id, const job::Result& result) {
     const auto running = running_.extract(id);
     loop_.cancel(running.mapped().limit);
+    loop_.cancel(running.mapped().note);
     if (!running.mapped().out_of_time || result.outcome == job::Outcome::success) {
         queue_.finished(id, result);
         return;

@@ -54,6 +54,7 @@ private:
         std::unique_ptr<WorkerProcess> process;
         std::unique_ptr<CheckRound> round;  // in its place
         EventLoop::TimerId limit = EventLoop::TimerId::none;
+        EventLoop::TimerId note = EventLoop::TimerId::none;  // the next line in the journal that says how far it is
         bool out_of_time = false;
     };
     struct Finished {
@@ -74,6 +75,8 @@ private:
     void worker_ended(JobId id, const job::Result& result);
     void tell_changes(const job::Result& result);
     void limit_time(JobId id);
+    void note_later(JobId id);
+    void tell_status();
     void forget(JobId id);
     // Keeps the finished jobs within their limits: the oldest job of the user who has most of them is forgotten first.
     void forget_surplus();

@@ -8,6 +8,7 @@
 
 // Who logs is not worth a field: it would be this file every time.
 #define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-journal.h>
 
 #include <cstdlib>
@@ -24,6 +25,7 @@ namespace {
 const char* message_id(Event event) {
     switch (event) {
         case Event::job_started: return "4d4c9fa1d1c64ac9a6e1e1c1fc2f6c01";
+        case Event::job_goes_on: return "19ae8e9aa60a4cf6a3a3f1f1d2a2a6be";
         case Event::job_succeeded: return "8f3c4ac0c8654c0d9c63a1f7f8b6e202";
         case Event::job_failed: return "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303";
         case Event::job_cancelled: return "e62b5f0d7f4a4d36b7d2c8a5f0e4b404";
@@ -67,6 +69,15 @@ void tell(Event event, const std::string& message, const std::map<std::string, s
         });
     } catch (...) {
         // A line that cannot be written is no reason to fail a job.
+    }
+}
+
+void tell_status(const std::string& text) noexcept {
+    try {
+        if (std::getenv("NOTIFY_SOCKET") == nullptr) return;
+        log_queue::add([line = "STATUS=" + printable(text)] { ::sd_notify(0, line.c_str()); });
+    } catch (...) {
+        // As above.
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What imaged tells of its jobs: as entries of the systemd journal with fields of their own where standard error leads
-// there, and as lines of text anywhere else. The fields are listed in imaged(8).
+// there, and as lines of text anywhere else. The fields are listed in imaged(8); systemd/imaged.catalog explains each
+// event.
 #pragma once
 
 #include <map>
@@ -9,9 +10,12 @@
 namespace imaged::journal {
 
 // Each has a MESSAGE_ID, which never changes.
-enum class Event { job_started, job_succeeded, job_failed, job_cancelled, image_removed, call_refused };
+enum class Event { job_started, job_goes_on, job_succeeded, job_failed, job_cancelled, image_removed, call_refused };
 
 // FIELDS beside MESSAGE and MESSAGE_ID, by name; empty ones are left out. Never throws.
 void tell(Event event, const std::string& message, const std::map<std::string, std::string>& fields) noexcept;
+
+// TEXT is what `systemctl status` says the daemon does, to everybody (STATUS= of sd_notify(3)). Never throws.
+void tell_status(const std::string& text) noexcept;
 
 }  // namespace imaged::journal

@@ -19,6 +19,30 @@ IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 EXAMPLES = SOURCES + "/docs/examples/"
 
 
+class Catalog(unittest.TestCase):
+    """systemd/imaged.catalog explains each event of daemon/process/journal.cpp, and imaged(8) lists it."""
+    def test_each_event_is_explained(self):
+        def ids(path):
+            with open(SOURCES + path, encoding="utf-8") as file:
+                return re.findall(r"\b[0-9a-f]{32}\b", file.read())
+        events = ids("/daemon/process/journal.cpp")
+        self.assertEqual(len(set(events)), len(events))
+        self.assertEqual(sorted(ids("/systemd/imaged.catalog")), sorted(events))
+        self.assertEqual(sorted(ids("/docs/imaged.8")), sorted(events))
+
+    @unittest.skipUnless(shutil.which("journalctl"), "journalctl is not here")
+    def test_systemd_takes_the_catalog(self):
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(root + "/var/lib/systemd/catalog")
+            os.makedirs(root + "/usr/lib/systemd/catalog")
+            shutil.copy(SOURCES + "/systemd/imaged.catalog", root + "/usr/lib/systemd/catalog")
+            update = subprocess.run(["journalctl", "--root", root, "--update-catalog"], capture_output=True, text=True, check=True)
+            self.assertEqual(update.stderr, "")
+            listed = subprocess.run(["journalctl", "--root", root, "--list-catalog"], capture_output=True, text=True, check=True).stdout
+        self.assertEqual(len(listed.splitlines()), 7, listed)
+        self.assertTrue(all(" imaged: " in line for line in listed.splitlines()), listed)
+
+
 class Examples(Case):
     def setUp(self):
         # As the unit's, which outlives the daemon.

@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What imaged logs answers an auditor: who had what done, from where and to where, what was refused, what is gone. The fields are tested on a booted system."""
 import os
+import socket
+import tempfile
+import threading
 import unittest
+import unittest.mock
 
+import bus_fixture
 import oci_layout
 import system_bus
 
@@ -62,6 +67,59 @@ class Journal(system_bus.SystemCase):
         self.allow("org.imaged1.pull", "org.imaged1.pull-unverified", "org.imaged1.store-as")
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         self.logged("warning: refused: user 1: may not store docker://open.example/a:b as docker://signed.example/a:b")
+
+
+class LongJob(bus_fixture.Case):
+    """What is said while a job runs: to systemd, for systemctl status, and every 30 seconds to the journal."""
+    def setUp(self):
+        own = tempfile.TemporaryDirectory()
+        self.addCleanup(own.cleanup)
+        self.notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.notes.close)
+        self.notes.bind(own.name + "/notify")
+        self.status = []
+        threading.Thread(target=self.listen, daemon=True).start()
+        self.log = own.name + "/log"
+        with unittest.mock.patch.dict(os.environ, NOTIFY_SOCKET=own.name + "/notify"):
+            super().setUp()
+
+    def listen(self):
+        while (text := self.notes.recv(4096)) != b"end":
+            self.status.append(text.decode())
+
+    def tearDown(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"end", self.notes.getsockname())
+        super().tearDown()
+
+    def command(self):
+        return [*super().command(), "--log-level", "info"]
+
+    def spawn(self, command, **keywords):
+        if "--log-level" not in command:
+            return super().spawn(command, **keywords)
+        with open(self.log, "w", encoding="utf-8") as log:
+            return super().spawn(command, stderr=log, **keywords)
+
+    def test_what_runs_is_told_and_how_far_it_is(self):
+        client = self.client()
+        first = self.image("wait")
+        job = client.pull(first)
+        self.eventually(lambda: self.status[-1:] == [f"STATUS=Job {job}: pull {first}"])
+        waiting = client.pull(self.image("succeed"))
+        self.eventually(lambda: self.status[-1] == f"STATUS=Job {job}: pull {first}; 1 waiting")
+        # What somebody looks at is not told to everybody.
+        looks = client.start("Prepare", self.image("wait"))[0]
+        self.eventually(lambda: self.status[-1] == f"STATUS=Job {job}: pull {first}; Job {looks}: prepare; 1 waiting")
+
+        def goes_on():
+            with open(self.log, encoding="utf-8") as log:
+                return [line for line in log if f"job {job} goes on: pull {first}: " in line]
+        self.eventually(goes_on, timeout=40)
+        self.assertRegex(goes_on()[0], r": [a-z]+, \d+ %")
+        for each in (waiting, looks, job):
+            client.cancel(each)
+        self.eventually(lambda: self.status[-1] == "STATUS=Idle")
 
 
 if __name__ == "__main__":

@@ -163,6 +163,13 @@ class Service(Case):
         removed = [entry for entry in entries if entry.get("MESSAGE_ID") == "fa1f251a28f24947bfc7c4941a3b6a54"][-1]
         self.assertEqual((removed["IMAGED_IMAGE"], removed["IMAGED_DIGEST"]), (target, digest))
         self.assertTrue(any(entry.get("MESSAGE_ID") == "cba0be038aad455fbde4950039d57c7e" and entry.get("IMAGED_IMAGE") == IMAGE for entry in entries))
+        self.imagectl("list")
+        self.assertRegex(self.machine.run("systemctl", "status", "--no-pager", "imaged").stdout, r'Status: "(Idle|Job \d+: [a-z-]+.*)"')
+        explained = self.machine.run("journalctl", "-x", "--no-pager", "-u", "imaged").stdout
+        for subject in (f"Subject: Job {end['IMAGED_JOB']} of imaged succeeded", f"Subject: The image {target} was removed", "refused", "of imaged failed"):
+            self.assertIn(subject, explained)
+        texts = [line for line in explained.splitlines() if line.startswith("░░")]
+        self.assertFalse([line for line in texts if "IMAGED_" in line or "@" in line], "fields that such entries lack")
         self.assertNotIn("Failed with result", self.machine.run("journalctl", "-u", "imaged-proxy@*", "--no-pager").stdout)
         print({key: value for key, value in end.items() if key.startswith("IMAGED_") or key.startswith("MESSAGE")}, end=" ", flush=True)
 
