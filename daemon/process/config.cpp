@@ -27,6 +27,8 @@ constexpr std::uint64_t most_kept = 1000;
 constexpr std::uint64_t most_queued = 10'000;
 // No compression reaches it.
 constexpr std::uint64_t max_expansion_ratio = 1'000'000;
+// Bytes a second; with less, no image comes before its skopeo is ended.
+constexpr std::uint64_t least_rate = 1024;
 constexpr std::uint64_t max_seconds = 365ULL * 24 * 3600;
 constexpr std::string_view environment_name_characters =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
@@ -89,6 +91,12 @@ std::uint64_t byte_count(std::string_view text) {
 std::uint64_t some_bytes(std::string_view text) {
     const auto bytes = byte_count(text);
     if (bytes == 0) refuse_setting("must be more than nothing");
+    return bytes;
+}
+
+std::uint64_t byte_rate(std::string_view text) {
+    const auto bytes = byte_count(text);
+    if (bytes > 0 && bytes < least_rate) refuse_setting("must be 0, for no limit, or at least 1K");
     return bytes;
 }
 
@@ -164,6 +172,9 @@ const std::array keys{
     Key{"Pull", "StallSec", [](Config& c, const std::string& v) { c.jobs.stall_time = stall_time(v); },
         [](Config& c) { c.jobs.stall_time = Config().jobs.stall_time; },
         [](const Config& c) { return std::to_string(c.jobs.stall_time.count() / 1000); }},
+    Key{"Pull", "Rate", [](Config& c, const std::string& v) { c.jobs.rate = byte_rate(v); },
+        [](Config& c) { c.jobs.rate = Config().jobs.rate; },
+        [](const Config& c) { return std::to_string(c.jobs.rate); }},
     Key{"Pull", "Retries",
         [](Config& c, const std::string& v) { c.jobs.retries = static_cast<unsigned>(number_in(v, 0, max_retries)); },
         [](Config& c) { c.jobs.retries = Config().jobs.retries; },
@@ -171,6 +182,9 @@ const std::array keys{
     Key{"Pull", "DiskReserve", [](Config& c, const std::string& v) { c.jobs.disk_reserve = byte_count(v); },
         [](Config& c) { c.jobs.disk_reserve = Config().jobs.disk_reserve; },
         [](const Config& c) { return std::to_string(c.jobs.disk_reserve); }},
+    Key{"Background", "Rate", [](Config& c, const std::string& v) { c.jobs.background_rate = byte_rate(v); },
+        [](Config& c) { c.jobs.background_rate = Config().jobs.background_rate; },
+        [](const Config& c) { return std::to_string(c.jobs.background_rate); }},
     Key{"Limits", "LayerSize", [](Config& c, const std::string& v) { c.jobs.layer_bytes = some_bytes(v); },
         [](Config& c) { c.jobs.layer_bytes = Config().jobs.layer_bytes; },
         [](const Config& c) { return std::to_string(c.jobs.layer_bytes); }},

@@ -29,6 +29,8 @@ struct Settings {
     SignaturePolicy signature_policy = SignaturePolicy::containers_policy;
     unsigned layers_at_once = 2;
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+    // Bytes a second that a job reads from the network, and one that runs in the background; 0: as many as come.
+    std::uint64_t rate = 0, background_rate = 0;
     unsigned retries = 0;  // of a job whose source could not be reached
     unsigned keep = 0;     // versions of an image that stay beside the current one
     // Bytes of the file system that stay free, beside the repository's own min-free-space.
@@ -50,6 +52,8 @@ struct Settings {
         fields("signature-policy", self.signature_policy);
         fields("layers-at-once", self.layers_at_once);
         fields("stall-milliseconds", self.stall_time);
+        fields("rate", self.rate);
+        fields("background-rate", self.background_rate);
         fields("retries", self.retries);
         fields("keep", self.keep);
         fields("disk-reserve", self.disk_reserve);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
@@ -23,6 +24,14 @@ constexpr std::chrono::milliseconds idle_time(500);
 DescriptorSource::DescriptorSource(int fd, const Cancellation& cancellation, Options options)
     : fd_(fd), cancellation_(cancellation), options_(std::move(options)) {}
 
+bool DescriptorSource::kept_waiting() {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(free_ - RateLimit::Clock::now());
+    if (left.count() <= 0) return false;
+    pollfd cancelled{cancellation_.fd(), POLLIN, 0};
+    ::poll(&cancelled, 1, static_cast<int>(std::min(left, slice).count()));
+    return true;
+}
+
 std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
     std::size_t filled = 0;
     auto waited = std::chrono::milliseconds(0);
@@ -31,12 +40,14 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
             completed_ = true;
             options_.complete();
         }
+        const bool kept = kept_waiting();
         pollfd fds[] = {{fd_, POLLIN, 0}, {cancellation_.fd(), POLLIN, 0}};
         const auto asked = std::chrono::steady_clock::now();
-        const int ready = ::poll(fds, 2, static_cast<int>(slice.count()));
+        const int ready = kept ? 0 : ::poll(fds, 2, static_cast<int>(slice.count()));
         slow_time_ += std::chrono::steady_clock::now() - asked;
         cancellation_.check();
         if (stopped_) throw Error(ErrorKind::cancelled, "reading was stopped");
+        if (kept) continue;
         if (ready < 0 && errno != EINTR) throw_errno("poll");
         if (ready == 0) {
             waited += slice;
@@ -55,12 +66,15 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         }
         if (ready <= 0) continue;
         waited = std::chrono::milliseconds(0);
-        const auto count = ::read(fd_, buffer.data() + filled, buffer.size() - filled);
+        const auto wanted = buffer.size() - filled;
+        const auto count = ::read(fd_, buffer.data() + filled,
+                                  options_.rate != nullptr ? std::min(wanted, options_.rate->piece()) : wanted);
         if (count < 0) {
             if (errno == EINTR || errno == EAGAIN) continue;
             throw_errno("read from the source");
         }
         if (count == 0) ended_ = true;
+        if (options_.rate != nullptr) free_ = options_.rate->take(static_cast<std::size_t>(count));
         if (options_.taken && count > 0) options_.taken(buffer.subspan(filled, static_cast<std::size_t>(count)));
         filled += static_cast<std::size_t>(count);
         total_ += static_cast<std::uint64_t>(count);

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/cancellation.hpp"
+#include "base/rate-limit.hpp"
 
 namespace imaged {
 
@@ -36,6 +37,8 @@ public:
         std::function<void()> complete = {};
         // A source may be slow, but not so slow that a job never ends: within four stall times of waiting, this much.
         std::uint64_t least_bytes = 16 * 1024;
+        // Borrowed; null for none. Time spent waiting for it is not the source's.
+        RateLimit* rate = nullptr;
     };
     DescriptorSource(int fd, const Cancellation& cancellation, Options options);
     std::size_t read(std::span<std::byte> buffer) override;
@@ -45,6 +48,9 @@ public:
     std::uint64_t total() const { return total_; }
 
 private:
+    // Waits a moment if the rate wants that. Returns whether it did.
+    bool kept_waiting();
+
     const int fd_;
     const Cancellation& cancellation_;
     const Options options_;
@@ -53,6 +59,7 @@ private:
     // Time spent waiting, and the total, since the source was last found quick enough.
     std::chrono::steady_clock::duration slow_time_{};
     std::uint64_t slow_total_ = 0;
+    RateLimit::Clock::time_point free_{};  // when the rate allows to read on
     bool ended_ = false;
     std::atomic<bool> stopped_ = false;
 };

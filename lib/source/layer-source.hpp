@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/cancellation.hpp"
+#include "base/rate-limit.hpp"
 #include "oci/manifest.hpp"
 #include "source/blob.hpp"
 
@@ -19,6 +20,8 @@ public:
     virtual const Cancellation& cancellation() const = 0;
     // Longest wait for the next byte.
     virtual std::chrono::milliseconds stall_time() const = 0;
+    // What all that is read of it counts towards; null for none. Owned by the source.
+    virtual RateLimit* rate() const { return nullptr; }
 };
 
 }  // namespace imaged

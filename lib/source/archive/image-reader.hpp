@@ -32,6 +32,10 @@ public:
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
     const Cancellation& cancellation() const override { return cancellation_; }
     std::chrono::milliseconds stall_time() const override { return options_.stall_time; }
+    // Of what is on the network.
+    RateLimit* rate() const override {
+        return image_.transport() == Transport::registry ? options_.rate.get() : nullptr;
+    }
 
 private:
     // Null where skopeo is to read it.

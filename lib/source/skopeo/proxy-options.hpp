@@ -9,6 +9,7 @@
 
 namespace imaged {
 
+class RateLimit;
 class SkopeoRun;
 
 struct ProxyOptions {
@@ -24,6 +25,10 @@ struct ProxyOptions {
     std::string registry;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
+    // Of all images on the network that are read under these options; null for none.
+    std::shared_ptr<RateLimit> rate;
+    // Whether skopeo is to leave processor and disk to other processes.
+    bool background = false;
     // An image proxy under these options that has been started ahead of time (start_image_proxy()); the first
     // ImageProxy is served by it, and must be the only one.
     std::shared_ptr<SkopeoRun> started;

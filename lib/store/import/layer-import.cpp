@@ -83,7 +83,11 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
         progress(bytes.size());
     };
     DescriptorSource compressed(blob->fd(), source.cancellation(),
-                                {source.stall_time(), taken, layer.blob.size, [&] { blob->request_verdict(); }});
+                                {.stall_time = source.stall_time(),
+                                 .taken = taken,
+                                 .expected_bytes = layer.blob.size,
+                                 .complete = [&] { blob->request_verdict(); },
+                                 .rate = source.rate()});
     Checksum diff_id;
     try {
         LayerStream stream(compressed, limit);

@@ -34,10 +34,16 @@ CommitHead fetched_head(LayerSource& layers, const ImageLayer& layer) {
         blob->taken(bytes);
         limit.read(bytes.size());
     };
-    DescriptorSource compressed(blob->fd(), layers.cancellation(), {layers.stall_time(), taken, layer.blob.size, [&] {
-                                                                        asked = true;
-                                                                        blob->request_verdict();
-                                                                    }});
+    DescriptorSource compressed(blob->fd(), layers.cancellation(),
+                                {.stall_time = layers.stall_time(),
+                                 .taken = taken,
+                                 .expected_bytes = layer.blob.size,
+                                 .complete =
+                                     [&] {
+                                         asked = true;
+                                         blob->request_verdict();
+                                     },
+                                 .rate = layers.rate()});
     auto head = [&] {
         LayerStream stream(compressed, limit);
         TarReader tar(stream, &limit);

@@ -50,7 +50,8 @@ TEST_CASE("every key of the configuration is read") {
         "# where\n[Repository]\nPath = /srv/images/repo/\n"
         "[Daemon]\nIdleSec=5min\nLogLevel=debug\nPassEnvironment=A B\nPassEnvironment=C\nQueuedJobs=9\n"
         "QueuedJobsPerUser=3\n"
-        "[Pull]\nSignaturePolicy=signature\nLayersAtOnce=4\nStallSec=90s\nRetries=0\nDiskReserve=2G\n");
+        "[Pull]\nSignaturePolicy=signature\nLayersAtOnce=4\nStallSec=90s\nRetries=0\nDiskReserve=2G\nRate=10M\n"
+        "[Background]\nRate=512K\n");
     CHECK(read.warnings.empty());
     const auto& config = read.config;
     CHECK(config.repository == "/srv/images/repo");
@@ -64,6 +65,8 @@ TEST_CASE("every key of the configuration is read") {
     CHECK(config.jobs.stall_time == std::chrono::seconds(90));
     CHECK(config.jobs.retries == 0);
     CHECK(config.jobs.disk_reserve == 2ULL << 30);
+    CHECK(config.jobs.rate == 10U << 20);
+    CHECK(config.jobs.background_rate == 512U << 10);
 }
 
 TEST_CASE("a configuration that is printed reads as the same") {
@@ -88,6 +91,9 @@ TEST_CASE("bad values are refused with file and line") {
     CHECK(refusal("[Pull]\nStallSec=0\n") == "/etc/x.conf:2: StallSec=: must be at least one second");
     CHECK(refusal("[Pull]\nDiskReserve=2 X\n").starts_with("/etc/x.conf:2: DiskReserve=: must be a size"));
     CHECK(refusal("[Pull]\nDiskReserve=99999999999T\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refusal("[Pull]\nRate=1023\n") == "/etc/x.conf:2: Rate=: must be 0, for no limit, or at least 1K");
+    CHECK(parse("[Pull]\nRate=0\n").config.jobs.rate == 0);
+    CHECK(refusal("[Background]\nRate=fast\n").starts_with("/etc/x.conf:2: Rate=: must be a size"));
     CHECK(refusal("[Pull]\nLayersAtOnce=0\n").starts_with("/etc/x.conf:2:"));
     CHECK(refusal("[Pull]\nSignaturePolicy=maybe\n").starts_with("/etc/x.conf:2:"));
     CHECK(parse("[Pull]\nSignaturePolicy=signature-by-default\n").config.jobs.signature_policy ==

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spreads what several readers read together evenly over time, at a number of bytes a second. Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace imaged {
+
+class RateLimit {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    // BYTES a second, at least one.
+    explicit RateLimit(std::uint64_t bytes) : bytes_(bytes) {}
+    // How much to read at once, so that a reader waits often and not long.
+    std::size_t piece() const;
+    // Counts BYTES that were read at NOW. Returns when the reader may read on. Time in which nobody read is not made
+    // up for.
+    Clock::time_point take(std::size_t bytes, Clock::time_point now = Clock::now());
+
+private:
+    const std::uint64_t bytes_;
+    std::mutex mutex_;
+    Clock::time_point free_{};  // when what was counted so far has had its time
+};
+
+}  // namespace imaged
