@@ -39,7 +39,7 @@ def entries(lines):
             found.append(list(parts.groups()))
         elif line.strip() and found:
             found[-1][1] += " " + line.strip()
-    return found
+    return [(name, what) for name, what in found]
 
 
 def paragraphs(lines):
@@ -48,35 +48,47 @@ def paragraphs(lines):
             print(".PP\n" + roff(" ".join(part.split())))
 
 
-def listed(lines):
-    for name, what in entries(lines):
-        print(f".TP\n.B {roff(name)}\n{roff(what)}")
+def listed(found):
+    print(".PD 0")
+    for name, what in found:
+        print(f".TP 28\n.B {roff(name)}\n{roff(what)}")
+    print(".PD")
 
 
 def examples(lines):
-    text = [roff(line.strip()) for line in lines if line.strip()]
+    text = [roff(line.rstrip()) for line in lines if line.strip()]
     if text:
-        print(".PP\n.EX\n" + "\n".join(text) + "\n.EE")
+        print(".PP\nExamples:\n.PP\n.EX\n" + "\n".join(text) + "\n.EE\n.nh")
 
 
 usage, whole = sections(help_of())
-common = {name for name, _ in entries(whole["Options"])}
+verbs = {verb.split()[0]: sections(help_of(verb.split()[0])) for verb, _ in entries(whole["Verbs"])}
+common = entries(whole["Options"])
+# What every verb has that starts a job is said once.
+of_jobs = [option for option in entries(verbs["prune"][1]["Options"])
+           if option not in common and all(option in entries(own["Options"]) for _, own in verbs.values() if "--detach" in str(own["Options"]))]
 print(f'.TH imagectl 1 "" "imaged {VERSION}" "User Commands"')
+# Names are typed as they stand here: none is divided.
+print(".nh\n.ad l")
 print(".SH NAME\nimagectl \\- pull and look at the container images that imaged keeps")
 print(f".SH SYNOPSIS\n.B {roff(usage)}")
 print(".SH DESCRIPTION")
 paragraphs(whole[""])
 print(".SH OPTIONS")
-listed(whole["Options"])
+listed(common)
+print(".SS Options of verbs that start a job")
+listed(of_jobs)
 print(".SH VERBS")
-for verb, _ in entries(whole["Verbs"]):
-    usage, own = sections(help_of(verb.split()[0]))
+for usage, own in verbs.values():
+    options = [option for option in entries(own["Options"]) if option not in common]
     print(f".SS {roff(usage.removeprefix('imagectl '))}")
     paragraphs(own[""])
-    listed([f"  {name}  {what}" for name, what in entries(own["Options"]) if name not in common])
+    listed([option for option in options if option not in of_jobs])
+    if of_jobs[0] in options:
+        print(".PP\nIt starts a job, and has the options of verbs that do.")
     examples(own.get("Examples", []))
 print(".SH EXIT STATUS")
-listed(whole["Exit codes"])
+listed(entries(whole["Exit codes"]))
 print(".SH ENVIRONMENT\n.TP\n.B IMAGED_BUS_ADDRESS\nThe bus to use where no option names one.")
 print(".SH EXAMPLES")
 examples(whole["Examples"])

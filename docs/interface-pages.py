@@ -1,14 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the reference of the bus interface out of dbus/*.xml: docs/dbus.md, or the manual page org.imaged1(5).
+"""Makes the manual page org.imaged1(5) out of dbus/*.xml: interface-pages.py VERSION FILE.xml…
 
-interface-pages.py markdown|man VERSION FILE.xml…
+In a comment a paragraph that begins with "Options:", "Outcome keys:" or "Keys:" becomes a list: its entries are "name (type): what" behind a full stop, and
+"name (type) what" behind a semicolon.
 """
 import re
 import sys
 import xml.etree.ElementTree
 
 COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+NAME = r"[a-z][a-z-]*"
+# "name (type", up to what else the parenthesis says.
+ENTRY = rf"{NAME} \((?:[bsuthd]|aa?{{sv}}|a{{[a-z]+(?:{{[a-z]+}})?}}|as)(?=[,):;])"
 
 
 class Member:
@@ -60,31 +64,17 @@ def interfaces(paths):
             yield members[0], members[1:]
 
 
-def markdown(paths):
-    print("# The bus interface of imaged\n")
-    print("Made from the XML in `dbus/` by `docs/interface-pages.py`, which a test compares: change it there.\n")
-    print("Bus name `org.imaged1`, object `/org/imaged1`; each job is an object `/org/imaged1/job/ID`.")
-    for interface, members in interfaces(paths):
-        print(f"\n## {interface.name}\n")
-        print("\n\n".join(interface.text))
-        for kind, title in (("method", "Methods"), ("signal", "Signals"), ("property", "Properties")):
-            chosen = [member for member in members if member.kind == kind]
-            if not chosen:
-                continue
-            print(f"\n### {title} of {interface.name}")
-            if kind == "property":
-                print("\n| name | type | what |\n| --- | --- | --- |")
-                for member in chosen:
-                    print(f"| `{member.name}` | `{member.element.get('type')}` | {' '.join(member.text)} |")
-                continue
-            for member in chosen:
-                print(f"\n#### `{member.signature()}`")
-                if member.arguments:
-                    print()
-                for name, what in member.arguments:
-                    print(f"- `{name}`: {what}")
-                for part in member.text:
-                    print("\n" + part)
+def entries(text, end):
+    """The entries of a list as (names with their types, what is said of them). One begins behind END."""
+    for entry in re.split(rf"(?<={end}) (?={ENTRY})", text):
+        names = re.match(rf"{ENTRY}[^()]*\)(?:(?:,| and) {ENTRY}[^()]*\))*", entry)
+        if not names:
+            yield "", entry
+            continue
+        what = entry[names.end():].lstrip(":, ").rstrip(";")
+        more = re.findall(r"\(\S+?[,:;] ([^()]*)\)", names.group())
+        tag = re.sub(r"(\(\S+?)[,:;] [^()]*\)", r"\1)", names.group())
+        yield tag, ("" if not more else f"{'; '.join(dict.fromkeys(more))}{': ' if what else ''}") + what
 
 
 def roff(text):
@@ -92,8 +82,32 @@ def roff(text):
     return "\\&" + text if text.startswith((".", "'")) else text
 
 
+def listed(title, text, end):
+    print(f".IP\n{title}:\n.RS\n.PD 0")
+    for tag, what in entries(text, end):
+        # An empty line would be a gap.
+        text = roff(what) or "\\&"
+        print(f".TP 24\n.B {roff(tag)}\n{text}" if tag else f".PP\n{text}")
+    print(".PD\n.RE")
+
+
+def paragraph(text, first):
+    for title, end in (("Options", r"\."), ("Outcome keys", ";"), ("Keys", ";")):
+        if not text.startswith(title + ": "):
+            continue
+        body, *errors = re.split(r" (?=Errors: )", text.removeprefix(title + ": "))
+        if re.match(ENTRY, body):
+            listed(title, body, end)
+            for part in errors:
+                print(".IP\n" + roff(part))
+            return
+    print((".IP\n" if not first else "") + roff(text))
+
+
 def man(paths, version):
     print(f'.TH org.imaged1 5 "" "imaged {version}" "D\\-Bus interfaces"')
+    # Names are typed as they stand here: none is divided.
+    print(".nh\n.ad l")
     print(".SH NAME\norg.imaged1 \\- D\\-Bus interface of imaged, the container image daemon")
     print(".SH DESCRIPTION\nThe bus name is org.imaged1, its object /org/imaged1; each job is an object /org/imaged1/job/ID.")
     for interface, members in interfaces(paths):
@@ -106,15 +120,12 @@ def man(paths, version):
                 print(f".SS {title}")
             for member in chosen:
                 print(f".TP\n.B {roff(member.signature())}")
-                for name, what in member.arguments:
-                    print(f".br\n\\fI{roff(name)}\\fR: {roff(what)}")
+                for number, (name, what) in enumerate(member.arguments):
+                    print(("" if number == 0 else ".br\n") + f"\\fI{roff(name)}\\fR: {roff(what)}")
                 for number, part in enumerate(member.text):
-                    print((".IP\n" if number or member.arguments else "") + roff(part))
+                    paragraph(part, number == 0 and not member.arguments)
     print(".SH SEE ALSO\n.BR imaged (8),\n.BR imagectl (1),\n.BR busctl (1)")
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "markdown":
-        markdown(sys.argv[3:])
-    else:
-        man(sys.argv[3:], sys.argv[2])
+    man(sys.argv[2:], sys.argv[1])

@@ -27,7 +27,7 @@ const Verb config_verb = {
      "Prints the configuration of IMAGE, byte for byte as it is stored; on a terminal with\n"
      "control characters escaped. With --json it becomes part of a document.\n"
      "\n"
-     "Example:\n"
+     "Examples:\n"
      "  imagectl config docker://registry.example/host:stable | sha256sum\n"
      "\n",
      VerbHelp::none},

@@ -22,7 +22,7 @@ const Verb import_verb = {
      "the image.\n"
      "When the source serves another manifest by now, that is an error and nothing is stored.\n"
      "\n"
-     "Example:\n"
+     "Examples:\n"
      "  imagectl import docker://registry.example/host:stable --digest sha256:0123…\n"
      "\n",
      static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::store | VerbHelp::credentials), options},

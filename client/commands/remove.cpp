@@ -20,7 +20,7 @@ const Verb remove_verb = {
      "on\n"
      "the disk until 'imagectl prune'.\n"
      "\n"
-     "Example:\n"
+     "Examples:\n"
      "  imagectl remove docker://registry.example/host:old oci:/srv/images/host:test\n"
      "\n",
      VerbHelp::job},

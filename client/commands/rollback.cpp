@@ -33,8 +33,7 @@ const Verb rollback_verb = {
      "\n"
      "Examples:\n"
      "  imagectl rollback docker://registry.example/host:stable\n"
-     "  imagectl rollback docker://registry.example/host:stable --to "
-     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+     "  imagectl rollback docker://registry.example/host:stable --to sha256:0123…\n"
      "\n",
      VerbHelp::job, options},
     run,

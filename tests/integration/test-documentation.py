@@ -155,8 +155,12 @@ class BusPage(unittest.TestCase):
 class ManualPages(unittest.TestCase):
     def check(self, path):
         run = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", path], capture_output=True, text=True,
-                             env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "100"})
+                             env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
         self.assertEqual((run.returncode, run.stderr), (0, ""))
+        for line in run.stdout.splitlines():
+            self.assertLessEqual(len(line), 80, line)
+            # Names are typed as they stand there: none is divided.
+            self.assertFalse(line.endswith("\N{HYPHEN}"), line)
         return run.stdout
 
     def made(self, *command):
@@ -166,7 +170,7 @@ class ManualPages(unittest.TestCase):
 
     def test_the_interface_page_has_every_member(self):
         paths = [f"{SOURCES}/dbus/org.imaged1.{name}.xml" for name in ("Manager", "Job")]
-        page = self.made(SOURCES + "/docs/interface-pages.py", "man", "1", *paths)
+        page = self.made(SOURCES + "/docs/interface-pages.py", "1", *paths)
         for path in paths:
             with open(path, encoding="utf-8") as file:
                 for name in re.findall(r'<(?:method|signal|property) name="(\w+)"', file.read()):

@@ -33,8 +33,8 @@ def verbs():
 def examples(verb):
     text = subprocess.run([IMAGECTL, verb, "--help"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"(?m)^Examples?:\n((?:  .*\n)+)", text)
-    # One that is too long for the page goes on in the next line, further in.
-    return re.sub(r"\n {3,}", " ", found.group(1).rstrip("\n")).split("\n") if found else []
+    # One that is too long for the page goes on in the next line, as a shell takes it.
+    return re.sub(r"\\\n {3,}", "", found.group(1).rstrip("\n")).split("\n") if found else []
 
 
 @unittest.skipUnless(shutil.which("docker-registry"), "needs docker-registry")
