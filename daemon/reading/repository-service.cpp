@@ -62,7 +62,7 @@ std::string repository_mode(const std::string& repository) {
 }
 
 // The answer is JSON, where bytes that are no text would be replaced.
-std::string document(std::string text) {
+std::string utf8_document(std::string text) {
     if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
     return text;
 }
@@ -91,8 +91,8 @@ private:
         if (what == "list") return list(question.value("number", std::uint64_t{0}));
         const auto image = ImageReference::parse(question.value("image", ""));
         if (what == "describe") return catalog_->describe(image);
-        if (what == "manifest") return document(catalog_->manifest(image));
-        if (what == "config") return document(catalog_->config(image));
+        if (what == "manifest") return utf8_document(catalog_->manifest(image));
+        if (what == "config") return utf8_document(catalog_->config(image));
         if (what == "diff") {
             const auto to = question.value("to", "");
             return catalog_->diff(image, to.empty() ? std::nullopt : std::optional(ImageReference::parse(to)),
