@@ -132,6 +132,10 @@ class Clients(bus_case.BusCase):
     def test_godbus(self):
         self.run_client(os.environ["CLIENTS_GO"])
 
+    @unittest.skipUnless(os.environ.get("CLIENTS_RUST"), "needs $CLIENTS_RUST, the program that clients/rust makes")
+    def test_zbus(self):
+        self.run_client(os.environ["CLIENTS_RUST"])
+
     @unittest.skipUnless(shutil.which("gjs"), "needs gjs")
     def test_gjs(self):
         self.run_client("gjs", CLIENTS / "gjs-client.js", SOURCE_ROOT / "dbus")
