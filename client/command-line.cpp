@@ -21,11 +21,14 @@ namespace imagectl {
 namespace {
 
 constexpr std::size_t help_width = 80;
+// Of an example, which the manual page has further in.
+constexpr std::size_t example_width = 72;
 
 // GOption writes into these; one parse, one object.
 struct Raw {
     gboolean json = FALSE, session = FALSE, system = FALSE, quiet = FALSE, no_progress = FALSE, help = FALSE,
-             version = FALSE, detach = FALSE, bind = FALSE, interactive = FALSE, no_interactive = FALSE;
+             version = FALSE, detach = FALSE, bind = FALSE, background = FALSE, interactive = FALSE,
+             no_interactive = FALSE;
     char *address = nullptr, *host = nullptr, *machine = nullptr, *digest = nullptr, *target = nullptr,
          *authfile = nullptr, *progress = nullptr;
     int progress_fd = -1;
@@ -91,6 +94,8 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
     const GOptionEntry job[] = {
         {"detach", 'd', 0, G_OPTION_ARG_NONE, &raw.detach, "Print the job's number and path, and do not wait", nullptr},
         {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job when imagectl ends in any way", nullptr},
+        {"background", 0, 0, G_OPTION_ARG_NONE, &raw.background,
+         "Give way to other work; do not start on a metered connection or on battery", nullptr},
         {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
          "Allow an authorisation dialogue, on a terminal by pkttyagent (default there)", nullptr},
         {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},
@@ -156,10 +161,29 @@ std::string wrapped(const std::string& start, std::size_t indent, const std::str
     return result + line + "\n";
 }
 
-// HELP in lines of help_width columns: paragraphs and the texts of options are wrapped, examples and tables stay.
-// GOption's own line of usage goes.
+// LINE, a command, in lines of at most example_width columns that a shell takes as one. A quoted text is not divided.
+std::string continued(const std::string& line) {
+    static const std::string further = "      ";
+    std::string result, rest = line;
+    while (display_width(rest) > example_width) {
+        std::size_t end = 0;
+        bool quoted = false;
+        for (std::size_t at = further.size(); at < rest.size() && at <= example_width - 2; ++at) {
+            if (rest[at] == '\'') quoted = !quoted;
+            if (rest[at] == ' ' && !quoted) end = at;
+        }
+        if (end == 0) break;
+        result += rest.substr(0, end) + " \\\n";
+        rest = further + rest.substr(end + 1);
+    }
+    return result + rest + "\n";
+}
+
+// HELP in lines of help_width columns: paragraphs and the texts of options are wrapped, tables stay. GOption's own line
+// of usage goes.
 std::string laid_out(const std::string& help) {
     std::string result, paragraph;
+    bool in_examples = false;
     const auto end_paragraph = [&] {
         if (!paragraph.empty()) result += wrapped("", 0, paragraph);
         paragraph.clear();
@@ -171,7 +195,10 @@ std::string laid_out(const std::string& help) {
             continue;
         }
         end_paragraph();
-        if (line.starts_with("  imagectl [OPTION") || line.starts_with("  imagectl VERB")) {
+        if (!line.starts_with(' ')) in_examples = line == "Examples:";
+        if (in_examples && line.starts_with(' ')) {
+            result += continued(line);
+        } else if (line.starts_with("  imagectl [OPTION") || line.starts_with("  imagectl VERB")) {
             std::getline(stream, line);  // and the empty one after it
         } else if (const auto text =
                        line.starts_with("  -") ? line.find_first_not_of(' ', line.find("  ", 2)) : std::string::npos;
@@ -275,6 +302,7 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
     }
     arguments.detach = raw.detach;
     arguments.bind = raw.bind;
+    arguments.background = raw.background;
     if (raw.interactive && raw.no_interactive)
         throw UsageError("--interactive and --no-interactive exclude each other");
     if (raw.interactive || raw.no_interactive) arguments.interactive = raw.interactive != FALSE;

@@ -19,7 +19,7 @@ struct Arguments {
     bool json = false, quiet = false, no_progress = false;
     // of verbs that start a job
     std::optional<std::string> digest, target, authfile;
-    bool detach = false, bind = false;
+    bool detach = false, bind = false, background = false;
     std::string progress = "auto";  // "auto", "lines", "json" or "none"
     std::optional<int> progress_fd;
     std::optional<bool> interactive;  // default: whether standard input is a terminal

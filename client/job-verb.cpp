@@ -138,6 +138,7 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
     for (const auto& [key, value] : job.options) add(key.c_str(), value.get());
+    if (arguments.background) add("background", g_variant_new_boolean(TRUE));
     if (arguments.bind) add("bind-to-caller", g_variant_new_boolean(TRUE));
     if (allows_dialogue(arguments)) add("interactive", g_variant_new_boolean(TRUE));
     if (arguments.authfile) add("authfile", open_for_call(job, *arguments.authfile, "credentials file").get());

@@ -114,10 +114,10 @@ public:
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {
             authority_ = std::make_unique<PolkitAuthority>(*connection_);
-            inhibitor_ = std::make_unique<SleepInhibitor>(*connection_);
+            host_ = std::make_unique<HostServices>(*connection_);
         }
-        manager_ = std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, inhibitor_.get(),
-                                             manager_settings());
+        manager_ =
+            std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, host_.get(), manager_settings());
         limit_messages(*connection_);
         loop_.set_source(&bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
@@ -265,7 +265,7 @@ private:
     BusSource bus_;
     EventLoop loop_;
     std::unique_ptr<Authority> authority_;
-    std::unique_ptr<SleepInhibitor> inhibitor_;
+    std::unique_ptr<HostServices> host_;
     std::unique_ptr<Manager> manager_;
     FileReader files_{loop_};
 };

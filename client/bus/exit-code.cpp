@@ -23,6 +23,7 @@ constexpr std::pair<std::string_view, ExitCode> names[] = {
     {"org.imaged1.Error.NoSpace", ExitCode::no_space},
     {"org.imaged1.Error.Cancelled", ExitCode::cancelled},
     {"org.imaged1.Error.Stopped", ExitCode::stopped},
+    {"org.imaged1.Error.Deferred", ExitCode::deferred},
     {"org.imaged1.Error.RepositoryDamaged", ExitCode::failed},
     {"org.imaged1.Error.QueueFull", ExitCode::failed},
     {"org.imaged1.Error.Failed", ExitCode::failed},
@@ -61,6 +62,7 @@ std::string exit_code_help() {
            "  9    the daemon cannot be reached, or left in the middle\n"
            "  10   check --exit-code: there is an update\n"
            "  11   imaged was stopped before the job ended\n"
+           "  12   put off (--background): on battery, a metered connection, or for others\n"
            "  130  cancelled\n";
 }
 

@@ -18,8 +18,9 @@ enum class ExitCode : int {
     bad_image = 7,    // corrupt input, digest mismatch, unsupported image
     no_space = 8,
     no_daemon = 9,
-    update = 10,   // check --exit-code found one
-    stopped = 11,  // imaged was stopped before the job ended
+    update = 10,    // check --exit-code found one
+    stopped = 11,   // imaged was stopped before the job ended
+    deferred = 12,  // a background job that did not run, or not to its end
     cancelled = 130,
 };
 

@@ -41,7 +41,7 @@ ExitCode run(const Arguments& arguments) {
         one.positional = {image.image};
         one.target = image.target;
         auto ended = run_job_verb(one, source_call("Pull", one));
-        if (ended == ExitCode::cancelled) return ended;
+        if (ended == ExitCode::cancelled || ended == ExitCode::deferred) return ended;
         // The update waits for a time when its source can be reached.
         if (updates && ended == ExitCode::unreachable) ended = ExitCode::ok;
         if (result == ExitCode::ok) result = ended;

@@ -76,8 +76,11 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
     fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", seconds);
     if (result.outcome != job::Outcome::success) {
         const bool failed = result.outcome == job::Outcome::failed;
+        const bool deferred = result.error_name == error_name(ErrorKind::deferred);
         fields["IMAGED_ERROR"] = result.error_name;
-        journal::tell(failed ? journal::Event::job_failed : journal::Event::job_cancelled,
+        journal::tell(deferred ? journal::Event::job_deferred
+                      : failed ? journal::Event::job_failed
+                               : journal::Event::job_cancelled,
                       fmt::format("job {} {} after {:.1f} s: {}: {}", number(job.id), to_string(result.outcome),
                                   seconds, result.error_name, result.message),
                       fields);
@@ -164,6 +167,24 @@ void JobTable::tell_whether_it_changes() {
 
 void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     tell_whether_it_changes();
+    if (!job.request.background) return start_work(job, std::move(files));
+    const auto id = job.id;
+    running_[id];
+    events_.conditions_wanted(
+        job.request.may_use_network(),
+        [this, id, files = std::make_shared<JobFiles>(std::move(files))](const std::string& reason) {
+            if (!running_.contains(id)) return;  // cancelled meanwhile
+            if (reason.empty()) return start_work(*queue_.job(id), std::move(*files));
+            defer(id, reason);
+        });
+}
+
+void JobTable::defer(JobId id, const std::string& reason) {
+    running_.erase(id);
+    queue_.finished(id, job::failed(Error(ErrorKind::deferred, "put off: " + reason)));
+}
+
+void JobTable::start_work(const QueuedJob& job, JobFiles files) {
     const auto id = job.id;
     auto request = job.request;
     request.settings = settings_.jobs;
@@ -184,6 +205,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
         if (job.standing == Standing::open) limit_time(id);
     } catch (...) {
         const auto result = job::failed(current_error().with_context("start the worker"));
+        running_.erase(id);
         loop_.post([this, id, result] { queue_.finished(id, result); });
     }
 }
@@ -251,10 +273,12 @@ void JobTable::tell_status() {
 void JobTable::stop_job(JobId id) {
     const auto found = running_.find(id);
     if (found == running_.end()) return;
-    if (found->second.round)
-        found->second.round->stop();
-    else
-        found->second.process->stop();
+    if (found->second.round) return found->second.round->stop();
+    if (found->second.process) return found->second.process->stop();
+    running_.erase(found);
+    loop_.post([this, id] {
+        queue_.finished(id, job::failed(Error(ErrorKind::cancelled, "the job was cancelled before it started")));
+    });
 }
 
 void JobTable::worker_said(JobId id, const job::Message& message) {

@@ -33,6 +33,8 @@ public:
         std::function<void(bool changes)> changes;
         // Calls LISTED, at once or later.
         std::function<void(Listed listed)> images_wanted;
+        // Calls the function, at once or later, with why a background job has to wait; empty if it need not.
+        std::function<void(bool network, std::function<void(const std::string& reason)>)> conditions_wanted;
         JobObject::OnCancel cancel_asked;
         JobObject::OnOutcome outcome_asked;
     };
@@ -51,8 +53,8 @@ public:
 
 private:
     struct Running {
-        std::unique_ptr<WorkerProcess> process;
-        std::unique_ptr<CheckRound> round;  // in its place
+        std::unique_ptr<WorkerProcess> process;  // null while the host's conditions are asked for
+        std::unique_ptr<CheckRound> round;       // in its place
         EventLoop::TimerId limit = EventLoop::TimerId::none;
         EventLoop::TimerId note = EventLoop::TimerId::none;  // the next line in the journal that says how far it is
         bool out_of_time = false;
@@ -68,6 +70,8 @@ private:
     void job_finished(const QueuedJob& job, const job::Result& result) override;
     void start_job(const QueuedJob& job, JobFiles files) override;
     void stop_job(JobId id) override;
+    void start_work(const QueuedJob& job, JobFiles files);
+    void defer(JobId id, const std::string& reason);
     void tell_whether_it_changes();
     void start_round(const QueuedJob& job, job::Request request);
 

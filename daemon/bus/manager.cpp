@@ -107,7 +107,7 @@ void require(const Verdict& verdict, std::string_view action, const Caller& call
 }  // namespace
 
 Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
-                 SleepInhibitor* inhibitor, ManagerSettings settings)
+                 HostServices* host, ManagerSettings settings)
     : JobMethods(connection, sdbus::ObjectPath{"/org/imaged1"}),
       activity_(activity),
       authority_(authority),
@@ -122,10 +122,14 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                     const std::string& update_version) {
                  emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
-             [inhibitor](bool changes) {
-                 if (inhibitor != nullptr) inhibitor->hold(changes);
+             [host](bool changes) {
+                 if (host != nullptr) host->inhibitor.hold(changes);
              },
              [this](JobTable::Listed listed) { name_images(std::move(listed)); },
+             [host](bool network, HostConditions::Answer answer) {
+                 if (host == nullptr) return answer("");
+                 host->conditions.ask(network, std::move(answer));
+             },
              [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {
                  cancel(id, sender, interactive, std::move(result));
              },

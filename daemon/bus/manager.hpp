@@ -18,6 +18,7 @@
 #include "bus/variant.hpp"
 #include "jobs/authority.hpp"
 #include "process/activity.hpp"
+#include "process/host-conditions.hpp"
 #include "process/sleep-inhibitor.hpp"
 #include "reading/catalog-reader.hpp"
 
@@ -32,11 +33,20 @@ struct ManagerSettings {
     std::string configuration_error;  // why the configuration is not what its files say; empty if it is
 };
 
+// Those that jobs have to do with.
+struct HostServices {
+    // CONNECTION, of the system's bus, outlives the object.
+    explicit HostServices(sdbus::IConnection& connection) : inhibitor(connection), conditions(connection) {}
+
+    SleepInhibitor inhibitor;
+    HostConditions conditions;
+};
+
 class Manager final : public JobMethods {
 public:
-    // Everything handed in outlives the manager. INHIBITOR is null where there is no logind to ask.
+    // Everything handed in outlives the manager. HOST is null where no service of the host is asked.
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
-            SleepInhibitor* inhibitor, ManagerSettings settings);
+            HostServices* host, ManagerSettings settings);
     ~Manager();
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;

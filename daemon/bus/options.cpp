@@ -236,9 +236,12 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
         arguments.bind_to_caller = value_of<bool>("bind-to-caller", *given, "b");
     if (const auto* given = reader.take("interactive"))
         arguments.interactive = value_of<bool>("interactive", *given, "b");
+    bool background = false;
+    if (const auto* given = reader.take("background")) background = value_of<bool>("background", *given, "b");
     reader.refuse_the_rest();
     arguments.request = {.work = std::move(work),
                          .repository = repository,
+                         .background = background,
                          .auth_file = {},
                          .input_file = {},
                          .publisher = {},

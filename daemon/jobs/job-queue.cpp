@@ -20,6 +20,10 @@ job::Result stopped_result() {
     return job::failed(Error(ErrorKind::stopped, "imaged was stopped before the job ended"));
 }
 
+job::Result deferred_result() {
+    return job::failed(Error(ErrorKind::deferred, "put off: a job that is none of the background came"));
+}
+
 Credentials credentials_of(const JobFiles& files, Standing standing) {
     if (files.auth) return Credentials::caller;
     return standing == Standing::open ? Credentials::none : Credentials::host;
@@ -43,8 +47,9 @@ Claim first_claim(const QueuedJob& job, const Turns& turns) {
 
 // Who starts first: a lower key does.
 template <typename Turns>
-std::tuple<bool, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, const Turns& turns) {
-    return {job.standing != Standing::owner, first_claim(job, turns).turn, number(job.id)};
+std::tuple<unsigned, std::uint64_t, std::uint32_t> order_key(const QueuedJob& job, const Turns& turns) {
+    const unsigned rank = (job.request.background ? 2U : 0U) + (job.standing != Standing::owner ? 1U : 0U);
+    return {rank, first_claim(job, turns).turn, number(job.id)};
 }
 
 }  // namespace
@@ -160,7 +165,8 @@ void JobQueue::cancel(JobId id) {
 
 void JobQueue::stop_all() {
     std::vector<JobId> ids;
-    for (auto& job : jobs_) job.stopped = job.state != job::State::cancelling;
+    for (auto& job : jobs_)
+        if (job.state != job::State::cancelling) job.early_end = stopped_result();
     // Those that wait first: none of them may start on the way.
     for (const auto& job : jobs_)
         if (job.waits()) ids.push_back(job.id);
@@ -216,8 +222,8 @@ void JobQueue::remove(JobId id, const job::Result& result) {
     forget_turns(lane);
     job.state = job::State::finished;
     job.position = 0;
-    const bool stopped = job.stopped && result.outcome != job::Outcome::success;
-    observer_.job_finished(job, stopped ? stopped_result() : result);
+    const bool ended_early = job.early_end && result.outcome != job::Outcome::success;
+    observer_.job_finished(job, ended_early ? *job.early_end : result);
     advance();
 }
 
@@ -229,11 +235,11 @@ void JobQueue::forget_turns(Lane lane) {
     });
 }
 
-bool JobQueue::has_slot(const QueuedJob& job) const {
+bool JobQueue::has_slot(const QueuedJob& job, const QueuedJob* without) const {
     const auto lane = job.lane();
     std::size_t running = 0;
     for (const auto& other : jobs_) {
-        if (other.waits() || other.lane() != lane) continue;
+        if (other.waits() || other.lane() != lane || &other == without) continue;
         // One slot of the open lane stays for other users.
         if (lane == Lane::open && other.owner == job.owner) return false;
         ++running;
@@ -252,8 +258,24 @@ void JobQueue::advance() {
             if (next == nullptr) break;
             start(*next);
         }
+        make_way(lane);
         renumber(lane);
     }
+}
+
+void JobQueue::make_way(Lane lane) {
+    const auto runs_behind = [&](const QueuedJob& job) {
+        return !job.waits() && job.lane() == lane && job.request.background;
+    };
+    const auto found = std::find_if(jobs_.begin(), jobs_.end(), runs_behind);
+    // One that is being ended frees its slot soon.
+    if (found == jobs_.end() || found->state == job::State::cancelling) return;
+    if (std::none_of(jobs_.begin(), jobs_.end(), [&](const QueuedJob& job) {
+            return job.waits() && job.lane() == lane && !job.request.background && has_slot(job, &*found);
+        }))
+        return;
+    found->early_end = deferred_result();
+    stop(*found);
 }
 
 void JobQueue::start(QueuedJob& job) {
@@ -268,19 +290,19 @@ void JobQueue::start(QueuedJob& job) {
 void JobQueue::renumber(Lane lane) {
     std::uint32_t position = 0;
     // Each user's first waiting job comes before any user's second; within such a round, users are in their turn.
-    using Key = std::tuple<bool, std::size_t, std::uint64_t, std::uint32_t>;
+    using Key = std::tuple<unsigned, std::size_t, std::uint64_t, std::uint32_t>;
     std::map<Key, QueuedJob*> waiting;
-    std::map<std::pair<bool, uid_t>, std::pair<std::size_t, std::uint32_t>> rounds;  // jobs so far, the first one
+    std::map<std::pair<unsigned, uid_t>, std::pair<std::size_t, std::uint32_t>> rounds;  // jobs so far, the first one
     for (auto& job : jobs_) {
         if (job.lane() != lane) continue;
         if (!job.waits()) {
             ++position;
             continue;
         }
-        const auto [later, turn, id] = order_key(job, turns_[lane]);
+        const auto [rank, turn, id] = order_key(job, turns_[lane]);
         const auto user = first_claim(job, turns_[lane]).uid;
-        auto& [round, first] = rounds.try_emplace({later, user}, 0U, id).first->second;
-        waiting.emplace(Key{later, round++, turn, first}, &job);
+        auto& [round, first] = rounds.try_emplace({rank, user}, 0U, id).first->second;
+        waiting.emplace(Key{rank, round++, turn, first}, &job);
     }
     for (const auto& [key, job] : waiting) {
         if (std::exchange(job->position, position) != position) observer_.job_moved(*job, position);

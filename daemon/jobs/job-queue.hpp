@@ -10,6 +10,9 @@
 // them; it is nothing to a user who has given up its share. Each standing has limits of its own, so no caller can take
 // the room of one with a higher standing.
 //
+// Background jobs come after all others of their lane, and one that runs gives way: it ends, with the error Deferred,
+// when another job waits for its slot. A request of the one sort joins no job of the other.
+//
 // A request that equals a waiting or running one joins it, with these exceptions:
 //   - a job with credentials of its caller's own (an authfile) is joined by nobody and joins nothing: nobody compares
 //   credentials, what they open is not everybody's, and wrong ones must not fail an honest request;
@@ -84,7 +87,8 @@ struct QueuedJob {
     Standing standing = Standing::authorised;  // the highest of its shares
     std::uint32_t position = 0;                // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
-    bool stopped = false;  // ended by stop_all()
+    // What is reported of a job that the queue itself ended early, unless its work succeeds.
+    std::optional<job::Result> early_end;
 
     bool looks() const { return request.traits().looks; }
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
@@ -163,7 +167,10 @@ private:
     void remove(JobId id, const job::Result& result);
     // Starts what may run now, and announces new places in the queue.
     void advance();
-    bool has_slot(const QueuedJob& job) const;
+    // Has a background job end for the sake of another one, if that is what the other one waits for.
+    void make_way(Lane lane);
+    // Without counting the running job WITHOUT, unless that is null.
+    bool has_slot(const QueuedJob& job, const QueuedJob* without = nullptr) const;
     void start(QueuedJob& job);
     void renumber(Lane lane);
 

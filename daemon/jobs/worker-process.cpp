@@ -19,6 +19,7 @@
 #include <span>
 #include <utility>
 
+#include "base/background-priority.hpp"
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 
@@ -38,7 +39,7 @@ constexpr std::size_t max_bytes_a_turn = 256 * 1024;
 constexpr std::size_t max_output_logged = 8 * 1024, max_output_line = 1024;
 constexpr int channel_number = 3, auth_file_number = 4, input_file_number = 5;
 // Skopeo inherits it. Who waits for an answer of the daemon's goes before who waits for an image.
-constexpr int background_nice = 5;
+constexpr int worker_nice = 5;
 constexpr std::array always_passed{"PATH", "HOME", "TMPDIR", "LANG", "XDG_RUNTIME_DIR"};
 
 std::vector<std::string> environment(const WorkerSettings& settings) {
@@ -70,7 +71,10 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
                     .death_signal = SIGTERM,
                     .own_group = true,
                     .fresh_signals = true,
-                    .prepare = [] { [[maybe_unused]] const int level = ::nice(background_nice); }};
+                    .prepare = [background = request.background] {
+                        [[maybe_unused]] const int level = ::nice(worker_nice);
+                        if (background) take_background_priority();
+                    }};
     if (auth_file) program.descriptors.push_back({auth_file.get(), auth_file_number});
     if (input_file) program.descriptors.push_back({input_file.get(), input_file_number});
 

@@ -29,6 +29,7 @@ const char* message_id(Event event) {
         case Event::job_succeeded: return "8f3c4ac0c8654c0d9c63a1f7f8b6e202";
         case Event::job_failed: return "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303";
         case Event::job_cancelled: return "e62b5f0d7f4a4d36b7d2c8a5f0e4b404";
+        case Event::job_deferred: return "5f0e6bb3a3b24f0e8b0f2b7e5c1d4a75";
         case Event::image_removed: return "fa1f251a28f24947bfc7c4941a3b6a54";
         case Event::call_refused: return "cba0be038aad455fbde4950039d57c7e";
     }

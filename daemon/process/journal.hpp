@@ -10,7 +10,16 @@
 namespace imaged::journal {
 
 // Each has a MESSAGE_ID, which never changes.
-enum class Event { job_started, job_goes_on, job_succeeded, job_failed, job_cancelled, image_removed, call_refused };
+enum class Event {
+    job_started,
+    job_goes_on,
+    job_succeeded,
+    job_failed,
+    job_cancelled,
+    job_deferred,
+    image_removed,
+    call_refused
+};
 
 // FIELDS beside MESSAGE and MESSAGE_ID, by name; empty ones are left out. Never throws.
 void tell(Event event, const std::string& message, const std::map<std::string, std::string>& fields) noexcept;

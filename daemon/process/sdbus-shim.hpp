@@ -6,6 +6,8 @@
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-bus.h>
 
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +19,7 @@ using ServiceName = sdbus::ServiceName;
 using InterfaceName = sdbus::InterfaceName;
 using PropertyName = sdbus::PropertyName;
 using SignalName = sdbus::SignalName;
+using MethodName = sdbus::MethodName;
 using ErrorName = sdbus::Error::Name;
 using ReplyError = std::optional<sdbus::Error>;
 inline std::string sender(const sdbus::IObject& object) {
@@ -38,6 +41,7 @@ using ServiceName = std::string;
 using InterfaceName = std::string;
 using PropertyName = std::string;
 using SignalName = std::string;
+using MethodName = std::string;
 using ErrorName = std::string;
 using ReplyError = const sdbus::Error*;
 inline std::string sender(const sdbus::IObject& object) {
@@ -58,6 +62,27 @@ sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Call
     return connection.addMatch(match, std::forward<Callback>(callback));
 }
 #endif
+
+inline sdbus::MethodCall method_call(sdbus::IProxy& proxy, const std::string& interface, const std::string& method) {
+    return proxy.createMethodCall(InterfaceName{interface}, MethodName{method});
+}
+
+// Sends CALL. CALLBACK(sdbus::MethodReply&, const sdbus::Error*) gets the answer before it is read, so that one of
+// other types than expected is not lost.
+template <typename Callback>
+void call_async(sdbus::IProxy& proxy, const sdbus::MethodCall& call, std::chrono::microseconds timeout,
+                Callback&& callback) {
+#if __has_include(<sdbus-c++/VTableItems.h>)
+    proxy.callMethodAsync(
+        call,
+        [callback = std::forward<Callback>(callback)](sdbus::MethodReply reply, std::optional<sdbus::Error> error) {
+            callback(reply, error ? &*error : nullptr);
+        },
+        static_cast<std::uint64_t>(timeout.count()));
+#else
+    proxy.callMethod(call, std::forward<Callback>(callback), timeout);
+#endif
+}
 
 inline sdbus::Error error(const std::string& name, const std::string& message) {
     return {ErrorName{name}, message};

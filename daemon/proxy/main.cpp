@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "base/background-priority.hpp"
 #include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
@@ -197,6 +198,7 @@ int main() {
         require_stack();
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
+        if (work.request.background) take_background_priority();
         if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))
             messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, 0));
         const int status = run(std::move(work));

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy-start.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
+#include "base/rate-limit.hpp"
 #include "oci/image-reference.hpp"
 #include "source/skopeo/ca-certificates.hpp"
 #include "source/skopeo/skopeo-run.hpp"
@@ -21,10 +24,19 @@ std::string registry_of(const job::Request& request) {
                : std::string();
 }
 
+// Bytes a second, 0 for no limit: the lower of those that hold for the job.
+std::uint64_t rate_of(const job::Request& request) {
+    const auto rate = request.settings.rate, background = request.settings.background_rate;
+    if (!request.background || background == 0) return rate;
+    return rate == 0 ? background : std::min(rate, background);
+}
+
 }  // namespace
 
 ProxyOptions proxy_options(const job::Request& request) {
     ProxyOptions options;
+    if (const auto rate = rate_of(request); rate > 0) options.rate = std::make_shared<RateLimit>(rate);
+    options.background = request.background;
     options.auth_file = request.auth_file;
     options.host_credentials = request.settings.host_credentials;
     options.stall_time = request.settings.stall_time;

@@ -463,6 +463,7 @@ int Publisher::start_cleaner() {
     if (cleaner_ || locked_) refuse("layers are dropped once, in the end");
     job::Request request{.work = job::Remove{},
                          .repository = repository_path_,
+                         .background = false,  // like its parent's, its priority stays
                          .auth_file = {},
                          .input_file = {},
                          .publisher = {},

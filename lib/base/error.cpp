@@ -20,6 +20,7 @@ constexpr auto error_names = enum_names<ErrorKind>({
     {ErrorKind::not_authorized, "NotAuthorized"},
     {ErrorKind::cancelled, "Cancelled"},
     {ErrorKind::stopped, "Stopped"},
+    {ErrorKind::deferred, "Deferred"},
     {ErrorKind::source_unreachable, "SourceUnreachable"},
     {ErrorKind::source_denied, "SourceDenied"},
     {ErrorKind::policy_rejected, "PolicyRejected"},

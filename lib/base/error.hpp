@@ -18,7 +18,8 @@ enum class ErrorKind {
     not_found,
     not_authorized,
     cancelled,
-    stopped,  // imaged is being stopped
+    stopped,   // imaged is being stopped
+    deferred,  // a background job that does not run now
     source_unreachable,
     source_denied,
     policy_rejected,

@@ -14,6 +14,7 @@ using nlohmann::json;
 struct Envelope {
     std::string kind, repository;
     json work = json::object();
+    bool background = false;
     Settings settings;
     std::optional<int> auth_file, input_file;
 
@@ -22,6 +23,7 @@ struct Envelope {
         fields("kind", self.kind);
         fields("arguments", self.work);
         fields("repository", self.repository);
+        fields("background", self.background);
         fields("settings", self.settings);
         fields("auth-file", self.auth_file);
         fields("input-file", self.input_file);
@@ -85,10 +87,20 @@ const std::optional<ImageReference>* Request::target() const {
         work);
 }
 
+bool Request::may_use_network() const {
+    const auto is_remote = [](const ImageReference& reference) { return reference.transport() == Transport::registry; };
+    if (const auto* const exported = as<Export>()) return is_remote(exported->destination);
+    if (const auto* const verify = as<Verify>())
+        return verify->repair && (!verify->source || is_remote(*verify->source));
+    if (as<CheckImages>() != nullptr) return true;
+    return traits().reads_image && is_remote(*image());
+}
+
 std::string encode(const Request& request) {
     const Envelope envelope{std::string(request.traits().name),
                             request.repository,
                             std::visit([](const auto& kind) { return to_json(kind); }, request.work),
+                            request.background,
                             request.settings,
                             request.auth_file,
                             request.input_file};
@@ -105,6 +117,7 @@ Request decode_request(std::string_view line) {
     if (envelope.repository.empty()) refuse_message("request without repository");
     return {.work = read_work(envelope.kind, envelope.work),
             .repository = std::move(envelope.repository),
+            .background = envelope.background,
             .auth_file = envelope.auth_file,
             .input_file = envelope.input_file,
             .publisher = {},

@@ -725,6 +725,8 @@ void for_each_kind(Function&& function) {
 struct Request {
     Work work;
     std::string repository;  // absolute path
+    // Work that nobody waits for: it gives way to other jobs, to metered connections and to batteries.
+    bool background = false;
     // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
     // opened.
     std::optional<int> auth_file, input_file;
@@ -732,7 +734,9 @@ struct Request {
     std::optional<int> publisher;
     // The administrator's, when the job starts; never part of equality.
     Settings settings;
-    bool operator==(const Request& other) const { return work == other.work && repository == other.repository; }
+    bool operator==(const Request& other) const {
+        return work == other.work && repository == other.repository && background == other.background;
+    }
 
     const Traits& traits() const;
     // The work, if it is of KIND; else null.
@@ -748,6 +752,8 @@ struct Request {
     const std::vector<ImageReference>* images() const;
     // The name that the job stores its image under, where that is another one.
     const std::optional<ImageReference>* target() const;
+    // Whether the job may reach a registry.
+    bool may_use_network() const;
 };
 
 // One line, newline included. Throws Error(invalid_argument) for what is not UTF-8.

@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree
 
 DBUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dbus")
-KNOWN = {"InvalidReference", "InvalidArgument", "NotFound", "NotAuthorized", "Cancelled", "Stopped", "SourceUnreachable", "SourceDenied",
+KNOWN = {"InvalidReference", "InvalidArgument", "NotFound", "NotAuthorized", "Cancelled", "Stopped", "Deferred", "SourceUnreachable", "SourceDenied",
          "PolicyRejected", "DigestMismatch", "CorruptInput", "UnsupportedImage", "NoSpace", "RepositoryDamaged", "QueueFull", "Failed"}
 
 

@@ -13,7 +13,7 @@ import interface_xml
 ROOT = pathlib.Path(os.environ["SOURCE_ROOT"])
 KINDS = {kind["name"]: kind for kind in json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)}
 METHODS = {method.name: method for method in interface_xml.methods_of("org.imaged1.Manager").values() if method.starts_job}
-COMMON = {"bind-to-caller": "b", "interactive": "b"}
+COMMON = {"background": "b", "bind-to-caller": "b", "interactive": "b"}
 # The daemon decides it, no caller.
 DECIDED = {"verify": {"signed"}}
 # Actions that are asked about beside that of the kind.

@@ -39,7 +39,7 @@ class Catalog(unittest.TestCase):
             update = subprocess.run(["journalctl", "--root", root, "--update-catalog"], capture_output=True, text=True, check=True)
             self.assertEqual(update.stderr, "")
             listed = subprocess.run(["journalctl", "--root", root, "--list-catalog"], capture_output=True, text=True, check=True).stdout
-        self.assertEqual(len(listed.splitlines()), 7, listed)
+        self.assertEqual(len(listed.splitlines()), 8, listed)
         self.assertTrue(all(" imaged: " in line for line in listed.splitlines()), listed)
 
 

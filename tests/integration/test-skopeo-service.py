@@ -330,7 +330,7 @@ class Protocol(Scratch):
         self.addCleanup(process.kill)
         theirs.close()
         document = {"kind": "inspect-raw", "image": "docker://a/b:print", "tag": "", "blobs": {}, "registries-conf": "", "registries-d": "",
-                    "auth-file": False, "host-credentials": True, "registry": "", "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
+                    "auth-file": False, "host-credentials": True, "registry": "", "background": False, "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
         fds = array.array("i", ([self.output_end] if output else []) + list(descriptors))
         ours.sendmsg([json.dumps(document).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [])
         ours.settimeout(SOON)
@@ -410,6 +410,17 @@ class Protocol(Scratch):
         channel.close()
         process.wait(SOON)
         self.assertFalse(copy.exists())
+
+    def test_one_of_the_background_has_the_lowest_priority(self):
+        for background, expected in ((True, (19, os.SCHED_IDLE)), (False, (os.getpriority(os.PRIO_PROCESS, 0), os.SCHED_OTHER))):
+            channel, process = self.request(image="docker://a/b:wait", background=background)
+            skopeo = self.skopeo()
+            self.assertEqual((os.getpriority(os.PRIO_PROCESS, skopeo), os.sched_getscheduler(skopeo)), expected)
+            told = subprocess.run(["ionice", "-p", str(skopeo)], capture_output=True, text=True, check=True).stdout
+            self.assertEqual(told.startswith("idle"), background, told)
+            channel.close()
+            process.wait(SOON)
+            (self.state / "words").unlink()
 
     def test_work_is_told(self):
         channel, _ = self.request(image="docker://a/b:move")

@@ -165,9 +165,9 @@ class Case(unittest.TestCase):
         return self.machine.run("readlink", f"/proc/{pid}/ns/{kind}").stdout.strip()
 
     @contextlib.contextmanager
-    def held_pull(self, image):
+    def held_pull(self, image, *options):
         """A pull whose skopeo stands still; gives the client, the worker and skopeo."""
-        pull = self.machine.start("imagectl", "pull", image)
+        pull = self.machine.start("imagectl", "pull", image, *options)
         try:
             skopeo = self.machine.eventually(self.stop_skopeo, 60, "no skopeo comes")
             worker = self.machine.eventually(self.confined_worker, 60, "no worker is confined")

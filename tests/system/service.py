@@ -141,6 +141,15 @@ class Service(Case):
         for timer in ("imaged-update-check.timer", "imaged-update.timer", "imaged-prune.timer"):
             self.machine.run("systemctl", "disable", "--now", timer)
 
+    def test_the_units_let_jobs_lower_their_priority(self):
+        for options, expected in ((), ("5", "SCHED_OTHER", "none")), (("--background",), ("19", "SCHED_IDLE", "idle")):
+            self.forget_everything()
+            with self.held_pull(LARGE, *options) as (_, worker, skopeo):
+                # A skopeo of the service has the job's priority in the background only.
+                for pid in (worker, skopeo) if options else (worker,):
+                    told = self.machine.shell(f"awk '{{print $19}}' /proc/{pid}/stat; chrt -p {pid}; ionice -p {pid}").stdout
+                    self.assertRegex(told, rf"\A{expected[0]}\n.*{expected[1]}\n(?s:.*){expected[2]}", options)
+
     def test_the_journal_has_fields(self):
         digest = self.outcome("pull", IMAGE)["digest"]
         self.imagectl("pull", f"docker://{REGISTRY}/open/none:latest", check=False)

@@ -104,6 +104,7 @@ std::string encode(const SkopeoRequest& request, bool has_auth_file) {
                         {"auth-file", has_auth_file},
                         {"host-credentials", request.host_credentials},
                         {"registry", request.registry},
+                        {"background", request.background},
                         {"policy", request.policy.has_value()}};
     try {
         return document.dump();
@@ -133,6 +134,7 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     received.has_auth_file = flag(document, "auth-file");
     received.request.host_credentials = flag(document, "host-credentials");
     received.request.registry = text(document, "registry");
+    received.request.background = flag(document, "background");
     received.has_policy = flag(document, "policy");
     return received;
 }

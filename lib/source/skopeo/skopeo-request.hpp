@@ -42,6 +42,8 @@ struct SkopeoRequest {
     bool host_credentials = true;
     // HOST[:PORT] whose CA certificates serve without the host's client certificates; empty for none.
     std::string registry = {};
+    // Whether skopeo is to leave processor and disk to other processes.
+    bool background = false;
 };
 
 // Whether what skopeo prints is its standard error rather than its standard output.

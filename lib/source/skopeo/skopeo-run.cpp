@@ -61,6 +61,7 @@ std::shared_ptr<SkopeoRun> SkopeoRun::start(SkopeoRequest request, const ProxyOp
     request.registries_d = variable("CONTAINERS_REGISTRIES_D");
     request.host_credentials = options.host_credentials;
     request.registry = options.registry;
+    request.background = options.background;
     return options.service.empty() ? start_child(std::move(request), options, layout)
                                    : start_service(std::move(request), options, layout);
 }

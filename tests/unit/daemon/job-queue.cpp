@@ -216,3 +216,67 @@ TEST_CASE_METHOD(Fixture, "cancelling all starts no other job") {
     queue.finished(JobId{1}, success());
     CHECK(queue.empty());
 }
+
+namespace {
+
+job::Request in_background(const std::string& image) {
+    auto wanted = request(image);
+    wanted.background = true;
+    return wanted;
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "a background job comes after all others and gives way") {
+    const auto behind = queue.submit(root, in_background("behind"), {}, false, Standing::owner);
+    const auto later = queue.submit(root, in_background("later"), {}, false, Standing::owner);
+    CHECK(runner.started == std::vector{number(behind)});
+    CHECK(runner.stopped.empty());
+    const auto first = submit(alice, "first");
+    CHECK(runner.stopped == std::vector{number(behind)});
+    const auto second = submit(bob, "second");
+    CHECK(runner.stopped.size() == 1);
+    CHECK(runner.positions[number(first)] == 1);
+    CHECK(runner.positions[number(second)] == 2);
+    CHECK(runner.positions[number(later)] == 3);
+    auto ended = success();
+    ended.outcome = job::Outcome::cancelled;
+    queue.finished(behind, ended);
+    CHECK(runner.finished[number(behind)].outcome == job::Outcome::failed);
+    CHECK(runner.finished[number(behind)].error_name == "Deferred");
+    queue.finished(first, success());
+    queue.finished(second, success());
+    CHECK(runner.started == std::vector{number(behind), number(first), number(second), number(later)});
+}
+
+TEST_CASE_METHOD(Fixture, "a background job that ends well before it is stopped has done its work") {
+    const auto behind = queue.submit(root, in_background("behind"), {}, false, Standing::owner);
+    submit(alice, "other");
+    queue.finished(behind, success());
+    CHECK(runner.finished[number(behind)].outcome == job::Outcome::success);
+}
+
+TEST_CASE_METHOD(Fixture, "a background job is stopped only where another one could start") {
+    const auto open = [&](const Caller& caller, const std::string& image, bool background) {
+        auto wanted = request<job::Prepare>(image);
+        wanted.background = background;
+        return queue.submit(caller, wanted, {}, false, Standing::open);
+    };
+    const auto of_alice = open(alice, "a", false), behind = open(bob, "b", true);
+    CHECK(runner.started == std::vector{number(of_alice), number(behind)});
+    // One of each user: it waits for her own.
+    open(alice, "c", false);
+    CHECK(runner.stopped.empty());
+    // Nor do jobs of another lane.
+    submit(alice, "d");
+    CHECK(runner.stopped.empty());
+    const Caller carol{":1.9", 1002};
+    open(carol, "e", false);
+    CHECK(runner.stopped == std::vector{number(behind)});
+}
+
+TEST_CASE_METHOD(Fixture, "background requests join background jobs, and others none of them") {
+    const auto behind = queue.submit(alice, in_background("a"), {}, false);
+    CHECK(queue.submit(bob, in_background("a"), {}, false) == behind);
+    CHECK(submit(alice, "a") != behind);
+}
