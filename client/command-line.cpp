@@ -21,6 +21,8 @@ namespace imagectl {
 namespace {
 
 constexpr std::size_t help_width = 80;
+// Of a verb with its arguments in the list of all.
+constexpr std::size_t verb_width = 16;
 // Of an example, which the manual page has further in.
 constexpr std::size_t example_width = 72;
 
@@ -343,7 +345,9 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs) {
         "(debian:12).\n\nVerbs:\n";
     for (const VerbHelp* verb : verbs) {
         const std::string call = std::string(verb->name) + " " + verb->arguments;
-        result += "  " + call + std::string(call.size() < 16 ? 16 - call.size() : 1, ' ') + " " + verb->summary + "\n";
+        const auto width = display_width(call);
+        result +=
+            "  " + call + std::string(width < verb_width ? verb_width - width : 1, ' ') + " " + verb->summary + "\n";
     }
     return laid_out(result +
                     "\nExamples:\n"

@@ -91,7 +91,7 @@ JobCall image_call(const char* method, const Arguments& arguments) {
 
 JobCall source_call(const char* method, const Arguments& arguments) {
     auto call = image_call(method, arguments);
-    add_place(call, arguments, local_path(absolute_image(image_argument(arguments))));
+    add_place(call, arguments, local_path(g_variant_get_string(call.arguments.front().get(), nullptr)));
     return call;
 }
 

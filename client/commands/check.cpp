@@ -39,7 +39,7 @@ ExitCode run(const Arguments& arguments) {
     const auto text = [](const std::string& value) { return adopt(g_variant_new_string(value.c_str())); };
     if (target) {
         call.options.emplace_back("target", text(absolute_image(taken_image(*target))));
-    } else if (const auto known = source_of(Connection(arguments.bus), with_transport(image_argument(arguments)))) {
+    } else if (const auto known = source_of(Connection(arguments.bus), with_transport(arguments.positional[0]))) {
         const auto& [source, image] = *known;
         if (source == archive_source)
             throw BusError("org.imaged1.Error.NotFound", image +

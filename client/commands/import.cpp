@@ -9,9 +9,9 @@ namespace {
 constexpr VerbOption options[] = {any_architecture};
 
 ExitCode run(const Arguments& arguments) {
-    image_argument(arguments);
+    auto call = source_call("ImportImage", arguments);
     if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
-    return run_job_verb(arguments, source_call("ImportImage", arguments));
+    return run_job_verb(arguments, std::move(call));
 }
 
 }  // namespace

@@ -182,8 +182,10 @@ class ImagectlTest(unittest.TestCase):
 
     def test_a_name_without_a_transport_is_taken_as_one_of_a_registry(self):
         for name, taken in (("play:success", "docker://docker.io/library/play:success"), ("quay.io/play:success", "docker://quay.io/play:success")):
-            done = self.run_it("prepare", name)
-            self.assertEqual((self.call()["image"], done.stderr.splitlines()[0]), (taken, f"imagectl: {name} is taken as {taken}"))
+            for words in (["prepare"], ["pull"], ["import", "--digest", DIGEST]):
+                done = self.run_it(*words, name)
+                told = [line for line in done.stderr.splitlines() if "is taken as" in line]
+                self.assertEqual((self.call()["image"], told), (taken, [f"imagectl: {name} is taken as {taken}"]), words)
         self.run_it("prepare", "docker://quay.io/play:success")
         self.assertEqual(self.call()["image"], "docker://quay.io/play:success")
 
