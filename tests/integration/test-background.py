@@ -159,6 +159,16 @@ class Conditions(SystemBus):
         began = time.monotonic()
         self.assertEqual(self.ended(self.background(self.REMOTE), 3 * ANSWER_TIME)[0], "success")
         self.assertGreater(time.monotonic() - began, 1.5 * ANSWER_TIME)
+        # Nor a caller that leaves, or imaged when it is stopped.
+        caller = self.client()
+        bound = caller.start("Pull", self.REMOTE, background=GLib.Variant("b", True), bind_to_caller=GLib.Variant("b", True))[0]
+        caller.close()
+        self.assertEqual(self.ended(bound)[:2], ("cancelled", "Cancelled"))
+        self.watcher.listen()
+        self.background(self.REMOTE)
+        self.daemon.terminate()
+        self.assertEqual(self.daemon.wait(ANSWER_TIME / 2 * sanitizers.SLOWER), 0)
+        self.assertEqual([signal[4][1] for signal in self.watcher.wait_for("Finished")], [bus_fixture.ERROR + "Stopped"])
 
     def test_nonsense_is_no_objection(self):
         nonsense = [GLib.Variant("s", "yes"), GLib.Variant("au", (1, 1)), GLib.Variant("t", 1), GLib.Variant("d", 1.0)]
@@ -216,6 +226,13 @@ class GivingWay(SystemBus):
         self.release()
         self.assertEqual([self.ended(job)[0] for job in (other, another, later)], ["success"] * 3)
         self.assertEqual(self.starts()[1:], ["pull wait,other", "pull succeed,another", "pull succeed,later"])
+
+    def test_a_check_of_all_images_gives_way_too(self):
+        checking = self.watcher.call(bus_fixture.MANAGER, "CheckImages", GLib.Variant("(asa{sv})", ([self.image("wait")], {"background": GLib.Variant("b", True)})))[0]
+        self.eventually(lambda: self.watcher.job(checking)["State"] == "running")
+        other = self.watcher.start("Check", self.image("succeed"))[0]
+        self.assertEqual(self.ended(checking)[:2], ("failed", "Deferred"))
+        self.ended(other)
 
     def test_other_work_of_its_sort_does_not_end_it(self):
         background = self.background(self.image("wait"))
