@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 
 soak() {
-    (($#)) || die "soak takes what to run: kill, power, hostile, callers, stacks, longrun, odd or mix"
+    (($#)) || die "soak takes what to run: kill, power, hostile, callers, memory, stacks, longrun, odd or mix"
     local kind=$1
     shift
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
@@ -20,6 +20,7 @@ soak() {
             local test
             for test in other-users polkit-questions time-limit hangs; do /usr/bin/python3 "$here/tests/integration/test-$test.py" --verbose; done
             ;;
+        memory) /usr/bin/python3 "$here/tests/integration/test-memory.py" --long "$@" ;;
         stacks) ROUNDS=1000 /usr/bin/python3 "$here/tests/integration/test-merge.py" "$@" ;;
         *) die "soak knows no '$kind'" ;;
     esac

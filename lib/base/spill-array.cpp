@@ -14,7 +14,7 @@ namespace imaged {
 
 namespace {
 
-// Most layers stay below.
+// In memory before there is a file, and of the file. Most layers stay below.
 constexpr std::size_t resident_bytes = 4 * 1024 * 1024;
 constexpr std::size_t step_bytes = 1024 * 1024;
 
@@ -49,6 +49,7 @@ void SpillMapping::make_room(std::size_t wanted) {
             write_all(file_.get(), std::span(data_, size_), "a temporary file");
             if (::mmap(data_, max_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file_.get(), 0) == MAP_FAILED)
                 throw_errno("map a temporary file");
+            touched_.resize(max_bytes_ / window_bytes / 64 + 2);
         }
     }
     if (no_file_) {
@@ -60,11 +61,16 @@ void SpillMapping::make_room(std::size_t wanted) {
     const int failure = ::posix_fallocate(file_.get(), 0, static_cast<off_t>(room));
     if (failure != 0) throw system_error(failure, "enlarge a temporary file");
     room_ = room;
-    release();
 }
 
-void SpillMapping::release() {
-    if (file_) ::madvise(data_, size_, MADV_DONTNEED);
+void SpillMapping::look_at(std::size_t window) const {
+    if (touched_count_ == resident_bytes / window_bytes) {
+        ::madvise(data_, room_, MADV_DONTNEED);
+        std::fill(touched_.begin(), touched_.end(), 0);
+        touched_count_ = 0;
+    }
+    touched_[window / 64] |= std::uint64_t{1} << window % 64;
+    ++touched_count_;
 }
 
 }  // namespace imaged

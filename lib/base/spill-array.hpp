@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An array that only grows, and whose size is not the process's: what goes beyond a first few megabytes lies in an
-// unlinked temporary file that is mapped, and the kernel takes its pages back as it likes.
+// unlinked temporary file that is mapped, and whenever that much of the file was looked at, its memory is given back.
 //
 // Elements never move, so references stay valid. Belongs to one thread; what was moved from is only to be
 // destroyed. Where no temporary file can be made, everything
@@ -8,9 +8,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/file-descriptor.hpp"
 
@@ -27,7 +29,9 @@ public:
           size_(std::exchange(other.size_, 0)),
           room_(std::exchange(other.room_, 0)),
           file_(std::move(other.file_)),
-          no_file_(other.no_file_) {}
+          no_file_(other.no_file_),
+          touched_(std::move(other.touched_)),
+          touched_count_(other.touched_count_) {}
     SpillMapping(const SpillMapping&) = delete;
     SpillMapping& operator=(const SpillMapping&) = delete;
 
@@ -38,20 +42,33 @@ public:
     std::byte* extend(std::size_t bytes) {
         if (size_ + bytes > room_) make_room(size_ + bytes);
         auto* const end = data_ + size_;
+        touch(size_, bytes);
         size_ += bytes;
         return end;
     }
-    // Gives back the memory of what lies in the file; it is read in again where it is looked at.
-    void release();
+    // To be called before BYTES at OFFSET are looked at. May give back the memory of all that lies in the file: it is
+    // at the same place when it is looked at again.
+    void touch(std::size_t offset, std::size_t bytes) const {
+        if (touched_.empty()) return;
+        for (auto window = offset / window_bytes; window <= (offset + bytes) / window_bytes; ++window) {
+            if ((touched_[window / 64] >> window % 64 & 1) == 0) look_at(window);
+        }
+    }
 
 private:
+    // The kernel maps so much around the address of a page fault.
+    static constexpr std::size_t window_bytes = 64 * 1024;
+
     void make_room(std::size_t wanted);
+    void look_at(std::size_t window) const;
 
     std::byte* data_;
     const std::size_t max_bytes_;
     std::size_t size_ = 0, room_ = 0;
     FileDescriptor file_;
     bool no_file_ = false;
+    mutable std::vector<std::uint64_t> touched_;  // a bit for each window; empty while nothing is in a file
+    mutable std::size_t touched_count_ = 0;
 };
 
 template <typename T>
@@ -65,14 +82,18 @@ public:
     void append(const T* elements, std::size_t count) {
         if (count > 0) std::memcpy(mapping_.extend(count * sizeof(T)), elements, count * sizeof(T));
     }
-    T& operator[](std::size_t index) { return data()[index]; }
-    const T& operator[](std::size_t index) const { return data()[index]; }
-    T* data() { return reinterpret_cast<T*>(mapping_.data()); }
-    const T* data() const { return reinterpret_cast<const T*>(mapping_.data()); }
+    T& operator[](std::size_t index) { return *at(index, 1); }
+    const T& operator[](std::size_t index) const { return *at(index, 1); }
+    // COUNT elements from INDEX on.
+    const T* slice(std::size_t index, std::size_t count) const { return at(index, count); }
     std::size_t size() const { return mapping_.size() / sizeof(T); }
-    void release() { mapping_.release(); }
 
 private:
+    T* at(std::size_t index, std::size_t count) const {
+        mapping_.touch(index * sizeof(T), count * sizeof(T));
+        return reinterpret_cast<T*>(mapping_.data()) + index;
+    }
+
     SpillMapping mapping_;
 };
 

@@ -13,13 +13,6 @@ namespace imaged {
 
 namespace {
 
-// Directories written between two times that memory is given back.
-constexpr unsigned release_interval = 256;
-// In a directory of more than this many, the names that were just looked at are memory as well.
-constexpr std::size_t max_children = 65536;
-// And entries looked at.
-constexpr unsigned look_interval = 65536;
-
 bool is_whiteout(std::string_view name) {
     return name.starts_with(whiteout_prefix);
 }
@@ -92,49 +85,52 @@ private:
         if (!node.needed && !is_root) root_.hollow.push_back(path);
     }
 
-    std::vector<Index> children_of(Index index) const {
-        std::vector<Index> children;
-        const auto collect = [&](Index from) {
+    // Calls TAKE with each entry that the commit has in the directory, in no order.
+    template <typename Take>
+    void each_child(Index directory, Take&& take) const {
+        const auto each_of = [&](Index from) {
             for (auto child = tree_.nodes_[from].first_child; child != none; child = tree_.nodes_[child].next) {
                 const auto& node = tree_.nodes_[child];
-                if (!node.dead && !node.placeholder && parent_of(child) == index) children.push_back(child);
+                if (!node.dead && !node.placeholder && parent_of(child) == directory) take(child, node);
             }
         };
-        collect(index);
+        each_of(directory);
         if (std::any_of(moves_.begin(), moves_.end(),
-                        [&](const auto& move) { return move.brings && move.into == index; }))
-            collect(0);
-        std::sort(children.begin(), children.end(), [&](Index a, Index b) { return name_of(a) < name_of(b); });
-        return children;
+                        [&](const auto& move) { return move.brings && move.into == directory; }))
+            each_of(0);
     }
 
-    // Depth is bounded by max_path_depth.
+    // Depth is bounded by max_path_depth. Entries of one directory may lie far apart, so they are looked at in the
+    // order of their nodes, and what is sorted are copies.
     Checksum directory(Index index, const std::string& path) {
         note_directory(tree_.nodes_[index], index == 0, path);
-        auto children = children_of(index);
+        std::vector<std::pair<std::string, Index>> directories;
+        std::size_t files = 0;
+        each_child(index, [&](Index child, const Node& node) {
+            if (node.parent == 0) note_top(node);
+            if (node.directory)
+                directories.emplace_back(name_of(child), child);
+            else
+                ++files;
+        });
+        std::sort(directories.begin(), directories.end());
         DirectoryListing listing;
-        // Grown in steps, a directory of hundreds of thousands of files would take twice its size.
-        const auto directories =
-            std::count_if(children.begin(), children.end(), [&](Index child) { return tree_.nodes_[child].directory; });
-        listing.directories.reserve(static_cast<std::size_t>(directories));
-        listing.files.reserve(children.size() - static_cast<std::size_t>(directories));
-        for (const auto child : children) {
+        listing.directories.reserve(directories.size());
+        for (auto& [stored, child] : directories) {
             const auto& node = tree_.nodes_[child];
-            std::string stored(name_of(child));
-            if (!node.directory) {
-                if (node.parent == 0) note_top(node);
-                listing.files.push_back({std::move(stored), node.checksum});
-                continue;
-            }
             // A moved directory's path is the image's own.
-            const bool top = node.parent == 0;
-            if (top) note_top(node);
             const std::string own(tree_.name(node));
-            const auto tree = directory(child, top || path.empty() ? own : path + "/" + own);
+            const auto tree = directory(child, node.parent == 0 || path.empty() ? own : path + "/" + own);
             listing.directories.push_back({std::move(stored), tree, node.is_explicit ? node.checksum : implicit_meta_});
         }
-        if (++written_ % release_interval == 0 || children.size() > max_children) tree_.release();
-        children = {};
+        directories = {};
+        // Grown in steps, a directory of hundreds of thousands of files would take twice its size.
+        listing.files.reserve(files);
+        each_child(index, [&](Index child, const Node& node) {
+            if (!node.directory) listing.files.push_back({std::string(name_of(child)), node.checksum});
+        });
+        std::sort(listing.files.begin(), listing.files.end(),
+                  [](const auto& a, const auto& b) { return a.name < b.name; });
         return sink_.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
     }
 
@@ -153,7 +149,6 @@ private:
     std::vector<std::string> hidden_asides_;
     Root root_;
     std::size_t implicit_bytes_ = 0;
-    unsigned written_ = 0;
 };
 
 LayerTree::Index LayerTree::move_directory(const MovedDirectory& move) {
@@ -218,7 +213,6 @@ std::vector<std::string> LayerTree::whiteouts_behind() {
         }
     };
     for (Index index = 1; index < nodes_.size(); ++index) {
-        if (index % look_interval == 0) release();
         if (nodes_[index].dead && nodes_[index].directory) look_below(index);
     }
     std::sort(found.begin(), found.end());
@@ -232,7 +226,6 @@ const std::vector<std::uint64_t>& LayerTree::names() {
     // Never more: grown in steps, it would take twice its size.
     by_name_.reserve(nodes_.size());
     for (Index index = 1; index < nodes_.size(); ++index) {
-        if (index % look_interval == 0) release();
         if (nodes_[index].dead || !is_listed(nodes_[index])) continue;
         by_name_.push_back(hash(0, subject(nodes_[index])) << index_bits | index);
     }
@@ -294,8 +287,17 @@ std::vector<std::string> LayerTree::files_between(const Path& target, const Path
     return paths_by_moment(std::move(found));
 }
 
+void LayerTree::sort_by_moment(std::vector<Index>& entries) const {
+    std::vector<std::pair<std::uint32_t, Index>> with_moments;
+    with_moments.reserve(entries.size());
+    for (const auto index : entries) with_moments.emplace_back(nodes_[index].moment, index);
+    std::sort(with_moments.begin(), with_moments.end());
+    std::transform(with_moments.begin(), with_moments.end(), entries.begin(),
+                   [](const auto& pair) { return pair.second; });
+}
+
 std::vector<std::string> LayerTree::paths_by_moment(std::vector<Index> entries) const {
-    std::sort(entries.begin(), entries.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+    sort_by_moment(entries);
     std::vector<std::string> paths;
     for (const auto index : entries) paths.push_back(path_of(index));
     return paths;
@@ -335,7 +337,6 @@ std::optional<std::vector<std::string>> LayerTree::whole_order(const PathMapping
     bool sorted = true;
     Index last = 0;
     for (Index index = 1; index < nodes_.size(); ++index) {
-        if (index % look_interval == 0) release();
         if (!has_place_in_order(index)) continue;
         if (sorted && last != 0) {
             const auto &before = nodes_[last], &node = nodes_[index];
@@ -364,16 +365,14 @@ std::vector<std::string> LayerTree::order_of_namesakes(const PathMapping& mappin
     std::size_t bytes = 0;
     const auto& all = names();
     std::vector<Index> group;
-    unsigned looked_at = 0;
     for (std::size_t i = 0; i < all.size();) {
-        if (++looked_at % look_interval == 0) release();
         group.clear();
         const auto prefix = all[i] >> index_bits;
         for (; i < all.size() && all[i] >> index_bits == prefix; ++i)
             group.push_back(static_cast<Index>(all[i] & index_mask));
         if (group.size() < 2 || std::none_of(group.begin(), group.end(), has_implicit_parent)) continue;
         std::erase_if(group, [&](Index index) { return !has_place_in_order(index); });
-        std::sort(group.begin(), group.end(), [&](Index a, Index b) { return nodes_[a].moment < nodes_[b].moment; });
+        sort_by_moment(group);
         Path last;
         bool sorted = true;
         for (const auto index : group) {

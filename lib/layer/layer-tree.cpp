@@ -10,13 +10,6 @@
 
 namespace imaged {
 
-namespace {
-
-// Entries looked at between two times that memory is given back while the table grows: 4 MB of them.
-constexpr unsigned rehash_interval = 65536;
-
-}  // namespace
-
 LayerTree::LayerTree() : table_(1024, none) {
     nodes_.push_back({{}, none, none, none, 0, 0, 0, true, false});
 }
@@ -51,19 +44,12 @@ void LayerTree::place(std::vector<Index>& table, Index index, std::uint64_t hash
     table[slot] = slot_of(index, hash);
 }
 
-void LayerTree::release() {
-    nodes_.release();
-    names_.release();
-}
-
 void LayerTree::grow() {
     std::vector<Index> larger(table_.size() * 2, none);
     for (Index index = 1; index < nodes_.size(); ++index) {
-        if (index % rehash_interval == 0) release();
         if (!nodes_[index].dead) place(larger, index, hash(nodes_[index].parent, name(nodes_[index])));
     }
     table_ = std::move(larger);
-    release();
 }
 
 LayerTree::Index LayerTree::insert(Index parent, std::string_view wanted, bool directory) {

@@ -4,8 +4,7 @@
 //
 // Paths are the image's own; write() puts /etc and, where it moves, /var where the store format wants them, and what
 // the image itself has there beside them (see path-mapping.hpp). Names are kept in one arena and entries in one table,
-// some 80 bytes each; both leave the memory for a temporary file when a layer has more than some hundred thousand
-// files.
+// some 80 bytes each; both leave the memory for a temporary file when a layer has more than some ten thousand files.
 #pragma once
 
 #include <cstdint>
@@ -134,7 +133,9 @@ private:
         bool lost = false;  // see put_lost()
     };
 
-    std::string_view name(const Node& node) const { return {names_.data() + node.name_offset, node.name_size}; }
+    std::string_view name(const Node& node) const {
+        return {names_.slice(node.name_offset, node.name_size), node.name_size};
+    }
     Index lookup(Index parent, std::string_view name) const;
     Index lookup_path(const Path& path) const;
     Index insert(Index parent, std::string_view name, bool directory);
@@ -159,6 +160,8 @@ private:
     bool has_waiting() const;
     static void note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path);
     std::vector<std::string> whiteouts_behind();
+    // First one first.
+    void sort_by_moment(std::vector<Index>& entries) const;
     std::vector<std::string> paths_by_moment(std::vector<Index> entries) const;
     std::vector<std::string> order(const PathMapping& mapping);
     // Returns nullopt if it is too long.
@@ -179,8 +182,6 @@ private:
 
     void grow();
     void spend_link_steps(std::size_t count);
-    // Gives back the memory of what lies in temporary files.
-    void release();
     static std::uint64_t hash(Index parent, std::string_view name);
 
     SpillArray<Node> nodes_{max_tree_nodes};

@@ -20,7 +20,7 @@ import sanitizers
 import tree
 import worker
 from oci_layout import Entry, directory, whiteout
-from repository_case import STORED, RepositoryCase, ScratchCase
+from repository_case import STORED, RepositoryCase
 
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)  # cap_net_raw+ep
 FROM_TAR = ("--numeric-owner", "--owner=0", "--group=0", "--sort=name")
@@ -242,17 +242,6 @@ class Hardlinks(RepositoryCase):
             if not sanitizers.SANITIZED:
                 self.assertLess(run.rss, 64 * 1024)
             self.assertEqual(self.ostree("ls", STORED, "/usr/d29/f29999").split()[0], "-00644")
-
-
-class Wide(ScratchCase):
-    def test_a_directory_of_200_000_files_does_not_take_much_memory(self):
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
-        layout = oci_layout.Layout(self.directory / "layout")
-        layout.image("t", [oci_layout.compressed(b"".join(hostile_tar.header(b"d/file-%07d" % number) for number in range(200_000)) + hostile_tar.END)])
-        run = worker.pull("ostree-unverified-image:" + layout.reference("t"), self.directory / "repo")
-        self.assertEqual(run.result["outcome"], "success", run.result)
-        if not sanitizers.SANITIZED:
-            self.assertLess(run.rss, 62 * 1024)
 
 
 class ObjectLinks(RepositoryCase):
