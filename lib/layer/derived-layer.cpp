@@ -18,6 +18,8 @@ namespace imaged {
 namespace {
 
 const Path object_directory{"sysroot", "ostree", "repo", "objects"};
+// Of what aufs kept for itself beside its whiteouts.
+constexpr std::string_view aufs_prefix = ".wh..wh.";
 // Links whose targets are not known yet are kept in memory.
 constexpr std::size_t max_pending_bytes = 24 * 1024 * 1024;
 // What one takes beside its texts, its place in the tables included.
@@ -82,12 +84,13 @@ private:
             return;
         }
         if (is_hidden(path.back())) {
-            if (entry.utf8 && !is_aufs_own(path) && !is_filtered(path)) put_whiteout(path, entry);
+            if (entry.utf8 && !is_below_whiteout(path) && !is_filtered(path)) put_whiteout(path, entry);
             return;
         }
         path = tree_.resolve_parents(path, sink_);
         if (path.empty()) return;
-        const bool outside = is_filtered(path) || is_aufs_own(path);
+        const bool outside = is_filtered(path) || is_below_whiteout(path);
+        if (entry.utf8 && is_below_whiteout(path) && !is_aufs_own(path)) ++layer_.bad_names;
         const bool dropped = outside || !entry.utf8;
         if (!outside && !entry.utf8) need_named_parents(path);
         switch (entry.type) {
@@ -118,8 +121,13 @@ private:
         }
     }
 
+    // No commit of a layer has a directory that is called as whiteouts are.
+    static bool is_below_whiteout(const Path& path) { return std::any_of(path.begin(), path.end() - 1, is_hidden); }
     // aufs left such directories in old images; nothing inside one is part of the tree.
-    static bool is_aufs_own(const Path& path) { return std::any_of(path.begin(), path.end() - 1, is_hidden); }
+    static bool is_aufs_own(const Path& path) {
+        return std::any_of(path.begin(), path.end() - 1,
+                           [](const std::string& name) { return name.starts_with(aufs_prefix); });
+    }
 
     // On a read-only root these are mount points and nothing else. Counts what it is asked for.
     bool is_filtered(const Path& path) {

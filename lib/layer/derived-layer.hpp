@@ -43,7 +43,7 @@ struct DerivedLayer {
     LayerTree::Root root;
     std::map<std::string, std::uint32_t> filtered;  // top-level path to entries dropped by the rules
     std::uint64_t special_files = 0;                // devices, fifos, sockets: dropped
-    std::uint64_t bad_names = 0;                    // names and targets that are not UTF-8: dropped
+    std::uint64_t bad_names = 0;                    // names and targets that are not UTF-8, names below ".wh.": dropped
     std::uint64_t dropped_xattrs = 0;               // attributes that cannot be kept (storable-xattrs.hpp)
     std::vector<UnresolvedLink> unresolved;
     // Hard links between files of this layer: path, and the file that it is a link of.

@@ -595,6 +595,12 @@ class LostTargets(Case):
         for layer in (entries, entries[2:] + entries[:2]):
             self.assertEqual(self.files([layer]), {"usr/a": "shared", "usr/b": "shared"})
 
+    def test_what_is_below_a_name_of_a_whiteout_is_counted_but_for_what_is_aufs_own(self):
+        layers = [[file("usr/a/old", "old"), file("usr/b", "b")],
+                  [directory("usr/.wh.a"), file("usr/.wh.a/y", "y"), hard("usr/c", "usr/.wh.a/y"), file("usr/.wh.d/z", "z"), file(".wh..wh.orph/x", "x")]]
+        self.assertEqual(self.files(layers), {"usr/b": "b", "usr/c": "y"})
+        self.assertEqual(self.outcome["names-dropped"], 2)
+
     def test_links_to_special_files_are_dropped_and_counted(self):
         for kind in ("fifo", "char", "block"):
             for entries in ([Entry("var/p", kind), hard("usr/q", "var/p"), hard("usr/r", "usr/q")], [hard("usr/q", "var/p"), hard("usr/r", "usr/q"), Entry("var/p", kind)],
