@@ -233,6 +233,23 @@ class Wrong(Case):
             archive.write_bytes(data)
             self.refused(archive, "CorruptInput")
 
+    def test_what_skopeo_takes_without(self):
+        """A layout without the file that says that it is one; an image of no layers as Go writes a list that it never made."""
+        archive = self.archive_of((self.directory / "oci/oci-layout").unlink)
+        self.assertEqual(self.loaded(archive)["digest"], self.digest)
+        self.assertEqual(worker.pull(f"oci-archive:{archive}:app", self.repository).result["details"]["digest"], self.digest)
+        files = {"manifest.json": [{"Config": "config.json", "RepoTags": None, "Layers": None}],
+                 "config.json": {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": None}}}
+        with tarfile.open(self.directory / "empty.tar", "w") as empty:
+            for name, document in files.items():
+                text = json.dumps(document).encode()
+                info = tarfile.TarInfo(name)
+                info.size = len(text)
+                empty.addfile(info, io.BytesIO(text))
+        commits = [self.loaded(self.directory / "empty.tar")["merge-commit"],
+                   worker.pull(f"docker-archive:{self.directory}/empty.tar", self.repository).result["details"]["merge-commit"]]
+        self.assertEqual([golden.listing(self.repository, commit) for commit in commits], [golden.listing(self.repository, commits[0])] * 2)
+
     def test_one_that_ends_early(self):
         whole = self.archive_of(lambda: None).read_bytes()
         for size in (700, len(whole) // 2):

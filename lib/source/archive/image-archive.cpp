@@ -144,8 +144,9 @@ ImageArchive::ImageArchive(FileDescriptor file, const Cancellation& cancellation
 ImageArchive::ImageArchive(FileDescriptor file, const ImageReference& reference, const std::optional<std::string>& name,
                            const std::optional<Digest>& pinned, const Cancellation& cancellation)
     : ImageArchive(std::move(file), cancellation) {
-    // `docker save` of late writes both; then the layout has what a registry would serve.
-    if (index_.find("index.json") && index_.find("oci-layout")) {
+    // `docker save` of late writes both; then the layout has what a registry would serve. skopeo asks for no
+    // oci-layout.
+    if (index_.find("index.json")) {
         const auto policy = check_policy("oci-archive", reference);
         open_layout(choose(index(), name), policy);
     } else if (index_.find("manifest.json")) {
@@ -160,7 +161,6 @@ std::unique_ptr<ImageArchive> ImageArchive::open_tagged(FileDescriptor file, con
                                                         const std::string& policy, const std::optional<Digest>& pinned,
                                                         const Cancellation& cancellation) {
     std::unique_ptr<ImageArchive> archive(new ImageArchive(std::move(file), cancellation));
-    if (!archive->index_.find("oci-layout")) corrupt("it is no oci-archive");
     archive->open_layout(choose_tagged(archive->index(), tag), policy);
     archive->require_digest(pinned);
     for (const auto& layer : archive->image_->manifest.layers) archive->place_of(layer);
@@ -214,11 +214,12 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
     if (!chosen.is_object()) corrupt("an image of manifest.json is not an object");
     auto config_text = read(required_text(chosen, "Config"), max_config_bytes);
     const auto config = ImageConfig::parse(config_text);
-    const auto layers = chosen.find("Layers");
-    if (layers == chosen.end() || !layers->is_array() || layers->size() != config.diff_ids.size())
+    // What Go writes for a list that it never made.
+    const auto* const layers = optional_array(chosen, "Layers");
+    if ((layers == nullptr ? 0 : layers->size()) != config.diff_ids.size())
         corrupt("manifest.json and the config do not list the same layers");
     auto described = json::array();
-    for (std::size_t i = 0; i < layers->size(); ++i) {
+    for (std::size_t i = 0; i < config.diff_ids.size(); ++i) {
         if (!(*layers)[i].is_string()) corrupt("manifest.json: a layer is not a string");
         const auto file = (*layers)[i].get<std::string>();
         const auto place = index_.find(file);
