@@ -170,7 +170,8 @@ private:
         if (status == ARCHIVE_OK) return;
         const char* message = archive_error_string(archive_.get());
         const std::string text = message != nullptr ? message : "unknown error";
-        if (text == "Unrecognized archive format") corrupt_tar("the layer is neither gzip, zstd nor tar");
+        if (text == "Unrecognized archive format")
+            corrupt_tar("the layer is no tar, nor one that gzip, zstd, xz or bzip2 has compressed");
         corrupt_tar(std::string(what) + ": " + text + position());
     }
 

@@ -250,5 +250,5 @@ TEST_CASE("an access control list leaves the mode of the header", "[tar-reader]"
 TEST_CASE("what is no tar at all is named so", "[tar-reader]") {
     TextSource source(std::string(2000, 'x'));
     TarReader tar(source);
-    CHECK_THROWS_WITH(tar.next(), containing("neither gzip, zstd nor tar"));
+    CHECK_THROWS_WITH(tar.next(), containing("no tar, nor one that gzip, zstd, xz or bzip2"));
 }
