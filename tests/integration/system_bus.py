@@ -7,11 +7,11 @@ import pathlib
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
 
+import agreement
 import bus_fixture
 import registry
 import sanitizers
@@ -139,7 +139,7 @@ class SystemCase(AskedCase):
     configuration = ""
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(prefix="imaged-system-", dir="/var/tmp")
+        scratch = agreement.Scratch(prefix="imaged-system-", dir="/var/tmp")
         self.addCleanup(scratch.cleanup)
         self.directory = scratch.name
         os.chmod(self.directory, 0o755)

@@ -18,6 +18,7 @@ import unittest.mock
 
 from gi.repository import GLib
 
+import agreement
 import golden
 import real_daemon
 import registry
@@ -169,7 +170,7 @@ class FirstStart(unittest.TestCase):
     """Nothing has held yet."""
 
     def test_images_need_a_signature(self):
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        with agreement.Scratch(dir="/var/tmp") as directory:
             layout = Layout(directory + "/layout")
             layout.image("v1", [layer([Entry("usr", "dir", mode=0o755)])])
             for configuration, error in (("[Pull]\nRetries=1\n", ""), ("[Pull]\nRetries=many\n", "PolicyRejected")):
@@ -187,7 +188,7 @@ class Job(unittest.TestCase):
     """What of the configuration a worker is told."""
 
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
+        directory = agreement.Scratch()
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
         self.layout = Layout(self.directory + "/layout")
@@ -276,7 +277,7 @@ class HostFiles(unittest.TestCase):
 
     @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
     def test_credentials_registries_and_policy(self):
-        with tempfile.TemporaryDirectory() as directory:
+        with agreement.Scratch() as directory:
             for text in ('{"auths": {', '{"auths": {"127.0.0.1:1": {"auth": "!!"}}}', '{"auths": {"127.0.0.1:1": {"auth": 5}}}'):
                 result = self.pull(f"echo '{text}' >/run/ostree/auth.json &&", directory)
                 self.assertEqual((result["error-name"], "/run/ostree/auth.json" in result["message"]), ("Failed", True), (text, result))
@@ -291,7 +292,7 @@ class Guide(unittest.TestCase):
     """What docs/administration.md says of registries, as it is pasted, but for the names of hosts."""
 
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
+        directory = agreement.Scratch()
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:

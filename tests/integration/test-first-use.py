@@ -6,9 +6,9 @@ import errno
 import os
 import signal
 import subprocess
-import tempfile
 import unittest
 
+import agreement
 import sanitizers
 import worker
 from bus_fixture import IMAGED, MANAGER, NAME, ROOT, Case
@@ -93,7 +93,7 @@ class Fresh(Case):
 
 class FirstPull(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
+        scratch = agreement.Scratch()
         self.addCleanup(scratch.cleanup)
         self.directory = scratch.name
         self.repository = self.directory + "/srv/repo"

@@ -13,6 +13,7 @@ import tempfile
 import time
 import unittest
 
+import agreement
 import encapsulation
 import oci_layout
 import registry
@@ -36,7 +37,7 @@ def eventually(condition, timeout=SOON):
 
 class Scratch(unittest.TestCase):
     def scratch(self):
-        directory = tempfile.TemporaryDirectory(dir="/var/tmp")
+        directory = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(directory.cleanup)
         os.chmod(directory.name, 0o755)
         return pathlib.Path(directory.name)
@@ -84,7 +85,7 @@ class Policy(unittest.TestCase):
             (cls.directory / f"{name}.json").write_text(json.dumps(policy))
 
     def setUp(self):
-        self.repository = tempfile.TemporaryDirectory(dir="/var/tmp")
+        self.repository = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(self.repository.cleanup)
         encapsulation.ostree(self.repository.name, "init", "--mode=bare-user")
 
