@@ -152,8 +152,10 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
         if (!image.unchecked.empty()) unchecked.push_back({image.image, {}, image.unchecked});
         for (const auto& note : image.notes) report.notes.push_back({image.image, note});
     }
+    const bool kept_sound =
+        std::all_of(verdict.kept.begin(), verdict.kept.end(), [](const auto& version) { return version.dropped; });
     report.sound = (report.damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&
-                   verdict.unused_layers.empty() && (verdict.kept.empty() || verify.repair) && unchecked.empty();
+                   verdict.unused_layers.empty() && kept_sound && unchecked.empty();
     report.images_checked = verdict.images.size();
     report.objects_checked = verdict.objects;
     report.bytes_checked = verdict.bytes;

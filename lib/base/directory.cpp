@@ -30,7 +30,8 @@ void visit_directory(FileDescriptor directory, const std::string& name,
         if (text == "." || text == "..") continue;
         struct stat status {};
         const bool unknown = entry->d_type == DT_UNKNOWN;
-        if (unknown) ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW);
+        if (unknown && ::fstatat(raw, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno != ENOENT)
+            throw_errno("look at " + name + "/" + entry->d_name);
         visit({raw, entry->d_name, unknown ? S_ISDIR(status.st_mode) : entry->d_type == DT_DIR,
                unknown ? S_ISLNK(status.st_mode) : entry->d_type == DT_LNK});
     }

@@ -12,8 +12,8 @@ namespace imaged {
 namespace {
 
 constexpr std::array shortages{EMFILE, ENFILE, ENOMEM, EAGAIN, ENOBUFS, ENOLCK, ENOSPC, EDQUOT};
-constexpr std::array others{EIO,   EACCES, EPERM,   EROFS,   ESTALE,   ENXIO,     ENODEV,
-                            EBUSY, EINTR,  EUCLEAN, EBADMSG, ENOTCONN, ETIMEDOUT, EREMOTEIO};
+constexpr std::array others{EIO,   EACCES,  EPERM,   EROFS, ESTALE,   ENXIO,     ENODEV,   EBUSY,
+                            EINTR, EUCLEAN, EBADMSG, EFBIG, ENOTCONN, ETIMEDOUT, EREMOTEIO};
 constexpr const char* no_memory = "out of memory";  // current_error()
 
 template <std::size_t Count>
@@ -32,6 +32,10 @@ int error_number(const Error& error) {
     return shortage != 0 ? shortage : number_in(others, message);
 }
 
+bool is_system_failure(const Error& error) {
+    return error.kind() == ErrorKind::no_space || error_number(error) != 0;
+}
+
 bool is_shortage(const Error& error) {
     const int number = error_number(error);
     return error.kind() == ErrorKind::no_space ||
@@ -39,7 +43,7 @@ bool is_shortage(const Error& error) {
 }
 
 Error as_damage(const Error& cause) {
-    return error_number(cause) != 0 ? cause : Error(ErrorKind::repository_damaged, cause.what());
+    return is_system_failure(cause) ? cause : Error(ErrorKind::repository_damaged, cause.what());
 }
 
 }  // namespace imaged

@@ -12,6 +12,10 @@ namespace imaged {
 // The errno whose text ERROR ends in; 0 if it ends in none.
 int error_number(const Error& error);
 
+// Whether ERROR began as a failed system call. What it was about may be sound: nothing is to be removed or replaced
+// because of it.
+bool is_system_failure(const Error& error);
+
 // Whether the system ran short of something: descriptors, memory, processes, locks, space. Such an error says nothing
 // about what was being read.
 bool is_shortage(const Error& error);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loaded in front of the C library: lets one kind of system call fail, as a broken disk does. FAULT_CALL names it,
 // FAULT_AFTER says how many succeed before, FAULT_ERRNO with what it fails from then on, FAULT_PATH what the path of
-// its file must contain. FAULT_RUN is a shell command that runs once, before the first call that would fail; without
+// its file must contain, FAULT_TIMES how many fail (all by default), FAULT_NAME what the name given to openat must
+// contain. FAULT_RUN is a shell command that runs once, before the first call that would fail; without
 // FAULT_ERRNO no call fails.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -38,8 +39,8 @@ bool is_about(int fd) {
 // Whether this call of NAME about FD is one that fails; errno says how.
 bool fails(const char* name, int fd) {
     if (std::strcmp(setting("FAULT_CALL"), name) != 0 || !is_about(fd)) return false;
-    const auto call = calls++, after = std::atol(setting("FAULT_AFTER"));
-    if (call < after) return false;
+    const auto call = calls++, after = std::atol(setting("FAULT_AFTER")), times = std::atol(setting("FAULT_TIMES"));
+    if (call < after || (times != 0 && call >= after + times)) return false;
     if (const char* command = setting("FAULT_RUN"); call == after && *command != '\0') {
         // Not in the shell as well.
         const std::string script = "unset LD_PRELOAD FAULT_RUN; " + std::string(command);
@@ -49,8 +50,9 @@ bool fails(const char* name, int fd) {
     return errno != 0;
 }
 
-bool creates(int flags) {
-    return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+bool opening_fails(int directory, const char* path, int flags) {
+    const bool creates = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+    return std::strstr(path, setting("FAULT_NAME")) != nullptr && fails(creates ? "create" : "openat", directory);
 }
 
 template <typename Function>
@@ -80,17 +82,16 @@ ssize_t read(int fd, void* data, size_t size) {
         va_start(arguments, flags);                                                             \
         const auto mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0; \
         va_end(arguments);                                                                      \
-        const bool fault = fails(creates(flags) ? "create" : "openat", directory);              \
-        return fault ? -1 : real(directory, path, flags, mode);                                 \
+        return opening_fails(directory, path, flags) ? -1 : real(directory, path, flags, mode); \
     }
 IMAGED_OPENAT(openat)
 IMAGED_OPENAT(openat64)
 
 // What a fortified program calls without a mode.
-#define IMAGED_OPENAT_2(NAME)                                                  \
-    int NAME(int directory, const char* path, int flags) {                     \
-        static const auto real = next<int (*)(int, const char*, int)>(#NAME);  \
-        return fails("openat", directory) ? -1 : real(directory, path, flags); \
+#define IMAGED_OPENAT_2(NAME)                                                             \
+    int NAME(int directory, const char* path, int flags) {                                \
+        static const auto real = next<int (*)(int, const char*, int)>(#NAME);             \
+        return opening_fails(directory, path, flags) ? -1 : real(directory, path, flags); \
     }
 IMAGED_OPENAT_2(__openat_2)
 IMAGED_OPENAT_2(__openat64_2)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The versions that an image had stay as the configuration says, are listed, and become current again; no end of a job between two writes loses one."""
+import errno
 import json
 import os
 import re
@@ -358,6 +359,87 @@ class Killed(Versions):
 
     def test_a_rollback(self):
         self.try_all("2", image=IMAGE, kind="rollback")
+
+
+class Unreadable(Versions):
+    """What cannot be read for once, or at all, is not for that reason damaged: nobody takes it away, or what is in it."""
+
+    def setUp(self):
+        super().setUp()
+        for version in ("1", "2"):
+            self.publish(version)
+            self.assertEqual(worker.pull(self.source, self.repository, target=IMAGE, settings={"keep": 1}).result["outcome"], "success")
+
+    def run_job(self, kind, **fault):
+        environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_PATH": "/repo", **{f"FAULT_{name.upper()}": str(value) for name, value in fault.items()}}
+        arguments = {"images": [], "repair": True} if kind == "repair" else {}
+        image = IMAGE if kind == "rollback" else ""
+        return worker.Run(image, self.repository, kind={"repair": "verify"}.get(kind, kind), settings={"keep": 1}, arguments=arguments, env=environment).finish().result
+
+    def versions(self):
+        """The current one and those that are kept, each of which is whole."""
+        self.fsck()
+        commits = self.commits()
+        return [self.ostree("cat", commits[ref], "/usr/version")[0] for ref in [STORED, *sorted(ref for ref in commits if ref.startswith(KEPT))]]
+
+    def test_refs_and_commits_that_cannot_be_opened_once(self):
+        whole, seen = self.directory / "whole", set()
+        self.repository.rename(whole)
+        for kind in ("prune", "repair", "rollback"):
+            for name in ("refs/heads/ostree/container/image", "refs/heads/imaged", ".commit", ".dirtree"):
+                for after in range(0, 16 if kind == "prune" else 8, 1 if kind == "prune" else 2):
+                    number = errno.EIO if kind == "prune" or after % 4 == 0 else errno.EMFILE
+                    with self.subTest(kind=kind, name=name, after=after):
+                        subprocess.run(["rm", "-rf", self.repository], check=True)
+                        subprocess.run(["cp", "-a", whole, self.repository], check=True)
+                        result = self.run_job(kind, call="openat", name=name, after=after, times=1, errno=number)
+                        seen.add(result["outcome"])
+                        moved = kind == "rollback" and result["outcome"] == "success"
+                        found = self.versions()
+                        self.assertEqual((found[0], set(found)), ("1" if moved else "2", {"1", "2"}), result)
+                        if result["outcome"] == "failed":
+                            self.assertEqual(result["error-name"], "Failed", result)
+                            self.assertIn(os.strerror(number), result["message"])
+        self.assertEqual(seen, {"success", "failed"})
+
+    def test_a_repair_takes_nothing_away_that_it_cannot_read(self):
+        details = self.run_job("repair", call="read", path=".file", errno=errno.EIO)["details"]
+        self.assertFalse(details["sound"])
+        self.assertIn("Input/output error", details["damaged-kept"][0]["error"])
+        self.assertEqual(self.versions(), ["2", "1"])
+
+    def test_what_has_no_place_to_work_in_is_unchecked(self):
+        for call, number in (("mkdirat", errno.EROFS), ("mkdirat", errno.EACCES), ("flock", errno.EIO)):
+            for kind in ("verify", "repair"):
+                details = self.run_job(kind, call=call, path="/repo/tmp", errno=number)["details"]
+                self.assertEqual((details["sound"], details["damaged"]), (False, []))
+                self.assertIn(os.strerror(number), details["unchecked"][0]["error"])
+        self.assertTrue(self.run_job("verify")["details"]["sound"])
+
+    def test_a_copy_from_a_disk_that_fails(self):
+        other = self.directory / "other"
+        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        for fault in ({"call": "read", "path": ".file"}, {"call": "openat", "name": "refs/heads/ostree/container/blob"}, {"call": "openat", "name": ".commit"}):
+            environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_PATH": "/repo", "FAULT_ERRNO": str(errno.EIO), **{f"FAULT_{name.upper()}": value for name, value in fault.items()}}
+            result = worker.Run(IMAGE, self.repository, kind="copy", arguments={"repository": str(other), "from": False}, env=environment).finish().result
+            self.assertEqual((result["outcome"], result.get("error-name")), ("failed", "Failed"), result)
+            self.assertIn("Input/output error", result["message"])
+
+    def test_what_follows_a_rollback_does_not_make_it_fail(self):
+        """What is left is listed once, and goes with the next prune."""
+        result = self.run_job("rollback", call="unlinkat", path="/refs/heads", errno=errno.EIO)
+        self.assertEqual(result["outcome"], "success", result)
+        self.assertEqual(set(self.versions()), {"1", "2"})
+        self.assertEqual(self.run_job("prune")["outcome"], "success")
+        self.assertEqual(self.versions(), ["1", "2"])
+
+    def test_a_kept_ref_that_leads_to_nothing_is_damage(self):
+        for text in ("a" * 64, "", "nonsense"):
+            (self.repository / "refs/heads" / KEPT / "version.5").write_text(text)
+            details = self.run_job("verify")["details"]
+            self.assertEqual((details["sound"], [entry["image"] for entry in details["damaged-kept"]]), (False, [IMAGE]))
+            self.assertTrue(self.run_job("repair")["details"]["sound"])
+            self.assertEqual(self.versions(), ["2", "1"])
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")

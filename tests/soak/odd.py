@@ -43,6 +43,7 @@ TRIALS = [
     ("11 pipes in place of files", "test-odd-environment", ["Pipes"], ""),
     ("11 programs of two versions", "test-odd-environment", ["TwoVersions"], ""),
     ("11 disks and memory that fail", "test-faulty-system", ["FaultySystem"], "broken|memory|descriptors"),
+    ("12 what cannot be read", "test-rollback", ["Unreadable"], ""),
     ("kinds of file systems", "odd_trials", ["KindsOfFileSystems"], ""),
     ("ostree without imaged", "odd_trials", ["OstreeAlone"], ""),
 ]

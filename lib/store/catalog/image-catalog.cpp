@@ -137,7 +137,7 @@ public:
         tell_damage(description, image.merge_commit);
         refresh_sources();
         tell_source(description);
-        for (const auto& version : kept_versions(repository_, image_ref(reference)))
+        for (const auto& version : find_kept_versions(repository_, image_ref(reference)).whole)
             description["kept"].push_back(version_of(summary(reference.image(), version.image)));
         description["layer-list"] = std::move(layers);
         if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/presence.hpp"
@@ -99,7 +100,8 @@ private:
         if (!commit) return std::nullopt;
         try {
             return StoredImage::load(destination_, *commit).digest.text();
-        } catch (const Error&) {
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
             return std::nullopt;  // a damaged image is replaced
         }
     }

@@ -194,6 +194,15 @@ static bool comes_from_elsewhere(const ImportRequest& request, const Repository&
     return (found == sources.end() ? target.image() : found->second) != source_of(request);
 }
 
+// What was found out of the version COMMIT of TARGET, which is replaced. It is announced until the next check where it
+// cannot be removed.
+static void forget_update(Repository& repository, const Checksum& commit, const ImageReference& target) {
+    try {
+        PendingUpdate::forget(repository, commit, target.image());
+    } catch (const Error&) {
+    }
+}
+
 // Gives COMMIT the name TARGET, which PREVIOUS has now. A writer that is another process keeps the previous version
 // and notes the source itself.
 static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
@@ -284,16 +293,17 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.writer().add_image(source.digest, merged.commit);
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
+    auto stored = StoredImage::load(repository, merged.commit);
     name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit);
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
-    if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
+    if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
     repository.sync();
 
     const auto& counts = fetch.counts();
     return {plan.previous_digest,
             !plan.previous || plan.previous->merge_commit != merged.commit,
-            StoredImage::load(repository, merged.commit),
+            std::move(stored),
             counts.layers,
             counts.compressed_bytes,
             plan.present_bytes,

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/records/layer-lookup.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/repository/moved-var.hpp"
@@ -82,7 +83,8 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
         try {
             plan.previous = StoredImage::load(*repository, *commit);
             plan.previous_digest = plan.previous->digest.text();
-        } catch (const Error&) {
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
             // A damaged image is replaced.
         }
     }

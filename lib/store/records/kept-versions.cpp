@@ -10,32 +10,37 @@
 
 namespace imaged {
 
-namespace {
-
-std::optional<StoredImage> load(const Repository& repository, const Checksum& commit) {
-    try {
-        return StoredImage::load(repository, commit, true);
-    } catch (const Error& error) {
-        if (is_shortage(error)) throw;
-        return std::nullopt;
-    }
-}
-
-}  // namespace
-
-std::vector<KeptVersion> kept_versions(const Repository& repository, const std::string& image_ref) {
-    std::vector<KeptVersion> versions;
+KeptVersions find_kept_versions(const Repository& repository, const std::string& image_ref) {
+    KeptVersions found;
     const auto refs = kept_refs(repository.fd(), image_ref);
-    if (refs.empty()) return versions;
+    if (refs.empty()) return found;
     std::set<Digest> seen;
     if (const auto commit = repository.resolve(image_ref)) {
-        if (const auto current = load(repository, *commit)) seen.insert(current->digest);
+        try {
+            seen.insert(StoredImage::load(repository, *commit, true).digest);
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
+        }
     }
     for (const auto& kept : refs) {
-        auto image = load(repository, kept.commit);
-        if (image && seen.insert(image->digest).second) versions.push_back({kept.ref, *std::move(image)});
+        try {
+            if (kept.commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "the ref has nonsense in it");
+            auto image = StoredImage::load(repository, kept.commit, true);
+            if (seen.insert(image.digest).second) found.whole.push_back({kept.ref, std::move(image)});
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
+            found.broken.push_back({kept.ref, error});
+        }
     }
-    return versions;
+    return found;
+}
+
+std::vector<KeptVersion> kept_versions(const Repository& repository, const std::string& image_ref) {
+    auto found = find_kept_versions(repository, image_ref);
+    for (const auto& version : found.broken) {
+        if (is_system_failure(version.error)) throw version.error;
+    }
+    return std::move(found.whole);
 }
 
 std::map<std::string, Checksum> surplus_versions(const Repository& repository, unsigned keep) {

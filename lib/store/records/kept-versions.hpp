@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/kept-ref.hpp"
 
@@ -16,8 +17,20 @@ struct KeptVersion {
     StoredImage image;
 };
 
-// The versions that are kept of the image with IMAGE_REF, the latest first: each digest once, without the current
-// version's, and without those whose commit cannot be read.
+// A ref that leads to no image, and why.
+struct BrokenVersion {
+    std::string ref;
+    Error error;
+};
+
+// What is kept of an image, the latest first: each digest once, without the current version's.
+struct KeptVersions {
+    std::vector<KeptVersion> whole;
+    std::vector<BrokenVersion> broken;
+};
+KeptVersions find_kept_versions(const Repository& repository, const std::string& image_ref);
+
+// Those that are whole. Throws where the system failed to read one: it may be whole as well.
 std::vector<KeptVersion> kept_versions(const Repository& repository, const std::string& image_ref);
 
 // The refs of versions that need not be kept, and what they name: more than KEEP of an image, those that

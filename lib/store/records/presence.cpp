@@ -2,6 +2,7 @@
 #include "store/records/presence.hpp"
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/repository/tree-walk.hpp"
 
 namespace imaged {
@@ -27,7 +28,7 @@ bool Presence::complete(const Checksum& commit) {
         const auto content = repository_.load_commit(commit);
         require_tree(content);
     } catch (const Error& error) {
-        if (error.kind() == ErrorKind::cancelled) throw;
+        if (error.kind() == ErrorKind::cancelled || is_system_failure(error)) throw;
         return false;
     }
     commits_.insert(commit);

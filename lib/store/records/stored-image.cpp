@@ -88,7 +88,7 @@ StoredImage StoredImage::load(const Repository& repository, const Checksum& merg
     } catch (const Error& error) {
         // Whatever is wrong with a stored document is wrong with the repository.
         const auto cause = error.with_context("merge commit " + merge_commit.hex());
-        throw is_shortage(cause) ? cause : Error(ErrorKind::repository_damaged, cause.what());
+        throw as_damage(cause);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/system-failure.hpp"
 #include "layer/metadata-limit.hpp"
 #include "store/repository/file-object.hpp"
 
@@ -100,8 +101,7 @@ ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file) {
     const auto object = open_own(source_.objects(), name);
     if (!object) return Link::impossible;
     if (const auto fault = check_.fault_of(object.get(), file))
-        throw Error(ErrorKind::repository_damaged,
-                    "object " + file.hex() + ".file of " + source_.path() + " " + *fault);
+        throw as_damage(Error(ErrorKind::failed, "object " + file.hex() + ".file of " + source_.path() + " " + *fault));
     return link(object.get(), name);
 }
 

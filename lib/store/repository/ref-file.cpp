@@ -28,6 +28,11 @@ FileDescriptor open_directory(int directory, const char* path) {
     return FileDescriptor(::openat(directory, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
+// Of a link that leads nowhere, and of a socket; any other errno of open(2) says nothing of what is there.
+bool is_odd(int number) {
+    return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG || number == ENXIO;
+}
+
 // PATH, a directory that is absolute or relative to refs/heads, as a name below refs/heads. By inodes: a repository can
 // have several paths.
 std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
@@ -60,12 +65,15 @@ std::optional<Checksum> read_ref_file(int directory, const std::string& path) {
     const FileDescriptor file(::openat(directory, path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!file) {
         if (errno == ENOENT && !S_ISLNK(status.st_mode)) return std::nullopt;  // gone meanwhile
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) throw_errno("open the ref " + path);
-        return Checksum{};
+        if (is_odd(errno)) return Checksum{};
+        throw_errno("open the ref " + path);
     }
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return Checksum{};
+    if (::fstat(file.get(), &status) != 0) throw_errno("look at the ref " + path);
+    if (!S_ISREG(status.st_mode)) return Checksum{};
     std::array<char, checksum_digits> text;
-    if (::read(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return Checksum{};
+    const auto size = ::read(file.get(), text.data(), text.size());
+    if (size < 0) throw_errno("read the ref " + path);
+    if (size != static_cast<ssize_t>(text.size())) return Checksum{};
     return Checksum::from_hex({text.data(), text.size()}).value_or(Checksum{});
 }
 
@@ -81,7 +89,10 @@ void require_no_ref_directory(int repository, const std::string& ref) {
 
 void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit) {
     struct stat status;
-    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return;
+        throw_errno("list " + path);
+    }
     if (!S_ISDIR(status.st_mode)) return visit({"", S_ISLNK(status.st_mode)});
     const std::function<void(const std::string&)> below = [&](const std::string& prefix) {
         const auto inner = path + "/" + prefix;

@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <ctime>
 
 #include "base/directory.hpp"
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/repository/ref-file.hpp"
 
 namespace imaged {
@@ -38,7 +41,9 @@ bool RefListing::refresh() {
 
 bool RefListing::refresh(const std::string& path, Directory& directory) const {
     struct stat status;
-    if (::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) {
+    const bool found = ::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!found && errno != ENOENT && errno != ENOTDIR) throw_errno("look at " + path);
+    if (!found || !S_ISDIR(status.st_mode)) {
         const bool changed = directory.inode != 0;
         directory = {};
         return changed;
@@ -70,9 +75,20 @@ void RefListing::read(const std::string& path, Directory& directory) const {
         } else {
             // What an alias leads to changes elsewhere.
             if (entry.is_link) directory.settled = false;
-            if (const auto checksum = read_ref_file(entry.directory, name)) directory.files.emplace(name, *checksum);
+            if (const auto checksum = listed(entry.directory, name, directory))
+                directory.files.emplace(name, *checksum);
         }
     });
+}
+
+std::optional<Checksum> RefListing::listed(int place, const std::string& name, Directory& directory) {
+    try {
+        return read_ref_file(place, name);
+    } catch (const Error& error) {
+        if (is_shortage(error)) throw;
+        directory.settled = false;
+        return Checksum{};  // the others are listed all the same
+    }
 }
 
 void RefListing::collect(const std::string& name, const Directory& directory) {

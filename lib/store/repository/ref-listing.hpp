@@ -39,6 +39,8 @@ private:
 
     bool refresh(const std::string& path, Directory& directory) const;
     void read(const std::string& path, Directory& directory) const;
+    // What the ref NAME in PLACE names; one that cannot be read counts as nonsense until DIRECTORY is read again.
+    static std::optional<Checksum> listed(int place, const std::string& name, Directory& directory);
     void collect(const std::string& name, const Directory& directory);
 
     const int repository_;

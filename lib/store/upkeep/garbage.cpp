@@ -14,6 +14,7 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/checksum-set.hpp"
 #include "store/repository/object-listing.hpp"
@@ -175,7 +176,7 @@ private:
                 if (!found.empty() && !is_partial(checksum)) damage = found;
                 parent = commit.parent;
             } catch (const Error& error) {
-                if (error.kind() == ErrorKind::cancelled) throw;
+                if (error.kind() == ErrorKind::cancelled || is_system_failure(error)) throw;
                 damage = error.what();
                 return;
             }
@@ -204,6 +205,7 @@ private:
                        },
                    .unreadable =
                        [&](const TreePlace& place, const Error& error) {
+                           if (is_system_failure(error)) throw error;
                            damage = error.what();
                            unreadable_.insert(place.tree);
                        }});

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
@@ -36,9 +37,7 @@ public:
         if (current) keep_current(chosen.image.merge_commit);
         repository_.set_ref(ref_, chosen.image.merge_commit);
         repository_.sync();
-        if (!has_alias(chosen.ref)) repository_.set_ref(chosen.ref, std::nullopt);
-        if (current) move_update(*current, chosen.image);
-        repository_.sync();
+        tidy(chosen, current);
         require_in_place(repository_);
         return {current ? std::optional(current->digest.text()) : std::nullopt, std::move(chosen.image)};
     }
@@ -47,7 +46,8 @@ private:
     std::optional<StoredImage> readable(const Checksum& commit) const {
         try {
             return StoredImage::load(repository_, commit, true);
-        } catch (const Error&) {
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
             return std::nullopt;  // a damaged image is replaced
         }
     }
@@ -91,6 +91,16 @@ private:
         if (!kept) return;
         repository_.set_ref(kept->ref, kept->commit);
         repository_.sync();
+    }
+
+    // The image is what was asked for, whatever becomes of this: what is left is listed once, and goes with a prune.
+    void tidy(const KeptVersion& chosen, const std::optional<StoredImage>& current) {
+        try {
+            if (!has_alias(chosen.ref)) repository_.set_ref(chosen.ref, std::nullopt);
+            if (current) move_update(*current, chosen.image);
+            repository_.sync();
+        } catch (const Error&) {
+        }
     }
 
     bool has_alias(const std::string& ref) const {

@@ -223,7 +223,8 @@ std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Rep
     return images;
 }
 
-// Drops the versions of OUTCOME that nothing has made whole: nobody can go back to them.
+// Drops the versions of OUTCOME that nothing has made whole: nobody can go back to them. What could only not be read
+// stays.
 void drop_damaged_versions(Repository& repository, VerifyOutcome& outcome, Cancellation& cancellation,
                            WorkObserver& observer) {
     if (outcome.verdict.kept.empty()) return;
@@ -231,7 +232,11 @@ void drop_damaged_versions(Repository& repository, VerifyOutcome& outcome, Cance
     for (const auto& version : outcome.verdict.kept) images.push_back(ImageReference::parse(version.image));
     Part part(observer, repair_end, 1);
     outcome.verdict.kept = verify_images(repository, images, cancellation, part).kept;
-    for (const auto& version : outcome.verdict.kept) repository.set_ref(version.ref, std::nullopt);
+    for (auto& version : outcome.verdict.kept) {
+        if (version.unreadable) continue;
+        repository.set_ref(version.ref, std::nullopt);
+        version.dropped = true;
+    }
     repository.sync();
 }
 

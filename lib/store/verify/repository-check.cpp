@@ -53,7 +53,12 @@ void RepositoryCheck::check_meta(const Checksum& meta) {
 
 void RepositoryCheck::note_bad(const Checksum& checksum, ObjectType type, const Error& error) {
     if (error.kind() == ErrorKind::cancelled || is_shortage(error)) throw;
-    bad_.emplace(object_name(checksum, type), repository_.has_object(type, checksum) ? "is corrupt" : "is missing");
+    std::string fault = "is corrupt";
+    if (is_system_failure(error))
+        fault = std::string("cannot be read: ") + error.what();
+    else if (!repository_.has_object(type, checksum))
+        fault = "is missing";
+    bad_.emplace(object_name(checksum, type), std::move(fault));
 }
 
 void RepositoryCheck::hash_files() {

@@ -2,6 +2,7 @@
 #include "store/verify/verify.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/exposure.hpp"
@@ -56,7 +57,7 @@ public:
             look_at(verdict);
             observer_.advance(++done, verdict_.images.size());
         }
-        for (const auto& verdict : verdict_.images) look_at_kept(verdict);
+        for (const auto& image : kept_of_) look_at_kept(image);
         for (const auto& [ref, commit] : unused_) check_.walk(commit);
         observer_.begin("hash", walk_end, hash_end, "objects");
         check_.hash_files();
@@ -83,11 +84,16 @@ private:
         for (const auto& [ref, commit] : repository_.refs(image_ref_directory))
             verdict_.images.push_back({image_of_ref(ref), commit, {}, {}, 0, {}, {}});
         unused_ = LayerUse::find(repository_).unused;
+        // Also those of images that another program removed.
+        for (const auto& [ref, commit] : repository_.refs(kept_ref_directory)) {
+            if (const auto kept = parse_kept_ref(ref)) kept_of_.insert(kept->first);
+        }
     }
 
     void add_images(const std::vector<ImageReference>& images) {
         for (const auto& image : images) {
             const auto commit = repository_.resolve(image_ref(image));
+            kept_of_.insert(image_ref(image));
             if (commit)
                 verdict_.images.push_back({image.image(), *commit, {}, {}, 0, {}, {}});
             else
@@ -164,7 +170,7 @@ private:
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             // What was found in other images is reported all the same.
-            if (is_shortage(error)) {
+            if (is_system_failure(error)) {
                 verdict.unchecked = error.what();
                 return;
             }
@@ -209,22 +215,27 @@ private:
         }
     }
 
-    void look_at_kept(const ImageVerdict& verdict) {
-        const auto ref = std::string(image_ref_prefix) + escape_for_ref(verdict.image);
-        for (auto& version : kept_versions(repository_, ref)) {
+    void look_at_kept(const std::string& image_ref) {
+        auto found = find_kept_versions(repository_, image_ref);
+        for (auto& version : found.whole) {
             check_.walk(version.image.merge_commit);
             if (version.image.base_commit) check_.walk(*version.image.base_commit);
             for (const auto& layer : version.image.layout.layers) {
                 if (const auto commit = layer_commit(repository_, layer)) check_.walk(*commit);
             }
-            kept_.emplace_back(verdict.image, std::move(version));
+            kept_.emplace_back(image_of_ref(image_ref), std::move(version));
         }
+        for (const auto& version : found.broken) refuse_kept(image_of_ref(image_ref), "", version.ref, version.error);
+    }
+
+    void refuse_kept(const std::string& image, const std::string& digest, const std::string& ref, const Error& why) {
+        verdict_.kept.push_back({image, digest, ref, why.what(), is_system_failure(why)});
     }
 
     // Whether they are whole; their merges are not computed again.
     void conclude_kept(const std::string& image, const KeptVersion& version) {
         const auto refuse = [&](const std::string& why) {
-            verdict_.kept.push_back({image, version.image.digest.text(), version.ref, why});
+            refuse_kept(image, version.image.digest.text(), version.ref, Error(ErrorKind::repository_damaged, why));
         };
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
@@ -254,6 +265,7 @@ private:
     RepositoryCheck check_;
     const VerifiedLayers verified_;
     Verdict verdict_;
+    std::set<std::string> kept_of_;                          // refs of images
     std::vector<std::pair<std::string, KeptVersion>> kept_;  // by image
     std::map<std::string, Checksum> unused_;
 };

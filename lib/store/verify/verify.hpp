@@ -56,7 +56,9 @@ struct ImageVerdict {
 // A version that is kept beside the current one (kept-ref.hpp) and cannot be rolled back to as it is.
 struct DamagedVersion {
     std::string image, digest, ref;
-    std::string error;  // the first fault
+    std::string error;        // the first fault
+    bool unreadable = false;  // the system failed to read it: it may be whole
+    bool dropped = false;     // by a repair
 };
 
 struct Verdict {
