@@ -87,6 +87,8 @@ int main() {
         action.sa_handler = on_terminate;
         ::sigaction(SIGTERM, &action, nullptr);
         ::sigaction(SIGINT, &action, nullptr);
+        // The call fails with EFBIG then, and the error says so.
+        ::signal(SIGXFSZ, SIG_IGN);
         // Read first: who leaves what was sent to it unread is not heard either.
         const auto line = read_request();
         require_stack();

@@ -14,6 +14,7 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 
 namespace imaged {
 
@@ -114,7 +115,14 @@ void StagingArea::for_each_leftover(int repository, const std::function<void(con
 }
 
 void StagingArea::clear_leftovers(int repository, const std::function<void()>& check) {
-    for_each_leftover(repository, [&](const std::string& path) { remove_tree(repository, path, check); });
+    for_each_leftover(repository, [&](const std::string& path) {
+        try {
+            remove_tree(repository, path, check);
+        } catch (const Error& error) {
+            // A mount point, or what is immutable: no reason for a job to fail.
+            if (!is_system_failure(error)) throw;
+        }
+    });
 }
 
 }  // namespace imaged

@@ -54,7 +54,7 @@ public:
     // Calls VISIT with the path, below the repository, of each scratch directory whose job is gone. It stays locked
     // meanwhile: a job that has just made it finds that out and makes another.
     static void for_each_leftover(int repository, const std::function<void(const std::string& path)>& visit);
-    // Removes them. CHECK as for remove_tree().
+    // Removes them, but for what the system does not let go. CHECK as for remove_tree().
     static void clear_leftovers(int repository, const std::function<void()>& check = {});
 
 protected:

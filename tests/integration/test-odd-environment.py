@@ -266,6 +266,44 @@ class Leftovers(Images):
         self.assertEqual(run.finish().result["outcome"], "success")
 
 
+    def test_what_cannot_be_removed_stops_no_job(self):
+        place = self.repository / "tmp/imaged-1"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", place], stderr=subprocess.DEVNULL)
+        gone = self.repository / "tmp/imaged-2"
+        for kind in ("pull", "prune"):
+            gone.mkdir()
+            result = self.run_job(kind, self.image(kind) if kind == "pull" else "")
+            self.assertEqual(result["outcome"], "success", result)
+            self.assertFalse(gone.exists())
+        subprocess.run(["umount", place], check=True)
+        self.assertEqual(self.run_job("prune")["outcome"], "success")
+        self.assertEqual(self.left(), [])
+
+    def test_of_a_copy_that_fails_while_it_writes_refs(self):
+        image = self.image()
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        other = self.directory / "copy"
+        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        for call in ("fsync", "fdatasync", "renameat"):
+            result = self.run_job("copy", image.removeprefix(UNVERIFIED), arguments={"repository": str(other), "from": False},
+                                  env=fault(call, "/copy/refs" if call == "renameat" else "/copy", number=errno.EIO))
+            self.assertEqual([name for name in os.listdir(other / "tmp") if name != "cache"], [], result)
+
+    def test_too_large_a_file_is_an_error_and_no_signal(self):
+        image = self.image(size=3)
+        real, limited = worker.PROGRAM, self.directory / "limited"
+        limited.write_text(f"#!/bin/sh\nexec prlimit --fsize=1000 {real}\n")
+        limited.chmod(0o755)
+        self.addCleanup(setattr, worker, "PROGRAM", real)
+        worker.PROGRAM = str(limited)
+        result = self.run_job("pull", image)
+        self.assertEqual((result["outcome"], result["error-name"]), ("failed", "Failed"), result)
+        self.assertIn("File too large", result["message"])
+        self.assertEqual(self.left(), [])
+
+
 @unittest.skipUnless(FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
 class WithoutLocks(Images):
     """File systems on which locking fails, as NFS without its lock service."""

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -79,6 +80,7 @@ public:
                         .environment = child_environment(scratch, options_.host_credentials),
                         .prepare = [layout] {
                             if (layout && ::fchdir(*layout) != 0) ::_exit(cannot_run);
+                            ::signal(SIGXFSZ, SIG_DFL);  // the worker ignores it
                             limit_resources();
                         }};
         const int printed = prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;

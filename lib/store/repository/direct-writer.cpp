@@ -65,15 +65,8 @@ void DirectWriter::set_ref(const std::string& ref, const std::optional<Checksum>
 }
 
 void DirectWriter::set_refs(const std::map<std::string, Checksum>& refs) {
-    for (const auto& [ref, commit] : refs) require_no_ref_directory(fd(), ref);
-    ErrorSlot error;
-    error.check(ostree_repo_prepare_transaction(repository_, nullptr, nullptr, error.out()), "start a transaction");
-    for (const auto& [ref, commit] : refs)
-        ostree_repo_transaction_set_ref(repository_, nullptr, ref.c_str(), commit.hex().c_str());
-    if (ostree_repo_commit_transaction(repository_, nullptr, nullptr, error.out()) == FALSE) {
-        ostree_repo_abort_transaction(repository_, nullptr, nullptr);
-        error.raise("write refs");
-    }
+    // Not in a transaction of libostree: one that fails leaves its directory in tmp.
+    for (const auto& [ref, commit] : refs) set_ref(ref, commit);
 }
 
 void DirectWriter::write_detached_metadata(const Checksum& commit, const std::string& serialised) {

@@ -63,7 +63,6 @@ public:
     std::map<std::string, std::string> aliases() const;
     // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit) { writer_->set_ref(ref, commit); }
-    // Several refs in one transaction of libostree.
     void set_refs(const std::map<std::string, Checksum>& refs) { writer_->set_refs(refs); }
 
     struct Commit {
