@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Everything at once on one repository: two daemons that pull, update, remove, prune, verify and copy images that share layers; beside them `ostree commit`, `ostree
-prune`, and `ostree admin deploy` and `undeploy`. At the end the tree of every image is compared with its source.
+"""Everything at once on one repository: two daemons that pull, update, roll back, remove, prune, verify and copy images that share layers; beside them `ostree commit`, `ostree
+prune`, and `ostree admin deploy` and `undeploy`. At the end the tree of every image, and of the version that is kept of it, is compared with its source.
 
 ./dev soak mix --minutes N --seed S
 """
@@ -59,6 +59,7 @@ class Source:
         self.mix, self.tag, self.lock = mix, tag, threading.Lock()
         self.layout = Layout(mix.directory / f"layout-{tag}")
         self.stored = None  # (digest, tree) of what the repository must have
+        self.kept = None  # the same of the version before
         self.copied = None  # the same of the other repository
         self.change(random.Random(f"{mix.seed} {tag}"))
 
@@ -133,12 +134,24 @@ class Mix:
                 source.change(rng)
             # The digest that was asked for or an error: no other end.
             if self.job(client, "update" if update else "pull", "Pull", "(sa{sv})", "ostree-unverified-image:" + source.name, {}) is not None:
+                if source.stored and source.stored[0] != source.digest:
+                    source.kept = source.stored
                 source.stored = (source.digest, source.tree)
 
     def remove(self, client, source, _):
         with source.lock:
             if self.job(client, "remove", "Remove", "(asa{sv})", [source.name], {}, accepted=("NotFound",)) is not None:
-                source.stored = None
+                source.stored = source.kept = None
+
+    def rollback(self, client, source, _):
+        with source.lock:
+            accepted = () if source.kept else ("NotFound",)
+            outcome = self.job(client, "rollback" if source.kept else "rollback to nothing", "Rollback", "(sa{sv})", source.name, {}, accepted=accepted)
+            if outcome is None:
+                return
+            source.stored, source.kept = source.kept, source.stored
+            if not source.stored or outcome["digest"] != source.stored[0]:
+                self.note("rollback", f"to {outcome['digest']} instead of {source.stored and source.stored[0]}")
 
     def copy(self, client, source, _):
         with source.lock:
@@ -157,7 +170,7 @@ class Mix:
 
     def client_work(self, daemon, seed):
         rng, client = random.Random(seed), daemon.client()
-        work = [self.pull] * 5 + [self.remove, self.copy, self.copy, self.prune, self.verify]
+        work = [self.pull] * 5 + [self.rollback] * 2 + [self.remove, self.copy, self.copy, self.prune, self.verify]
         try:
             while not self.ended.is_set():
                 rng.choice(work)(client, self.sources[rng.choice(TAGS)], rng)
@@ -250,9 +263,22 @@ class Mix:
             print(f"    images in {what} that were removed: {sorted(stray)}", flush=True)
         return len(expected), lost + len(stray)
 
+    def lost_version(self, source):
+        """Whether the version that SOURCE had before is not kept: the latest of those that are."""
+        prefix = f"imaged/kept/{self.escaped(source.name)}/version."
+        numbers = [int(ref.removeprefix(prefix)) for ref in self.repository.refs() if ref.startswith(prefix)]
+        found = numbers and {path: entry[5] for path, entry in tree.of_commit(self.repository.path, f"{prefix}{max(numbers)}").items() if entry[0] == "file"}
+        if found == source.kept[1]:
+            return False
+        print(f"    LOST: the version before of {source.name}; kept are {numbers}", flush=True)
+        return True
+
     def judge(self):
         """Problems in the end."""
         compared, lost = self.compare(self.repository, "the repository", {source.name: source.stored for source in self.sources.values() if source.stored})
+        for source in self.sources.values():
+            if source.kept:
+                compared, lost = compared + 1, lost + self.lost_version(source)
         more, lost_copies = self.compare(self.other, "the copy", {source.name: source.copied for source in self.sources.values() if source.copied})
         problems = []
         for branch, wanted in self.commits.items():
