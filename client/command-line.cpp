@@ -405,14 +405,19 @@ std::optional<std::size_t> begin_of_path(const std::string& image) {
 }  // namespace
 
 std::string absolute_path(const std::string& path) {
+    if (path.starts_with('/')) return path;
     std::error_code failure;
     const auto directory = std::filesystem::current_path(failure);
-    return failure || path.starts_with('/') ? path : (directory / path).lexically_normal().string();
+    if (failure) throw UsageError("'" + path + "' is relative, and the current directory: " + failure.message());
+    return (directory / path).lexically_normal().string();
 }
 
 std::string absolute_image(const std::string& image) {
     const auto path = begin_of_path(image);
-    return path && *path < image.size() ? image.substr(0, *path) + absolute_path(image.substr(*path)) : image;
+    // One that names no directory is for imaged to refuse.
+    return path && *path < image.size() && image[*path] != ':'
+               ? image.substr(0, *path) + absolute_path(image.substr(*path))
+               : image;
 }
 
 std::string local_path(const std::string& image) {

@@ -26,8 +26,7 @@ void tell_of_configuration(const Bus& bus) noexcept {
         const auto value = adopt(held);
         if (g_variant_is_of_type(held, G_VARIANT_TYPE_STRING) == FALSE) return;
         const std::string error = g_variant_get_string(held, nullptr);
-        if (!error.empty())
-            print_note("warning: imaged has not taken its configuration and works with what held before: " + error);
+        if (!error.empty()) print_note("warning: imaged has not taken its configuration: " + error);
     } catch (const std::exception&) {
         // An imaged that knows no such property, or has left.
     }

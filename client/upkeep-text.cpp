@@ -67,6 +67,16 @@ std::string refetch_text(const Dictionary& image) {
            human_bytes(number(image, "bytes-fetched")) + ")\n";
 }
 
+std::string kept_text(const Dictionary& outcome) {
+    std::string result;
+    for (const auto& version : outcome.list("damaged-kept")) {
+        const auto digest = version.text("digest").value_or("");
+        result += "Damaged version of " + text(version, "image") +
+                  ", which is kept: " + (digest.empty() ? "" : escaped(digest) + ": ") + text(version, "error") + "\n";
+    }
+    return result;
+}
+
 std::string unverified_text(const Dictionary& outcome) {
     std::string result;
     for (const auto& image : outcome.list("unverified")) {
@@ -113,7 +123,7 @@ std::string verify_text(const Dictionary& outcome) {
     result += unverified_text(outcome);
     result += records(outcome, "unrepaired", "Not mended", "image", "error");
     result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
-    result += records(outcome, "damaged-kept", "Damaged versions that are kept", "image", "error");
+    result += kept_text(outcome);
     result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
     result += records(outcome, "notes", "Notes", "image", "message");
     for (const auto& warning : outcome.words("warnings")) result += "Warning: " + escaped(warning) + "\n";

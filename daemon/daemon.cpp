@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -85,8 +87,23 @@ private:
 };
 
 std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {
-    if (!line.bus_address.empty()) return sdbus::createSessionBusConnectionWithAddress(line.bus_address);
-    return line.session ? sdbus::createSessionBusConnection() : sdbus::createSystemBusConnection();
+    try {
+        if (!line.bus_address.empty()) return sdbus::createSessionBusConnectionWithAddress(line.bus_address);
+        return line.session ? sdbus::createSessionBusConnection() : sdbus::createSystemBusConnection();
+    } catch (const sdbus::Error& error) {
+        const std::string which = line.bus_address.empty() ? line.session ? "session " : "system " : "";
+        throw Error(ErrorKind::failed, "there is no " + which + "bus to serve on: " + error.getMessage());
+    }
+}
+
+void take_name(sdbus::IConnection& connection) {
+    try {
+        connection.requestName(bus::ServiceName{bus_name});
+    } catch (const sdbus::Error& error) {
+        const bool taken = error.getMessage().find(std::strerror(EEXIST)) != std::string::npos;
+        throw Error(ErrorKind::failed, taken ? "another imaged serves this bus"
+                                             : "the bus does not give out the name org.imaged1: " + error.getMessage());
+    }
 }
 
 FileDescriptor blocked_signals() {
@@ -122,7 +139,7 @@ public:
         loop_.set_source(&bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.
-        connection_->requestName(bus::ServiceName{bus_name});
+        take_name(*connection_);
         spdlog::info("serving {}", config_.repository);
     }
 
@@ -157,8 +174,8 @@ private:
     }
 
     void keep(const Error& error) {
-        spdlog::error("kept the old configuration: {}", error.what());
-        config_error_ = error.what();
+        config_error_ = refused_config(error);
+        spdlog::error("the configuration is refused: {}", config_error_);
         manager_->reconfigure(manager_settings());
     }
 
@@ -217,7 +234,7 @@ private:
         }
         // A job came at the last moment: stay, with the name if nobody else has taken it by now.
         try {
-            connection_->requestName(bus::ServiceName{bus_name});
+            take_name(*connection_);
         } catch (const sdbus::Error& error) {
             spdlog::info("finishing the last job without the bus name: {}", error.getMessage());
         }

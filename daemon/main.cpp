@@ -43,10 +43,9 @@ private:
     spdlog::pattern_formatter inner_{"imaged: %l: %v"};
 };
 
-void start_logging(const std::string& level) {
+void start_logging() {
     auto logger = imaged::log_queue::make_logger();
     logger->set_formatter(std::make_unique<PrintableFormatter>());
-    logger->set_level(spdlog::level::from_str(level));
     spdlog::set_default_logger(std::move(logger));
 }
 
@@ -81,9 +80,10 @@ int main(int count, char** arguments) {
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }
+        start_logging();
         const auto read = imaged::config_to_start_with(line);
-        start_logging(read.config.log_level);
-        if (!read.error.empty()) spdlog::error("started with the configuration that held before: {}", read.error);
+        if (!read.error.empty()) spdlog::error("the configuration is refused: {}", read.error);
+        spdlog::set_level(spdlog::level::from_str(read.config.log_level));
         for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();
         const int status = imaged::serve(line, read);

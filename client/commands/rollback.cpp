@@ -8,7 +8,8 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"to", "DIGEST", "The version to go back to, by default the one that was current last"},
+    {"to", "DIGEST",
+     "The version to go back to, or the beginning of its digest; by default the one that was current last"},
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -33,7 +34,7 @@ const Verb rollback_verb = {
      "\n"
      "Examples:\n"
      "  imagectl rollback docker://registry.example/host:stable\n"
-     "  imagectl rollback docker://registry.example/host:stable --to sha256:0123…\n"
+     "  imagectl rollback docker://registry.example/host:stable --to 0123456789ab\n"
      "\n",
      VerbHelp::job, options},
     run,

@@ -28,9 +28,9 @@ void require_same_place(const CallerPlace& place) {
         return;
     throw Error(ErrorKind::invalid_argument,
                 "imaged sees another " + path.string() +
-                    " than the caller, who runs in a container or with a private " +
-                    "/tmp, say: use a path that both share (for " + place.path +
-                    "), or hand over an archive as an open file (imagectl import-archive)");
+                    " than the caller: a container, or a unit with a private /tmp, has its own, and imaged has its own "
+                    "/dev and /proc. Use a path that both share (for " +
+                    place.path + "), or hand over an archive as an open file (imagectl import-archive)");
 }
 
 }  // namespace imaged

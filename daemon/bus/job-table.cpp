@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/job-record.hpp"
 #include "process/bus-error.hpp"
 #include "process/journal.hpp"
 
@@ -34,50 +35,22 @@ std::string text_member(const nlohmann::json& object, const char* key) {
     return found != object.end() && found->is_string() ? bus_text(found->get<std::string>()) : std::string();
 }
 
-// Where the job puts what it makes: another name, a repository, a registry; empty if it is where it is anyway.
-std::string target_of(const job::Request& request) {
-    if (const auto* const target = request.target(); target != nullptr && *target) return (*target)->image();
-    if (const auto* const copy = request.as<job::Copy>()) return copy->repository;
-    const auto* const exported = request.as<job::Export>();
-    return exported != nullptr ? exported->destination.image() : std::string();
-}
-
-bool is_dry_run(const job::Request& request) {
-    const auto* const prune = request.as<job::Prune>();
-    return prune != nullptr && prune->dry_run;
-}
-
-std::map<std::string, std::string> fields_of(const QueuedJob& job) {
-    return {{"IMAGED_JOB", std::to_string(number(job.id))},
-            {"IMAGED_KIND", std::string(job.request.traits().name)},
-            {"IMAGED_IMAGE", job.request.image_name()},
-            {"IMAGED_TARGET", target_of(job.request)},
-            {"IMAGED_DRY_RUN", is_dry_run(job.request) ? "1" : ""},
-            {"IMAGED_USER", std::to_string(job.owner)}};
-}
-
-// What JOB does, for people.
-std::string description_of(const QueuedJob& job) {
-    const auto& request = job.request;
-    std::string text(request.traits().name);
-    if (is_dry_run(request)) text += " (a dry run: nothing goes)";
-    if (const auto image = request.image_name(); !image.empty()) text += " " + image;
-    if (const auto* const images = request.images())
-        for (const auto& image : *images) text += " " + image.image();
-    const auto target = target_of(request);
-    const auto* const copy = request.as<job::Copy>();
-    if (!target.empty()) text += (copy != nullptr && copy->from ? " from " : " to ") + target;
-    return text;
+// What the journal says of JOB.
+JobRecord record_of(const QueuedJob& job) {
+    auto record = imaged::record_of(job.request);
+    record.fields.emplace("IMAGED_JOB", std::to_string(number(job.id)));
+    record.fields.emplace("IMAGED_USER", std::to_string(job.owner));
+    return record;
 }
 
 // One line, with what the job read and how long it took.
 void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
-    auto fields = fields_of(job);
-    fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", seconds);
+    auto fields = record_of(job).fields;
+    fields.emplace("IMAGED_SECONDS", fmt::format("{:.3f}", seconds));
     if (result.outcome != job::Outcome::success) {
         const bool failed = result.outcome == job::Outcome::failed;
         const bool deferred = result.error_name == error_name(ErrorKind::deferred);
-        fields["IMAGED_ERROR"] = result.error_name;
+        fields.emplace("IMAGED_ERROR", result.error_name);
         journal::tell(deferred ? journal::Event::job_deferred
                       : failed ? journal::Event::job_failed
                                : journal::Event::job_cancelled,
@@ -86,22 +59,23 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
                       fields);
         return;
     }
-    fields["IMAGED_DIGEST"] = text_member(result.details, "digest");
-    fields["IMAGED_POLICY"] = text_member(result.details, "signature-policy");
+    fields.emplace("IMAGED_DIGEST", text_member(result.details, "digest"));
+    fields.emplace("IMAGED_POLICY", text_member(result.details, "signature-policy"));
     std::string bytes;
     if (const auto found = result.details.find("bytes-fetched"); found != result.details.end()) {
-        fields["IMAGED_BYTES"] = found->dump();
+        fields.emplace("IMAGED_BYTES", found->dump());
         bytes = ", " + found->dump() + " bytes fetched";
     }
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
     for (const auto& change : result.changed_images) {
         if (!change.new_digest.empty()) continue;
-        fields["IMAGED_IMAGE"] = bus_text(change.image);
-        fields["IMAGED_DIGEST"] = bus_text(change.old_digest);
+        const auto image = bus_text(change.image);
+        for (const char* key : {"IMAGED_IMAGE", "IMAGED_DIGEST"}) fields.erase(key);
+        fields.emplace("IMAGED_IMAGE", image);
+        fields.emplace("IMAGED_DIGEST", bus_text(change.old_digest));
         journal::tell(journal::Event::image_removed,
-                      fmt::format("job {} removed {} for user {}", number(job.id), fields["IMAGED_IMAGE"], job.owner),
-                      fields);
+                      fmt::format("job {} removed {} for user {}", number(job.id), image, job.owner), fields);
     }
 }
 
@@ -190,9 +164,9 @@ void JobTable::start_work(const QueuedJob& job, JobFiles files) {
     request.settings = settings_.jobs;
     request.settings.host_credentials = job.credentials == Credentials::host || job.standing == Standing::owner;
     request.settings.local_sources = job.standing == Standing::owner;
+    const auto record = record_of(job);
     journal::tell(journal::Event::job_started,
-                  fmt::format("job {} starts: {} for user {}", number(id), description_of(job), job.owner),
-                  fields_of(job));
+                  fmt::format("job {} starts: {} for user {}", number(id), record.text, job.owner), record.fields);
     tell_status();
     if (request.as<job::CheckImages>() != nullptr) return start_round(job, std::move(request));
     try {
@@ -242,12 +216,11 @@ void JobTable::note_later(JobId id) {
         const auto* const job = queue_.job(id);
         if (job == nullptr) return;
         const auto& object = *objects_.at(id);
-        auto fields = fields_of(*job);
-        fields["IMAGED_PHASE"] = object.phase();
-        fields["IMAGED_SECONDS"] = fmt::format("{:.3f}", static_cast<double>(object.microseconds_run()) / 1e6);
+        auto [text, fields] = record_of(*job);
+        fields.emplace("IMAGED_PHASE", object.phase());
+        fields.emplace("IMAGED_SECONDS", fmt::format("{:.3f}", static_cast<double>(object.microseconds_run()) / 1e6));
         journal::tell(journal::Event::job_goes_on,
-                      fmt::format("job {} goes on: {}: {}", number(id), description_of(*job), object.how_far()),
-                      fields);
+                      fmt::format("job {} goes on: {}: {}", number(id), text, object.how_far()), fields);
         note_later(id);
     });
 }
@@ -262,7 +235,7 @@ void JobTable::tell_status() {
             continue;
         }
         text += fmt::format("{}Job {}: {}", text.empty() ? "" : "; ", number(job.id),
-                            job.is_private() ? std::string(job.request.traits().name) : description_of(job));
+                            job.is_private() ? std::string(job.request.traits().name) : record_of(job).text);
     }
     if (text.empty()) text = "Idle";
     if (text.size() > max_status_bytes) text = text.substr(0, max_status_bytes) + "…";

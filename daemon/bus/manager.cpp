@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "bus/job-record.hpp"
 #include "bus/verification.hpp"
 #include "job/json-fields.hpp"
 #include "process/journal.hpp"
@@ -27,6 +28,7 @@ std::string what_is_done(std::string_view action) {
     if (action == pull_unverified_action) return "pull or import images that need no signature";
     if (action == store_as_action) return "store an image under another name";
     if (action == cancel_action) return "cancel the job of another user";
+    if (action == job::Rollback::traits.action) return "roll back images";
     return std::string(action) + " images";
 }
 
@@ -83,25 +85,29 @@ std::vector<std::string_view> actions_for(const Caller& caller, job::Request& re
     return actions;
 }
 
-void tell_refusal(const Error& error, const Caller& caller, const std::string& image) {
-    journal::tell(journal::Event::call_refused,
-                  "refused: " + std::string(error.what()) + (image.empty() ? "" : " (" + image + ")"),
-                  {{"IMAGED_USER", std::to_string(caller.uid)},
-                   {"IMAGED_IMAGE", image},
-                   {"IMAGED_ERROR", std::string(error_name(error.kind()))}});
+void tell_refusal(const Error& error, const Caller& caller, JobRecord refused) {
+    refused.fields.emplace("IMAGED_USER", std::to_string(caller.uid));
+    refused.fields.emplace("IMAGED_ERROR", std::string(error_name(error.kind())));
+    journal::tell(journal::Event::call_refused, "refused: " + std::string(error.what()) + " (" + refused.text + ")",
+                  refused.fields);
 }
 
-[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller, const std::string& image = {}) {
+[[noreturn]] void refuse_unauthorised(const std::string& what, const Caller& caller, const JobRecord& refused) {
     const Error error(ErrorKind::not_authorized, "user " + std::to_string(caller.uid) + " may not " + what);
-    tell_refusal(error, caller, image);
+    tell_refusal(error, caller, refused);
     throw error;
 }
 
 // Throws Error(not_authorized) if VERDICT says no.
-void require(const Verdict& verdict, std::string_view action, const Caller& caller, const std::string& image = {}) {
+void require(const Verdict& verdict, std::string_view action, const Caller& caller, const JobRecord& refused) {
     if (verdict.allowed) return;
     refuse_unauthorised(what_is_done(action) + " (org.imaged1." + std::string(action) + "): " + verdict.reason, caller,
-                        image);
+                        refused);
+}
+
+// Of what somebody wants of a job that is there.
+JobRecord record_of(JobId id) {
+    return {"job " + std::to_string(number(id)), {{"IMAGED_JOB", std::to_string(number(id))}}};
 }
 
 }  // namespace
@@ -210,7 +216,7 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
                 } catch (...) {
                     return EventLoop::Callback([reply, caller, arguments, error = current_error()] {
                         if (error.kind() == ErrorKind::not_authorized)
-                            tell_refusal(error, caller, arguments->request.image_name());
+                            tell_refusal(error, caller, record_of(arguments->request));
                         reply.fail(error);
                     });
                 }
@@ -240,23 +246,24 @@ void Manager::ask(std::vector<std::string_view> actions, const std::shared_ptr<J
                   const Started& reply, const Caller& caller) {
     const auto& request = arguments->request;
     jobs_.queue().require_room(caller, request, arguments->files);
-    ask(std::move(actions), {{}, caller, request.image_name(), options_of(request), arguments->interactive}, reply,
-        [this, arguments, reply, caller] { submit(reply, caller, *arguments, Standing::authorised); });
+    ask(std::move(actions), {{}, caller, request.image_name(), options_of(request), arguments->interactive}, arguments,
+        reply);
 }
 
-// Asks about one of ACTIONS after the other, and calls ALLOWED when all are allowed.
-void Manager::ask(std::vector<std::string_view> actions, Question question, const Started& reply,
-                  std::function<void()> allowed) {
+// Asks about one of ACTIONS after the other.
+void Manager::ask(std::vector<std::string_view> actions, Question question,
+                  const std::shared_ptr<JobArguments>& arguments, const Started& reply) {
     question.action = actions.front();
     actions.erase(actions.begin());
-    authority_.check(question, [this, actions = std::move(actions), question, reply,
-                                allowed = std::move(allowed)](const Verdict& verdict) {
-        reply.answer_with([&] {
-            require(verdict, question.action, question.caller, question.image);
-            if (actions.empty()) return allowed();
-            ask(actions, question, reply, allowed);
-        });
-    });
+    authority_.check(question,
+                     [this, actions = std::move(actions), question, arguments, reply](const Verdict& verdict) {
+                         reply.answer_with([&] {
+                             require(verdict, question.action, question.caller, record_of(arguments->request));
+                             if (actions.empty())
+                                 return submit(reply, question.caller, *arguments, Standing::authorised);
+                             ask(actions, question, arguments, reply);
+                         });
+                     });
 }
 
 void Manager::submit(const Started& reply, const Caller& caller, JobArguments& arguments, Standing standing) {
@@ -275,13 +282,13 @@ void Manager::require_no_path(const Caller& caller, const JobArguments& argument
     const auto* const exported = request.as<job::Export>();
     if (request.as<job::Copy>() != nullptr ||
         (exported != nullptr && exported->destination.transport() != Transport::registry))
-        refuse_unauthorised(kind + " images by a path that imaged would have to open", caller);
+        refuse_unauthorised(kind + " images by a path that imaged would have to open", caller, record_of(request));
     const auto require_registry = [&](const ImageReference& image) {
         if (image.transport() != Transport::registry)
             refuse_unauthorised(kind + " " + image.canonical() +
                                     ": only images of registries (docker://), or an archive as an open file "
                                     "(ImportArchive)",
-                                caller);
+                                caller, record_of(request));
     };
     if (request.traits().reads_image) require_registry(*request.image());
     if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
@@ -297,7 +304,8 @@ void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::Out
             throw Error(ErrorKind::not_found, "there is no job " + std::to_string(number(id)));
         const auto& job = *found->second;
         if (job.is_private() && job.owner() != caller.uid && !authority_.trusts(caller))
-            refuse_unauthorised("read the outcome of this job: it is for the job's user and root", caller);
+            refuse_unauthorised("read the outcome of this job: it is for the job's user and root", caller,
+                                record_of(id));
         reply.answer(job.result(), job.error_name(), job.message(), job.outcome());
     });
 }
@@ -329,7 +337,7 @@ void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller
     authority_.check({cancel_action, caller, found->second->image(), {}, interactive},
                      [this, reply, id, caller](const Verdict& verdict) {
                          reply.answer_with([&] {
-                             require(verdict, cancel_action, caller);
+                             require(verdict, cancel_action, caller, record_of(id));
                              jobs_.queue().cancel(id);
                              reply.answer(false);
                          });

@@ -87,8 +87,8 @@ private:
     void answer_outcome(JobId id, const std::string& sender, JobObject::OutcomeResult&& result);
     void ask(std::vector<std::string_view> actions, const std::shared_ptr<JobArguments>& arguments,
              const Started& reply, const Caller& caller);
-    void ask(std::vector<std::string_view> actions, Question question, const Started& reply,
-             std::function<void()> allowed);
+    void ask(std::vector<std::string_view> actions, Question question, const std::shared_ptr<JobArguments>& arguments,
+             const Started& reply);
     // Throws Error(not_authorized) where the job of ARGUMENTS would open a local path for CALLER.
     void require_no_path(const Caller& caller, const JobArguments& arguments) const;
     void cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller, bool interactive);

@@ -137,29 +137,45 @@ private:
     std::set<std::string> taken_;
 };
 
-// The path in IMAGE; empty if it has none.
-std::string path_of(const ImageReference& image) {
-    if (image.transport() == Transport::registry) return {};
-    // A directory of skopeo's has no tag.
-    const auto path = image.transport() == Transport::dir ? image.name() : split_tag(image.name()).first;
-    return path.starts_with('/') ? path : std::string();
+// The path in IMAGE, if it has one.
+std::optional<std::string> path_of(const ImageReference& image) {
+    switch (image.transport()) {
+        // A directory of skopeo's has no tag.
+        case Transport::dir: return image.name();
+        case Transport::oci:
+        case Transport::oci_archive:
+        case Transport::docker_archive: return split_tag(image.name()).first;
+        case Transport::registry:
+        case Transport::containers_storage:
+        case Transport::docker_daemon: break;
+    }
+    return std::nullopt;
 }
 
-// The path that WORK's job opens besides imaged's repository; empty if it opens none.
+// The path that WORK's job opens besides imaged's repository, if it opens one.
 template <typename Work>
-std::string opened_path([[maybe_unused]] const Work& work) {
+std::optional<std::string> opened_path([[maybe_unused]] const Work& work) {
     if constexpr (requires { work.repository; }) return work.repository;
     if constexpr (requires { work.destination; }) return path_of(work.destination);
-    if constexpr (requires { work.source; }) return work.source ? path_of(*work.source) : std::string();
+    if constexpr (requires { work.source; }) return work.source ? path_of(*work.source) : std::nullopt;
     if constexpr (requires { work.image; }) return path_of(work.image);
-    return {};
+    return std::nullopt;
 }
 
 template <typename Work>
 CallerPlace place_of(const Work& work, const sdbus::Variant& given) {
     const auto path = opened_path(work);
-    if (path.empty()) refuse("place", "nothing is opened by a path");
-    return caller_place("option \"place\"", path, value_of<sdbus::UnixFd>("place", given, "h").get());
+    if (!path) refuse("place", "nothing is opened by a path");
+    return caller_place("option \"place\"", *path, value_of<sdbus::UnixFd>("place", given, "h").get());
+}
+
+// A relative path would be imaged's, not the caller's.
+template <typename Work>
+void check_path(const Work& work) {
+    if constexpr (!Work::traits.takes_place && !Work::traits.reads_image) return;
+    if (const auto path = opened_path(work); path && !path->starts_with('/'))
+        throw Error(ErrorKind::invalid_argument,
+                    "\"" + path->substr(0, max_quoted_bytes) + "\" is not an absolute path");
 }
 
 // What the type of an option does not say.
@@ -171,6 +187,11 @@ void check_options(Work& work) {
                    "must not name a signature source: " + work.target->canonical().substr(0, max_quoted_bytes));
         // Storing an image under its own name is what happens anyway.
         if (work.target && work.target->image() == work.image.image()) work.target.reset();
+    }
+    if constexpr (std::same_as<Work, job::Rollback>) {
+        if (work.version && !begins_digest(*work.version))
+            refuse("digest",
+                   "neither a digest nor the beginning of one: \"" + work.version->substr(0, max_quoted_bytes) + "\"");
     }
     if constexpr (std::same_as<Work, job::Import>) {
         if (!work.digest) refuse("digest", "missing");
@@ -226,6 +247,7 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
         [&](auto& kind) {
             kind.fields(kind, reader);
             check_options(kind);
+            check_path(kind);
             if (const auto* given = kind.traits.takes_authfile ? reader.take("authfile") : nullptr)
                 arguments.files.auth = auth_file_of("authfile", *given);
             if (const auto* given = kind.traits.takes_place ? reader.take("place") : nullptr)

@@ -17,6 +17,10 @@ namespace imaged {
 namespace {
 
 constexpr const char* nothing_known = "[Pull]\nSignaturePolicy=signature\n";
+// After what is wrong with the files.
+constexpr const char* earlier_holds = "; imaged works with the configuration that held before";
+constexpr const char* defaults_hold =
+    "; imaged works with the defaults, and images need a signature: no configuration has held before";
 
 // Empty if there is no place for it.
 std::string held_file() {
@@ -31,17 +35,26 @@ ConfigFile held() {
     return {path, file ? read_all(file.get(), max_ini_bytes, path) : nothing_known};
 }
 
-ReadConfig held_config(const CommandLine& line) {
-    const auto file = held();
+// WHY: what is wrong with the files.
+ReadConfig held_config(const CommandLine& line, const std::string& why) {
     try {
-        return read_config(line, {file});
+        const auto file = held();
+        auto read = read_config(line, {file});
+        read.error = why + (file.text != nothing_known ? earlier_holds : defaults_hold);
+        return read;
     } catch (const Error&) {
-        // An older imaged does not take what a newer one kept.
-        return read_config(line, {{file.path, nothing_known}});
+        // It is no file, or one that a newer imaged kept.
+        auto read = read_config(line, {{held_file(), nothing_known}});
+        read.error = why + defaults_hold;
+        return read;
     }
 }
 
 }  // namespace
+
+std::string refused_config(const Error& error) {
+    return std::string(error.what()) + earlier_holds;
+}
 
 ReadConfig read_and_hold_config(const CommandLine& line) {
     auto read = read_config(line);
@@ -58,9 +71,7 @@ ReadConfig config_to_start_with(const CommandLine& line) {
     try {
         return read_and_hold_config(line);
     } catch (const Error& error) {
-        auto read = held_config(line);
-        read.error = error.what();
-        return read;
+        return held_config(line, error.what());
     }
 }
 

@@ -46,7 +46,7 @@ bool leads_to_journal() {
 
 }  // namespace
 
-void tell(Event event, const std::string& message, const std::map<std::string, std::string>& fields) noexcept {
+void tell(Event event, const std::string& message, const Fields& fields) noexcept {
     try {
         const bool warns = event == Event::job_failed || event == Event::call_refused;
         const auto level = warns ? spdlog::level::warn : spdlog::level::info;

@@ -21,8 +21,11 @@ enum class Event {
     call_refused
 };
 
-// FIELDS beside MESSAGE and MESSAGE_ID, by name; empty ones are left out. Never throws.
-void tell(Event event, const std::string& message, const std::map<std::string, std::string>& fields) noexcept;
+// By name; one that has several values stands there several times.
+using Fields = std::multimap<std::string, std::string>;
+
+// FIELDS beside MESSAGE and MESSAGE_ID; empty ones are left out. Never throws.
+void tell(Event event, const std::string& message, const Fields& fields) noexcept;
 
 // TEXT is what `systemctl status` says the daemon does, to everybody (STATUS= of sd_notify(3)). Never throws.
 void tell_status(const std::string& text) noexcept;

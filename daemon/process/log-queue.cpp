@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process/log-queue.hpp"
 
+#include <signal.h>
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
 
@@ -26,6 +27,21 @@ void write_to_stderr(std::string_view text) {
         if (count <= 0) return;
         text.remove_prefix(static_cast<std::size_t>(count));
     }
+}
+
+// Without signals, which would end the process there as long as the daemon does not read them itself.
+template <typename Function>
+void start_thread(Function function) {
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        std::thread(std::move(function)).detach();
+    } catch (...) {
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 // Lives as long as the process: its thread may be writing when everything else has ended.
@@ -81,7 +97,7 @@ void add(std::function<void()> write) noexcept {
             return;
         }
         all.waiting.push_back(std::move(write));
-        if (!std::exchange(all.started, true)) std::thread([&all] { all.work(); }).detach();
+        if (!std::exchange(all.started, true)) start_thread([&all] { all.work(); });
         all.changed.notify_all();
     } catch (...) {
         // A message that cannot be kept is lost.

@@ -70,16 +70,24 @@ std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
     return job::from_json<job::RemoveOutcome>(result->details).layers_dropped;
 }
 
-// An update leaves layers that nobody needs any more. The pull has succeeded whatever becomes of them.
-std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import,
-                                              unsigned keep) {
-    if (!imported.changed || !imported.previous_digest) return {};
+// An update leaves layers that nobody needs any more, which DROP drops and returns. The job has succeeded whatever
+// becomes of them.
+template <typename Drop>
+std::vector<std::string> drop_what_is_left(Drop drop) {
     try {
-        auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get());
-        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository, keep);
+        return drop();
     } catch (const std::exception&) {
         return {};  // the next prune tries again
     }
+}
+
+std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import,
+                                              unsigned keep) {
+    if (!imported.changed || !imported.previous_digest) return {};
+    return drop_what_is_left([&] {
+        auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get());
+        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository, keep);
+    });
 }
 
 // Does the jobs of one request: a function for each kind.
@@ -106,9 +114,11 @@ public:
                          work.image,
                          work.target,
                          work.from && request_.settings.keep > 0};
-        auto result = copy_result(copy, work.from, copy_image(copy, cancellation_, meter_));
+        const auto copied = copy_image(copy, cancellation_, meter_);
         if (work.from) note_copied_source(copy);
-        return result;
+        if (work.from && copied.changed && copied.previous_digest)
+            drop_what_is_left([&] { return drop_unused_layers(copy.destination, request_.settings.keep); });
+        return copy_result(copy, work.from, copied);
     }
 
     job::Result operator()(const job::Export& work) {

@@ -173,15 +173,25 @@ std::vector<std::string> configured_paths() {
     return paths;
 }
 
+// Whether the job uses DIRECTORY itself, and so has to see all that lies in it: only root can have asked for that.
+bool is_used(const std::string& directory, const std::vector<std::string>& used) {
+    return std::any_of(used.begin(), used.end(), [&](const std::string& path) {
+        std::error_code failure;
+        return std::filesystem::canonical(path, failure) == directory;
+    });
+}
+
 // Devices, sockets and other processes are not to be seen. USED stays, wherever it is.
 void hide_the_machine(const std::vector<std::string>& used, Network network) {
     auto kept = used;
     kept.insert(kept.end(), kept_in_run.begin(), kept_in_run.end());
     if (network != Network::none) kept.insert(kept.end(), names_in_run.begin(), names_in_run.end());
     if (network == Network::local) kept.insert(kept.end(), container_sockets.begin(), container_sockets.end());
-    hide_directory("/run", kept);
+    if (!is_used("/run", used)) hide_directory("/run", kept);
     kept = used;
     kept.insert(kept.end(), kept_devices.begin(), kept_devices.end());
+    if (is_used("/dev", used))
+        throw Error(ErrorKind::invalid_argument, "what is written into /dev would be lost: a job has its own");
     hide_directory("/dev", kept);
     // That of the new PID namespace.
     if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
@@ -220,14 +230,10 @@ void open_repository(const job::Request& request) {
     if (make) make_repository(request.repository);
 }
 
-// Gives the job its own temporary directories. USED stays, wherever it is, and one of these directories itself with all
-// that lies in it: only root can have asked for that.
+// Gives the job its own temporary directories. USED stays, wherever it is.
 std::vector<std::string> hide_temporary_files(const std::vector<std::string>& used, const JobDirectory& own) {
     auto directories = temporary_directories();
-    for (const auto& path : used) {
-        std::error_code failure;
-        std::erase(directories, std::filesystem::canonical(path, failure).string());
-    }
+    std::erase_if(directories, [&](const std::string& directory) { return is_used(directory, used); });
     auto kept = configured_paths();
     kept.insert(kept.end(), used.begin(), used.end());
     std::vector<FileDescriptor> mounts;

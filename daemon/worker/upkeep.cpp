@@ -98,7 +98,7 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
 }
 
 job::Result run_rollback(const job::Request& request, const job::Rollback& work, const Cancellation& cancellation) {
-    const auto [previous, image] = roll_back({request.repository, work.image, work.digest}, cancellation);
+    const auto [previous, image] = roll_back({request.repository, work.image, work.version}, cancellation);
     job::RollbackOutcome report;
     report.image = work.image.image();
     report.digest = image.digest.text();

@@ -122,14 +122,16 @@ struct DeploymentAnswer {
     }
 };
 
-// And where the deployed commit names the commit of an image. An empty list: it is stored no more.
+// And where the deployed commit names the commit of an image: the images that have it, and those that could be rolled
+// back to it. Both empty: it is stored no more.
 struct ImageDeployment : DeploymentAnswer {
-    std::vector<std::string> stored_as;
+    std::vector<std::string> stored_as, kept_of;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
         DeploymentAnswer::fields(self, fields);
         fields("stored-as", self.stored_as);
+        fields("kept-of", self.kept_of);
     }
 };
 

@@ -490,12 +490,13 @@ struct Rollback {
     using Outcome = RollbackOutcome;
 
     ImageReference image;
-    std::optional<Digest> digest;  // the version to go back to; by default the one that was current last
+    // The version to go back to, or the beginning of its digest; by default the one that was current last.
+    std::optional<std::string> version;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
         fields("image", self.image);
-        fields.option("digest", self.digest);
+        fields.option("digest", self.version);
     }
     bool operator==(const Rollback&) const = default;
 };

@@ -21,4 +21,14 @@ Digest Digest::parse(std::string_view text) {
     return Digest(std::string(text));
 }
 
+bool begins_digest(std::string_view text) {
+    constexpr std::string_view algorithm = "sha256:";
+    if (text.starts_with(algorithm)) text.remove_prefix(algorithm.size());
+    return !text.empty() && text.size() <= 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool begins_with(const Digest& digest, std::string_view text) {
+    return digest.text().starts_with(text) || digest.hex().starts_with(text);
+}
+
 }  // namespace imaged

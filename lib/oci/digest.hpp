@@ -26,4 +26,9 @@ private:
     std::string text_;
 };
 
+// Whether TEXT is a digest or the beginning of one, with or without "sha256:".
+bool begins_digest(std::string_view text);
+// Whether DIGEST begins with TEXT, of which that is true.
+bool begins_with(const Digest& digest, std::string_view text);
+
 }  // namespace imaged

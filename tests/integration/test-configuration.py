@@ -144,7 +144,7 @@ class Start(Configured):
         self.start_again("[Daemon]\nQueuedJobsPerUser=none\n")
         client = self.client()
         wrong = f"{self.directory}/imaged.conf:2: QueuedJobsPerUser=: must be a whole number from 1 to 10000, not \"none\""
-        self.assertEqual(self.error(client), wrong)
+        self.assertEqual(self.error(client), wrong + "; imaged works with the configuration that held before")
         self.assertIn(wrong, self.told())
         self.assertEqual(self.fill_queue(client), 2)
         # Once more: what held is not what it was started with.
@@ -178,10 +178,51 @@ class FirstStart(unittest.TestCase):
                 client = daemon.client()
                 try:
                     job = client.finished(client.pull(layout.reference("v1")), 60)
+                    told = client.call("org.freedesktop.DBus.Properties", "Get", GLib.Variant("(ss)", (MANAGER, "ConfigurationError")))[0]
                 finally:
                     client.close()
                     daemon.stop()
                 self.assertEqual(job["ErrorName"].rpartition(".")[2], error, job["ErrorMessage"])
+                self.assertEqual(("imaged works with the defaults, and images need a signature" in told, "SignaturePolicy= of imaged.conf" in job["ErrorMessage"]),
+                                 (error != "", error != ""), told + job["ErrorMessage"])
+
+    def test_what_is_in_the_place_of_what_held_shuts_nobody_out(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+            os.makedirs(directory + "/state/imaged.conf")
+            with unittest.mock.patch.dict(os.environ, STATE_DIRECTORY=directory + "/state"):
+                daemon = real_daemon.Daemon(directory, golden.make_repository(directory + "/repo"), "[Pull]\nRetries=many\n")
+            client = daemon.client()
+            try:
+                self.assertEqual(client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0], [])
+            finally:
+                client.close()
+                daemon.stop()
+
+
+class NoBus(unittest.TestCase):
+    """What imaged prints before it serves, and of what keeps it from serving."""
+
+    def printed(self, *words, **environment):
+        run = subprocess.run([IMAGED, *words], capture_output=True, text=True, env={**os.environ, **environment}, timeout=60)
+        self.assertEqual(run.returncode, 1, run.stderr)
+        return run.stderr.splitlines()
+
+    def test_each_line_is_one_of_imaged(self):
+        with tempfile.TemporaryDirectory() as directory:
+            os.makedirs(directory + "/state/imaged.conf")
+            with open(directory + "/imaged.conf", "w", encoding="utf-8") as file:
+                file.write("[Pull]\nRetries=1\n")
+            kept, bus = self.printed("--bus-address", f"unix:path={directory}/no-bus", "--config", directory + "/imaged.conf", STATE_DIRECTORY=directory + "/state")
+            self.assertTrue(kept.startswith("imaged: warning: the configuration is not kept for a start without one: "), kept)
+            self.assertTrue(bus.startswith("imaged: there is no bus to serve on: "), bus)
+            line, = self.printed("--session", DBUS_SESSION_BUS_ADDRESS=f"unix:path={directory}/no-bus")
+            self.assertTrue(line.startswith("imaged: there is no session bus to serve on: "), line)
+
+
+class Twice(Case):
+    def test_another_one_is_told(self):
+        run = subprocess.run([IMAGED, "--bus-address", self.address, "--repository", self.directory + "/second"], capture_output=True, text=True, timeout=60)
+        self.assertEqual((run.returncode, run.stderr), (1, "imaged: another imaged serves this bus\n"))
 
 
 class Job(unittest.TestCase):
@@ -209,6 +250,14 @@ class Job(unittest.TestCase):
             errors = [worker.pull(prefix + self.layout.reference("v1"), self.repository, settings={"signature-policy": policy}, env={"HOME": home}).result["error-name"]
                       for prefix in prefixes]
             self.assertEqual(errors, expected[policy], policy)
+
+    def test_a_policy_that_skopeo_does_not_know_is_named(self):
+        policy = self.directory + "/policy.json"
+        with open(policy, "w", encoding="utf-8") as file:
+            file.write('{"default": [{"type": "bogus"}]}')
+        run = worker.Run(self.layout.reference("v1"), self.directory + "/other", env={"CONTAINERS_POLICY": policy})
+        result = run.finish().result
+        self.assertEqual((result["error-name"], policy in result["message"]), ("PolicyRejected", True), result)
 
     def test_the_reserve_of_the_disk_is_kept(self):
         self.assertEqual(self.pull(self.layout.reference("v1"), disk_reserve=1 << 60).result["error-name"], "NoSpace")
@@ -286,6 +335,26 @@ class HostFiles(unittest.TestCase):
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(text)
                 self.assertIn(path, self.pull("", directory, **{variable: path})["message"])
+            # It is not taken for a registry that cannot be reached, and is a line of text.
+            for text in ("garbage", "[[registry]]\nlocation = \n"):
+                path = directory + "/registries.conf"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                result = self.pull("", directory, CONTAINERS_REGISTRIES_CONF=path)
+                self.assertEqual((result["error-name"], path in result["message"], "\n" in result["message"]), ("Failed", True, False), result)
+            for text in ("{}", '{"default": []}'):
+                path = directory + "/policy.json"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                result = self.pull("", directory, CONTAINERS_POLICY=path)
+                self.assertEqual((result["error-name"], path in result["message"]), ("PolicyRejected", True), result)
+            os.makedirs(directory + "/registries.d")
+            with open(directory + "/registries.d/broken.yaml", "w", encoding="utf-8") as file:
+                file.write("docker:\n  a:\n    - b\n")
+            result = self.pull("", directory, CONTAINERS_REGISTRIES_D=directory + "/registries.d")
+            self.assertEqual((result["error-name"], directory + "/registries.d/broken.yaml" in result["message"]), ("Failed", True), result)
+            result = self.pull("ln -s auth.json /run/ostree/auth.json &&", directory)
+            self.assertEqual((result["error-name"], "/run/ostree/auth.json" in result["message"]), ("Failed", True), result)
 
 
 class Guide(unittest.TestCase):

@@ -139,7 +139,7 @@ class Deploy(Case):
         self.assertEqual(second, {
             "stateroot": "test", "checksum": pulled[1]["commit"], "serial": 0, "booted": False, "pending": True, "rollback": False, "staged": False,
             "pinned": False, "reference": "ostree-unverified-image:" + self.layout.reference("v2"), "image": self.layout.reference("v2"),
-            "digest": pulled[1]["digest"], "version": "1.v2", "merge-commit": pulled[1]["merge-commit"], "stored-as": [self.layout.reference("v2")]})
+            "digest": pulled[1]["digest"], "version": "1.v2", "merge-commit": pulled[1]["merge-commit"], "stored-as": [self.layout.reference("v2")], "kept-of": []})
         self.assertEqual((first["digest"], first["pending"]), (pulled[0]["digest"], False))
         # The deployment keeps what it came from when the image is removed; the repository does not have it by a name any more.
         worker.pull("", self.repository, kind="remove", arguments={"images": [self.layout.reference("v1")]})
@@ -148,6 +148,20 @@ class Deploy(Case):
         lines = subprocess.run([IMAGECTL, "deployments"], capture_output=True, text=True, check=True).stdout.splitlines()
         self.assertEqual(lines[0].split(), ["STATEROOT", "DEPLOYMENT", "STATE", "IMAGE", "DIGEST", "VERSION"])
         self.assertEqual(lines[1].split(), ["test", pulled[1]["commit"][:12] + ".0", "pending", self.layout.reference("v2"), pulled[1]["digest"][7:19], "1.v2"])
+
+    def test_an_earlier_version_that_is_kept_is_no_stranger(self):
+        for tag in ("v1", "v2"):
+            image(self.layout, tag)
+        system = self.ostree("--repo=" + self.repository, "commit", "--orphan", "--tree=ref=" + self.pull("v1")["commit"])
+        encapsulation.encapsulate(self.layout, "base", self.repository, system)
+        for tag in ("v1", "base"):
+            with self.subTest(tag):
+                name = f"docker://registry.example/{tag}:1"
+                job = worker.pull(self.layout.reference(tag), self.repository, target=name, settings={"keep": 1}).result["details"]
+                self.deploy(job["commit"])
+                worker.pull(self.layout.reference("v2"), self.repository, target=name, settings={"keep": 1})
+                entry, = (entry for entry in self.deployments() if entry["checksum"] == job["commit"])
+                self.assertEqual((entry["digest"], name in entry["stored-as"], entry["kept-of"]), (job["digest"], False, [name]))
 
     def test_everybody_may_ask_and_options_are_strict(self):
         image(self.layout, "v1")

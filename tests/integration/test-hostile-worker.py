@@ -302,7 +302,7 @@ class Confined(ScratchCase):
                 self.assertEqual(result["outcome"], "success", result)
                 self.assertTrue(pathlib.Path(place, made).exists())
             # In these directories themselves, with what is in the way of nobody's program.
-            for number, place in enumerate(("/tmp", "/var/tmp")):
+            for number, place in enumerate(("/tmp", "/var/tmp", "/run")):
                 made = pathlib.Path(place, f"imaged-test-{os.getpid()}")
                 archive, directory = made.with_suffix(".tar"), made.with_suffix(".oci")
                 self.addCleanup(archive.unlink, missing_ok=True)
@@ -310,8 +310,14 @@ class Confined(ScratchCase):
                 for destination in (f"oci-archive:{archive}:app", f"oci:{directory}:app"):
                     result = worker.Run("docker://registry.example/oci.app:1", repository, kind="export", arguments={"destination": destination}, settings={"confined": True}).finish().result
                     self.assertEqual(result.get("outcome"), "success", result)
+                    self.assertTrue(archive.exists())
                 for source in (f"oci-archive:{archive}:app", f"oci:{directory}:app"):
                     self.confined(source, repository, target=f"docker://registry.example/{source.split(':')[0]}:{number}")
+
+            # Of /dev a job has its own.
+            result = worker.Run("docker://registry.example/oci.app:1", repository, kind="export", arguments={"destination": "oci:/dev/imaged-test:app"},
+                                settings={"confined": True}).finish().result
+            self.assertEqual(result["error-name"], "InvalidArgument", result)
 
     def test_a_job_s_temporary_files_are_gone_however_it_ends(self):
         for name, end in [("cancelled", worker.Run.cancel), ("killed with its group", lambda run: os.killpg(run.process.pid, 9)),

@@ -189,6 +189,12 @@ class Real(Hosts):
                     self.assertEqual(done.returncode, NO_DAEMON, done)
                     self.assertRegex(done.stderr, text)
 
+    def test_a_machine_without_ssh_says_so(self):
+        self.environment["SYSTEMD_SSH"] = str(self.directory / "not-there")
+        done = self.imagectl("-H", "one", "list")
+        self.assertEqual(done.returncode, NO_DAEMON, done)
+        self.assertIn("not-there is not installed on this machine", done.stderr)
+
     def test_what_ssh_prints_is_made_safe(self):
         self.with_ssh("printf 'ba\\033[31md\\n' >&2; exit 1")
         for hosts in ("one", "one,two"):

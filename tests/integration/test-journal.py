@@ -61,12 +61,19 @@ class Journal(system_bus.SystemCase):
     def test_who_is_refused_is_told(self):
         user = self.caller(1)
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b")
-        self.logged("warning: refused: user 1 may not pull", "(docker://open.example/a:b)")
+        self.logged("warning: refused: user 1 may not pull", "(pull docker://open.example/a:b)")
         self.assert_refused("NotAuthorized", user.start, "Pull", self.image)
         self.logged("warning: refused: user 1 may not pull " + self.image)
         self.allow("org.imaged1.pull", "org.imaged1.pull-unverified", "org.imaged1.store-as")
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         self.logged("warning: refused: user 1: may not store docker://open.example/a:b as docker://signed.example/a:b")
+        # Each call that is refused names the images that it is about.
+        self.assert_refused("NotAuthorized", user.call, "Remove", "(asa{sv})", ["docker://open.example/a:b", "docker://open.example/c:d"], {})
+        self.logged("warning: refused: user 1 may not remove images", "(remove docker://open.example/a:b docker://open.example/c:d)")
+        self.assert_refused("NotAuthorized", user.call, "Export", "(ssa{sv})", "docker://open.example/a:b", "oci:/tmp/x", {})
+        self.logged("warning: refused: user 1 may not export images by a path", "(export docker://open.example/a:b to oci:/tmp/x)")
+        self.assert_refused("NotAuthorized", user.start, "Rollback", "docker://open.example/a:b")
+        self.logged("warning: refused: user 1 may not roll back images", "(rollback docker://open.example/a:b)")
 
 
 class LongJob(bus_fixture.Case):

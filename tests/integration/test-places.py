@@ -62,6 +62,29 @@ class Places(ScratchCase):
         for made in ("out/index.json", "new/out.tar"):
             self.assertTrue((self.directory / made).exists(), made)
 
+    def test_what_leads_nowhere_is_refused(self):
+        """A relative path is the caller's, and imaged knows no directory of the caller's."""
+        client = self.daemon.client()
+        self.addCleanup(client.close)
+        for image in ("oci:layout:t", "dir:dir", "oci-archive:oci-archive.tar", "docker-archive:./docker-archive.tar", "ostree-unverified-image:oci:layout:t"):
+            for method in ("Pull", "Prepare", "Check"):
+                with self.subTest(image=image, method=method), self.assertRaises(BusError) as caught:
+                    client.start(method, image)
+                self.assertEqual(caught.exception.name, ERROR + "InvalidArgument")
+                self.assertIn("is not an absolute path", caught.exception.message)
+        for words in (("pull", "oci::t"), ("export", NAME, "oci::t")):
+            run = self.imagectl(*words, cwd=self.directory)
+            self.assertEqual((run.returncode, "is not an absolute path" in run.stderr), (2, True), run.stderr)
+        # The caller's directory is gone.
+        gone = self.directory / "gone"
+        gone.mkdir()
+        run = self.imagectl("pull", "oci:layout:t", before=("sh", "-ec", f'cd "{gone}"; rmdir "{gone}"; exec "$0" "$@"'))
+        self.assertEqual((run.returncode, "the current directory" in run.stderr), (2, True), run.stderr)
+
+    def test_a_short_name_is_explained_once(self):
+        run = self.imagectl("prepare", "127.0.0.1:1/app:1")
+        self.assertEqual(run.stderr.count("is taken as"), 1, run.stderr)
+
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_a_caller_with_directories_of_its_own(self):
         """It sees a copy of the directory in the place of the one that imaged sees."""

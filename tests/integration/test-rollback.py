@@ -211,8 +211,10 @@ class Rollback(OnTheBus):
             self.assertIn(message, properties["ErrorMessage"])
         self.pulled("2")
         text = self.imagectl("rollback", IMAGE, "--to", "sha256:" + "0" * 64, status=3)
-        self.assertIn(f"those that are: {self.digests['1']}", text)
-        self.assertIn("option \"digest\"", self.imagectl("rollback", IMAGE, "--to", "1", status=2))
+        self.assertIn(f"those that are kept: {self.digests['1']}", text)
+        self.assertIn(f"{self.digests['2']} is the current version of {IMAGE}", self.imagectl("rollback", IMAGE, "--to", self.digests["2"], status=3))
+        for wrong in ("x", "sha256:", "sha512:0", "A", self.digests["1"] + "0"):
+            self.assertIn("option \"digest\"", self.imagectl("rollback", IMAGE, "--to", wrong, status=2))
         self.assertEqual(self.state(), ["2", "1"])
 
     def test_a_version_that_is_not_whole_stays_where_it_is(self):
@@ -228,7 +230,7 @@ class Rollback(OnTheBus):
         self.assertEqual(self.state(), ["2", "1"])
         path.write_bytes(b"x" + kept[1:])
         text = self.imagectl("verify", status=1)
-        self.assertIn(f"Damaged versions that are kept:\n  {IMAGE}: ", text)
+        self.assertIn(f"Damaged version of {IMAGE}, which is kept: {self.digests['1']}: ", text)
         outcome = self.run_job("Verify", "(asa{sv})", [], {})
         self.assertEqual([(entry["image"], entry["digest"]) for entry in outcome["damaged-kept"]], [(IMAGE, self.digests["1"])])
         self.assertEqual((outcome["sound"], outcome["damaged"]), (False, []))
@@ -237,6 +239,16 @@ class Rollback(OnTheBus):
         self.assertEqual(self.state(), ["2"])
         self.prune()
         self.fsck()
+
+    def test_a_ref_that_leads_nowhere_is_damage(self):
+        self.pulled("1")
+        self.pulled("2")
+        ref, = (self.repository / "refs/heads" / KEPT).iterdir()
+        ref.write_text("nonsense\n")
+        self.assertIn(f"Damaged version of {IMAGE}, which is kept: the commit of {KEPT}/{ref.name} cannot be read", self.imagectl("verify", status=1))
+        self.imagectl("verify", "--repair")
+        self.assertFalse(ref.exists())
+        self.assertIn("All is sound", self.imagectl("verify"))
 
     def test_another_program_dropped_a_layer_of_it(self):
         """As ostree-ext does, which looks for users of a layer among images only."""
@@ -262,6 +274,13 @@ class Rollback(OnTheBus):
         self.pulled("3")
         self.run_job("Copy", "(ssa{sv})", IMAGE, str(other), {"from": GLib.Variant("b", True)})
         self.assertEqual(self.state(), ["2", "3"])
+        # And no more than the configuration says, with what only they had.
+        self.pulled("4")
+        refs = set(self.refs().split())
+        self.run_job("Copy", "(ssa{sv})", IMAGE, str(other), {"from": GLib.Variant("b", True)})
+        self.assertEqual(self.state(), ["2", "4"])
+        self.assertEqual({ref.split("/")[0] for ref in refs ^ set(self.refs().split())}, {"imaged"})
+        self.assertEqual(len([ref for ref in self.refs().split() if ref.startswith(KEPT)]), 1)
 
 
 class KeepTwo(OnTheBus):
@@ -271,8 +290,14 @@ class KeepTwo(OnTheBus):
         for version in ("1", "2", "3", "4"):
             self.pulled(version)
         self.assertEqual(self.state(), ["4", "3", "2"])
+        # As list shows it.
+        self.imagectl("rollback", IMAGE, "--to", self.digests["2"].removeprefix("sha256:")[:12])
+        self.assertEqual(self.state(), ["2", "4", "3"])
+        self.imagectl("rollback", IMAGE, "--to", self.digests["4"][:20])
         self.imagectl("rollback", IMAGE, "--to", self.digests["2"])
         self.assertEqual(self.state(), ["2", "4", "3"])
+        self.assertIn("several versions", self.imagectl("rollback", IMAGE, "--to", "sha256:" + os.path.commonprefix([self.digests[n][7:] for n in ("3", "4")]), status=2)
+                      if self.digests["3"][7] == self.digests["4"][7] else "several versions")
         self.imagectl("rollback", IMAGE)
         self.assertEqual(self.state(), ["4", "2", "3"])
         self.pulled("5")

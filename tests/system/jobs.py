@@ -111,10 +111,14 @@ class Jobs(Case):
     def test_paths_are_the_callers_below_tmp_too(self):
         self.outcome("pull", IMAGE)
         self.machine.shell("rm -rf /tmp/out* /var/tmp/out*; mkdir /var/tmp/out; ostree --repo=/tmp/out-repo init --mode=bare")
-        for destination in ("oci:/tmp/out:it", "oci-archive:/var/tmp/out.tar:it", "oci-archive:/var/tmp/out/inner.tar:it"):
+        self.addCleanup(self.machine.shell, "rm -rf /run/out*")
+        for destination in ("oci:/tmp/out:it", "oci-archive:/var/tmp/out.tar:it", "oci-archive:/var/tmp/out/inner.tar:it", "oci:/run/out:it",
+                            "oci-archive:/run/out.tar:it"):
             self.outcome("export", IMAGE, destination)
             self.assertTrue(self.machine.run("skopeo", "inspect", "--raw", destination).stdout)
         self.machine.shell(f"cd /tmp && imagectl export {IMAGE} oci:out-relative:it && cd /var/tmp && imagectl pull oci:../../tmp/out-relative:it")
+        # imaged has a /dev of its own.
+        self.assertEqual(self.imagectl("export", IMAGE, "oci:/dev/out:it", check=False).returncode, 2)
         self.outcome("copy", IMAGE, "/tmp/out-repo")
         self.stop_daemon()
         for source in ("oci:/tmp/out:it", "oci-archive:/var/tmp/out.tar:it", "oci:/tmp/out-relative:it"):

@@ -104,6 +104,9 @@ class Service(Case):
             self.assertEqual(self.imagectl("pull", unverified, check=False).returncode, status, policy)
         self.configure("")
 
+    def test_it_may_be_started_as_often_as_somebody_likes(self):
+        self.machine.shell("for time in 1 2 3 4 5 6 7 8; do systemctl restart imaged; imagectl list >/dev/null; done", timeout=60)
+
     def run_unit(self, unit):
         """Runs it to its end; gives what it said."""
         self.machine.run("systemctl", "start", unit, check=False)
@@ -172,6 +175,10 @@ class Service(Case):
         removed = [entry for entry in entries if entry.get("MESSAGE_ID") == "fa1f251a28f24947bfc7c4941a3b6a54"][-1]
         self.assertEqual((removed["IMAGED_IMAGE"], removed["IMAGED_DIGEST"]), (target, digest))
         self.assertTrue(any(entry.get("MESSAGE_ID") == "cba0be038aad455fbde4950039d57c7e" and entry.get("IMAGED_IMAGE") == IMAGE for entry in entries))
+        self.refused("remove", IMAGE, LARGE, user="bob", why="may not")
+        last = self.machine.shell("journalctl -u imaged -o verbose --no-pager MESSAGE_ID=cba0be038aad455fbde4950039d57c7e -n 1").stdout
+        for field in ("IMAGED_KIND=remove", "IMAGED_IMAGE=" + IMAGE, "IMAGED_IMAGE=" + LARGE):
+            self.assertIn(field, last)
         self.imagectl("list")
         self.assertRegex(self.machine.run("systemctl", "status", "--no-pager", "imaged").stdout, r'Status: "(Idle|Job \d+: [a-z-]+.*)"')
         explained = self.machine.run("journalctl", "-x", "--no-pager", "-u", "imaged").stdout

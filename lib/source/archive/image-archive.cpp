@@ -36,7 +36,9 @@ std::string check_policy(const std::string& transport, const ImageReference& ref
     if (reference.signature_source() == SignatureSource::container_policy ||
         reference.signature_source() == SignatureSource::ostree_remote)
         throw Error(ErrorKind::policy_rejected,
-                    reference.canonical() + " asks for a signature, and an archive carries none");
+                    reference.image() +
+                        " needs a signature (what stands before its name, or SignaturePolicy= of "
+                        "imaged.conf, asks for one), and an archive carries none");
     // As skopeo would ask for an archive at a path that no scope of the policy names.
     const auto policy = applied_policy(load_host_policy(), ImageReference::parse(transport + ":/"));
     if (!policy.accepts_anything)

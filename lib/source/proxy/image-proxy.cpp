@@ -122,7 +122,7 @@ void ImageProxy::open_image(const std::string& image) {
         try {
             return call("OpenImage", json::array({image})).value;
         } catch (const Error& error) {
-            throw with_certificate_fault(error, image);
+            throw with_certificate_fault(error, image, skopeo_->by_service());
         }
     }();
     if (!id.is_number_unsigned()) throw Error(ErrorKind::failed, "skopeo's answer to OpenImage is not a number");

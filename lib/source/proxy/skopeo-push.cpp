@@ -23,7 +23,7 @@ void push_layout(int layout, const std::string& tag, const Digest& digest, const
     if (skopeo->wait(cancellation) != 0)
         throw with_certificate_fault(
             skopeo->named(skopeo_error(messages.empty() ? "skopeo failed without a message" : fatal_message(messages))),
-            destination.image());
+            destination.image(), skopeo->by_service());
     if (sha256(raw_manifest(destination.image(), cancellation, options)).hex() != digest.hex())
         throw Error(ErrorKind::failed, destination.image() + " serves another manifest than the one that was pushed");
 }

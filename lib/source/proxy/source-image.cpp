@@ -42,8 +42,10 @@ std::string deciding_policy(std::string_view text, const ImageReference& referen
     const auto policy = applied_policy(text, reference);
     if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
         throw Error(ErrorKind::policy_rejected,
-                    "ostree-image-signed: asks for a signature, but the containers policy that applies to " +
-                        reference.image() + " is " + policy.description);
+                    reference.image() +
+                        " needs a signature (ostree-image-signed:, or SignaturePolicy= of imaged.conf), "
+                        "but the containers policy that applies to it is " +
+                        policy.description);
     if (reference.signature_source() == SignatureSource::ostree_remote)
         return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
     return policy.description;

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -75,12 +76,24 @@ void copy_certificate(const fs::path& from, const fs::path& to) {
     write_all(copy.get(), std::as_bytes(std::span(text)), to.string());
 }
 
+// Whether skopeo cannot list DIRECTORY; BY_SERVICE: as the user of imaged-proxy@.service, who owns nothing.
+bool is_closed(const fs::path& directory, bool by_service) {
+    if (!by_service) return ::faccessat(AT_FDCWD, directory.c_str(), R_OK | X_OK, AT_EACCESS) != 0;
+    struct stat status {};
+    if (::stat(directory.c_str(), &status) != 0) return false;
+    constexpr mode_t others = S_IROTH | S_IXOTH, group = S_IRGRP | S_IXGRP;
+    const bool of_a_group = status.st_gid != 0 && (status.st_mode & group) == group;
+    return (status.st_mode & others) != others && !of_a_group;
+}
+
 // The first fault in the directory of a registry that TEXT names.
-std::string fault_for(const std::string& text) {
+std::string fault_for(const std::string& text, bool by_service) {
     for (const char* place : places) {
         std::error_code none;
         for (const auto& registry : fs::directory_iterator(place, none)) {
             if (text.find(registry.path().filename().string()) == std::string::npos) continue;
+            if (is_closed(registry.path(), by_service))
+                return registry.path().string() + " is closed to the user that skopeo runs as";
             for (const auto& file : fs::directory_iterator(registry.path(), none)) {
                 if (auto fault = fault_of(file.path()); !fault.empty()) return fault;
             }
@@ -91,13 +104,13 @@ std::string fault_for(const std::string& text) {
 
 }  // namespace
 
-Error with_certificate_fault(const Error& error, const std::string& image) {
+Error with_certificate_fault(const Error& error, const std::string& image, bool by_service) {
     const std::string text = error.what();
     const auto mentions = [&](std::string_view word) { return text.find(word) != std::string::npos; };
     if (!mentions("x509:") && !mentions("tls:") && !mentions("certificate")) return error;
     std::string fault;
     try {
-        fault = fault_for(text + " " + image);
+        fault = fault_for(text + " " + image, by_service);
     } catch (const Error& unreadable) {
         fault = unreadable.what();
     }

@@ -153,23 +153,29 @@ bool accepts_everything(std::string_view text) {
 }
 
 std::string load_host_policy() {
-    std::vector<std::string> paths;
-    if (const char* named = std::getenv("CONTAINERS_POLICY"); named != nullptr && *named != '\0') {
-        paths.emplace_back(named);
-    } else {
-        if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
-            paths.push_back(std::string(home) + "/.config/containers/policy.json");
-        paths.emplace_back("/etc/containers/policy.json");
+    const auto path = host_policy_path();
+    const auto file = try_open_file(AT_FDCWD, path);
+    if (!file) throw Error(ErrorKind::policy_rejected, "there is no containers policy: " + path + " is missing");
+    auto text = read_all(file.get(), max_policy_bytes, path);
+    const auto document = parse_json(text);
+    const auto refuse = [&](const std::string& why) {
+        throw Error(ErrorKind::policy_rejected, "the containers policy " + path + " " + why);
+    };
+    if (!document.is_object()) refuse("is not a JSON object");
+    const auto fallback = document.find("default");
+    if (fallback == document.end() || !fallback->is_array() || fallback->empty())
+        refuse("has no requirement for default");
+    return text;
+}
+
+std::string host_policy_path() {
+    if (const char* named = std::getenv("CONTAINERS_POLICY"); named != nullptr && *named != '\0') return named;
+    if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+        const auto own = std::string(home) + "/.config/containers/policy.json";
+        std::error_code failure;
+        if (std::filesystem::status(own, failure).type() != std::filesystem::file_type::not_found) return own;
     }
-    for (const auto& path : paths) {
-        const auto fd = try_open_file(AT_FDCWD, path);
-        if (!fd) continue;
-        auto text = read_all(fd.get(), max_policy_bytes, path);
-        if (!parse_json(text).is_object())
-            throw Error(ErrorKind::policy_rejected, "the containers policy " + path + " is not a JSON object");
-        return text;
-    }
-    throw Error(ErrorKind::policy_rejected, "there is no containers policy: " + paths.back() + " is missing");
+    return "/etc/containers/policy.json";
 }
 
 }  // namespace imaged

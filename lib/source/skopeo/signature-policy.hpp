@@ -28,5 +28,7 @@ bool accepts_everything(std::string_view policy);
 // the user's (~/.config/containers/policy.json), else of the host's (/etc/containers/policy.json). Throws
 // Error(policy_rejected) when there is none.
 std::string load_host_policy();
+// The file that load_host_policy() reads, for people.
+std::string host_policy_path();
 
 }  // namespace imaged

@@ -28,8 +28,11 @@ constexpr std::string_view which_of_archive =
 
 // In this order: a registry's "unauthorized" may be wrapped in words that a later line knows.
 constexpr std::array patterns{
-    // A file of credentials that cannot be read, whatever is wrong in it.
+    // A file of this host that cannot be read, whatever is wrong in it: credentials, registries.conf, registries.d.
     Pattern{credentials_words, ErrorKind::failed},
+    Pattern{"loading registries configuration", ErrorKind::failed},
+    Pattern{"parsing /", ErrorKind::failed, {}, ".yaml: "},
+    Pattern{"Error loading trust policy", ErrorKind::policy_rejected},
     Pattern{"Source image rejected", ErrorKind::policy_rejected},
     Pattern{"rejected by policy", ErrorKind::policy_rejected},
     // What newer image proxies say without the words above.
@@ -140,6 +143,20 @@ constexpr std::array patterns{
     Pattern{"invalid checksum digest", ErrorKind::corrupt_input},
 };
 
+// TEXT with a blank in place of each run of control characters and blanks, and none at its end.
+std::string one_line(const std::string& text) {
+    std::string line;
+    for (const char c : text) {
+        const bool blank = c == ' ' || (static_cast<unsigned char>(c) < ' ');
+        if (!blank)
+            line += c;
+        else if (!line.empty() && line.back() != ' ')
+            line += ' ';
+    }
+    if (!line.empty() && line.back() == ' ') line.pop_back();
+    return line;
+}
+
 }  // namespace
 
 std::string fatal_message(const std::string& output) {
@@ -152,7 +169,8 @@ std::string fatal_message(const std::string& output) {
     return quoted.is_string() ? quoted.get<std::string>() : text;
 }
 
-Error skopeo_error(const std::string& message) {
+Error skopeo_error(const std::string& said) {
+    const auto message = one_line(said);
     for (const auto& pattern : patterns) {
         if (message.find(pattern.text) == std::string::npos || message.find(pattern.also) == std::string::npos)
             continue;

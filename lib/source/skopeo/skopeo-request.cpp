@@ -52,11 +52,11 @@ std::string certificate_option(Kind kind) {
     return "";
 }
 
-std::string at(int descriptor) {
+}  // namespace
+
+std::string skopeo_path(int descriptor) {
     return "/proc/self/fd/" + std::to_string(descriptor);
 }
-
-}  // namespace
 
 bool prints_messages(Kind kind) {
     return kind != Kind::inspect_raw;
@@ -68,7 +68,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
     if (!scratch.empty()) command.push_back("--tmpdir=" + scratch);
     if (!request.registries_conf.empty()) command.push_back("--registries-conf=" + request.registries_conf);
     if (!request.registries_d.empty()) command.push_back("--registries.d=" + request.registries_d);
-    if (request.policy) command.push_back("--policy=" + at(skopeo_policy));
+    if (request.policy) command.push_back("--policy=" + skopeo_path(skopeo_policy));
     // The containers policy is about where images come from, and what is pushed is ours.
     if (request.kind == Kind::push) command.emplace_back("--insecure-policy");
     switch (request.kind) {
@@ -80,7 +80,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
     }
     if (has_auth_file) {
-        command.push_back(std::string("--authfile=") + skopeo_auth_path);
+        command.push_back("--authfile=" + skopeo_path(skopeo_auth_file));
     } else if (!request.host_credentials) {
         command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
     }

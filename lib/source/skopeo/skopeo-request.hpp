@@ -52,9 +52,9 @@ bool prints_messages(SkopeoRequest::Kind kind);
 // Descriptors that a skopeo of ours gets.
 inline constexpr int skopeo_channel = 3;
 inline constexpr int skopeo_auth_file = 4;
-// What skopeo calls it.
-inline constexpr const char* skopeo_auth_path = "/proc/self/fd/4";
 inline constexpr int skopeo_policy = 5;
+// What skopeo calls one of them.
+std::string skopeo_path(int descriptor);
 // As containers-auth.json(5) and containers-policy.json(5) files go, generous.
 inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
 // Of a packet: output, credentials, policy, layout.

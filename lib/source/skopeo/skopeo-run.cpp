@@ -31,6 +31,11 @@ std::string variable(const char* name) {
     return value != nullptr ? value : "";
 }
 
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+    for (auto found = text.find(from); found != std::string::npos; found = text.find(from, found + to.size()))
+        text.replace(found, from.size(), to);
+}
+
 struct Credentials {
     FileDescriptor file;  // empty for none
     std::string name;     // for people
@@ -46,7 +51,9 @@ Credentials credentials(const ProxyOptions& options) {
     if (!options.host_credentials) return {};
     for (const char* path : host_auth_files) {
         FileDescriptor file(::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-        if (!file) continue;
+        // Those of the host are not for every user.
+        if (!file && (errno == ENOENT || errno == ENOTDIR || errno == EACCES)) continue;
+        if (!file) throw_errno(std::string("open ") + path);
         require_file(file.get(), path);
         return {std::move(file), path};
     }
@@ -113,10 +120,9 @@ std::string SkopeoRun::output(const Cancellation& cancellation, std::size_t limi
 
 Error SkopeoRun::named(const Error& error) const {
     std::string text = error.what();
-    if (auth_name_.empty()) return error;
-    const std::string_view path = skopeo_auth_path;
-    for (auto found = text.find(path); found != std::string::npos; found = text.find(path, found + auth_name_.size()))
-        text.replace(found, path.size(), auth_name_);
+    if (request_.policy) replace_all(text, skopeo_path(skopeo_policy), host_policy_path());
+    if (auth_name_.empty()) return Error(error.kind(), text);
+    replace_all(text, skopeo_path(skopeo_auth_file), auth_name_);
     // Some versions do not say which.
     if (text.find(credentials_words) != std::string::npos && text.find(auth_name_) == std::string::npos)
         text += " (in " + auth_name_ + ")";

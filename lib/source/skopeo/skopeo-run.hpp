@@ -28,6 +28,8 @@ public:
     SkopeoRun& operator=(const SkopeoRun&) = delete;
 
     const SkopeoRequest& request() const { return request_; }
+    // Whether it runs as a user who owns nothing.
+    bool by_service() const { return !options_.service.empty(); }
     // Of an image proxy: our end of its protocol.
     int channel() const { return channel_.get(); }
 
@@ -41,7 +43,7 @@ public:
     virtual std::optional<int> ended_within(std::chrono::milliseconds limit) = 0;
     // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
     virtual std::string checked_manifest() const = 0;
-    // ERROR, which skopeo told, with the file of its credentials named as people know it.
+    // ERROR, which skopeo told, with the files of its policy and its credentials named as people know them.
     Error named(const Error& error) const;
 
 protected:

@@ -10,6 +10,7 @@
 #include "oci/image-reference.hpp"
 #include "store/catalog/deployment-listing.hpp"
 #include "store/records/stored-image.hpp"
+#include "store/repository/kept-ref.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/repository.hpp"
 
@@ -23,19 +24,20 @@ constexpr const char* version_key = "version";
 
 using Names = std::map<Checksum, std::vector<std::string>>;
 
-// The names of the images of a repository, by merge commit and, for images that are nothing else, by base commit.
+// The names of the images of a repository, and of those that have versions kept, by merge commit; and merge commits by
+// the base commit of images that are nothing else.
 class StoredNames {
 public:
     explicit StoredNames(const std::string& path) : repository_(Repository::open_existing(path)) {
         if (!repository_) return;
         for (const auto& [ref, commit] : repository_->refs(image_ref_directory))
-            by_merge_[commit].push_back(image_of_ref(ref));
+            current_[commit].push_back(image_of_ref(ref));
+        for (const auto& [ref, commit] : repository_->refs(kept_ref_directory))
+            if (const auto kept = parse_kept_ref(ref)) kept_[commit].push_back(image_of_ref(kept->first));
     }
 
-    std::vector<std::string> of(const Checksum& commit) const {
-        const auto found = by_merge_.find(commit);
-        return found == by_merge_.end() ? std::vector<std::string>() : found->second;
-    }
+    std::vector<std::string> current(const Checksum& commit) const { return of(current_, commit); }
+    std::vector<std::string> kept(const Checksum& commit) const { return of(kept_, commit); }
 
     // The merge commit of the image that COMMIT is all of.
     std::optional<Checksum> merge_of_base(const Checksum& commit) {
@@ -47,21 +49,28 @@ public:
     const std::optional<Repository>& repository() const { return repository_; }
 
 private:
+    static std::vector<std::string> of(const Names& names, const Checksum& commit) {
+        const auto found = names.find(commit);
+        return found == names.end() ? std::vector<std::string>() : found->second;
+    }
+
     std::map<Checksum, Checksum> find_bases() const {
         std::map<Checksum, Checksum> bases;
-        for (const auto& [merge, names] : by_merge_) {
-            try {
-                const auto image = StoredImage::load(*repository_, merge);
-                if (image.deployable() != merge) bases.emplace(image.deployable(), merge);
-            } catch (const Error&) {
-                // A damaged image is told by ListImages.
+        for (const auto* const all : {&current_, &kept_}) {
+            for (const auto& [merge, names] : *all) {
+                try {
+                    const auto image = StoredImage::load(*repository_, merge);
+                    if (image.deployable() != merge) bases.emplace(image.deployable(), merge);
+                } catch (const Error&) {
+                    // A damaged image is told by ListImages.
+                }
             }
         }
         return bases;
     }
 
     std::optional<Repository> repository_;
-    Names by_merge_;
+    Names current_, kept_;
     std::optional<std::map<Checksum, Checksum>> by_base_;
 };
 
@@ -76,7 +85,8 @@ std::string version_of(const Repository& repository, const Checksum& merge) {
 void add_image(json& entry, const Repository& repository, const Checksum& merge, StoredNames& stored) {
     entry["merge-commit"] = merge.hex();
     if (const auto digest = repository.load_commit(merge).text(manifest_digest_key)) entry["digest"] = *digest;
-    entry["stored-as"] = stored.of(merge);
+    entry["stored-as"] = stored.current(merge);
+    entry["kept-of"] = stored.kept(merge);
     if (const auto version = version_of(repository, merge); !version.empty()) entry["version"] = version;
 }
 

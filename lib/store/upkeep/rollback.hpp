@@ -19,7 +19,8 @@ namespace imaged {
 struct RollbackRequest {
     std::string repository;  // absolute path
     ImageReference image;
-    std::optional<Digest> digest;  // the version to go back to; by default the one that was current last
+    // The version to go back to, or what begins its digest (begins_digest()); by default the one that was current last.
+    std::optional<std::string> digest;
 };
 
 struct RolledBack {
@@ -29,7 +30,8 @@ struct RolledBack {
 
 // Remembers the newer version as an update that is available (pending-update.hpp): the one that was waiting for the
 // image, else the version that was current. Throws Error(not_found) if the image is not stored or no such version is
-// kept, Error(repository_damaged) if it lacks anything; nothing has changed then.
+// kept, Error(invalid_argument) if several are, Error(repository_damaged) if it lacks anything; nothing has changed
+// then.
 RolledBack roll_back(const RollbackRequest& request, const Cancellation& cancellation);
 
 }  // namespace imaged

@@ -43,6 +43,20 @@ TEST_CASE("other words of skopeo keep their own meaning") {
     CHECK(std::string(skopeo_error("some text").what()) == "some text");
 }
 
+TEST_CASE("a file of this host that cannot be read is not taken for a source that fails") {
+    const auto kind = [](const char* message) { return skopeo_error(message).kind(); };
+    CHECK(kind("loading registries configuration: loading registries configuration \"/etc/containers/registries.conf\": "
+               "toml: line 0: unexpected EOF; expected key separator '='") == ErrorKind::failed);
+    CHECK(kind("parsing /etc/containers/registries.d/x.yaml: error unmarshaling JSON: while decoding JSON: json: cannot "
+               "unmarshal array into Go struct field") == ErrorKind::failed);
+    CHECK(kind("Error loading trust policy: invalid policy in \"/proc/self/fd/5\": Unknown policy requirement type "
+               "\"bogus\"") == ErrorKind::policy_rejected);
+}
+
+TEST_CASE("what skopeo says is one line") {
+    CHECK(std::string(skopeo_error("1 error occurred:\n\t* reading\n\n").what()) == "1 error occurred: * reading");
+}
+
 TEST_CASE("what skopeo printed is cut to its last message, without the quotes around it") {
     CHECK(fatal_message("time=\"x\" level=warning msg=\"a\"\ntime=\"x\" level=fatal msg=\"copying \\\"b\\\": no\"\n") ==
           "copying \"b\": no");
