@@ -88,16 +88,16 @@ std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     auto input = std::make_unique<CompressedInput>(upstream);
     const auto head = input->peek(max_magic_bytes);
     switch (compression_of({reinterpret_cast<const char*>(head.data()), head.size()})) {
-        case Compression::gzip:
+        case CompressionFormat::gzip:
 #ifdef IMAGED_HAVE_ISAL
             return isal_gzip(std::move(input));
 #else
             return zlib_gzip(std::move(input));
 #endif
-        case Compression::zstd: return std::make_unique<ZstdSource>(std::move(input));
-        case Compression::xz: return xz_source(std::move(input));
-        case Compression::bzip2: return bzip2_source(std::move(input));
-        case Compression::none: break;
+        case CompressionFormat::zstd: return std::make_unique<ZstdSource>(std::move(input));
+        case CompressionFormat::xz: return xz_source(std::move(input));
+        case CompressionFormat::bzip2: return bzip2_source(std::move(input));
+        case CompressionFormat::none: break;
     }
     return std::make_unique<PlainSource>(std::move(input));
 }

@@ -3,25 +3,25 @@
 
 namespace imaged {
 
-Compression compression_of(std::string_view bytes) {
+CompressionFormat compression_of(std::string_view bytes) {
     using namespace std::string_view_literals;
     // A zstd stream may begin with a frame that is to be skipped: 0x184d2a5 and any four bits, little-endian.
     const bool skippable = bytes.size() >= 4 && (static_cast<unsigned char>(bytes[0]) & 0xf0) == 0x50 &&
                            bytes.substr(1, 3) == "\x2a\x4d\x18"sv;
-    if (bytes.starts_with("\x1f\x8b"sv)) return Compression::gzip;
-    if (skippable || bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return Compression::zstd;
-    if (bytes.starts_with("\xfd\x37zXZ\0"sv)) return Compression::xz;
-    if (bytes.starts_with("BZh"sv)) return Compression::bzip2;
-    return Compression::none;
+    if (bytes.starts_with("\x1f\x8b"sv)) return CompressionFormat::gzip;
+    if (skippable || bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return CompressionFormat::zstd;
+    if (bytes.starts_with("\xfd\x37zXZ\0"sv)) return CompressionFormat::xz;
+    if (bytes.starts_with("BZh"sv)) return CompressionFormat::bzip2;
+    return CompressionFormat::none;
 }
 
-std::string_view compression_name(Compression compression) {
+std::string_view compression_name(CompressionFormat compression) {
     switch (compression) {
-        case Compression::gzip: return "gzip";
-        case Compression::zstd: return "zstd";
-        case Compression::xz: return "xz";
-        case Compression::bzip2: return "bzip2";
-        case Compression::none: break;
+        case CompressionFormat::gzip: return "gzip";
+        case CompressionFormat::zstd: return "zstd";
+        case CompressionFormat::xz: return "xz";
+        case CompressionFormat::bzip2: return "bzip2";
+        case CompressionFormat::none: break;
     }
     return "";
 }

@@ -7,15 +7,15 @@
 
 namespace imaged {
 
-enum class Compression { none, gzip, zstd, xz, bzip2 };
+enum class CompressionFormat { none, gzip, zstd, xz, bzip2 };
 
 // What compression_of() needs to see, if there is as much.
 inline constexpr std::size_t max_magic_bytes = 6;
 
 // Of a file or stream that begins with BYTES.
-Compression compression_of(std::string_view bytes);
+CompressionFormat compression_of(std::string_view bytes);
 
 // As the media type of a layer names it after a "+"; empty for none.
-std::string_view compression_name(Compression compression);
+std::string_view compression_name(CompressionFormat compression);
 
 }  // namespace imaged

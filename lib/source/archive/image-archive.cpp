@@ -229,12 +229,12 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
         const auto head = std::min<std::uint64_t>(place->size, max_magic_bytes);
         const auto compression = compression_of(read_at(file_.get(), place->offset, head, file));
         // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
-        const auto digest = compression != Compression::none
+        const auto digest = compression != CompressionFormat::none
                                 ? hash_file(file_.get(), place->offset, place->size, cancellation_)
                                 : config.diff_ids[i];
         blobs_.emplace(digest, *place);
         std::string type = "application/vnd.oci.image.layer.v1.tar";
-        if (compression != Compression::none) type.append("+").append(compression_name(compression));
+        if (compression != CompressionFormat::none) type.append("+").append(compression_name(compression));
         described.push_back({{"mediaType", type}, {"digest", digest.text()}, {"size", place->size}});
     }
     // nlohmann::json sorts keys: one archive, one text.

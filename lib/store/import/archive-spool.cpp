@@ -24,7 +24,7 @@ bool is_compressed(int file) {
     char bytes[max_magic_bytes] = {};
     const auto count = ::pread(file, bytes, sizeof bytes, 0);
     const std::string_view head(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
-    return compression_of(head) != Compression::none;
+    return compression_of(head) != CompressionFormat::none;
 }
 
 }  // namespace

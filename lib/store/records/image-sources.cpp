@@ -14,14 +14,14 @@ namespace {
 
 // Of some ten thousand images.
 constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
-constexpr const char* directory_name = "extensions/imaged";
+constexpr const char* sources_directory = "extensions/imaged";
 constexpr const char* file_name = "sources.json";
 
 }  // namespace
 
 std::map<std::string, std::string> image_sources(int repository) {
     try {
-        const auto directory = open_records(repository, directory_name);
+        const auto directory = open_records(repository, sources_directory);
         const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
         if (!text) return {};
         return parse_json(*text).get<std::map<std::string, std::string>>();
@@ -40,7 +40,7 @@ void note_image_source(int repository, const std::string& image, const std::stri
             sources[image] = source;
         }
         if (sources == before) return;
-        if (const auto directory = make_records(repository, directory_name))
+        if (const auto directory = make_records(repository, sources_directory))
             write_record(directory.get(), file_name, json_text(nlohmann::json(sources)));
     } catch (const std::exception&) {
         // As the header says.

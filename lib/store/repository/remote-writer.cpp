@@ -18,7 +18,7 @@ namespace imaged {
 
 namespace {
 
-constexpr std::chrono::milliseconds lock_poll(50);
+constexpr std::chrono::milliseconds lock_interval(50);
 
 Checksum value_of(const Digest& digest) {
     return *Checksum::from_hex(digest.hex());
@@ -90,7 +90,7 @@ void RemoteWriter::lock(LockKind kind, std::chrono::seconds limit) {
     while (ask(what, {PublisherCall::lock, 0, {}}).head.outcome == PublisherAnswer::Outcome::locked) {
         if (std::chrono::steady_clock::now() >= end)
             throw Error(ErrorKind::failed, "another program holds the lock of the repository");
-        std::this_thread::sleep_for(lock_poll);
+        std::this_thread::sleep_for(lock_interval);
     }
 }
 
