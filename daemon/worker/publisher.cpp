@@ -249,8 +249,23 @@ void Publisher::announce(const Packet& packet) {
     if (!pinned_.empty() && manifest.hex() != pinned_) refuse("another image than the job is for");
     if (manifest_ && (*manifest_ != manifest || layers != layers_)) refuse("another image than before");
     if (!manifest_ && placed_) refuse("an image after its objects");
+    for (const auto& layer : layers) require_content_of_blob(layer);
     manifest_ = manifest;
     layers_ = std::move(layers);
+}
+
+// A blob has one content. If its ref names a commit that is recorded for another one, this or that is made up.
+void Publisher::require_content_of_blob(const AnnouncedLayer& layer) const {
+    const auto blob = Digest::from_hex(layer.blob.hex()), content = Digest::from_hex(layer.diff_id.hex());
+    const VerifiedLayers records(repository_.get());
+    for (const auto& ref : {layer_ref(blob), derived_ref(blob)}) {
+        const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
+        if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
+        if (records.is_other_content(*there, content))
+            throw Error(ErrorKind::repository_damaged, "the layer " + blob.text() +
+                                                           " is there with another content than " + content.text() +
+                                                           "; imagectl verify --repair fetches it anew");
+    }
 }
 
 std::uint32_t Publisher::make_scratch(int& descriptor) {

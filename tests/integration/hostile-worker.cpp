@@ -377,6 +377,14 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     const auto image = checksum_in("image");
     const AnnouncedLayer derived{checksum_in("derived-blob"), checksum_in("derived-diff-id"), LayerKind::derived};
     const auto layers = publisher.bytes(layer) + publisher.bytes(derived);
+    // Blobs of other images, with a content for which it would record what it likes.
+    for (const auto& [blob, name] : {std::pair{layer.blob, "other's chunk blob with another content"},
+                                     std::pair{derived.blob, "other's derived blob with another content"}}) {
+        for (const auto as : {LayerKind::chunk, LayerKind::derived, LayerKind::commit})
+            say(std::string(name) + ", kind " + std::to_string(static_cast<int>(as)),
+                publisher.ask(PublisherCall::announce, 0, image,
+                              publisher.bytes(AnnouncedLayer{blob, made_up(3), as})));
+    }
     say("own announcement", publisher.ask(PublisherCall::announce, 0, image, layers));
     say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, layers));
     say("own record of an image", publisher.ask(PublisherCall::add_record, image_number, other));

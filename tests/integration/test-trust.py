@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What images, copies and other programs' commits claim: a layer serves another image only if imaged itself verified it."""
+import hashlib
 import os
 import pathlib
 import shutil
@@ -140,6 +141,37 @@ class Claims(Trust):
                 result = self.pull("ostree-unverified-image:" + self.layout.reference("victim"), digest=self.digest, target="oci:stored:other")
                 self.assertEqual(result["outcome"], "success", result)
                 self.assertEqual(self.login("ostree/container/image/oci_3A_stored_3A_other"), LOGIN)
+
+    def move_ref(self):
+        """What a job that a hostile manifest took over left with an older version: the victim's blob, recorded with a made-up content, and its ref."""
+        self.pull_victim()
+        evil = self.directory / "evil"
+        (evil / "usr/bin").mkdir(parents=True)
+        (evil / "usr/bin/login").write_bytes(EVIL)
+        commit = self.ostree("commit", f"--branch={self.layer_ref(self.victim)}", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", "--no-bindings", evil).strip()
+        record = self.record_of(self.victim)
+        fields = dict(line.split(" ", 1) for line in record.read_text().splitlines()[1:-1])
+        fields.update(digest="5a" * 32, commit=commit)
+        text = record.read_text().splitlines()[0] + "\n" + "".join(f"{key} {value}\n" for key, value in fields.items())
+        (record.parent / ("5a" * 32 + record.suffix)).write_text(text + f"sum {hashlib.sha256(text.encode()).hexdigest()}\n")
+
+    def confined_pull(self):
+        return worker.Run("ostree-unverified-image:" + self.layout.reference("victim"), self.repository, digest=self.digest, target="oci:stored:other",
+                          settings={"confined": True}).finish().result
+
+    def test_a_repair_undoes_a_ref_that_was_moved_to_another_content(self):
+        self.move_ref()
+        result = self.confined_pull()
+        self.assertEqual((result["outcome"], result.get("error-name")), ("failed", "RepositoryDamaged"), result)
+        self.assertIn("verify --repair", result["message"])
+        self.assertEqual([image["image"] for image in self.verify()["damaged"]], ["oci:stored:t"])
+        self.verify(repair=True)
+        details = self.verify()
+        self.assertEqual((details["damaged"], details["unverified"]), ([], []))
+        self.assertEqual(self.login(self.layer_ref(self.victim)), LOGIN)
+        self.assertEqual(self.confined_pull()["outcome"], "success")
+        self.assertEqual(self.login(), LOGIN)
+        self.ostree("fsck", "--quiet")
 
     def test_a_copy_of_a_hostile_repository_serves_nothing_else(self):
         forge = self.forging_repository()

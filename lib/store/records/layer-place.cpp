@@ -10,13 +10,14 @@ namespace imaged {
 
 namespace {
 
-// Whether COMMIT, which the ref of LAYER's blob names, is a derived layer. One that cannot be read is what is asked
-// for: it has to be replaced.
+// Whether COMMIT, which the ref of LAYER's blob names, is a derived layer. One that cannot be read, or that was made of
+// another content, is what is asked for: it has to be replaced.
 bool is_derived(const Repository& repository, const ImageLayer& layer, const Checksum& commit) {
     const VerifiedLayers verified(repository.fd());
     for (const auto kind : {LayerKind::derived, LayerKind::chunk, LayerKind::commit}) {
         if (verified.layer(kind, layer.diff_id) == commit) return kind == LayerKind::derived;
     }
+    if (verified.is_other_content(commit, layer.diff_id)) return layer.kind == LayerKind::derived;
     try {
         return repository.load_commit(commit).text(importer_version_key).has_value();
     } catch (const Error&) {

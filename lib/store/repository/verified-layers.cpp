@@ -8,7 +8,7 @@ namespace imaged {
 
 namespace {
 
-constexpr const char* directory_name = "extensions/imaged/layers";
+constexpr const char* layers_directory = "extensions/imaged/layers";
 constexpr const char* first_line = "imaged verified 1";
 constexpr const char* image_kind = "image";
 constexpr std::size_t max_bytes = 1024;
@@ -50,7 +50,7 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& t
 
 std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
     const std::string hex(key);
-    const auto directory = open_records(repository_, directory_name);
+    const auto directory = open_records(repository_, layers_directory);
     const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
     return text ? parse(*text, kind, hex) : std::nullopt;
 }
@@ -79,7 +79,7 @@ void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) co
 }
 
 void VerifiedLayers::add(const Record& record) const {
-    const auto directory = make_records(repository_, directory_name);
+    const auto directory = make_records(repository_, layers_directory);
     // Then it is fetched again.
     if (!directory) return;
     const auto text = serialise(record);
@@ -87,15 +87,29 @@ void VerifiedLayers::add(const Record& record) const {
     if (read_record(directory.get(), name, max_bytes) != text) write_record(directory.get(), name, text);
 }
 
-std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {
-    std::vector<std::string> stale;
-    visit_directory(open_records(repository_, directory_name), directory_name, [&](const DirectoryEntry& entry) {
+void VerifiedLayers::visit(const std::function<void(const std::string&, const std::optional<Record>&)>& visitor) const {
+    visit_directory(open_records(repository_, layers_directory), layers_directory, [&](const DirectoryEntry& entry) {
         const std::string name = entry.name;
         const bool named = name.size() > hex_digits && name[hex_digits] == '.';
         const auto text = named ? read_record(entry.directory, name, max_bytes) : std::nullopt;
-        const auto record = text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt;
+        visitor(name, text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt);
+    });
+}
+
+bool VerifiedLayers::is_other_content(const Checksum& commit, const Digest& diff_id) const {
+    bool this_one = false, other = false;
+    visit([&](const std::string&, const std::optional<Record>& record) {
+        if (record && record->kind != image_kind && record->commit == commit.hex())
+            (record->key == diff_id.hex() ? this_one : other) = true;
+    });
+    return other && !this_one;
+}
+
+std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {
+    std::vector<std::string> stale;
+    visit([&](const std::string& name, const std::optional<Record>& record) {
         if (!record || !there(*Checksum::from_hex(record->commit)))
-            stale.push_back(std::string(directory_name) + "/" + name);
+            stale.push_back(std::string(layers_directory) + "/" + name);
     });
     return stale;
 }

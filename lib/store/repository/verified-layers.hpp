@@ -29,6 +29,8 @@ public:
 
     // The commit that holds the layer; nullopt if there is no valid record.
     std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
+    // Whether COMMIT is recorded, as layers of whatever kind, for other contents than DIFF_ID only. Reads all records.
+    bool is_other_content(const Checksum& commit, const Digest& diff_id) const;
     // Whether a derived layer's record goes with MOVED_VAR. False if there is no valid record.
     bool goes_with(const Digest& diff_id, bool moved_var) const;
     // Whether this program made MERGE of the image; false if there is no valid record.
@@ -47,6 +49,8 @@ private:
     struct Record {
         std::string kind, key, blob, commit, var;
     };
+    // Every file of the records, with nullopt for what is no valid record.
+    void visit(const std::function<void(const std::string& name, const std::optional<Record>& record)>& visitor) const;
     static std::string serialise(const Record& record);
     static std::optional<Record> parse(const std::string& text, const std::string& kind, const std::string& key);
     std::optional<Record> find(const std::string& kind, std::string_view key) const;
