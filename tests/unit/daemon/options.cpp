@@ -57,8 +57,12 @@ TEST_CASE("a path has one spelling, and is absolute") {
 }
 
 TEST_CASE("an option at its default is not part of the request") {
-    CHECK(parse<job::Copy>({{"from", sdbus::Variant(false)}}).request == parse<job::Copy>(VariantMap{}).request);
-    CHECK(parse<job::Copy>({{"from", sdbus::Variant(true)}}).request.as<job::Copy>()->from);
+    const auto copy = [](const VariantMap& options) {
+        const job::Copy work{.image = ImageReference::parse(image), .repository = "/other"};
+        return parse_job_arguments(work, options, "/repo").request;
+    };
+    CHECK(copy({{"from", sdbus::Variant(false)}}) == copy({}));
+    CHECK(copy({{"from", sdbus::Variant(true)}}).as<job::Copy>()->from);
 }
 
 TEST_CASE("an unknown option is refused by name") {
