@@ -118,9 +118,9 @@ def numbers():
 def headers():
     good = entry(b"x", b"content") + END
     yield "a wrong header checksum", raw(entry(b"a", b"y") + header(b"x", checksum=1) + END), CORRUPT, "byte"
-    yield "garbage", raw(b"garbage " * 512), CORRUPT, "neither"
-    yield "0xff throughout", raw(b"\xff" * 10240), CORRUPT, "neither"
-    yield "random bytes", raw(bytes((n * n * 31 + n // 7) % 251 for n in range(1, 30000))), CORRUPT, "neither"
+    yield "garbage", raw(b"garbage " * 512), CORRUPT, "is no tar, nor"
+    yield "0xff throughout", raw(b"\xff" * 10240), CORRUPT, "is no tar, nor"
+    yield "random bytes", raw(bytes((n * n * 31 + n // 7) % 251 for n in range(1, 30000))), CORRUPT, "is no tar, nor"
     yield "garbage behind an entry", raw(entry(b"a", b"y") + b"\xaa" * 2048), CORRUPT, ""
     for length in (1, 100, 511, 513, 518):
         yield f"cut off after {length} bytes", raw(good[:length]), CORRUPT, ""
@@ -199,7 +199,7 @@ def streams():
         yield f"{fraction:%} of a zstd stream", s.blob(s.zstd[:int(len(s.zstd) * fraction)], "+zstd"), CORRUPT, ""
     for name, damage, text in (
             ("a wrong checksum", lambda data: data[:-8] + b"\0" * 8, "checksum"), ("a reserved block", lambda data: data[:10] + b"\x07" + data[11:], "gzip"),
-            ("another method", lambda data: data[:2] + b"\x01" + data[3:], "gzip"), ("a gzip stream in it", lambda data: gzip.compress(data, 1, mtime=0), "neither"),
+            ("another method", lambda data: data[:2] + b"\x01" + data[3:], "gzip"), ("a gzip stream in it", lambda data: gzip.compress(data, 1, mtime=0), "is no tar, nor"),
             ("a name without end", lambda data: b"\x1f\x8b\x08\x08" + b"\0" * 6 + b"n" * 100000, "gzip")):
         s = Stream()
         yield f"gzip with {name}", s.blob(damage(s.gzip)), CORRUPT, text
@@ -220,7 +220,7 @@ def streams():
         s = Stream()
         yield name, s.blob(head + b"x" * 100, ""), CORRUPT, text
     s = Stream()
-    yield "zlib without gzip", s.blob(zlib.compress(s.plain)), CORRUPT, "neither"
+    yield "zlib without gzip", s.blob(zlib.compress(s.plain)), CORRUPT, "is no tar, nor"
     s = Stream()
     yield "another diff-id", [Blob(s.gzip, oci_layout.LAYER + "+gzip", "sha256:" + "5" * 64)], MISMATCH, "config says"
     for kind in ("", "+zstd", "+gzip"):
