@@ -245,7 +245,7 @@ class Rollback(OnTheBus):
         self.pulled("2")
         ref, = (self.repository / "refs/heads" / KEPT).iterdir()
         ref.write_text("nonsense\n")
-        self.assertIn(f"Damaged version of {IMAGE}, which is kept: the commit of {KEPT}/{ref.name} cannot be read", self.imagectl("verify", status=1))
+        self.assertIn(f"Damaged version of {IMAGE}, which is kept: {KEPT}/{ref.name}: the ref has nonsense in it", self.imagectl("verify", status=1))
         self.imagectl("verify", "--repair")
         self.assertFalse(ref.exists())
         self.assertIn("All is sound", self.imagectl("verify"))

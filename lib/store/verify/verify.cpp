@@ -225,7 +225,8 @@ private:
             }
             kept_.emplace_back(image_of_ref(image_ref), std::move(version));
         }
-        for (const auto& version : found.broken) refuse_kept(image_of_ref(image_ref), "", version.ref, version.error);
+        for (const auto& version : found.broken)
+            refuse_kept(image_of_ref(image_ref), "", version.ref, version.error.with_context(version.ref));
     }
 
     void refuse_kept(const std::string& image, const std::string& digest, const std::string& ref, const Error& why) {
