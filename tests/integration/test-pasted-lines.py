@@ -89,6 +89,8 @@ class Imagectl(ScratchCase):
         # A push goes to the host that is named.
         line = line.replace("mirror.example", self.server.address)
         line = re.sub(r"sha256:(0123…|[0-9a-f]{64})", self.digest, line)
+        # The beginning of one, without its algorithm.
+        line = line.replace(" 0123456789ab", " " + self.digest.split(":")[-1][:12])
         run = subprocess.run(["sh", "-ec", line], capture_output=True, text=True, cwd=self.directory, stdin=subprocess.DEVNULL, timeout=60 * sanitizers.SLOWER, env={
             **os.environ, "IMAGED_BUS_ADDRESS": self.daemon.address, "HOME": str(self.directory / "home"),
             "PATH": f"{self.directory}/bin:{os.path.dirname(IMAGECTL)}:{os.environ['PATH']}"})
