@@ -235,8 +235,8 @@ private:
         // A job came at the last moment: stay, with the name if nobody else has taken it by now.
         try {
             take_name(*connection_);
-        } catch (const sdbus::Error& error) {
-            spdlog::info("finishing the last job without the bus name: {}", error.getMessage());
+        } catch (const Error& error) {
+            spdlog::info("finishing the last job without the bus name: {}", error.what());
         }
         look_after(busy_interval);
     }
