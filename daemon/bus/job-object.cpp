@@ -137,12 +137,17 @@ void JobObject::progressed(const job::Progress& progress) {
     arm();
 }
 
+std::uint64_t JobObject::microseconds_run() const {
+    if (started_.real == 0) return 0;
+    return (finished_.real == 0 ? Moment::now() : finished_).monotonic - started_.monotonic;
+}
+
 std::string JobObject::how_far() const {
     auto text = fmt::format("{}, {:.0f} %", phase_, std::floor(fraction_ * 100));
     if (layers_total_ != 0) text += fmt::format(", {} of {} layers", layers_done_, layers_total_);
     if (bytes_total_ != 0) text += fmt::format(", {} of {} bytes", bytes_done_, bytes_total_);
     if (steps_total_ != 0) text += fmt::format(", {} of {} {}", steps_done_, steps_total_, unit_);
-    return text;
+    return text + fmt::format(", for {:.1f} s", static_cast<double>(microseconds_run()) / 1e6);
 }
 
 void JobObject::layer_progressed(const job::LayerProgress& progress, const std::vector<std::string>& callers) {

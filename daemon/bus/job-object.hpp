@@ -51,7 +51,7 @@ public:
     const job::Traits& traits() const { return traits_; }  // of its kind
     job::State state() const { return state_; }
     const std::string& phase() const { return phase_; }
-    std::string how_far() const;  // phase and progress, for people
+    std::string how_far() const;  // phase, progress and time, for people
     const std::string& image() const { return image_; }
     bool is_private() const { return private_; }
     std::uint32_t owner() const { return owner_; }
@@ -61,7 +61,7 @@ public:
     const std::string& message() const { return message_; }
     const VariantMap& outcome() const { return outcome_; }
     std::size_t outcome_bytes() const { return outcome_bytes_; }
-    std::uint64_t microseconds_run() const { return started_.real == 0 ? 0 : finished_.monotonic - started_.monotonic; }
+    std::uint64_t microseconds_run() const;  // until now, or until it finished
 
 private:
     // Microseconds since 1970, and of CLOCK_MONOTONIC. Both are 0 before it.

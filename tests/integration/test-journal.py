@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What imaged logs answers an auditor: who had what done, from where and to where, what was refused, what is gone. The fields are tested on a booted system."""
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -10,34 +11,41 @@ import unittest.mock
 
 import bus_fixture
 import oci_layout
+import sanitizers
 import system_bus
 
 
-@unittest.skipUnless(os.geteuid() == 0, "needs root to become other users")
-class Journal(system_bus.SystemCase):
-    def setUp(self):
-        self.log = None
-        super().setUp()
-        self.layout = oci_layout.Layout(self.directory + "/layout")
-        self.digest = self.layout.image("it", [oci_layout.layer([oci_layout.Entry("usr/file", content=b"x")])])
-        self.image = self.layout.reference("it")
+class Logged:
+    """A daemon whose lines of the log are read: SystemCase or Case with this in front."""
+    log = None  # before the daemon is started, where it is not in the directory of the test
 
     def command(self):
         return [*super().command(), "--log-level", "info"]
 
     def spawn(self, command, **keywords):
-        if "--log-level" in command:
-            self.log = self.directory + "/log"
-            with open(self.log, "w", encoding="utf-8") as log:
-                return super().spawn(command, stderr=log, **keywords)
-        return super().spawn(command, **keywords)
+        if "--log-level" not in command:
+            return super().spawn(command, **keywords)
+        self.log = self.log or self.directory + "/log"
+        with open(self.log, "w", encoding="utf-8") as log:
+            return super().spawn(command, stderr=log, **keywords)
+
+    def lines(self, *texts):
+        """Those with TEXTS."""
+        with open(self.log, encoding="utf-8") as log:
+            return [line for line in log if all(text in line for text in texts)]
 
     def logged(self, *texts):
         """Waits for a line with TEXTS."""
-        def found():
-            with open(self.log, encoding="utf-8") as log:
-                return any(all(text in line for text in texts) for line in log)
-        self.eventually(found)
+        self.eventually(lambda: self.lines(*texts))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root to become other users")
+class Journal(Logged, system_bus.SystemCase):
+    def setUp(self):
+        super().setUp()
+        self.layout = oci_layout.Layout(self.directory + "/layout")
+        self.digest = self.layout.image("it", [oci_layout.layer([oci_layout.Entry("usr/file", content=b"x")])])
+        self.image = self.layout.reference("it")
 
     def root_does(self, method, kind, *values):
         self.assertEqual(self.root.finished(self.root.call(method, kind, *values)[0])["Result"], "success")
@@ -76,7 +84,7 @@ class Journal(system_bus.SystemCase):
         self.logged("warning: refused: user 1 may not roll back images", "(rollback docker://open.example/a:b)")
 
 
-class LongJob(bus_fixture.Case):
+class LongJob(Logged, bus_fixture.Case):
     """What is said while a job runs: to systemd, for systemctl status, and every 30 seconds to the journal."""
     def setUp(self):
         own = tempfile.TemporaryDirectory()
@@ -99,15 +107,6 @@ class LongJob(bus_fixture.Case):
             end.sendto(b"end", self.notes.getsockname())
         super().tearDown()
 
-    def command(self):
-        return [*super().command(), "--log-level", "info"]
-
-    def spawn(self, command, **keywords):
-        if "--log-level" not in command:
-            return super().spawn(command, **keywords)
-        with open(self.log, "w", encoding="utf-8") as log:
-            return super().spawn(command, stderr=log, **keywords)
-
     def test_what_runs_is_told_and_how_far_it_is(self):
         client = self.client()
         first = self.image("wait")
@@ -119,11 +118,12 @@ class LongJob(bus_fixture.Case):
         looks = client.start("Prepare", self.image("wait"))[0]
         self.eventually(lambda: self.status[-1] == f"STATUS=Job {job}: pull {first}; Job {looks}: prepare; 1 waiting")
 
-        def goes_on():
-            with open(self.log, encoding="utf-8") as log:
-                return [line for line in log if f"job {job} goes on: pull {first}: " in line]
-        self.eventually(goes_on, timeout=40)
-        self.assertRegex(goes_on()[0], r": [a-z]+, \d+ %")
+        goes_on = f"job {job} goes on: pull {first}: "
+        self.eventually(lambda: self.lines(goes_on), timeout=40)
+        line = self.lines(goes_on)[0]
+        self.assertRegex(line, r": [a-z]+, \d+ %")
+        seconds = float(re.search(r", for ([0-9.]+) s$", line).group(1))
+        self.assertTrue(30 <= seconds < 40 * sanitizers.SLOWER, line)
         for each in (waiting, looks, job):
             client.cancel(each)
         self.eventually(lambda: self.status[-1] == "STATUS=Idle")
