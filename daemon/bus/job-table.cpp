@@ -249,9 +249,7 @@ void JobTable::stop_job(JobId id) {
     if (found->second.round) return found->second.round->stop();
     if (found->second.process) return found->second.process->stop();
     running_.erase(found);
-    loop_.post([this, id] {
-        queue_.finished(id, job::failed(Error(ErrorKind::cancelled, "the job was cancelled before it started")));
-    });
+    loop_.post([this, id] { queue_.finished(id, cancelled_before_start()); });
 }
 
 void JobTable::worker_said(JobId id, const job::Message& message) {

@@ -11,10 +11,6 @@ namespace imaged {
 
 namespace {
 
-job::Result cancelled_result() {
-    return job::failed(Error(ErrorKind::cancelled, "the job was cancelled before it started"));
-}
-
 // Whatever the worker reports: its skopeo was stopped, too.
 job::Result stopped_result() {
     return job::failed(Error(ErrorKind::stopped, "imaged was stopped before the job ended"));
@@ -53,6 +49,10 @@ std::tuple<unsigned, std::uint64_t, std::uint32_t> order_key(const QueuedJob& jo
 }
 
 }  // namespace
+
+job::Result cancelled_before_start() {
+    return job::failed(Error(ErrorKind::cancelled, "the job was cancelled before it started"));
+}
 
 Lane QueuedJob::lane() const {
     if (standing == Standing::open) return Lane::open;
@@ -206,7 +206,7 @@ QueuedJob* JobQueue::find(JobId id) {
 
 void JobQueue::stop(QueuedJob& job) {
     if (job.state == job::State::queued) {
-        remove(job.id, cancelled_result());
+        remove(job.id, cancelled_before_start());
     } else if (job.state == job::State::running) {
         job.state = job::State::cancelling;
         observer_.job_moved(job, 0);

@@ -69,6 +69,9 @@ enum class Credentials { host, caller, none };
 enum class Lane { changing, reading, open };
 inline constexpr Lane all_lanes[] = {Lane::changing, Lane::reading, Lane::open};
 
+// Of a job that was cancelled while it waited for its turn, or for what else it needs to start.
+job::Result cancelled_before_start();
+
 // Files that came with a request; the worker gets them. Empty where there is none.
 struct JobFiles {
     FileDescriptor auth;   // registry credentials
