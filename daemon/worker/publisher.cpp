@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "base/checksum.hpp"
@@ -249,22 +250,36 @@ void Publisher::announce(const Packet& packet) {
     if (!pinned_.empty() && manifest.hex() != pinned_) refuse("another image than the job is for");
     if (manifest_ && (*manifest_ != manifest || layers != layers_)) refuse("another image than before");
     if (!manifest_ && placed_) refuse("an image after its objects");
-    for (const auto& layer : layers) require_content_of_blob(layer);
+    require_contents_of_blobs(layers);
     manifest_ = manifest;
     layers_ = std::move(layers);
 }
 
 // A blob has one content. If its ref names a commit that is recorded for another one, this or that is made up.
-void Publisher::require_content_of_blob(const AnnouncedLayer& layer) const {
-    const auto blob = Digest::from_hex(layer.blob.hex()), content = Digest::from_hex(layer.diff_id.hex());
+void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& layers) const {
+    struct Doubt {
+        Digest blob, content;
+        Checksum commit;
+    };
+    std::vector<Doubt> doubts;
+    std::set<Checksum> commits;
     const VerifiedLayers records(repository_.get());
-    for (const auto& ref : {layer_ref(blob), derived_ref(blob)}) {
-        const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
-        if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
-        if (records.is_other_content(*there, content))
-            throw Error(ErrorKind::repository_damaged, "the layer " + blob.text() +
-                                                           " is there with another content than " + content.text() +
-                                                           "; imagectl verify --repair fetches it anew");
+    for (const auto& layer : layers) {
+        const auto blob = Digest::from_hex(layer.blob.hex()), content = Digest::from_hex(layer.diff_id.hex());
+        for (const auto& ref : {layer_ref(blob), derived_ref(blob)}) {
+            const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
+            if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
+            doubts.push_back({blob, content, *there});
+            commits.insert(*there);
+        }
+    }
+    const auto recorded = records.contents_of(commits);
+    for (const auto& doubt : doubts) {
+        const auto found = recorded.find(doubt.commit);
+        if (found != recorded.end() && !found->second.contains(doubt.content))
+            throw Error(ErrorKind::repository_damaged,
+                        "the layer " + doubt.blob.text() + " is there with another content than " +
+                            doubt.content.text() + "; imagectl verify --repair fetches it anew");
     }
 }
 

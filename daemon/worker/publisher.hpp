@@ -60,7 +60,7 @@ private:
     void require_in_place() const;
     bool lock();
     void announce(const Packet& packet);
-    void require_content_of_blob(const AnnouncedLayer& layer) const;
+    void require_contents_of_blobs(const std::vector<AnnouncedLayer>& layers) const;
     std::uint32_t make_scratch(int& descriptor);
     ScratchMount& scratch(std::uint32_t number);
     void remove_scratch(std::uint32_t number);

@@ -17,12 +17,14 @@ bool is_derived(const Repository& repository, const ImageLayer& layer, const Che
     for (const auto kind : {LayerKind::derived, LayerKind::chunk, LayerKind::commit}) {
         if (verified.layer(kind, layer.diff_id) == commit) return kind == LayerKind::derived;
     }
-    if (verified.is_other_content(commit, layer.diff_id)) return layer.kind == LayerKind::derived;
+    const bool wanted = layer.kind == LayerKind::derived;
+    bool derived = wanted;
     try {
-        return repository.load_commit(commit).text(importer_version_key).has_value();
+        derived = repository.load_commit(commit).text(importer_version_key).has_value();
     } catch (const Error&) {
-        return layer.kind == LayerKind::derived;
     }
+    // Reads all records, so only where the answer depends on it.
+    return derived != wanted && verified.is_other_content(commit, layer.diff_id) ? wanted : derived;
 }
 
 }  // namespace

@@ -96,13 +96,21 @@ void VerifiedLayers::visit(const std::function<void(const std::string&, const st
     });
 }
 
-bool VerifiedLayers::is_other_content(const Checksum& commit, const Digest& diff_id) const {
-    bool this_one = false, other = false;
+std::map<Checksum, std::set<Digest>> VerifiedLayers::contents_of(const std::set<Checksum>& commits) const {
+    std::map<Checksum, std::set<Digest>> contents;
+    if (commits.empty()) return contents;
     visit([&](const std::string&, const std::optional<Record>& record) {
-        if (record && record->kind != image_kind && record->commit == commit.hex())
-            (record->key == diff_id.hex() ? this_one : other) = true;
+        if (!record || record->kind == image_kind) return;
+        const auto commit = *Checksum::from_hex(record->commit);
+        if (commits.contains(commit)) contents[commit].insert(Digest::from_hex(record->key));
     });
-    return other && !this_one;
+    return contents;
+}
+
+bool VerifiedLayers::is_other_content(const Checksum& commit, const Digest& diff_id) const {
+    const auto contents = contents_of({commit});
+    const auto found = contents.find(commit);
+    return found != contents.end() && !found->second.contains(diff_id);
 }
 
 std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {

@@ -12,7 +12,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,7 +31,10 @@ public:
 
     // The commit that holds the layer; nullopt if there is no valid record.
     std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
-    // Whether COMMIT is recorded, as layers of whatever kind, for other contents than DIFF_ID only. Reads all records.
+    // The contents (diff-ids) that each of COMMITS is recorded for, as a layer of whatever kind. Reads all records
+    // once; none if COMMITS is empty.
+    std::map<Checksum, std::set<Digest>> contents_of(const std::set<Checksum>& commits) const;
+    // Whether COMMIT is recorded for other contents than DIFF_ID only. Reads all records.
     bool is_other_content(const Checksum& commit, const Digest& diff_id) const;
     // Whether a derived layer's record goes with MOVED_VAR. False if there is no valid record.
     bool goes_with(const Digest& diff_id, bool moved_var) const;
