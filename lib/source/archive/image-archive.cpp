@@ -22,6 +22,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
+constexpr const char* index_file = "index.json";
 constexpr const char* manifest_type = "application/vnd.oci.image.manifest.v1+json";
 constexpr const char* index_type = "application/vnd.oci.image.index.v1+json";
 constexpr const char* tag_key = "org.opencontainers.image.ref.name";
@@ -77,6 +78,10 @@ Descriptor choose(const json& index, const std::optional<std::string>& name) {
     if (platforms) return choose_for_host(index);
     throw Error(ErrorKind::invalid_argument,
                 "the archive has " + std::to_string(digests.size()) + " images: the option \"name\" must say which");
+}
+
+json parse_index(const std::string& text) {
+    return parse_document(text, max_index_bytes, index_file);
 }
 
 // The entry of index.json that skopeo finds under TAG, or without one: the only entry.
@@ -148,9 +153,9 @@ ImageArchive::ImageArchive(FileDescriptor file, const ImageReference& reference,
     : ImageArchive(std::move(file), cancellation) {
     // `docker save` of late writes both; then the layout has what a registry would serve. skopeo asks for no
     // oci-layout.
-    if (index_.find("index.json")) {
+    if (index_.find(index_file)) {
         const auto policy = check_policy("oci-archive", reference);
-        open_layout(choose(index(), name), policy);
+        open_layout(choose(parse_index(read(index_file, max_index_bytes)), name), policy);
     } else if (index_.find("manifest.json")) {
         open_docker(name, check_policy("docker-archive", reference));
     } else {
@@ -163,7 +168,8 @@ std::unique_ptr<ImageArchive> ImageArchive::open_tagged(FileDescriptor file, con
                                                         const std::string& policy, const std::optional<Digest>& pinned,
                                                         const Cancellation& cancellation) {
     std::unique_ptr<ImageArchive> archive(new ImageArchive(std::move(file), cancellation));
-    archive->open_layout(choose_tagged(archive->index(), tag), policy);
+    const auto index = parse_index(archive->read(index_file, max_index_bytes));
+    archive->open_layout(choose_tagged(index, tag), policy);
     archive->require_digest(pinned);
     for (const auto& layer : archive->image_->manifest.layers) archive->place_of(layer);
     return archive;
@@ -191,10 +197,6 @@ std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, co
     if (sha256(text).hex() != blob.digest.hex())
         throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + blob.digest.text());
     return text;
-}
-
-json ImageArchive::index() const {
-    return parse_document(read("index.json", max_index_bytes), max_index_bytes, "index.json");
 }
 
 void ImageArchive::open_layout(Descriptor chosen, const std::string& policy) {

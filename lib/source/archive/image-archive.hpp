@@ -12,7 +12,6 @@
 
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
-#include "base/json.hpp"
 #include "oci/digest.hpp"
 #include "source/archive/tar-index.hpp"
 #include "source/layer-source.hpp"
@@ -47,7 +46,6 @@ private:
 
     std::string read(const std::string& name, std::size_t limit) const;
     std::string verified(const Descriptor& blob, std::size_t limit, const std::string& what) const;
-    nlohmann::json index() const;
     void open_layout(Descriptor chosen, const std::string& policy);
     void open_docker(const std::optional<std::string>& name, const std::string& policy);
     void require_digest(const std::optional<Digest>& pinned) const;

@@ -36,8 +36,7 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
 
 }  // namespace
 
-// The containers policy holds whatever the signature source is; no caller can
-// switch it off.
+// The containers policy holds whatever the signature source is; no caller can switch it off.
 std::string deciding_policy(std::string_view text, const ImageReference& reference) {
     const auto policy = applied_policy(text, reference);
     if (reference.signature_source() == SignatureSource::container_policy && policy.accepts_anything)
