@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 import unittest
+import unittest.mock
 
 from gi.repository import Gio, GLib
 
@@ -195,3 +196,28 @@ class Case(unittest.TestCase):
             function(*arguments, **keywords)
         self.assertEqual(caught.exception.name, ERROR + name, caught.exception.message)
         return caught.exception.message
+
+
+class SystemBusCase(Case):
+    """imaged on its system bus, where it asks services of the host; the test's processes have the same bus in self.environment."""
+
+    def command(self):
+        with open(self.directory + "/imaged.conf", "w", encoding="utf-8"):
+            pass
+        return [IMAGED, "--config", self.directory + "/imaged.conf", "--repository", self.directory + "/repo", "--worker", WORKER, "--log-level", "info", *self.options]
+
+    def start_daemon(self):
+        self.environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address}
+        with unittest.mock.patch.dict(os.environ, self.environment):
+            super().start_daemon()
+        self.watcher = self.client()
+
+    def spawn(self, command, **keywords):
+        if command[0] != IMAGED:
+            return super().spawn(command, **keywords)
+        with open(self.directory + "/messages", "w", encoding="utf-8") as messages:
+            return super().spawn(command, stderr=messages, **keywords)
+
+    def messages(self):
+        with open(self.directory + "/messages", encoding="utf-8") as file:
+            return file.read()

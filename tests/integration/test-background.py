@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import unittest
-import unittest.mock
 
 from gi.repository import GLib
 
@@ -21,7 +20,6 @@ import oci_layout
 import real_daemon
 import registry
 import sanitizers
-from bus_fixture import Case
 from repository_case import ScratchCase
 
 UPOWER = ("org.freedesktop.UPower", "/org/freedesktop/UPower", "org.freedesktop.UPower")
@@ -49,25 +47,8 @@ def program_of(pid):
         return file.read()
 
 
-class SystemBus(Case):
-    """imaged on its system bus, with what the test starts there."""
-
-    def command(self):
-        with open(self.directory + "/imaged.conf", "w", encoding="utf-8"):
-            pass
-        return [bus_fixture.IMAGED, "--config", self.directory + "/imaged.conf", "--repository", self.directory + "/repo",
-                "--worker", bus_fixture.WORKER, "--log-level", "info", "--idle-timeout", "0"]
-
-    def start_daemon(self):
-        self.environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address}
-        with unittest.mock.patch.dict(os.environ, self.environment), open(self.directory + "/messages", "w", encoding="utf-8") as messages:
-            self.daemon = self.spawn(self.command(), stderr=messages)
-        self.watcher = self.client()
-        self.eventually(lambda: self.has_owner(self.watcher))
-
-    def messages(self):
-        with open(self.directory + "/messages", encoding="utf-8") as file:
-            return file.read()
+class SystemBus(bus_fixture.SystemBusCase):
+    """With what the test starts there."""
 
     def service(self, service, **properties):
         """A mock of SERVICE with these properties alone."""

@@ -4,12 +4,10 @@
 
 --only WORDS runs the cases whose names contain WORDS; --long adds the heavy ones (minutes, gigabytes of disk).
 """
-import argparse
 import concurrent.futures
 import os
 import pathlib
 import subprocess
-import sys
 import time
 import unittest
 
@@ -19,15 +17,16 @@ import hostile_documents
 import hostile_heavy
 import hostile_layers
 import oci_layout
+import run_options
 import sanitizers
 import worker
+from run_options import OPTIONS
 
 ESCAPE = hostile_layers.ESCAPE
 MAX_SECONDS = 60      # of one image; a thousandth of that on an idle machine
 MAX_RSS_KIB = 400 << 10
 JOBS = 2
 STRICT = {"G_DEBUG": "fatal-criticals"}  # what GLib calls a programming error ends the process
-OPTIONS = argparse.Namespace(only="", long=False)
 
 
 def described():
@@ -108,10 +107,4 @@ class HostileImages(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--long", action="store_true")
-    OPTIONS, rest = parser.parse_known_args()
-    if os.geteuid() != 0:
-        sys.exit(77)  # a bare repository needs root
-    unittest.main(argv=[sys.argv[0], "-v", *rest])
+    run_options.main(__doc__)

@@ -4,7 +4,6 @@
 
 --long has shapes of up to 2,000,000 entries (half an hour, gigabytes of disk); --only WORDS runs those whose names contain WORDS.
 """
-import argparse
 import hashlib
 import os
 import subprocess
@@ -13,14 +12,15 @@ import unittest
 import zlib
 
 import oci_layout
+import run_options
 import sanitizers
 import worker
 from hostile_tar import END, entry, header, pax
 from oci_layout import Blob
 from repository_case import ScratchCase
+from run_options import OPTIONS
 
 LIMIT_KIB = 64 << 10
-OPTIONS = argparse.Namespace(only="", long=False)
 
 
 def streamed(pieces):
@@ -87,10 +87,4 @@ class Memory(ScratchCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--long", action="store_true")
-    OPTIONS, rest = parser.parse_known_args()
-    if os.geteuid() != 0:
-        sys.exit(77)  # a bare repository needs root
-    unittest.main(argv=[sys.argv[0], "-v", *rest])
+    run_options.main(__doc__)

@@ -6,30 +6,17 @@ import os
 import subprocess
 import sys
 import unittest
-import unittest.mock
 
 import bus_fixture
-from bus_fixture import Case
 
 LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root, whom imaged on the system bus does not ask polkit about")
-class Sleep(Case):
-    def command(self):
-        with open(self.directory + "/imaged.conf", "w", encoding="utf-8"):
-            pass
-        return [bus_fixture.IMAGED, "--config", self.directory + "/imaged.conf", "--repository", self.directory + "/repo",
-                "--worker", bus_fixture.WORKER, "--log-level", "off", "--idle-timeout", "0"]
-
-    def start_daemon(self):
-        with unittest.mock.patch.dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS=self.address):
-            super().start_daemon()
-
+class Sleep(bus_fixture.SystemBusCase):
     def start_logind(self):
         self.spawn([sys.executable, "-m", "dbusmock", "--template", "logind"], stdout=subprocess.DEVNULL,
-                   env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address})
-        self.watcher = self.client()
+                   env=self.environment)
         self.eventually(lambda: self.delays() is not None)
 
     def delays(self):
