@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/variant.hpp"
 #include "process/bus-error.hpp"
 
 namespace imaged {
@@ -176,9 +177,9 @@ job::Result JobObject::finish(const job::Work& work, const job::Result& result,
     auto told = result;
     if (told.outcome == job::Outcome::success) {
         try {
-            outcome_bytes_ = json_text(told.details).size();
+            outcome_bytes_ = json_text(*told.details).size();
             if (outcome_bytes_ > job::max_outcome_bytes) throw Error(ErrorKind::failed, "longer than the limit");
-            outcome_ = outcome_map(work, told.details);
+            outcome_ = outcome_map(work, *told.details);
         } catch (...) {
             told = job::failed(Error(ErrorKind::failed, current_error().with_context("the worker's result").what()));
             outcome_bytes_ = 0;

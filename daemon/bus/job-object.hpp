@@ -11,10 +11,10 @@
 #include <set>
 #include <string>
 
-#include "bus/variant.hpp"
 #include "job-adaptor.hpp"
 #include "jobs/job-queue.hpp"
 #include "process/event-loop.hpp"
+#include "process/sdbus-shim.hpp"
 
 namespace imaged {
 

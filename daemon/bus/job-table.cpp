@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
 #include "bus/job-record.hpp"
 #include "process/bus-error.hpp"
 #include "process/journal.hpp"
@@ -59,10 +60,10 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
                       fields);
         return;
     }
-    fields.emplace("IMAGED_DIGEST", text_member(result.details, "digest"));
-    fields.emplace("IMAGED_POLICY", text_member(result.details, "signature-policy"));
+    fields.emplace("IMAGED_DIGEST", text_member(*result.details, "digest"));
+    fields.emplace("IMAGED_POLICY", text_member(*result.details, "signature-policy"));
     std::string bytes;
-    if (const auto found = result.details.find("bytes-fetched"); found != result.details.end()) {
+    if (const auto found = result.details->find("bytes-fetched"); found != result.details->end()) {
         fields.emplace("IMAGED_BYTES", found->dump());
         bytes = ", " + found->dump() + " bytes fetched";
     }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/manager.hpp"
+#include "bus/variant.hpp"
 #include "job/answers.hpp"
 #include "oci/image-reference.hpp"
 

@@ -198,7 +198,6 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
     arguments->files.input = std::move(input);
     arguments->interactive = arguments->interactive || bus::allows_dialogue(getObject());
     const Started reply(std::move(result), activity_);
-    const auto bytes = job::encode(arguments->request).size();
     with_caller(
         bus::sender(getObject()), reply,
         [this, arguments, reply](const Caller& caller) {
@@ -222,7 +221,7 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
                 }
             });
         },
-        bytes);
+        arguments->bytes);
 }
 
 // Others name no paths.

@@ -15,7 +15,6 @@
 #include "bus/job-methods.hpp"
 #include "bus/job-table.hpp"
 #include "bus/reply.hpp"
-#include "bus/variant.hpp"
 #include "jobs/authority.hpp"
 #include "process/activity.hpp"
 #include "process/host-conditions.hpp"

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "job/json-fields.hpp"
+#include "job/fields.hpp"
 #include "oci/export-destination.hpp"
 #include "process/bus-error.hpp"
 
@@ -122,13 +122,13 @@ private:
         const auto text = text_of(key, given);
         value = in_context("option \"" + key + "\"", [&] { return ImageReference::parse(text); });
     }
-    template <job::Named Enum>
+    template <Named Enum>
     static void read(const std::string& key, const sdbus::Variant& given, Enum& value) {
         const auto text = text_of(key, given);
         std::string names;
-        for (const auto candidate : values_of(value)) {
-            if (to_string(candidate) == text) return void(value = candidate);
-            names += (names.empty() ? "" : ", ") + std::string(to_string(candidate));
+        for (const auto& [candidate, name] : names_of(value).table) {
+            if (name == text) return void(value = candidate);
+            names += (names.empty() ? "" : ", ") + std::string(name);
         }
         refuse(key, "none of " + names + ": " + text.substr(0, max_quoted_bytes));
     }
@@ -268,7 +268,8 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
                          .input_file = {},
                          .publisher = {},
                          .settings = {}};
-    if (job::encode(arguments.request).size() > max_request_bytes)
+    arguments.bytes = job::encode(arguments.request).size();
+    if (arguments.bytes > max_request_bytes)
         throw Error(ErrorKind::invalid_argument,
                     "the arguments are longer than " + std::to_string(max_request_bytes) + " bytes in all");
     return arguments;

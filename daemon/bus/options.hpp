@@ -9,16 +9,17 @@
 
 #include "base/file-descriptor.hpp"
 #include "bus/caller-place.hpp"
-#include "bus/variant.hpp"
 #include "job/kinds.hpp"
 #include "jobs/job-queue.hpp"
 #include "oci/image-reference.hpp"
+#include "process/sdbus-shim.hpp"
 
 namespace imaged {
 
 struct JobArguments {
-    job::Request request;  // without the numbers of its files, which the start of the worker sets
-    JobFiles files;        // ours
+    job::Request request;   // without the numbers of its files, which the start of the worker sets
+    JobFiles files;         // ours
+    std::size_t bytes = 0;  // of the request as it is sent
     bool bind_to_caller = false;
     bool interactive = false;
     // What the caller sees where the job opens a path, if the caller showed it.

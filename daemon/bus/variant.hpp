@@ -18,8 +18,6 @@
 
 namespace imaged {
 
-using VariantMap = std::map<std::string, sdbus::Variant>;
-
 // KEY has a value of another type than the interface says, or is not in it.
 [[noreturn]] void refuse_value(const std::string& key);
 

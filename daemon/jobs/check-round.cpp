@@ -114,7 +114,7 @@ void CheckRound::unchecked(const std::string& image, const job::Result& result) 
 }
 
 void CheckRound::found(const std::string& image, const job::Result& result) {
-    const auto found = job::from_json<job::CheckOutcome>(result.details);
+    const auto found = job::from_json<job::CheckOutcome>(*result.details);
     ++outcome_.images_checked;
     found_updates_.insert(found_updates_.end(), result.found_updates.begin(), result.found_updates.end());
     if (found.update_available)
@@ -140,8 +140,9 @@ void CheckRound::end_later(job::Result result) {
 job::Result CheckRound::whole() const {
     job::Result result;
     result.outcome = job::Outcome::success;
-    result.details = job::to_json(outcome_);
-    if (!truncated_.empty()) result.details["truncated"] = truncated_;
+    auto details = job::to_json(outcome_);
+    if (!truncated_.empty()) details["truncated"] = truncated_;
+    result.details = HeldJson(std::move(details));
     result.found_updates = found_updates_;
     return result;
 }

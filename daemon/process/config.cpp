@@ -111,9 +111,7 @@ std::string absolute_path(const std::string& text) {
 }
 
 job::SignaturePolicy signature_policy(const std::string& text) {
-    for (const auto policy : job::signature_policies) {
-        if (text == to_string(policy)) return policy;
-    }
+    if (const auto policy = names_of(job::SignaturePolicy()).value(text)) return *policy;
     refuse_setting("must be containers-policy, signature or signature-by-default, not \"" + text + "\"");
 }
 

@@ -8,9 +8,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
+
+namespace imaged {
+
+using VariantMap = std::map<std::string, sdbus::Variant>;  // a{sv}
+
+}  // namespace imaged
 
 namespace imaged::bus {
 

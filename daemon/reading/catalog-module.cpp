@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged-catalog.so: the catalog of lib/store behind the interface that imaged loads it by.
+#include "base/json.hpp"
 #include "reading/catalog.hpp"
 #include "store/catalog/deployments.hpp"
 #include "store/catalog/image-catalog.hpp"

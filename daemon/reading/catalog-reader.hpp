@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 #include "oci/image-reference.hpp"
 #include "reading/file-reader.hpp"
 #include "reading/reader-process.hpp"

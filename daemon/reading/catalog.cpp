@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reading/catalog.hpp"
 
+#include "base/json.hpp"
 #include "base/module.hpp"
 
 namespace imaged {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/socket-message.hpp"
 #include "process/command-line.hpp"
 #include "reading/repository-service.hpp"

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/child-process.hpp"
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 
 namespace imaged {
 

@@ -48,10 +48,10 @@ std::optional<std::string> unless_empty(const std::string& text) {
     return text.empty() ? std::nullopt : std::optional(text);
 }
 
-void fit_outcome(json& details) {
+HeldJson fitting_outcome(json details) {
     // What the note of it takes.
     constexpr std::size_t most = job::max_outcome_bytes - 4096;
-    if (text_size(details) <= most) return;
+    if (text_size(details) <= most) return HeldJson(std::move(details));
     shorten_texts(details);
     std::set<std::string> truncated;
     while (text_size(details) > most) {
@@ -65,6 +65,7 @@ void fit_outcome(json& details) {
         halve(*largest);
     }
     if (!truncated.empty()) details["truncated"] = truncated;
+    return HeldJson(std::move(details));
 }
 
 namespace {

@@ -18,17 +18,16 @@ namespace imaged {
 // TEXT as a member that is absent where it is empty.
 std::optional<std::string> unless_empty(const std::string& text);
 
-// Shortens DETAILS until it fits into job::max_outcome_bytes: long texts, then lists from their end. "truncated" then
+// DETAILS, shortened until it fits into job::max_outcome_bytes: long texts, then lists from their end. "truncated" then
 // names the members that lost entries.
-void fit_outcome(nlohmann::json& details);
+HeldJson fitting_outcome(nlohmann::json details);
 
 // The result of a job that did its work. OUTCOME is that of its kind (job/kinds.hpp).
 template <typename KindOutcome>
 job::Result success(const KindOutcome& outcome) {
     job::Result result;
     result.outcome = job::Outcome::success;
-    result.details = job::to_json(outcome);
-    fit_outcome(result.details);
+    result.details = fitting_outcome(job::to_json(outcome));
     return result;
 }
 

@@ -67,7 +67,7 @@ std::vector<std::string> have_layers_dropped(RemoteWriter& writer) {
     const auto* const result = std::get_if<job::Result>(&message);
     if (result == nullptr || result->outcome != job::Outcome::success)
         throw Error(ErrorKind::failed, "drop unused layers: " + (result != nullptr ? result->message : "no result"));
-    return job::from_json<job::RemoveOutcome>(result->details).layers_dropped;
+    return job::from_json<job::RemoveOutcome>(*result->details).layers_dropped;
 }
 
 // An update leaves layers that nobody needs any more, which DROP drops and returns. The job has succeeded whatever

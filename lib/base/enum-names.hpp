@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace imaged {
@@ -32,6 +33,17 @@ struct EnumNames {
 template <typename Enum, std::size_t Count>
 constexpr EnumNames<Enum, Count> enum_names(const std::pair<Enum, std::string_view> (&table)[Count]) {
     return {std::to_array(table)};
+}
+
+// An enumeration with names for all: names_of(value), beside it, is its table.
+template <typename Enum>
+concept Named = std::is_enum_v<Enum> && requires(Enum value) {
+    names_of(value).name(value);
+};
+
+template <Named Enum>
+constexpr std::string_view to_string(Enum value) {
+    return names_of(value).name(value);
 }
 
 }  // namespace imaged

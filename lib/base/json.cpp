@@ -2,9 +2,11 @@
 #include "base/json.hpp"
 
 template class nlohmann::basic_json<>;
-template class nlohmann::basic_json<nlohmann::ordered_map>;
 
 namespace imaged {
+
+HeldJson::HeldJson() : HeldJson(nlohmann::json::object()) {}
+HeldJson::HeldJson(nlohmann::json value) : value_(std::make_shared<const nlohmann::json>(std::move(value))) {}
 
 nlohmann::json parse_json(std::string_view text) {
     return nlohmann::json::parse(text, nullptr, false);

@@ -36,25 +36,6 @@ Result failed(const Error& error) {
     return result;
 }
 
-std::string_view to_string(State state) {
-    switch (state) {
-        case State::queued: return "queued";
-        case State::running: return "running";
-        case State::cancelling: return "cancelling";
-        case State::finished: return "finished";
-    }
-    return "";
-}
-
-std::string_view to_string(Outcome outcome) {
-    switch (outcome) {
-        case Outcome::success: return "success";
-        case Outcome::failed: return "failed";
-        case Outcome::cancelled: return "cancelled";
-    }
-    return "";
-}
-
 // Broken UTF-8 (from a remote error text, say) is replaced: a result must always get through.
 std::string encode(const Message& message) {
     auto document = std::visit(

@@ -8,15 +8,15 @@
 // a Result crashed. Cancelling is SIGTERM. No function here blocks or knows a bus.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 
 namespace imaged::job {
 
@@ -26,8 +26,18 @@ inline constexpr std::size_t max_message_bytes = 1024 * 1024;
 inline constexpr std::size_t max_outcome_bytes = 512 * 1024, max_error_bytes = 8192;
 
 enum class State { queued, running, cancelling, finished };
+constexpr auto names_of(State) {
+    return enum_names<State>({{State::queued, "queued"},
+                              {State::running, "running"},
+                              {State::cancelling, "cancelling"},
+                              {State::finished, "finished"}});
+}
 
 enum class Outcome { success, failed, cancelled };
+constexpr auto names_of(Outcome) {
+    return enum_names<Outcome>(
+        {{Outcome::success, "success"}, {Outcome::failed, "failed"}, {Outcome::cancelled, "cancelled"}});
+}
 
 struct Progress {
     std::string phase;  // what the interface lists at Job.Phase
@@ -100,7 +110,7 @@ struct Result {
     std::string message;     // the first cause; empty on success
     // What the job found or did: the outcome of its kind (job/kinds.hpp) as JSON, and "truncated", a list of
     // members, where entries had to be left out.
-    nlohmann::json details = nlohmann::json::object();
+    HeldJson details;
     std::vector<ChangedImage> changed_images;
     std::vector<FoundUpdate> found_updates;
 
@@ -119,12 +129,6 @@ struct Result {
 Result failed(const Error& error);
 
 using Message = std::variant<Progress, LayerProgress, Result>;
-
-std::string_view to_string(State state);
-std::string_view to_string(Outcome outcome);
-constexpr auto values_of(Outcome) {
-    return std::array{Outcome::success, Outcome::failed, Outcome::cancelled};
-}
 
 // One line, newline included.
 std::string encode(const Message& message);

@@ -1,14 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Structs whose members have names, to JSON and back. A struct lists its members once, in a function that readers,
-// writers and printers share:
-//
-//     template <typename Self, typename Fields>
-//     static void fields(Self& self, Fields& fields) {
-//         fields("digest", self.digest);
-//     }
-//
-// To add a member, add a line. The C++ type decides the JSON type here, the D-Bus type in daemon/bus/variant.hpp. A
-// std::optional that is empty is left out. Pure functions.
+// Structs that list their members (job/fields.hpp), to JSON and back. Pure functions.
 #pragma once
 
 #include <chrono>
@@ -19,56 +10,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "job/fields.hpp"
 #include "oci/digest.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged::job {
-
-// What fields() may be given: any function of a name and a member. Members of a request that the caller gives as an
-// option are passed to option(); where that makes no difference, it is this.
-template <typename Derived>
-struct FieldVisitor {
-    template <typename Value>
-    void option(const char* key, Value& value) {
-        static_cast<Derived&> (*this)(key, value);
-    }
-};
-
-struct AnyField : FieldVisitor<AnyField> {
-    template <typename Value>
-    void operator()(const char*, Value&) {}
-};
-
-template <typename T>
-concept HasFields = requires(T& value, AnyField& fields) {
-    T::fields(value, fields);
-};
-
-// An enumeration with to_string(value), and values_of(value) that lists all of them.
-template <typename T>
-concept Named = std::is_enum_v<T> && requires(T value) {
-    values_of(value);
-    to_string(value);
-};
-
-template <typename T>
-inline constexpr bool is_optional = false;
-template <typename T>
-inline constexpr bool is_optional<std::optional<T>> = true;
-template <typename T>
-inline constexpr bool is_vector = false;
-template <typename T>
-inline constexpr bool is_vector<std::vector<T>> = true;
-template <typename T>
-inline constexpr bool is_map = false;
-template <typename T>
-inline constexpr bool is_map<std::map<std::string, T>> = true;
 
 [[noreturn]] inline void refuse_message(const std::string& what) {
     throw Error(ErrorKind::failed, "job protocol: " + what);
@@ -112,6 +64,8 @@ nlohmann::json to_json(const T& value) {
         return static_cast<std::uint64_t>(value.count());
     } else if constexpr (std::is_enum_v<T>) {
         return std::string(to_string(value));
+    } else if constexpr (std::same_as<T, HeldJson>) {
+        return *value;
     } else {
         return value;
     }
@@ -139,9 +93,9 @@ void read_json(const std::string& key, const nlohmann::json& value, T& into) {
     } else if constexpr (is_map<T>) {
         require(value.is_object(), "an object");
         for (const auto& [name, member] : value.items()) read_json(key, member, into[name]);
-    } else if constexpr (std::same_as<T, nlohmann::json>) {
+    } else if constexpr (std::same_as<T, HeldJson>) {
         require(value.is_object(), "an object");
-        into = value;
+        into = HeldJson(value);
     } else if constexpr (std::same_as<T, bool>) {
         require(value.is_boolean(), "a boolean");
         into = value.get<bool>();
@@ -161,13 +115,9 @@ void read_json(const std::string& key, const nlohmann::json& value, T& into) {
         require(value.is_string(), "a string");
         const auto& text = value.get_ref<const std::string&>();
         if constexpr (Named<T>) {
-            bool known = false;
-            for (const auto candidate : values_of(into)) {
-                if (to_string(candidate) != text) continue;
-                into = candidate;
-                known = true;
-            }
-            if (!known) refuse_message("\"" + key + "\" has the unknown value \"" + text + "\"");
+            const auto named = names_of(into).value(text);
+            if (!named) refuse_message("\"" + key + "\" has the unknown value \"" + text + "\"");
+            into = *named;
         } else if constexpr (std::same_as<T, ImageReference>) {
             into = T::parse(text);
         } else {

@@ -13,7 +13,7 @@ using nlohmann::json;
 // The members of a request on the wire.
 struct Envelope {
     std::string kind, repository;
-    json work = json::object();
+    HeldJson work;
     bool background = false;
     Settings settings;
     std::optional<int> auth_file, input_file;
@@ -41,15 +41,6 @@ Work read_work(const std::string& name, const json& document) {
 }
 
 }  // namespace
-
-std::string_view to_string(LayerCompression compression) {
-    switch (compression) {
-        case LayerCompression::gzip: return "gzip";
-        case LayerCompression::zstd: return "zstd";
-        case LayerCompression::none: return "none";
-    }
-    return "";
-}
 
 const Traits& Request::traits() const {
     return std::visit([](const auto& kind) -> const Traits& { return kind.traits; }, work);
@@ -99,7 +90,7 @@ bool Request::may_use_network() const {
 std::string encode(const Request& request) {
     const Envelope envelope{std::string(request.traits().name),
                             request.repository,
-                            std::visit([](const auto& kind) { return to_json(kind); }, request.work),
+                            std::visit([](const auto& kind) { return HeldJson(to_json(kind)); }, request.work),
                             request.background,
                             request.settings,
                             request.auth_file,
@@ -115,7 +106,7 @@ std::string encode(const Request& request) {
 Request decode_request(std::string_view line) {
     auto envelope = from_json<Envelope>(parse_message(line));
     if (envelope.repository.empty()) refuse_message("request without repository");
-    return {.work = read_work(envelope.kind, envelope.work),
+    return {.work = read_work(envelope.kind, *envelope.work),
             .repository = std::move(envelope.repository),
             .background = envelope.background,
             .auth_file = envelope.auth_file,

@@ -6,7 +6,6 @@
 // empty std::optional is absent. The order of an outcome's members is that in which imagectl prints them.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -46,9 +45,9 @@ struct Traits {
 
 // How the layers of an export are compressed.
 enum class LayerCompression { gzip, zstd, none };
-std::string_view to_string(LayerCompression compression);
-constexpr auto values_of(LayerCompression) {
-    return std::array{LayerCompression::gzip, LayerCompression::zstd, LayerCompression::none};
+constexpr auto names_of(LayerCompression) {
+    return enum_names<LayerCompression>(
+        {{LayerCompression::gzip, "gzip"}, {LayerCompression::zstd, "zstd"}, {LayerCompression::none, "none"}});
 }
 
 // Layer to path to number of entries that a commit does not keep.

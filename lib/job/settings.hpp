@@ -3,11 +3,11 @@
 // why two requests would be different work.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <string_view>
+
+#include "base/enum-names.hpp"
 
 namespace imaged::job {
 
@@ -17,8 +17,11 @@ enum class SignaturePolicy {
     signature,             // as ostree-image-signed:, a policy that accepts anything is not enough
     signature_by_default,  // the same, unless the reference says that it asks for none (ostree-unverified-…:)
 };
-inline constexpr std::array signature_policies{SignaturePolicy::containers_policy, SignaturePolicy::signature,
-                                               SignaturePolicy::signature_by_default};
+constexpr auto names_of(SignaturePolicy) {
+    return enum_names<SignaturePolicy>({{SignaturePolicy::containers_policy, "containers-policy"},
+                                        {SignaturePolicy::signature, "signature"},
+                                        {SignaturePolicy::signature_by_default, "signature-by-default"}});
+}
 
 // Whether an image under POLICY needs a signature whose reference names no signature source, or is UNVERIFIED by one.
 constexpr bool demands_signature(SignaturePolicy policy, bool unverified) {
@@ -66,10 +69,5 @@ struct Settings {
         fields("skopeo-service", self.skopeo_service);
     }
 };
-
-std::string_view to_string(SignaturePolicy policy);
-constexpr auto values_of(SignaturePolicy) {
-    return signature_policies;
-}
 
 }  // namespace imaged::job

@@ -2,6 +2,7 @@
 #include "oci/image-config.hpp"
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "oci/json-document.hpp"
 #include "oci/manifest.hpp"
 

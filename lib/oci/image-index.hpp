@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include "base/json.hpp"
 
+#include "base/json-fwd.hpp"
 #include "oci/digest.hpp"
 #include "oci/manifest.hpp"
 

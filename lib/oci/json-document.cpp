@@ -2,6 +2,7 @@
 #include "oci/json-document.hpp"
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 
 namespace imaged {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 
 namespace imaged {
 

@@ -7,15 +7,6 @@
 
 namespace imaged {
 
-std::string_view to_string(LayerKind kind) {
-    switch (kind) {
-        case LayerKind::commit: return "commit";
-        case LayerKind::chunk: return "chunk";
-        case LayerKind::derived: return "derived";
-    }
-    return "";
-}
-
 ImageLayout ImageLayout::of(const Manifest& manifest, const ImageConfig& config) {
     if (manifest.layers.size() != config.diff_ids.size())
         throw Error(ErrorKind::corrupt_input, "the manifest has " + std::to_string(manifest.layers.size()) +

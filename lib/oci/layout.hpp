@@ -9,14 +9,17 @@
 #include <string_view>
 #include <vector>
 
+#include "base/enum-names.hpp"
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
 
 namespace imaged {
 
 enum class LayerKind { commit, chunk, derived };
-
-std::string_view to_string(LayerKind kind);
+constexpr auto names_of(LayerKind) {
+    return enum_names<LayerKind>(
+        {{LayerKind::commit, "commit"}, {LayerKind::chunk, "chunk"}, {LayerKind::derived, "derived"}});
+}
 
 struct ImageLayer {
     LayerKind kind;

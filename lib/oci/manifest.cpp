@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "oci/json-document.hpp"
 
 namespace imaged {

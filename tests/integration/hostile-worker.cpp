@@ -35,6 +35,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/json.hpp"
 #include "job/job.hpp"
 #include "job/kinds.hpp"
 #include "sandbox.hpp"
@@ -641,7 +642,7 @@ int main() {
         try_system(attempts);
         try_processes(attempts);
         result.outcome = job::Outcome::success;
-        result.details = attempts.results();
+        result.details = HeldJson(attempts.results());
     } catch (const std::exception& error) {
         result.outcome = job::Outcome::failed;
         result.error_name = "org.imaged1.Error.Failed";

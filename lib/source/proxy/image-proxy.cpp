@@ -14,6 +14,7 @@
 #include "base/checksum.hpp"
 #include "base/child-process.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-config.hpp"
 #include "oci/manifest.hpp"
@@ -34,6 +35,10 @@ constexpr unsigned first_minor_with_policy = 6;
 constexpr int pipe_bytes = 1024 * 1024;
 
 }  // namespace
+
+struct ImageProxy::Reply : ProxyReply {
+    FileDescriptor pipe;
+};
 
 ImageProxy::ImageProxy(const Cancellation& cancellation, const ProxyOptions& options)
     : cancellation_(cancellation),

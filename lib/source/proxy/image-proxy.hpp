@@ -17,7 +17,7 @@
 
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 #include "oci/digest.hpp"
 #include "source/blob.hpp"
 #include "source/skopeo/skopeo-run.hpp"
@@ -59,11 +59,7 @@ public:
     std::chrono::milliseconds stall_time() const { return stall_time_; }
 
 private:
-    struct Reply {
-        nlohmann::json value;
-        FileDescriptor pipe;
-        std::uint64_t pipe_id = 0;
-    };
+    struct Reply;
     class PipeBlob;
     // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by
     // another thread.

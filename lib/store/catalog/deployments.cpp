@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "oci/image-reference.hpp"
 #include "store/catalog/deployment-listing.hpp"
 #include "store/records/stored-image.hpp"

@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 
 namespace imaged {
 

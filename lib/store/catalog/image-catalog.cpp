@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/system-failure.hpp"
 #include "store/catalog/image-diff.hpp"
 #include "store/records/image-sources.hpp"

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 #include "oci/image-reference.hpp"
 
 namespace imaged {

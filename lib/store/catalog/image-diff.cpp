@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 #include "oci/image-reference.hpp"
 #include "store/repository/repository.hpp"
 

@@ -273,16 +273,6 @@ private:
 
 }  // namespace
 
-std::string_view to_string(DamageKind kind) {
-    switch (kind) {
-        case DamageKind::ref: return "ref";
-        case DamageKind::metadata: return "metadata";
-        case DamageKind::object: return "object";
-        case DamageKind::merge: return "merge";
-    }
-    return "";
-}
-
 Verdict verify_images(const Repository& repository, const std::vector<ImageReference>& images,
                       const Cancellation& cancellation, WorkObserver& observer) {
     return Verification(repository, cancellation, observer).run(images);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "base/enum-names.hpp"
 #include "oci/image-reference.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/repository.hpp"
@@ -29,7 +30,12 @@ enum class DamageKind {
     object,    // missing, unreadable, or with another content than its name says
     merge,     // the merged tree is not what the layers give
 };
-std::string_view to_string(DamageKind kind);
+constexpr auto names_of(DamageKind) {
+    return enum_names<DamageKind>({{DamageKind::ref, "ref"},
+                                   {DamageKind::metadata, "metadata"},
+                                   {DamageKind::object, "object"},
+                                   {DamageKind::merge, "merge"}});
+}
 
 struct Damage {
     DamageKind kind;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/image-index.hpp"
+#include "base/json.hpp"
 
 #include <vector>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/json-document.hpp"
+#include "base/json.hpp"
 
 #include "base/error.hpp"
 #include "catch.hpp"

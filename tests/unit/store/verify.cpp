@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/verify/verify.hpp"
+#include "base/json.hpp"
 
 #include <filesystem>
 #include <fstream>
