@@ -72,20 +72,28 @@ void add_place(JobCall& call, const Arguments& arguments, const std::string& pat
     if (fd >= 0) call.options.emplace_back("place", handle(call, fd, "directory"));
 }
 
-void add_any_architecture(JobCall& call, const Arguments& arguments) {
-    if (arguments.flag(any_architecture.name))
-        call.options.emplace_back(any_architecture.name, adopt(g_variant_new_boolean(TRUE)));
+void JobCall::add(const std::string& argument) {
+    arguments.push_back(adopt(g_variant_new_string(argument.c_str())));
+}
+
+void JobCall::set(const char* option, const std::string& value) {
+    options.emplace_back(option, adopt(g_variant_new_string(value.c_str())));
+}
+
+void JobCall::pass_flag(const char* option, const Arguments& given) {
+    if (given.flag(option)) options.emplace_back(option, adopt(g_variant_new_boolean(TRUE)));
+}
+
+void JobCall::pass_text(const char* option, const Arguments& given) {
+    if (const auto text = given.text(option)) set(option, *text);
 }
 
 JobCall image_call(const char* method, const Arguments& arguments) {
     JobCall call{method, {}};
-    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(image_argument(arguments)).c_str())));
-    const auto add = [&](const char* key, const std::string& value) {
-        call.options.emplace_back(key, adopt(g_variant_new_string(value.c_str())));
-    };
-    if (arguments.digest) add("digest", *arguments.digest);
-    if (arguments.target) add("target", absolute_image(taken_image(*arguments.target)));
-    add_any_architecture(call, arguments);
+    call.add(absolute_image(image_argument(arguments)));
+    if (arguments.digest) call.set("digest", *arguments.digest);
+    if (arguments.target) call.set("target", absolute_image(taken_image(*arguments.target)));
+    call.pass_flag(any_architecture.name, arguments);
     return call;
 }
 
@@ -131,6 +139,17 @@ std::string ask_for_document(const Arguments& arguments, const char* method) {
 
 std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
     return dictionaries(ask(arguments, method).get());
+}
+
+ExitCode print_document(const Arguments& arguments, const char* method, const char* key) {
+    const auto answer = ask_about_image(Connection(arguments.bus), method, image_argument(arguments));
+    const char* stored = nullptr;
+    g_variant_get(answer.body.get(), "(&s)", &stored);
+    if (arguments.json)
+        print_result(document_json(answer.image, key, stored));
+    else
+        print_stored(stored);
+    return ExitCode::ok;
 }
 
 ExitCode run_job_verb(const Arguments& arguments, JobCall job) {

@@ -18,12 +18,17 @@ struct JobCall {
     std::vector<Variant> arguments;                             // before the options
     std::vector<std::pair<std::string, Variant>> options = {};  // those at their defaults are left out
     Object<GUnixFDList> fds = nullptr;                          // made when it is needed
+
+    void add(const std::string& argument);
+    void set(const char* option, const std::string& value);
+    // The verb's option of that name, where ARGUMENTS have it.
+    void pass_flag(const char* option, const Arguments& arguments);
+    void pass_text(const char* option, const Arguments& arguments);
 };
 
-// The option of verbs that import, and its place in CALL if ARGUMENTS have it.
+// The option of verbs that import.
 inline constexpr VerbOption any_architecture = {
     "any-architecture", nullptr, "Also take a bootable image that is made for another architecture than this host's"};
-void add_any_architecture(JobCall& call, const Arguments& arguments);
 
 // METHOD on the one image that ARGUMENTS name, with --digest and --target.
 JobCall image_call(const char* method, const Arguments& arguments);
@@ -52,6 +57,8 @@ std::string ask_for_document(const Arguments& arguments, const char* method);
 // What METHOD, which takes options and is given none, lists.
 std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method);
 
+// Prints the document KEY of the image that ARGUMENTS name, which METHOD gives.
+ExitCode print_document(const Arguments& arguments, const char* method, const char* key);
 // TEXT, a document as it is stored, on standard output: byte for byte, but on a terminal with nothing that drives it.
 void print_stored(const std::string& text);
 // TEXT on standard output, escaped but for line feeds. Throws BusError when it cannot be written.

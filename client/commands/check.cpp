@@ -36,9 +36,8 @@ ExitCode run(const Arguments& arguments) {
         return run_job_verb(arguments, images_call("CheckImages", arguments));
     }
     auto call = image_call("Check", arguments);
-    const auto text = [](const std::string& value) { return adopt(g_variant_new_string(value.c_str())); };
     if (target) {
-        call.options.emplace_back("target", text(absolute_image(taken_image(*target))));
+        call.set("target", absolute_image(taken_image(*target)));
     } else if (const auto known = source_of(Connection(arguments.bus), with_transport(arguments.positional[0]))) {
         const auto& [source, image] = *known;
         if (source == archive_source)
@@ -47,8 +46,9 @@ ExitCode run(const Arguments& arguments) {
                                                              "know a source, name it: imagectl check SOURCE --target " +
                                                              image);
         print_note(image + " came from " + source);
-        call.arguments.front() = text(source);
-        call.options.emplace_back("target", text(image));
+        call.arguments.clear();
+        call.add(source);
+        call.set("target", image);
     }
     return run_job_verb(arguments, std::move(call));
 }

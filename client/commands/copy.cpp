@@ -19,13 +19,12 @@ ExitCode run(const Arguments& arguments) {
     // Another repository's names are as they are there.
     const auto image = taken_image(arguments.positional[0]);
     const auto name = arguments.flag("from") ? image : stored_name(Connection(arguments.bus), image);
-    call.arguments.push_back(adopt(g_variant_new_string(name.c_str())));
+    call.add(name);
     const auto repository = absolute_path(arguments.positional[1]);
-    call.arguments.push_back(adopt(g_variant_new_string(repository.c_str())));
+    call.add(repository);
     add_place(call, arguments, repository);
-    if (arguments.flag("from")) call.options.emplace_back("from", adopt(g_variant_new_boolean(TRUE)));
-    if (const auto target = arguments.text("target"))
-        call.options.emplace_back("target", adopt(g_variant_new_string(absolute_image(taken_image(*target)).c_str())));
+    call.pass_flag("from", arguments);
+    if (const auto target = arguments.text("target")) call.set("target", absolute_image(taken_image(*target)));
     return run_job_verb(arguments, std::move(call));
 }
 

@@ -15,12 +15,11 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.positional.size() != 2) throw UsageError("an image and a destination are wanted");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Export", {}};
-    for (const auto& argument : {stored_name(Connection(arguments.bus), taken_image(arguments.positional[0])),
-                                 absolute_image(arguments.positional[1])})
-        call.arguments.push_back(adopt(g_variant_new_string(argument.c_str())));
-    add_place(call, arguments, local_path(absolute_image(arguments.positional[1])));
-    if (const auto compression = arguments.text("compression"))
-        call.options.emplace_back("compression", adopt(g_variant_new_string(compression->c_str())));
+    const auto destination = absolute_image(arguments.positional[1]);
+    call.add(stored_name(Connection(arguments.bus), taken_image(arguments.positional[0])));
+    call.add(destination);
+    add_place(call, arguments, local_path(destination));
+    call.pass_text("compression", arguments);
     return run_job_verb(arguments, std::move(call));
 }
 

@@ -18,12 +18,9 @@ ExitCode run(const Arguments& arguments) {
     JobCall call{"ImportArchive", {}};
     const auto& file = arguments.positional[0];
     call.arguments.push_back(open_for_call(call, file == "-" ? "/dev/stdin" : file, "archive"));
-    call.arguments.push_back(adopt(g_variant_new_string(absolute_image(taken_image(arguments.positional[1])).c_str())));
-    for (const char* option : {"name", "digest"}) {
-        if (const auto value = arguments.text(option))
-            call.options.emplace_back(option, adopt(g_variant_new_string(value->c_str())));
-    }
-    add_any_architecture(call, arguments);
+    call.add(absolute_image(taken_image(arguments.positional[1])));
+    for (const char* option : {"name", "digest"}) call.pass_text(option, arguments);
+    call.pass_flag(any_architecture.name, arguments);
     return run_job_verb(arguments, std::move(call));
 }
 

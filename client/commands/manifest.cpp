@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "job-verb.hpp"
-#include "json-output.hpp"
-#include "stored-image.hpp"
 #include "verb.hpp"
 
 namespace imagectl {
@@ -9,15 +7,7 @@ namespace imagectl {
 namespace {
 
 ExitCode run(const Arguments& arguments) {
-    const std::string image = image_argument(arguments);
-    const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetManifest", image);
-    const char* stored = nullptr;
-    g_variant_get(answer.body.get(), "(&s)", &stored);
-    if (arguments.json)
-        print_result(document_json(answer.image, "manifest", stored));
-    else
-        print_stored(stored);
-    return ExitCode::ok;
+    return print_document(arguments, "GetManifest", "manifest");
 }
 
 }  // namespace

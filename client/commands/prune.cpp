@@ -14,9 +14,7 @@ constexpr VerbOption options[] = {
 ExitCode run(const Arguments& arguments) {
     no_arguments(arguments);
     JobCall call{"Prune", {}};
-    for (const auto& option : options) {
-        if (arguments.flag(option.name)) call.options.emplace_back(option.name, adopt(g_variant_new_boolean(TRUE)));
-    }
+    for (const auto& option : options) call.pass_flag(option.name, arguments);
     return run_job_verb(arguments, std::move(call));
 }
 

@@ -15,9 +15,8 @@ constexpr VerbOption options[] = {
 ExitCode run(const Arguments& arguments) {
     const auto image = stored_name(Connection(arguments.bus), image_argument(arguments));
     JobCall call{"Rollback", {}};
-    call.arguments.push_back(adopt(g_variant_new_string(image.c_str())));
-    if (const auto digest = arguments.text("to"))
-        call.options.emplace_back("digest", adopt(g_variant_new_string(digest->c_str())));
+    call.add(image);
+    if (const auto digest = arguments.text("to")) call.set("digest", *digest);
     return run_job_verb(arguments, std::move(call));
 }
 

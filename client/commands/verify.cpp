@@ -13,11 +13,11 @@ constexpr VerbOption options[] = {
 
 ExitCode run(const Arguments& arguments) {
     auto call = images_call("Verify", arguments);
-    if (arguments.flag("repair")) call.options.emplace_back("repair", adopt(g_variant_new_boolean(TRUE)));
+    call.pass_flag("repair", arguments);
     if (const auto source = arguments.text("source")) {
         if (!arguments.flag("repair")) throw UsageError("--source is of use with --repair only");
         const auto image = absolute_image(taken_image(*source));
-        call.options.emplace_back("source", adopt(g_variant_new_string(image.c_str())));
+        call.set("source", image);
         add_place(call, arguments, local_path(image));
     }
     return run_job_verb(arguments, std::move(call));

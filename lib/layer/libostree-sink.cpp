@@ -197,29 +197,27 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
     return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
 }
 
-std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
+GObjectPtr<GFileInfo> LibostreeSink::file_info(const Checksum& checksum) const {
     require_no_pipe(objects_directory_, checksum, ".filez");
     ErrorSlot error;
     GFileInfo* loaded = nullptr;
     if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,
                               error.out()) == FALSE)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
-    const GObjectPtr<GFileInfo> info(loaded);
+    return GObjectPtr<GFileInfo>(loaded);
+}
+
+std::optional<std::string> LibostreeSink::read_symlink(const Checksum& checksum) {
+    const auto info = file_info(checksum);
     const char* target = g_file_info_get_symlink_target(info.get());
     if (target == nullptr) return std::nullopt;
     return target;
 }
 
 std::optional<std::uint64_t> LibostreeSink::file_size(const Checksum& checksum) {
-    require_no_pipe(objects_directory_, checksum, ".filez");
-    ErrorSlot error;
-    GFileInfo* loaded = nullptr;
-    if (ostree_repo_load_file(repository_.get(), checksum.hex().c_str(), nullptr, &loaded, nullptr, nullptr,
-                              error.out()) == FALSE)
-        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is missing or unreadable");
-    const GObjectPtr<GFileInfo> info(loaded);
-    if (g_file_info_get_file_type(loaded) != G_FILE_TYPE_REGULAR) return std::nullopt;
-    return static_cast<std::uint64_t>(g_file_info_get_size(loaded));
+    const auto info = file_info(checksum);
+    if (g_file_info_get_file_type(info.get()) != G_FILE_TYPE_REGULAR) return std::nullopt;
+    return static_cast<std::uint64_t>(g_file_info_get_size(info.get()));
 }
 
 bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const {

@@ -45,6 +45,7 @@ private:
     // Shares the transaction of REPOSITORY.
     LibostreeSink(int objects, std::shared_ptr<Scratch> scratch, OstreeRepo* repository);
     void collect() const;
+    GObjectPtr<GFileInfo> file_info(const Checksum& checksum) const;
     bool has_object(const Checksum& checksum, ObjectType type) const;
     Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
     const int objects_directory_;
