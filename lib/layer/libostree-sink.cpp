@@ -22,6 +22,7 @@ namespace imaged {
 namespace {
 
 constexpr const char* repository_name = "repository";
+constexpr const char* repository_objects = "repository/objects";
 constexpr const char* first_directory = "0";
 
 // An archive repository in DIRECTORY, configured as REAL is, which is its parent.
@@ -231,7 +232,7 @@ bool LibostreeSink::has_object(const Checksum& checksum, ObjectType type) const 
 
 // Gives the objects the names that they have in a scratch directory.
 void LibostreeSink::collect() const {
-    const auto own = open_at(scratch_->fd(), std::string(repository_name) + "/objects", O_RDONLY | O_DIRECTORY),
+    const auto own = open_at(scratch_->fd(), repository_objects, O_RDONLY | O_DIRECTORY),
                to = open_at(scratch_->fd(), first_directory, O_PATH | O_DIRECTORY);
     for (unsigned prefix = 0; prefix < 256; ++prefix) {
         std::array<char, 3> start;
