@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/background-priority.hpp"
 
-#include <linux/ioprio.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -11,10 +10,12 @@ namespace imaged {
 
 void take_background_priority() noexcept {
     constexpr int lowest_nice = 19, this_thread = 0;
+    // ioprio_set(2); C++ cannot read <linux/ioprio.h> of some kernels (6.1.192 of Debian 12).
+    constexpr int of_process = 1, idle_class = 3, class_shift = 13;
     ::setpriority(PRIO_PROCESS, this_thread, lowest_nice);
     const struct sched_param none {};
     ::sched_setscheduler(this_thread, SCHED_IDLE, &none);
-    ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, this_thread, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+    ::syscall(SYS_ioprio_set, of_process, this_thread, idle_class << class_shift);
 }
 
 }  // namespace imaged
