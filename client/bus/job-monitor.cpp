@@ -162,7 +162,10 @@ void JobMonitor::read_outcome(const std::string& path) {
     call.method = "GetOutcome";
     ask(path, std::move(call), [this](FollowedJob& job, Reply* reply, const BusError* error) {
         if (!error && has_type(reply->body, "(sssa{sv})")) {
-            const char *name = nullptr, *message = nullptr;
+            const char *result = nullptr, *name = nullptr, *message = nullptr;
+            g_variant_get_child(reply->body.get(), 0, "&s", &result);
+            // It goes on for others; what the signal said is all.
+            if (*result == '\0') return end(job);
             g_variant_get_child(reply->body.get(), 1, "&s", &name);
             g_variant_get_child(reply->body.get(), 2, "&s", &message);
             job.status.error_name = name;

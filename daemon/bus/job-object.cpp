@@ -203,7 +203,7 @@ job::Result JobObject::finish(const job::Work& work, const job::Result& result,
     }
     layers_.clear();
     tell_properties();
-    if (private_) tell_callers("Finished", result_, error_name_, message_, outcome_);
+    if (private_) tell_callers(callers_, "Finished", result_, error_name_, message_, outcome_);
     quietly([this] { emitFinished(result_, shown_error_name_, shown_message_, private_ ? shown_ : outcome_); });
     callers_.clear();
     return told;
@@ -221,14 +221,20 @@ void JobObject::show_outcome() {
     if (!shown_.empty()) changed_.insert("Outcome");
 }
 
+void JobObject::left(const std::vector<std::string>& callers) {
+    tell_callers(callers, "Finished", std::string(to_string(job::Outcome::cancelled)),
+                 bus_error_name(::imaged::error_name(ErrorKind::cancelled)),
+                 fmt::format("job {} was cancelled for you, and goes on for other callers", number(id_)), VariantMap());
+}
+
 template <typename... Values>
-void JobObject::tell_callers(const char* name, const Values&... values) {
-    for (std::size_t index = 0; index < std::min(callers_.size(), max_private_callers); ++index) {
+void JobObject::tell_callers(const std::vector<std::string>& callers, const char* name, const Values&... values) {
+    for (std::size_t index = 0; index < std::min(callers.size(), max_private_callers); ++index) {
         quietly([&] {
             auto signal = getObject().createSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME},
                                                    bus::SignalName{name});
             (signal << ... << values);
-            signal.setDestination(callers_[index]);
+            signal.setDestination(callers[index]);
             getObject().emitSignal(signal);
         });
     }
@@ -272,7 +278,8 @@ void JobObject::tell_layer(Layer& layer) {
     layer.pending = false;
     const auto& latest = layer.latest;
     if (private_)
-        return tell_callers("LayerProgress", latest.index, latest.digest, latest.state, latest.done, latest.total);
+        return tell_callers(callers_, "LayerProgress", latest.index, latest.digest, latest.state, latest.done,
+                            latest.total);
     quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
 }
 

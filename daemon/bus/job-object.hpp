@@ -47,6 +47,9 @@ public:
     // is returned.
     job::Result finish(const job::Work& work, const job::Result& result, const std::vector<std::string>& callers);
 
+    // For the connections CALLERS, whose shares were given up, it is over; it goes on for others.
+    void left(const std::vector<std::string>& callers);
+
     JobId id() const { return id_; }
     const job::Traits& traits() const { return traits_; }  // of its kind
     job::State state() const { return state_; }
@@ -109,9 +112,9 @@ private:
     void tell_properties();
     void tell_layer(Layer& layer);
     void show_outcome();
-    // Sends the signal NAME with VALUES to each of callers_.
+    // Sends the signal NAME with VALUES to each of CALLERS.
     template <typename... Values>
-    void tell_callers(const char* name, const Values&... values);
+    void tell_callers(const std::vector<std::string>& callers, const char* name, const Values&... values);
 
     EventLoop& loop_;
     OnCancel on_cancel_;

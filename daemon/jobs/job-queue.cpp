@@ -141,8 +141,15 @@ bool JobQueue::give_up(JobId id, const Caller& caller) {
     auto* job = find(id);
     if (job == nullptr) return false;
     const auto own = std::erase_if(job->shares, [&](const Share& share) { return share.bus_name == caller.bus_name; });
-    if (own == 0) std::erase_if(job->shares, [&](const Share& share) { return share.uid == caller.uid; });
+    std::vector<std::string> left;
+    if (own == 0)
+        std::erase_if(job->shares, [&](const Share& share) {
+            if (share.uid != caller.uid) return false;
+            if (!share.bus_name.empty()) left.push_back(share.bus_name);
+            return true;
+        });
     const bool goes_on = !job->shares.empty();
+    if (goes_on && !left.empty()) observer_.job_left(*job, left);
     shares_changed(*job);
     return goes_on;
 }

@@ -110,6 +110,8 @@ public:
     virtual void job_added(const QueuedJob& job) = 0;
     // State or place in the queue changed.
     virtual void job_moved(const QueuedJob& job, std::uint32_t position) = 0;
+    // Another connection of their user gave up the shares of CONNECTIONS; the job goes on for others.
+    virtual void job_left(const QueuedJob& job, const std::vector<std::string>& connections) = 0;
     virtual void job_finished(const QueuedJob& job, const job::Result& result) = 0;
     // Start the work; its end is told with JobQueue::finished, later.
     virtual void start_job(const QueuedJob& job, JobFiles files) = 0;

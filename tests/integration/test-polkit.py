@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import re
 import shutil
@@ -19,7 +20,7 @@ import sanitizers
 from bus_fixture import DIGEST, JOB, MANAGER, NAME, ROOT, Case
 from system_bus import AskedCase
 
-NOBODY = 65534
+NOBODY, OTHER = 65534, 1
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 
 
@@ -143,6 +144,33 @@ class Polkit(PolkitCase):
         question, = self.questions()
         self.assertEqual([], [text for text in question["details"].values() if re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)])
         self.assertIn("\\u{202e}", json.dumps(question["details"]).replace("\\\\", "\\"))
+
+    def imagectl_as(self, uid, *words):
+        """The process, and the file that it reports to."""
+        path = f"{self.directory}/{uid}-{words[0]}"
+        with open(path, "w", encoding="utf-8") as file:
+            return self.spawn(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", IMAGECTL, *words], stdout=subprocess.DEVNULL, stderr=file), path
+
+    def test_who_cancels_a_shared_job_elsewhere_waits_for_it_no_longer(self):
+        self.start_polkit()
+        self.allow("org.imaged1.pull-unverified")
+        pulls = []
+        for uid in (NOBODY, OTHER):
+            pulls.append(self.imagectl_as(uid, "pull", "docker://open.example/wait:1"))
+            self.eventually(lambda: "fetch" in pathlib.Path(pulls[-1][1]).read_text(encoding="utf-8"))
+        (mine, told), (theirs, _) = pulls
+        client = self.client()
+        (job, *_), = client.call(MANAGER, "ListJobs")[0]
+        client.listen()
+        cancel, answer = self.imagectl_as(NOBODY, "cancel", str(job))
+        self.assertEqual(cancel.wait(5 * sanitizers.SLOWER), 0)
+        self.assertIn(f"job {job} goes on for other callers", pathlib.Path(answer).read_text(encoding="utf-8"))
+        self.assertEqual(mine.wait(5 * sanitizers.SLOWER), 130)
+        self.assertIn(f"job {job} was cancelled for you, and goes on for other callers (org.imaged1.Error.Cancelled)", pathlib.Path(told).read_text(encoding="utf-8"))
+        self.assertEqual((theirs.poll(), client.job(job)["State"], client.heard("Finished")), (None, "running", []))
+        self.release()
+        self.assertEqual(theirs.wait(5 * sanitizers.SLOWER), 0)
+        self.assertEqual(client.wait_for("Finished")[0][4][0], "success")
 
     def test_another_users_job_is_cancelled_with_leave_only(self):
         self.start_polkit()

@@ -20,6 +20,7 @@ struct Runner : JobQueueObserver {
 
     void job_added(const QueuedJob&) override {}
     void job_moved(const QueuedJob& job, std::uint32_t position) override { positions[number(job.id)] = position; }
+    void job_left(const QueuedJob&, const std::vector<std::string>&) override {}
     void job_finished(const QueuedJob&, const job::Result&) override {}
     void start_job(const QueuedJob& job, JobFiles) override { started.push_back(number(job.id)); }
     void stop_job(JobId id) override { stopped.push_back(number(id)); }

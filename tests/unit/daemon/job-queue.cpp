@@ -19,9 +19,11 @@ struct FakeRunner : JobQueueObserver {
     std::map<std::uint32_t, job::Result> finished;
     std::map<std::uint32_t, std::uint32_t> positions;
     bool had_auth_file = false;
+    std::vector<std::string> left;
 
     void job_added(const QueuedJob&) override {}
     void job_moved(const QueuedJob& job, std::uint32_t position) override { positions[number(job.id)] = position; }
+    void job_left(const QueuedJob&, const std::vector<std::string>& connections) override { left = connections; }
     void job_finished(const QueuedJob& job, const job::Result& result) override { finished[number(job.id)] = result; }
     void start_job(const QueuedJob& job, JobFiles files) override {
         started.push_back(number(job.id));
@@ -168,6 +170,22 @@ TEST_CASE_METHOD(Fixture, "another connection of the same user gives up that use
     CHECK_FALSE(queue.has_share(id, bob));
     queue.give_up(id, alice_again);
     CHECK(runner.stopped == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "connections whose user gave up their shares elsewhere are told that the job goes on without them") {
+    const Caller alice_elsewhere{":1.9", 1000};
+    const auto id = submit(alice, "a");
+    submit(alice_again, "a");
+    submit(bob, "a");
+    CHECK(queue.give_up(id, alice_elsewhere));
+    CHECK(runner.left == std::vector<std::string>{":1.1", ":1.2"});
+    // One that gives up its own share has its answer; and who waits for a job that ends is told by its end.
+    runner.left.clear();
+    submit(alice, "a");
+    CHECK(queue.give_up(id, alice));
+    CHECK_FALSE(queue.give_up(id, {":1.10", 1001}));
+    CHECK(runner.left.empty());
 }
 
 TEST_CASE_METHOD(Fixture, "root's other connection holds no share, its cancel is for everyone") {
