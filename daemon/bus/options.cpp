@@ -178,6 +178,15 @@ void check_path(const Work& work) {
                     "\"" + path->substr(0, max_quoted_bytes) + "\" is not an absolute path");
 }
 
+// No job is started, and nobody is asked, for a name that no registry takes.
+template <typename Work>
+void check_registry_names(const Work& work) {
+    if constexpr (Work::traits.reads_image) work.image.require_registry_name();
+    if constexpr (requires { work.destination; }) work.destination.require_registry_name();
+    if constexpr (requires { work.source; })
+        if (work.source) work.source->require_registry_name();
+}
+
 // What the type of an option does not say.
 template <typename Work>
 void check_options(Work& work) {
@@ -248,6 +257,7 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
             kind.fields(kind, reader);
             check_options(kind);
             check_path(kind);
+            check_registry_names(kind);
             if (const auto* given = kind.traits.takes_authfile ? reader.take("authfile") : nullptr)
                 arguments.files.auth = auth_file_of("authfile", *given);
             if (const auto* given = kind.traits.takes_place ? reader.take("place") : nullptr)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/image-reference.hpp"
 
+#include <algorithm>
+
 #include "base/enum-names.hpp"
 #include "base/error.hpp"
 
@@ -38,6 +40,39 @@ bool is_digest(std::string_view text) {
     const auto colon = text.find(':');
     return colon != std::string_view::npos && colon != 0 && text.find_first_of("/@") == std::string_view::npos &&
            text.size() - colon - 1 >= min_digits && text.find_first_not_of(hex, colon + 1) == std::string_view::npos;
+}
+
+constexpr std::string_view lower_case = "abcdefghijklmnopqrstuvwxyz0123456789";
+constexpr std::string_view upper_case = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+constexpr std::string_view word_characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+
+bool consists_of(std::string_view text, std::string_view characters, std::string_view more = {}) {
+    return text.find_first_not_of(std::string(characters).append(more)) == std::string_view::npos;
+}
+
+// Whether TEXT may stand between two slashes: letters and digits, and between them ".", "_", "__" or any number of "-".
+bool is_path_component(std::string_view text) {
+    for (std::size_t begin = 0;;) {
+        const auto end = std::min(text.find_first_not_of(lower_case, begin), text.size());
+        if (end == begin) return false;
+        if (end == text.size()) return true;
+        begin = std::min(text.find_first_of(lower_case, end), text.size());
+        const auto separator = text.substr(end, begin - end);
+        if (separator != "." && separator != "_" && separator != "__" && !consists_of(separator, "-")) return false;
+    }
+}
+
+bool is_tag(std::string_view text) {
+    constexpr std::size_t max_tag = 128;
+    return !text.empty() && text.size() <= max_tag && consists_of(text.substr(0, 1), word_characters) &&
+           consists_of(text, word_characters, ".-");
+}
+
+// Whether TEXT, before the first slash of a name, is a host and no part of a path. As other tools see it, upper case
+// makes it one.
+bool is_host(std::string_view text) {
+    return text == "localhost" || text.find_first_of(".:") != std::string_view::npos ||
+           !consists_of(text, lower_case, "_-");
 }
 
 // Removes PREFIX from the front of TEXT and tells whether it was there.
@@ -140,6 +175,32 @@ std::string ImageReference::canonical() const {
                             : "ostree-remote-image:" + remote_ + ":" + image();
     }
     return image();
+}
+
+void ImageReference::require_registry_name() const {
+    if (transport_ != Transport::registry) return;
+    const auto text = image();
+    auto path = std::string_view(name_).substr(0, name_.find('@'));
+    if (const auto slash = path.find('/'); slash != std::string_view::npos && is_host(path.substr(0, slash))) {
+        if (!consists_of(path.substr(0, slash), word_characters, ".:-[]"))
+            refuse(text, "\"" + shown(path.substr(0, slash)) + "\" is no host");
+        path.remove_prefix(slash + 1);
+    }
+    const auto last = path.rfind('/') + 1;  // 0 where there is none
+    if (const auto colon = path.find(':', last); colon != std::string_view::npos) {
+        if (!is_tag(path.substr(colon + 1))) refuse(text, "\"" + shown(path.substr(colon + 1)) + "\" is no tag");
+        path = path.substr(0, colon);
+    }
+    for (std::size_t begin = 0; begin <= path.size();) {
+        const auto component = path.substr(begin, std::min(path.find('/', begin), path.size()) - begin);
+        if (!is_path_component(component))
+            refuse(text, component.empty() ? "a part of its name is empty"
+                                           : "\"" + shown(component) + "\" is no part of a name in a registry" +
+                                                 (component.find_first_of(upper_case) == std::string_view::npos
+                                                      ? ""
+                                                      : ", which is in lower case"));
+        begin += component.size() + 1;
+    }
 }
 
 ImageReference ImageReference::with(SignatureSource source) const {

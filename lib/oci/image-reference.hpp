@@ -36,6 +36,9 @@ public:
     std::string source() const;
     // image() with its signature source in front, in the one canonical spelling.
     std::string canonical() const;
+    // Throws Error(invalid_reference) where this is a name in a registry that no registry takes. parse() does not ask:
+    // other programs may have stored such a name.
+    void require_registry_name() const;
     // The same image with SOURCE, which is not ostree_remote.
     ImageReference with(SignatureSource source) const;
 

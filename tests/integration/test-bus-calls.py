@@ -40,6 +40,19 @@ class Arguments(Case):
                 self.refused("InvalidReference", client.call, MANAGER, "GetManifest", GLib.Variant("(s)", (image,)))
         self.refused("InvalidReference", client.pull, self.image("succeed"), target=GLib.Variant("s", "nonsense"))
 
+    def test_a_name_that_no_registry_takes_starts_no_job(self):
+        client = self.client()
+        for name in ("Debian", "registry.example/a:", "'registry.example/a'", "docker://registry.example/a"):
+            for method in ("Prepare", "Pull", "Check"):
+                with self.subTest(name, method=method):
+                    self.assertIn(f'"docker://{name}"', self.refused("InvalidReference", client.start, method, "docker://" + name))
+            self.refused("InvalidReference", client.call, MANAGER, "Export", GLib.Variant("(ssa{sv})", (self.image("succeed"), "docker://" + name, {})))
+            self.refused("InvalidReference", client.call, MANAGER, "Verify", GLib.Variant(
+                "(asa{sv})", ([], {"repair": GLib.Variant("b", True), "source": GLib.Variant("s", "docker://" + name)})))
+            # It may be stored: another program knows no such rule.
+            self.assertIn("not", self.refused("NotFound", client.call, MANAGER, "GetManifest", GLib.Variant("(s)", ("docker://" + name,))))
+        self.assertEqual(client.call(MANAGER, "ListJobs")[0], [])
+
     def test_paths_are_absolute(self):
         client = self.client()
         for path in ["", "repo", "./repo", "/" + "a" * 5000]:

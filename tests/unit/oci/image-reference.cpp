@@ -59,3 +59,41 @@ TEST_CASE("an @ in the name of a registry's image stands before a digest only, a
         }
     }
 }
+
+TEST_CASE("a name that no registry takes is refused before anybody is asked", "[image-reference]") {
+    const auto digest = "@sha256:" + std::string(64, '0');
+    for (const auto& name : {std::string("debian"), std::string("debian:12"), std::string("library/debian:12_a.B-c"),
+                             std::string("quay.io/a/b"), std::string("localhost/a"),
+                             std::string("host:5000/a.b_c__d---e:t"), std::string("[::1]:5000/a"),
+                             std::string("Host/a"), std::string("registry.example.org/a:") + std::string(128, 'x'),
+                             "a/b:t" + digest, "a" + digest, std::string("127.0.0.1:5000")}) {
+        INFO(name);
+        CHECK_NOTHROW(ImageReference::parse("docker://" + name).require_registry_name());
+    }
+    for (const auto& name : {std::string("Debian"),
+                             std::string("quay.io/A/b"),
+                             std::string("a:"),
+                             std::string("a/"),
+                             std::string("quay.io//a"),
+                             std::string("a:b/c:"),
+                             std::string("docker://a"),
+                             std::string("'a'"),
+                             std::string("host/\"a\""),
+                             std::string("a?x=1"),
+                             std::string("a:t:u"),
+                             std::string("h$st.example/a"),
+                             std::string("a..b"),
+                             std::string("a.-b"),
+                             std::string("-a"),
+                             std::string("a___b"),
+                             std::string("a_"),
+                             std::string("a:-t"),
+                             std::string("a:t/"),
+                             "a:" + std::string(129, 'x'),
+                             "A" + digest}) {
+        INFO(name);
+        const auto reference = ImageReference::parse("docker://" + name);
+        CHECK_THROWS_AS(reference.require_registry_name(), Error);
+    }
+    CHECK_NOTHROW(ImageReference::parse("oci:/Images/A b:T").require_registry_name());
+}
