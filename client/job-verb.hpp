@@ -30,6 +30,9 @@ struct JobCall {
 inline constexpr VerbOption any_architecture = {
     "any-architecture", nullptr, "Also take a bootable image that is made for another architecture than this host's"};
 
+// The option of verbs that print a table.
+inline constexpr VerbOption no_legend = {"no-legend", nullptr, "Print no line with the titles of the columns"};
+
 // METHOD on the one image that ARGUMENTS name, with --digest and --target.
 JobCall image_call(const char* method, const Arguments& arguments);
 

@@ -30,10 +30,11 @@ std::string origin(const Dictionary& deployment) {
     return "-";
 }
 
-std::string text(const std::vector<Dictionary>& deployments) {
+std::string text(const std::vector<Dictionary>& deployments, bool legend) {
     bool wrong = false;
     for (const auto& deployment : deployments) wrong |= deployment.text("error").has_value();
-    std::vector<Column> columns = {{"STATEROOT"}, {"DEPLOYMENT"}, {"STATE"}, {"IMAGE"}, {"DIGEST"}, {"VERSION"}};
+    std::vector<Column> columns = {{"STATEROOT"}, {"DEPLOYMENT"}, {"STATE"}, {.title = "IMAGE", .may_be_long = true},
+                                   {"DIGEST"},    {"VERSION"}};
     if (wrong) columns.push_back({"ERROR"});
     std::vector<std::vector<std::string>> rows;
     rows.reserve(deployments.size());
@@ -41,13 +42,15 @@ std::string text(const std::vector<Dictionary>& deployments) {
         rows.push_back({deployment.text("stateroot").value_or("-"), name(deployment), state(deployment),
                         origin(deployment), short_digest(deployment.text("digest").value_or("-")),
                         deployment.text("version").value_or("-"), deployment.text("error").value_or("")});
-    return table(columns, rows);
+    return table(columns, rows, legend);
 }
+
+constexpr VerbOption options[] = {no_legend};
 
 ExitCode run(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("deployments takes no argument");
     const auto deployments = ask_for_list(arguments, "ListDeployments");
-    print_result(arguments.json ? deployments_json(deployments) : text(deployments));
+    print_result(arguments.json ? deployments_json(deployments) : text(deployments, !arguments.flag(no_legend.name)));
     return ExitCode::ok;
 }
 
@@ -63,7 +66,7 @@ const Verb deployments_verb = {
      "  imagectl deployments\n"
      "  imagectl deployments --json\n"
      "\n",
-     VerbHelp::none},
+     VerbHelp::none, options},
     run,
 };
 

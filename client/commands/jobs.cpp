@@ -49,6 +49,8 @@ std::string run_time(const JobStatus& job) {
     return human_duration(static_cast<double>(end - std::min(end, job.started_monotonic)) / 1e6);
 }
 
+constexpr VerbOption options[] = {no_legend};
+
 ExitCode run(const Arguments& arguments) {
     no_arguments(arguments);
     const Connection connection(arguments.bus);
@@ -67,8 +69,9 @@ ExitCode run(const Arguments& arguments) {
         rows.push_back({std::to_string(job.id), job.kind, job.result.empty() ? job.state : job.result, job.phase,
                         std::to_string(static_cast<int>(job.fraction * 100)) + "%", user_name(job.owner), run_time(job),
                         subject(job)});
-    print_result(table(
-        {{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER"}, {"TIME", true}, {"IMAGE"}}, rows));
+    print_result(
+        table({{"JOB", true}, {"KIND"}, {"STATE"}, {"PHASE"}, {"DONE", true}, {"OWNER"}, {"TIME", true}, {"IMAGE"}},
+              rows, !arguments.flag(no_legend.name)));
     return ExitCode::ok;
 }
 
@@ -82,7 +85,7 @@ const Verb jobs_verb = {
      "  imagectl jobs\n"
      "  imagectl jobs --json\n"
      "\n",
-     VerbHelp::none},
+     VerbHelp::none, options},
     run,
 };
 

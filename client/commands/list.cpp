@@ -34,7 +34,8 @@ std::string kept_of(const ListedImage& image) {
 }
 
 std::string text(const std::vector<ListedImage>& images, bool legend) {
-    std::vector<Column> columns = {{"IMAGE"}, {"DIGEST"}, {"VERSION"}, {"CREATED"}, {"SIZE", true}};
+    std::vector<Column> columns = {
+        {.title = "IMAGE", .may_be_long = true}, {"DIGEST"}, {"VERSION"}, {"CREATED"}, {"SIZE", true}};
     const auto any = [&](const auto& is) { return std::any_of(images.begin(), images.end(), is); };
     const bool any_state = any([](const auto& image) { return !state_of(image).empty(); });
     const bool any_kept = any([](const auto& image) { return !image.kept.empty(); });
@@ -52,12 +53,12 @@ std::string text(const std::vector<ListedImage>& images, bool legend) {
     return table(columns, rows, legend);
 }
 
-constexpr VerbOption options[] = {{"no-legend", nullptr, "Print no line with the titles of the columns"}};
+constexpr VerbOption options[] = {no_legend};
 
 ExitCode run(const Arguments& arguments) {
     no_arguments(arguments);
     const auto images = listed_images(ask_for_document(arguments, "DescribeImages"));
-    print_result(arguments.json ? list_json(images) : text(images, !arguments.flag("no-legend")));
+    print_result(arguments.json ? list_json(images) : text(images, !arguments.flag(no_legend.name)));
     return ExitCode::ok;
 }
 
@@ -67,7 +68,8 @@ const Verb list_verb = {
     {"list", "", "List the images in the repository",
      "Lists the images that the repository holds, ordered by name. An image that cannot be read is listed as damaged,\n"
      "one whose last check found an update as update. KEPT names the versions that 'imagectl rollback' can go back "
-     "to.\n"
+     "to. On a\n"
+     "terminal that is too narrow for a name and the other columns, these stand below it.\n"
      "\n"
      "Examples:\n"
      "  imagectl list\n"

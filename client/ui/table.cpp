@@ -1,30 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ui/table.hpp"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <limits>
 
 #include "ui/display-text.hpp"
 
 namespace imagectl {
 
-std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows, bool legend) {
-    std::vector<std::vector<std::string>> cells;
+namespace {
+
+constexpr std::size_t gap = 2, usual_width = 80;
+
+using Cells = std::vector<std::vector<std::string>>;
+
+std::vector<std::size_t> column_widths(const std::vector<Column>& columns, const Cells& cells, std::size_t width) {
+    std::vector<std::size_t> widths(columns.size());
+    for (const auto& line : cells)
+        for (std::size_t i = 0; i < line.size(); i++) widths[i] = std::max(widths[i], display_width(line[i]));
+    const auto is_long = std::find_if(columns.begin(), columns.end(), [](const auto& c) { return c.may_be_long; });
+    if (is_long == columns.end()) return widths;
+    const auto at = static_cast<std::size_t>(is_long - columns.begin());
+    std::size_t others = gap * (columns.size() - 1);
+    for (std::size_t i = 0; i < widths.size(); i++)
+        if (i != at) others += widths[i];
+    if (width >= others && widths[at] <= width - others) return widths;
+    // As wide as the widest cell that leaves room.
+    const auto room = std::max(width > others ? width - others : 0, display_width(is_long->title));
+    widths[at] = 0;
+    for (const auto& line : cells)
+        if (const auto own = display_width(line[at]); own <= room) widths[at] = std::max(widths[at], own);
+    return widths;
+}
+
+}  // namespace
+
+std::size_t output_width() {
+    winsize size{};
+    if (isatty(STDOUT_FILENO) == 0) return std::numeric_limits<std::size_t>::max();
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual_width;
+}
+
+std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows, bool legend,
+                  std::size_t width) {
+    Cells cells;
     if (legend) {
         auto& titles = cells.emplace_back();
         for (const auto& column : columns) titles.push_back(column.title);
     }
     for (const auto& row : rows) {
-        auto& line = cells.emplace_back(columns.size());
-        for (std::size_t i = 0; i < columns.size() && i < row.size(); i++) line[i] = escaped(row[i]);
+        auto& line = cells.emplace_back(columns.size(), "-");
+        for (std::size_t i = 0; i < columns.size() && i < row.size(); i++)
+            if (!row[i].empty()) line[i] = escaped(row[i]);
     }
-    std::vector<std::size_t> widths(columns.size());
-    for (const auto& line : cells)
-        for (std::size_t i = 0; i < line.size(); i++) widths[i] = std::max(widths[i], display_width(line[i]));
+    const auto widths = column_widths(columns, cells, width);
     std::string result;
     for (const auto& line : cells) {
         std::string text;
-        for (std::size_t i = 0; i < line.size(); i++)
-            text += (i ? "  " : "") + pad(line[i], widths[i], columns[i].right);
+        std::size_t begin = 0;
+        for (std::size_t i = 0; i < line.size(); i++) {
+            text += pad(line[i], widths[i], columns[i].right);
+            begin += widths[i] + gap;
+            if (i + 1 == line.size()) break;
+            text += display_width(line[i]) <= widths[i] ? std::string(gap, ' ') : "\n" + std::string(begin, ' ');
+        }
         text.erase(text.find_last_not_of(' ') + 1);
         result += text + "\n";
     }

@@ -263,18 +263,32 @@ class ImagectlTest(unittest.TestCase):
 
     def test_lists_and_documents(self):
         lines = self.run_it("list").stdout.splitlines()
-        self.assertRegex(lines[1], r"^docker://example/a:1 +abababababab +12 +2023-11-14 +123.5 MB$")
+        self.assertRegex(lines[1], r"^docker://example/a:1 +abababababab +12 +2023-11-14 +123.5 MB +-$")
         self.assertRegex(lines[2], r"damaged$")
-        self.assertEqual([line.split() for line in self.run_it("list", "--no-legend").stdout.splitlines()], [line.split() for line in lines[1:]])
+        # A script finds each column in its place.
+        self.assertEqual({len(line.replace(" MB", "MB").split()) for line in lines}, {len(lines[0].split())})
+        self.run_it("pull", "docker://play:success")
+        for verb in ("list", "jobs", "deployments"):
+            titled, bare = (self.run_it(verb, *option).stdout.splitlines() for option in ((), ("--no-legend",)))
+            self.assertEqual([line.split() for line in bare], [line.split() for line in titled[1:]], verb)
         images = json.loads(self.run_it("list", "--json").stdout)["images"]
         self.assertEqual(images[1], {"image": "docker://example/b:1", "state": "damaged", "error": "no commit"})
         self.assertEqual(self.run_it("manifest", "x").stdout, '{"schemaVersion": 2, "z":1,"a" :[]}')
         self.assertEqual(self.run_it("show", "docker://example/none:1").returncode, 3)
         self.assertIn("a=b\\x1b[31m", self.run_it("show", "docker://example/a:1").stdout)
 
+    def test_a_list_fits_a_narrow_terminal(self):
+        pid, terminal = self.start_on_terminal("list", columns=64)
+        lines = self.read_terminal(terminal).decode().replace("\r", "").splitlines()
+        self.assertEqual(self.end_of(pid), 0)
+        os.close(terminal)
+        self.assertLessEqual(max(map(len, lines)), 64)
+        self.assertEqual(lines[1], "docker://example/a:1")
+        self.assertRegex(lines[2], r"^ +abababababab  12 +2023-11-14  123.5 MB  -$")
+
     def test_deployments_are_a_table_and_json(self):
         lines = self.run_it("deployments").stdout.splitlines()
-        self.assertRegex(lines[1], r"^host +c{12}\.1 +booted,pinned +docker://example/a:1 +abababababab +12$")
+        self.assertRegex(lines[1], r"^host +c{12}\.1 +booted,pinned +docker://example/a:1 +abababababab +12 +-$")
         self.assertRegex(lines[2], r"^host +d{12}\.0 +rollback +a:b +- +- +it has no \\x1b\[31morigin file$")
         good, bad = json.loads(self.run_it("deployments", "--json").stdout)["deployments"]
         self.assertEqual((good["serial"], good["booted"], good["pending"], good["stored-as"]), (1, True, False, []))
