@@ -363,7 +363,7 @@ std::string image_argument(const Arguments& arguments) {
     if (arguments.positional.size() > 1)
         throw UsageError("one image is wanted, but there is also '" + arguments.positional[1] + "'");
     if (arguments.positional[0].empty()) throw UsageError("the image is empty");
-    return taken_image(arguments.positional[0]);
+    return arguments.positional[0];
 }
 
 std::string with_transport(const std::string& image) {

@@ -58,7 +58,7 @@ void parse_global(std::vector<std::string>& words, Arguments& arguments, bool& h
 std::string verb_help(const VerbHelp& verb);
 std::string global_help(const std::vector<const VerbHelp*>& verbs);
 
-// The one positional argument of a verb that takes an image; the number of a job given as number or object path.
+// The one positional argument of a verb that takes an image, as it was typed.
 std::string image_argument(const Arguments& arguments);
 // IMAGE with a transport: what names a registry or nothing of the kind is one of a registry, a short name one of
 // docker.io, as podman writes it (debian:12 is docker://docker.io/library/debian:12).
@@ -71,6 +71,7 @@ std::string absolute_path(const std::string& path);
 std::string absolute_image(const std::string& image);
 // The path in IMAGE, an absolute_image(); empty if it has none.
 std::string local_path(const std::string& image);
+// The number of a job that is given as number or object path.
 std::uint32_t job_argument(const std::string& word);
 
 }  // namespace imagectl

@@ -90,7 +90,7 @@ void JobCall::pass_text(const char* option, const Arguments& given) {
 
 JobCall image_call(const char* method, const Arguments& arguments) {
     JobCall call{method, {}};
-    call.add(absolute_image(image_argument(arguments)));
+    call.add(absolute_image(taken_image(image_argument(arguments))));
     if (arguments.digest) call.set("digest", *arguments.digest);
     if (arguments.target) call.set("target", absolute_image(taken_image(*arguments.target)));
     call.pass_flag(any_architecture.name, arguments);
@@ -107,7 +107,7 @@ JobCall images_call(const char* method, const Arguments& arguments) {
     std::vector<std::string> names;
     for (const auto& image : arguments.positional) {
         if (image.empty()) throw UsageError("an image is empty");
-        names.push_back(stored_name(Connection(arguments.bus), taken_image(image)));
+        names.push_back(stored_name(Connection(arguments.bus), image));
     }
     GVariantBuilder images;
     g_variant_builder_init(&images, G_VARIANT_TYPE_STRING_ARRAY);

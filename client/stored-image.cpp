@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored-image.hpp"
 
-#include <set>
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 #include "command-line.hpp"
 #include "image-list.hpp"
@@ -17,34 +20,52 @@ Variant ask(const Connection& connection, const char* method, const std::string&
     return connection.call(std::move(call)).body;
 }
 
-// NAME, or if it is the beginning of a digest, of manifest or config, the name of the image that has it.
-std::string name_of_digest(const Connection& connection, const std::string& name) {
-    if (!name.starts_with("sha256:")) return name;
+// As many as lists print of a digest.
+constexpr std::size_t shown_digest = 12, whole_digest = 64;
+constexpr std::string_view digest_prefix = "sha256:";
+
+bool is_hexadecimal(std::string_view text) {
+    return std::all_of(text.begin(), text.end(),
+                       [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+// The name of the one image whose manifest or config has a digest that begins with DIGEST; nullopt if none has.
+std::optional<std::string> name_of_digest(const Connection& connection, const std::string& digest) {
     Call call;
     call.method = "DescribeImages";
     call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
     const auto answer = connection.call(std::move(call)).body;
     const char* document = nullptr;
     g_variant_get(answer.get(), "(&s)", &document);
-    std::string found;
-    std::set<std::string> digests;
+    std::vector<std::string> names;
     for (const auto& image : listed_images(document)) {
-        const auto *reference = image.text("image"), *digest = image.text("digest"), *id = image.text("image-id");
-        if (reference == nullptr || digest == nullptr) continue;
-        if (!digest->starts_with(name) && (id == nullptr || !id->starts_with(name))) continue;
-        if (found.empty()) found = *reference;
-        digests.insert(*digest);
+        const auto has = [&](const char* key) {
+            const auto* const text = image.text(key);
+            return text != nullptr && text->starts_with(digest);
+        };
+        if (const auto* const name = image.text("image"); name != nullptr && (has("digest") || has("image-id")))
+            names.push_back(*name);
     }
-    if (found.empty()) throw BusError("org.imaged1.Error.NotFound", "no stored image has the digest " + name);
-    if (digests.size() > 1)
-        throw BusError("org.imaged1.Error.InvalidArgument", "several images have digests that begin with " + name);
-    return found;
+    if (names.empty()) return std::nullopt;
+    if (names.size() == 1) return names.front();
+    std::string all;
+    for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
+    throw BusError("org.imaged1.Error.InvalidArgument",
+                   "the digest " + digest + " is that of several images, name one: " + all);
 }
 
-}  // namespace
+// What a person calls a stored image by: a digest or its beginning, or a name.
+std::string resolved(const Connection& connection, const std::string& word) {
+    if (word.starts_with(digest_prefix)) {
+        if (auto name = name_of_digest(connection, word)) return *std::move(name);
+        throw BusError("org.imaged1.Error.NotFound", "no stored image has the digest " + word);
+    }
+    if (word.size() >= shown_digest && word.size() <= whole_digest && is_hexadecimal(word))
+        if (auto name = name_of_digest(connection, std::string(digest_prefix) + word)) return *std::move(name);
+    return taken_image(word);
+}
 
-StoredImageAnswer ask_about_image(const Connection& connection, const char* method, const std::string& given) {
-    const auto image = name_of_digest(connection, given);
+StoredImageAnswer ask_about_name(const Connection& connection, const char* method, const std::string& image) {
     const std::string absolute = absolute_image(image);
     if (absolute == image) return {image, ask(connection, method, image)};
     try {
@@ -55,12 +76,18 @@ StoredImageAnswer ask_about_image(const Connection& connection, const char* meth
     }
 }
 
+}  // namespace
+
+StoredImageAnswer ask_about_image(const Connection& connection, const char* method, const std::string& given) {
+    return ask_about_name(connection, method, resolved(connection, given));
+}
+
 std::string stored_name(const Connection& connection, const std::string& given) {
-    const auto image = name_of_digest(connection, given);
+    const auto image = resolved(connection, given);
     const std::string absolute = absolute_image(image);
     if (absolute == image) return image;
     try {
-        return ask_about_image(connection, "GetManifest", image).image;
+        return ask_about_name(connection, "GetManifest", image).image;
     } catch (const BusError& error) {
         // One that cannot be read is stored all the same.
         return error.name() == "org.imaged1.Error.RepositoryDamaged" ? image : absolute;

@@ -16,12 +16,11 @@ constexpr std::string_view archive_source = "archive";
 constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"},
                                   {"exit-code", nullptr, "End with exit code 10 if there is an update"}};
 
-// The source of IMAGE and the name that it is stored under; nullopt if the name says where it came from.
-std::optional<std::pair<std::string, std::string>> source_of(const Connection& connection, const std::string& image) {
+// Where the image that is stored as NAME came from; nullopt if the name says it.
+std::optional<std::string> source_of(const Connection& connection, const std::string& name) {
     try {
-        const auto answer = ask_about_image(connection, "GetImage", image);
-        const Dictionary description(Variant(g_variant_get_child_value(answer.body.get(), 0)));
-        if (auto source = description.text("source")) return std::pair(*std::move(source), answer.image);
+        const auto answer = ask_about_image(connection, "GetImage", name);
+        return Dictionary(Variant(g_variant_get_child_value(answer.body.get(), 0))).text("source");
     } catch (const BusError& error) {
         if (exit_code(error.name()) == ExitCode::no_daemon) throw;
         // Check says it better.
@@ -35,19 +34,23 @@ ExitCode run(const Arguments& arguments) {
         if (target || arguments.authfile) throw UsageError("--target and --authfile are for one image");
         return run_job_verb(arguments, images_call("CheckImages", arguments));
     }
-    auto call = image_call("Check", arguments);
     if (target) {
+        auto call = image_call("Check", arguments);
         call.set("target", absolute_image(taken_image(*target)));
-    } else if (const auto known = source_of(Connection(arguments.bus), with_transport(arguments.positional[0]))) {
-        const auto& [source, image] = *known;
-        if (source == archive_source)
+        return run_job_verb(arguments, std::move(call));
+    }
+    const Connection connection(arguments.bus);
+    const auto image = stored_name(connection, image_argument(arguments));
+    const auto source = source_of(connection, image);
+    JobCall call{"Check", {}};
+    call.add(source.value_or(image));
+    if (source) {
+        if (*source == archive_source)
             throw BusError("org.imaged1.Error.NotFound", image +
                                                              " came out of an archive: there is nowhere to ask. If you "
                                                              "know a source, name it: imagectl check SOURCE --target " +
                                                              image);
-        print_note(image + " came from " + source);
-        call.arguments.clear();
-        call.add(source);
+        print_note(image + " came from " + *source);
         call.set("target", image);
     }
     return run_job_verb(arguments, std::move(call));
@@ -63,7 +66,8 @@ const Verb check_verb = {
      "Fetches no\n"
      "layer. An image that was stored under another name (--target) or copied is asked for where it came from; one out "
      "of an\n"
-     "archive cannot be asked for. Where all images are checked, one whose source cannot be reached or does not have it is "
+     "archive cannot be asked for. Where all images are checked, one whose source cannot be reached or does not have "
+     "it is "
      "named and is no "
      "error.\n"
      "\n"

@@ -17,9 +17,8 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Copy", {}};
     // Another repository's names are as they are there.
-    const auto image = taken_image(arguments.positional[0]);
-    const auto name = arguments.flag("from") ? image : stored_name(Connection(arguments.bus), image);
-    call.add(name);
+    const auto& image = arguments.positional[0];
+    call.add(arguments.flag("from") ? taken_image(image) : stored_name(Connection(arguments.bus), image));
     const auto repository = absolute_path(arguments.positional[1]);
     call.add(repository);
     add_place(call, arguments, repository);

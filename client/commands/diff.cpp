@@ -17,8 +17,8 @@ ExitCode run(const Arguments& arguments) {
     if (words.size() > 2) throw UsageError("two images are wanted at most, but there is also '" + words[2] + "'");
     if (words.size() == 2 && words[1].empty()) throw UsageError("the second image is empty");
     const Connection connection(arguments.bus);
-    const std::string from = stored_name(connection, taken_image(words[0]));
-    const std::string to = words.size() == 2 ? stored_name(connection, taken_image(words[1])) : "";
+    const std::string from = stored_name(connection, words[0]);
+    const std::string to = words.size() == 2 ? stored_name(connection, words[1]) : "";
     GVariantBuilder values;
     g_variant_builder_init(&values, G_VARIANT_TYPE_VARDICT);
     if (arguments.flag("files")) g_variant_builder_add(&values, "{sv}", "files", g_variant_new_boolean(TRUE));

@@ -16,7 +16,7 @@ ExitCode run(const Arguments& arguments) {
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Export", {}};
     const auto destination = absolute_image(arguments.positional[1]);
-    call.add(stored_name(Connection(arguments.bus), taken_image(arguments.positional[0])));
+    call.add(stored_name(Connection(arguments.bus), arguments.positional[0]));
     call.add(destination);
     add_place(call, arguments, local_path(destination));
     call.pass_text("compression", arguments);

@@ -17,7 +17,7 @@ from gi.repository import GLib
 
 MANAGER, JOB, PROPERTIES = "org.imaged1.Manager", "org.imaged1.Job", "org.freedesktop.DBus.Properties"
 ERROR = "org.imaged1.Error."
-DIGEST = "sha256:" + "ab" * 32
+DIGEST, OTHER_DIGEST = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
 
 
 def variants(values):
@@ -168,7 +168,8 @@ class Manager(dbus.service.Object):
         good = {"image": "docker://example/a:1", "state": "ok", "digest": DIGEST, "commit": "c" * 64, "merge-commit": "c" * 64,
                 "version": "12", "created": 1700000000, "layers": 3, "size": 123456789}
         bad = {"image": "docker://example/b:1", "state": "damaged", "error": "no commit", "size": "much", "created": -1, "surprise": True}
-        return json.dumps({"images": [good, bad], "surprise": {}})
+        others = [{"image": f"docker://example/{name}:1", "state": "ok", "digest": OTHER_DIGEST} for name in "cd"]
+        return json.dumps({"images": [good, bad, *others], "surprise": {}})
 
     @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="aa{sv}")
     def ListDeployments(self, options):

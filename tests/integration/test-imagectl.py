@@ -20,7 +20,7 @@ import sanitizers
 
 IMAGECTL = os.environ.get("IMAGECTL")
 HERE = os.path.dirname(os.path.abspath(__file__))
-DIGEST = "sha256:" + "ab" * 32
+DIGEST, OTHER_DIGEST = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
 PULL_KEYS = {"schema", "job", "kind", "result", "image", "digest", "image-id", "architecture", "os", "previous-digest", "changed", "commit", "merge-commit", "base-commit",
              "version", "layers", "layers-fetched", "bytes-fetched", "bytes-reused", "objects-written", "objects-reused", "bytes-written",
              "filtered", "special-files-dropped", "names-dropped", "attributes-dropped", "layers-dropped", "relabelled", "signature-policy"}
@@ -214,8 +214,33 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout.splitlines()), (8, [DIGEST, DIGEST]))
         self.assertEqual([self.call()["image"] for _ in range(3)], ["docker://play:success", "docker://play:error:NoSpace", "docker://play:instant"])
 
+    def test_each_message_of_several_images_says_which(self):
+        # One that is refused at once does not keep the others from being pulled either.
+        images = ["docker://play:refuse:NoSpace", "docker://play:error:NotFound", "docker://play:success"]
+        done = self.run_it("--json", "pull", *images)
+        documents = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(done.returncode, 8)
+        self.assertEqual([document["image"].removeprefix("docker://") for document in documents], [image.removeprefix("docker://") for image in images])
+        self.assertEqual([document.get("error", {}).get("name") for document in documents], ["org.imaged1.Error.NoSpace", "org.imaged1.Error.NotFound", None])
+        for image, line in zip(images, [line for line in done.stderr.splitlines() if "org.imaged1.Error" in line]):
+            self.assertTrue(line.startswith(f"imagectl: {image}: "), line)
+        # Where the daemon has left, the others are not tried.
+        done = self.run_it("--json", "pull", "docker://play:vanish", "docker://play:success")
+        self.assertEqual((done.returncode, [json.loads(line)["image"] for line in done.stdout.splitlines()]), (9, ["docker://play:vanish"]))
+
     def test_an_image_by_its_digest(self):
-        self.assertIn("docker://example/a:1", self.run_it("show", DIGEST[:15]).stdout)
+        for word in (DIGEST, DIGEST[:15], DIGEST[7:], DIGEST[7:19]):
+            self.assertIn("docker://example/a:1", self.run_it("show", word).stdout, word)
+        listed = self.run_it("list", "--no-legend").stdout.split()[1]
+        self.assertIn("docker://example/a:1", self.run_it("show", listed).stdout)
+        # Too short for what list prints, or of no image: a name.
+        for word in (DIGEST[7:18], "0123456789ab"):
+            self.assertIn(f"docker://docker.io/library/{word}", self.run_it("show", word).stderr)
+        # Nobody knows which of several is meant.
+        for verb in ("show", "origin", "diff", "check"):
+            done = self.run_it(verb, OTHER_DIGEST[7:19])
+            self.assertEqual((done.returncode, done.stderr), (2, f"imagectl: the digest {OTHER_DIGEST[:19]} is that of several images, name one: "
+                                                              "docker://example/c:1, docker://example/d:1 (org.imaged1.Error.InvalidArgument)\n"), verb)
         done = self.run_it("show", "sha256:00")
         self.assertEqual((done.returncode, done.stderr), (3, "imagectl: no stored image has the digest sha256:00 (org.imaged1.Error.NotFound)\n"))
 
