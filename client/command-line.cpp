@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <sstream>
 #include <string_view>
 
@@ -21,6 +22,8 @@ namespace imagectl {
 namespace {
 
 constexpr std::size_t help_width = 80;
+// What follows it is no option.
+constexpr std::string_view separator = "--";
 // Of a verb with its arguments in the list of all.
 constexpr std::size_t verb_width = 16;
 // Of an example, which the manual page has further in.
@@ -33,7 +36,8 @@ struct Raw {
              no_interactive = FALSE;
     char *address = nullptr, *host = nullptr, *machine = nullptr, *digest = nullptr, *target = nullptr,
          *authfile = nullptr, *progress = nullptr;
-    int progress_fd = -1;
+    static constexpr int no_descriptor = std::numeric_limits<int>::min();
+    int progress_fd = no_descriptor;
     // One of both for each of the verb's own options; never resized once GOption knows where they are.
     struct Own {
         gboolean flag = FALSE;
@@ -130,16 +134,15 @@ void parse(GOptionContext* context, std::vector<std::string>& words) {
     for (std::size_t i = 0; i < words.size(); i++) vector[i + 1] = g_strdup(words[i].c_str());
     GError* error = nullptr;
     const bool parsed = g_option_context_parse_strv(context, &vector, &error);
+    const auto separators = std::count(words.begin(), words.end(), separator);
     words.clear();
-    bool options = true;
-    for (char** word = vector + 1; vector[0] && *word; word++) {
-        // GOption leaves the "--" in where what follows looks like an option.
-        if (options && std::string_view(*word) == "--")
-            options = false;
-        else
-            words.emplace_back(*word);
-    }
+    for (char** word = vector + 1; vector[0] && *word; word++) words.emplace_back(*word);
     g_strfreev(vector);
+    // GOption leaves the "--" in where what follows looks like an option. One behind a verb is the verb's.
+    if (std::count(words.begin(), words.end(), separator) == separators)
+        if (const auto found = std::find(words.begin(), words.end(), separator);
+            found != words.end() && (found == words.begin() || !g_option_context_get_strict_posix(context)))
+            words.erase(found);
     if (parsed) return;
     const std::string message = error->message;
     g_error_free(error);
@@ -297,7 +300,7 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
             throw UsageError("--progress is auto, lines, json or none, not '" + *how + "'");
         arguments.progress = *how;
     }
-    if (raw.progress_fd != -1) {
+    if (raw.progress_fd != Raw::no_descriptor) {
         if (raw.progress_fd <= 2 || ::fcntl(raw.progress_fd, F_GETFD) < 0)
             throw UsageError("--progress-fd " + std::to_string(raw.progress_fd) + " is no open descriptor above 2");
         arguments.progress_fd = raw.progress_fd;
@@ -371,6 +374,10 @@ std::string with_transport(const std::string& image) {
         "docker:", "registry:",           "oci:",          "oci-archive:", "docker-archive:",
         "dir:",    "containers-storage:", "docker-daemon:"};
     const auto begins = [&](std::string_view prefix) { return image.starts_with(prefix); };
+    // Images of docker.io are called docker and registry, too. No host's name is so short.
+    for (const std::string_view name : {"docker:", "registry:"})
+        if (begins(name) && image.size() > name.size() && image.find_first_of("/:", name.size()) == std::string::npos)
+            return "docker://docker.io/library/" + image;
     // A path, or the transport of something else, is for imaged to refuse.
     if (image.empty() || begins("ostree-") || begins("sha256:") || begins("/") || begins(".") ||
         image.find("://") != std::string::npos || std::any_of(transports.begin(), transports.end(), begins))

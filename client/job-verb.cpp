@@ -152,7 +152,7 @@ ExitCode print_document(const Arguments& arguments, const char* method, const ch
     return ExitCode::ok;
 }
 
-ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
+ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string& of_what) {
     GVariantBuilder options;
     g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&options, "{sv}", key, value); };
@@ -182,7 +182,7 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job) {
     run.detach = arguments.detach;
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
-    if (!result.ended.empty()) return report_end(arguments, result.ended.front());
+    if (!result.ended.empty()) return report_end(arguments, result.ended.front(), of_what);
     print_result(arguments.json ? detached_json(result.id, result.path)
                                 : std::to_string(result.id) + " " + result.path + "\n");
     return ExitCode::ok;
@@ -213,22 +213,28 @@ ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
 
 }  // namespace
 
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job, bool named) {
+void report_error(bool json, const std::string& name, const std::string& message, const std::string& image) {
+    print_error(name, message);
+    if (!json) return;
+    const auto document = imaged::printable_lines(error_json(name, message, image));
+    std::fwrite(document.data(), 1, document.size(), stdout);
+    std::fflush(stdout);
+}
+
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what) {
     const bool success = job.status.result == "success", cancelled = job.status.result == "cancelled";
-    const auto title = !named ? std::string()
-                              : "job " + std::to_string(job.status.id) + " (" + job.status.kind +
-                                    (subject(job.status).empty() ? "" : " ") + subject(job.status) + "): ";
     if (arguments.json) {
         print_result(outcome_json(job));
     } else if (success && arguments.quiet) {
         if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
         if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
     } else if (success) {
-        print_result((named ? title + "\n" : "") + outcome_text(job.status.kind, job.outcome));
+        print_result(outcome_text(job.status.kind, job.outcome));
     }
     if (success) return judge(arguments, job.outcome);
     const bool silent = job.status.error_message.empty() && cancelled;
-    print_error(job.status.error_name, title + (silent ? "the job was cancelled" : job.status.error_message));
+    print_error(job.status.error_name, (of_what.empty() ? "" : of_what + ": ") +
+                                           (silent ? "the job was cancelled" : job.status.error_message));
     return cancelled ? ExitCode::cancelled : exit_code(job.status.error_name);
 }
 

@@ -49,11 +49,14 @@ void no_arguments(const Arguments& arguments);
 // PATH, opened for reading, as a descriptor that goes with CALL. WHAT it is, for the error.
 Variant open_for_call(JobCall& call, const std::string& path, const std::string& what);
 
-// Starts the job, follows it unless detached, prints its outcome.
-ExitCode run_job_verb(const Arguments& arguments, JobCall call);
+// Starts the job, follows it unless detached, prints its outcome; an error with OF_WHAT in front.
+ExitCode run_job_verb(const Arguments& arguments, JobCall call, const std::string& of_what = {});
 
-// Prints how JOB ended: its outcome on standard output, an error on standard error. With NAMED each says of which job.
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job, bool named = false);
+// Prints how JOB ended: its outcome on standard output, an error on standard error, with OF_WHAT in front of it.
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what = {});
+// Prints an error on standard error, and with JSON as a document on standard output; IMAGE is what it is about, if it
+// is said.
+void report_error(bool json, const std::string& name, const std::string& message, const std::string& image = {});
 
 // The document with which METHOD, which takes options and is given none, answers.
 std::string ask_for_document(const Arguments& arguments, const char* method);

@@ -193,6 +193,7 @@ std::string outcome_json(const FollowedJob& job) {
     json["job"] = job.status.id;
     json["kind"] = job.status.kind;
     json["result"] = job.status.result;
+    if (job.status.result != "success" && !job.status.image.empty()) json["image"] = job.status.image;
     if (job.status.result != "success")
         json["error"] = {{"name", job.status.error_name}, {"message", job.status.error_message}};
     else
@@ -202,8 +203,9 @@ std::string outcome_json(const FollowedJob& job) {
     return line(json);
 }
 
-std::string error_json(const std::string& name, const std::string& message) {
+std::string error_json(const std::string& name, const std::string& message, const std::string& image) {
     Json json = document();
+    if (!image.empty()) json["image"] = image;
     json["error"] = Json::object();
     if (!name.empty()) json["error"]["name"] = name;
     json["error"]["message"] = message;

@@ -19,8 +19,9 @@ std::string diff_json(const Dictionary& difference);
 std::string jobs_json(const std::vector<JobStatus>& jobs);
 // How a job ended: its outcome, or its error.
 std::string outcome_json(const FollowedJob& job);
-// What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage.
-std::string error_json(const std::string& name, const std::string& message);
+// What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage; IMAGE what it is about, if it
+// is said.
+std::string error_json(const std::string& name, const std::string& message, const std::string& image = {});
 // A job that goes on without us.
 std::string detached_json(std::uint32_t id, const std::string& path);
 // REFERENCE as an origin file has it.

@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
 #include "bus/bus-error.hpp"
 #include "configuration-note.hpp"
 #include "job-verb.hpp"
@@ -27,7 +26,7 @@ namespace imagectl {
 namespace {
 
 // How other tools call it.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 12> other_names{{{"ls", "list"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 19> other_names{{{"ls", "list"},
                                                                                      {"images", "list"},
                                                                                      {"rm", "remove"},
                                                                                      {"rmi", "remove"},
@@ -38,7 +37,14 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 12> other_na
                                                                                      {"push", "export"},
                                                                                      {"load", "import-archive"},
                                                                                      {"status", "deployments"},
-                                                                                     {"gc", "prune"}}};
+                                                                                     {"gc", "prune"},
+                                                                                     {"cleanup", "prune"},
+                                                                                     {"update", "pull"},
+                                                                                     {"upgrade", "pull"},
+                                                                                     {"save", "export"},
+                                                                                     {"history", "show"},
+                                                                                     {"ps", "jobs"},
+                                                                                     {"stop", "cancel"}}};
 // Letters that may be wrong, left out, added or exchanged.
 constexpr std::size_t max_typing_errors = 2;
 constexpr std::size_t max_word = 64;
@@ -76,28 +82,19 @@ std::string meant_verb(std::string_view word) {
     return nearest;
 }
 
-// On standard error, and with JSON as a document on standard output.
-void report(bool json, const std::string& name, const std::string& message) {
-    print_error(name, message);
-    if (!json) return;
-    const auto document = imaged::printable_lines(error_json(name, message));
-    std::fwrite(document.data(), 1, document.size(), stdout);
-    std::fflush(stdout);
-}
-
 // What RUN returns, or the exit code of what it throws, which is reported.
 int guarded(bool json, const std::function<int()>& run) {
     try {
         return run();
     } catch (const UsageError& error) {
-        report(json, "", error.what());
+        report_error(json, "", error.what());
         std::fprintf(stderr, "Try 'imagectl %s%s--help'.\n", error.verb().c_str(), error.verb().empty() ? "" : " ");
         return static_cast<int>(ExitCode::usage);
     } catch (const BusError& error) {
-        report(json, error.name(), error.what());
+        report_error(json, error.name(), error.what());
         return static_cast<int>(exit_code(error.name()));
     } catch (const std::exception& error) {
-        report(json, "", error.what());
+        report_error(json, "", error.what());
         return static_cast<int>(ExitCode::failed);
     }
 }
@@ -134,6 +131,12 @@ int run(std::vector<std::string> words) {
     if (version) {
         print_result("imagectl " IMAGED_VERSION "\n");
         return 0;
+    }
+    // "imagectl help" and "imagectl help VERB", as other tools have it.
+    if (!words.empty() && words[0] == "help") {
+        help = true;
+        words.erase(words.begin());
+        if (words.size() > 1) words.resize(1);
     }
     if (help && words.empty()) {
         std::vector<const VerbHelp*> helps;

@@ -27,6 +27,17 @@ std::vector<Wanted> images_with_updates(const Arguments& arguments) {
     return images;
 }
 
+// One of several: what is said of it names it.
+ExitCode pull_one(const Arguments& arguments) {
+    const auto& image = arguments.positional.front();
+    try {
+        return run_job_verb(arguments, source_call("Pull", arguments), image);
+    } catch (const BusError& error) {
+        report_error(arguments.json, error.name(), image + ": " + error.what(), image);
+        return exit_code(error.name());
+    }
+}
+
 ExitCode run(const Arguments& arguments) {
     const bool updates = arguments.flag("updates");
     if (arguments.positional.size() < 2 && !updates) return run_job_verb(arguments, source_call("Pull", arguments));
@@ -40,8 +51,8 @@ ExitCode run(const Arguments& arguments) {
     for (const auto& image : images) {
         one.positional = {image.image};
         one.target = image.target;
-        auto ended = run_job_verb(one, source_call("Pull", one));
-        if (ended == ExitCode::cancelled || ended == ExitCode::deferred) return ended;
+        auto ended = pull_one(one);
+        if (ended == ExitCode::cancelled || ended == ExitCode::deferred || ended == ExitCode::no_daemon) return ended;
         // The update waits for a time when its source can be reached.
         if (updates && ended == ExitCode::unreachable) ended = ExitCode::ok;
         if (result == ExitCode::ok) result = ended;
@@ -56,7 +67,12 @@ const Verb pull_verb = {
      "Fetches each IMAGE into the repository of imaged. Layers that are there already are not fetched again.\n"
      "Standard error tells of the progress, standard output of the result. Ctrl-C cancels the job and waits for its "
      "end;\n"
-     "a second Ctrl-C leaves at once. A job that other callers asked for as well goes on for them.\n"
+     "a second Ctrl-C leaves at once. A terminal that closes (SIGHUP, unless nohup(1) is in front) and SIGTERM cancel "
+     "as "
+     "well,\n"
+     "and wait five seconds at most. A job that other callers asked for as well goes on for them. While imaged does "
+     "not\n"
+     "answer, verbs that start a job wait, for somebody may be typing a password; the others end after 25 seconds.\n"
      "\n"
      "Examples:\n"
      "  imagectl pull debian:12\n"

@@ -6,6 +6,10 @@ namespace imagectl {
 
 namespace {
 
+std::string name_of(const JobStatus& job) {
+    return "job " + std::to_string(job.id) + " (" + job.kind + (subject(job).empty() ? "" : " ") + subject(job) + ")";
+}
+
 ExitCode run(const Arguments& arguments) {
     if (arguments.positional.size() > 1) throw UsageError("watch takes one job, or none for all");
     std::optional<std::uint32_t> selected;
@@ -19,8 +23,12 @@ ExitCode run(const Arguments& arguments) {
     if (!selected && run.progress == ProgressStyle::live) run.progress = ProgressStyle::lines;
     const RunResult result = run_listed_jobs(connection, selected, run);
     ExitCode code = ExitCode::ok;
-    for (const auto& job : result.ended)
-        if (const ExitCode end = report_end(arguments, job, !selected); code == ExitCode::ok) code = end;
+    for (const auto& job : result.ended) {
+        const auto title = selected ? std::string() : name_of(job.status);
+        if (!selected && job.status.result == "success" && !arguments.json && !arguments.quiet)
+            print_result(title + ":\n");
+        if (const ExitCode end = report_end(arguments, job, title); code == ExitCode::ok) code = end;
+    }
     return result.interrupted ? ExitCode::cancelled : code;
 }
 

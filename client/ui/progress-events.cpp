@@ -47,7 +47,7 @@ std::string progress_event(const JobStatus& job) {
                   {"task", task},
                   {"description", (fetches ? "Pulling Image" : job.kind + ": " + task) +
                                       (job.image.empty() ? "" : (fetches ? ": " : " ") + job.image)},
-                  {"id", job.image.empty() ? task : job.image}};
+                  {"id", job.image.empty() ? job.kind : job.image}};
     if (fetches) {
         event["bytesCached"] = reused_bytes;
         event["bytes"] = job.bytes_done;

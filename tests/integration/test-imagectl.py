@@ -191,13 +191,16 @@ class ImagectlTest(unittest.TestCase):
 
     def test_a_wrong_verb_gets_the_right_one_and_a_verb_its_own_help(self):
         for word, verb in (("ls", "list"), ("images", "list"), ("rm", "remove"), ("inspect", "show"), ("pul", "pull"), ("lsit", "list"),
-                           ("verfiy", "verify"), ("import-archiv", "import-archive")):
+                           ("verfiy", "verify"), ("import-archiv", "import-archive"), ("update", "pull"), ("ps", "jobs")):
             done = self.run_it(word)
             self.assertEqual(done.stderr, f"imagectl: there is no verb '{word}'; did you mean '{verb}'?\nTry 'imagectl {verb} --help'.\n")
         for word in ("fly", "x", "", "p" * 10_000):
             self.assertTrue(self.run_it(word).stderr.endswith("'\nTry 'imagectl --help'.\n"))
         self.assertEqual(self.run_it("list", "a").stderr, "imagectl: unexpected argument 'a'\nTry 'imagectl list --help'.\n")
         self.assertTrue(self.run_it("pull", "--fly", "a").stderr.endswith("Try 'imagectl pull --help'.\n"))
+        for words, same in ((["help"], ["--help"]), (["help", "pull"], ["pull", "--help"])):
+            self.assertEqual((self.run_it(*words).stdout, self.run_it(*words).returncode), (self.run_it(*same).stdout, 0))
+        self.assertEqual(self.run_it("help", "ls").stderr, self.run_it("ls").stderr)
 
     def test_every_error_is_a_json_document_too(self):
         for words, status, name in ((["fly"], 2, None), (["pull", "--fly"], 2, None), (["show", "docker://example/none:1"], 3, "NotFound"),
@@ -429,7 +432,7 @@ class ImagectlTest(unittest.TestCase):
         self.run_it("cancel", "1")
         out, err = run.communicate(timeout=30 * sanitizers.SLOWER)
         self.assertIn("imagectl: job 2 (pull play:error:NoSpace): ", err)
-        self.assertIn("job 3 (pull play:success): \n", out)
+        self.assertIn("job 3 (pull play:success):\n", out)
 
     def test_watch_follows_all_jobs_and_cancels_nothing(self):
         for _ in range(2):

@@ -2,7 +2,11 @@
 #include "command-line.hpp"
 
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "bus/bus-error.hpp"
 #include "catch.hpp"
 
 using namespace imagectl;
@@ -26,7 +30,52 @@ TEST_CASE("a reference without a transport is one of a registry, a short name on
     CHECK(with_transport("localhost/a:1") == "docker://localhost/a:1");
     CHECK(with_transport("127.0.0.1:5000/a") == "docker://127.0.0.1:5000/a");
     CHECK(with_transport("a@sha256:00") == "docker://docker.io/library/a@sha256:00");
-    for (const char* image : {"", "docker://a/b", "registry:a/b", "oci:x", "dir:x", "ostree-unverified-image:oci:x",
-                              "/srv/x", "./x", "http://a/b", "containers-storage:x"})
+    // Images of docker.io whose names are those of transports.
+    CHECK(with_transport("registry:2") == "docker://docker.io/library/registry:2");
+    CHECK(with_transport("docker:27-dind") == "docker://docker.io/library/docker:27-dind");
+    for (const char* image :
+         {"", "docker:", "registry:", "docker:/a", "registry:host:5000", "docker://a", "docker://a/b", "registry:a/b",
+          "oci:x", "dir:x", "ostree-unverified-image:oci:x", "/srv/x", "./x", "http://a/b", "containers-storage:x"})
         CHECK(with_transport(image) == image);
+}
+
+namespace {
+
+constexpr VerbOption own[] = {{"flag", nullptr, "A flag"}};
+constexpr VerbHelp verb = {"verb", "[IMAGE…]", "A verb", "", VerbHelp::job, own};
+
+Arguments parsed(std::vector<std::string> words) {
+    Arguments arguments;
+    parse_verb(verb, std::move(words), arguments);
+    return arguments;
+}
+
+using Words = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("what follows -- is no option", "[command-line]") {
+    CHECK(parsed({"a", "--", "--json"}).positional == Words{"a", "--json"});
+    CHECK_FALSE(parsed({"a", "--", "--json"}).json);
+    CHECK(parsed({"--", "--flag"}).positional == Words{"--flag"});
+    CHECK(parsed({"a", "--flag", "--", "b"}).positional == Words{"a", "b"});
+    CHECK(parsed({"a", "--", "b", "--", "c"}).positional == Words{"a", "b", "--", "c"});
+    // The verb's own words are not touched when the options in front of it are taken.
+    const auto rest = [](Words words) {
+        Arguments arguments;
+        bool help = false, version = false;
+        parse_global(words, arguments, help, version);
+        return words;
+    };
+    CHECK(rest({"--json", "verb", "a", "--", "--json"}) == Words{"verb", "a", "--", "--json"});
+    CHECK(rest({"--", "verb", "--", "a"}) == Words{"verb", "--", "a"});
+    CHECK(rest({"--", "--verb"}) == Words{"--verb"});
+}
+
+TEST_CASE("a descriptor for progress is one that is open", "[command-line]") {
+    for (const char* fd : {"-1", "0", "2", "12345", "-2147483647"}) {
+        INFO(fd);
+        CHECK_THROWS_AS(parsed({std::string("--progress-fd=") + fd}), UsageError);
+    }
+    CHECK_FALSE(parsed({"a"}).progress_fd.has_value());
 }
