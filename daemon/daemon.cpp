@@ -19,6 +19,8 @@
 #include "bus/manager.hpp"
 #include "bus/message-limit.hpp"
 #include "bus/polkit-authority.hpp"
+#include "bus/received-files.hpp"
+#include "bus/user-finder.hpp"
 #include "jobs/authority.hpp"
 #include "process/activity.hpp"
 #include "process/event-loop.hpp"
@@ -126,7 +128,12 @@ public:
           config_error_(read.error),
           signals_(blocked_signals()),
           connection_(connect(line)),
-          bus_(*connection_) {
+          bus_(*connection_),
+          users_(loop_, connect(line)) {
+        static_cast<void>(connection_->getUniqueName());  // waits for the bus's first message
+        received_.require_use();
+        received_.start(loop_, connection_->getEventLoopPollData().fd,
+                        [this](const std::string& bus_name) { return users_.find(bus_name); });
         if (line.session) {
             authority_ = std::make_unique<OwnerAuthority>(::getuid());
         } else {
@@ -278,9 +285,11 @@ private:
     bool shutting_down_ = false;
     Activity activity_;
     FileDescriptor signals_;
+    ReceivedFiles received_;
     std::unique_ptr<sdbus::IConnection> connection_;
     BusSource bus_;
     EventLoop loop_;
+    UserFinder users_;
     std::unique_ptr<Authority> authority_;
     std::unique_ptr<HostServices> host_;
     std::unique_ptr<Manager> manager_;

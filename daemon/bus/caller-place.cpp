@@ -7,14 +7,13 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "base/kept-file.hpp"
 
 namespace imaged {
 
 CallerPlace caller_place(const std::string& what, const std::string& path, int file) {
-    struct statx status {};
-    if (::statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) != 0)
-        throw Error(ErrorKind::invalid_argument, what + ": the descriptor cannot be examined");
-    return {path, status.stx_ino, status.stx_dev_major, status.stx_dev_minor};
+    const auto facts = facts_of(what, file);
+    return {path, facts.inode, facts.device_major, facts.device_minor};
 }
 
 void require_same_place(const CallerPlace& place) {

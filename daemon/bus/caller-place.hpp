@@ -15,8 +15,8 @@ struct CallerPlace {
     std::uint32_t device_major = 0, device_minor = 0;
 };
 
-// PATH and what is known of the descriptor FILE, which is borrowed and may be one that only names (O_PATH). Throws
-// Error(invalid_argument) naming WHAT for a descriptor that cannot be examined. Does not wait for a file system.
+// PATH and what is known of the file that the socket FILE, which is borrowed, stands for (base/kept-file.hpp); it may
+// be one that only names (O_PATH). Throws Error(invalid_argument) or Error(queue_full) naming WHAT. Does not wait.
 CallerPlace caller_place(const std::string& what, const std::string& path, int file);
 
 // Throws Error(invalid_argument) if this process sees another file or directory than the caller. Waits for the disk.

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/kept-file.hpp"
 #include "job/fields.hpp"
 #include "oci/export-destination.hpp"
 #include "process/bus-error.hpp"
@@ -52,19 +53,10 @@ std::string text_of(const std::string& key, const sdbus::Variant& variant) {
     return text;
 }
 
-// What the kernel knows of FILE. A server of files that does not answer (FUSE, NFS) is not asked: this is the bus
-// thread.
-std::optional<struct statx> known_status(int file) {
-    struct statx status {};
-    if (::statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &status) != 0)
-        return std::nullopt;
-    return status;
-}
-
 FileDescriptor auth_file_of(const std::string& key, const sdbus::Variant& variant) {
     auto file = take_file("option \"" + key + "\"", value_of<sdbus::UnixFd>(key, variant, "h").get());
-    const auto status = known_status(file.get());
-    if (status && S_ISREG(status->stx_mode) && status->stx_size > max_auth_file_bytes) {
+    const auto facts = facts_of("option \"" + key + "\"", file.get());
+    if (S_ISREG(facts.mode) && facts.size > max_auth_file_bytes) {
         refuse(key, "larger than " + std::to_string(max_auth_file_bytes) + " bytes");
     }
     return file;
@@ -214,13 +206,11 @@ void check_options(Work& work) {
 
 FileDescriptor take_file(const std::string& what, int borrowed) {
     const auto refused = [&](const std::string& why) { return Error(ErrorKind::invalid_argument, what + ": " + why); };
+    const auto facts = facts_of(what, borrowed);
+    if (!S_ISREG(facts.mode) && !S_ISFIFO(facts.mode)) throw refused("must be a regular file or a pipe");
+    if ((facts.flags & O_PATH) != 0 || (facts.flags & O_ACCMODE) == O_WRONLY) throw refused("is not open for reading");
     FileDescriptor file(::fcntl(borrowed, F_DUPFD_CLOEXEC, 0));
     if (!file) throw refused("the descriptor cannot be taken over");
-    const auto status = known_status(file.get());
-    if (!status) throw refused("the descriptor cannot be examined");
-    if (!S_ISREG(status->stx_mode) && !S_ISFIFO(status->stx_mode)) throw refused("must be a regular file or a pipe");
-    const int flags = ::fcntl(file.get(), F_GETFL);
-    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) throw refused("is not open for reading");
     return file;
 }
 

@@ -18,7 +18,7 @@ namespace imaged {
 
 struct JobArguments {
     job::Request request;   // without the numbers of its files, which the start of the worker sets
-    JobFiles files;         // ours
+    JobFiles files;         // sockets to their keepers, ours
     std::size_t bytes = 0;  // of the request as it is sent
     bool bind_to_caller = false;
     bool interactive = false;
@@ -29,8 +29,8 @@ struct JobArguments {
 // TEXT as the absolute path of something that the job opens. Throws Error(invalid_argument) naming WHAT.
 std::string parse_path(const std::string& what, const std::string& text);
 
-// A duplicate of the descriptor BORROWED of a regular file or a pipe that is open for reading. Throws
-// Error(invalid_argument) naming WHAT.
+// A duplicate of the socket BORROWED that stands for a caller's file (base/kept-file.hpp): a regular file or a pipe
+// that is open for reading. Throws Error(invalid_argument) or Error(queue_full) naming WHAT.
 FileDescriptor take_file(const std::string& what, int borrowed);
 
 // TEXT as what an image is exported to. Throws Error(invalid_reference) or Error(invalid_argument).

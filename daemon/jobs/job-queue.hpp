@@ -72,7 +72,8 @@ inline constexpr Lane all_lanes[] = {Lane::changing, Lane::reading, Lane::open};
 // Of a job that was cancelled while it waited for its turn, or for what else it needs to start.
 job::Result cancelled_before_start();
 
-// Files that came with a request; the worker gets them. Empty where there is none.
+// Files that came with a request, as sockets to their keepers (base/kept-file.hpp); the worker gets them. Empty where
+// there is none.
 struct JobFiles {
     FileDescriptor auth;   // registry credentials
     FileDescriptor input;  // what the job reads: it is the caller's, so such a job is joined by nobody

@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/json-nesting.hpp"
 #include "base/json.hpp"
+#include "base/kept-file.hpp"
 #include "source/skopeo/skopeo-request.hpp"
 #include "source/skopeo/skopeo-run.hpp"
 
@@ -65,7 +66,8 @@ void check(const std::string& text) {
 
 void take_auth_file(job::Request& request, const Cancellation& cancellation) {
     if (!request.auth_file) return;
-    const auto text = read_all(*request.auth_file, cancellation);
+    const auto file = take_kept_file(FileDescriptor(*request.auth_file));
+    const auto text = read_all(file.get(), cancellation);
     check(text);
     // Open until the worker ends.
     request.auth_file = memory_file("auth.json", text).release();

@@ -15,6 +15,7 @@
 #include "auth-file.hpp"
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
+#include "base/kept-file.hpp"
 #include "base/scratch-directory.hpp"
 #include "base/stack-limit.hpp"
 #include "job-module.hpp"
@@ -62,6 +63,10 @@ bool send_line(const std::string& line, bool may_drop) {
     return true;
 }
 
+void take_input_file(job::Request& request) {
+    if (request.input_file) request.input_file = take_kept_file(FileDescriptor(*request.input_file)).release();
+}
+
 job::Result failure(const Error& error) {
     // Where the job was when it stopped is nobody's concern.
     return job::failed(error.kind() == ErrorKind::cancelled ? Error(ErrorKind::cancelled, "the job was cancelled")
@@ -97,6 +102,7 @@ int main() {
         ScratchDirectory::clear_leftovers();
         confine(request);
         take_auth_file(request, cancellation);
+        take_input_file(request);
         result = run_loaded_job(request, start_proxy(request), cancellation, meter);
     } catch (...) {
         result = failure(current_error());

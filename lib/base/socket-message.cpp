@@ -69,7 +69,7 @@ bool send_all(int socket, std::span<const std::byte> bytes) {
     return true;
 }
 
-ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors) {
+ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors, int flags) {
     std::vector<char> control(CMSG_SPACE(max_descriptors * sizeof(int)));
     msghdr message{};
     message.msg_iov = parts.data();
@@ -77,7 +77,7 @@ ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t 
     message.msg_control = control.data();
     message.msg_controllen = control.size();
     ReceivedMessage received;
-    while ((received.size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+    while ((received.size = ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
     }
     if (received.size < 0) return received;
     received.cut = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;

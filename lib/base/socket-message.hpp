@@ -32,7 +32,7 @@ struct ReceivedMessage {
     std::vector<FileDescriptor> descriptors;
     bool cut = false;  // it was longer than PARTS, or had more descriptors
 };
-// As recvmsg(2), but not interrupted by signals.
-ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors);
+// As recvmsg(2) with FLAGS, but not interrupted by signals.
+ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors, int flags = 0);
 
 }  // namespace imaged

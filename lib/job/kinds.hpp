@@ -727,8 +727,8 @@ struct Request {
     std::string repository;  // absolute path
     // Work that nobody waits for: it gives way to other jobs, to metered connections and to batteries.
     bool background = false;
-    // Numbers of inherited descriptors, never part of equality: registry credentials, and the file that the caller
-    // opened.
+    // Numbers of inherited descriptors, never part of equality: sockets to the keepers of registry credentials and of
+    // the file that the caller opened (base/kept-file.hpp), later what the job reads of them.
     std::optional<int> auth_file, input_file;
     // Likewise, but never sent: within a confined worker, the process that changes the repository for the job.
     std::optional<int> publisher;

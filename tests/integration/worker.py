@@ -11,6 +11,15 @@ import time
 PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
 
 
+def keeper_of(file):
+    """A socket that stands for FILE, as imaged gives it to a worker."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.send(b"facts")
+        socket.send_fds(ours, [b"\0"], [file if isinstance(file, int) else file.fileno()])
+    return theirs
+
+
 class Run:
     """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB, as last seen with a message) behind."""
 
@@ -19,7 +28,8 @@ class Run:
         # To the numbers that the worker expects, by way of some that are in nobody's way.
         high = {3: fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 10)}
         if input:
-            high[5] = fcntl.fcntl(input, fcntl.F_DUPFD_CLOEXEC, 10)
+            with keeper_of(input) as keeper:
+                high[5] = fcntl.fcntl(keeper, fcntl.F_DUPFD_CLOEXEC, 10)
         self.process = subprocess.Popen([PROGRAM], stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})}, close_fds=False,
                                         preexec_fn=lambda: [os.setpgid(0, 0), *(os.dup2(file, number) for number, file in high.items())])
         for file in high.values():

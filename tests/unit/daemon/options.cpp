@@ -2,9 +2,15 @@
 #include "bus/options.hpp"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <span>
+
+#include "base/child-process.hpp"
 #include "base/error.hpp"
+#include "base/kept-file.hpp"
+#include "base/socket-message.hpp"
 #include "catch.hpp"
 
 namespace {
@@ -30,8 +36,26 @@ std::string refusal(const VariantMap& options, ErrorKind expected = ErrorKind::i
     return "accepted";
 }
 
+// What comes in the place of a caller's DESCRIPTOR.
+FileDescriptor kept(int descriptor) {
+    auto stream = make_socket_pair(SOCK_STREAM), pair = make_socket_pair(SOCK_SEQPACKET);
+    auto ready = make_pipe();
+    char byte = 0;
+    iovec part{&byte, sizeof byte};
+    REQUIRE(send_message(stream.theirs.get(), std::span(&part, 1), std::span(&descriptor, 1)) == 1);
+    const int end = pair.theirs.get();
+    if (ChildProcess::copy("fork").is_copy()) keep_files(stream.ours.get(), std::span(&end, 1), ready.theirs.get());
+    ready.theirs.reset();
+    REQUIRE(::read(ready.ours.get(), &byte, sizeof byte) == 0);
+    return std::move(pair.ours);
+}
+
+VariantMap with_socket(const FileDescriptor& socket) {
+    return {{"authfile", sdbus::Variant(sdbus::UnixFd(socket.get()))}};
+}
+
 VariantMap with_descriptor(int descriptor) {
-    return {{"authfile", sdbus::Variant(sdbus::UnixFd(descriptor))}};
+    return with_socket(kept(descriptor));
 }
 
 }  // namespace
@@ -134,4 +158,13 @@ TEST_CASE("the credentials' descriptor is looked at before it is taken") {
     const FileDescriptor reading(ends[0]), writing(ends[1]);
     CHECK(parse<job::Pull>(with_descriptor(reading.get())).files.auth);
     CHECK(refusal<job::Pull>(with_descriptor(writing.get())).find("reading") != std::string::npos);
+    const FileDescriptor name(::open("/etc/passwd", O_PATH));
+    CHECK(refusal<job::Pull>(with_descriptor(name.get())).find("reading") != std::string::npos);
+}
+
+TEST_CASE("a descriptor that nobody keeps is refused") {
+    const auto pair = make_socket_pair(SOCK_SEQPACKET);
+    CHECK(refusal<job::Pull>(with_socket(pair.ours)).find("cannot be examined") != std::string::npos);
+    refuse_file(pair.theirs.get());
+    CHECK(refusal<job::Pull>(with_socket(pair.ours), ErrorKind::queue_full).find("too many") != std::string::npos);
 }

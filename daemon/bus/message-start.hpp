@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The few things that imaged has to know of a message before libsystemd reads it. Pure logic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace imaged {
+
+// Bytes that every message begins with, which say how long it is.
+inline constexpr std::size_t message_prefix_bytes = 16;
+std::size_t message_length(std::span<const std::byte, message_prefix_bytes> prefix);
+
+struct MessageStart {
+    std::string sender;             // a unique name, which the bus has put there; empty if there is none
+    std::uint32_t descriptors = 0;  // how many come with the message
+};
+// What the header of the message says that BYTES begin. Returns nullopt if it is not whole in BYTES or not valid.
+std::optional<MessageStart> parse_message_start(std::span<const std::byte> bytes);
+
+}  // namespace imaged

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/user-finder.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <utility>
+
+namespace imaged {
+
+namespace {
+
+constexpr const char* bus_interface = "org.freedesktop.DBus";
+constexpr std::chrono::seconds patience(1);
+constexpr std::size_t max_known = 256;
+
+}  // namespace
+
+UserFinder::UserFinder(EventLoop& loop, std::unique_ptr<sdbus::IConnection> connection)
+    : loop_(loop), connection_(std::move(connection)) {
+    bus_ =
+        sdbus::createProxy(*connection_, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
+    bus::finish(*bus_);
+    loop_.watch(connection_->getEventLoopPollData().fd, [this] { drain(); });
+}
+
+UserFinder::~UserFinder() {
+    loop_.unwatch(connection_->getEventLoopPollData().fd);
+}
+
+std::optional<uid_t> UserFinder::find(const std::string& bus_name) {
+    if (const auto found = known_.find(bus_name); found != known_.end()) return found->second;
+    try {
+        std::uint32_t uid = 0;
+        bus_->callMethod("GetConnectionUnixUser")
+            .onInterface(bus_interface)
+            .withTimeout(patience)
+            .withArguments(bus_name)
+            .storeResultsTo(uid);
+        if (known_.size() >= max_known) known_.clear();
+        return known_[bus_name] = uid;
+    } catch (const sdbus::Error&) {
+        return std::nullopt;
+    }
+}
+
+void UserFinder::drain() {
+    const int file = connection_->getEventLoopPollData().fd;
+    try {
+        while (bus::process(*connection_)) {
+        }
+    } catch (const sdbus::Error&) {
+        // The bus is gone, and with it the other connection, which ends imaged.
+        loop_.unwatch(file);
+    }
+}
+
+}  // namespace imaged

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is behind a unique bus name, asked on a connection of its own, so that the answer can be waited for while a
+// message of the other connection is being received. Bus thread only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "process/event-loop.hpp"
+#include "process/sdbus-shim.hpp"
+
+namespace imaged {
+
+class UserFinder {
+public:
+    // LOOP outlives it. What others send to CONNECTION is read and dropped.
+    UserFinder(EventLoop& loop, std::unique_ptr<sdbus::IConnection> connection);
+    ~UserFinder();
+    UserFinder(const UserFinder&) = delete;
+    UserFinder& operator=(const UserFinder&) = delete;
+
+    // Returns nullopt when it has left, or the bus does not answer within a second.
+    std::optional<uid_t> find(const std::string& bus_name);
+
+private:
+    void drain();
+
+    EventLoop& loop_;
+    std::unique_ptr<sdbus::IConnection> connection_;
+    std::unique_ptr<sdbus::IProxy> bus_;
+    // Unique names are never used twice, so what is known of one stays right.
+    std::map<std::string, uid_t> known_;
+};
+
+}  // namespace imaged
