@@ -63,6 +63,11 @@ void quietly(Function&& function) noexcept {
     }
 }
 
+std::vector<std::string> first_callers(const std::vector<std::string>& callers) {
+    const auto count = std::min(callers.size(), max_private_callers);
+    return {callers.begin(), callers.begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
 }  // namespace
 
 JobObject::Moment JobObject::Moment::now() {
@@ -152,7 +157,7 @@ std::string JobObject::how_far() const {
 }
 
 void JobObject::layer_progressed(const job::LayerProgress& progress, const std::vector<std::string>& callers) {
-    if (private_) callers_ = callers;
+    if (private_) callers_ = first_callers(callers);
     if (progress.index >= max_layers || progress.digest.size() > max_digest_bytes ||
         progress.state.size() > max_phase_bytes || state_ == job::State::finished) {
         return;
@@ -173,7 +178,7 @@ void JobObject::layer_progressed(const job::LayerProgress& progress, const std::
 
 job::Result JobObject::finish(const job::Work& work, const job::Result& result,
                               const std::vector<std::string>& callers) {
-    if (private_) callers_ = callers;
+    if (private_) callers_ = first_callers(callers);
     auto told = result;
     if (told.outcome == job::Outcome::success) {
         try {
@@ -229,12 +234,12 @@ void JobObject::left(const std::vector<std::string>& callers) {
 
 template <typename... Values>
 void JobObject::tell_callers(const std::vector<std::string>& callers, const char* name, const Values&... values) {
-    for (std::size_t index = 0; index < std::min(callers.size(), max_private_callers); ++index) {
+    for (const auto& caller : callers) {
         quietly([&] {
             auto signal = getObject().createSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME},
                                                    bus::SignalName{name});
             (signal << ... << values);
-            signal.setDestination(callers[index]);
+            signal.setDestination(caller);
             getObject().emitSignal(signal);
         });
     }

@@ -147,26 +147,25 @@ class Polkit(PolkitCase):
 
     def imagectl_as(self, uid, *words):
         """The process, and the file that it reports to."""
-        path = f"{self.directory}/{uid}-{words[0]}"
+        path = f"{self.directory}/imagectl-{len(self.processes)}"
         with open(path, "w", encoding="utf-8") as file:
             return self.spawn(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", IMAGECTL, *words], stdout=subprocess.DEVNULL, stderr=file), path
 
     def test_who_cancels_a_shared_job_elsewhere_waits_for_it_no_longer(self):
         self.start_polkit()
-        self.allow("org.imaged1.pull-unverified")
-        pulls = []
-        for uid in (NOBODY, OTHER):
-            pulls.append(self.imagectl_as(uid, "pull", "docker://open.example/wait:1"))
-            self.eventually(lambda: "fetch" in pathlib.Path(pulls[-1][1]).read_text(encoding="utf-8"))
-        (mine, told), (theirs, _) = pulls
+        self.allow("org.imaged1.pull")
+        *mine, (theirs, other) = [self.imagectl_as(uid, "pull", "docker://signed.example/wait:1") for uid in [NOBODY] * 10 + [OTHER]]
+        for _, told in (*mine, (theirs, other)):
+            self.eventually(lambda: "fetch" in pathlib.Path(told).read_text(encoding="utf-8"))
         client = self.client()
         (job, *_), = client.call(MANAGER, "ListJobs")[0]
         client.listen()
         cancel, answer = self.imagectl_as(NOBODY, "cancel", str(job))
         self.assertEqual(cancel.wait(5 * sanitizers.SLOWER), 0)
         self.assertIn(f"job {job} goes on for other callers", pathlib.Path(answer).read_text(encoding="utf-8"))
-        self.assertEqual(mine.wait(5 * sanitizers.SLOWER), 130)
-        self.assertIn(f"job {job} was cancelled for you, and goes on for other callers (org.imaged1.Error.Cancelled)", pathlib.Path(told).read_text(encoding="utf-8"))
+        for process, told in mine:
+            self.assertEqual(process.wait(5 * sanitizers.SLOWER), 130)
+            self.assertIn(f"job {job} was cancelled for you, and goes on for other callers (org.imaged1.Error.Cancelled)", pathlib.Path(told).read_text(encoding="utf-8"))
         self.assertEqual((theirs.poll(), client.job(job)["State"], client.heard("Finished")), (None, "running", []))
         self.release()
         self.assertEqual(theirs.wait(5 * sanitizers.SLOWER), 0)
