@@ -47,7 +47,7 @@ constexpr std::array patterns{
     // Archives: before words that would be about a registry elsewhere.
     Pattern{"untarring file", ErrorKind::corrupt_input, no_oci_archive},
     Pattern{"index.json: no such file or directory", ErrorKind::corrupt_input, no_oci_archive, "/imaged-job-"},
-    Pattern{"loading tar component manifest.json", ErrorKind::corrupt_input, no_docker_archive},
+    Pattern{"loading tar component", ErrorKind::corrupt_input, no_docker_archive, "manifest.json"},
     Pattern{"loading tar component", ErrorKind::corrupt_input},
     Pattern{"Some layer tarfiles are missing", ErrorKind::corrupt_input},
     Pattern{"Inconsistent layer count", ErrorKind::corrupt_input},
