@@ -57,6 +57,11 @@ public:
             sources_.push_back(g_timeout_add_seconds(silent_seconds, say_that_it_waits, this));
         connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
             answered_ = true;
+            // The same Ctrl-C may have ended the agent that asked for a password: the caller left, and was not refused.
+            if (error && interrupts_) {
+                result_.interrupted = true;
+                return g_main_loop_quit(loop_.get());
+            }
             if (error) return fail(*error);
             guint32 id = 0;
             const char* path = nullptr;

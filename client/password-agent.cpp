@@ -5,6 +5,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -15,16 +20,26 @@ namespace {
 // Milliseconds until polkit must know the agent; it takes some 50.
 constexpr int start_limit = 5000;
 
+// Whether logind knows a session that this process is in, so that a desktop may have an agent for it.
+bool is_in_session() {
+    const char* session = std::getenv("XDG_SESSION_ID");
+    if (session == nullptr || *session == '\0' || std::string_view(session).find('/') != std::string_view::npos)
+        return false;
+    return ::access((std::string("/run/systemd/sessions/") + session).c_str(), F_OK) == 0;
+}
+
 }  // namespace
 
 PasswordAgent::PasswordAgent() {
     try {
         auto [ready, theirs] = imaged::make_pipe();
-        // It closes its end when it is ready. An agent of a desktop goes before this one.
-        process_ = imaged::ChildProcess::start({.command = {"pkttyagent", "--notify-fd", "3", "--fallback"},
-                                                .descriptors = {{theirs.get(), 3}},
-                                                .death_signal = SIGTERM},
-                                               "start an agent");
+        std::vector<std::string> command{"pkttyagent", "--notify-fd", "3"};
+        // An agent of a desktop goes before this one. Outside of a session polkit does not look for one that gives way.
+        if (is_in_session()) command.emplace_back("--fallback");
+        // It closes its end when it is ready.
+        process_ = imaged::ChildProcess::start(
+            {.command = std::move(command), .descriptors = {{theirs.get(), 3}}, .death_signal = SIGTERM},
+            "start an agent");
         theirs.reset();
         pollfd closed{ready.get(), 0, 0};
         ::poll(&closed, 1, start_limit);

@@ -17,7 +17,8 @@ INTERFACE = """<node><interface name="org.freedesktop.PolicyKit1.Authority"><met
 <arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/><arg type="a{ss}" direction="in"/>
 <arg type="u" direction="in"/><arg type="s" direction="in"/><arg type="(bba{ss})" direction="out"/></method>
 <method name="CancelCheckAuthorization"><arg type="s" direction="in"/></method>
-<method name="RegisterAuthenticationAgentWithOptions"><arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/>
+<method name="RegisterAuthenticationAgent"><arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/>
+<arg type="s" direction="in"/></method><method name="RegisterAuthenticationAgentWithOptions"><arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/>
 <arg type="s" direction="in"/><arg type="a{sv}" direction="in"/></method>
 <method name="UnregisterAuthenticationAgent"><arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/></method></interface></node>"""
 waiting = {}
