@@ -53,7 +53,7 @@ public:
     Run& operator=(const Run&) = delete;
 
     RunResult start(Call call) {
-        if (options_.progress != ProgressStyle::none)
+        if (options_.progress != ProgressStyle::none && !options_.asks_here)
             sources_.push_back(g_timeout_add_seconds(silent_seconds, say_that_it_waits, this));
         connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
             answered_ = true;

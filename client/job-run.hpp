@@ -24,6 +24,7 @@ struct RunOptions {
     int events_fd = -1;       // for ProgressEvents; -1 for none
     bool detach = false;      // return as soon as the job exists
     bool until_idle = false;  // also follow the jobs that appear meanwhile
+    bool asks_here = false;   // an agent may be asking for a password on this terminal
 };
 
 struct RunResult {

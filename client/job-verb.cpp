@@ -180,6 +180,7 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string
     if (wanted && arguments.progress == "json") run.events_fd = STDERR_FILENO;
     if (arguments.progress_fd) run.events_fd = *arguments.progress_fd;
     run.detach = arguments.detach;
+    run.asks_here = agent != nullptr;
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
     if (!result.ended.empty()) return report_end(arguments, result.ended.front(), of_what);

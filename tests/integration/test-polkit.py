@@ -281,12 +281,14 @@ class RealPolkit(PolkitCase):
             while data := os.read(terminal, 4096):
                 text += data
                 if text.endswith(b"Password: "):
+                    time.sleep(6)  # as people type; imagectl says after 5 seconds that it waits
                     os.write(terminal, b"\x03")
         os.close(terminal)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         self.assertIn("AUTHENTICATING FOR org.imaged1.prune", text.decode())
         # Who leaves at the question has not been refused.
         self.assertEqual((code, "NotAuthorized" in text.decode()), (130, False), text)
+        self.assertNotIn("waiting for imaged", text.decode(), "it stands where the password is typed")
 
 
 @unittest.skipUnless(hanging_file.FAULT_LAYER, "FAULT_LAYER names the library that lets calls fail")
