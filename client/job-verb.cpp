@@ -184,7 +184,7 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
     if (!result.ended.empty()) return report_end(arguments, result.ended.front(), of_what);
-    print_result(arguments.json ? detached_json(result.id, result.path)
+    print_result(arguments.json ? detached_json(result.id, result.path, of_what)
                                 : std::to_string(result.id) + " " + result.path + "\n");
     return ExitCode::ok;
 }

@@ -212,8 +212,9 @@ std::string error_json(const std::string& name, const std::string& message, cons
     return line(json);
 }
 
-std::string detached_json(std::uint32_t id, const std::string& path) {
+std::string detached_json(std::uint32_t id, const std::string& path, const std::string& image) {
     Json json = document();
+    if (!image.empty()) json["image"] = image;
     json["job"] = id;
     json["path"] = path;
     return line(json);

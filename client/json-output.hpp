@@ -22,8 +22,8 @@ std::string outcome_json(const FollowedJob& job);
 // What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage; IMAGE what it is about, if it
 // is said.
 std::string error_json(const std::string& name, const std::string& message, const std::string& image = {});
-// A job that goes on without us.
-std::string detached_json(std::uint32_t id, const std::string& path);
+// A job that goes on without us. IMAGE is what it is about, if it is said.
+std::string detached_json(std::uint32_t id, const std::string& path, const std::string& image = {});
 // REFERENCE as an origin file has it.
 std::string origin_json(const std::string& reference);
 // KEY is "manifest" or "config". Throws BusError CorruptInput when TEXT is no JSON or nested absurdly.

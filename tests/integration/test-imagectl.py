@@ -227,6 +227,8 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual([document.get("error", {}).get("name") for document in documents], ["org.imaged1.Error.NoSpace", "org.imaged1.Error.NotFound", None])
         for image, line in zip(images, [line for line in done.stderr.splitlines() if "org.imaged1.Error" in line]):
             self.assertTrue(line.startswith(f"imagectl: {image}: "), line)
+        detached = self.run_it("--json", "pull", "--detach", "docker://play:endless", "docker://play:success")
+        self.assertEqual([json.loads(line)["image"] for line in detached.stdout.splitlines()], ["docker://play:endless", "docker://play:success"])
         # Where the daemon has left, the others are not tried.
         done = self.run_it("--json", "pull", "docker://play:vanish", "docker://play:success")
         self.assertEqual((done.returncode, [json.loads(line)["image"] for line in done.stdout.splitlines()]), (9, ["docker://play:vanish"]))
