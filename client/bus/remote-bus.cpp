@@ -94,7 +94,6 @@ ChildProcess start(const std::vector<std::string>& command, int stream, int erro
         {.command = command,
          .descriptors = {{stream, STDIN_FILENO}, {stream, STDOUT_FILENO}, {errors, STDERR_FILENO}},
          .death_signal = SIGTERM,
-         .says_why = true,
          .prepare =
              [] {
                  // Ctrl-C cancels the job by way of this process.
@@ -164,8 +163,8 @@ std::string reason(const std::vector<std::string>& command, ChildProcess& child,
     if (!status) return "nothing answers";
     const auto& name = command.front();
     if (WIFSIGNALED(*status)) return name + " was ended by signal " + std::to_string(WTERMSIG(*status));
-    const std::unique_ptr<char, decltype(&g_free)> program(g_find_program_in_path(name.c_str()), g_free);
-    if (!program) return name + " is not installed on this machine";
+    if (const auto why = child.failure(); !why.empty())
+        return why.ends_with(std::strerror(ENOENT)) ? name + " is not installed on this machine" : why;
     if (WEXITSTATUS(*status) == imaged::cannot_run)
         return name + " ended with status 127: systemd-stdio-bridge, which is part of systemd, is missing there";
     return name + " ended with status " + std::to_string(WEXITSTATUS(*status));

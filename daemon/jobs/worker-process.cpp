@@ -56,7 +56,7 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
 
 WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
                              FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
-    : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)), program_(settings.program) {
+    : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)) {
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     channel_ = std::move(ours);
     auto [printed, output] = make_pipe();
@@ -233,9 +233,8 @@ void WorkerProcess::process_ended() {
     loop_.unwatch(process_->fd());
     // Before it is reaped its number, and so the group's, belongs to nobody else.
     process_->signal_group(SIGKILL);
-    const int status = process_->ended().value_or(0);
-    process_.reset();
-    report(result_ && protocol_error_.empty() ? *result_ : result_without_message(status));
+    const auto process = std::exchange(process_, {});
+    report(result_ && protocol_error_.empty() ? *result_ : result_without_message(*process));
 }
 
 void WorkerProcess::abandon() {
@@ -254,13 +253,14 @@ void WorkerProcess::report(const job::Result& result) {
     on_end(result);
 }
 
-job::Result WorkerProcess::result_without_message(int status) const {
+job::Result WorkerProcess::result_without_message(ChildProcess& process) const {
     if (stopping_) return job::failed(Error(ErrorKind::cancelled, "the job was cancelled"));
     return job::failed(Error(ErrorKind::failed,
-                             protocol_error_.empty() ? "worker ended with " + how_it_ended(status) : protocol_error_));
+                             protocol_error_.empty() ? "worker ended with " + how_it_ended(process) : protocol_error_));
 }
 
-std::string WorkerProcess::how_it_ended(int status) const {
+std::string WorkerProcess::how_it_ended(ChildProcess& process) {
+    const int status = process.ended().value_or(0);
     if (WIFSIGNALED(status)) {
         const int signal = WTERMSIG(status);
         auto text = "signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")";
@@ -269,7 +269,7 @@ std::string WorkerProcess::how_it_ended(int status) const {
             text += "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
         return text;
     }
-    if (WEXITSTATUS(status) == cannot_run) return "status 127: cannot run " + program_;
+    if (const auto why = process.failure(); !why.empty()) return "status 127: " + why;
     return "status " + std::to_string(WEXITSTATUS(status)) + " without a result";
 }
 

@@ -59,13 +59,12 @@ private:
     void process_ended();
     void abandon();
     void report(const job::Result& result);
-    job::Result result_without_message(int status) const;
-    std::string how_it_ended(int status) const;
+    job::Result result_without_message(ChildProcess& process) const;
+    static std::string how_it_ended(ChildProcess& process);
 
     EventLoop& loop_;
     OnMessage on_message_;
     OnEnd on_end_;
-    std::string program_;
     pid_t pid_ = -1;
     std::shared_ptr<ChildProcess> process_;  // null when it was reaped or abandoned
     FileDescriptor channel_;

@@ -32,6 +32,7 @@
 #include "process-filter.hpp"
 #include "source/skopeo/process-traffic.hpp"
 #include "source/skopeo/skopeo-request.hpp"
+#include "source/skopeo/skopeo-run.hpp"
 
 namespace {
 
@@ -114,19 +115,13 @@ ChildProcess start_skopeo(const Work& work, std::vector<std::string> command) {
     program.descriptors.push_back({is_proxy ? skopeo_channel : work.output.get(), is_proxy ? skopeo_channel : printed});
     if (work.auth) program.descriptors.push_back({work.auth.get(), skopeo_auth_file});
     if (work.policy) program.descriptors.push_back({work.policy.get(), skopeo_policy});
-    const bool is_told = !is_proxy && prints_messages(work.request.kind);
-    program.prepare = [&work, messages = is_told ? work.output.get() : STDERR_FILENO] {
+    program.prepare = [&work] {
         if (!work.request.host_credentials) {
             // There skopeo would look for credential helpers and stored logins.
             ::unsetenv("PATH");
             ::unsetenv("HOME");
         }
-        try {
-            leave_other_processes_alone();
-        } catch (const Error& error) {
-            ::dprintf(messages, "imaged-proxy: %s\n", error.what());
-            ::_exit(cannot_run);
-        }
+        leave_other_processes_alone();
     };
     return ChildProcess::start(program, "start a process for skopeo");
 }
@@ -179,6 +174,7 @@ int run(Work work) {
     work = {};
     const bool tells = kind != SkopeoRequest::Kind::image_proxy;
     const int status = look_after(process, tells);
+    require_skopeo(process);
     nlohmann::json report{{"status", status}};
     if (checked && status == 0) report["manifest"] = checked->manifest_digest();
     if (!tells) return status;
@@ -192,26 +188,19 @@ int run(Work work) {
 int main() {
     // skopeo, which has the same user, neither traces this process nor writes to its memory.
     ::prctl(PR_SET_DUMPABLE, 0);
-    FileDescriptor messages;
     try {
         ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);
         require_stack();
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.background) take_background_priority();
-        if (work.request.kind != SkopeoRequest::Kind::image_proxy && prints_messages(work.request.kind))
-            messages.reset(::fcntl(work.output.get(), F_DUPFD_CLOEXEC, 0));
         const int status = run(std::move(work));
         // Killed because nobody wants it any more is no failure.
         return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     } catch (...) {
         const auto error = current_error();
         std::fprintf(stderr, "imaged-proxy: %s\n", printable(error.what()).c_str());
-        if (messages) {
-            // In skopeo's place.
-            ::dprintf(messages.get(), "%s", error.what());
-            say(R"({"status": 256})");
-        }
+        say(nlohmann::json{{"success", false}, {"error", printable(error.what())}}.dump());
         return 1;
     }
 }

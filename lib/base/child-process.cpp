@@ -4,21 +4,27 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <string_view>
+#include <exception>
+#include <initializer_list>
 
 #include "base/error.hpp"
+#include "base/socket-message.hpp"
 
 namespace imaged {
 
 namespace {
+
+constexpr std::size_t max_failure_bytes = 1024;
 
 // As execve(2) takes them.
 std::vector<char*> null_terminated(std::vector<std::string>& texts) {
@@ -28,8 +34,14 @@ std::vector<char*> null_terminated(std::vector<std::string>& texts) {
     return pointers;
 }
 
-void say(std::string_view text) {
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+// In the new process: what failure() gives is TEXT, then what NUMBER stands for unless it is 0.
+[[noreturn]] void fail(const FileDescriptor& report, std::initializer_list<const char*> text, int number = 0) {
+    const auto say = [&](const char* part) {
+        [[maybe_unused]] const auto written = ::write(report.get(), part, std::strlen(part));
+    };
+    for (const auto* part : text) say(part);
+    if (number != 0) say(::strerrordesc_np(number));
+    ::_exit(cannot_run);
 }
 
 // In the new process.
@@ -53,12 +65,14 @@ void begin(const Program& program, pid_t parent) {
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
       status_(std::exchange(other.status_, std::nullopt)),
-      fd_(std::move(other.fd_)) {}
+      fd_(std::move(other.fd_)),
+      report_(std::move(other.report_)) {}
 
 ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
     pid_ = std::exchange(other.pid_, -1);
     status_ = std::exchange(other.status_, std::nullopt);
     fd_ = std::move(other.fd_);
+    report_ = std::move(other.report_);
     return *this;
 }
 
@@ -77,22 +91,28 @@ ChildProcess ChildProcess::start(const Program& program, const std::string& what
         copies.emplace_back(::fcntl(descriptor.from, F_DUPFD_CLOEXEC, kept.back() + 1));
         if (!copies.back()) throw_errno(what);
     }
+    auto [report, low] = make_socket_pair(SOCK_STREAM);
+    const FileDescriptor reporting(::fcntl(low.get(), F_DUPFD_CLOEXEC, kept.back() + 1));
+    if (!reporting) throw_errno(what);
+    kept.push_back(reporting.get());
     const pid_t parent = ::getpid();
     auto child = copy(what);
     if (!child.is_copy()) {
         if (program.own_group) ::setpgid(child.pid(), child.pid());  // parent or child, the first to get here
+        child.report_ = std::move(report);
         return child;
     }
-    begin(program, parent);
+    try {
+        begin(program, parent);
+    } catch (const std::exception& error) {
+        fail(reporting, {error.what()});
+    }
     for (std::size_t i = 0; i < copies.size(); ++i) {
-        if (::dup2(copies[i].get(), program.descriptors[i].to) < 0) ::_exit(cannot_run);
+        if (::dup2(copies[i].get(), program.descriptors[i].to) < 0) fail(reporting, {"dup2: "}, errno);
     }
     close_others(kept);
     ::execvpe(file.c_str(), arguments.data(), program.environment ? variables.data() : environ);
-    if (program.says_why) {
-        for (const auto* part : {"cannot run ", file.c_str(), ": ", ::strerrordesc_np(errno), "\n"}) say(part);
-    }
-    ::_exit(cannot_run);
+    fail(reporting, {"cannot run ", file.c_str(), ": "}, errno);
 }
 
 ChildProcess ChildProcess::copy(const std::string& what) {
@@ -100,6 +120,12 @@ ChildProcess ChildProcess::copy(const std::string& what) {
     child.pid_ = ::fork();
     if (child.pid_ < 0) throw_errno(what);
     return child;
+}
+
+std::string ChildProcess::failure() const {
+    std::array<char, max_failure_bytes> text;
+    const auto size = ::recv(report_.get(), text.data(), text.size(), MSG_PEEK | MSG_DONTWAIT);
+    return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
 
 int ChildProcess::fd() const {

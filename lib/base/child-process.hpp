@@ -34,9 +34,8 @@ struct Program {
     int death_signal = 0;
     bool own_group = false;      // a process group of its own
     bool fresh_signals = false;  // none blocked or ignored
-    bool says_why = false;       // it says on standard error why the program cannot be run
     // Called in the new process before all that is done to descriptors: only what is safe after a fork of a process
-    // with threads (signal-safety(7)).
+    // with threads (signal-safety(7)). What it throws becomes the child's failure().
     std::function<void()> prepare = {};
 };
 
@@ -47,7 +46,7 @@ public:
     ChildProcess(ChildProcess&& other) noexcept;
     ChildProcess& operator=(ChildProcess&& other) noexcept;
 
-    // Throws a system error, "WHAT: …". A program that cannot be run ends with the status 127.
+    // Throws a system error, "WHAT: …". A child that cannot run its program ends with the status 127.
     static ChildProcess start(const Program& program, const std::string& what);
     // A copy of this process, which goes on behind this call as this one does; for all that is not another program.
     static ChildProcess copy(const std::string& what);
@@ -69,11 +68,14 @@ public:
     int wait();
     // Kills it and waits.
     int end();
+    // After the end of a child of start(): why it did not run its program ("cannot run FILE: …"), or empty if it did.
+    std::string failure() const;
 
 private:
     pid_t pid_ = -1;  // 0 in a copy
     std::optional<int> status_;
     mutable FileDescriptor fd_;
+    FileDescriptor report_;  // failure() comes here; empty for a copy
 };
 
 // Closes all descriptors but those in KEPT, which are sorted. For a new process.

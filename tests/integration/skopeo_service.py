@@ -61,7 +61,7 @@ def readable_program():
 
 def start(connection, environment, **options):
     """imaged-proxy with the descriptor CONNECTION as its own 3."""
-    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
+    user = [shutil.which("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
     # The shell, because descriptor 3 may be another one here, in whatever thread this is.
-    command = ["bash", "-c", f'exec "$@" 3<&{connection} {connection}<&-' if connection != 3 else 'exec "$@"', "bash", *user, readable_program()]
+    command = [shutil.which("bash"), "-c", f'exec "$@" 3<&{connection} {connection}<&-' if connection != 3 else 'exec "$@"', "bash", *user, readable_program()]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[connection], cwd="/", **options)

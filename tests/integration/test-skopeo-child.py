@@ -7,6 +7,7 @@ import shutil
 import unittest
 
 import oci_layout
+import skopeo_service
 import worker
 from repository_case import ScratchCase
 
@@ -56,6 +57,52 @@ class Limits(ScratchCase):
             self.assertEqual(one["cpu"], [4 * 3600] * 2)
             self.assertFalse(pathlib.Path(one["scratch"]).exists(), one["scratch"])
             self.assertNotIn(one["scratch"], ("/tmp", "/var/tmp"))
+
+
+class CannotBeRun(ScratchCase):
+    """A skopeo that cannot be run, as the worker's child and by the service: the cause, and no question about packages but for the one that is missing."""
+
+    def setUp(self):
+        super().setUp()
+        self.directory.chmod(0o755)
+        self.layout = oci_layout.Layout(self.directory / "layout")
+        self.layout.image("t", [oci_layout.layer([oci_layout.Entry("usr/x", content=b"x")])])
+        self.image = "ostree-unverified-image:" + self.layout.reference("t")
+        self.repository = self.directory / "repo"
+        self.assertEqual(worker.pull(self.image, self.repository).result["outcome"], "success")
+
+    def programs(self, name, make):
+        directory = self.directory / name
+        directory.mkdir()
+        make(directory / "skopeo")
+        directory.chmod(0o755)
+        return str(directory)
+
+    def results(self, path):
+        environment = {"PATH": path}
+        registry = "ostree-unverified-image:docker://127.0.0.1:1/a:b"
+        yield "child, pull", worker.pull(self.image, self.directory / "other", env=environment).result
+        yield "child, export", worker.pull(self.layout.reference("t"), self.repository, kind="export", arguments={"destination": "docker://127.0.0.1:1/a:b"}, env=environment).result
+        service = skopeo_service.SkopeoService(environment)
+        try:
+            settings = {"skopeo-service": service.path}
+            yield "service, pull", worker.pull(registry, self.directory / "other", settings=settings).result
+            yield "service, export", worker.pull(self.layout.reference("t"), self.repository, kind="export", arguments={"destination": "docker://127.0.0.1:1/a:b"},
+                                                 settings=settings).result
+        finally:
+            service.stop()
+
+    def test_the_cause_is_named(self):
+        def forbidden(path):
+            path.write_text("#!/bin/sh\n")
+            path.chmod(0o644)
+
+        for path, cause in ((self.programs("empty", lambda path: None), "No such file or directory; is it installed?"),
+                            (self.programs("forbidden", forbidden), "Permission denied"), (self.programs("loop", lambda path: path.symlink_to("skopeo")), "Too many levels of symbolic links")):
+            for where, result in self.results(path):
+                with self.subTest(where, cause=cause):
+                    self.assertEqual((result.get("error-name"), result["message"].rsplit(": skopeo", 1)[-1].removeprefix("skopeo")),
+                                     ("Failed", " could not be started: cannot run skopeo: " + cause))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "base/checksum.hpp"
-#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/socket-message.hpp"
@@ -49,8 +48,6 @@ void ImageProxy::proxy_died(const std::string& method) {
     std::string how = "closed its socket";
     // It may still be on its way out.
     if (const auto status = skopeo_->ended_within(std::chrono::milliseconds(500))) {
-        if (WIFEXITED(*status) && WEXITSTATUS(*status) == cannot_run)
-            throw Error(ErrorKind::failed, "skopeo could not be started; is it installed?");
         how = WIFEXITED(*status) ? "ended with status " + std::to_string(WEXITSTATUS(*status))
                                  : "was killed by signal " + std::to_string(WTERMSIG(*status));
     }

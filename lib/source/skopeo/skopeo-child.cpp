@@ -79,7 +79,7 @@ public:
                                                   checked_ ? checked_->path().string() : ".", scratch),
                         .environment = child_environment(scratch, options_.host_credentials),
                         .prepare = [layout] {
-                            if (layout && ::fchdir(*layout) != 0) ::_exit(cannot_run);
+                            if (layout && ::fchdir(*layout) != 0) throw_errno("use the layout");
                             ::signal(SIGXFSZ, SIG_DFL);  // the worker ignores it
                             limit_resources();
                         }};
@@ -94,9 +94,15 @@ public:
     int wait(const Cancellation& cancellation) override {
         // It has closed what it printed to: it is on its way out.
         if (process_) wait_readable(process_.fd(), cancellation, options_.stall_time, "the end of skopeo");
-        return process_.wait();
+        const int status = process_.wait();
+        require_skopeo(process_);
+        return status;
     }
-    std::optional<int> ended_within(std::chrono::milliseconds limit) override { return process_.ended_within(limit); }
+    std::optional<int> ended_within(std::chrono::milliseconds limit) override {
+        const auto status = process_.ended_within(limit);
+        if (status) require_skopeo(process_);
+        return status;
+    }
     std::string checked_manifest() const override { return checked_->manifest_digest(); }
 
 private:

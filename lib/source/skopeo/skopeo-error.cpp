@@ -44,6 +44,10 @@ constexpr std::array patterns{
     Pattern{"signature verification failed", ErrorKind::policy_rejected},
     Pattern{"policy.json", ErrorKind::policy_rejected},
     Pattern{"no space left on device", ErrorKind::no_space},
+    Pattern{"disk quota exceeded", ErrorKind::no_space},
+    // imaged-proxy's own.
+    Pattern{"No space left on device", ErrorKind::no_space},
+    Pattern{"Disk quota exceeded", ErrorKind::no_space},
     // Archives: before words that would be about a registry elsewhere.
     Pattern{"untarring file", ErrorKind::corrupt_input, no_oci_archive},
     Pattern{"index.json: no such file or directory", ErrorKind::corrupt_input, no_oci_archive, "/imaged-job-"},

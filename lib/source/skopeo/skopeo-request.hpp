@@ -6,8 +6,9 @@
 // What goes over the socket, SOCK_SEQPACKET, is one packet: the request as JSON and its descriptors: what skopeo prints
 // to, then credentials, policy and layout, those that there are. From then on the socket is the image proxy's
 // channel. For the other kinds the service says on it when something has been read or written ({"traffic": true}), and
-// how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what passed). Who closes the
-// socket ends the skopeo.
+// how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what passed). A service that
+// fails says why in the form of the image proxy's protocol ({"success": false, "error": TEXT}), for each kind. Who
+// closes the socket ends the skopeo.
 #pragma once
 
 #include <cstddef>

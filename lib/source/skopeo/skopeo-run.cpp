@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -131,6 +132,13 @@ Error SkopeoRun::named(const Error& error) const {
 
 std::shared_ptr<SkopeoRun> start_image_proxy(const ProxyOptions& options) {
     return SkopeoRun::start({.kind = SkopeoRequest::Kind::image_proxy, .policy = load_host_policy()}, options);
+}
+
+void require_skopeo(const ChildProcess& process) {
+    const auto why = process.failure();
+    if (why.empty()) return;
+    const bool missing = why.ends_with(std::strerror(ENOENT));
+    throw Error(ErrorKind::failed, "skopeo could not be started: " + why + (missing ? "; is it installed?" : ""));
 }
 
 void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/cancellation.hpp"
+#include "base/child-process.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "source/skopeo/proxy-options.hpp"
@@ -37,9 +38,9 @@ public:
     // that is longer, and Error(source_unreachable) saying that WHAT stalled, when nothing was printed for the stall
     // time, and of a push: nothing read or written.
     std::string output(const Cancellation& cancellation, std::size_t limit, const std::string& what);
-    // After output(): its exit status, as wait(2) gives it.
+    // After output(): its exit status, as wait(2) gives it. Throws Error(failed) if skopeo could not be run.
     virtual int wait(const Cancellation& cancellation) = 0;
-    // Its status if it ends within LIMIT; nothing where that is not known here.
+    // Its status if it ends within LIMIT; nothing where that is not known here. Throws as wait() does.
     virtual std::optional<int> ended_within(std::chrono::milliseconds limit) = 0;
     // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
     virtual std::string checked_manifest() const = 0;
@@ -74,6 +75,9 @@ private:
 
 // An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.
 std::shared_ptr<SkopeoRun> start_image_proxy(const ProxyOptions& options);
+
+// Throws Error(failed) with the cause if PROCESS, which has ended, was to become a skopeo and could not.
+void require_skopeo(const ChildProcess& process);
 
 // Waits until FD is readable or closed; throws Error(cancelled), or Error(source_unreachable) saying that WHAT stalled
 // for STALL_TIME.

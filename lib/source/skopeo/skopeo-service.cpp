@@ -14,6 +14,7 @@
 
 #include "base/json.hpp"
 #include "base/socket-message.hpp"
+#include "source/skopeo/skopeo-error.hpp"
 #include "source/skopeo/skopeo-run.hpp"
 
 namespace imaged {
@@ -82,7 +83,10 @@ public:
         }
         return *status_;
     }
-    std::optional<int> ended_within(std::chrono::milliseconds) override { return status_; }
+    std::optional<int> ended_within(std::chrono::milliseconds) override {
+        take_reports({});
+        return status_;
+    }
     std::string checked_manifest() const override { return checked_manifest_; }
 
 private:
@@ -106,6 +110,8 @@ private:
             const auto report = parse_json({packet.data(), static_cast<std::size_t>(size)});
             if (!report.is_object()) continue;
             traffic_told_ |= report.contains("traffic");
+            if (const auto found = report.find("error"); found != report.end() && found->is_string())
+                throw skopeo_error(found->get<std::string>());
             if (const auto found = report.find("status"); found != report.end() && found->is_number_integer())
                 status_ = found->get<int>();
             if (const auto found = report.find("manifest"); found != report.end() && found->is_string())

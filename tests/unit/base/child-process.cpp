@@ -70,17 +70,24 @@ TEST_CASE("a program has this process's environment or its own, and runs what is
     ::unsetenv("IMAGED_TEST");
 }
 
-TEST_CASE("a program that cannot be run ends with the status 127, and says why if it is asked to") {
-    auto child = ChildProcess::start({.command = {"/nonexistent/program"}}, "start");
-    REQUIRE(WEXITSTATUS(child.wait()) == cannot_run);
-    const auto pipe = make_pipe();
-    auto speaker = ChildProcess::start(
-        {.command = {"/nonexistent/program"}, .descriptors = {{pipe.theirs.get(), STDERR_FILENO}}, .says_why = true},
-        "start");
-    REQUIRE(WEXITSTATUS(speaker.wait()) == cannot_run);
-    std::array<char, 128> text{};
-    REQUIRE(::read(pipe.ours.get(), text.data(), text.size() - 1) > 0);
-    REQUIRE(std::string(text.data()) == "cannot run /nonexistent/program: No such file or directory\n");
+TEST_CASE("a child that cannot run its program ends with the status 127, and its failure is the cause") {
+    const auto failure = [](const Program& program) {
+        auto child = ChildProcess::start(program, "start");
+        REQUIRE(WEXITSTATUS(child.wait()) == cannot_run);
+        auto moved = std::move(child);
+        REQUIRE(moved.failure() == moved.failure());
+        return moved.failure();
+    };
+    REQUIRE(failure({.command = {"/nonexistent/program"}}) ==
+            "cannot run /nonexistent/program: No such file or directory");
+    REQUIRE(failure({.command = {"/dev/null"}}) == "cannot run /dev/null: Permission denied");
+    REQUIRE(failure({.command = {"/bin/true", std::string(1 << 20, 'x')}}) ==
+            "cannot run /bin/true: Argument list too long");
+    REQUIRE(failure({.command = {"/bin/true"}, .prepare = [] { throw Error(ErrorKind::failed, "not prepared"); }}) ==
+            "not prepared");
+    auto ran = ChildProcess::start(shell("exit 127"), "start");
+    REQUIRE(WEXITSTATUS(ran.wait()) == cannot_run);
+    REQUIRE(ran.failure().empty());
 }
 
 TEST_CASE("a program starts with fresh signals, in a group of its own, if that is asked for") {
