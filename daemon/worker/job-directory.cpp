@@ -38,7 +38,7 @@ FileDescriptor JobDirectory::make_mount(const std::string& name) const {
 void JobDirectory::remove_after(const ChildProcess& job) {
     if (!directory_) return;
     std::array<int, 2> kept{job.fd(), directory_->lock()};
-    remover_ = ChildProcess::copy("fork");
+    remover_ = ChildProcess::copy("start the process that removes the job's temporary files");
     if (!remover_.is_copy()) return;
     try {
         // Out of the worker's group.

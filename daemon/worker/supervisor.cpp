@@ -185,7 +185,7 @@ void supervise(job::Request& request, JobDirectory& directory) {
     ::sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) ::sigaddset(&signals, signal);
     ::sigprocmask(SIG_BLOCK, &signals, &before);
-    auto child = ChildProcess::copy("fork");
+    auto child = ChildProcess::copy("start a process for the job");
     if (child.is_copy()) {
         questions.ours.reset();
         changes.ours.reset();
@@ -199,10 +199,6 @@ void supervise(job::Request& request, JobDirectory& directory) {
     }
     questions.theirs.reset();
     changes.theirs.reset();
-    ::close(channel);
-    for (const auto& file : {request.auth_file, request.input_file}) {
-        if (file) ::close(*file);
-    }
     const FileDescriptor incoming(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     std::unique_ptr<Publisher> publisher;
     try {
@@ -219,8 +215,13 @@ void supervise(job::Request& request, JobDirectory& directory) {
         } else {
             give_up_capabilities();
         }
-    } catch (const std::exception&) {
-        ::_exit(1);  // which ends the job, too
+    } catch (...) {
+        child.end();
+        throw;  // to be reported in the job's place
+    }
+    ::close(channel);
+    for (const auto& file : {request.auth_file, request.input_file}) {
+        if (file) ::close(*file);
     }
     Supervisor(std::move(child), std::move(questions.ours), incoming.get(), request.settings.skopeo_service,
                std::move(publisher), directory)

@@ -142,6 +142,12 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
     return fails("pthread_create", STDERR_FILENO) ? errno : real(thread, attributes, run, argument);
 }
 
+// FAULT_PATH must be empty.
+pid_t fork() {
+    static const auto real = next<pid_t (*)()>("fork");
+    return fails("fork", STDERR_FILENO) ? -1 : real();
+}
+
 int fchown(int fd, uid_t uid, gid_t gid) {
     static const auto real = next<int (*)(int, uid_t, gid_t)>("fchown");
     return fails("fchown", fd) ? -1 : real(fd, uid, gid);

@@ -412,6 +412,21 @@ class Opening(Images):
                 self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
             self.assertEqual(self.run_job("prune")["outcome"], "success")
 
+    def test_processes_that_could_not_be_had_are_named(self):
+        image = self.image()
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        named = set()
+        for kind in ("pull", "prepare", "verify", "prune"):
+            for confined in (False, True) if os.getuid() == 0 else (False,):
+                for after in range(3):
+                    with self.subTest(kind, confined=confined, after=after):
+                        result = worker.pull(image, self.repository, kind=kind, settings={"confined": confined}, env=fault("fork", "", after, errno.EAGAIN)).result
+                        if result["outcome"] != "success":
+                            self.assertEqual(result["error-name"], "Failed")
+                            self.assertRegex(result["message"], "start (a|the) process .*: Resource temporarily unavailable$")
+                            named.add(result["message"].rsplit("start ", 1)[1].split(":")[0])
+        self.assertLessEqual({"a process for skopeo"} | ({"a process for the job", "the process that removes the job's temporary files"} if os.getuid() == 0 else set()), named)
+
 
 class Pipes(Images):
     """What should be a file is a pipe that nobody writes to: whoever opens it is told, and nobody waits."""
