@@ -14,7 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/printable.hpp"
-#include "base/stack-limit.hpp"
+#include "base/requirements.hpp"
 #include "daemon.hpp"
 #include "process/command-line.hpp"
 #include "process/held-config.hpp"
@@ -80,6 +80,7 @@ int main(int count, char** arguments) {
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }
+        imaged::require_proc();
         start_logging();
         const auto read = imaged::config_to_start_with(line);
         if (!read.error.empty()) spdlog::error("the configuration is refused: {}", read.error);

@@ -25,9 +25,9 @@
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
 #include "base/printable.hpp"
+#include "base/requirements.hpp"
 #include "base/scratch-directory.hpp"
 #include "base/socket-message.hpp"
-#include "base/stack-limit.hpp"
 #include "layout-copy.hpp"
 #include "process-filter.hpp"
 #include "source/skopeo/process-traffic.hpp"
@@ -191,6 +191,7 @@ int main() {
     try {
         ::fcntl(skopeo_channel, F_SETFD, FD_CLOEXEC);
         require_stack();
+        require_proc();
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.background) take_background_priority();

@@ -16,8 +16,8 @@
 #include "base/cancellation.hpp"
 #include "base/error.hpp"
 #include "base/kept-file.hpp"
+#include "base/requirements.hpp"
 #include "base/scratch-directory.hpp"
-#include "base/stack-limit.hpp"
 #include "job-module.hpp"
 #include "job/job.hpp"
 #include "progress-meter.hpp"
@@ -97,6 +97,7 @@ int main() {
         // Read first: who leaves what was sent to it unread is not heard either.
         const auto line = read_request();
         require_stack();
+        require_proc();
         auto request = job::decode_request(line);
         // A confined job does not see those of others.
         ScratchDirectory::clear_leftovers();

@@ -386,6 +386,20 @@ class Opening(Images):
             self.assertEqual(job["Result"], "success", job["ErrorMessage"])
             self.assertEqual(set(self.states(client).values()), {"ok"})
 
+    @unittest.skipUnless(os.getuid() == 0, "needs root to unmount /proc")
+    def test_without_proc(self):
+        image, without = self.image(), "unshare --mount sh -c 'umount -l /proc; exec \"$0\" \"$@\"'"
+        self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
+        self.limited(without)
+        for kind in ("pull", "prepare", "verify", "prune"):
+            for confined in (False, True):
+                result = worker.pull(image, self.repository, kind=kind, settings={"confined": confined}).result
+                self.assertEqual((result.get("error-name"), result["message"].split(",")[0]), ("Failed", "/proc is not mounted"), (kind, confined))
+        command = f"exec {without} {IMAGED} --session --repository={self.repository} --worker={REAL_WORKER}"
+        daemon = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20)
+        self.assertEqual(daemon.returncode, 1)
+        self.assertIn("imaged: /proc is not mounted", daemon.stderr)
+
     def test_too_few_descriptors_are_never_damage(self):
         image, seen = self.image(), set()
         self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")

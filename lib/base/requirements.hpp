@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Room for the stacks of a program, whatever limit it was started with.
+// What a program of imaged needs of the system that it runs on, whatever it does.
 #pragma once
 
 namespace imaged {
@@ -8,5 +8,8 @@ namespace imaged {
 // and for programs that it starts. To be called before the first thread starts. Throws Error(failed) where that is not
 // allowed.
 void require_stack();
+
+// Throws Error(failed) if /proc is not mounted.
+void require_proc();
 
 }  // namespace imaged

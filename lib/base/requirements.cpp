@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/stack-limit.hpp"
+#include "base/requirements.hpp"
 
 #include <pthread.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -33,6 +34,11 @@ void require_stack() {
     ::pthread_attr_setstacksize(&attributes, needed_stack);
     ::pthread_setattr_default_np(&attributes);
     ::pthread_attr_destroy(&attributes);
+}
+
+void require_proc() {
+    const std::string path = "/proc/self/exe";
+    if (::access(path.c_str(), F_OK) != 0) throw_errno("/proc is not mounted, and imaged needs it: " + path);
 }
 
 }  // namespace imaged
