@@ -450,6 +450,22 @@ class Unreadable(Versions):
             self.assertEqual((result["outcome"], result.get("error-name")), ("failed", "Failed"), result)
             self.assertIn("Input/output error", result["message"])
 
+    def test_a_copy_whose_other_repository_fails_to_open(self):
+        other = self.directory / "other"
+        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        for own, foreign in ((other, self.repository), (self.repository, other)):
+            for number, name in {errno.EIO: "Failed", errno.EMFILE: "Failed", errno.EACCES: "Failed", errno.ENOSPC: "NoSpace", errno.EDQUOT: "NoSpace"}.items():
+                for after in range(3):
+                    environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "openat", "FAULT_PATH": f"/{foreign.name}", "FAULT_NAME": "config", "FAULT_AFTER": str(after),
+                                   "FAULT_TIMES": "1", "FAULT_ERRNO": str(number)}
+                    arguments = {"repository": str(foreign), "from": foreign == self.repository}
+                    result = worker.Run(IMAGE, own, kind="copy", arguments=arguments, env=environment).finish().result
+                    if result["outcome"] == "failed":
+                        self.assertEqual(result["error-name"], name, result)
+                        self.assertIn(os.strerror(number), result["message"])
+                    else:
+                        self.assertGreater(after, 1)
+
     def test_what_follows_a_rollback_does_not_make_it_fail(self):
         """What is left is listed once, and goes with the next prune."""
         result = self.run_job("rollback", call="unlinkat", path="/refs/heads", errno=errno.EIO)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "base/error.hpp"
@@ -25,9 +26,10 @@ constexpr std::array<const char*, 6> directories{"objects", "refs", "refs/heads"
 // Before libostree reads it: it opens what core.parent names at once, and the parent's parent.
 void check_config(int directory, const std::string& path) {
     const FileDescriptor file(::openat(directory, "config", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    struct stat status;
-    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
-        refuse(path, "its config is no regular file");
+    const bool is_link_or_socket = !file && (errno == ELOOP || errno == ENXIO);
+    struct stat status {};
+    if (!is_link_or_socket && (!file || ::fstat(file.get(), &status) != 0)) throw_errno("open " + path + "/config");
+    if (!S_ISREG(status.st_mode)) refuse(path, "its config is no regular file");
     const auto text = read_all(file.get(), max_config_bytes, path + "/config");
     const std::unique_ptr<GKeyFile, Free<g_key_file_unref>> config(g_key_file_new());
     ErrorSlot error;
@@ -49,7 +51,10 @@ struct stat check_directories(int directory, const std::string& path, Repository
     if (use == RepositoryUse::write) check_owner(top, path, "it");
     for (const char* name : directories) {
         struct stat status;
-        if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT) continue;
+            throw_errno("look at " + path + "/" + name);
+        }
         if (!S_ISDIR(status.st_mode)) refuse(path, std::string("its ") + name + " is no directory");
         if (use == RepositoryUse::write) check_owner(status, path, std::string("its ") + name);
     }
