@@ -397,7 +397,7 @@ class Unreadable(Versions):
 
     def run_job(self, kind, **fault):
         environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_PATH": "/repo", **{f"FAULT_{name.upper()}": str(value) for name, value in fault.items()}}
-        arguments = {"images": [], "repair": True} if kind == "repair" else {}
+        arguments = {"repair": {"images": [], "repair": True}, "remove": {"images": [IMAGE]}}.get(kind, {})
         image = IMAGE if kind == "rollback" else ""
         return worker.Run(image, self.repository, kind={"repair": "verify"}.get(kind, kind), settings={"keep": 1}, arguments=arguments, env=environment).finish().result
 
@@ -473,6 +473,24 @@ class Unreadable(Versions):
         self.assertEqual(set(self.versions()), {"1", "2"})
         self.assertEqual(self.run_job("prune")["outcome"], "success")
         self.assertEqual(self.versions(), ["1", "2"])
+
+    def test_what_follows_a_removal_does_not_make_it_fail(self):
+        whole, seen = self.directory / "whole", set()
+        self.repository.rename(whole)
+        for call, count in (("openat", 40), ("unlinkat", 5)):
+            for after in range(count):
+                with self.subTest(call, after=after):
+                    subprocess.run(["rm", "-rf", self.repository], check=True)
+                    subprocess.run(["cp", "-a", whole, self.repository], check=True)
+                    result = self.run_job("remove", call=call, after=after, errno=errno.EIO)
+                    stays = (self.repository / "refs/heads" / STORED).exists()
+                    seen.add((result["outcome"], stays))
+                    self.assertEqual(result["outcome"], "failed" if stays else "success", result)
+                    if stays:
+                        self.assertIn("Input/output error", result["message"])
+        self.assertEqual(seen, {("success", False), ("failed", True)})
+        self.assertEqual(self.run_job("prune")["outcome"], "success")
+        self.assertEqual(self.commits(), {})
 
     def test_a_kept_ref_that_leads_to_nothing_is_damage(self):
         for text in ("a" * 64, "", "nonsense"):

@@ -63,14 +63,13 @@ void drop_records(const Repository& repository, const std::set<Checksum>& remove
     }
 }
 
-std::vector<std::string> drop_layers(Repository& repository) {
-    std::vector<std::string> digests;
+// Adds their digests to DROPPED.
+void drop_layers(Repository& repository, std::vector<std::string>& dropped) {
     for (const auto& [ref, commit] : LayerUse::find(repository).unused) {
         if (!shows_origin(repository, commit)) continue;
         repository.set_ref(ref, std::nullopt);
-        digests.push_back(blob_of_ref(ref));
+        dropped.push_back(blob_of_ref(ref));
     }
-    return digests;
 }
 
 }  // namespace
@@ -143,8 +142,15 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
         }
         outcome.removed.push_back({image.image(), std::move(digest)});
     }
-    if (!outcome.removed.empty()) outcome.layers = drop_layers(repository);
     repository.sync();
+    if (outcome.removed.empty()) return outcome;
+    try {
+        drop_layers(repository, outcome.layers);
+        repository.sync();
+    } catch (const Error&) {
+        // The images are gone; the next prune drops the rest.
+    }
+    require_in_place(repository);
     return outcome;
 }
 
@@ -154,7 +160,8 @@ std::vector<std::string> drop_unused_layers(const std::string& path, unsigned ke
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
     const auto surplus = surplus_versions(repository, keep);
     for (const auto& [ref, commit] : surplus) repository.set_ref(ref, std::nullopt);
-    auto digests = drop_layers(repository);
+    std::vector<std::string> digests;
+    drop_layers(repository, digests);
     if (!surplus.empty() || !digests.empty()) repository.sync();
     return digests;
 }
