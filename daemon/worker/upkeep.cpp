@@ -152,6 +152,7 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
         if (!image.unchecked.empty()) unchecked.push_back({image.image, {}, image.unchecked});
         for (const auto& note : image.notes) report.notes.push_back({image.image, note});
     }
+    for (const auto& [ref, error] : verdict.unreadable) unchecked.push_back({ref, {}, error.what()});
     const bool kept_sound =
         std::all_of(verdict.kept.begin(), verdict.kept.end(), [](const auto& version) { return version.dropped; });
     report.sound = (report.damaged.empty() || (verify.repair && outcome.unrepaired.empty())) &&

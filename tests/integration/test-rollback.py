@@ -427,6 +427,35 @@ class Unreadable(Versions):
                             self.assertIn(os.strerror(number), result["message"])
         self.assertEqual(seen, {"success", "failed"})
 
+    def test_one_ref_that_cannot_be_read(self):
+        """A check reports it, and checks the others; nothing is taken away meanwhile."""
+        other, deployed = "docker://registry.example/other:1", "ostree/0/1/0"
+        self.assertEqual(worker.pull(self.source, self.repository, target=other).result["outcome"], "success")
+        commits = self.commits()
+        image_ref, = [ref for ref in commits if ref.startswith("ostree/container/image/") and ref != STORED]
+        self.ostree("refs", f"--create={deployed}", image_ref)
+        layer_ref = next(ref for ref in commits if ref.startswith("ostree/container/blob/"))
+        kept_ref = next(ref for ref in commits if ref.startswith(KEPT))
+        for number in (errno.EIO, errno.EACCES):
+            for ref, named in ((image_ref, other), (layer_ref, layer_ref), (deployed, deployed), (kept_ref, IMAGE)):
+                with self.subTest(ref, errno=os.strerror(number)):
+                    fault = {"call": "openat", "name": "refs/heads/" + ref, "errno": number}
+                    for kind in ("verify", "repair"):
+                        result = self.run_job(kind, **fault)
+                        self.assertEqual(result["outcome"], "success", result)
+                        details = result["details"]
+                        self.assertEqual((details["sound"], details["damaged"], details["images-checked"]), (False, [], 2))
+                        found = {entry["image"]: entry["error"] for entry in details["damaged-kept" if ref == kept_ref else "unchecked"]}
+                        self.assertIn(f"refs/heads/{ref}: {os.strerror(number)}", found[named])
+                        if ref != layer_ref:
+                            self.assertEqual(set(found), {named})
+                    result = self.run_job("prune", **fault)
+                    self.assertEqual((result["outcome"], result["error-name"]), ("failed", "Failed"), result)
+                    self.assertIn(f"refs/heads/{ref}: {os.strerror(number)}", result["message"])
+                    self.assertEqual(self.commits(), {**commits, deployed: commits[image_ref]})
+        self.assertTrue(self.run_job("verify")["details"]["sound"])
+        self.fsck()
+
     def test_a_repair_takes_nothing_away_that_it_cannot_read(self):
         details = self.run_job("repair", call="read", path=".file", errno=errno.EIO)["details"]
         self.assertFalse(details["sound"])

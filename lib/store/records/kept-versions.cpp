@@ -12,7 +12,9 @@ namespace imaged {
 
 KeptVersions find_kept_versions(const Repository& repository, const std::string& image_ref) {
     KeptVersions found;
-    const auto refs = kept_refs(repository.fd(), image_ref);
+    UnreadableRefs unreadable;
+    const auto refs = kept_refs(repository.fd(), image_ref, &unreadable);
+    for (const auto& [ref, error] : unreadable) found.broken.push_back({ref, error});
     if (refs.empty()) return found;
     std::set<Digest> seen;
     if (const auto commit = repository.resolve(image_ref)) {

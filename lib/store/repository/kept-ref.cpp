@@ -29,16 +29,15 @@ std::optional<std::uint64_t> number_of(std::string_view name) {
 
 }  // namespace
 
-std::vector<KeptRef> kept_refs(int repository, const std::string& image_ref) {
+std::vector<KeptRef> kept_refs(int repository, const std::string& image_ref, UnreadableRefs* unreadable) {
     std::vector<KeptRef> refs;
-    const auto directory = directory_of(image_ref);
-    visit_ref_files(repository, "refs/heads/" + directory, [&](const RefEntry& entry) {
-        const auto number = number_of(entry.name);
-        if (!number) return;
-        auto ref = directory + "/" + entry.name;
-        if (const auto commit = read_ref_file(repository, "refs/heads/" + ref))
-            refs.push_back({std::move(ref), *number, *commit});
-    });
+    const auto directory = directory_of(image_ref), prefix = directory + "/";
+    visit_refs(repository, "refs/heads/" + directory, prefix, unreadable,
+               [&](const std::string& ref, const Checksum& commit) {
+                   if (!ref.starts_with(prefix)) return;
+                   if (const auto number = number_of(std::string_view(ref).substr(prefix.size())))
+                       refs.push_back({ref, *number, commit});
+               });
     std::sort(refs.begin(), refs.end(), [](const auto& a, const auto& b) { return a.number > b.number; });
     return refs;
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "store/repository/ref-file.hpp"
 
 namespace imaged {
 
@@ -26,7 +27,7 @@ struct KeptRef {
 };
 
 // The refs of the image whose ref is IMAGE_REF, the latest version first. REPOSITORY is the repository's directory.
-std::vector<KeptRef> kept_refs(int repository, const std::string& image_ref);
+std::vector<KeptRef> kept_refs(int repository, const std::string& image_ref, UnreadableRefs* unreadable = nullptr);
 // REF, which is below kept_ref_directory, taken apart: the ref of its image and N; nullopt if it is none of these.
 std::optional<std::pair<std::string, std::uint64_t>> parse_kept_ref(std::string_view ref);
 

@@ -13,6 +13,7 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 
 namespace imaged {
 
@@ -38,6 +39,7 @@ bool is_odd(int number) {
 std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
     const auto heads = open_directory(repository, "refs/heads");
     auto directory = open_directory(heads.get(), path.empty() ? "." : path.c_str());
+    if ((!heads || !directory) && !is_odd(errno)) throw_errno("follow an alias to " + path.string());
     struct stat top, status;
     if (!heads || !directory || ::fstat(heads.get(), &top) != 0) return std::nullopt;
     const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(directory.get()));
@@ -87,28 +89,53 @@ void require_no_ref_directory(int repository, const std::string& ref) {
         "the ref " + ref + " is a directory: another program made refs below it (" + path + "); remove them first");
 }
 
-void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit) {
-    struct stat status;
-    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) return;
-        throw_errno("list " + path);
+void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std::function<void()>& read) {
+    try {
+        read();
+    } catch (const Error& error) {
+        if (unreadable == nullptr || !is_system_failure(error) || is_shortage(error)) throw;
+        unreadable->emplace(name, error);
     }
-    if (!S_ISDIR(status.st_mode)) return visit({"", S_ISLNK(status.st_mode)});
-    const std::function<void(const std::string&)> below = [&](const std::string& prefix) {
-        const auto inner = path + "/" + prefix;
+}
+
+void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
+                     const std::function<void(const RefEntry&)>& visit) {
+    const auto top = prefix.substr(0, prefix.size() - (prefix.empty() ? 0 : 1));
+    const std::function<void(const std::string&, const std::string&)> below = [&](const std::string& inner,
+                                                                                  const std::string& name) {
         FileDescriptor opened(::openat(directory, inner.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!opened && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) throw_errno("list " + inner);
         visit_directory(std::move(opened), inner, [&](const DirectoryEntry& entry) {
-            if (entry.is_directory) return below(prefix + entry.name + "/");
-            visit({prefix + entry.name, entry.is_link});
+            const auto found = name + entry.name;
+            if (!entry.is_directory) return visit({found, entry.is_link});
+            read_or_note(unreadable, found, [&] { below(inner + "/" + entry.name, found + "/"); });
         });
     };
-    below("");
+    read_or_note(unreadable, top, [&] {
+        struct stat status;
+        if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT || errno == ENOTDIR) return;
+            throw_errno("list " + path);
+        }
+        if (!S_ISDIR(status.st_mode)) return visit({top, S_ISLNK(status.st_mode)});
+        below(path, prefix);
+    });
+}
+
+void visit_refs(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
+                const std::function<void(const std::string& name, const Checksum& checksum)>& visit) {
+    visit_ref_files(directory, path, prefix, unreadable, [&](const RefEntry& entry) {
+        const auto rest = entry.name.size() < prefix.size() ? std::string() : "/" + entry.name.substr(prefix.size());
+        read_or_note(unreadable, entry.name, [&] {
+            if (const auto checksum = read_ref_file(directory, path + rest)) visit(entry.name, *checksum);
+        });
+    });
 }
 
 std::optional<std::string> alias_target(int repository, const std::string& name) {
     std::array<char, PATH_MAX> text;
     const auto size = ::readlinkat(repository, ("refs/heads/" + name).c_str(), text.data(), text.size());
+    if (size < 0 && errno != EINVAL && errno != ENOENT) throw_errno("read the alias refs/heads/" + name);
     if (size <= 0) return std::nullopt;
     const fs::path link(std::string(text.data(), static_cast<std::size_t>(size)));
     const auto directory = name_in_heads(repository, (fs::path(name).parent_path() / link).parent_path());

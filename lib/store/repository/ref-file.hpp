@@ -6,10 +6,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
 #include "base/checksum.hpp"
+#include "base/error.hpp"
 
 namespace imaged {
 
@@ -22,12 +24,24 @@ std::optional<Checksum> read_ref_file(int directory, const std::string& path);
 // Error(repository_damaged) for one with refs in it.
 void require_no_ref_directory(int repository, const std::string& ref);
 
+// Refs and directories of refs that the system could not read, by name, and why. A function that gets none throws the
+// error instead. It always throws where the system runs short of something (is_shortage()).
+using UnreadableRefs = std::map<std::string, Error>;
+
+// Calls READ, and notes a failure of it about the ref NAME in UNREADABLE.
+void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std::function<void()>& read);
+
 struct RefEntry {
-    std::string name;  // below PATH; empty if PATH itself is no directory
+    std::string name;  // PREFIX, and what follows PATH
     bool alias = false;
 };
-// Calls VISIT for every entry below PATH that is no directory. A PATH that is not there has none.
-void visit_ref_files(int directory, const std::string& path, const std::function<void(const RefEntry&)>& visit);
+// Calls VISIT for every entry at or below PATH that is no directory. A PATH that is not there has none. PREFIX ends in
+// a slash, or is empty for the names of all refs below refs/heads; without its slash it is the name of PATH itself.
+void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
+                     const std::function<void(const RefEntry&)>& visit);
+// Likewise for every ref, with what it names (read_ref_file()).
+void visit_refs(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
+                const std::function<void(const std::string& name, const Checksum& checksum)>& visit);
 
 // The ref or alias that the alias at refs/heads/NAME leads to, by full name; nullopt if it leads out of refs/heads. The
 // link may be relative or absolute.

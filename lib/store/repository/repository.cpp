@@ -35,15 +35,6 @@ Checksum checksum_of(GVariant* bytes, const char* what) {
     return checksum;
 }
 
-// Every ref below the directory PATH of the repository; a name is PREFIX and what follows PATH.
-void add_refs(int repository, const std::string& path, const std::string& prefix,
-              std::map<std::string, Checksum>& refs) {
-    visit_ref_files(repository, path, [&](const RefEntry& entry) {
-        const auto file = entry.name.empty() ? path : path + "/" + entry.name;
-        if (const auto checksum = read_ref_file(repository, file)) refs.emplace(prefix + entry.name, *checksum);
-    });
-}
-
 // A ref that libostree is just writing. Names of images and layers have no dots.
 bool is_unfinished(const std::string& ref) {
     return ref.compare(ref.rfind('/') + 1, 4, "tmp.") == 0;
@@ -151,22 +142,24 @@ std::optional<Checksum> Repository::resolve(const std::string& ref) const {
     return Checksum::from_hex(revision);
 }
 
-std::map<std::string, Checksum> Repository::refs(const std::string& prefix) const {
+std::map<std::string, Checksum> Repository::refs(const std::string& prefix, UnreadableRefs* unreadable) const {
     std::map<std::string, Checksum> refs;
-    const auto path = "refs/heads/" + prefix;
-    visit_ref_files(fd(), path, [&](const RefEntry& entry) {
-        const auto name = entry.name.empty() ? prefix : prefix + "/" + entry.name;
-        if (is_unfinished(name)) return;
-        if (const auto checksum = read_ref_file(fd(), "refs/heads/" + name)) refs.emplace(name, *checksum);
-    });
+    visit_refs(fd(), "refs/heads/" + prefix, prefix + "/", unreadable,
+               [&](const std::string& name, const Checksum& checksum) {
+                   if (!is_unfinished(name)) refs.emplace(name, checksum);
+               });
     return refs;
 }
 
 std::map<std::string, Checksum> Repository::all_refs() const {
     std::map<std::string, Checksum> refs, remote;
-    add_refs(fd(), "refs/heads", "", refs);
-    add_refs(fd(), "refs/mirrors", "", refs);
-    add_refs(fd(), "refs/remotes", "", remote);
+    const auto add = [&](const char* path, std::map<std::string, Checksum>& found) {
+        visit_refs(fd(), path, "", nullptr,
+                   [&](const std::string& name, const Checksum& checksum) { found.emplace(name, checksum); });
+    };
+    add("refs/heads", refs);
+    add("refs/mirrors", refs);
+    add("refs/remotes", remote);
     for (const auto& [name, checksum] : remote) {
         const auto slash = name.find('/');
         if (slash != std::string::npos) refs.emplace(name.substr(0, slash) + ":" + name.substr(slash + 1), checksum);
@@ -174,11 +167,13 @@ std::map<std::string, Checksum> Repository::all_refs() const {
     return refs;
 }
 
-std::map<std::string, std::string> Repository::aliases() const {
+std::map<std::string, std::string> Repository::aliases(UnreadableRefs* unreadable) const {
     std::map<std::string, std::string> aliases;
-    visit_ref_files(fd(), "refs/heads", [&](const RefEntry& entry) {
+    visit_ref_files(fd(), "refs/heads", "", unreadable, [&](const RefEntry& entry) {
         if (!entry.alias) return;
-        if (auto target = alias_target(fd(), entry.name)) aliases.emplace(entry.name, *std::move(target));
+        read_or_note(unreadable, entry.name, [&] {
+            if (auto target = alias_target(fd(), entry.name)) aliases.emplace(entry.name, *std::move(target));
+        });
     });
     return aliases;
 }

@@ -19,6 +19,7 @@
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
+#include "store/repository/ref-file.hpp"
 #include "store/repository/repository-writer.hpp"
 
 namespace imaged {
@@ -56,11 +57,11 @@ public:
     // has; a directory is no ref.
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
-    std::map<std::string, Checksum> refs(const std::string& prefix) const;
+    std::map<std::string, Checksum> refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
     // Every ref of this repository, mirrored and remote ones too, by full name (remotes' as REMOTE:NAME).
     std::map<std::string, Checksum> all_refs() const;
     // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
-    std::map<std::string, std::string> aliases() const;
+    std::map<std::string, std::string> aliases(UnreadableRefs* unreadable = nullptr) const;
     // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit) { writer_->set_ref(ref, commit); }
     void set_refs(const std::map<std::string, Checksum>& refs) { writer_->set_refs(refs); }

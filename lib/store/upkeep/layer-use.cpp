@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/kept-ref.hpp"
@@ -13,12 +14,8 @@ namespace imaged {
 
 namespace {
 
-constexpr std::array<const char*, 5> protected_prefixes{"ostree/0", "ostree/1", "rpmostree/base",
-                                                        "ostree/container/baseimage", kept_ref_directory};
-
-std::string without_slash(std::string_view prefix) {
-    return std::string(prefix.substr(0, prefix.size() - 1));
-}
+constexpr std::array<const char*, 6> prefixes_of_users{
+    image_ref_directory, "ostree/0", "ostree/1", "rpmostree/base", "ostree/container/baseimage", kept_ref_directory};
 
 // The manifest's layers; a commit without a manifest has none.
 void add_layers(const Repository& repository, const Checksum& checksum, std::set<std::string>& used) {
@@ -33,29 +30,25 @@ void add_layers(const Repository& repository, const Checksum& checksum, std::set
 
 }  // namespace
 
-LayerUse LayerUse::find(const Repository& repository, const std::map<std::string, Checksum>& dropped) {
+LayerUse LayerUse::find(const Repository& repository, const std::map<std::string, Checksum>& dropped,
+                        UnreadableRefs* unreadable) {
     LayerUse use;
-    for (const auto& [ref, commit] : repository.refs(without_slash(image_ref_prefix))) {
-        try {
-            add_layers(repository, commit, use.used);
-        } catch (const Error& error) {
-            use.damaged.emplace(image_of_ref(ref), error.what());
-        }
-    }
-    for (const char* prefix : protected_prefixes) {
-        for (const auto& [ref, commit] : repository.refs(prefix)) {
+    for (const char* prefix : prefixes_of_users) {
+        for (const auto& [ref, commit] : repository.refs(prefix, unreadable)) {
             if (dropped.contains(ref)) continue;
             try {
                 add_layers(repository, commit, use.used);
             } catch (const Error& error) {
-                use.damaged.emplace(ref, error.what());
+                if (unreadable == nullptr && is_system_failure(error)) throw;
+                use.damaged.emplace(image_of_ref(ref), error.what());
             }
         }
     }
-    for (const auto& [alias, target] : repository.aliases()) use.used.insert(target);
-    if (!use.damaged.empty()) return use;
+    for (const auto& [alias, target] : repository.aliases(unreadable)) use.used.insert(target);
+    const bool known = use.damaged.empty() && (unreadable == nullptr || unreadable->empty());
     for (const char* directory : {layer_ref_directory, derived_ref_directory}) {
-        for (const auto& [ref, commit] : repository.refs(directory)) {
+        for (const auto& [ref, commit] : repository.refs(directory, unreadable)) {
+            if (!known) continue;
             if (!use.used.contains(ref)) use.unused.emplace(ref, commit);
         }
     }

@@ -21,8 +21,10 @@ struct LayerUse {
     // then.
     std::map<std::string, std::string> damaged;
 
-    // DROPPED are refs of kept versions that do not count.
-    static LayerUse find(const Repository& repository, const std::map<std::string, Checksum>& dropped = {});
+    // DROPPED are refs of kept versions that do not count. Throws what keeps the system from reading a ref or a commit
+    // that may need layers; if there is UNREADABLE, such a ref is noted there, and no layer is unused.
+    static LayerUse find(const Repository& repository, const std::map<std::string, Checksum>& dropped = {},
+                         UnreadableRefs* unreadable = nullptr);
 };
 
 }  // namespace imaged

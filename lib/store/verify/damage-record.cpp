@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/verify/damage-record.hpp"
 
+#include <utility>
+
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
@@ -32,10 +34,14 @@ DamageRecord DamageRecord::read(int repository) {
 }
 
 void DamageRecord::update(const std::vector<ImageVerdict>& verdicts, bool all) {
-    if (all) entries_.clear();
+    const auto before = all ? std::exchange(entries_, {}) : entries_;
     for (const auto& verdict : verdicts) {
         entries_.erase(verdict.image);
-        if (verdict.damage.empty()) continue;
+        if (verdict.damage.empty()) {
+            const auto known = before.find(verdict.image);
+            if (!verdict.unchecked.empty() && known != before.end()) entries_.insert(*known);
+            continue;
+        }
         const auto more = verdict.damage_count - 1;
         entries_[verdict.image] = {verdict.commit, verdict.damage.front().message +
                                                        (more > 0 ? " (and " + std::to_string(more) + " more)" : "")};

@@ -54,7 +54,7 @@ public:
             add_images(images);
         std::uint64_t done = 0;
         for (auto& verdict : verdict_.images) {
-            look_at(verdict);
+            unless_unreadable(verdict, [&] { look_at(verdict); });
             observer_.advance(++done, verdict_.images.size());
         }
         for (const auto& image : kept_of_) look_at_kept(image);
@@ -64,7 +64,7 @@ public:
         observer_.begin("merge", hash_end, 1, "images");
         done = 0;
         for (auto& verdict : verdict_.images) {
-            conclude(verdict);
+            unless_unreadable(verdict, [&] { conclude(verdict); });
             observer_.advance(++done, verdict_.images.size());
         }
         for (const auto& [image, version] : kept_) conclude_kept(image, version);
@@ -81,23 +81,50 @@ public:
 
 private:
     void add_everything() {
-        for (const auto& [ref, commit] : repository_.refs(image_ref_directory))
-            verdict_.images.push_back({image_of_ref(ref), commit, {}, {}, 0, {}, {}});
-        unused_ = LayerUse::find(repository_).unused;
+        auto& unreadable = verdict_.unreadable;
+        for (const auto& [ref, commit] : repository_.refs(image_ref_directory, &unreadable))
+            verdict_.images.push_back({image_of_ref(ref), commit, {}, {}, 0, {}, {}, {}});
+        for (const auto& [ref, error] : unreadable)
+            verdict_.images.push_back({image_of_ref(ref), {}, {}, {}, 0, {}, error.what(), {}});
+        unused_ = LayerUse::find(repository_, {}, &unreadable).unused;
         // Also those of images that another program removed.
-        for (const auto& [ref, commit] : repository_.refs(kept_ref_directory)) {
+        for (const auto& [ref, commit] : repository_.refs(kept_ref_directory, &unreadable)) {
             if (const auto kept = parse_kept_ref(ref)) kept_of_.insert(kept->first);
         }
+        std::erase_if(unreadable, [&](const auto& entry) {
+            const auto kept = parse_kept_ref(entry.first);
+            if (kept) kept_of_.insert(kept->first);  // which finds it
+            return kept || entry.first.starts_with(image_ref_prefix);
+        });
     }
 
     void add_images(const std::vector<ImageReference>& images) {
         for (const auto& image : images) {
-            const auto commit = repository_.resolve(image_ref(image));
+            ImageVerdict verdict{image.image(), {}, {}, {}, 0, {}, {}, {}};
+            bool found = true;
+            unless_unreadable(verdict, [&] {
+                const auto commit = repository_.resolve(image_ref(image));
+                found = commit.has_value();
+                verdict.commit = commit.value_or(Checksum{});
+            });
             kept_of_.insert(image_ref(image));
-            if (commit)
-                verdict_.images.push_back({image.image(), *commit, {}, {}, 0, {}, {}});
+            if (found)
+                verdict_.images.push_back(std::move(verdict));
             else
                 verdict_.missing.push_back(image.image());
+        }
+    }
+
+    // CHECK, unless something of the image could not be read, or cannot now: then the image is unchecked, and the
+    // others are checked all the same.
+    template <typename Check>
+    static void unless_unreadable(ImageVerdict& verdict, Check&& check) {
+        if (!verdict.unchecked.empty()) return;
+        try {
+            check();
+        } catch (const Error& error) {
+            if (!is_system_failure(error) || is_shortage(error)) throw;
+            verdict.unchecked = error.what();
         }
     }
 
@@ -220,10 +247,15 @@ private:
         for (auto& version : found.whole) {
             check_.walk(version.image.merge_commit);
             if (version.image.base_commit) check_.walk(*version.image.base_commit);
-            for (const auto& layer : version.image.layout.layers) {
-                if (const auto commit = layer_commit(repository_, layer)) check_.walk(*commit);
+            try {
+                for (const auto& layer : version.image.layout.layers) {
+                    if (const auto commit = layer_commit(repository_, layer)) check_.walk(*commit);
+                }
+                kept_.emplace_back(image_of_ref(image_ref), std::move(version));
+            } catch (const Error& error) {
+                if (!is_system_failure(error) || is_shortage(error)) throw;
+                refuse_kept(image_of_ref(image_ref), version.image.digest.text(), version.ref, error);
             }
-            kept_.emplace_back(image_of_ref(image_ref), std::move(version));
         }
         for (const auto& version : found.broken)
             refuse_kept(image_of_ref(image_ref), "", version.ref, version.error.with_context(version.ref));

@@ -53,7 +53,7 @@ struct ImageVerdict {
     std::vector<Damage> damage;         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;     // all of them
     std::vector<std::string> notes;     // worth knowing, and no damage
-    std::string unchecked;              // why its merge could not be computed; empty if it was
+    std::string unchecked;              // what the system could not read, or lacked to merge it; empty for nothing
     // Digests of layers that this program has no record of having verified: another program or another repository
     // brought them, or a version of this program that kept no such record.
     std::vector<std::string> unverified;
@@ -71,6 +71,7 @@ struct Verdict {
     std::vector<ImageVerdict> images;
     std::vector<DamagedVersion> kept;  // of those images
     std::vector<std::string> missing;  // asked for and not stored
+    UnreadableRefs unreadable;         // refs of others than images
     // Layers that no image uses and that are damaged, by digest, and why: prune removes them.
     std::map<std::string, std::string> unused_layers;
     // Everything that is wrong, CHECKSUM.TYPE, and how.
