@@ -17,7 +17,7 @@ constexpr std::size_t block_bytes = 512;
 constexpr std::uint64_t max_records_bytes = 1024 * 1024;
 // Of extension headers that are held back; libarchive reads no more of one either.
 constexpr std::size_t max_held_bytes = 4 * 1024 * 1024;
-constexpr std::size_t size_offset = 124, size_bytes = 12, checksum_offset = 148, checksum_bytes = 8;
+constexpr std::size_t name_bytes = 100, size_offset = 124, size_bytes = 12, checksum_offset = 148, checksum_bytes = 8;
 // Larger sizes are refused by libarchive.
 constexpr std::uint64_t max_content_bytes = std::uint64_t{1} << 62;
 
@@ -44,6 +44,27 @@ std::uint64_t padded(std::uint64_t size) {
 bool names_a_path(std::string_view key) {
     constexpr std::array<std::string_view, 3> keys{"path", "linkpath", "GNU.sparse.name"};
     return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// Links, directories and special files.
+bool has_no_content(char type) {
+    return type >= '1' && type <= '6';
+}
+
+// Of the header BLOCK, as its checksum has it.
+unsigned sum_of(std::string block) {
+    block.replace(checksum_offset, checksum_bytes, checksum_bytes, ' ');
+    unsigned sum = 0;
+    for (const char c : block) sum += static_cast<unsigned char>(c);
+    return sum;
+}
+
+// NAME without slashes at its end: they lead it, where they mean nothing. libarchive takes a file whose name ends in
+// one for a directory.
+std::string slashes_first(std::string_view name) {
+    const auto last = name.find_last_not_of('/');
+    if (last == std::string_view::npos) return std::string(name);
+    return std::string(name.substr(last + 1)).append(name.substr(0, last + 1));
 }
 
 }  // namespace
@@ -111,54 +132,63 @@ void TarFraming::take_block() {
 }
 
 std::uint64_t TarFraming::content_size(char type) const {
-    if (type >= '1' && type <= '6') return 0;
+    if (has_no_content(type)) return 0;
     return pax_size_.value_or(number_of(std::string_view(block_).substr(size_offset, size_bytes)));
 }
 
-// Of an entry that has no content.
-void TarFraming::take_size_out(std::uint64_t begin, char type) {
-    for (const auto key : size_keys_) edits_.push_back({key, 'x'});
-    // The others have none for libarchive either, if there is no record.
-    const auto field = std::string_view(block_).substr(size_offset, size_bytes);
-    if (type != '1' || number_of(field) == 0) return;
+// What libarchive is to read in place of the bytes that are FROM.
+void TarFraming::edit(const Name& from, std::string_view to) {
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        if (to[i] != from.text[i]) edits_.push_back({from.begin + i, to[i]});
+    }
+}
+
+void TarFraming::edit_header(std::uint64_t begin, char type) {
     auto header = block_;
-    header.replace(size_offset, size_bytes, "00000000000\0", size_bytes);
-    header.replace(checksum_offset, checksum_bytes, checksum_bytes, ' ');
-    unsigned sum = 0;
-    for (const char c : header) sum += static_cast<unsigned char>(c);
+    if (has_no_content(type)) {
+        for (const auto key : size_keys_) edits_.push_back({key, 'x'});
+        // The others have none for libarchive either, if there is no record.
+        if (type == '1' && number_of(header.substr(size_offset, size_bytes)) != 0)
+            header.replace(size_offset, size_bytes, "00000000000\0", size_bytes);
+    } else if (type == '0' || type == '7') {
+        for (const auto& name : names_) edit(name, slashes_first(name.text));
+        const auto name = std::string_view(block_).substr(0, name_bytes);
+        const auto text = name.substr(0, name.find('\0'));
+        header.replace(0, text.size(), slashes_first(text));
+    }
+    // A header that is damaged stays so.
+    if (header == block_ || sum_of(block_) != number_of(block_.substr(checksum_offset, checksum_bytes))) return;
     std::array<char, checksum_bytes + 1> text{};
-    std::snprintf(text.data(), text.size(), "%06o", sum);
+    std::snprintf(text.data(), text.size(), "%06o", sum_of(header));
     header.replace(checksum_offset, checksum_bytes - 1, text.data(), checksum_bytes - 1);
-    for (std::size_t i = size_offset; i < checksum_offset + checksum_bytes; ++i)
-        edits_.push_back({begin + i, header[i]});
+    edit({begin, block_}, header);
 }
 
 void TarFraming::take_header(std::uint64_t begin) {
     const char type = block_[156];
     if (!begin_) begin_ = begin;
-    if (type == 'x' || type == 'X' || type == 'g') {
+    const bool has_records = type == 'x' || type == 'X' || type == 'g';
+    if (has_records || type == 'L' || type == 'K' || type == 'V') {
         const auto size = number_of(std::string_view(block_).substr(size_offset, size_bytes));
         is_global_ = type == 'g';
+        is_name_ = type == 'L';
         records_begin_ = offset_;
         records_size_ = size;
         skip_ = padded(size);
-        collects_ = size > 0 && size <= max_records_bytes;
+        collects_ = (has_records || is_name_) && size > 0 && size <= max_records_bytes;
         records_.clear();
-        return;
-    }
-    if (type == 'L' || type == 'K' || type == 'V') {
-        skip_ = padded(number_of(std::string_view(block_).substr(size_offset, size_bytes)));
         return;
     }
     const auto mode = static_cast<std::uint32_t>(number_of(std::string_view(block_).substr(100, 8))) & 07777;
     headers_.push_back({*begin_, mode, nul_in_name_, malformed_});
-    if (type >= '1' && type <= '6') take_size_out(begin, type);
+    edit_header(begin, type);
     in_sparse_map_ = type == 'S' && block_[482] != 0;
     const auto size = content_size(type);
     begin_.reset();
     nul_in_name_ = malformed_ = false;
     pax_size_.reset();
     size_keys_.clear();
+    names_.clear();
     // The blocks of a sparse file's map come in between.
     if (in_sparse_map_)
         pax_size_ = size;
@@ -169,6 +199,10 @@ void TarFraming::take_header(std::uint64_t begin) {
 void TarFraming::take_records() {
     collects_ = false;
     auto text = std::string_view(records_).substr(0, records_size_);
+    if (is_name_) {
+        names_.push_back({records_begin_, std::string(text.substr(0, text.find('\0')))});
+        return;
+    }
     auto begin = records_begin_;
     while (!text.empty()) {
         std::size_t length = 0;
@@ -204,6 +238,8 @@ void TarFraming::take_record(std::string_view record, std::uint64_t begin) {
     if (names_a_path(key) && value.find('\0') != std::string_view::npos) nul_in_name_ = true;
     if (value.empty() && (is_number || names_a_path(key))) {
         edits_.push_back({begin, 'x'});
+    } else if (names_a_path(key) && key != "linkpath") {
+        names_.push_back({begin + equals + 1, std::string(value)});
     } else if (key == "size") {
         pax_size_ = static_cast<std::uint64_t>(number);
         size_keys_.push_back(begin);

@@ -5,7 +5,8 @@
 //
 // Where libarchive reads other bytes as content than Go's archive/tar, by which docker, skopeo and umoci read layers,
 // it is given the stream with the size taken out: links, directories and special files have no content, whatever their
-// headers say, and a pax record without a value leaves what the header says.
+// headers say, a pax record without a value leaves what the header says, and a file whose name ends in a slash is no
+// directory.
 //
 // Where the two disagree on where a header begins, nothing is known of that header.
 #pragma once
@@ -50,7 +51,7 @@ private:
     void take_records();
     void take_record(std::string_view record, std::uint64_t begin);
     std::uint64_t content_size(char type) const;
-    void take_size_out(std::uint64_t begin, char type);
+    void edit_header(std::uint64_t begin, char type);
     std::uint64_t complete_up_to() const;
 
     std::uint64_t offset_ = 0;
@@ -63,10 +64,16 @@ private:
     std::optional<std::uint64_t> begin_;
     std::string records_;  // of a pax header, as far as they have come
     bool collects_ = false, in_sparse_map_ = false, nul_in_name_ = false;
-    bool malformed_ = false, is_global_ = false;
+    bool malformed_ = false, is_global_ = false, is_name_ = false;
     std::optional<std::uint64_t> pax_size_;
     std::uint64_t records_begin_ = 0, records_size_ = 0;
     std::vector<std::uint64_t> size_keys_;  // of the records
+    struct Name {
+        std::uint64_t begin;
+        std::string text;
+    };
+    std::vector<Name> names_;  // in place of the header's
+    void edit(const Name& from, std::string_view to);
     // What has come and was not handed on.
     std::vector<std::byte> held_, handed_on_;
     std::vector<Edit> edits_;

@@ -76,6 +76,20 @@ class Names(RepositoryCase):
         stored = self.stored(oci_layout.compressed(whole + b"bytes" + bytes(507) + oci_layout.tar([Entry("next", content=b"n")])))
         self.assertEqual((stored["sized"][5], stored["next"][5]), (sha256(b"bytes"), sha256(b"n")))
 
+    def test_a_file_whose_name_ends_in_a_slash_is_a_file(self):
+        """As for Go's archive/tar; only the type of the oldest tars, which had no directories, makes it one there."""
+        long, gnu = b"d/" + b"n" * 120, {"magic": b"ustar  \0"}
+        for content in (b"content" * 100, b""):
+            forms = {"a": hostile_tar.entry(b"a/", content), "b/b": hostile_tar.entry(b"b/", content, prefix=b"b"), "c": hostile_tar.entry(b"c///", content, **gnu),
+                     "e": hostile_tar.pax([(b"path", b"e/")]) + hostile_tar.entry(b"x/", content), long.decode(): hostile_tar.gnu_long(long + b"/") + hostile_tar.entry(b"x", content, **gnu),
+                     "f": hostile_tar.pax([(b"path", b"f//"), (b"size", b"%d" % len(content))]) + hostile_tar.header(b"x", 0) + hostile_tar.padded(content)}
+            for name, data in forms.items():
+                with self.subTest(name, size=len(content)):
+                    stored = self.stored(oci_layout.compressed(data + hostile_tar.entry(b"after", b"after") + hostile_tar.END))
+                    self.assertEqual((stored[name][5], stored["after"][5]), (sha256(content), sha256(b"after")))
+        old = hostile_tar.header(b"old/", kind=b"\0") + hostile_tar.END
+        self.assertEqual(self.stored(oci_layout.compressed(old))["old"][0], "dir")
+
     def test_any_spelling_of_a_path_is_the_same_path(self):
         stored = self.stored([Entry("./a", content=b"1"), Entry("/b", content=b"2"), Entry("d//e/./f", content=b"3"), directory("g/"),
                               Entry("./hard", "hardlink", target="//d/e//f"), directory("./", 0o711)])
