@@ -82,6 +82,7 @@ std::string host_architecture() {
 }
 
 Descriptor index_descriptor(const json& entry) {
+    refuse_artifact(entry);
     return {optional_text(entry, "mediaType").value_or(""), Digest::parse(required_text(entry, "digest")),
             required_count(entry, "size")};
 }
@@ -102,6 +103,11 @@ Descriptor choose_for_host(const json& index) {
     if (with_variant != nullptr) return index_descriptor(*with_variant);
     if (without_platform != nullptr) return index_descriptor(*without_platform);
     no_platform(entries, architecture);
+}
+
+std::optional<Descriptor> choose_image(std::string_view text) {
+    if (!Manifest::is_index(text)) return std::nullopt;
+    return choose_for_host(parse_document(text, max_manifest_bytes, "index"));
 }
 
 std::optional<Descriptor> listed_manifest(std::string_view text, const Digest& digest) {

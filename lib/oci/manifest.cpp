@@ -15,6 +15,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view oci_manifest = "application/vnd.oci.image.manifest.v1+json";
+// Of OCI 1.1's release candidates; it has neither schemaVersion nor config.
+constexpr std::string_view oci_artifact = "application/vnd.oci.artifact.manifest.v1+json";
 constexpr std::string_view docker_manifest = "application/vnd.docker.distribution.manifest.v2+json";
 constexpr std::string_view oci_config = "application/vnd.oci.image.config.v1+json";
 constexpr std::string_view docker_config = "application/vnd.docker.container.image.v1+json";
@@ -65,6 +67,10 @@ void check_layer_type(const std::string& type) {
         unsupported("media type \"" + type + "\" is not a layer's");
 }
 
+std::string named(const std::string& what, const std::optional<std::string>& type) {
+    return type && !type->empty() ? what + " \"" + *type + "\"" : "";
+}
+
 bool lists_manifests(const json& document) {
     return document.contains("manifests") && !document.contains("layers");
 }
@@ -84,6 +90,7 @@ json array_or_null(const json& document, const char* key) {
 }
 
 Manifest parse_manifest(const json& document) {
+    refuse_artifact(document);
     const auto version = document.find("schemaVersion");
     if (version == document.end() || *version != 2) refuse_schema(document);
     const auto type = optional_text(document, "mediaType").value_or(std::string(oci_manifest));
@@ -96,7 +103,8 @@ Manifest parse_manifest(const json& document) {
 
     Manifest manifest{type == docker_manifest, in_context("config", [&] { return parse_descriptor(*config); }), {}, {}};
     if (const auto& config_type = manifest.config.media_type; !is_config_type(config_type))
-        unsupported("not a container image but an artifact: its config has the media type \"" + config_type + "\"");
+        unsupported("not a container image but an artifact: its config has the media type \"" + config_type + "\"" +
+                    named(", and it has the type", optional_text(document, "artifactType")));
     if (layers.size() > max_layers)
         unsupported(std::to_string(layers.size()) + " layers are more than the limit of " + std::to_string(max_layers));
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -111,6 +119,12 @@ Manifest parse_manifest(const json& document) {
 }
 
 }  // namespace
+
+void refuse_artifact(const json& object) {
+    if (optional_text(object, "mediaType") == oci_artifact)
+        unsupported("not a container image but an artifact (media type \"" + std::string(oci_artifact) + "\")" +
+                    named(" of the type", optional_text(object, "artifactType")));
+}
 
 Manifest Manifest::parse(std::string_view text) {
     const auto document = parse_document(text, max_manifest_bytes, "manifest");

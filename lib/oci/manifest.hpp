@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json-fwd.hpp"
 #include "oci/digest.hpp"
 
 namespace imaged {
@@ -39,5 +40,9 @@ struct Manifest {
     // Whether TEXT is an index or manifest list, which is not an image itself.
     static bool is_index(std::string_view text);
 };
+
+// Throws Error(unsupported_image) if OBJECT, a manifest or an index's descriptor of one, is of an artifact by its media
+// type.
+void refuse_artifact(const nlohmann::json& object);
 
 }  // namespace imaged

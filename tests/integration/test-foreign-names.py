@@ -122,6 +122,20 @@ class Archives(BusCase):
     def test_one_entry_twice_is_one_image(self):
         self.assertEqual(self.both(self.index(("plain", ARCHITECTURE, None), ("plain", ARCHITECTURE, None))), "plain")
 
+    def test_an_artifact_in_an_index_is_named_as_what_it_is(self):
+        kind = "application/vnd.example.sbom"
+        empty = {"mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": self.layout.put(b"{}")}
+        for media_type, manifest in (("application/vnd.oci.artifact.manifest.v1+json", {"blobs": []}),
+                                     (oci_layout.MANIFEST, {"schemaVersion": 2, "config": empty, "layers": [empty]})):
+            text = json.dumps({"mediaType": media_type, "artifactType": kind, **manifest}).encode()
+            self.manifests["artifact"] = {"mediaType": media_type, "digest": self.layout.put(text), "size": len(text), "artifactType": kind}
+            archive = self.index(("artifact", ARCHITECTURE, None))
+            for source in (f"oci-archive:{archive}:t", f"oci:{self.layout.path}:t"):
+                self.refused("UnsupportedImage", "artifact", kind, reference="ostree-unverified-image:" + source)
+            message = self.both(archive, "UnsupportedImage")
+            self.assertIn("artifact", message)
+            self.assertIn(kind, message)
+
     def test_an_index_of_an_index_is_refused_by_name(self):
         inner = json.loads((self.index(("plain", ARCHITECTURE, None)) and self.layout.path / "index.json").read_text())["manifests"][0]
         self.manifests["inner"] = {key: inner[key] for key in ("mediaType", "digest", "size")}

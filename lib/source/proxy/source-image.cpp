@@ -34,6 +34,31 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
     return text;
 }
 
+// ERROR of skopeo, or what the manifest says: skopeo does not name what is no container image.
+Error explained(const Error& error, ImageProxy& proxy, const ImageReference& reference, const ProxyOptions& options) {
+    if (error.kind() != ErrorKind::unsupported_image) return error;
+    try {
+        auto text = raw_manifest(reference.image(), proxy.cancellation(), options);
+        const auto chosen = choose_image(text);
+        if (chosen && reference.transport() == Transport::registry)
+            text = raw_manifest(name_with_digest(reference, chosen->digest), proxy.cancellation(), options);
+        if (!Manifest::is_index(text)) Manifest::parse(text);
+    } catch (const Error& found) {
+        if (found.kind() == ErrorKind::unsupported_image) return found;
+    }
+    return error;
+}
+
+ImageProxy::ManifestText served_manifest(ImageProxy& proxy, const ImageReference& reference,
+                                         const ProxyOptions& options) {
+    try {
+        proxy.open_image(reference.source());
+        return proxy.manifest();
+    } catch (const Error& error) {
+        throw explained(error, proxy, reference, options);
+    }
+}
+
 }  // namespace
 
 // The containers policy holds whatever the signature source is; no caller can switch it off.
@@ -69,8 +94,7 @@ bool has_original_documents(const SourceImage& image) {
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
     auto policy = deciding_policy(proxy.policy(), reference);
-    proxy.open_image(reference.source());
-    auto served = proxy.manifest();
+    auto served = served_manifest(proxy, reference, options);
     const auto digest = served.digest;
     if (pinned && digest != *pinned)
         throw Error(ErrorKind::digest_mismatch,
