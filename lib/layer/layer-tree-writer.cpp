@@ -17,6 +17,35 @@ bool is_whiteout(std::string_view name) {
     return name.starts_with(whiteout_prefix);
 }
 
+// Paths for the layer's commit, as long as they take no more than max_directories_bytes; otherwise none.
+class PathList {
+public:
+    void add(const std::string& path) {
+        bytes_ += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+        ++count_;
+        if (fits())
+            paths_.append(path) += '\0';
+        else
+            paths_ = {};
+    }
+    bool fits() const { return bytes_ <= max_directories_bytes; }
+    std::vector<std::string> sorted() {
+        std::vector<std::string> sorted;
+        sorted.reserve(fits() ? count_ : 0);
+        for (std::size_t begin = 0, end = 0; begin < paths_.size(); begin = end + 1) {
+            end = paths_.find('\0', begin);
+            sorted.push_back(paths_.substr(begin, end - begin));
+        }
+        paths_ = {};
+        std::sort(sorted.begin(), sorted.end());
+        return sorted;
+    }
+
+private:
+    std::string paths_;  // each with a NUL behind it
+    std::size_t count_ = 0, bytes_ = 0;
+};
+
 }  // namespace
 
 // Writes the live entries, in the layout of a commit.
@@ -40,8 +69,14 @@ public:
         root_.tree = directory(0, "");
         const auto& top = tree_.nodes_[0];
         root_.meta = top.is_explicit ? top.checksum : implicit_meta_;
-        std::sort(root_.implicit.begin(), root_.implicit.end());
-        std::sort(root_.hollow.begin(), root_.hollow.end());
+        if (!hollow_.fits() || (!implicit_.fits() && !listed_.fits()))
+            throw Error(ErrorKind::unsupported_image,
+                        "directories that the layer does not list, and those that it does, "
+                        "each take more than " +
+                            std::to_string(max_directories_bytes / 1024 / 1024) + " MiB of paths");
+        if (!implicit_.fits()) root_.listed = listed_.sorted();
+        root_.implicit = implicit_.sorted();
+        root_.hollow = hollow_.sorted();
         return std::move(root_);
     }
 
@@ -75,14 +110,12 @@ private:
     }
 
     void note_directory(const Node& node, bool is_root, const std::string& path) {
-        if (node.is_explicit) return;
-        implicit_bytes_ += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
-        if (implicit_bytes_ > max_implicit_bytes)
-            throw Error(ErrorKind::unsupported_image, "directories that the layer does not list take more than " +
-                                                          std::to_string(max_implicit_bytes / 1024 / 1024) +
-                                                          " MiB of paths");
-        root_.implicit.push_back(path);
-        if (!node.needed && !is_root) root_.hollow.push_back(path);
+        if (node.is_explicit) {
+            if (node.checksum == implicit_meta_) listed_.add(path);
+            return;
+        }
+        implicit_.add(path);
+        if (!node.needed && !is_root) hollow_.add(path);
     }
 
     // Calls TAKE with each entry that the commit has in the directory, in no order.
@@ -148,7 +181,7 @@ private:
     std::vector<Move> moves_;
     std::vector<std::string> hidden_asides_;
     Root root_;
-    std::size_t implicit_bytes_ = 0;
+    PathList implicit_, listed_, hollow_;
 };
 
 LayerTree::Index LayerTree::move_directory(const MovedDirectory& move) {

@@ -25,8 +25,9 @@ namespace imaged {
 // file takes.
 inline constexpr std::size_t max_tree_nodes = 2'000'000;
 inline constexpr std::size_t max_tree_names_bytes = 64 * 1024 * 1024;
-// Paths of directories that no entry listed: they are kept in the layer's commit, which has a limit of its own.
-inline constexpr std::size_t max_implicit_bytes = 3 * 1024 * 1024;
+// Paths of directories that no entry listed, or of those that one did: one of the two lists is kept in the layer's
+// commit, which has a limit of its own.
+inline constexpr std::size_t max_directories_bytes = 3 * 1024 * 1024;
 // Paths of whiteouts under what the layer made something else than a directory; in the commit too.
 inline constexpr std::size_t max_behind_bytes = 2 * 1024 * 1024;
 // Paths of entries whose order is kept, in the commit too. A layer with more of them keeps the order of those that
@@ -87,7 +88,10 @@ public:
         Checksum tree, meta;
         // Directories that no entry listed, as paths of the image; "" is the root. Sorted.
         std::vector<std::string> implicit;
-        // Those of them that nothing but whiteouts needs: they hide, and make nothing. Sorted.
+        // Set if those would take more than max_directories_bytes, and then in their place: the directories that an
+        // entry listed with the metadata that unlisted ones have.
+        std::optional<std::vector<std::string>> listed;
+        // Unlisted directories that nothing but whiteouts needs: they hide, and make nothing. Sorted.
         std::vector<std::string> hollow;
         // Whiteouts whose parents the layer itself made something else than directories.
         std::vector<std::string> behind;

@@ -588,6 +588,22 @@ class Exported(Case):
                 self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), tree.of_commit(self.repository, self.commit))
                 self.assertLess(sum(blob.stat().st_size for blob in (self.directory / "exported/blobs/sha256").iterdir()), 100_000)
 
+    def test_a_layer_of_very_many_directories_that_it_does_not_list(self):
+        """Then it is kept which ones it lists."""
+        many = [file(f"usr/share/{'n' * 60}-{number}/f") for number in range(45_000)]
+        below = [directory("usr/", 0o711), directory("usr/share/", 0o700), directory("usr/a/", 0o700), directory("usr/b/", 0o700), link("lib", "usr/b"), file("usr/c/old", "old")]
+        layers = [below, [directory("usr/a/"), directory("usr/d/", 0o750), *many, whiteout("usr/c/old"), file("lib/new", "new")]]
+        found = self.pull(layers)
+        modes = {path: f"{mode:o}" for path, (_, mode, *_) in tree.of_commit(self.repository, self.commit).items() if path in ("usr", "usr/share", "usr/a", "usr/b", "usr/d")}
+        self.assertEqual(modes, {"usr": "40711", "usr/share": "40700", "usr/a": "40755", "usr/b": "40700", "usr/d": "40750"})
+        self.assertEqual({path: what for path, what in found.items() if not path.startswith("usr/share/n")},
+                         {"usr": "/", "usr/share": "/", "usr/a": "/", "usr/b": "/", "usr/b/new": "new", "usr/c": "/", "usr/d": "/", "lib": "-> usr/b"})
+        self.assertEqual(len(found), 8 + 2 * len(many))
+        image, exported = self.layout.reference(f"t{self.number}"), f"oci:{self.directory}/exported-many:t"
+        self.client.finished(self.client.call(MANAGER, "Export", GLib.Variant("(ssa{sv})", (image, exported, {})))[0], timeout=60)
+        job = self.client.finished(self.client.pull("ostree-unverified-image:" + exported), timeout=60)
+        self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), tree.of_commit(self.repository, self.commit))
+
 
 class LostTargets(Case):
     def test_links_to_files_of_aufs_become_the_file(self):

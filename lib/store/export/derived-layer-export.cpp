@@ -208,8 +208,8 @@ private:
 
     // A directory that nobody described is made anew by who unpacks; an empty one only if it is listed.
     bool is_listed(const std::string& path, const Checksum& meta, bool empty) const {
-        if (record_.has_implicit) return !record_.implicit_directories.contains(path);
-        return empty || meta != default_meta_;
+        const bool is_default = meta == default_meta_;
+        return record_.has_implicit ? !record_.is_implicit(path, is_default) : empty || !is_default;
     }
 
     void directory(const std::string& path, const Checksum& checksum) {

@@ -15,6 +15,7 @@ namespace {
 constexpr const char* key_prefix = "imaged.";
 constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
+constexpr const char* listed_key = "imaged.listed-directories";
 constexpr const char* hollow_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
 constexpr const char* links_first_key = "imaged.links-first";
@@ -126,6 +127,10 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         record.has_implicit = true;
         record.implicit_directories = strings<std::unordered_set<std::string>>(implicit);
     }
+    if (const auto listed = lookup(commit, listed_key, "as")) {
+        record.has_implicit = true;
+        record.listed_directories = strings<std::unordered_set<std::string>>(listed);
+    }
     record.hollow_directories = strings<std::unordered_set<std::string>>(lookup(commit, hollow_key, "as"));
     record.whiteouts_behind = strings(lookup(commit, behind_key, "as"));
     record.lost = strings(lookup(commit, lost_key, "as"));
@@ -148,6 +153,11 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     if (const auto whiteouts = lookup(commit, whiteouts_key, "b"))
         record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
     return record;
+}
+
+bool LayerRecord::is_implicit(const std::string& path, bool is_default) const {
+    if (listed_directories) return is_default && !listed_directories->contains(path);
+    return has_implicit ? implicit_directories.contains(path) : is_default;
 }
 
 bool LayerRecord::claims_anything(const Repository::Commit& commit) {
@@ -174,7 +184,10 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
     const auto add = [&](const char* key, GVariant* value) { g_variant_builder_add(&metadata, "{sv}", key, value); };
     add(importer_version_key, g_variant_new_string(importer_version().c_str()));
     add(diff_id_key, g_variant_new_string(diff_id.text().c_str()));
-    add(implicit_key, string_array(layer.root.implicit));
+    if (layer.root.listed)
+        add(listed_key, string_array(*layer.root.listed));
+    else
+        add(implicit_key, string_array(layer.root.implicit));
     if (!layer.root.hollow.empty()) add(hollow_key, string_array(layer.root.hollow));
     if (!layer.unresolved.empty()) add(unresolved_key, link_array(layer.unresolved));
     if (!layer.links_first.empty()) add(links_first_key, link_array(layer.links_first));

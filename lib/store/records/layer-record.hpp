@@ -3,6 +3,8 @@
 // the rest is ours, ignored by it:
 //   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
 //   imaged.implicit-directories  as   directories that no entry listed, as the image's own paths, "" for the root
+//   imaged.listed-directories    as   in place of those, where they are too many: directories that an entry listed with
+//                                     the metadata of those that none does
 //   imaged.unresolved-links      a(ss)  hard links to files of lower layers: path and target, the image's own paths
 //   imaged.links-first           a(ss)  hard links that came before what the layer itself may have at their targets
 //   imaged.whiteouts-behind      as   whiteouts under a path that the layer itself made something else than a directory
@@ -36,9 +38,9 @@ namespace imaged {
 
 struct LayerRecord {
     std::optional<Digest> diff_id;
-    bool has_implicit =
-        false;  // whether the next field is known; without, a directory with default metadata counts as implicit
+    bool has_implicit = false;  // whether it says which directories no entry listed, and what of them only hides
     std::unordered_set<std::string> implicit_directories, hollow_directories;
+    std::optional<std::unordered_set<std::string>> listed_directories;  // in place of implicit_directories
     std::vector<UnresolvedLink> unresolved, hard_links, links_first, link_rivals;
     std::vector<std::string> whiteouts_behind, order, lost;
     RootPolicy root = RootPolicy::usr_etc_var;  // what ostree-ext does
@@ -49,6 +51,9 @@ struct LayerRecord {
 
     // What the commit says. Believe it only if VerifiedLayers names the commit.
     static LayerRecord read(const Repository::Commit& commit);
+    // Whether no entry listed the directory PATH, an own path of the image's. IS_DEFAULT: whether its metadata are
+    // those of such a directory; for all that another program says, those that have them are.
+    bool is_implicit(const std::string& path, bool is_default) const;
     // Whether the commit says any of it.
     static bool claims_anything(const Repository::Commit& commit);
     // Whether a layer imported this way can serve where RULES apply.

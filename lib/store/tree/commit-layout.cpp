@@ -98,8 +98,7 @@ TreeEntry CommitLayout::drop_implied(TreeEntry root, Path path, const LayerRecor
     const auto empty = store_.empty_directory().object;
     for (; !path.empty(); path.pop_back()) {
         const auto found = store_.find(root, path);
-        const bool implied = record.has_implicit ? record.implicit_directories.contains(join_path(path))
-                                                 : found->meta == store_.default_meta();
+        const bool implied = record.is_implicit(join_path(path), found->meta == store_.default_meta());
         if (found->object != empty || !implied) break;
         root = store_.replace(root, path, std::nullopt);
     }

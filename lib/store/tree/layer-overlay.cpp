@@ -33,8 +33,7 @@ bool LayerOverlay::took_a_place(const std::string& listed, const TreeEntry& entr
 }
 
 bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
-    if (!record_.has_implicit) return meta == store_.default_meta();
-    return record_.implicit_directories.contains(listed);
+    return record_.is_implicit(listed, meta == store_.default_meta());
 }
 
 bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) {

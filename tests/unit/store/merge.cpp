@@ -87,6 +87,8 @@ public:
                 record.order = root.order;
                 record.links_first = layer.links_first;
                 if (layer.record) record.implicit_directories.insert(root.implicit.begin(), root.implicit.end());
+                if (layer.record && root.listed)
+                    record.listed_directories.emplace(root.listed->begin(), root.listed->end());
                 return MergeLayer{some_digest, {true, root.tree, root.meta}, std::move(record)};
             },
             rules, [](const Checksum&) { return std::nullopt; }, *sink_);
