@@ -11,6 +11,7 @@ soak() {
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
     build >&2
     export IMAGED=$build/daemon/imaged IMAGED_WORKER=$build/daemon/worker/imaged-worker IMAGECTL=$build/client/imagectl
+    export IMAGED_PROXY=$build/daemon/proxy/imaged-proxy
     export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so
     case $kind in
         kill | power | longrun | odd | mix) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;

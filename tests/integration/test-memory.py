@@ -52,7 +52,7 @@ def shapes(scale):
     yield "files of a few names, last directory first", lambda: [(header(b"d%06d/%d" % (60_000 - n // 20, n % 20)) for n in several(200_000))]
     yield "files in any order", lambda: [(header(b"d%d/%07d" % (n * 7919 % 1009, n * 104_729 % 300_007)) for n in range(300_000))]
     yield "directories", lambda: [directories(10_000 * scale, b"d%d/")]
-    yield "directories that are not listed", lambda: [(header(b"usr/share/some/package-%d/locale/%d/LC_MESSAGES/f" % (n, n % 7)) for n in several(75_000))]
+    yield "directories that are not listed", lambda: [(header(b"usr/share/some/package-%d/locale/%d/LC_MESSAGES/f" % (n // 7, n % 7)) for n in several(75_000))]
     yield "levels", lambda: [(long_name(b"%d/" % n + b"/".join([b"x"] * 250)) for n in range(40 * scale))]
     yield "hard links to one file", lambda: [[entry(b"file", b"1"), *(header(b"l/%06d" % n, kind=b"1", link=b"file") for n in range(100_000))]]
     yield "hard links to a file below", lambda: [[entry(b"file", b"1")], [header(b"l/%06d" % n, kind=b"1", link=b"file") for n in range(40_000)]]

@@ -595,7 +595,7 @@ class Exported(Case):
         layers = [below, [directory("usr/a/"), directory("usr/d/", 0o750), *many, whiteout("usr/c/old"), file("lib/new", "new")]]
         found = self.pull(layers)
         modes = {path: f"{mode:o}" for path, (_, mode, *_) in tree.of_commit(self.repository, self.commit).items() if path in ("usr", "usr/share", "usr/a", "usr/b", "usr/d")}
-        self.assertEqual(modes, {"usr": "40711", "usr/share": "40700", "usr/a": "40755", "usr/b": "40700", "usr/d": "40750"})
+        self.assertEqual(modes, {"usr": "711", "usr/share": "700", "usr/a": "755", "usr/b": "700", "usr/d": "750"})
         self.assertEqual({path: what for path, what in found.items() if not path.startswith("usr/share/n")},
                          {"usr": "/", "usr/share": "/", "usr/a": "/", "usr/b": "/", "usr/b/new": "new", "usr/c": "/", "usr/d": "/", "lib": "-> usr/b"})
         self.assertEqual(len(found), 8 + 2 * len(many))

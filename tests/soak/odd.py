@@ -39,6 +39,7 @@ TRIALS = [
     ("9 quotas of the kernel", "odd_trials", ["Quotas"], ""),
     ("10 a stderr that nobody reads", "odd_trials", ["StandardErrorThatNobodyReads"], ""),
     ("10 a log that nobody reads", "test-hangs", ["Unread"], ""),
+    ("11 a skopeo that cannot be run", "test-skopeo-child", ["CannotBeRun"], ""),
     ("11 too little of everything", "test-odd-environment", ["Opening"], ""),
     ("11 pipes in place of files", "test-odd-environment", ["Pipes"], ""),
     ("11 programs of two versions", "test-odd-environment", ["TwoVersions"], ""),
