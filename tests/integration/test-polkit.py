@@ -258,7 +258,7 @@ class Terminal(PolkitCase):
 
 
 @unittest.skipUnless(shutil.which("pkttyagent") and os.path.exists(POLKITD), "needs polkitd and pkttyagent")
-@unittest.skipIf(subprocess.run(["unshare", "-m", "true"], check=False).returncode, "needs a mount namespace")
+@unittest.skipIf(subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode, "needs a mount namespace")
 class RealPolkit(PolkitCase):
     """Debian's polkitd, which has imaged's actions, and a caller on a terminal whom no session is known of."""
 
