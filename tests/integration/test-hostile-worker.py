@@ -72,7 +72,10 @@ def directory_of(run):
     directories = []
     end = time.monotonic() + 10 * sanitizers.SLOWER
     while not directories and time.monotonic() < end:
-        opened = [os.readlink(f"/proc/{run.process.pid}/fd/{name}") for name in os.listdir(f"/proc/{run.process.pid}/fd")]
+        opened = []
+        for name in os.listdir(f"/proc/{run.process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                opened.append(os.readlink(f"/proc/{run.process.pid}/fd/{name}"))
         directories = [pathlib.Path(path) for path in opened if path.startswith("/var/tmp/imaged-job-")]
     directory, = directories
     return directory
