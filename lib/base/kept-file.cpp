@@ -14,10 +14,12 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <span>
 #include <vector>
 
 #include "base/child-process.hpp"
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/socket-message.hpp"
 
 namespace imaged {
@@ -70,27 +72,19 @@ bool wait_readable(int pipe, int to) {
     return ready[1].revents == 0;
 }
 
-bool write_all(int to, const char* bytes, std::size_t size) {
-    while (size > 0) {
-        const auto written = ::write(to, bytes, size);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return false;
-        bytes += written;
-        size -= static_cast<std::size_t>(written);
-    }
-    return true;
-}
-
-void copy_content(int file, int to) {
+// Up to the end of FILE, or as far as somebody reads from TO.
+void copy_content(int file, int to) try {
     std::array<char, piece_bytes> buffer;
     const bool is_pipe = ::lseek(file, 0, SEEK_CUR) < 0;
     for (off_t position = 0; !is_pipe || wait_readable(file, to);) {
         const auto count = is_pipe ? ::read(file, buffer.data(), buffer.size())
                                    : ::pread(file, buffer.data(), buffer.size(), position);
         if (is_pipe && count < 0 && errno == EAGAIN) continue;
-        if (count <= 0 || !write_all(to, buffer.data(), static_cast<std::size_t>(count))) return;
+        if (count <= 0) return;
+        write_all(to, std::as_bytes(std::span(buffer).first(static_cast<std::size_t>(count))), "a pipe");
         position += count;
     }
+} catch (const Error&) {
 }
 
 // Asks the server of the file system, which may not answer.

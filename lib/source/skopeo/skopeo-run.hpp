@@ -40,7 +40,8 @@ public:
     std::string output(const Cancellation& cancellation, std::size_t limit, const std::string& what);
     // After output(): its exit status, as wait(2) gives it. Throws Error(failed) if skopeo could not be run.
     virtual int wait(const Cancellation& cancellation) = 0;
-    // Its status if it ends within LIMIT; nothing where that is not known here. Throws as wait() does.
+    // Its exit status if it ends within LIMIT, else nullopt. A service's skopeo is not waited for: its status is known
+    // once the service has reported it. Throws as wait() does.
     virtual std::optional<int> ended_within(std::chrono::milliseconds limit) = 0;
     // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
     virtual std::string checked_manifest() const = 0;
