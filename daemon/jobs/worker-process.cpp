@@ -234,6 +234,7 @@ void WorkerProcess::process_ended() {
     // Before it is reaped its number, and so the group's, belongs to nobody else.
     process_->signal_group(SIGKILL);
     const auto process = std::exchange(process_, {});
+    process->ended();
     report(result_ && protocol_error_.empty() ? *result_ : result_without_message(*process));
 }
 

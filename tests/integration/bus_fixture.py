@@ -141,11 +141,20 @@ class Case(unittest.TestCase):
             self.start_daemon()
 
     def tearDown(self):
+        self.addCleanup(self.end_processes)
+        if not self.activation and self.daemon.poll() is None:
+            self.eventually(lambda: "Z" not in self.states_of_children())
+
+    def end_processes(self):
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.terminate()
             process.wait(10 * sanitizers.SLOWER)
         self.own_directory.cleanup()
+
+    def states_of_children(self):
+        """Of the daemon's, each by its letter (ps(1))."""
+        return subprocess.run(["ps", "-o", "state=", "--ppid", str(self.daemon.pid)], capture_output=True, text=True, check=False).stdout.split()
 
     def command(self):
         return [IMAGED, "--bus-address", self.address, "--repository", self.directory + "/repo", "--worker", WORKER,
