@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "packages/dpkg-status.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Of the fields that are read; longer ones are skipped where nobody wants them.
+constexpr std::size_t max_line_bytes = 1024;
+
+class LineReader {
+public:
+    explicit LineReader(const ReadBytes& read) : read_(read) {}
+
+    // False at the end. Of a line that is too long its beginning is kept.
+    bool next() {
+        line_.clear();
+        cut_ = false;
+        bool any = false;
+        for (;;) {
+            if (rest_.empty() && !fill()) break;
+            any = true;
+            const auto end = rest_.find('\n');
+            const auto part = rest_.substr(0, end);
+            const auto room = max_line_bytes - line_.size();
+            cut_ = cut_ || part.size() > room;
+            line_.append(part.substr(0, room));
+            rest_.remove_prefix(std::min(part.size() + 1, rest_.size()));
+            if (end != std::string_view::npos) break;
+        }
+        if (!any) return false;
+        ++number_;
+        return true;
+    }
+
+    const std::string& line() const { return line_; }
+    bool is_cut() const { return cut_; }
+    std::uint64_t number() const { return number_; }
+
+private:
+    bool fill() {
+        const auto size = read_(std::as_writable_bytes(std::span(buffer_)));
+        bytes_ += size;
+        if (bytes_ > max_dpkg_status_bytes)
+            throw Error(ErrorKind::unsupported_image,
+                        "it is larger than the limit of " + std::to_string(max_dpkg_status_bytes) + " bytes");
+        rest_ = std::string_view(buffer_.data(), size);
+        return size > 0;
+    }
+
+    const ReadBytes& read_;
+    std::array<char, std::size_t{64} * 1024> buffer_;
+    std::string_view rest_;
+    std::string line_;
+    bool cut_ = false;
+    std::uint64_t number_ = 0, bytes_ = 0;
+};
+
+bool same_name(std::string_view one, std::string_view other) {
+    return std::equal(one.begin(), one.end(), other.begin(), other.end(),
+                      [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+}
+
+std::string_view trimmed(std::string_view text) {
+    const auto begin = text.find_first_not_of(" \t\r");
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
+
+// "install ok installed": the third word.
+std::string_view state_of(std::string_view status) {
+    for (int word = 0; word < 2; ++word) {
+        const auto end = status.find_first_of(" \t");
+        if (end == std::string_view::npos) return {};
+        status = trimmed(status.substr(end));
+    }
+    return status;
+}
+
+class StatusReader {
+public:
+    StatusReader(const ReadBytes& read, bool without_status) : lines_(read), without_status_(without_status) {}
+
+    void run(PackageSet& into) {
+        while (lines_.next()) {
+            if (lines_.line().empty())
+                finish_stanza();
+            else
+                take_line();
+        }
+        finish_stanza();
+        for (auto& [name, version] : installed_)
+            into.add({PackageFormat::dpkg, name.first, name.second, std::move(version)});
+    }
+
+private:
+    [[noreturn]] void refuse(const std::string& what) const {
+        throw Error(ErrorKind::corrupt_input, "line " + std::to_string(lines_.number()) + ": " + what);
+    }
+
+    void take_line() {
+        const std::string_view line = lines_.line();
+        if (line.front() == ' ' || line.front() == '\t') {
+            if (!in_stanza_) refuse("it goes on with a field that did not begin");
+            return;
+        }
+        const auto colon = line.find(':');
+        if (colon == std::string_view::npos || colon == 0) refuse("it is no field: there is no name with a colon");
+        in_stanza_ = true;
+        const auto name = line.substr(0, colon), value = trimmed(line.substr(colon + 1));
+        for (const auto& [known, field] : fields_) {
+            if (!same_name(name, known)) continue;
+            if (lines_.is_cut()) refuse("the field " + std::string(known) + " is too long");
+            *field = value;
+        }
+    }
+
+    void finish_stanza() {
+        if (!std::exchange(in_stanza_, false)) return;
+        if (package_.empty()) refuse("the stanza that ends here has no field Package");
+        const auto state = state_of(status_);
+        if (!status_.empty() && state.empty()) refuse("the stanza that ends here has a Status without three words");
+        const bool installed = status_.empty() ? without_status_ : state != "not-installed" && state != "config-files";
+        const auto key = std::pair(package_, architecture_);
+        if (installed)
+            installed_[key] = version_;
+        else
+            installed_.erase(key);
+        if (installed_.size() > PackageSet::max_packages)
+            throw Error(ErrorKind::unsupported_image,
+                        "it has more than " + std::to_string(PackageSet::max_packages) + " packages");
+        for (const auto& [known, field] : fields_) field->clear();
+    }
+
+    LineReader lines_;
+    const bool without_status_;
+    bool in_stanza_ = false;
+    std::string package_, status_, architecture_, version_;
+    const std::array<std::pair<std::string_view, std::string*>, 4> fields_{
+        {{"Package", &package_}, {"Status", &status_}, {"Architecture", &architecture_}, {"Version", &version_}}};
+    std::map<std::pair<std::string, std::string>, std::string> installed_;  // name and architecture to version
+};
+
+}  // namespace
+
+void read_dpkg_status(const ReadBytes& read, bool without_status, PackageSet& into) {
+    StatusReader(read, without_status).run(into);
+}
+
+}  // namespace imaged

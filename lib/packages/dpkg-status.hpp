@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// dpkg's database: stanzas of fields, as deb-status files have them. Read as a stream; what is no field of interest is
+// not kept.
+#pragma once
+
+#include <cstdint>
+
+#include "packages/package.hpp"
+
+namespace imaged {
+
+// Debian's whole archive would have some 70 MiB.
+inline constexpr std::uint64_t max_dpkg_status_bytes = 64ULL * 1024 * 1024;
+
+// Adds the packages of a status file that are installed: all but those whose status is not-installed or config-files.
+// The last stanza of a name and an architecture counts. WITHOUT_STATUS is for the files of status.d, whose packages
+// are installed though they have no Status. Throws as package.hpp says, with the line.
+void read_dpkg_status(const ReadBytes& read, bool without_status, PackageSet& into);
+
+}  // namespace imaged
