@@ -7,21 +7,16 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "store/catalog/file-comparison.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/tree/tree-store.hpp"
 
 namespace imaged {
 
 using nlohmann::json;
 
 namespace {
-
-// As much of a merged tree's names as an answer may hold.
-constexpr std::size_t max_diff_bytes = 4 * 1024 * 1024;
-// Deeper than any path may be that somebody can open; bounds the recursion.
-constexpr int max_diff_depth = 2048;
 
 struct Side {
     ImageConfig config;
@@ -60,81 +55,6 @@ json compare_layers(const Side& from, const Side& to, const Repository& reposito
     return answer;
 }
 
-// Two trees side by side; what they share is not looked at.
-class FileComparison {
-public:
-    explicit FileComparison(const Repository& repository) : repository_(repository) {}
-
-    void compare(const std::string& path, const Checksum& from, const Checksum& to, int depth = 0) {
-        if (too_deep(depth)) return;
-        const auto before = entries(from), after = entries(to);
-        for (const auto& [name, entry] : before) {
-            if (full()) return;
-            const auto below = path + "/" + name;
-            const auto found = after.find(name);
-            if (found == after.end()) {
-                add_all(removed_, below, entry);
-            } else if (found->second.directory != entry.directory) {
-                add(changed_, below);
-                if (entry.directory) add_below(removed_, below, entry.object);
-                if (found->second.directory) add_below(added_, below, found->second.object);
-            } else if (!entry.directory) {
-                if (entry.object != found->second.object) add(changed_, below);
-            } else {
-                if (entry.meta != found->second.meta) add(changed_, below);
-                if (entry.object != found->second.object) compare(below, entry.object, found->second.object, depth + 1);
-            }
-        }
-        for (const auto& [name, entry] : after) {
-            if (full()) return;
-            if (!before.contains(name)) add_all(added_, path + "/" + name, entry);
-        }
-    }
-
-    void tell(json& answer) && {
-        answer["files-added"] = std::move(added_);
-        answer["files-removed"] = std::move(removed_);
-        answer["files-changed"] = std::move(changed_);
-        answer["truncated"] = truncated_;
-    }
-
-private:
-    Directory entries(const Checksum& tree) const {
-        return parse_directory(repository_.require_metadata(ObjectType::dirtree, tree));
-    }
-
-    bool full() const { return truncated_; }
-    bool too_deep(int depth) {
-        if (depth > max_diff_depth) truncated_ = true;
-        return truncated_;
-    }
-    void add(std::vector<std::string>& list, const std::string& path) {
-        if (paths_ == max_diff_paths || bytes_ + path.size() > max_diff_bytes) {
-            truncated_ = true;
-            return;
-        }
-        ++paths_;
-        bytes_ += path.size();
-        list.push_back(path);
-    }
-    void add_all(std::vector<std::string>& list, const std::string& path, const TreeEntry& entry, int depth = 0) {
-        add(list, path);
-        if (entry.directory) add_below(list, path, entry.object, depth);
-    }
-    void add_below(std::vector<std::string>& list, const std::string& path, const Checksum& tree, int depth = 0) {
-        if (too_deep(depth)) return;
-        for (const auto& [name, entry] : entries(tree)) {
-            if (full()) return;
-            add_all(list, path + "/" + name, entry, depth + 1);
-        }
-    }
-
-    const Repository& repository_;
-    std::vector<std::string> added_, removed_, changed_;
-    std::size_t paths_ = 0, bytes_ = 0;
-    bool truncated_ = false;
-};
-
 }  // namespace
 
 json diff_images(const Repository& repository, const ImageReference& from, const std::optional<ImageReference>& to,
@@ -148,9 +68,11 @@ json diff_images(const Repository& repository, const ImageReference& from, const
         answer["to-digest"] = after.digest.text();
         if (const auto version = after.config.version()) answer["to-version"] = *version;
         if (files) {
-            FileComparison comparison(repository);
-            comparison.compare("", before.tree, after.tree);
-            std::move(comparison).tell(answer);
+            auto changes = compare_files(repository, "", before.tree, after.tree);
+            answer["files-added"] = std::move(changes.added);
+            answer["files-removed"] = std::move(changes.removed);
+            answer["files-changed"] = std::move(changes.changed);
+            answer["truncated"] = changes.truncated;
         }
     } else {
         if (files)

@@ -10,9 +10,6 @@
 
 namespace imaged {
 
-// Paths in an answer with files; what is beyond is cut off and said so.
-inline constexpr std::size_t max_diff_paths = 10'000;
-
 // The keys of org.imaged1.Manager.Diff. Without TO, FROM is compared with the update that waits for it. Throws
 // Error(not_found) for an image that is not stored or an update that does not wait, Error(invalid_argument) for the
 // files of an update, which are not here yet.

@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 
@@ -43,6 +44,26 @@ std::vector<KeptVersion> kept_versions(const Repository& repository, const std::
         if (is_system_failure(version.error)) throw version.error;
     }
     return std::move(found.whole);
+}
+
+KeptVersion choose_kept_version(const Repository& repository, const ImageReference& image,
+                                const std::optional<std::string>& digest, const std::optional<Digest>& current) {
+    const auto name = image.image();
+    auto versions = kept_versions(repository, image_ref(image));
+    if (versions.empty()) throw Error(ErrorKind::not_found, "no other version of " + name + " is kept");
+    if (!digest) return std::move(versions.front());
+    std::string digests;
+    for (const auto& version : versions) digests += (digests.empty() ? "" : ", ") + version.image.digest.text();
+    std::erase_if(versions, [&](const auto& version) { return !begins_with(version.image.digest, *digest); });
+    if (versions.size() == 1) return std::move(versions.front());
+    if (!versions.empty())
+        throw Error(ErrorKind::invalid_argument,
+                    "several versions of " + name + " have a digest that begins with " + *digest);
+    const bool is_current = current && begins_with(*current, *digest);
+    throw Error(
+        ErrorKind::not_found,
+        *digest + (is_current ? " is the current version of " + name : " is no version of " + name + " that is kept") +
+            "; those that are kept: " + digests);
 }
 
 std::map<std::string, Checksum> surplus_versions(const Repository& repository, unsigned keep) {

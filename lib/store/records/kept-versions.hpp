@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,11 @@ KeptVersions find_kept_versions(const Repository& repository, const std::string&
 
 // Those that are whole. Throws where the system failed to read one: it may be whole as well.
 std::vector<KeptVersion> kept_versions(const Repository& repository, const std::string& image_ref);
+
+// The version of IMAGE, whose current version has the digest CURRENT, that DIGEST or the beginning of it names; without
+// one the version that was current last. Throws Error(not_found) or Error(invalid_argument).
+KeptVersion choose_kept_version(const Repository& repository, const ImageReference& image,
+                                const std::optional<std::string>& digest, const std::optional<Digest>& current);
 
 // The refs of versions that need not be kept, and what they name: more than KEEP of an image, those that
 // kept_versions() leaves out, and all of an image that is not stored any more. One that an alias names stays.

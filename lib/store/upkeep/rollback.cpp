@@ -32,7 +32,8 @@ public:
         const auto commit = repository_.resolve(ref_);
         if (!commit) throw Error(ErrorKind::not_found, "image " + name_ + " is not in the repository");
         const auto current = readable(*commit);
-        auto chosen = choose(current);
+        auto chosen = choose_kept_version(repository_, request_.image, request_.digest,
+                                          current ? std::optional(current->digest) : std::nullopt);
         require_whole(chosen.image);
         if (current) keep_current(chosen.image.merge_commit);
         repository_.set_ref(ref_, chosen.image.merge_commit);
@@ -50,25 +51,6 @@ private:
             if (is_system_failure(error)) throw;
             return std::nullopt;  // a damaged image is replaced
         }
-    }
-
-    KeptVersion choose(const std::optional<StoredImage>& current) const {
-        auto versions = kept_versions(repository_, ref_);
-        if (versions.empty()) throw Error(ErrorKind::not_found, "no other version of " + name_ + " is kept");
-        if (!request_.digest) return std::move(versions.front());
-        std::string digests;
-        for (const auto& version : versions) digests += (digests.empty() ? "" : ", ") + version.image.digest.text();
-        std::erase_if(versions,
-                      [&](const auto& version) { return !begins_with(version.image.digest, *request_.digest); });
-        if (versions.size() == 1) return std::move(versions.front());
-        if (!versions.empty())
-            throw Error(ErrorKind::invalid_argument,
-                        "several versions of " + name_ + " have a digest that begins with " + *request_.digest);
-        const bool is_current = current && begins_with(current->digest, *request_.digest);
-        throw Error(ErrorKind::not_found, *request_.digest +
-                                              (is_current ? " is the current version of " + name_
-                                                          : " is no version of " + name_ + " that is kept") +
-                                              "; those that are kept: " + digests);
     }
 
     // Other programs' prune takes away refs of layers that no image names; verified ones get theirs back.
