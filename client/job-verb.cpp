@@ -11,6 +11,8 @@
 #include <limits>
 
 #include "base/printable.hpp"
+#include "changes-text.hpp"
+#include "image-changes.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
 #include "password-agent.hpp"
@@ -183,7 +185,11 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string
     run.asks_here = agent != nullptr;
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
-    if (!result.ended.empty()) return report_end(arguments, result.ended.front(), of_what);
+    if (!result.ended.empty()) {
+        std::map<std::string, Dictionary> changes;
+        if (job.with_packages) changes = update_changes(connection, result.ended.front());
+        return report_end(arguments, result.ended.front(), of_what, changes);
+    }
     print_result(arguments.json ? detached_json(result.id, result.path, of_what)
                                 : std::to_string(result.id) + " " + result.path + "\n");
     return ExitCode::ok;
@@ -222,15 +228,18 @@ void report_error(bool json, const std::string& name, const std::string& message
     std::fflush(stdout);
 }
 
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what) {
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what,
+                    const std::map<std::string, Dictionary>& changes) {
     const bool success = job.status.result == "success", cancelled = job.status.result == "cancelled";
     if (arguments.json) {
-        print_result(outcome_json(job));
+        print_result(outcome_json(job, changes));
     } else if (success && arguments.quiet) {
         if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
         if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
     } else if (success) {
-        print_result(outcome_text(job.status.kind, job.outcome));
+        auto text = outcome_text(job.status.kind, job.outcome, arguments.flag("all"));
+        for (const auto& [image, brought] : changes) text += "\n" + changes_text(brought, arguments.flag("all"));
+        print_result(text);
     }
     if (success) return judge(arguments, job.outcome);
     const bool silent = job.status.error_message.empty() && cancelled;

@@ -2,6 +2,7 @@
 // What the verbs that start or follow a job share: the options they send, and how they tell of the end.
 #pragma once
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@ struct JobCall {
     std::vector<Variant> arguments;                             // before the options
     std::vector<std::pair<std::string, Variant>> options = {};  // those at their defaults are left out
     Object<GUnixFDList> fds = nullptr;                          // made when it is needed
+    bool with_packages = false;  // of a check: what the updates bring is asked for as well
 
     void add(const std::string& argument);
     void set(const char* option, const std::string& value);
@@ -52,8 +54,10 @@ Variant open_for_call(JobCall& call, const std::string& path, const std::string&
 // Starts the job, follows it unless detached, prints its outcome; an error with OF_WHAT in front.
 ExitCode run_job_verb(const Arguments& arguments, JobCall call, const std::string& of_what = {});
 
-// Prints how JOB ended: its outcome on standard output, an error on standard error, with OF_WHAT in front of it.
-ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what = {});
+// Prints how JOB ended: its outcome on standard output, with CHANGES as outcome_json() has them; an error on standard
+// error, with OF_WHAT in front of it.
+ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const std::string& of_what = {},
+                    const std::map<std::string, Dictionary>& changes = {});
 // Prints an error on standard error, and with JSON as a document on standard output; IMAGE is what it is about, if it
 // is said.
 void report_error(bool json, const std::string& name, const std::string& message, const std::string& image = {});

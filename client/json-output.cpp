@@ -104,6 +104,12 @@ private:
     const ListedImage& image_;
 };
 
+// Beside what else JSON says of the same image.
+void add_changes(Json& json, const Dictionary& changes) {
+    json["changes"] = Json::object();
+    add<imaged::job::ChangesOutcome>(json["changes"], changes);
+}
+
 Json document() {
     return {{"schema", schema}};
 }
@@ -148,12 +154,13 @@ std::string show_json(const Dictionary& image) {
     return line(json);
 }
 
-std::string diff_json(const Dictionary& difference) {
+std::string diff_json(const Dictionary& difference, const Dictionary* changes) {
     Json json = document();
     if (difference.flag("truncated"))
         add<imaged::job::FileDifference>(json, difference);
     else
         add<imaged::job::DifferenceAnswer>(json, difference);
+    if (changes != nullptr) add_changes(json, *changes);
     return line(json);
 }
 
@@ -188,7 +195,7 @@ std::string jobs_json(const std::vector<JobStatus>& jobs) {
     return line(json);
 }
 
-std::string outcome_json(const FollowedJob& job) {
+std::string outcome_json(const FollowedJob& job, const std::map<std::string, Dictionary>& changes) {
     Json json = document();
     json["job"] = job.status.id;
     json["kind"] = job.status.kind;
@@ -200,6 +207,12 @@ std::string outcome_json(const FollowedJob& job) {
         imaged::job::for_each_kind([&](auto kind) {
             if (job.status.kind == kind.traits.name) add<typename decltype(kind)::Outcome>(json, job.outcome);
         });
+    for (const auto& [image, brought] : changes) {
+        if (json.value("image", "") == image) add_changes(json, brought);
+        if (!json.contains("updates")) continue;
+        for (auto& update : json["updates"])
+            if (update.value("image", "") == image) add_changes(update, brought);
+    }
     return line(json);
 }
 

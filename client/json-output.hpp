@@ -3,6 +3,7 @@
 // daemon leaves out, or sends with another type than the interface says, is left out here too.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ namespace imagectl {
 std::string list_json(const std::vector<ListedImage>& images);
 std::string deployments_json(const std::vector<Dictionary>& deployments);
 std::string show_json(const Dictionary& image);
-std::string diff_json(const Dictionary& difference);
+// CHANGES: what Changes says of the same images, or null.
+std::string diff_json(const Dictionary& difference, const Dictionary* changes = nullptr);
 std::string jobs_json(const std::vector<JobStatus>& jobs);
-// How a job ended: its outcome, or its error.
-std::string outcome_json(const FollowedJob& job);
+// How a job ended: its outcome, or its error. CHANGES: of a check, what Changes says of each image that has an update.
+std::string outcome_json(const FollowedJob& job, const std::map<std::string, Dictionary>& changes = {});
 // What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage; IMAGE what it is about, if it
 // is said.
 std::string error_json(const std::string& name, const std::string& message, const std::string& image = {});

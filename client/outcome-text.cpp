@@ -5,6 +5,7 @@
 #include <cctype>
 #include <string_view>
 
+#include "changes-text.hpp"
 #include "job/json-fields.hpp"
 #include "job/kinds.hpp"
 #include "ui/display-text.hpp"
@@ -289,7 +290,8 @@ private:
 
 }  // namespace
 
-std::string outcome_text(const std::string& kind, const Dictionary& outcome) {
+std::string outcome_text(const std::string& kind, const Dictionary& outcome, bool all) {
+    if (kind == "changes") return changes_text(outcome, all) + truncation_note(outcome);
     static constexpr struct {
         std::string_view kind;
         std::string (*text)(const Dictionary&);

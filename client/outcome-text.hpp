@@ -8,8 +8,8 @@
 
 namespace imagectl {
 
-// The outcome of a job of KIND.
-std::string outcome_text(const std::string& kind, const Dictionary& outcome);
+// The outcome of a job of KIND; with ALL lists that are shown in part otherwise are whole.
+std::string outcome_text(const std::string& kind, const Dictionary& outcome, bool all = false);
 
 std::string pull_text(const Dictionary& outcome);
 std::string copy_text(const Dictionary& outcome);

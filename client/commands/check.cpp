@@ -13,8 +13,10 @@ namespace {
 // In place of a source (org.imaged1.Manager.ListImages).
 constexpr std::string_view archive_source = "archive";
 
-constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is stored under"},
-                                  {"exit-code", nullptr, "End with exit code 10 if there is an update"}};
+constexpr VerbOption options[] = {
+    {"target", "IMAGE", "The reference that the image is stored under"},
+    {"exit-code", nullptr, "End with exit code 10 if there is an update"},
+    {"packages", nullptr, "Also show what each update brings, where that is known before it is pulled"}};
 
 // Where the image that is stored as NAME came from; nullopt if the name says it.
 std::optional<std::string> source_of(const Connection& connection, const std::string& name) {
@@ -30,19 +32,25 @@ std::optional<std::string> source_of(const Connection& connection, const std::st
 
 ExitCode run(const Arguments& arguments) {
     const auto target = arguments.text("target");
+    const bool packages = arguments.flag("packages");
+    if (packages && arguments.detach) throw UsageError("--packages needs the end of the job: it is not for --detach");
     if (arguments.positional.size() != 1) {
         if (target || arguments.authfile) throw UsageError("--target and --authfile are for one image");
-        return run_job_verb(arguments, images_call("CheckImages", arguments));
+        auto call = images_call("CheckImages", arguments);
+        call.with_packages = packages;
+        return run_job_verb(arguments, std::move(call));
     }
     if (target) {
         auto call = image_call("Check", arguments);
         call.set("target", absolute_image(taken_image(*target)));
+        call.with_packages = packages;
         return run_job_verb(arguments, std::move(call));
     }
     const Connection connection(arguments.bus);
     const auto image = stored_name(connection, image_argument(arguments));
     const auto source = source_of(connection, image);
     JobCall call{"Check", {}};
+    call.with_packages = packages;
     call.add(source.value_or(image));
     if (source) {
         if (*source == archive_source)
@@ -75,6 +83,7 @@ const Verb check_verb = {
      "  imagectl check\n"
      "  imagectl check docker://registry.example/host:stable\n"
      "  imagectl check docker://registry.example/host:stable --json\n"
+     "  imagectl check --packages\n"
      "  imagectl check --exit-code docker://registry.example/host:stable || echo 'an update, or an error'\n"
      "\n",
      static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},

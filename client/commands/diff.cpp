@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "changes-text.hpp"
+#include "image-changes.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
@@ -9,7 +11,14 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {{"files", nullptr, "Also show which files differ"}};
+constexpr VerbOption options[] = {{"files", nullptr, "Also show which files differ"},
+                                  {"packages", nullptr, "Also show which packages, kernels and files of /etc differ"}};
+
+// What Changes says of the same images.
+Dictionary changes_between(const Connection& connection, const std::string& from, const std::string& to) {
+    if (to.empty()) return image_changes(connection, from, "update", adopt(g_variant_new_boolean(TRUE)));
+    return image_changes(connection, to, "from", adopt(g_variant_new_string(from.c_str())));
+}
 
 ExitCode run(const Arguments& arguments) {
     const auto& words = arguments.positional;
@@ -27,7 +36,13 @@ ExitCode run(const Arguments& arguments) {
     call.arguments = adopt(g_variant_new("(ssa{sv})", from.c_str(), to.c_str(), &values));
     const Reply reply = connection.call(std::move(call));
     const Dictionary difference(Variant(g_variant_get_child_value(reply.body.get(), 0)));
-    print_result(arguments.json ? diff_json(difference) : diff_text(difference));
+    if (!arguments.flag("packages")) {
+        print_result(arguments.json ? diff_json(difference) : diff_text(difference));
+        return ExitCode::ok;
+    }
+    const auto changes = changes_between(connection, from, to);
+    print_result(arguments.json ? diff_json(difference, &changes)
+                                : diff_text(difference) + "\n" + changes_text(changes, true));
     return ExitCode::ok;
 }
 
@@ -43,6 +58,7 @@ const Verb diff_verb = {
      "Examples:\n"
      "  imagectl diff docker://registry.example/host:stable\n"
      "  imagectl diff docker://registry.example/host:stable docker://registry.example/host:testing --files\n"
+     "  imagectl diff docker://registry.example/host:stable docker://registry.example/host:testing --packages\n"
      "\n",
      VerbHelp::none, options},
     run,

@@ -56,6 +56,9 @@ private:
     void CheckImages(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
         fenced([&] { start(std::move(result), job::CheckImages{image_list(images, true)}, options); });
     }
+    void Changes(StartedJob&& result, std::string image, VariantMap options) override {
+        fenced([&] { start(std::move(result), job::Changes{.image = parse(image)}, options); });
+    }
     void Rollback(StartedJob&& result, std::string image, VariantMap options) override {
         fenced([&] { start(std::move(result), job::Rollback{.image = parse(image)}, options); });
     }

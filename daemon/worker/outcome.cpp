@@ -132,6 +132,56 @@ job::Result check_result(const ImportRequest& request, const CheckedUpdate& chec
     return result;
 }
 
+namespace {
+
+// As many as go over the bus; the rest is counted only.
+constexpr std::size_t max_listed_packages = 10'000;
+
+std::vector<job::PackageChange> listed(const std::vector<PackageChange>& changes) {
+    std::vector<job::PackageChange> list;
+    for (const auto& change : changes) {
+        if (list.size() == max_listed_packages) break;
+        list.push_back({change.name, unless_empty(change.architecture), std::string(to_string(change.format)),
+                        change.from, change.to});
+    }
+    return list;
+}
+
+std::uint32_t total(std::size_t size) {
+    return static_cast<std::uint32_t>(size);
+}
+
+}  // namespace
+
+job::Result changes_result(const ImageReference& image, const ImageChanges& changes) {
+    job::ChangesOutcome outcome;
+    outcome.image = image.image();
+    outcome.from_digest = changes.from.digest;
+    outcome.from_version = changes.from.version;
+    outcome.from_commit = changes.from.commit;
+    outcome.to_digest = changes.to.digest;
+    outcome.to_version = changes.to.version;
+    outcome.to_commit = changes.to.commit;
+    outcome.unknown = changes.unknown;
+    outcome.kernels_added = changes.kernels_added;
+    outcome.kernels_removed = changes.kernels_removed;
+    outcome.packages_from = total(changes.packages_from);
+    outcome.packages_to = total(changes.packages_to);
+    outcome.changed_total = total(changes.packages.changed.size());
+    outcome.added_total = total(changes.packages.added.size());
+    outcome.removed_total = total(changes.packages.removed.size());
+    outcome.packages_changed = listed(changes.packages.changed);
+    outcome.packages_added = listed(changes.packages.added);
+    outcome.packages_removed = listed(changes.packages.removed);
+    for (const auto& [side, unread] : {std::pair("from", &changes.unread_from), {"to", &changes.unread_to}})
+        for (const auto& database : *unread) outcome.packages_unread.push_back({side, database.path, database.error});
+    outcome.etc_changed = changes.etc.changed;
+    outcome.etc_added = changes.etc.added;
+    outcome.etc_removed = changes.etc.removed;
+    outcome.etc_truncated = changes.etc.truncated;
+    return success(outcome);
+}
+
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped) {
     const auto& image = imported.image;

@@ -8,6 +8,7 @@
 #include "job/job.hpp"
 #include "job/json-fields.hpp"
 #include "job/kinds.hpp"
+#include "store/catalog/image-changes.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -33,6 +34,7 @@ job::Result success(const KindOutcome& outcome) {
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
 job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked);
+job::Result changes_result(const ImageReference& image, const ImageChanges& changes);
 // LAYERS_DROPPED: digests of those whose refs went after an update.
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped);

@@ -10,6 +10,7 @@
 #include "outcome.hpp"
 #include "proxy-start.hpp"
 #include "retry.hpp"
+#include "store/catalog/image-changes.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -144,6 +145,11 @@ public:
 
     job::Result operator()(const job::CheckImages&) {
         throw Error(ErrorKind::failed, "the daemon starts a worker for each image");
+    }
+    job::Result operator()(const job::Changes& work) {
+        return changes_result(work.image, find_changes({request_.repository, work.image, work.update, work.from,
+                                                        work.version, work.commit},
+                                                       cancellation_));
     }
     job::Result operator()(const job::Remove& work) { return run_remove(request_, work, cancellation_); }
     job::Result operator()(const job::Rollback& work) { return run_rollback(request_, work, cancellation_); }

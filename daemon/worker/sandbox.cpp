@@ -95,11 +95,16 @@ std::string other_repository(const job::Request& request) {
     return copy != nullptr ? copy->repository : std::string();
 }
 
+// Whether REQUEST's job writes nothing at all, and takes no lock.
+bool only_reads(const job::Request& request) {
+    return request.traits().looks && request.traits().publishing == job::Publishing::none;
+}
+
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory
 // that is.
 std::vector<std::string> written_directories(const job::Request& request) {
     std::vector<std::string> paths;
-    if (request.as<job::Prepare>() != nullptr) return paths;
+    if (only_reads(request)) return paths;
     const auto add = [&](const std::filesystem::path& path, bool make) {
         const bool there = std::filesystem::exists(path);
         if (path.empty() || (!there && !make)) return;
@@ -294,6 +299,7 @@ bool is_registry(const ImageReference& image) {
 
 // Whether REQUEST's job may start a skopeo of its own: the service talks to registries only.
 bool starts_skopeo(const job::Request& request) {
+    if (only_reads(request) && !request.traits().reads_image) return false;
     if (request.settings.skopeo_service.empty()) return true;
     if (request.image() != nullptr && !is_registry(*request.image())) return true;
     const auto* const verify = request.as<job::Verify>();
@@ -333,7 +339,7 @@ void confine(job::Request& request) {
         JobDirectory directory;
         supervise(request, directory);
         confine_mounts(request, calls.network, directory);
-        if (request.as<job::Prepare>() != nullptr) {
+        if (only_reads(request)) {
             keep_capabilities(reading_capabilities);
         } else {
             keep_capabilities(writing_capabilities);

@@ -368,6 +368,97 @@ struct Check {
     bool operator==(const Check&) const = default;
 };
 
+// A package that differs between two trees. FROM is absent where it was added, TO where it was removed.
+struct PackageChange {
+    std::string name;
+    std::optional<std::string> architecture;
+    std::string format;
+    std::optional<std::string> from, to;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("name", self.name);
+        fields("architecture", self.architecture);
+        fields("format", self.format);
+        fields("from", self.from);
+        fields("to", self.to);
+    }
+};
+
+// A package database that could not be read. SIDE is "from" or "to".
+struct UnreadPackages {
+    std::string side, path, error;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("side", self.side);
+        fields("path", self.path);
+        fields("error", self.error);
+    }
+};
+
+struct ChangesOutcome {
+    std::string image;
+    std::optional<std::string> from_digest, from_version, from_commit, to_digest, to_version, to_commit;
+    std::optional<std::string> unknown;
+    std::vector<std::string> kernels_added, kernels_removed;
+    std::uint32_t packages_from = 0, packages_to = 0;
+    std::uint32_t changed_total = 0, added_total = 0, removed_total = 0;
+    std::vector<PackageChange> packages_changed, packages_added, packages_removed;
+    std::vector<UnreadPackages> packages_unread;
+    std::vector<std::string> etc_changed, etc_added, etc_removed;
+    bool etc_truncated = false;  // there are more
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("from-digest", self.from_digest);
+        fields("from-version", self.from_version);
+        fields("from-commit", self.from_commit);
+        fields("to-digest", self.to_digest);
+        fields("to-version", self.to_version);
+        fields("to-commit", self.to_commit);
+        fields("unknown", self.unknown);
+        fields("kernels-added", self.kernels_added);
+        fields("kernels-removed", self.kernels_removed);
+        fields("packages-from", self.packages_from);
+        fields("packages-to", self.packages_to);
+        fields("changed-total", self.changed_total);
+        fields("added-total", self.added_total);
+        fields("removed-total", self.removed_total);
+        fields("packages-changed", self.packages_changed);
+        fields("packages-added", self.packages_added);
+        fields("packages-removed", self.packages_removed);
+        fields("packages-unread", self.packages_unread);
+        fields("etc-changed", self.etc_changed);
+        fields("etc-added", self.etc_added);
+        fields("etc-removed", self.etc_removed);
+        fields("etc-truncated", self.etc_truncated);
+    }
+};
+
+// Reads stored trees, whose package databases are the images' own.
+struct Changes {
+    static constexpr Traits traits{.name = "changes", .looks = true};
+    using Outcome = ChangesOutcome;
+
+    ImageReference image;
+    bool update = false;                 // its update is the newer version
+    std::optional<ImageReference> from;  // the older version: another image,
+    std::optional<std::string> version;  // a kept version, or the beginning of its digest,
+    std::optional<std::string> commit;   // or the commit of an image or of a deployment
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields.option("update", self.update);
+        fields.option("from", self.from);
+        fields.option("digest", self.version);
+        fields.option("commit", self.commit);
+    }
+    bool operator==(const Changes&) const = default;
+};
+
 // Of an image that has one.
 struct WaitingUpdate {
     std::string image, digest, update_digest;
@@ -708,8 +799,8 @@ struct Verify {
     bool operator==(const Verify&) const = default;
 };
 
-using Work = std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Remove, Rollback,
-                          Prune, Verify>;
+using Work = std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Changes, Remove,
+                          Rollback, Prune, Verify>;
 
 // Calls FUNCTION with a default value of each kind.
 template <typename Function, std::size_t... Index>

@@ -86,6 +86,10 @@ class Job(dbus.service.Object):
             return {"image": self.image, "digest": DIGEST, "up-to-date": False, "layout": "generic", "signature-policy": "insecureAcceptAnything",
                     "layers": dbus.Array([layer], signature="a{sv}"), "layers-present": dbus.UInt32(0),
                     "layers-missing": dbus.UInt32(1), "bytes-to-fetch": dbus.UInt64(1000)}
+        if self.properties["Kind"] == "changes":
+            package = variants({"name": "bash\x1b[2J", "format": "dpkg", "from": "1", "to": "2"})
+            return {"image": self.image, "from-commit": "c" * 64, "to-digest": DIGEST, "to-version": "12", "changed-total": dbus.UInt32(7),
+                    "packages-changed": dbus.Array([package], signature="a{sv}"), "etc-added": dbus.Array(["/etc/a\x1b[2J"], signature="s"), "etc-truncated": True}
         filtered = dbus.Dictionary({DIGEST: dbus.Dictionary({"dev": dbus.UInt32(2)}, signature="su")}, signature="sa{su}")
         return {"image": self.image, "digest": DIGEST, "changed": True, "commit": "c" * 64, "merge-commit": "c" * 64,
                 "version": "1\x1b[2J", "layers": dbus.UInt32(2), "layers-fetched": dbus.UInt32(2), "bytes-fetched": dbus.UInt64(3000),
@@ -162,6 +166,10 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, in_signature="sa{sv}", out_signature="uo")
     def Prepare(self, image, options):
         return self.start("prepare", image, options)
+
+    @dbus.service.method(MANAGER, in_signature="sa{sv}", out_signature="uo")
+    def Changes(self, image, options):
+        return self.start("changes", image, options)
 
     @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="s")
     def DescribeImages(self, options):

@@ -9,6 +9,7 @@ import sys
 import unittest
 
 import agreement
+import dpkg_tree
 import tree
 import worker
 
@@ -77,6 +78,27 @@ class DebianImage(unittest.TestCase):
                       f"{len(groups)} hardlink groups)", file=sys.stderr)
                 self.assertGreater(len(groups), 0)
                 shutil.rmtree(bundle)
+
+    def test_the_packages_that_differ_are_those_of_dpkg_query(self):
+        listed = []
+        for tag in ("v1", "v2"):
+            bundle = self.directory / f"packages-{tag}"
+            subprocess.run(["umoci", "unpack", "--image", f"{self.image}:{tag}", bundle], check=True, capture_output=True)
+            listed.append(dict((entry[:2], entry[2]) for entry in dpkg_tree.installed(bundle / "rootfs/var/lib/dpkg")))
+            shutil.rmtree(bundle)
+        before, after = listed
+        run = worker.pull("oci:stored:v2", self.repository, kind="changes", arguments={"from": "oci:stored:v1"})
+        details = run.result["details"]
+        self.assertEqual((details["packages-from"], details["packages-to"], details["packages-unread"]), (len(before), len(after), []))
+
+        def told(key, version):
+            return {(entry["name"], entry["architecture"]): entry[version] for entry in details[key]}
+        self.assertEqual(told("packages-added", "to"), {key: after[key] for key in after.keys() - before.keys()})
+        self.assertEqual(told("packages-removed", "from"), {key: before[key] for key in before.keys() - after.keys()})
+        self.assertEqual(told("packages-changed", "to"), {key: after[key] for key in before.keys() & after.keys() if before[key] != after[key]})
+        self.assertIn("less", [entry["name"] for entry in details["packages-added"]])
+        self.assertIn("/etc/motd", details["etc-changed"])
+        print(f"{len(before)} and {len(after)} packages, {details['added-total']} added, {details['changed-total']} changed", file=sys.stderr)
 
     def test_the_merged_tree_is_the_one_that_checking_out_the_layers_and_committing_gives(self):
         for tag in ("v1", "v2"):

@@ -324,6 +324,18 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual((good["serial"], good["booted"], good["pending"], good["stored-as"]), (1, True, False, []))
         self.assertEqual(set(bad), {"stateroot", "checksum", "serial", "booted", "pending", "rollback", "staged", "pinned", "refspec", "error"})
 
+    def test_changes_are_those_since_the_deployment_that_runs(self):
+        done = self.run_it("changes", "docker://example/a:1")
+        self.assertEqual(self.call(), {"call": "changes", "image": "docker://example/a:1", "options": {"commit": "c" * 64}})
+        self.assertEqual(done.stdout.splitlines(), [
+            f"example/a:1: {'c' * 12} → 12, {DIGEST[7:19]}", "Changed, 7 packages:", "  bash\\x1b[2J 1 → 2", "  … and 6 more",
+            "Files of /etc:", "  + /etc/a\\x1b[2J", "  … and more"], done.stderr)
+        self.run_it("changes", "docker://example/a:1", "--version", "0123")
+        self.assertEqual(self.call()["options"], {"digest": "0123"})
+        # No deployment is one of this image.
+        self.run_it("changes", "docker://example/c:1", "--update")
+        self.assertEqual(self.call()["options"], {"update": True})
+
     def test_a_full_standard_output_is_an_error(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
             process = subprocess.run([IMAGECTL, "list"], stdout=full, stderr=subprocess.PIPE, env=self.environment(), check=False)

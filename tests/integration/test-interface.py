@@ -15,7 +15,8 @@ from bus_fixture import DIGEST, ERROR, JOB, MANAGER, NAME, ROOT, Case
 
 NOBODY = 65534
 # A value for each option that takes a text; the others are told by their type.
-TEXTS = {"digest": DIGEST, "target": "oci:/srv/other:1", "source": "oci:/srv/source:1", "compression": "zstd", "name": "latest"}
+TEXTS = {"digest": DIGEST, "target": "oci:/srv/other:1", "source": "oci:/srv/source:1", "compression": "zstd", "name": "latest",
+         "from": "oci:/srv/other:1", "commit": "a" * 64}
 # What else must be said with an option.
 NEEDS = {"source": [("repair", "b", ["true"])]}
 WRONG = {"b": ["s", "yes"], "s": ["b", "true"], "h": ["s", "/etc/passwd"]}
@@ -132,7 +133,7 @@ class Interface(Case):
                 with self.subTest(method=method.name, error=name):
                     path = self.started(method, self.script("error," + name))
                     self.eventually(lambda: self.job_property(path, "State") == 's "finished"')
-                    private = method.name in ("Prepare", "Check")
+                    private = method.name in ("Prepare", "Check", "Changes")
                     self.assertEqual(self.job_property(path, "ErrorName"), f's "{"" if private else ERROR + name}"')
                     outcome, error = self.busctl("call", path, JOB, "GetOutcome")
                     self.assertIsNone(error)

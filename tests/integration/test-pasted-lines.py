@@ -108,10 +108,10 @@ class Imagectl(ScratchCase):
         if verb == "copy":
             self.run_line(f"imagectl copy {STABLE} /run/media/stick/repo")
         old = self.digest
-        if verb in ("diff", "check", "rollback"):
+        if verb in ("diff", "check", "rollback", "changes"):
             self.publish("2")
             self.run_line("imagectl check")
-        if verb == "rollback":
+        if verb in ("rollback", "changes"):
             self.run_line("imagectl pull " + STABLE)
             self.digest = old
 

@@ -99,7 +99,7 @@ class Terminal(bus_fixture.Case):
         stored = image.removeprefix("ostree-unverified-image:")
         for json_words in ([], ["--json"]):
             for words in (["prepare", image], ["pull", image], ["pull", image], ["list"], ["show", stored], ["manifest", stored], ["config", stored], ["check", image],
-                          ["diff", stored, stored, "--files"], ["jobs"], ["verify"], ["verify", stored, "--repair"], ["deployments"], ["prune"],
+                          ["diff", stored, stored, "--files", "--packages"], ["changes", stored, "--from", stored], ["changes", stored], ["jobs"], ["verify"], ["verify", stored, "--repair"], ["deployments"], ["prune"],
                           ["export", stored, f"oci:{self.scratch}/out{len(json_words)}:{'t'}"], ["copy", stored, str(self.scratch / "nowhere")],
                           ["pull", image + LINES], ["show", "docker://" + HOSTILE], ["show", "oci:/" + NAME], ["remove", stored + "x"], ["frobnicate" + LINES], ["remove", stored]):
                 with self.subTest(" ".join(json_words + words[:1])):

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What another version of an image brings, for people. Pure functions; everything remote is escaped.
+#pragma once
+
+#include <string>
+
+#include "bus/dictionary.hpp"
+
+namespace imagectl {
+
+// The outcome of Changes in the order that matters: kernels, packages that both versions have, those that are new or
+// gone, files of /etc. Of each list some, or ALL.
+std::string changes_text(const Dictionary& changes, bool all);
+
+}  // namespace imagectl

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "job-verb.hpp"
+#include "stored-image.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"from", "IMAGE", "Compare with another stored image"},
+    {"version", "DIGEST", "Compare with a version that is kept, by its digest or the beginning of it"},
+    {"update", nullptr, "Show what the update brings that the last check found"},
+    {"all", nullptr, "Print whole lists"},
+};
+
+// The commit of the deployment that runs, if it is one of IMAGE.
+std::optional<std::string> running_commit(const Arguments& arguments, const std::string& image) {
+    for (const auto& deployment : ask_for_list(arguments, "ListDeployments")) {
+        if (deployment.flag("booted") != true) continue;
+        auto names = deployment.words("stored-as");
+        for (const auto& name : deployment.words("kept-of")) names.push_back(name);
+        if (const auto followed = deployment.text("image")) names.push_back(*followed);
+        if (std::find(names.begin(), names.end(), image) != names.end()) return deployment.text("checksum");
+    }
+    return std::nullopt;
+}
+
+ExitCode run(const Arguments& arguments) {
+    const Connection connection(arguments.bus);
+    const auto image = stored_name(connection, image_argument(arguments));
+    JobCall call{"Changes", {}};
+    call.add(image);
+    call.pass_flag("update", arguments);
+    const auto from = arguments.text("from"), version = arguments.text("version");
+    if (from && version) throw UsageError("--from and --version are two things to compare with");
+    if (from) call.set("from", stored_name(connection, *from));
+    if (version) call.set("digest", *version);
+    if (!from && !version) {
+        if (const auto commit = running_commit(arguments, image)) call.set("commit", *commit);
+    }
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb changes_verb = {
+    {"changes", "IMAGE", "Show what another version of an image brings",
+     "Shows what the stored version of IMAGE has that the running deployment has not: kernels, packages, files of "
+     "/etc. "
+     "Where no\n"
+     "deployment of IMAGE runs, compares with the version that was current before (see 'imagectl rollback'). Packages "
+     "are what\n"
+     "the databases of dpkg and rpm inside the images list. Of a long list, some entries are shown. Fetches nothing; "
+     "what an\n"
+     "update brings (--update) is known before it is pulled only if the repository has its content already.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl changes docker://registry.example/host:stable\n"
+     "  imagectl changes docker://registry.example/host:stable --version 0123456789ab --all\n"
+     "  imagectl changes docker://registry.example/host:testing --from docker://registry.example/host:stable --json\n"
+     "\n",
+     VerbHelp::job, options},
+    run,
+};
+
+}  // namespace imagectl

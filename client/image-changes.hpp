@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changes (org.imaged1.Manager) beside another answer about the same images.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "bus/connection.hpp"
+#include "bus/job-monitor.hpp"
+
+namespace imagectl {
+
+// Its outcome with the one OPTION, whose value VALUE is. Throws BusError, also where the job fails.
+Dictionary image_changes(const Connection& connection, const std::string& image, const char* option, Variant value);
+
+// Of each image that a check, JOB, found an update of: what that brings. Where it cannot be told, `unknown` says why.
+std::map<std::string, Dictionary> update_changes(const Connection& connection, const FollowedJob& job);
+
+}  // namespace imagectl

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one version of an image has that another has not, as people see it: packages, kernels, files of /etc. Reads
+// only, and takes no lock.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "oci/image-reference.hpp"
+#include "store/catalog/file-comparison.hpp"
+#include "store/catalog/tree-contents.hpp"
+
+namespace imaged {
+
+struct ChangesRequest {
+    std::string repository;
+    // Its current version is the newer one, or with UPDATE the update that waits for it.
+    ImageReference image;
+    bool update = false;
+    // The older one, of which one may be given: another image; a kept version, by its digest or the beginning of it; a
+    // commit that an image, a kept version or a deployment has. By default the current version for an update, else the
+    // version that was current last.
+    std::optional<ImageReference> from;
+    std::optional<std::string> digest, commit;
+};
+
+// One of the two versions. An update that is not pulled has no commit, a commit that is no image's no digest.
+struct VersionSide {
+    std::optional<std::string> digest, version, commit;
+};
+
+struct ImageChanges {
+    VersionSide from, to;
+    // Why no more is known: the update has to be pulled first. What follows is empty then.
+    std::optional<std::string> unknown;
+    std::vector<std::string> kernels_added, kernels_removed;
+    std::size_t packages_from = 0, packages_to = 0;
+    // Without those of a format of which a database of either side is unread.
+    PackageChanges packages;
+    std::vector<UnreadDatabase> unread_from, unread_to;
+    FileChanges etc;
+};
+
+// Throws Error(not_found) for an image, a version, a commit or an update that is not there, Error(invalid_argument) for
+// what contradicts itself, Error(repository_damaged) and Error(cancelled).
+ImageChanges find_changes(const ChangesRequest& request, const Cancellation& cancellation);
+
+}  // namespace imaged

@@ -1,0 +1,337 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What another version of an image brings: packages as dpkg-query and rpm list them in both trees, kernels, files of /etc; and databases out of hostile images."""
+import json
+import os
+import re
+import subprocess
+import unittest
+
+import dpkg_tree
+import oci_layout
+import rpm_tree
+import worker
+from bus_case import BusCase
+from oci_layout import Entry, directory
+
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
+IMAGE = "oci:stored:t"
+STATUS = "var/lib/dpkg/status"
+RPMDB = "usr/lib/sysimage/rpm/rpmdb.sqlite"
+MODULES = "usr/lib/modules/"
+
+
+def stanza(name, version, architecture="amd64", state="install ok installed"):
+    return f"Package: {name}\nStatus: {state}\nArchitecture: {architecture}\nVersion: {version}\n\n"
+
+
+def status(*stanzas):
+    return Entry(STATUS, content="".join(stanzas).encode())
+
+
+def differences(before, after):
+    """Of two lists of (name, architecture, version) that have one version of each name and architecture: changed, added, removed."""
+    before, after = ({entry[:2]: entry[2] for entry in side} for side in (before, after))
+    changed = sorted((*key, before[key], after[key]) for key in before.keys() & after.keys() if before[key] != after[key])
+    return (changed, sorted((*key, after[key]) for key in after.keys() - before.keys()), sorted((*key, before[key]) for key in before.keys() - after.keys()))
+
+
+def packages(outcome):
+    def told(key, *members):
+        return sorted((entry["name"], entry.get("architecture", ""), *(entry[member] for member in members)) for entry in outcome[key])
+    return (told("packages-changed", "from", "to"), told("packages-added", "to"), told("packages-removed", "from"))
+
+
+class Packages(BusCase):
+    configuration = "[Repository]\nKeep=2\n"
+
+    def publish(self, *entries, **image):
+        self.layout.withdraw("t")
+        return self.layout.image("t", [oci_layout.layer([directory("usr"), *entries])], **image)
+
+    def version(self, *entries, **image):
+        """Makes an image of ENTRIES the current version; its digest."""
+        digest = self.publish(*entries, **image)
+        self.outcome = self.pulled(target=IMAGE)
+        return digest
+
+    def changes(self, image=IMAGE, **options):
+        properties = self.job("Changes", image, **options)
+        self.assertEqual((properties["Result"], properties["ErrorMessage"]), ("success", ""))
+        return properties["Outcome"]
+
+    def refused_changes(self, error, text, image=IMAGE, **options):
+        properties = self.job("Changes", image, **options)
+        self.assertEqual((properties["Result"], properties["ErrorName"].rpartition(".")[2]), ("failed", error), properties["ErrorMessage"])
+        self.assertIn(text, properties["ErrorMessage"])
+
+    def compared(self, before, after):
+        """The changes between images of the entries BEFORE and AFTER."""
+        self.version(*before)
+        self.version(*after)
+        return self.changes()
+
+    def imagectl(self, *words, status=0):
+        done = subprocess.run([IMAGECTL, "--address=" + self.daemon.address, *words], capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    # ---- what the package managers say
+
+    def test_dpkg_says_the_same(self):
+        work = self.directory / "dpkg"
+        work.mkdir()
+
+        def make(name, *rest, **more):
+            return dpkg_tree.package(work, name, *rest, **more)
+        root = work / "root"
+        dpkg_tree.dpkg(root, "--add-architecture", "i386")
+        dpkg_tree.dpkg(root, "--install", make("libc", "2.36-9", "amd64", multi_arch="same"), make("libc", "2.36-9", "i386", multi_arch="same"), make("bash", "1:5.2~rc1-2+b7"),
+                       make("purged", "1"), make("removed", "2", conffile="removed.conf"), make("arch", "1", "amd64"))
+        before = (root / STATUS).read_bytes(), dpkg_tree.installed(root / "var/lib/dpkg")
+        dpkg_tree.dpkg(root, "--purge", "purged")
+        dpkg_tree.dpkg(root, "--remove", "removed", "libc:i386")
+        dpkg_tree.dpkg(root, "--install", make("libc", "2.36-10", "amd64", multi_arch="same"), make("bash", "1:5.2-1"), make("new", "0~1"))
+        dpkg_tree.dpkg(root, "--unpack", make("unpacked", "3"))
+        after = (root / STATUS).read_bytes(), dpkg_tree.installed(root / "var/lib/dpkg")
+        self.assertIn(b"config-files", after[0])
+        outcome = self.compared([Entry(STATUS, content=before[0])], [Entry(STATUS, content=after[0])])
+        self.assertEqual(packages(outcome), differences(before[1], after[1]))
+        self.assertEqual((outcome["packages-from"], outcome["packages-to"]), (len(before[1]), len(after[1])))
+        self.assertEqual(([*map(len, packages(outcome))], outcome["packages-unread"]), ([2, 2, 3], []))
+        self.assertEqual([outcome[key + "-total"] for key in ("changed", "added", "removed")], [2, 2, 3])
+        self.assertEqual({entry["format"] for entry in outcome["packages-changed"]}, {"dpkg"})
+
+    @unittest.skipUnless(rpm_tree.TOOLS, "needs rpm and rpmbuild")
+    def test_rpm_says_the_same(self):
+        work = self.directory / "rpm"
+
+        def make(*words, **more):
+            return rpm_tree.package(work, *words, **more)
+        tool, other = make("tool", "1.2", "3", epoch=2), make("other", "1", noarch=False)
+        first = rpm_tree.database(work / "first", tool, other, make("kernel", "5.1"), make("kernel", "5.2"))
+        second = rpm_tree.database(work / "second", make("tool", "1.2", "4", epoch=2), make("new", "1~rc1^git", "0"), work / "kernel-5.2-1/RPMS/noarch/kernel-5.2-1.noarch.rpm",
+                                   make("kernel", "5.10"))
+        for place in (RPMDB, "var/lib/rpm/rpmdb.sqlite", "usr/share/rpm/rpmdb.sqlite"):
+            with self.subTest(place):
+                outcome = self.compared(*([Entry(place, content=(side / "rpmdb.sqlite").read_bytes())] for side in (first, second)))
+                self.assertEqual(outcome["packages-unread"], [])
+                listed = [rpm_tree.installed(side) for side in (first, second)]
+                self.assertEqual((outcome["packages-from"], outcome["packages-to"]), tuple(map(len, listed)))
+                # Both sides without what they share.
+                shared = set(listed[0]) & set(listed[1])
+                self.assertEqual(packages(outcome), differences(*([entry for entry in side if entry not in shared] for side in listed)))
+                self.assertEqual([entry["to"] for entry in outcome["packages-changed"]], ["5.10-1", "2:1.2-4"])
+                self.assertEqual(outcome["packages-changed"][1], {"name": "tool", "architecture": "noarch", "format": "rpm", "from": "2:1.2-3", "to": "2:1.2-4"})
+
+    # ---- where databases are
+
+    def test_a_database_is_found_where_links_lead(self):
+        places = {
+            "moved": ([directory("usr/lib/sysimage/dpkg")], "usr/lib/sysimage/dpkg/status"),
+            "absolute": ([Entry("var/lib/dpkg", "symlink", target="/usr/lib/sysimage/state")], "usr/lib/sysimage/state/status"),
+            "relative": ([Entry("var/lib/dpkg", "symlink", target="../../usr/share/state")], "usr/share/state/status"),
+            "file": ([Entry(STATUS, "symlink", target="../other/status")], "var/lib/other/status")}
+        for name, (entries, place) in places.items():
+            with self.subTest(name):
+                outcome = self.compared([*entries, Entry(place, content=stanza("a", "1").encode())], [*entries, Entry(place, content=stanza("a", "2").encode())])
+                self.assertEqual(packages(outcome), ([("a", "amd64", "1", "2")], [], []))
+
+    def test_small_images_have_a_file_for_each_package(self):
+        def tree(**versions):
+            return [Entry(f"var/lib/dpkg/status.d/{name}", content=f"Package: {name}\nVersion: {version}\nArchitecture: amd64\n".encode()) for name, version in versions.items()]
+        sums = Entry("var/lib/dpkg/status.d/base.md5sums", content=b"0123  usr/bin/x\n")
+        outcome = self.compared([*tree(base="1", tzdata="2024a"), sums], [*tree(base="1", tzdata="2024b", netbase="6"), sums, status(stanza("apt", "3"))])
+        self.assertEqual(packages(outcome), ([("tzdata", "amd64", "2024a", "2024b")], [("apt", "amd64", "3"), ("netbase", "amd64", "6")], []))
+
+    def test_kernels_and_files_of_etc(self):
+        outcome = self.compared([Entry(MODULES + "6.1.0-20/vmlinuz", content=b"k"), Entry(MODULES + "6.1.0-19/vmlinuz", content=b"k"), Entry("etc/motd", content=b"1"), Entry("etc/old/file", content=b"x")],
+                                [Entry(MODULES + "6.1.0-20/vmlinuz", content=b"k"), Entry(MODULES + "6.1.0-21/vmlinuz", content=b"k"), Entry("etc/motd", content=b"2"), Entry("etc/new", content=b"x")])
+        self.assertEqual((outcome["kernels-added"], outcome["kernels-removed"]), (["6.1.0-21"], ["6.1.0-19"]))
+        self.assertEqual([outcome["etc-" + key] for key in ("changed", "added", "removed")], [["/etc/motd"], ["/etc/new"], ["/etc/old", "/etc/old/file"]])
+        self.assertFalse(outcome["etc-truncated"])
+
+    # ---- which versions
+
+    def test_the_versions_that_can_be_compared(self):
+        digests = [self.version(status(stanza("a", number))) for number in ("1", "2", "3")]
+        commit = self.outcome["commit"]
+        self.assertEqual(packages(self.changes())[0], [("a", "amd64", "2", "3")])
+        for name in (digests[0], digests[0][7:19]):
+            outcome = self.changes(digest=name)
+            self.assertEqual((packages(outcome)[0], outcome["from-digest"], outcome["to-digest"]), ([("a", "amd64", "1", "3")], digests[0], digests[2]))
+        outcome = self.changes(commit=commit)
+        self.assertEqual((packages(outcome), outcome["from-digest"], outcome["to-commit"]), (([], [], []), digests[2], commit))
+        self.publish(status(stanza("a", "9")))
+        self.pulled(target="oci:stored:other")
+        self.assertEqual(packages(self.changes(**{"from": "oci:stored:other"}))[0], [("a", "amd64", "9", "3")])
+        self.refused_changes("NotFound", "no other version", "oci:stored:other")
+        self.refused_changes("NotFound", "oci:stored:absent", "oci:stored:absent")
+        self.refused_changes("NotFound", "no version of", digest="0" * 12)
+        self.refused_changes("InvalidArgument", "no checksum", commit="main")
+        self.refused_changes("InvalidArgument", "one version", commit=commit, digest=digests[0])
+        self.refused_changes("NotFound", "no update", update=True)
+
+    def test_a_commit_of_another_program_is_not_shown_unless_it_is_deployed(self):
+        self.version(status(stanza("a", "1")))
+        tree = self.directory / "foreign"
+        (tree / "usr/lib/sysimage/dpkg").mkdir(parents=True)
+        (tree / "usr/lib/sysimage/dpkg/status").write_text(stanza("secret", "1"))
+        ostree = ["ostree", f"--repo={self.repository}"]
+        commit = subprocess.run([*ostree, "commit", "--branch=foreign", f"--tree=dir={tree}"], check=True, capture_output=True, text=True).stdout.strip()
+        self.refused_changes("NotFound", "no image, no kept version and no deployment", commit=commit)
+        subprocess.run([*ostree, "refs", "--create=ostree/0/1/0", commit], check=True)
+        self.addCleanup(subprocess.run, [*ostree, "refs", "--delete", "ostree/0/1/0", "foreign"], check=True)
+        outcome = self.changes(commit=commit)
+        self.assertEqual((packages(outcome), outcome["from-commit"], "from-digest" in outcome), (([], [("a", "amd64", "1")], [("secret", "amd64", "1")]), commit, False))
+
+    def test_an_update_is_known_where_its_tree_is_here(self):
+        source = "ostree-unverified-image:" + self.layout.reference("t")
+        self.version(status(stanza("a", "1")))
+
+        def check():
+            properties = self.job("Check", source, target=IMAGE)
+            self.assertEqual(properties["Result"], "success", properties)
+            self.assertTrue(properties["Outcome"]["update-available"])
+        second = self.publish(status(stanza("a", "2")))
+        check()
+        outcome = self.changes(update=True)
+        self.assertRegex(outcome["unknown"], r"^known after the pull: 1 of its 1 layers \(\d+ bytes\) are not in the repository$")
+        self.assertEqual((packages(outcome), outcome["to-digest"], "to-commit" in outcome), (([], [], []), second, False))
+        # After a rollback the update is a version that is kept.
+        self.pulled(target=IMAGE)
+        self.assertEqual(self.job("Rollback", IMAGE)["Result"], "success")
+        outcome = self.changes(update=True)
+        self.assertEqual((packages(outcome)[0], "unknown" in outcome), ([("a", "amd64", "1", "2")], False))
+        # Another configuration over the same layers.
+        self.publish(status(stanza("a", "1")), config={"config": {"Labels": {"org.opencontainers.image.version": "9"}}})
+        check()
+        outcome = self.changes(update=True)
+        self.assertEqual((packages(outcome), "unknown" in outcome, outcome["to-version"]), (([], [], []), False, "9"))
+
+    # ---- for people
+
+    def test_imagectl_prints_a_short_text(self):
+        labels = [{"config": {"Labels": {"org.opencontainers.image.version": version}}} for version in ("12.1", "12.2")]
+        before = [stanza(f"p{number:02}", "1") for number in range(30)]
+        digests = [self.version(status(*before, stanza("gone", "1", "all")), Entry(MODULES + "6.1/vmlinuz"), Entry("etc/motd", content=b"1"), config=labels[0]),
+                   self.version(status(*(entry.replace("Version: 1", "Version: 2") for entry in before), stanza("less", "590-2")), Entry(MODULES + "6.2/vmlinuz"),
+                                Entry("etc/motd", content=b"2"), config=labels[1])]
+        text = self.imagectl("changes", IMAGE)
+        self.assertEqual(text.splitlines(), [
+            f"{IMAGE}: 12.1, {digests[0][7:19]} → 12.2, {digests[1][7:19]}", "Kernel: 6.1 → 6.2", "Changed, 30 packages:", *(f"  p{number:02} (amd64) 1 → 2" for number in range(20)),
+            "  … and 10 more (--all)", "Added, 1 package:", "  less (amd64) 590-2", "Removed, 1 package:", "  gone (all) 1", "Files of /etc:", "  ~ /etc/motd"])
+        whole = self.imagectl("changes", IMAGE, "--all")
+        self.assertIn("  p29 (amd64) 1 → 2\nAdded", whole)
+        self.assertNotIn("more", whole)
+        document = json.loads(self.imagectl("--json", "changes", IMAGE, "--version", digests[0][7:19]))
+        self.assertEqual((document["kind"], document["changed-total"], document["packages-added"]), ("changes", 30, [{"name": "less", "architecture": "amd64", "format": "dpkg", "to": "590-2"}]))
+        self.assertEqual((document["from-version"], document["to-version"], document["kernels-added"]), ("12.1", "12.2", ["6.2"]))
+        self.assertIn("The same kernels, packages and files of /etc.", self.imagectl("changes", IMAGE, "--from", IMAGE))
+        self.assertIn("two things to compare with", self.imagectl("changes", IMAGE, "--from", IMAGE, "--version", "00", status=2))
+
+    def test_diff_and_check_have_the_packages_too(self):
+        source = "ostree-unverified-image:" + self.layout.reference("t")
+        stored = "docker://registry.example/p:t"
+        for version in ("1", "2"):
+            self.publish(status(stanza("a", version)))
+            self.pulled(target=stored)
+        self.publish(status(stanza("a", "1")))
+        self.pulled(target="oci:stored:old")
+        line = "  a (amd64) 1 → 2\n"
+        self.assertNotIn(line, self.imagectl("diff", "oci:stored:old", stored))
+        self.assertIn(line, self.imagectl("diff", "oci:stored:old", stored, "--packages"))
+        document = json.loads(self.imagectl("--json", "diff", "oci:stored:old", stored, "--packages"))
+        self.assertEqual((document["to"], document["changes"]["changed-total"], document["changes"]["packages-changed"][0]["to"]), (stored, 1, "2"))
+        # The source has what is kept, then what is not here.
+        check = ("check", "--target", stored, source)
+        self.assertIn("  a (amd64) 2 → 1\n", self.imagectl(*check, "--packages"))
+        self.assertIn("  a (amd64) 2 → 1\n", self.imagectl("diff", stored, "--packages"))
+        self.publish(status(stanza("a", "3")))
+        self.assertRegex(self.imagectl(*check, "--packages"), "(?m)^Packages: known after the pull: 1 of its 1 layers")
+        document = json.loads(self.imagectl("--json", *check, "--packages"))
+        self.assertEqual((document["kind"], document["update-available"]), ("check", True))
+        self.assertIn("known after the pull", document["changes"]["unknown"])
+        self.assertNotIn("changes", json.loads(self.imagectl("--json", *check)))
+        self.assertIn("not for --detach", self.imagectl(*check, "--packages", "--detach", status=2))
+        # Of several images.
+        self.imagectl("remove", stored)
+        self.publish(status(stanza("a", "4")))
+        reference = self.layout.reference("t")
+        self.pulled()
+        self.publish(status(stanza("a", "5")))
+        document = json.loads(self.imagectl("--json", "check", reference, "oci:stored:old", "--packages"))
+        update, = [entry for entry in document["updates"] if entry["image"] == reference]
+        self.assertIn("known after the pull", update["changes"]["unknown"])
+
+    def test_the_line_of_the_guide(self):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
+            lines = re.search(r"## What another version brings\n.*?\n\n((?:    [^\n]*\n)+)", file.read(), re.S).group(1)
+        example = "docker://registry.example/host:stable"
+        self.assertIn("changes " + example, lines)
+        for version in ("1", "2"):
+            self.version(status(stanza("a", version)))
+        run = subprocess.run(["sh", "-ec", lines.replace(example, IMAGE)], check=True, capture_output=True, text=True, env={
+            **os.environ, "PATH": os.path.dirname(IMAGECTL) + ":" + os.environ["PATH"], "IMAGED_BUS_ADDRESS": self.daemon.address})
+        self.assertIn("  a (amd64) 1 → 2\n", run.stdout)
+
+    # ---- hostile images
+
+    def test_a_database_that_cannot_be_read_is_told(self):
+        hostile = {
+            "binary": os.urandom(100_000), "cut": stanza("a", "1").encode()[:-30], "no colon": b"Package a\n", "one line": b"x" * 10_000_000,
+            "escape": stanza("a\x1b[2J", "1").encode(), "sqlite": b"SQLite format 3\0" + bytes(4096), "stanzas": b"".join(b"Package: p%d\nStatus: a b installed\nVersion: 1\n\n" % number for number in range(300_000)),
+            "large": b"Description: x\n" + b" x" * 40_000_000}
+        for name, content in hostile.items():
+            with self.subTest(name):
+                outcome = self.compared([status(stanza("a", "1"))], [Entry(STATUS, content=content)])
+                self.assertEqual(packages(outcome), ([], [], []))
+                unread, = outcome["packages-unread"]
+                self.assertEqual((unread["side"], unread["path"]), ("to", "/" + STATUS))
+                self.assertNotIn("\x1b", unread["error"])
+                self.assertIn(f"Not read (to): /{STATUS}: ", self.imagectl("changes", IMAGE))
+
+    def test_a_path_that_leads_nowhere_or_in_circles(self):
+        loop = [Entry("var/lib/dpkg", "symlink", target="dpkg"), Entry("usr/lib/modules", "symlink", target="modules"), Entry("usr/lib/sysimage/rpm", "symlink", target="../sysimage/rpm")]
+        for name, entries in {"loop": loop, "nowhere": [Entry(STATUS, "symlink", target="/nowhere")], "directory": [directory(STATUS)], "fifo": [Entry(STATUS, "fifo")],
+                              "above": [Entry(STATUS, "symlink", target="/../../../../../../etc/passwd")]}.items():
+            with self.subTest(name):
+                outcome = self.compared([status(stanza("a", "1"))], entries)
+                told = [entry["error"] for entry in outcome["packages-unread"]]
+                # A link that leads nowhere, and what is not kept, are no database.
+                there = name in ("loop", "directory")
+                self.assertEqual((bool(told), packages(outcome)), (there, ([], [], [] if there else [("a", "amd64", "1")])), told)
+
+    def test_rpm_databases_that_cannot_be_read(self):
+        place = "usr/lib/sysimage/rpm/"
+        wal = [Entry(RPMDB, content=b"SQLite format 3\0" + bytes(4080)), Entry(RPMDB + "-wal", content=b"x")]
+        for name, entries, text in (("wal", wal, "rpmdb.sqlite-wal"), ("bdb", [Entry(place + "Packages", content=b"x")], "not SQLite's"), ("ndb", [Entry(place + "Packages.db", content=b"x")], "not SQLite's"),
+                                    ("random", [Entry(RPMDB, content=os.urandom(81920))], ""), ("empty", [Entry(RPMDB)], "")):
+            with self.subTest(name):
+                outcome = self.compared([status(stanza("a", "1"))], [status(stanza("a", "2")), *entries])
+                # What the other database says is told.
+                self.assertEqual(packages(outcome)[0], [("a", "amd64", "1", "2")])
+                unread, = outcome["packages-unread"]
+                self.assertIn(text, unread["error"])
+
+    def test_more_than_fits_is_counted(self):
+        outcome = self.compared([status(*(stanza(f"p{number}", "1" * 200) for number in range(5000)))], [status(*(stanza(f"p{number}", "2" * 200) for number in range(5000)))])
+        self.assertEqual(outcome["changed-total"], 5000)
+        self.assertLess(len(outcome["packages-changed"]), 5000)
+        self.assertEqual(outcome["truncated"], ["packages-changed"])
+        self.assertRegex(self.imagectl("changes", IMAGE, "--all"), r"\n  … and \d+ more\n")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")
+class Confined(BusCase):
+    def test_a_confined_job_compares(self):
+        for version in ("1", "2"):
+            self.layout.image("t", [oci_layout.layer([directory("usr"), status(stanza("a", version))])])
+            self.pulled(target="oci:stored:" + version)
+        run = worker.pull("oci:stored:2", self.repository, kind="changes", arguments={"from": "oci:stored:1"}, settings={"confined": True})
+        self.assertEqual(run.result["outcome"], "success", run.result)
+        self.assertEqual(packages(run.result["details"])[0], [("a", "amd64", "1", "2")])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
