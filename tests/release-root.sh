@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 # Root directories of Debian releases, made once and kept, and commands run in them. Sourced by dev and by systemd/debian/build-packages.
 
+# Without these, ccache keeps nothing that was compiled with a precompiled header.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_ctime,include_file_mtime}
+
 # Older ones are made anew: they lack what the release has corrected since, or what the next one has changed.
 release_root_minutes=$((30 * 24 * 60))
 next_release_root_minutes=$((12 * 60))
@@ -99,7 +102,7 @@ in_release_root() {
         pivot_root . .
         umount -l .
         exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-            CCACHE_DIR=/var/cache/ccache DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-}" "$@"' bash "$@" || status=$?
+            CCACHE_DIR=/var/cache/ccache CCACHE_SLOPPINESS="$CCACHE_SLOPPINESS" DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-}" "$@"' bash "$@" || status=$?
     rm -rf "$temporary"
     return "$status"
 }
