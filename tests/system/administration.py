@@ -44,7 +44,7 @@ class Administration(Case):
         self.assertEqual(self.typed(f"imagectl rollback -q {MOVING}").strip(), first)
         self.assertEqual(self.typed(f"imagectl rollback -q --to {second.removeprefix('sha256:')[:12]} {MOVING}").strip(), second)
         self.machine.run("ostree", "--repo=/ostree/repo", "fsck", "--quiet")
-        self.typed(f"imagectl rollback --to {second} {MOVING}", status=2)
+        self.typed(f"imagectl rollback --to {second} {MOVING}", status=3)
 
     def test_a_broken_file_of_the_host_is_named(self):
         self.forget_everything()

@@ -79,7 +79,7 @@ class Machine:
     def command(self, command, user):
         enter = ["nsenter", "-t", self.leader, "-m", "-u", "-i", "-p", "-n", "--"]
         if user:
-            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "env", f"HOME=/home/{user}"]
         return enter + list(command)
 
     def run(self, *command, user=None, check=True, timeout=300):
