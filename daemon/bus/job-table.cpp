@@ -275,7 +275,7 @@ void JobTable::worker_ended(JobId id, const job::Result& result) {
     }
     queue_.finished(
         id, job::failed(
-                Error(ErrorKind::source_unreachable,
+                Error(objects_.at(id)->traits().reads_image ? ErrorKind::source_unreachable : ErrorKind::failed,
                       fmt::format("the job took longer than {} seconds, the limit for callers who are not authorised",
                                   open_job_time.count()))));
 }

@@ -8,11 +8,14 @@ import subprocess
 import unittest
 
 import dpkg_tree
+import golden
 import oci_layout
 import rpm_tree
+import system_bus
 import worker
 from bus_case import BusCase
 from oci_layout import Entry, directory
+from repository_case import ScratchCase
 
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 IMAGE = "oci:stored:t"
@@ -322,6 +325,24 @@ class Packages(BusCase):
         self.assertRegex(self.imagectl("changes", IMAGE, "--all"), r"\n  … and \d+ more\n")
 
 
+@unittest.skipUnless(rpm_tree.TOOLS, "needs rpm and rpmbuild")
+class Modes(ScratchCase):
+    def test_compressed_and_unprivileged_repositories_say_the_same(self):
+        layout = oci_layout.Layout(self.directory / "layout")
+        for version in ("1", "2"):
+            database = rpm_tree.database(self.directory / f"db-{version}", rpm_tree.package(self.directory / "rpm", "tool", version))
+            layout.image(version, [oci_layout.layer([status(stanza("a", version)), Entry(RPMDB, content=(database / "rpmdb.sqlite").read_bytes())])])
+        for mode in ("archive", "bare-user"):
+            with self.subTest(mode):
+                repository = golden.make_repository(self.directory / mode, mode)
+                for version in ("1", "2"):
+                    pulled = worker.pull("ostree-unverified-image:" + layout.reference(version), repository)
+                    self.assertEqual(pulled.result["outcome"], "success", pulled.result)
+                run = worker.pull(layout.reference("2"), repository, kind="changes", arguments={"from": layout.reference("1")})
+                self.assertEqual(run.result["outcome"], "success", run.result)
+                self.assertEqual(packages(run.result["details"]), ([("a", "amd64", "1", "2"), ("tool", "noarch", "1-1", "2-1")], [], []))
+
+
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")
 class Confined(BusCase):
     def test_a_confined_job_compares(self):
@@ -331,6 +352,22 @@ class Confined(BusCase):
         run = worker.pull("oci:stored:2", self.repository, kind="changes", arguments={"from": "oci:stored:1"}, settings={"confined": True})
         self.assertEqual(run.result["outcome"], "success", run.result)
         self.assertEqual(packages(run.result["details"])[0], [("a", "amd64", "1", "2")])
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root to become another user")
+class Strangers(system_bus.SystemCase):
+    def test_everybody_may_ask_and_the_answer_is_for_the_user_who_asked_and_root(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        for version in ("1", "2"):
+            layout.image("t", [oci_layout.layer([directory("usr"), status(stanza("a", version))])])
+            self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + layout.reference("t"), {"target": IMAGE}))["Result"], "success")
+        user, other = self.caller(system_bus.USERS[0]), self.caller(system_bus.USERS[1])
+        job = user.start("Changes", IMAGE)
+        self.assertEqual(user.finished(job)["Result"], "success")
+        for caller in (user, self.root):
+            self.assertEqual(packages(caller.outcome(job)[3])[0], [("a", "amd64", "1", "2")])
+        self.assert_refused("NotAuthorized", other.outcome, job)
+        self.assertEqual(self.questions(), [], "nobody is asked")
 
 
 if __name__ == "__main__":
