@@ -13,7 +13,7 @@ namespace {
 
 constexpr VerbOption options[] = {
     {"from", "IMAGE", "Compare with another stored image"},
-    {"version", "DIGEST", "Compare with a version that is kept, by its digest or the beginning of it"},
+    {"kept", "DIGEST", "Compare with a version that is kept, by its digest or the beginning of it"},
     {"update", nullptr, "Show what the update brings that the last check found"},
     {"all", nullptr, "Print whole lists"},
 };
@@ -36,11 +36,11 @@ ExitCode run(const Arguments& arguments) {
     JobCall call{"Changes", {}};
     call.add(image);
     call.pass_flag("update", arguments);
-    const auto from = arguments.text("from"), version = arguments.text("version");
-    if (from && version) throw UsageError("--from and --version are two things to compare with");
+    const auto from = arguments.text("from"), kept = arguments.text("kept");
+    if (from && kept) throw UsageError("--from and --kept are two things to compare with");
     if (from) call.set("from", stored_name(connection, *from));
-    if (version) call.set("digest", *version);
-    if (!from && !version) {
+    if (kept) call.set("digest", *kept);
+    if (!from && !kept) {
         if (const auto commit = running_commit(arguments, image)) call.set("commit", *commit);
     }
     return run_job_verb(arguments, std::move(call));
@@ -61,7 +61,7 @@ const Verb changes_verb = {
      "\n"
      "Examples:\n"
      "  imagectl changes docker://registry.example/host:stable\n"
-     "  imagectl changes docker://registry.example/host:stable --version 0123456789ab --all\n"
+     "  imagectl changes docker://registry.example/host:stable --kept 0123456789ab --all\n"
      "  imagectl changes docker://registry.example/host:testing --from docker://registry.example/host:stable --json\n"
      "\n",
      VerbHelp::job, options},

@@ -330,7 +330,7 @@ class ImagectlTest(unittest.TestCase):
         self.assertEqual(done.stdout.splitlines(), [
             f"example/a:1: {'c' * 12} → 12, {DIGEST[7:19]}", "Changed, 7 packages:", "  bash\\x1b[2J 1 → 2", "  … and 6 more",
             "Files of /etc:", "  + /etc/a\\x1b[2J", "  … and more"], done.stderr)
-        self.run_it("changes", "docker://example/a:1", "--version", "0123")
+        self.run_it("changes", "docker://example/a:1", "--kept", "0123")
         self.assertEqual(self.call()["options"], {"digest": "0123"})
         # No deployment is one of this image.
         self.run_it("changes", "docker://example/c:1", "--update")

@@ -227,11 +227,11 @@ class Packages(BusCase):
         whole = self.imagectl("changes", IMAGE, "--all")
         self.assertIn("  p29 (amd64) 1 → 2\nAdded", whole)
         self.assertNotIn("more", whole)
-        document = json.loads(self.imagectl("--json", "changes", IMAGE, "--version", digests[0][7:19]))
+        document = json.loads(self.imagectl("--json", "changes", IMAGE, "--kept", digests[0][7:19]))
         self.assertEqual((document["kind"], document["changed-total"], document["packages-added"]), ("changes", 30, [{"name": "less", "architecture": "amd64", "format": "dpkg", "to": "590-2"}]))
         self.assertEqual((document["from-version"], document["to-version"], document["kernels-added"]), ("12.1", "12.2", ["6.2"]))
         self.assertIn("The same kernels, packages and files of /etc.", self.imagectl("changes", IMAGE, "--from", IMAGE))
-        self.assertIn("two things to compare with", self.imagectl("changes", IMAGE, "--from", IMAGE, "--version", "00", status=2))
+        self.assertIn("two things to compare with", self.imagectl("changes", IMAGE, "--from", IMAGE, "--kept", "00", status=2))
 
     def test_diff_and_check_have_the_packages_too(self):
         source = "ostree-unverified-image:" + self.layout.reference("t")
