@@ -60,7 +60,7 @@ FORBIDDEN = {
 JSON_HEADERS = ["daemon/bus/variant.hpp", "lib/base/json.hpp", "lib/job/json-fields.hpp", "lib/source/proxy/proxy-reply.hpp"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 SKIP = re.compile(r"^(build.*|\..*|__pycache__|data)$")
-SOURCE = re.compile(r"\.(cpp|hpp|c|h|py)$|(^|/)meson\.build$|^dev$")
+SOURCE = re.compile(r"\.(cpp|hpp|c|h|py|js|css)$|(^|/)meson\.build$|^dev$")
 
 
 def folder_of(path):

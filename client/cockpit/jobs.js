@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The jobs of imaged, as its signals and properties tell: each to its end, and for as long as the page shows it.
+import { Failure, job as jobInterface, manager } from "./bus.js";
+
+const span = 5; // seconds over which the rate is measured
+const kept = 20; // ended jobs that stay on the page
+
+export class Job {
+    constructor(id, path) {
+        // "own": asked for by this page; "earlier": had ended before the page saw it.
+        Object.assign(this, { id, path, properties: {}, layers: new Map(), samples: [], ended: false, own: false, earlier: false, result: "", error: "", message: "", outcome: null });
+        this.end = new Promise((resolve) => { this.resolve = resolve; });
+    }
+
+    get kind() { return this.properties.Kind || ""; }
+    get images() { return this.properties.Images && this.properties.Images.length ? this.properties.Images : this.subject || []; }
+    get fraction() { return this.result === "success" ? 1 : this.properties.Fraction || 0; }
+
+    renew(changed, now) {
+        Object.assign(this.properties, changed);
+        if (changed.Bytes) {
+            const done = changed.Bytes[0], last = this.samples[this.samples.length - 1];
+            if (last && done < last.done) this.samples = [];
+            this.samples.push({ now, done });
+            while (this.samples.length > 1 && now - this.samples[0].now > span) this.samples.shift();
+        }
+    }
+
+    // Bytes per second over the last seconds; null until half a second has been seen.
+    rate(now) {
+        const first = this.samples[0], last = this.samples[this.samples.length - 1];
+        const passed = first ? Math.max(now, last.now) - first.now : 0;
+        return passed < 0.5 ? null : (last.done - first.done) / passed;
+    }
+
+    // Seconds until all bytes are there; null while nobody can say.
+    remaining(now) {
+        const [done, total] = this.properties.Bytes || [0, 0], rate = this.rate(now);
+        return rate ? Math.max(0, total - done) / rate : null;
+    }
+
+    finish(result, error, message, outcome) {
+        if (this.ended) return;
+        Object.assign(this, { ended: true, result, error, message, outcome });
+        this.properties.State = "finished";
+        this.resolve(this);
+    }
+}
+
+const seconds = () => performance.now() / 1000;
+
+// Events: "changed", "ended" (detail: the job).
+export class Jobs extends EventTarget {
+    constructor(bus) {
+        super();
+        this.bus = bus;
+        this.all = new Map();
+        bus.addEventListener("signal", ({ detail }) => this.heard(detail));
+        bus.addEventListener("owner", ({ detail }) => { if (!detail) this.left(); });
+        bus.addEventListener("lost", () => this.left());
+    }
+
+    get running() { return [...this.all.values()].filter((job) => !job.ended); }
+
+    at(path) {
+        if (!this.all.has(path)) {
+            this.all.set(path, new Job(Number(path.slice(path.lastIndexOf("/") + 1)), path));
+            const ended = [...this.all.values()].filter((job) => job.ended && !job.own);
+            for (const job of ended.slice(0, Math.max(0, ended.length - kept))) this.all.delete(job.path);
+        }
+        return this.all.get(path);
+    }
+
+    async load() {
+        for (const [, path, , state] of (await this.bus.call("ListJobs", "", []))[0]) {
+            this.at(path).earlier = state === "finished" && !this.at(path).own;
+            await this.read(path);
+        }
+    }
+
+    // The job as it is now. One that is not there any more has ended, and nobody can say how.
+    async read(path) {
+        const job = this.at(path);
+        try {
+            job.renew(await this.bus.properties(path, jobInterface), seconds());
+            if (job.properties.State === "finished") await this.ended(job);
+        } catch (error) {
+            if (!job.kind) this.all.delete(path);
+        }
+        this.changed();
+        return job;
+    }
+
+    heard({ path, interface: from, member, values }) {
+        if (from === manager && member === "JobNew") this.read(values[1]);
+        if (member === "PropertiesChanged" && values[0] === jobInterface && this.all.has(path)) {
+            this.at(path).renew(values[1], seconds());
+            this.changed();
+        }
+        if (from !== jobInterface) return;
+        const job = this.at(path);
+        if (member === "LayerProgress") {
+            const [index, digest, state, done, total] = values;
+            job.layers.set(index, { digest, state, done, total });
+            this.changed();
+        }
+        if (member === "Finished") this.ended(job, values);
+    }
+
+    // FINISHED: what the signal said. What it leaves out because it goes to everybody, GetOutcome tells those who may know.
+    async ended(job, finished) {
+        let [result, error, message, outcome] = finished || ["", "", "", {}];
+        if (!finished || (result === "success" && Object.keys(outcome).length === 0))
+            try {
+                [result, error, message, outcome] = await this.bus.call("GetOutcome", "", [], job.path, jobInterface);
+            } catch (failure) {
+                const known = job.properties;
+                if (!finished) [result, error, message, outcome] = [known.Result, known.ErrorName, known.ErrorMessage, known.Outcome || {}];
+            }
+        if (job.ended) return;
+        job.finish(result, error, message, outcome);
+        this.dispatchEvent(new CustomEvent("ended", { detail: job }));
+        this.changed();
+    }
+
+    // imaged has left the bus: its jobs are gone.
+    left() {
+        for (const job of this.running) {
+            job.finish("failed", "org.imaged1.Error.Stopped", "imaged has left the bus before the job ended", {});
+            this.dispatchEvent(new CustomEvent("ended", { detail: job }));
+        }
+        this.changed();
+    }
+
+    // Calls a method that starts a job. SUBJECT: the images it is about, which a private job does not tell.
+    async start(method, signature, values, subject) {
+        const [, path] = await this.bus.call(method, signature, values);
+        const job = this.at(path);
+        job.own = true;
+        job.subject = subject;
+        await this.read(path);
+        return job;
+    }
+
+    // The same, to the job's end: its outcome. PROGRESS is called with the job as soon as there is one. Throws a Failure where it does not succeed.
+    async run(method, signature, values, subject, progress = () => {}) {
+        const job = await this.start(method, signature, values, subject);
+        progress(job);
+        await job.end;
+        if (job.result === "success") return job.outcome;
+        const cancelled = job.result === "cancelled" && !job.message;
+        throw new Failure({ name: job.error, message: cancelled ? "the job was cancelled" : job.message || "the job failed" });
+    }
+
+    cancel(job) {
+        return this.bus.call("Cancel", "", [], job.path, jobInterface);
+    }
+
+    dismiss(job) {
+        this.all.delete(job.path);
+        this.changed();
+    }
+
+    changed() {
+        this.dispatchEvent(new CustomEvent("changed"));
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the journal has of a job, followed while the job goes on.
+
+const most = 500; // lines that are shown of one job
+
+function text(entry) {
+    const date = new Date(Number(entry.__REALTIME_TIMESTAMP || 0) / 1000);
+    // A message with bytes that are no text comes as an array of numbers.
+    const message = Array.isArray(entry.MESSAGE) ? new TextDecoder().decode(new Uint8Array(entry.MESSAGE)) : String(entry.MESSAGE);
+    return date.toLocaleTimeString() + " " + message;
+}
+
+export class Journals {
+    constructor(changed) {
+        this.shown = new Map();
+        this.changed = changed;
+    }
+
+    of(job) {
+        return this.shown.get(job.path);
+    }
+
+    toggle(job) {
+        if (this.of(job)) this.close(job);
+        else this.open(job);
+        this.changed();
+    }
+
+    open(job) {
+        const shown = { entries: [], problem: "", rest: "" };
+        const follow = job.ended ? [] : ["--follow"];
+        shown.process = globalThis.cockpit.spawn(["journalctl", "--output=json", "--quiet", "--lines=" + most, ...follow, "_SYSTEMD_UNIT=imaged.service", "IMAGED_JOB=" + job.id],
+            { superuser: "try", err: "message" });
+        shown.process.stream((data) => {
+            const all = (shown.rest + data).split("\n");
+            shown.rest = all.pop();
+            for (const line of all)
+                try {
+                    shown.entries.push(text(JSON.parse(line)));
+                } catch (error) {
+                    shown.entries.push(line);
+                }
+            shown.entries.splice(0, shown.entries.length - most);
+            this.changed();
+        });
+        shown.process.catch((error) => {
+            if (this.shown.get(job.path) !== shown) return;
+            shown.problem = "The journal cannot be read: " + (error.message || error.problem);
+            this.changed();
+        });
+        this.shown.set(job.path, shown);
+        // journalctl --follow does not end by itself.
+        job.end.then(() => setTimeout(() => shown.process.close(), 2000));
+    }
+
+    close(job) {
+        const shown = this.of(job);
+        this.shown.delete(job.path);
+        if (shown) shown.process.close();
+    }
+}
