@@ -4,7 +4,7 @@ import re
 
 from scene import IMAGE, LARGE, PACKAGES, Case
 
-BINARIES = "imaged imagectl imaged-dev"
+BINARIES = "imaged imagectl imaged-dev cockpit-imaged"
 # What apt, dpkg and the users' database keep for themselves: copies of before, caches, logs.
 OTHERS = re.compile("/etc/(passwd|group|shadow|gshadow)-|/var/(cache|log)/|/var/lib/(apt|dpkg|systemd/(random-seed|catalog))|"
                     "/(root|srv|tmp|ostree|proc|sys|dev)[ /]|/run/(systemd|udev|user|lock|log|dbus)/|/var/tmp|/etc/ld.so.cache ")
@@ -96,6 +96,7 @@ class Packages(Case):
                        "/usr/share/doc/imaged/administration.md.gz", "/usr/share/doc/imaged/dbus.md.gz", "/usr/share/doc/imaged/imagectl-json.md.gz"],
             "imagectl": ["/usr/bin/imagectl", "/usr/share/bash-completion/completions/imagectl",
                          "/usr/share/zsh/vendor-completions/_imagectl", "/usr/share/fish/vendor_completions.d/imagectl.fish"],
+            "cockpit-imaged": ["/usr/share/cockpit/imaged/manifest.json", "/usr/share/metainfo/org.imaged.cockpit.metainfo.xml"],
             "imaged-dev": ["/usr/share/dbus-1/interfaces/org.imaged1.Manager.xml",
                            "/usr/share/dbus-1/interfaces/org.imaged1.Job.xml", "/usr/share/pkgconfig/imaged.pc"],
         }.items():

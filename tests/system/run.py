@@ -14,6 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+import cockpit  # noqa: E402
 import machine  # noqa: E402
 import scene  # noqa: E402
 from administration import Administration  # noqa: E402
@@ -61,12 +62,13 @@ def test(release, arguments):
     try:
         scene.prepare_packages(tested, packages)
         scene.prepare(tested)
+        cockpit.prepare(tested)
         tested.boot()
         scene.fill_registries(tested)
         if arguments.only:
             tested.shell(f"apt-get install -y -qq --no-install-recommends {scene.PACKAGES}/*.deb 2>&1")
         scene.Case.machine = tested
-        suite = unittest.TestSuite(test for case in (Packages, Jobs, Rights, Service, Administration) for test in tests_of(case, arguments.only))
+        suite = unittest.TestSuite(test for case in (Packages, Jobs, Rights, Service, Administration, cockpit.Cockpit) for test in tests_of(case, arguments.only))
         result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
         failed = len(result.failures) + len(result.errors)
         print(f"{release}: {result.testsRun - failed - len(result.skipped)} passed, {failed} failed, {len(result.skipped)} skipped "

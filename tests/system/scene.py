@@ -71,7 +71,7 @@ def prepare_packages(machine, packages):
     machine.chroot("apt-get", "update", "-qq")
     machine.chroot("sh", "-ec", f"""
         for deb in {PACKAGES}/*.deb; do
-            needs=$(dpkg-deb -f "$deb" Depends | sed 's/imagectl ([^)]*),* *//')
+            needs=$(dpkg-deb -f "$deb" Depends | sed 's/image\(d\|ctl\) ([^)]*),* *//g')
             test -z "$needs" || apt-get satisfy -y -qq --no-install-recommends "$needs"
         done""")
 
