@@ -6,7 +6,7 @@ const cockpit = globalThis.cockpit;
 export const name = "org.imaged1", root = "/org/imaged1", manager = "org.imaged1.Manager", job = "org.imaged1.Job";
 const properties = "org.freedesktop.DBus.Properties";
 const errors = "org.imaged1.Error.";
-const firstPause = 500, longestPause = 5000; // milliseconds
+const firstPause = 500, longestPause = 5000, pulse = 5000; // milliseconds
 
 // The value in VALUE, as cockpit.dbus gives it: {t, v} for each variant.
 export function plain(value) {
@@ -42,7 +42,29 @@ export class Bus extends EventTarget {
     constructor() {
         super();
         this.client = null;
+        this.monitor = null;
         this.pause = firstPause;
+        // Cockpit 337 does not say that its bus has gone.
+        setInterval(async () => {
+            const client = this.client;
+            if (client && document.visibilityState === "visible" && !(await this.alive()) && this.client === client) client.close("disconnected");
+        }, pulse);
+    }
+
+    // Whether the bus itself answers; that wakes nobody up.
+    async alive() {
+        const monitor = this.monitor || cockpit.dbus("org.freedesktop.DBus", { bus: "system" });
+        this.monitor = monitor;
+        try {
+            // A dead bus may give no answer at all.
+            const silence = new Promise((_, reject) => setTimeout(reject, pulse));
+            await Promise.race([monitor.call("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameHasOwner", [name], { type: "s" }), silence]);
+            return true;
+        } catch (error) {
+            this.monitor = null;
+            monitor.close();
+            return false;
+        }
     }
 
     // At once, where it would wait.
@@ -66,10 +88,13 @@ export class Bus extends EventTarget {
         this.tell("ready");
     }
 
-    closed(client, closed) {
+    async closed(client, closed) {
         if (this.client !== client) return;
         this.client = null;
-        this.tell("lost", new Failure({ problem: "disconnected", ...closed }));
+        const failure = new Failure({ problem: "disconnected", ...closed });
+        // Without a bus nobody has a name.
+        if (failure.missing && !(await this.alive())) this.tell("lost", new Failure({ problem: "disconnected" }));
+        else this.tell("lost", failure);
         this.timer = setTimeout(() => this.open(), this.pause);
         this.pause = Math.min(this.pause * 2, longestPause);
     }

@@ -36,12 +36,13 @@ function openImage() {
 function connectionNotice() {
     const again = button("Try again", () => bus.retry(), { id: "again" });
     switch (store.connection) {
-        case "missing": return notice("danger", "imaged is not installed on this host", element("p", {}, "The bus has no service org.imaged1 (", store.problem, "). ",
-            "Install it with “apt install imaged”, then try again."), again);
+        case "missing": return notice("danger", "imaged is not installed on this host, or cannot be started", element("p", {}, "The bus has no service org.imaged1 (", store.problem, "). ",
+            "“apt install imaged” installs it; “systemctl status imaged” says why it does not start."), again);
         case "denied": return notice("danger", "imaged may not be asked", element("p", {}, store.problem), again);
         case "failed": return notice("danger", "imaged does not answer", element("p", {}, store.problem), element("p", {}, "“journalctl -u imaged” says why."), again);
         case "lost": return notice("danger", "The connection to the system bus is lost", element("p", {}, `Cockpit says: ${store.problem}. `,
-            "The page tries to connect again by itself; what it shows is as it was before."));
+            "The page tries to connect again by itself; what it shows is as it was before. ",
+            "If the bus is back and this stays, log out of Cockpit and in again."));
         default: return null;
     }
 }

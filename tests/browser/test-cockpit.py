@@ -447,6 +447,9 @@ class Absent(PageCase):
         self.daemon.wait(20)
         self.spawn([sys.executable, page_case.system_bus.HERE + "/scripted-polkit.py", self.address, self.directory + "/questions", self.directory + "/allowed"])
         self.start_imaged()
+        if os.environ.get("COCKPIT_DATA"):
+            self.browser.wait_text("#notices [role=alert]", "log out of Cockpit and in again")
+            self.skipTest("the bridge of Cockpit 337 keeps to the bus that it had: the page says what to do")
         self.browser.eventually(lambda: not self.browser.text("#notices [role=alert]"), "it is connected again", 60)
         self.root = self.caller(0)
         self.push("host/os:1", [self.layer("x")])
