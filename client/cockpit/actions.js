@@ -4,7 +4,7 @@ import { manager, options } from "./bus.js";
 import { Dialog, failure } from "./dialog.js";
 import { announce, element, fields, notice } from "./dom.js";
 import { progress } from "./jobs-view.js";
-import { difference, preview, policy, pruned, verified } from "./outcomes.js";
+import { changes, preview, policy, pruned, verified } from "./outcomes.js";
 import { bytes, counted, reference, short } from "./text.js";
 
 // A call that imaged may refuse where nobody is authorised; a person is in front.
@@ -109,15 +109,15 @@ export class Actions {
         } }, prepared.length === 0 ? "Close" : "Cancel");
     }
 
-    async files(image) {
-        const dialog = new Dialog("Which files differ");
+    // Packages, kernels and files of /etc: of the update, or since an earlier version.
+    async changes(image, kept = null) {
+        const dialog = new Dialog(kept ? `Since ${kept.version || short(kept.digest)}` : "What the update brings");
         dialog.step([element("p", {}, "Comparing…")], null, "Close");
-        try {
-            const [found] = await this.bus.call("Diff", "ssa{sv}", [image.image, "", options({ files: true })]);
-            dialog.renew(difference(found));
-        } catch (error) {
-            dialog.renew(failure(error));
-        }
+        await dialog.run({ run: async () => {
+            const wanted = kept ? { digest: kept.digest } : { update: true };
+            const outcome = await this.inDialog(dialog, "Reading the package databases of both versions…", "Changes", "sa{sv}", [image.image, asked(wanted)], [image.image]);
+            if (dialog.open) dialog.step(changes(outcome), null, "Close");
+        } });
     }
 
     verify(names) {

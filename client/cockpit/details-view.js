@@ -67,7 +67,9 @@ function keptCard(image, actions) {
     return card("kept", "Earlier versions", null, table("Earlier versions", [{ title: "Digest" }, { title: "Version" }, { title: "Commit" }, { title: "", class: "row-actions" }],
         image.kept.map((kept) => ({ key: kept.digest, cells: [element("code", { title: kept.digest }, short(kept.digest)), kept.version || "-",
             element("code", { title: kept.commit }, short(kept.commit)),
-            button("Roll back", () => actions.rollback(image, kept), { "aria-label": "Roll back to " + (kept.version || short(kept.digest)) })] }))));
+            element("span", { class: "actions" },
+                button("Changes since", () => actions.changes(image, kept), { "aria-label": "Changes since " + (kept.version || short(kept.digest)) }),
+                button("Roll back", () => actions.rollback(image, kept), { "aria-label": "Roll back to " + (kept.version || short(kept.digest)) }))] }))));
 }
 
 function labelsCard(image) {
@@ -79,7 +81,7 @@ function labelsCard(image) {
 
 function changesCard(details, actions) {
     if (!details.found) return null;
-    return card("changes", "What the update changes", button("Which files differ", () => actions.files(details.image), { id: "files", hidden: details.found.pending }),
+    return card("changes", "What the update changes", button("Packages and /etc", () => actions.changes(details.image), { id: "packages" }),
         difference(details.found));
 }
 

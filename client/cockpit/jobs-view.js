@@ -4,7 +4,7 @@ import { button, card, element, lines, table } from "./dom.js";
 import { summary } from "./outcomes.js";
 import { bytes, counted, duration, short } from "./text.js";
 
-const verbs = { prepare: "Preview", import: "Pull", pull: "Pull", check: "Check for an update", "check-images": "Check for updates", copy: "Copy", export: "Export",
+const verbs = { prepare: "Preview", changes: "Compare", import: "Pull", pull: "Pull", check: "Check for an update", "check-images": "Check for updates", copy: "Copy", export: "Export",
     "import-archive": "Import an archive", remove: "Remove", rollback: "Roll back", prune: "Prune", verify: "Verify" };
 const phases = { waiting: "waiting", manifest: "reading the manifest", fetch: "fetching layers", copy: "copying", merge: "merging the layers", relabel: "setting SELinux labels",
     commit: "committing", write: "writing", push: "pushing", mark: "finding what is used", prune: "removing", verify: "looking at images", hash: "checking objects",
@@ -94,7 +94,7 @@ function jobCard(job, { jobs, journals, attempt }) {
 
 // All jobs, or those that run and those about IMAGE. What others previewed is of no interest once it has ended.
 export function jobsCard(context, image = null) {
-    const wanted = (job) => !job.ended || (job.kind !== "prepare" && (image === null || job.images.includes(image)));
+    const wanted = (job) => !job.ended || (!["prepare", "changes"].includes(job.kind) && (image === null || job.images.includes(image)));
     const all = [...context.jobs.all.values()].filter((job) => job.kind && wanted(job)).reverse();
     const shown = all.filter((job) => !job.earlier), earlier = all.filter((job) => job.earlier), ended = all.filter((job) => job.ended);
     if (shown.length + (image === null ? earlier.length : 0) === 0) return null;

@@ -113,20 +113,41 @@ function anything(outcome) {
     return fields(Object.entries(outcome).filter(([, value]) => typeof value !== "object").map(([key, value]) => [key.replaceAll("-", " "), String(value)]));
 }
 
-const texts = { prepare: preview, pull: pulled, import: pulled, "import-archive": pulled, "check-images": checked, remove: removed, prune: pruned, verify: verified };
+const kinds = { prepare: preview, changes, pull: pulled, import: pulled, "import-archive": pulled, "check-images": checked, remove: removed, prune: pruned, verify: verified };
 
 export function summary(kind, outcome) {
-    return [(texts[kind] || anything)(outcome), truncated(outcome)];
+    return [(kinds[kind] || anything)(outcome), truncated(outcome)];
 }
 
 function layers(title, records) {
     return list(title, records, (layer) => [code(short(layer.digest)), ` ${bytes(layer.size)}`, layer.present ? ", is here" : "", layer["created-by"] ? `: ${layer["created-by"]}` : ""]);
 }
 
-// Packages, where Diff tells about them: names, or records with name and versions.
-function packages(title, records) {
-    const version = (record) => [record["old-version"] || record["from-version"], record["new-version"] || record["to-version"], record.version].filter(Boolean).join(" → ");
-    return list(title, records, (record) => typeof record === "string" ? record : `${record.name || record.package || "?"} ${version(record)}`);
+const texts = (title, values) => list(title, values, (value) => element("code", {}, value));
+
+function packages(title, total, records) {
+    const more = (total || 0) - (records || []).length;
+    const line = (record) => [element("strong", {}, record.name), ` ${[record.from, record.to].filter(Boolean).join(" → ")}`, record.architecture ? ` (${record.architecture})` : ""];
+    return [list(`${title} (${total || 0})`, records, line), more > 0 ? element("p", {}, `and ${more} more`) : null];
+}
+
+// What Changes has found: what people know a system by.
+export function changes(found) {
+    const side = (name) => found[`${name}-version`] || short(found[`${name}-digest`] || found[`${name}-commit`]);
+    const etc = ["added", "removed", "changed"].map((what) => found["etc-" + what] || []);
+    const nothing = !found.unknown && !etc.flat().length && !(found["changed-total"] || found["added-total"] || found["removed-total"]) &&
+        !(found["kernels-added"] || []).length && !(found["kernels-removed"] || []).length;
+    return [fields([["From", side("from")], ["To", side("to")],
+        ["Packages", found["packages-from"] === undefined ? null : `${found["packages-from"]} before, ${found["packages-to"]} after`]]),
+    found.unknown ? notice("info", "The changes are not known yet", element("p", {}, found.unknown)) : null,
+    nothing ? element("p", {}, "No package, no kernel and no file of /etc differs.") : null,
+    texts("Kernels added", found["kernels-added"]), texts("Kernels removed", found["kernels-removed"]),
+    packages("Packages changed", found["changed-total"], found["packages-changed"]),
+    packages("Packages added", found["added-total"], found["packages-added"]),
+    packages("Packages removed", found["removed-total"], found["packages-removed"]),
+    list("Databases that cannot be read", found["packages-unread"], (database) => `${database.path}: ${database.error}`),
+    texts("Files of /etc changed", found["etc-changed"]), texts("Files of /etc added", found["etc-added"]), texts("Files of /etc removed", found["etc-removed"]),
+    found["etc-truncated"] ? element("p", {}, "There are more files of /etc than are listed.") : null];
 }
 
 // What Diff has found.
@@ -141,7 +162,6 @@ export function difference(found) {
         ["Removed", `${counted((found["layers-removed"] || []).length, "layer")}, ${bytes(found["bytes-removed"])}`],
         ["Kept", `${counted((found["layers-kept"] || []).length, "layer")}, ${bytes(found["bytes-kept"])}`],
     ]),
-    packages("Packages added", found["packages-added"]), packages("Packages removed", found["packages-removed"]), packages("Packages changed", found["packages-changed"]),
     layers("Layers added", found["layers-added"]), layers("Layers removed", found["layers-removed"]),
     paths ? files.map(({ what, paths: names }) => list("Files " + what, names, (path) => path)) : null,
     found.truncated === true ? element("p", {}, "There are more files than are listed.") : null];

@@ -238,14 +238,22 @@ class Jobs(PageCase):
         self.preview(self.reference("signed/other:1"))
         self.browser.wait_text("dialog [role=alert]", "The containers policy rejects this image")
 
+    @staticmethod
+    def packages(version):
+        """dpkg's list of what is installed; in version 2 a package more, with a file in /etc."""
+        status = f"Package: systemd-boot\nStatus: install ok installed\nArchitecture: amd64\nVersion: 252-{version}\n\n"
+        more = "Package: news\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n\n" if version == 2 else ""
+        return layer([directory("usr"), directory("usr/lib"), directory("usr/lib/sysimage"), directory("usr/lib/sysimage/dpkg"), directory("usr/etc"),
+                      Entry("usr/lib/sysimage/dpkg/status", content=(status + more).encode()), *([Entry("usr/etc/news.conf", content=b"x")] if version == 2 else [])])
+
     def test_updates_are_found_compared_and_pulled(self):
         base = self.layer("base", 500)
         for name in ("os", "app"):
-            self.push(f"host/{name}:1", [base, self.layer(name, 100)], "1.0")
+            self.push(f"host/{name}:1", [base, self.layer(name, 100), self.packages(1)], "1.0")
             self.pulled(f"host/{name}:1")
         self.push("host/same:1", [base], "7")
         self.pulled("host/same:1")
-        digests = [self.push(f"host/{name}:1", [base, self.layer(name, 200, 2)], "1.1") for name in ("os", "app")]
+        digests = [self.push(f"host/{name}:1", [base, self.layer(name, 200, 2), self.packages(2)], "1.1") for name in ("os", "app")]
         self.open(text="host/os:1")
         self.assertTrue(self.browser.find("#update-all:disabled"))
         self.step("Check for updates: a job; then badges, and buttons")
@@ -255,18 +263,22 @@ class Jobs(PageCase):
         self.assertEqual(len(self.browser.find("#images .badge.info")), 2)
         self.step("what the update of one changes: versions, layers, bytes")
         self.browser.click(f"//section[@id='images']//a[contains(., 'host/os')]")
-        self.browser.wait_text("#changes", "1.0", "1.1", digests[0], "Added", "1 layer, 205.2 kB", "Kept", "layer 1")
+        self.browser.wait_text("#changes", "1.0", "1.1", digests[0], "Added", "2 layers, 205.5 kB", "Kept", "layer 1")
         self.browser.click("//nav[@aria-label='Breadcrumb']//a")
         self.step("Update all asks the registries, shows each with its cost and its rule, and waits")
         self.browser.press("Update all (2)")
-        self.browser.wait_text("dialog", *digests, "1.0 → 1.1", "No signature verified", "205.2 kB, 1 layer")
+        self.browser.wait_text("dialog", *digests, "1.0 → 1.1", "No signature verified", "205.5 kB, 2 layers")
         self.step("and pulls those very manifests")
-        self.browser.press("Update: 410.3 kB", DIALOG)
+        self.browser.press("Update: 411.1 kB", DIALOG)
         self.browser.wait_text("#images", digests[0][7:19], digests[1][7:19], "1 earlier version")
         self.browser.eventually(lambda: not self.browser.find("#images .badge.info"), "no update is left")
         self.step("back to the earlier version, which the details list")
         self.browser.click(f"//section[@id='images']//a[contains(., 'host/os')]")
         self.browser.wait_text("#kept", "1.0")
+        self.step("what changed since then: packages, kernels, files of /etc")
+        self.browser.press("Changes since 1.0")
+        self.browser.wait_text("dialog", "1.0", "1.1", "Packages changed (1)", "systemd-boot", "252-1 → 252-2", "Packages added (1)", "news 1", "Files of /etc added", "/etc/news.conf")
+        self.browser.press("Close", DIALOG)
         self.browser.press("Roll back to 1.0")
         self.browser.wait_text("dialog", "Nothing is fetched", "1.1", "1.0")
         self.browser.press("Roll back", DIALOG)
