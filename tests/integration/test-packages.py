@@ -182,6 +182,9 @@ class Packages(BusCase):
         (tree / "usr/lib/sysimage/dpkg/status").write_text(stanza("secret", "1"))
         ostree = ["ostree", f"--repo={self.repository}"]
         commit = subprocess.run([*ostree, "commit", "--branch=foreign", f"--tree=dir={tree}"], check=True, capture_output=True, text=True).stdout.strip()
+        # Another commit is deployed.
+        subprocess.run([*ostree, "refs", "--create=ostree/1/1/0", self.outcome["commit"]], check=True)
+        self.addCleanup(subprocess.run, [*ostree, "refs", "--delete", "ostree/1/1/0"], check=True)
         self.refused_changes("NotFound", "no image, no kept version and no deployment", commit=commit)
         subprocess.run([*ostree, "refs", "--create=ostree/0/1/0", commit], check=True)
         self.addCleanup(subprocess.run, [*ostree, "refs", "--delete", "ostree/0/1/0", "foreign"], check=True)
