@@ -173,7 +173,10 @@ void check_path(const Work& work) {
 // No job is started, and nobody is asked, for a name that no registry takes.
 template <typename Work>
 void check_registry_names(const Work& work) {
-    if constexpr (Work::traits.reads_image) work.image.require_registry_name();
+    if constexpr (Work::traits.reads_image || Work::traits.stores_image) work.image.require_registry_name();
+    // The target of Check is stored already, perhaps by another program.
+    if constexpr (requires { work.target; } && !Work::traits.looks)
+        if (work.target) work.target->require_registry_name();
     if constexpr (requires { work.destination; }) work.destination.require_registry_name();
     if constexpr (requires { work.source; })
         if (work.source) work.source->require_registry_name();

@@ -163,6 +163,11 @@ std::string ImageReference::source() const {
     return image;
 }
 
+std::string ImageReference::digest() const {
+    const auto at = name_.find('@');
+    return transport_ == Transport::registry && at != std::string::npos ? name_.substr(at + 1) : std::string();
+}
+
 std::string ImageReference::canonical() const {
     const bool registry = transport_ == Transport::registry;
     switch (source_) {

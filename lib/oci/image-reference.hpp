@@ -34,6 +34,8 @@ public:
     // What skopeo is given: image(), without the tag of a name in a registry that has a digest as well. The digest
     // decides, as for other tools; skopeo refuses such a name.
     std::string source() const;
+    // The digest that the name of an image in a registry ends with, or empty.
+    std::string digest() const;
     // image() with its signature source in front, in the one canonical spelling.
     std::string canonical() const;
     // Throws Error(invalid_reference) where this is a name in a registry that no registry takes. parse() does not ask:

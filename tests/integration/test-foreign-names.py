@@ -54,6 +54,40 @@ class References(BusCase):
         self.assertEqual(self.job("Prepare", "docker://" + name)["Outcome"]["digest"], old)
         self.refused("NotFound", reference=f"ostree-unverified-registry:{self.registry.address}/shop/app:t@sha256:{'0' * 64}")
 
+    def push_index(self, name):
+        """An index of one image; returns its digest, which is not the image's."""
+        self.layout.image("t", [oci_layout.layer([Entry("f", content=b"of an index")])])
+        manifest = {key: self.layout.manifests[0][key] for key in ("mediaType", "digest", "size")}
+        text = json.dumps({"schemaVersion": 2, "mediaType": oci_layout.INDEX, "manifests": [{**manifest, "platform": {"architecture": ARCHITECTURE, "os": "linux"}}]}).encode()
+        digest = self.layout.put(text)
+        (self.layout.path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [
+            {"mediaType": oci_layout.INDEX, "digest": digest, "size": len(text), "annotations": {TAG: "index"}}]}))
+        subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci:{self.layout.path}:index",
+                        f"docker://{self.registry.address}/{name}"], check=True)
+        return digest
+
+    def test_a_name_with_a_digest_is_given_to_no_other_content(self):
+        digest, archive = self.push("pinned/app:t", b"pinned"), self.directory / "pinned.tar"
+        subprocess.run(["skopeo", "copy", "--quiet", self.layout.reference("t"), f"oci-archive:{archive}:t"], check=True, capture_output=True)
+        source, wrong, right = f"docker://{self.registry.address}/pinned/app:t", f"docker://other.example/x@sha256:{'a' * 64}", f"docker://other.example/x@{digest}"
+        for name, properties in ((wrong, self.pull(source, target=wrong)), (wrong, self.job("ImportImage", source, target=wrong, digest=digest)), (wrong, self.import_archive(archive, wrong)),
+                                 (right, self.pull(source, target=right)), (right, self.import_archive(archive, right))):
+            found = (properties["Result"], properties["ErrorName"].rpartition(".")[2])
+            self.assertEqual(found, ("success", "") if name == right else ("failed", "DigestMismatch"), properties["ErrorMessage"])
+        index = self.push_index("pinned/index:t")
+        self.assertNotEqual(self.pulled(f"docker://{self.registry.address}/pinned/index@{index}", target=f"docker://other.example/x@{index}")["digest"], index)
+
+    def test_a_name_that_no_registry_takes_is_given_to_no_image(self):
+        self.push("named/app:t", b"named")
+        source, archive = f"docker://{self.registry.address}/named/app:t", self.directory / "named.tar"
+        subprocess.run(["skopeo", "copy", "--quiet", self.layout.reference("t"), f"oci-archive:{archive}:t"], check=True, capture_output=True)
+        for name in ("x:\x9b", "x\u202e:y", "X:y", "x:'", "x:", "../../x:y", "x:" + "t" * 129):
+            for function, arguments in ((self.pull, {"reference": source, "target": "docker://a.example/" + name}),
+                                        (self.import_archive, {"path": archive, "image": "docker://a.example/" + name})):
+                with self.subTest(name, function=function), self.assertRaises(bus_fixture.BusError) as caught:
+                    function(**arguments)
+                self.assertEqual(caught.exception.name, bus_fixture.ERROR + "InvalidReference")
+
     def test_a_name_below_a_stored_one_is_refused_before_anything_is_fetched(self):
         self.push("nest/app:latest", b"app")
         self.push("nest/app/sub:t", b"sub")

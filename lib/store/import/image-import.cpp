@@ -134,6 +134,16 @@ void check_architecture(const ImportRequest& request, const SourceImage& source)
                     "; to store it for other hosts all the same, set the option any-architecture");
 }
 
+// Throws if the image would be stored under a name with another digest than its own. If the name of the source has the
+// same digest, the source has checked it: it may be the digest of an index.
+void check_named_digest(const ImportRequest& request, const ImageReference& target, const Digest& digest) {
+    const auto named = target.digest();
+    if (named.empty() || named == digest.text() || request.known) return;
+    if (!request.archive && request.image.digest() == named) return;
+    throw Error(ErrorKind::digest_mismatch,
+                "the image has the digest " + digest.text() + ", not the one in its name, " + target.image());
+}
+
 void check_kinds(const ImageLayout& layout) {
     for (const auto& first : layout.layers) {
         for (const auto& second : layout.layers) {
@@ -239,6 +249,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     auto source = archive         ? archive->image()
                   : request.known ? *request.known
                                   : open_while_looking_ahead(*reader, request, repository, presence, target);
+    check_named_digest(request, target, source.digest);
     check_architecture(request, source);
     check_kinds(source.layout);
     repository.writer().announce(source.digest, source.layout);
