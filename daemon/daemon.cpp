@@ -268,11 +268,21 @@ private:
 
     void stop_when_done() {
         if (!manager_->has_jobs() && activity_.holds() == 0) {
-            connection_->releaseName(bus::ServiceName{bus_name});
+            release_name();
             bus_.drain();
             loop_.stop();
         } else {
             loop_.after(10ms, [this] { stop_when_done(); });
+        }
+    }
+
+    // A bus that does not answer releases the name when the connection is closed.
+    void release_name() {
+        connection_->setMethodCallTimeout(1s);
+        try {
+            connection_->releaseName(bus::ServiceName{bus_name});
+        } catch (const sdbus::Error& error) {
+            spdlog::warn("leaving without an answer of the bus: {}", error.getMessage());
         }
     }
 

@@ -29,6 +29,7 @@ UserFinder::~UserFinder() {
 
 std::optional<uid_t> UserFinder::find(const std::string& bus_name) {
     if (const auto found = known_.find(bus_name); found != known_.end()) return found->second;
+    if (is_silent_) return std::nullopt;
     try {
         std::uint32_t uid = 0;
         bus_->callMethod("GetConnectionUnixUser")
@@ -38,12 +39,14 @@ std::optional<uid_t> UserFinder::find(const std::string& bus_name) {
             .storeResultsTo(uid);
         if (known_.size() >= max_known) known_.clear();
         return known_[bus_name] = uid;
-    } catch (const sdbus::Error&) {
+    } catch (const sdbus::Error& error) {
+        is_silent_ = error.getName() == SD_BUS_ERROR_TIMEOUT || error.getName() == SD_BUS_ERROR_NO_REPLY;
         return std::nullopt;
     }
 }
 
 void UserFinder::drain() {
+    is_silent_ = false;
     const int file = connection_->getEventLoopPollData().fd;
     try {
         while (bus::process(*connection_)) {

@@ -23,7 +23,8 @@ public:
     UserFinder(const UserFinder&) = delete;
     UserFinder& operator=(const UserFinder&) = delete;
 
-    // Returns nullopt when it has left, or the bus does not answer within a second.
+    // Returns nullopt when it has left, or the bus does not answer within a second. After that it returns nullopt at
+    // once for all names that are not known, until the bus sends something.
     std::optional<uid_t> find(const std::string& bus_name);
 
 private:
@@ -34,6 +35,7 @@ private:
     std::unique_ptr<sdbus::IProxy> bus_;
     // Unique names are never used twice, so what is known of one stays right.
     std::map<std::string, uid_t> known_;
+    bool is_silent_ = false;
 };
 
 }  // namespace imaged

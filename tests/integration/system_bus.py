@@ -154,7 +154,7 @@ class SystemCase(AskedCase):
         self.write("imaged.conf", "[Daemon]\nPassEnvironment=CONTAINERS_REGISTRIES_CONF CONTAINERS_POLICY\n" + self.configuration)
         os.mkdir(self.directory + "/home")
         subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
-        self.spawn(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
+        self.bus = self.spawn(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
         self.eventually(lambda: bus_fixture.listens(self.directory + "/bus"))
         os.chmod(self.directory + "/bus", 0o777)
         self.allow()

@@ -208,6 +208,21 @@ class HostileFilesOfCallers(SystemCase):
         self.eventually(lambda: self.waits("flush") >= 6, 15)
         self.assertEqual(self.waits("flush"), 6)
 
+    def test_a_bus_that_does_not_say_who_sends_files_keeps_imaged_no_longer_than_once(self):
+        senders, none = [self.sender() for _ in range(15)], self.no_file()
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        for sender in senders:
+            sender.send(none, method="ListJobs", body="")
+        time.sleep(0.5)  # the bus passes them on
+        os.kill(self.bus.pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, self.bus.pid, signal.SIGCONT)
+        os.kill(self.daemon.pid, signal.SIGCONT)
+        time.sleep(0.2)
+        self.daemon.terminate()
+        started = time.monotonic()
+        self.assertEqual(self.daemon.wait(60), 0)
+        self.assertLess(time.monotonic() - started, 5 * sanitizers.SLOWER)
+
     def test_one_user_shuts_out_no_other(self):
         sender, file = self.sender(), self.file()
         for _ in range(60):
