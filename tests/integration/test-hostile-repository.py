@@ -89,6 +89,21 @@ class Copy(Case):
                 self.refused(self.copy(image, source, destination), "RepositoryDamaged")
                 self.assertEqual([path.name for path in (destination / "objects").glob(f"*/*.{kind}")], [])
 
+    def test_what_is_too_large_is_named_and_not_read(self):
+        source = self.make("from")
+        image, size = self.pull_into(source), 1 << 40
+        commit = next((source / "objects").glob("*/*.commit"))
+        for path, error in ((next((source / "objects").glob("*/*.dirtree")), "RepositoryDamaged"), (next((source / "objects").glob("*/*.dirmeta")), "RepositoryDamaged"),
+                            (commit, "RepositoryDamaged"), (commit.with_suffix(".commitmeta"), "RepositoryDamaged"), (source / "config", "InvalidArgument")):
+            with self.subTest(path.suffix or path.name):
+                content = path.read_bytes() if path.exists() else None
+                with open(path, "wb") as file:
+                    file.truncate(size)
+                self.refused(self.copy(image, source, self.make("to-" + path.name)), error, "larger than the limit")
+                path.unlink()
+                if content is not None:
+                    path.write_bytes(content)
+
     def test_only_what_nobody_else_can_change_is_linked(self):
         source, destination = self.make("from"), self.make("to")
         entries = {"own": Entry("usr/own", content=b"own" * 100), "theirs": Entry("usr/theirs", content=b"theirs" * 100, uid=USER, gid=USER),

@@ -30,6 +30,8 @@ void check_config(int directory, const std::string& path) {
     struct stat status {};
     if (!is_link_or_socket && (!file || ::fstat(file.get(), &status) != 0)) throw_errno("open " + path + "/config");
     if (!S_ISREG(status.st_mode)) refuse(path, "its config is no regular file");
+    if (status.st_size > static_cast<off_t>(max_config_bytes))
+        refuse(path, "its config is larger than the limit of " + std::to_string(max_config_bytes) + " bytes");
     const auto text = read_all(file.get(), max_config_bytes, path + "/config");
     const std::unique_ptr<GKeyFile, Free<g_key_file_unref>> config(g_key_file_new());
     ErrorSlot error;

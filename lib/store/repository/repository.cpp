@@ -41,6 +41,8 @@ bool is_unfinished(const std::string& ref) {
 }
 
 constexpr int open_attempts = 5;
+// Of one commit, signatures and what imaged remembers of waiting updates.
+constexpr std::size_t max_detached_metadata_bytes = 128UL * 1024 * 1024;
 
 [[noreturn]] void raise_damage(const ErrorSlot& error, const std::string& what) {
     try {
@@ -194,7 +196,12 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
     std::string bytes;
     // By hand, because checking and merging an image reads thousands of them.
     if (const auto file = try_open_at(objects_.get(), object_path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)) {
-        bytes = read_all(file.get(), max_metadata_bytes, name);
+        try {
+            bytes = read_all(file.get(), max_metadata_bytes, "object " + name);
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::corrupt_input) throw;
+            throw Error(ErrorKind::repository_damaged, error.what());  // it is too large
+        }
     } else {
         ErrorSlot error;
         GVariant* loaded = nullptr;
@@ -293,6 +300,10 @@ std::optional<std::string> Repository::detached_metadata(const Checksum& commit)
         "read the detached metadata of commit " + commit.hex());
     if (loaded == nullptr) return std::nullopt;
     const VariantPtr owner(loaded);
+    if (g_variant_get_size(loaded) > max_detached_metadata_bytes)
+        throw Error(ErrorKind::repository_damaged, "the detached metadata of commit " + commit.hex() +
+                                                       " is larger than the limit of " +
+                                                       std::to_string(max_detached_metadata_bytes) + " bytes");
     return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
 }
 
