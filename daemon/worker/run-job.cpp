@@ -116,7 +116,6 @@ public:
                          work.target,
                          work.from && request_.settings.keep > 0};
         const auto copied = copy_image(copy, cancellation_, meter_);
-        if (work.from) note_copied_source(copy);
         if (work.from && copied.changed && copied.previous_digest)
             drop_what_is_left([&] { return drop_unused_layers(copy.destination, request_.settings.keep); });
         return copy_result(copy, work.from, copied);

@@ -4,6 +4,7 @@
 // its file must contain, FAULT_TIMES how many fail (all by default), FAULT_NAME what the name given to openat must
 // contain. FAULT_RUN is a shell command that runs once, before the first call that would fail; without
 // FAULT_ERRNO no call fails.
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -114,6 +115,16 @@ int mkdirat(int directory, const char* path, mode_t mode) {
 int unlinkat(int directory, const char* path, int flags) {
     static const auto real = next<int (*)(int, const char*, int)>("unlinkat");
     return fails("unlinkat", directory) ? -1 : real(directory, path, flags);
+}
+
+dirent* readdir(DIR* directory) {
+    static const auto real = next<dirent* (*)(DIR*)>("readdir");
+    return fails("readdir", ::dirfd(directory)) ? nullptr : real(directory);
+}
+
+dirent64* readdir64(DIR* directory) {
+    static const auto real = next<dirent64* (*)(DIR*)>("readdir64");
+    return fails("readdir", ::dirfd(directory)) ? nullptr : real(directory);
 }
 
 int flock(int fd, int operation) {

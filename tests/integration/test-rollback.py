@@ -191,7 +191,8 @@ class Rollback(OnTheBus):
     def test_removing_an_image_removes_what_is_kept_of_it(self):
         self.pulled("1")
         self.pulled("2")
-        self.run_job("Remove", "(asa{sv})", [IMAGE], {})
+        outcome = self.run_job("Remove", "(asa{sv})", [IMAGE, IMAGE], {})
+        self.assertEqual(([image["image"] for image in outcome["removed"]], outcome["missing"]), ([IMAGE], []))
         self.assertEqual(self.refs(), "")
         self.prune()
         self.assertEqual([name for _, _, files in os.walk(self.repository / "objects") for name in files], [])
@@ -395,11 +396,11 @@ class Unreadable(Versions):
             self.publish(version)
             self.assertEqual(worker.pull(self.source, self.repository, target=IMAGE, settings={"keep": 1}).result["outcome"], "success")
 
-    def run_job(self, kind, **fault):
+    def run_job(self, kind, options=None, **fault):
         environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_PATH": "/repo", **{f"FAULT_{name.upper()}": str(value) for name, value in fault.items()}}
         arguments = {"repair": {"images": [], "repair": True}, "remove": {"images": [IMAGE]}}.get(kind, {})
-        image = IMAGE if kind == "rollback" else ""
-        return worker.Run(image, self.repository, kind={"repair": "verify"}.get(kind, kind), settings={"keep": 1}, arguments=arguments, env=environment).finish().result
+        options = {"image": IMAGE if kind == "rollback" else "", "arguments": arguments, **(options or {})}
+        return worker.Run(repository=self.repository, kind={"repair": "verify"}.get(kind, kind), settings={"keep": 1}, env=environment, **options).finish().result
 
     def versions(self):
         """The current one and those that are kept, each of which is whole."""
@@ -503,23 +504,41 @@ class Unreadable(Versions):
         self.assertEqual(self.run_job("prune")["outcome"], "success")
         self.assertEqual(self.versions(), ["1", "2"])
 
-    def test_what_follows_a_removal_does_not_make_it_fail(self):
-        whole, seen = self.directory / "whole", set()
+    def ref_files(self):
+        """As commits(), of the image and the versions that are kept; without a process for each."""
+        heads = self.repository / "refs/heads"
+        paths = [path for path in (heads / STORED, *heads.glob(f"{KEPT}/*")) if path.exists()]
+        return {str(path.relative_to(heads)): path.read_text().strip() for path in paths}
+
+    def test_a_job_that_fails_has_changed_nothing(self):
+        """And one that did what it was asked for succeeds, whatever becomes of what follows."""
+        other = self.directory / "other"
+        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        self.publish("3")
+        self.assertEqual(worker.pull(self.source, other, target=IMAGE).result["outcome"], "success")
+        whole, before = self.directory / "whole", self.ref_files()
         self.repository.rename(whole)
-        for call, count in (("openat", 40), ("unlinkat", 5)):
-            for after in range(count):
-                with self.subTest(call, after=after):
-                    subprocess.run(["rm", "-rf", self.repository], check=True)
-                    subprocess.run(["cp", "-a", whole, self.repository], check=True)
-                    result = self.run_job("remove", call=call, after=after, errno=errno.EIO)
-                    stays = (self.repository / "refs/heads" / STORED).exists()
-                    seen.add((result["outcome"], stays))
-                    self.assertEqual(result["outcome"], "failed" if stays else "success", result)
-                    if stays:
-                        self.assertIn("Input/output error", result["message"])
-        self.assertEqual(seen, {("success", False), ("failed", True)})
-        self.assertEqual(self.run_job("prune")["outcome"], "success")
-        self.assertEqual(self.commits(), {})
+        jobs = {"remove": {}, "rollback": {}, "pull": {"image": self.source, "target": IMAGE},
+                "copy": {"image": IMAGE, "arguments": {"repository": str(other), "from": True}}}
+        for kind, options in jobs.items():
+            seen = set()
+            for call, count, step in (("futimens", 7, 1), ("syncfs", 6, 1), ("mkdirat", 6, 1), ("unlinkat", 6, 1), ("renameat", 6, 1), ("readdir", 24, 4), ("openat", 56, 7)):
+                for after in range(0, count, step):
+                    with self.subTest(kind, call=call, after=after):
+                        subprocess.run(["rm", "-rf", self.repository], check=True)
+                        subprocess.run(["cp", "-a", whole, self.repository], check=True)
+                        result = self.run_job(kind, call=call, after=after, errno=errno.EIO, options=options)
+                        now = self.ref_files()
+                        changed = now.get(STORED) != before[STORED]
+                        seen.add((result["outcome"], changed))
+                        self.assertEqual(result["outcome"], "success" if changed else "failed", result)
+                        if not changed:
+                            self.assertIn("Input/output error", result["message"])
+                            self.assertLessEqual(set(before.values()), set(now.values()), result)
+                        self.assertEqual(self.run_job("prune")["outcome"], "success")
+                        self.assertFalse(kind == "remove" and changed and self.ref_files())
+            self.assertEqual(seen, {("success", True), ("failed", False)}, kind)
+            self.fsck()
 
     def test_a_kept_ref_that_leads_to_nothing_is_damage(self):
         for text in ("a" * 64, "", "nonsense"):

@@ -89,8 +89,7 @@ public:
         const auto refs = bring_objects(image, transfer);
         copied.objects = transfer.counts();
         const auto objects_changed = copied.objects.linked + copied.objects.reflinked + copied.objects.copied > 0;
-        copied.changed = write_refs(refs, image.merge_commit) || objects_changed;
-        copied.image = StoredImage::load(destination_, image.merge_commit);
+        copied.changed = write_refs(refs, image.merge_commit, copied.image) || objects_changed;
         return copied;
     }
 
@@ -174,16 +173,18 @@ private:
         if (const auto metadata = source_.detached_metadata(commit)) add_signatures(destination_, commit, *metadata);
     }
 
-    // True when anything changed.
-    bool write_refs(std::map<std::string, Checksum> refs, const Checksum& merge_commit) {
+    // True when anything changed. IMAGE becomes what the destination has, which needs the refs of its layers.
+    bool write_refs(std::map<std::string, Checksum> refs, const Checksum& merge_commit, StoredImage& image) {
         std::erase_if(refs, [&](const auto& ref) { return destination_.resolve(ref.first) == ref.second; });
         cancellation_.check();
         if (!refs.empty()) destination_.set_refs(refs);
+        image = StoredImage::load(destination_, merge_commit);
         const auto ref = image_ref(target_);
         const bool image_changed = destination_.resolve(ref) != merge_commit;
         if (image_changed) name_image(ref, merge_commit);
+        if (request_.make_destination) note_source();
         const bool changed = image_changed || !refs.empty();
-        if (changed) destination_.sync();
+        if (changed) destination_.settle();
         return changed;
     }
 
@@ -193,6 +194,14 @@ private:
                               : std::nullopt;
         if (kept) destination_.set_ref(kept->ref, kept->commit);
         destination_.set_ref(ref, merge_commit);
+    }
+
+    // Where the image came from (image-sources.hpp): what the source knew of it.
+    void note_source() const {
+        const auto sources = image_sources(source_.fd());
+        const auto found = sources.find(request_.image.image());
+        note_image_source(destination_.fd(), target_.image(),
+                          found == sources.end() ? request_.image.image() : found->second);
     }
 
     const CopyRequest& request_;
@@ -214,14 +223,6 @@ CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellat
     const Repository::Lock destination_lock(destination, Repository::LockKind::shared);
     destination.writer().clear_leftovers();
     return ImageCopy(request, source, destination, cancellation, observer).run();
-}
-
-void note_copied_source(const CopyRequest& request) {
-    const Repository source(request.source), destination(request.destination);
-    const auto sources = image_sources(source.fd());
-    const auto found = sources.find(request.image.image());
-    note_image_source(destination.fd(), request.target.value_or(request.image).image(),
-                      found == sources.end() ? request.image.image() : found->second);
 }
 
 }  // namespace imaged

@@ -39,7 +39,4 @@ struct CopiedImage {
 // Error(repository_damaged) naming what the source lacks, and what ObjectTransfer throws.
 CopiedImage copy_image(const CopyRequest& request, const Cancellation& cancellation, ImportObserver& observer);
 
-// Notes in the destination where the image came from (image-sources.hpp): what the source knew of it.
-void note_copied_source(const CopyRequest& request);
-
 }  // namespace imaged

@@ -309,7 +309,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     // From here on a prune sees that they are used; one that looked before is undone.
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
-    repository.sync();
+    repository.settle();
 
     const auto& counts = fetch.counts();
     return {plan.previous_digest,

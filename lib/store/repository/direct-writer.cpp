@@ -59,9 +59,12 @@ void DirectWriter::set_ref(const std::string& ref, const std::optional<Checksum>
     require_no_ref_directory(fd(), ref);
     ErrorSlot error;
     const auto hex = commit ? commit->hex() : std::string();
-    error.check(ostree_repo_set_ref_immediate(repository_, nullptr, ref.c_str(), commit ? hex.c_str() : nullptr,
-                                              nullptr, error.out()),
-                "write the ref " + ref);
+    if (ostree_repo_set_ref_immediate(repository_, nullptr, ref.c_str(), commit ? hex.c_str() : nullptr, nullptr,
+                                      error.out()) != FALSE)
+        return;
+    // Once it has, libostree stamps the repository's directory: that failed, and the ref is what it was to be.
+    if (read_ref_file(fd(), "refs/heads/" + ref) == commit) return;
+    error.raise("write the ref " + ref);
 }
 
 void DirectWriter::set_refs(const std::map<std::string, Checksum>& refs) {

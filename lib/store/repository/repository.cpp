@@ -342,6 +342,11 @@ void Repository::sync() const {
     require_in_place(*this);
 }
 
+void Repository::settle() const {
+    if (fsync_) static_cast<void>(::syncfs(objects_.get()));
+    require_in_place(*this);
+}
+
 void Repository::require_space(std::uint64_t bytes) const {
     struct statvfs status;
     if (::fstatvfs(objects_.get(), &status) != 0) throw_errno("statvfs of the repository");

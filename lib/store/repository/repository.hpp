@@ -127,6 +127,9 @@ public:
     // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync).
     // Thread-safe.
     void sync() const;
+    // After a job's last ref. It has done what it was asked for, and is not undone by a disk that fails now: what was
+    // written before is durable (sync()). Throws Error(failed) as sync() does where the repository was replaced.
+    void settle() const;
     // Keeps at least BYTES free from now on.
     void reserve(std::uint64_t bytes) { reserve_ = std::max(reserve_, bytes); }
     // Throws Error(no_space) unless BYTES more fit besides the reserve that the repository's configuration names

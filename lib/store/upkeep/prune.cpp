@@ -52,6 +52,19 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
     }
 }
 
+// Of the image whose REF is gone and named COMMIT.
+void drop_what_is_known(Repository& repository, const std::string& ref, const Checksum& commit) {
+    const auto image = image_of_ref(ref);
+    note_image_source(repository.fd(), image, image);
+    for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
+    try {
+        // Another image may have the commit, and this one may come back to it.
+        PendingUpdate::forget(repository, commit, image);
+    } catch (const Error&) {
+        // Metadata that cannot be read says nothing of it.
+    }
+}
+
 // Records of commits that are gone, or would be after a dry run.
 void drop_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage, bool dry_run) {
     const auto stale = VerifiedLayers(repository.fd()).stale([&](const Checksum& commit) {
@@ -123,28 +136,23 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
     require_no_alias(repository, images);
+    std::map<std::string, Checksum> found;  // by ref
     for (const auto& image : images) {
         const auto ref = image_ref(image);
+        if (found.contains(ref)) continue;
         const auto commit = repository.resolve(ref);
         if (!commit) {
             outcome.missing.push_back(image.image());
             continue;
         }
-        auto digest = digest_of(repository, *commit);
-        for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
-        repository.set_ref(ref, std::nullopt);
-        note_image_source(repository.fd(), image.image(), image.image());
-        try {
-            // Another image may have the commit, and this one may come back to it.
-            PendingUpdate::forget(repository, *commit, image.image());
-        } catch (const Error&) {
-            // Metadata that cannot be read says nothing of it.
-        }
-        outcome.removed.push_back({image.image(), std::move(digest)});
+        found.emplace(ref, *commit);
+        outcome.removed.push_back({image.image(), digest_of(repository, *commit)});
     }
-    repository.sync();
-    if (outcome.removed.empty()) return outcome;
+    if (found.empty()) return outcome;
+    for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);
     try {
+        repository.sync();
+        for (const auto& [ref, commit] : found) drop_what_is_known(repository, ref, commit);
         drop_layers(repository, outcome.layers);
         repository.sync();
     } catch (const Error&) {

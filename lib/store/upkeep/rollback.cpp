@@ -37,7 +37,6 @@ public:
         require_whole(chosen.image);
         if (current) keep_current(chosen.image.merge_commit);
         repository_.set_ref(ref_, chosen.image.merge_commit);
-        repository_.sync();
         tidy(chosen, current);
         require_in_place(repository_);
         return {current ? std::optional(current->digest.text()) : std::nullopt, std::move(chosen.image)};
@@ -84,6 +83,7 @@ private:
     // The image is what was asked for, whatever becomes of this: what is left is listed once, and goes with a prune.
     void tidy(const KeptVersion& chosen, const std::optional<StoredImage>& current) {
         try {
+            repository_.sync();
             if (!has_alias(chosen.ref)) repository_.set_ref(chosen.ref, std::nullopt);
             if (current) move_update(*current, chosen.image);
             repository_.sync();
