@@ -540,6 +540,37 @@ class Unreadable(Versions):
             self.assertEqual(seen, {("success", True), ("failed", False)}, kind)
             self.fsck()
 
+    def records(self):
+        top = self.repository / "extensions"
+        return {str(path.relative_to(top)) for path in top.rglob("*")}
+
+    def test_a_record_that_cannot_be_read_once(self):
+        """Is not for that reason replaced, put aside or removed."""
+        other = "docker://registry.example/other:1"
+        self.assertEqual(worker.pull(self.source, self.repository, target=other).result["outcome"], "success")
+        self.publish("3")
+        for content in {self.ostree("ls", "-C", self.commits()[ref], "/usr/version").split()[4] for ref in self.refs().split() if ref.startswith("ostree/container/image/")}:
+            path = self.repository / "objects" / content[:2] / (content[2:] + ".file")
+            path.write_bytes(b"x" + path.read_bytes()[1:])
+        verified = self.run_job("verify")["details"]
+        self.assertTrue(verified["damaged"])
+        whole, before = self.directory / "whole", self.records()
+        damaged, sources = ({path: json.loads((self.repository / "extensions/imaged" / path).read_text())} for path in ("damaged.json", "sources.json"))
+        self.repository.rename(whole)
+        one = {"arguments": {"images": [IMAGE]}}
+        pull = {"image": self.source, "target": "oci:third:t"}
+        for kind, options in (("pull", pull), ("verify", one), ("prune", {})):
+            for fault in ({"call": "openat", "name": "imaged"}, {"call": "openat", "name": "layers"}, {"call": "openat", "name": ".json"}, {"call": "read"}):
+                for after in range(0, 12, 2 if kind == "pull" else 1):
+                    with self.subTest(kind, fault=fault, after=after):
+                        subprocess.run(["rm", "-rf", self.repository], check=True)
+                        subprocess.run(["cp", "-a", whole, self.repository], check=True)
+                        result = self.run_job(kind, **fault, path="/repo/extensions", times=1, after=after, errno=errno.EIO, options=options)
+                        self.assertLessEqual(before, self.records(), result)
+                        for path, known in {**damaged, **sources}.items():
+                            now = json.loads((self.repository / "extensions/imaged" / path).read_text())
+                            self.assertLessEqual(known.keys(), now.keys(), (path, result))
+
     def test_a_kept_ref_that_leads_to_nothing_is_damage(self):
         for text in ("a" * 64, "", "nonsense"):
             (self.repository / "refs/heads" / KEPT / "version.5").write_text(text)

@@ -19,12 +19,20 @@ constexpr const char* file_name = "sources.json";
 
 }  // namespace
 
+std::map<std::string, std::string> read_image_sources(int repository) {
+    const auto directory = open_records(repository, sources_directory);
+    const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
+    if (!text) return {};
+    try {
+        return parse_json(*text).get<std::map<std::string, std::string>>();
+    } catch (const std::exception&) {
+        return {};
+    }
+}
+
 std::map<std::string, std::string> image_sources(int repository) {
     try {
-        const auto directory = open_records(repository, sources_directory);
-        const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
-        if (!text) return {};
-        return parse_json(*text).get<std::map<std::string, std::string>>();
+        return read_image_sources(repository);
     } catch (const std::exception&) {
         return {};
     }
@@ -32,7 +40,7 @@ std::map<std::string, std::string> image_sources(int repository) {
 
 void note_image_source(int repository, const std::string& image, const std::string& source) noexcept {
     try {
-        auto sources = image_sources(repository);
+        auto sources = read_image_sources(repository);
         const auto before = sources;
         if (source == image) {
             sources.erase(image);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where images came from that their names do not tell of: stored under another name, out of an archive.
 //
-// On disk: extensions/imaged/sources.json, {"IMAGE": "SOURCE"}, replaced by rename(2). A file that cannot be read
+// On disk: extensions/imaged/sources.json, {"IMAGE": "SOURCE"}, replaced by rename(2). A file with nonsense in it
 // counts as empty. Jobs that change it run one at a time.
 #pragma once
 
@@ -14,7 +14,10 @@ namespace imaged {
 inline constexpr const char* archive_source = "archive";
 inline constexpr const char* image_sources_path = "extensions/imaged/sources.json";
 
-// By image, as its name is stored. REPOSITORY is the repository's directory.
+// By image, as its name is stored. REPOSITORY is the repository's directory. Throws where the system cannot read the
+// file (record-file.hpp).
+std::map<std::string, std::string> read_image_sources(int repository);
+// The same, with none then.
 std::map<std::string, std::string> image_sources(int repository);
 // Notes that IMAGE came from SOURCE: a reference, archive_source, or IMAGE itself, of which nothing is kept. What
 // cannot be written is not: the image is then asked for under its own name.

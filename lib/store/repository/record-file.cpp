@@ -11,6 +11,7 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/replace-file.hpp"
+#include "base/system-failure.hpp"
 #include "base/tree-path.hpp"
 
 namespace imaged {
@@ -24,11 +25,19 @@ bool is_ours(const struct stat& status) {
     return (status.st_uid == 0 || status.st_uid == ::geteuid()) && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
+// Of what is missing, or not ours; any other errno of open(2) says nothing of what is there.
+bool is_not_ours(int number) {
+    return number == ENOENT || number == ENOTDIR || number == ELOOP || number == EACCES || number == EPERM ||
+           number == ENXIO;
+}
+
 FileDescriptor open_own_directory(int parent, const std::string& name) {
     FileDescriptor directory(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     struct stat status;
-    if (!directory || ::fstat(directory.get(), &status) != 0 || !is_ours(status)) return {};
-    return directory;
+    if (!directory && !is_not_ours(errno)) throw_errno("open " + name);
+    if (!directory) return {};
+    if (::fstat(directory.get(), &status) != 0) throw_errno("look at " + name);
+    return is_ours(status) ? std::move(directory) : FileDescriptor();
 }
 
 void set_aside(int parent, const std::string& name) {
@@ -72,11 +81,13 @@ FileDescriptor make_records(int repository, const std::string& path) {
 std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit) {
     try {
         const auto file = try_open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+        if (!file) return std::nullopt;
         struct stat status;
-        if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || !is_ours(status))
-            return std::nullopt;
+        if (::fstat(file.get(), &status) != 0) throw_errno("look at " + name);
+        if (!S_ISREG(status.st_mode) || !is_ours(status)) return std::nullopt;
         return read_all(file.get(), limit, name);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+        if (is_system_failure(error) && !is_not_ours(error_number(error))) throw;
         return std::nullopt;
     }
 }
@@ -90,13 +101,17 @@ void write_record(int directory, const std::string& name, const std::string& tex
 
 std::string record_place_fault(int repository) {
     std::string fault;
-    const auto end = walk(repository, layers_path, [&](int parent, const std::string& name, bool) {
-        if (exists(parent, name))
-            fault = "\"" + name + "\" on the way to " + layers_path +
-                    " is no directory, or another user owns or may write it; what imaged has verified is not recorded "
-                    "there, and is fetched again";
-        return false;
-    });
+    try {
+        walk(repository, layers_path, [&](int parent, const std::string& name, bool) {
+            if (exists(parent, name))
+                fault = "\"" + name + "\" on the way to " + layers_path +
+                        " is no directory, or another user owns or may write it; what imaged has verified is not "
+                        "recorded there, and is fetched again";
+            return false;
+        });
+    } catch (const Error& error) {
+        fault = error.what();
+    }
     return fault;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // imaged's own small files in a repository: extensions/imaged and what is below it. Each directory on the way must be
 // a directory of this process's user or root that nobody else may write; no symbolic link is followed. What is not so
-// counts as absent, is never written to, and fails no job.
+// counts as absent, is never written to, and fails no job. What the system cannot read (too few descriptors, a disk
+// that fails) is neither: each function throws its error then, and takes nothing for absent.
 #pragma once
 
 #include <optional>
@@ -21,7 +22,7 @@ FileDescriptor make_records(int repository, const std::string& path);
 // The text of NAME in DIRECTORY; nullopt if it is missing, longer than LIMIT, no regular file, or if another user owns
 // or may write it.
 std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit);
-// Replaces NAME at once. Throws system_error().
+// Replaces NAME at once.
 void write_record(int directory, const std::string& name, const std::string& text);
 
 // What is wrong with the places of records in REPOSITORY, for people; empty if nothing is.

@@ -2,6 +2,7 @@
 #include "store/repository/verified-layers.hpp"
 
 #include "base/directory.hpp"
+#include "base/error.hpp"
 #include "store/repository/record-file.hpp"
 
 namespace imaged {
@@ -50,9 +51,13 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& t
 
 std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
     const std::string hex(key);
-    const auto directory = open_records(repository_, layers_directory);
-    const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
-    return text ? parse(*text, kind, hex) : std::nullopt;
+    try {
+        const auto directory = open_records(repository_, layers_directory);
+        const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
+        return text ? parse(*text, kind, hex) : std::nullopt;
+    } catch (const Error&) {
+        return std::nullopt;  // it is fetched again, and nothing is lost
+    }
 }
 
 std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff_id) const {
@@ -91,7 +96,12 @@ void VerifiedLayers::visit(const std::function<void(const std::string&, const st
     visit_directory(open_records(repository_, layers_directory), layers_directory, [&](const DirectoryEntry& entry) {
         const std::string name = entry.name;
         const bool named = name.size() > hex_digits && name[hex_digits] == '.';
-        const auto text = named ? read_record(entry.directory, name, max_bytes) : std::nullopt;
+        std::optional<std::string> text;
+        try {
+            if (named) text = read_record(entry.directory, name, max_bytes);
+        } catch (const Error&) {
+            return;
+        }
         visitor(name, text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt);
     });
 }

@@ -54,7 +54,7 @@ private:
     struct Record {
         std::string kind, key, blob, commit, var;
     };
-    // Every file of the records, with nullopt for what is no valid record.
+    // Every file of the records that can be read, with nullopt for what is no valid record.
     void visit(const std::function<void(const std::string& name, const std::optional<Record>& record)>& visitor) const;
     static std::string serialise(const Record& record);
     static std::optional<Record> parse(const std::string& text, const std::string& kind, const std::string& key);

