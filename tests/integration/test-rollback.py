@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 import unittest
 
 from gi.repository import GLib
@@ -578,6 +579,42 @@ class Unreadable(Versions):
             self.assertEqual((details["sound"], [entry["image"] for entry in details["damaged-kept"]]), (False, [IMAGE]))
             self.assertTrue(self.run_job("repair")["details"]["sound"])
             self.assertEqual(self.versions(), ["2", "1"])
+
+
+class Listed(OnTheBus):
+    """Images whose refs and commits cannot be read."""
+
+    def setUp(self):
+        super().setUp()
+        self.pulled("1")
+        self.pulled("2")
+        # A listing goes by times of directories, which must have settled.
+        time.sleep(0.3)
+
+    def restart(self, **fault):
+        self.daemon.process.terminate()
+        self.daemon.process.wait(20)
+        self.daemon.environment = {**os.environ, "LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "openat", "FAULT_PATH": "/repo", "FAULT_ERRNO": str(errno.EIO),
+                                   **{f"FAULT_{name.upper()}": value for name, value in fault.items()}}
+        self.daemon.start()
+
+    def test_a_ref_that_cannot_be_opened(self):
+        """Its image is listed with the cause, and the others as they are."""
+        self.job("Pull", self.source, target=GLib.Variant("s", "oci:other:t"))
+        time.sleep(0.3)
+        for times in ("1", "0"):
+            self.restart(name="oci_3A_other_3A_t", times=times)
+            self.assertEqual(self.listed()["state"], "ok")
+            images = self.client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0]
+            other = next(image for image in images if image["image"] == "oci:other:t")
+            self.assertEqual(other["state"], "ok" if times == "1" else "damaged", other)
+            self.assertIn("" if times == "1" else "oci_3A_other_3A_t: Input/output error", other.get("error", ""))
+
+    def test_what_could_not_be_read_once_is_listed_next(self):
+        kept = next(commit for ref, commit in self.commits().items() if ref.startswith(KEPT))
+        self.restart(name=f"{kept[2:]}.commit", times="1")
+        self.client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))
+        self.assertEqual([version["digest"] for version in self.listed()["kept"]], [self.digests["1"]])
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")

@@ -94,17 +94,17 @@ public:
         changed |= kept_.refresh();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !changed && !any_damaged_) return listing_;
-        std::vector<std::pair<std::string, Checksum>> images;
-        for (const auto& [ref, commit] : images_.refs()) images.emplace_back(image_of_ref(ref), commit);
-        std::sort(images.begin(), images.end());
+        std::map<std::string, std::pair<std::string, Checksum>> images;  // by name: ref, commit
+        for (const auto& [ref, commit] : images_.refs()) images.emplace(image_of_ref(ref), std::pair(ref, commit));
         listing_ = nullptr;  // before the next is made
         Cache used;
         const auto kept = kept_by_image();
         any_damaged_ = false;
         std::string text = R"({"images":[)";
-        for (const auto& [name, commit] : images) {
+        for (const auto& [name, place] : images) {
             if (text.back() == '}') text += ',';
-            auto entry = entry_of(name, commit, look_up(name, commit, used));
+            const auto& [ref, commit] = place;
+            auto entry = entry_of(name, commit, commit == Checksum{} ? broken(name, ref) : look_up(name, commit, used));
             if (const auto found = kept.find(name); found != kept.end()) tell_kept(entry, found->second, used);
             text += json_text(entry);
         }
@@ -183,7 +183,9 @@ private:
     void tell_kept(json& entry, const Kept::mapped_type& kept, Cache& used) {
         std::set<std::string> seen{entry.value("digest", "")};
         for (const auto& [number, commit] : kept) {
-            const auto version = parse_json(look_up("", commit, used).entry);
+            const auto& known = look_up("", commit, used);
+            any_damaged_ |= !known.sound;
+            const auto version = parse_json(known.entry);
             if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
                 entry["kept"].push_back(version_of(version));
         }
@@ -211,22 +213,31 @@ private:
         return used.emplace(commit, look_at(name, commit)).first->second;
     }
 
+    // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
+    // next time.
+    template <typename Read>
+    static bool read_anew(Read&& read, const FileStamp& stamp, FileStamp& known) {
+        try {
+            read();
+        } catch (const Error&) {
+            return false;
+        }
+        known = stamp;
+        return true;
+    }
+
     // True when what the last verification found may have changed.
     bool refresh_damage() {
         const auto stamp = file_stamp(repository_, DamageRecord::path);
         if (stamp == damage_stamp_) return false;
-        damage_stamp_ = stamp;
-        damage_ = DamageRecord::read(repository_.fd());
-        return true;
+        return read_anew([&] { damage_ = DamageRecord::read(repository_.fd()); }, stamp, damage_stamp_);
     }
 
     // True when other sources may be known than before.
     bool refresh_sources() {
         const auto stamp = file_stamp(repository_, image_sources_path);
         if (stamp == sources_stamp_) return false;
-        sources_stamp_ = stamp;
-        sources_ = image_sources(repository_.fd());
-        return true;
+        return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
     }
 
     void tell_source(json& entry) const {
@@ -273,6 +284,16 @@ private:
             if (!layers_.refs().contains(layer)) return layer;
         }
         return std::nullopt;
+    }
+
+    // Of an image whose REF named no commit when it was listed.
+    Cached broken(const std::string& name, const std::string& ref) const {
+        try {
+            return look_at(name, repository_.resolve(ref).value_or(Checksum{}));
+        } catch (const Error& error) {
+            if (is_shortage(error)) throw;
+            return damaged_entry(name, error.what());
+        }
     }
 
     static Cached damaged_entry(const std::string& name, const std::string& why) {

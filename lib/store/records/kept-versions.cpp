@@ -27,7 +27,6 @@ KeptVersions find_kept_versions(const Repository& repository, const std::string&
     }
     for (const auto& kept : refs) {
         try {
-            if (kept.commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "the ref has nonsense in it");
             auto image = StoredImage::load(repository, kept.commit, true);
             if (seen.insert(image.digest).second) found.whole.push_back({kept.ref, std::move(image)});
         } catch (const Error& error) {
