@@ -57,8 +57,11 @@ FileDescriptor try_open_file(int directory, const std::string& path, int flags) 
 
 bool leads_to(int directory, const std::string& path, int fd) {
     struct stat named, open;
-    return ::fstatat(directory, path.c_str(), &named, 0) == 0 && ::fstat(fd, &open) == 0 &&
-           named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+    if (::fstatat(directory, path.c_str(), &named, 0) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return false;
+        throw_errno("look at " + path);
+    }
+    return ::fstat(fd, &open) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
 }
 
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what) {

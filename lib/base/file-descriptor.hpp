@@ -47,7 +47,8 @@ FileDescriptor open_file(int directory, const std::string& path, int flags = 0);
 FileDescriptor try_open_file(int directory, const std::string& path, int flags = 0);
 // What they demand of FD, which PATH led to.
 void require_file(int fd, const std::string& path);
-// Whether PATH, its links followed, leads to the file that is open as FD.
+// Whether PATH, its links followed, leads to the file that is open as FD. Throws system_error where that cannot be
+// found out.
 bool leads_to(int directory, const std::string& path, int fd);
 // Writes everything or throws system_error naming WHAT.
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);

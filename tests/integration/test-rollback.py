@@ -497,6 +497,15 @@ class Unreadable(Versions):
                     else:
                         self.assertGreater(after, 1)
 
+    def test_an_export_to_a_layout_that_cannot_be_listed(self):
+        exported = self.directory / "exported"
+        exported.mkdir()
+        options = {"image": IMAGE, "arguments": {"destination": f"oci:{exported}:t"}}
+        result = self.run_job("export", call="readdir", path="/exported", errno=errno.EIO, options=options)
+        self.assertEqual((result["outcome"], result["error-name"]), ("failed", "Failed"), result)
+        self.assertIn("Input/output error", result["message"])
+        self.assertEqual(self.run_job("export", options=options)["outcome"], "success")
+
     def test_what_follows_a_rollback_does_not_make_it_fail(self):
         """What is left is listed once, and goes with the next prune."""
         result = self.run_job("rollback", call="unlinkat", path="/refs/heads", errno=errno.EIO)

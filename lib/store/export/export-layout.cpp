@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/replace-file.hpp"
@@ -105,9 +106,10 @@ ExportLayout::ExportLayout(const std::string& path) {
     directory_ = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
     struct stat status;
     if (::fstatat(directory_.get(), "oci-layout", &status, 0) != 0) {
-        std::error_code failure;
-        if (!std::filesystem::is_empty(path, failure) || failure)
+        if (errno != ENOENT) throw_errno("look at " + path + "/oci-layout");
+        visit_directory(open_at(directory_.get(), ".", O_RDONLY | O_DIRECTORY), path, [&](const DirectoryEntry&) {
             throw Error(ErrorKind::invalid_argument, path + " is neither empty nor an OCI image layout");
+        });
         replace_file(directory_.get(), "oci-layout", layout_text, Durability::durable);
     }
     for (const auto* name : {"blobs", "blobs/sha256"}) {
