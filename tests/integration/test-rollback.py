@@ -532,12 +532,13 @@ class Unreadable(Versions):
                 "copy": {"image": IMAGE, "arguments": {"repository": str(other), "from": True}}}
         for kind, options in jobs.items():
             seen = set()
-            for call, count, step in (("futimens", 7, 1), ("syncfs", 6, 1), ("mkdirat", 6, 1), ("unlinkat", 6, 1), ("renameat", 6, 1), ("readdir", 24, 4), ("openat", 56, 7)):
+            for call, count, step, name in (("futimens", 7, 1, ""), ("syncfs", 6, 1, ""), ("mkdirat", 6, 1, ""), ("unlinkat", 6, 1, ""), ("renameat", 6, 1, ""),
+                                            ("readdir", 24, 4, ""), ("openat", 56, 7, ""), ("openat", 24, 2, "refs/heads/ostree/container/blob")):
                 for after in range(0, count, step):
-                    with self.subTest(kind, call=call, after=after):
+                    with self.subTest(kind, call=call, after=after, name=name):
                         subprocess.run(["rm", "-rf", self.repository], check=True)
                         subprocess.run(["cp", "-a", whole, self.repository], check=True)
-                        result = self.run_job(kind, call=call, after=after, errno=errno.EIO, options=options)
+                        result = self.run_job(kind, call=call, after=after, name=name, errno=errno.EIO, options=options)
                         now = self.ref_files()
                         changed = now.get(STORED) != before[STORED]
                         seen.add((result["outcome"], changed))
@@ -545,8 +546,9 @@ class Unreadable(Versions):
                         if not changed:
                             self.assertIn("Input/output error", result["message"])
                             self.assertLessEqual(set(before.values()), set(now.values()), result)
-                        self.assertEqual(self.run_job("prune")["outcome"], "success")
-                        self.assertFalse(kind == "remove" and changed and self.ref_files())
+                        if kind == "remove" and changed:
+                            self.assertEqual(self.run_job("prune")["outcome"], "success")
+                            self.assertEqual(self.ref_files(), {})
             self.assertEqual(seen, {("success", True), ("failed", False)}, kind)
             self.fsck()
 

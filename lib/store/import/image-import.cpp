@@ -204,15 +204,6 @@ static bool comes_from_elsewhere(const ImportRequest& request, const Repository&
     return (found == sources.end() ? target.image() : found->second) != source_of(request);
 }
 
-// What was found out of the version COMMIT of TARGET, which is replaced. It is announced until the next check where it
-// cannot be removed.
-static void forget_update(Repository& repository, const Checksum& commit, const ImageReference& target) {
-    try {
-        PendingUpdate::forget(repository, commit, target.image());
-    } catch (const Error&) {
-    }
-}
-
 // Gives COMMIT the name TARGET, which PREVIOUS has now. A writer that is another process keeps the previous version
 // and notes the source itself.
 static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
@@ -306,9 +297,13 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     auto stored = StoredImage::load(repository, merged.commit);
     name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit);
-    // From here on a prune sees that they are used; one that looked before is undone.
-    keep_layer_refs(repository, source.layout.layers, layers.commits);
-    if (plan.previous) forget_update(repository, plan.previous->merge_commit, target);
+    try {
+        // From here on a prune sees that they are used; one that looked before is undone.
+        keep_layer_refs(repository, source.layout.layers, layers.commits);
+        if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
+    } catch (const Error&) {
+        // The image has its new version. It is announced until the next check, or lacks a layer's ref for a repair.
+    }
     repository.settle();
 
     const auto& counts = fetch.counts();
