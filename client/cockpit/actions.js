@@ -3,6 +3,7 @@
 import { manager, options } from "./bus.js";
 import { Dialog, failure } from "./dialog.js";
 import { announce, element, fields, notice } from "./dom.js";
+import { imageLink } from "./images-view.js";
 import { progress } from "./jobs-view.js";
 import { changes, preview, policy, pruned, verified } from "./outcomes.js";
 import { bytes, counted, reference, short } from "./text.js";
@@ -158,7 +159,7 @@ export class Actions {
             element("p", { class: "small" }, "The room comes free when you prune.")],
         { text: "Remove", danger: true, run: async () => {
             const job = await this.leave(dialog, "Remove", "asa{sv}", [[image.image], asked()], [image.image]);
-            job.end.then(() => { if (job.result === "success") location.hash = "#/"; });
+            job.end.then(() => { if (job.result === "success" && location.hash === imageLink(image.image)) location.hash = "#/"; });
         } });
     }
 

@@ -48,7 +48,7 @@ export class Dialog {
         if (this.busy) return;
         this.busy = true;
         for (const node of this.foot.querySelectorAll("[type=submit]")) node.disabled = true;
-        this.body.querySelectorAll("[key=failure]").forEach((node) => node.remove());
+        this.body.querySelectorAll("[data-key=failure]").forEach((node) => node.remove());
         try {
             await action.run();
         } catch (error) {

@@ -5,7 +5,7 @@ import { printable } from "./text.js";
 
 const handlers = ["onclick", "oninput", "onchange", "onsubmit", "ontoggle", "onkeydown"];
 
-// An element with ATTRIBUTES (those that are null or false are left out, functions are handlers, "style" sets custom properties) and CHILDREN:
+// An element with ATTRIBUTES (those that are null or false are left out, functions are handlers, "style" sets properties, "key" is for show()) and CHILDREN:
 // nodes, texts, arrays of them; null and false are left out.
 export function element(name, attributes, ...children) {
     const node = document.createElement(name);
@@ -13,7 +13,7 @@ export function element(name, attributes, ...children) {
         if (value === null || value === undefined || value === false) continue;
         if (typeof value === "function") node[key] = value;
         else if (key === "style") for (const [property, text] of Object.entries(value)) node.style.setProperty(property, text);
-        else node.setAttribute(key, value === true ? "" : printable(value));
+        else node.setAttribute(key === "key" ? "data-key" : key, value === true ? "" : printable(value));
     }
     append(node, children);
     return node;
@@ -39,12 +39,12 @@ export function show(parent, ...nodes) {
 
 function update(parent, wanted) {
     const keyed = new Map();
-    for (const child of parent.children) if (child.getAttribute("key")) keyed.set(child.getAttribute("key"), child);
+    for (const child of parent.children) if (child.getAttribute("data-key")) keyed.set(child.getAttribute("data-key"), child);
     let place = parent.firstChild;
     for (const node of wanted) {
-        const key = node instanceof Element ? node.getAttribute("key") : null;
+        const key = node instanceof Element ? node.getAttribute("data-key") : null;
         const old = key ? keyed.get(key) : place;
-        if (old && alike(old, node) && (key || !(old instanceof Element) || !old.getAttribute("key"))) {
+        if (old && alike(old, node) && (key || !(old instanceof Element) || !old.getAttribute("data-key"))) {
             if (old === place) place = place.nextSibling;
             else parent.insertBefore(old, place);
             renew(old, node);
@@ -119,7 +119,7 @@ export function fields(pairs) {
 // KIND: "info", "warning", "danger" or "success". Its title comes first for screen readers too.
 export function notice(kind, title, ...more) {
     const names = { info: "Note", warning: "Warning", danger: "Problem", success: "Success" };
-    return element("div", { class: "notice " + kind, key: more.key || title },
+    return element("div", { class: "notice " + kind, key: title },
         element("p", { class: "notice-title" }, element("span", { class: "for-readers" }, names[kind] + ": "), title), more);
 }
 

@@ -15,7 +15,7 @@ import { followTheme } from "./theme.js";
 followTheme();
 
 const bus = new Bus(), jobs = new Jobs(bus), store = new Store(bus);
-const drawSoon = soon(draw), drawJobsSoon = soon(drawJobs, 100);
+const drawSoon = soon(draw), drawJobsSoon = soon(drawJobs, 200);
 const journals = new Journals(drawJobsSoon);
 const actions = new Actions({ bus, jobs, store });
 const details = new Details(bus, store, drawSoon);

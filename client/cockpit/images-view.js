@@ -5,7 +5,8 @@ import { bytes, counted, proof, short } from "./text.js";
 
 const firstRows = 100, moreRows = 400;
 
-export const imageLink = (name) => "#/image/" + encodeURIComponent(name);
+// Half of a surrogate pair cannot be encoded.
+export const imageLink = (name) => "#/image/" + encodeURIComponent(name.replace(/[\ud800-\udfff]/gu, "\ufffd"));
 
 // A member that a newer imaged offers: the first of KEYS that is there.
 const member = (image, ...keys) => keys.map((key) => image[key]).find((value) => value !== undefined);

@@ -10,6 +10,11 @@ function text(entry) {
     return date.toLocaleTimeString() + " " + message;
 }
 
+function end(shown) {
+    shown.closed = true;
+    shown.process.close();
+}
+
 export class Journals {
     constructor(changed) {
         this.shown = new Map();
@@ -44,18 +49,18 @@ export class Journals {
             this.changed();
         });
         shown.process.catch((error) => {
-            if (this.shown.get(job.path) !== shown) return;
+            if (shown.closed) return;
             shown.problem = "The journal cannot be read: " + (error.message || error.problem);
             this.changed();
         });
         this.shown.set(job.path, shown);
         // journalctl --follow does not end by itself.
-        job.end.then(() => setTimeout(() => shown.process.close(), 2000));
+        job.end.then(() => setTimeout(() => end(shown), 2000));
     }
 
     close(job) {
         const shown = this.of(job);
         this.shown.delete(job.path);
-        if (shown) shown.process.close();
+        if (shown) end(shown);
     }
 }

@@ -102,6 +102,7 @@ export class Store extends EventTarget {
 
     // Which rule let an image in: imaged tells in the list, or the journal has it of the job that brought it.
     async readVerified() {
+        if ((this.images || []).every((image) => this.policy(image))) return;
         const wanted = [`MESSAGE_ID=${succeeded}`, "_SYSTEMD_UNIT=imaged.service"];
         let text = "";
         try {
