@@ -11,7 +11,7 @@ DIALOG = "//dialog[@open]"
 
 def log_in(browser, address, user, password, administrator):
     browser.open(address + "/imaged")
-    browser.wait("#login-user-input")
+    browser.wait_text("body", "Log in")
     if administrator:
         # What the login page remembers of a user who had administrative access the last time.
         browser.run("localStorage.setItem('superuser:' + arguments[0], 'any')", user)

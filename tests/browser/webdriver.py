@@ -127,7 +127,10 @@ class Browser:
         self.click(f"{inside or '/'}/descendant::button[not(@disabled)][@aria-label='{name}' or normalize-space(.)='{name}']", timeout)
 
     def type(self, selector, text):
-        self.send("POST", f"/element/{self.wait(selector)}/value", {"text": text})
+        def enter():
+            self.send("POST", f"/element/{self.wait(selector)}/value", {"text": text})
+            return True
+        self.eventually(enter, "it takes text: " + selector)
 
     def keys(self, *keys):
         """To whatever has the focus."""
