@@ -135,15 +135,15 @@ export class Actions {
     found(dialog, names, outcome) {
         announce(outcome.sound ? "No problems found" : "Problems were found");
         const repairable = !outcome.sound || (outcome.unverified || []).length > 0;
-        dialog.step(verified(outcome), repairable ? { text: "Repair", run: () => this.mend(dialog, names) } : null, "Close");
+        dialog.step(verified(outcome), repairable ? { text: "Repair", run: () => this.runRepair(dialog, names) } : null, "Close");
     }
 
     repair(names) {
         const dialog = new Dialog("Repair " + names[0]);
-        dialog.step([element("p", {}, "Fetches damaged layers again from where the image came from, and merges them again.")], { text: "Repair", run: () => this.mend(dialog, names) });
+        dialog.step([element("p", {}, "Fetches the damaged layers from the image's source again, and merges the image again.")], { text: "Repair", run: () => this.runRepair(dialog, names) });
     }
 
-    async mend(dialog, names) {
+    async runRepair(dialog, names) {
         const outcome = await this.inDialog(dialog, "Repairing…", "Verify", "asa{sv}", [names, asked({ repair: true })], names);
         if (!dialog.open) return;
         announce(outcome.sound ? "Repaired" : "Problems are left");
@@ -185,7 +185,7 @@ export class Actions {
         } });
     }
 
-    // Runs what has no dialogue; shows what goes wrong in one.
+    // Runs an action that has no dialogue; shows its error in a new one.
     async attempt(work) {
         try {
             await work();

@@ -43,7 +43,7 @@ export class Dialog {
         if (this.open) show(this.body, body);
     }
 
-    // Runs an action; what goes wrong is shown in the dialogue, which stays.
+    // Runs an action; shows its error in the dialogue, which stays open.
     async run(action) {
         if (this.busy) return;
         this.busy = true;

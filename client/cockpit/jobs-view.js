@@ -16,7 +16,7 @@ export function title(job) {
     return (verbs[job.kind] || job.kind || "Job") + (images.length === 1 ? " " + images[0] : images.length ? " " + counted(images.length, "image") : "");
 }
 
-// What goes on, in a few words.
+// The state of a job in a few words.
 export function doing(job) {
     const state = job.properties.State;
     if (job.ended) return { success: "finished", cancelled: "cancelled" }[job.result] || "failed";

@@ -107,7 +107,7 @@ export class Jobs extends EventTarget {
         if (member === "Finished") this.ended(job, values);
     }
 
-    // FINISHED: what the signal said. What it leaves out because it goes to everybody, GetOutcome tells those who may know.
+    // FINISHED: the arguments of the signal. Everybody receives it, so it leaves private outcomes out; GetOutcome returns those to callers who may see them.
     async ended(job, finished) {
         let [result, error, message, outcome] = finished || ["", "", "", {}];
         if (!finished || (result === "success" && Object.keys(outcome).length === 0))

@@ -78,11 +78,15 @@ private:
     const TreeEntry root_;
 };
 
-// The content of OBJECT in a file that can be read in any order: the object itself, or a copy in memory.
+// Compressed repositories have a copy in memory.
+constexpr std::uint64_t max_copied_bytes = 256ULL * 1024 * 1024;
+
+// The content of a database's OBJECT in a file that can be read in any order: the object itself, or a copy in memory.
 class SeekableContent {
 public:
-    SeekableContent(const Repository& repository, const Checksum& object, std::uint64_t limit)
+    SeekableContent(const Repository& repository, const Checksum& object)
         : object_(repository, object), file_(object_.content_fd()) {
+        const auto limit = file_ < 0 ? max_copied_bytes : max_rpm_database_bytes;
         if (object_.size() > limit)
             throw Error(ErrorKind::unsupported_image,
                         "it is larger than the limit of " + std::to_string(limit) + " bytes");
@@ -120,9 +124,6 @@ private:
 bool is_fault_of_image(const Error& error) {
     return error.kind() == ErrorKind::corrupt_input || error.kind() == ErrorKind::unsupported_image;
 }
-
-// Compressed repositories have a copy in memory.
-constexpr std::uint64_t max_copied_bytes = 256ULL * 1024 * 1024;
 
 class ContentsReader {
 public:
@@ -246,9 +247,7 @@ private:
             if (const FileObject file(tree_.repository(), log->object); file.size() > 0)
                 throw Error(ErrorKind::unsupported_image, "changes of it are in rpmdb.sqlite-wal still");
         }
-        const FileObject file(tree_.repository(), entry.object);
-        const SeekableContent content(tree_.repository(), entry.object,
-                                      file.content_fd() < 0 ? max_copied_bytes : max_rpm_database_bytes);
+        const SeekableContent content(tree_.repository(), entry.object);
         read_rpm_database(
             content.random(), [&] { cancellation_.check(); }, packages);
     }
