@@ -74,6 +74,7 @@ private:
         std::string path, target;
         bool dropped;
         std::uint32_t moment;
+        std::string via;  // the link, waiting as well, that it names in truth; or nothing
     };
 
     void take(TarEntry& entry) {
@@ -150,7 +151,7 @@ private:
     // Nothing can be stored for the entry; links to it go the same way.
     void put_lost(const Path& path, const Checksum& what, bool dropped) {
         if (!dropped) {
-            hide(path);
+            tree_.put_lost(path, nothing_below());
             remember_lost(path);
         }
         limbo_tree_.put_file(path, what);
@@ -162,8 +163,7 @@ private:
         tree_.put_directory(path, put_dirmeta(entry));
         if (!replaces) return;
         // What took the place of everything below is gone again, and everything below with it.
-        tree_.put_opaque(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
-        layer_.has_whiteouts = true;
+        tree_.put_opaque(path, nothing_below());
         remember_lost(path);
     }
 
@@ -178,16 +178,18 @@ private:
         layer_.has_whiteouts = true;
     }
 
-    // Nothing of this layer or of one below is at PATH any more.
-    void hide(const Path& path) {
-        tree_.put_lost(path, sink_.put_file({0, 0, S_IFREG, nullptr}, {}));
+    // The file of whiteouts that the layer does not have itself.
+    Checksum nothing_below() {
         layer_.has_whiteouts = true;
+        return sink_.put_file({0, 0, S_IFREG, nullptr}, {});
     }
 
     // The object that PATH names in this layer, moved out of limbo if it was there and is to be KEPT; one of the two
     // that stand for nothing.
     std::optional<Checksum> find_object(const Path& path, bool kept) {
         if (const auto found = tree_.find(path)) return found->directory ? std::nullopt : std::optional(found->object);
+        // What stood there before the link that waits is no longer meant.
+        if (tree_.has_placeholder(path)) return std::nullopt;
         const auto found = limbo_tree_.find(path);
         if (!found || found->directory) return std::nullopt;
         if (kept && !is_lost(found->object)) sink_.adopt(found->object, limbo());
@@ -203,13 +205,27 @@ private:
             return;
         }
         // One that is dropped is kept apart like any such file: another link may want it.
-        auto& tree = dropped ? limbo_tree_ : tree_;
-        if (tree.has_placeholder(path)) {
-            tree.fill(path, object);
-        } else {
-            tree.put_file(path, object);
+        put_file(path, object, dropped);
+        if (!dropped) remember_link(path, join_path(target));
+    }
+
+    // Of a link that waited.
+    void settle(const Pending& link, const Path& place, const Checksum& object) {
+        if (is_lost(object)) {
+            settle_lost(place, object, link.dropped);
+            return;
         }
-        if (!dropped) remember_link(path, target);
+        (link.dropped ? limbo_tree_ : tree_).fill(place, object);
+        if (!link.dropped) remember_link(place, link.via.empty() ? link.target : link.via);
+    }
+
+    void settle_lost(const Path& place, const Checksum& what, bool dropped) {
+        ++(what == special_file ? layer_.special_files : layer_.bad_names);
+        if (!dropped) {
+            tree_.fill_lost(place, nothing_below());
+            remember_lost(place);
+        }
+        limbo_tree_.put_file(place, what);
     }
 
     void take_link(const Path& path, const TarEntry& entry, bool dropped) {
@@ -225,21 +241,21 @@ private:
             throw Error(ErrorKind::corrupt_input, "hard link to the directory \"" + join_path(target) + "\"");
         // A link to a link that waits itself is one to the same file, whatever becomes of that link.
         auto moment = tree_.now();
-        auto file = join_path(target);
+        auto file = join_path(target), via = std::string();
         if (const auto other = pending_at_.find(file); other != pending_at_.end()) {
             const auto& waiting = pending_[other->second];
             if (place_of(waiting)) {
-                file = waiting.target;
+                via = std::exchange(file, waiting.target);
                 moment = waiting.moment;
             }
         }
         (dropped ? limbo_tree_ : tree_).put_placeholder(path);
-        defer({join_path(path), std::move(file), dropped, moment});
+        defer({join_path(path), std::move(file), dropped, moment, std::move(via)});
     }
 
     // Links are told of as far as this goes; the tree is the same without.
-    void remember_link(const Path& path, const Path& target) {
-        UnresolvedLink link{join_path(path), join_path(target)};
+    void remember_link(const Path& path, const std::string& target) {
+        UnresolvedLink link{join_path(path), target};
         links_bytes_ += link.path.size() + link.target.size() + sizeof link;
         if (links_bytes_ <= max_links_bytes) layer_.hard_links.push_back(std::move(link));
     }
@@ -278,7 +294,7 @@ private:
     }
 
     void defer(Pending link) {
-        pending_bytes_ += link.path.size() + link.target.size() + pending_link_bytes;
+        pending_bytes_ += link.path.size() + link.target.size() + link.via.size() + pending_link_bytes;
         if (pending_bytes_ > max_pending_bytes)
             throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");
         if (const auto place = pending_at_.find(link.path); place != pending_at_.end()) {
@@ -286,6 +302,7 @@ private:
             earlier.target = std::move(link.target);
             earlier.dropped = link.dropped;
             earlier.moment = link.moment;
+            earlier.via = std::move(link.via);
         } else {
             pending_.push_back(std::move(link));
             pending_at_.emplace(pending_.back().path, pending_.size() - 1);
@@ -327,13 +344,21 @@ private:
             if (!object) continue;
             // What a lower layer has there comes before what came after the link.
             if (!link.dropped && tree_.find(target)) remember_first({join_path(*place), link.target});
-            put_link(*place, target, *object, link.dropped);
+            settle(link, *place, *object);
             settled[index] = true;
             auto next = std::lower_bound(waiting.begin(), waiting.end(), link.path,
                                          [&](auto other, const auto& path) { return target_of(other) < path; });
             for (; next != waiting.end() && target_of(*next) == link.path; ++next) ready.push_back(*next);
         }
         note_unresolved(settled);
+    }
+
+    // Whether links of lower layers may lead another entry to the place of the link that LINK goes through, which came
+    // between the two.
+    bool is_contested(const Pending& link, const Path& place) {
+        if (link.via.empty()) return false;
+        const auto via = split_path(link.via);
+        return tree_.has_placeholder(via) && !tree_.files_between(via, place).empty();
     }
 
     // What is left is for the merge.
@@ -350,16 +375,16 @@ private:
             const auto& place = *found;
             const auto file = split_path(link.target);
             if (!is_utf8(file)) {  // what a lower layer has there is not stored
-                ++layer_.bad_names;
-                put_lost(place, nameless_file, false);
+                settle_lost(place, nameless_file, false);
             } else if (const auto object = repository_object(file)) {
                 of_repository.emplace_back(place, *object);
             } else {
-                layer_.unresolved.push_back({join_path(place), link.target});
+                const bool through = is_contested(link, place);
+                layer_.unresolved.push_back({join_path(place), through ? link.via : link.target});
                 const auto& [path, target] = layer_.unresolved.back();
                 const auto [first, is_new] = first_moments.emplace(file.back(), std::nullopt);
                 if (is_new) first->second = tree_.first_moment(file.back());
-                if (first->second && *first->second > link.moment) remember_first({path, target});
+                if (!through && first->second && *first->second > link.moment) remember_first({path, target});
                 unresolved_bytes += path.size() + target.size() + framing_bytes;
                 if (unresolved_bytes > max_unresolved_bytes)
                     throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");

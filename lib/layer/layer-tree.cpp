@@ -186,6 +186,14 @@ void LayerTree::put_lost(const Path& path, const Checksum& object) {
     nodes_[lookup_path(whiteout)].lost = true;
 }
 
+void LayerTree::fill_lost(const Path& path, const Checksum& object) {
+    const auto moment = nodes_[lookup_path(path)].moment;
+    put_lost(path, object);
+    auto whiteout = path;
+    whiteout.back().insert(0, whiteout_prefix);
+    if (const auto index = lookup_path(whiteout); index != none) nodes_[index].moment = moment;
+}
+
 void LayerTree::note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path) {
     bytes += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
     if (bytes > max_behind_bytes)

@@ -59,7 +59,9 @@ public:
     // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents; a link that is kept
     // because of a parent that was replaced is below displaced_directory.
     bool has_placeholder(const Path& path) const;
+    // Either keeps the link's place in the order of entries; the second one makes what put_lost() does of it.
     void fill(const Path& path, const Checksum& object);
+    void fill_lost(const Path& path, const Checksum& object);
     // Something that is not kept needs its parents all the same.
     void need_parents(const Path& path);
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.

@@ -325,6 +325,32 @@ class LowerLinks(Case):
         self.assertEqual(self.files([self.BELOW, [hard("usr/first", "lib"), file("usr/lib/c", "earlier"), hard("lib/c", "usr/first")]]),
                          {"lib": "-> usr/lib", "usr/first": "-> usr/lib", "usr/lib/old": "old", "usr/lib/c": "-> usr/lib"})
 
+    def test_links_that_wait_have_their_own_moment(self):
+        nameless = "opt/\udce9"
+        below = self.BELOW + [file("opt/c", "c"), file(nameless, "dropped"), Entry("usr/lib/device", "char"), file("var/d/a", "of d"), file("var/e/a", "of e")]
+        always = {"lib": "-> usr/lib", "usr/lib/old": "old", "opt/c": "c", "var/d/a": "of d", "var/e/a": "of e"}
+        without_d = {path: what for path, what in always.items() if path != "var/d/a"}
+        cases = []
+        for first, second in (("lib/f", "usr/lib/f"), ("usr/lib/f", "lib/f")):
+            cases += [
+                # One that is dropped takes no place that a file takes later, and takes the place of one that came before.
+                ([below, [hard(first, nameless), file(second, "later")]], {**always, "usr/lib/f": "later"}),
+                ([below, [file(second, "earlier"), hard(first, nameless)]], always),
+                # A link to the name of a link that waits is one to what took the place of that one meanwhile, by whatever path.
+                ([below, [hard(first, "opt/c"), file(second, "between"), hard("a", first)]], {**always, "usr/lib/f": "between", "a": "between"}),
+                ([below, [hard(first, "opt/c"), hard("a", first), file(second, "after")]], {**always, "usr/lib/f": "after", "a": "c"}),
+                ([below, [hard(first, "opt/c"), file(second, "between"), hard("a", first), file("opt/c", "new")]],
+                 {**always, "opt/c": "new", "usr/lib/f": "between", "a": "between"}),
+                ([below, [hard(first, "opt/c"), file("opt/x/f", "elsewhere"), hard("a", first)]], {**always, "opt/x/f": "elsewhere", "usr/lib/f": "c", "a": "c"}),
+                # A second link by one name has a moment of its own, whether its file is known or not.
+                ([below, [hard(first, "opt/c"), file(second, "between"), hard(first, "lib/old")]], {**always, "usr/lib/f": "old"}),
+                ([below, [file("opt/n", "n"), hard(first, "opt/c"), file(second, "between"), hard(first, "opt/n")]], {**always, "opt/n": "n", "usr/lib/f": "n"})]
+        cases += [
+            # What its layer makes of a directory afterwards does not lead it elsewhere.
+            ([below, [hard("var/e/a", "var/d/a"), link("var/d", "e")]], {**without_d, "var/d": "-> e", "var/e/a": "of d"}),
+            ([below, [hard("var/b", "usr/lib/device"), link("usr/lib", "other")]], {**{path: what for path, what in always.items() if path != "usr/lib/old"}, "usr/lib": "-> other"})]
+        self.assert_each(cases)
+
     def test_what_went_through_a_link_stays_where_it_led_when_its_layer_replaces_the_link(self):
         entered = [file("lib/new", "n"), directory("lib/d", 0o700), file("lib/d/e/f", "f"), hard("lib/alias", "lib/new")]
         there = {"usr/lib/old": "old", "usr/lib/new": "n", "usr/lib/d/e/f": "f", "usr/lib/alias": "n"}
@@ -630,6 +656,9 @@ class LostTargets(Case):
                 self.assertEqual(self.files([below, [hard("usr/q", target)], [hard("usr/r", "usr/q"), hard("lib/s", "usr/r")]]), {"usr/f": "f", "lib": "-> usr/lib"}, target)
                 self.assertEqual(self.outcome["special-files-dropped"], 5)
         self.assertEqual(self.files([below, [whiteout("usr/p"), file("usr/p", "p")], [hard("usr/q", "usr/p")]]), {"usr/f": "f", "lib": "-> usr/lib", "usr/p": "p", "usr/q": "p"})
+        # A link to a file below has taken the place of a special file: who links to it now wants the file.
+        for kind in ("fifo", "char", "block"):
+            self.assertEqual(self.files([[file("usr/f", "f")], [Entry("usr/p", kind), hard("usr/p", "usr/f"), hard("usr/q", "usr/p")]]), {"usr/f": "f", "usr/p": "f", "usr/q": "f"})
         # What is below /run and /dev is in no layer.
         self.assertEqual(self.files([[Entry("dev/null", "char"), file("usr/f", "f")], [hard("usr/null", "dev/null")]]), {"usr/f": "f"})
         self.assertEqual(self.outcome["special-files-dropped"], 2)

@@ -472,9 +472,9 @@ TreeEntry LayerOverlay::place_links(TreeEntry merged, const TreeEntry& lower) {
     for (const auto& path : record_.lost) {
         if (const auto place = place_of(root, path)) lost_.insert(join_path(*place));
     }
-    place_rivals(root);
     std::map<std::string, std::string> first;
     for (const auto& [path, target] : record_.links_first) first.emplace(path, target);
+    for (const auto& path : place_rivals(root)) first.erase(path);
     for (const auto& [path, target] : record_.unresolved) {
         const auto place = place_of(root, path);
         if (!place) {
@@ -529,10 +529,11 @@ std::optional<TreeEntry> LayerOverlay::file_before(const Path& place, const std:
     return last ? std::optional(last->entry) : below;
 }
 
-void LayerOverlay::place_rivals(TreeEditor& root) {
+std::vector<std::string> LayerOverlay::place_rivals(TreeEditor& root) {
+    std::vector<std::string> links;
     std::multimap<std::string, std::string> rivals;
     for (const auto& [path, other] : record_.link_rivals) rivals.emplace(path, other);
-    if (rivals.empty()) return;
+    if (rivals.empty()) return links;
     std::map<std::string, TreeEntry> placed;
     for (const auto& [path, target] : record_.hard_links) {
         std::optional<TreeEntry> file;
@@ -546,7 +547,9 @@ void LayerOverlay::place_rivals(TreeEditor& root) {
         if (!file) continue;
         placed[path] = *file;
         place_link(root, root.resolve(split_path(path), false), path, file);
+        links.push_back(path);
     }
+    return links;
 }
 
 std::optional<Path> LayerOverlay::place_of(TreeEditor& root, const std::string& path) {
@@ -559,7 +562,6 @@ std::optional<Path> LayerOverlay::place_of(TreeEditor& root, const std::string& 
 }
 
 Path LayerOverlay::target_of(TreeEditor& root, const std::string& target, const std::string& path) {
-    if (linked_.empty()) return root.resolve(split_path(target), false);
     return root.resolve(split_path(target), false,
                         [&](const Path& at, const auto& found) { return stood_at(at, found, path); });
 }

@@ -131,8 +131,8 @@ private:
     bool brought_only_after(const Path& place, const TreeEntry& entry, const std::string& path);
     std::optional<TreeEntry> file_before(const Path& place, const std::string& path,
                                          const std::optional<TreeEntry>& below);
-    // Hard links to what the layer brought by another path than theirs.
-    void place_rivals(TreeEditor& root);
+    // Hard links to what the layer brought by another path than the one that they name; returns their own paths.
+    std::vector<std::string> place_rivals(TreeEditor& root);
     // Puts FILE at PLACE unless what the layer brings there by another path than PATH came later.
     void place_link(TreeEditor& root, const Path& place, const std::string& path, const std::optional<TreeEntry>& file);
     bool is_lost(const Path& target) const;
