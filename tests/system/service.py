@@ -20,8 +20,9 @@ class Service(Case):
             with self.held_pull(LARGE):
                 job = self.imagectl("--json", "jobs").stdout
                 number = re.search(r'"job":(\d+)', job).group(1)
+                followers = self.followers()
                 watcher = self.machine.start("imagectl", "watch", number, user="bob")
-                self.machine.eventually(lambda: self.machine.run("pgrep", "-u", "bob", "-x", "imagectl", check=False).stdout)
+                self.machine.eventually(lambda: self.followers() > followers)
             text = watcher.communicate(timeout=300)[0]
         finally:
             self.machine.run("pkill", "-x", "busctl", check=False)
@@ -33,6 +34,11 @@ class Service(Case):
         self.assertGreaterEqual(seen["LayerProgress"], LARGE_LAYERS)
         self.assertGreater(seen["PropertiesChanged"], 1)
         self.assertEqual(seen["Finished"], 1)
+
+    def followers(self):
+        """How many match rules of the bus's clients are about imaged's signals."""
+        return self.machine.run("busctl", "--json=short", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                "org.freedesktop.DBus.Debug.Stats", "GetAllMatchRules").stdout.count("sender='org.imaged1'")
 
     def test_a_restart_in_the_middle_of_a_pull_loses_nothing_that_was_done(self):
         self.forget_everything()
