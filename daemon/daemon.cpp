@@ -161,7 +161,8 @@ private:
                 config_.sysroot,
                 {line_.worker, config_.pass_environment, config_.jobs},
                 {config_.queued_jobs, config_.queued_jobs_per_user},
-                job_numbers_file(line_.session),
+                runtime_file("job-numbers", line_.session),
+                runtime_file("metrics", line_.session),
                 config_error_};
     }
 

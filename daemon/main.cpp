@@ -16,6 +16,7 @@
 #include "base/printable.hpp"
 #include "base/requirements.hpp"
 #include "daemon.hpp"
+#include "jobs/job-metrics.hpp"
 #include "process/command-line.hpp"
 #include "process/held-config.hpp"
 #include "process/log-queue.hpp"
@@ -77,6 +78,9 @@ int main(int count, char** arguments) {
             case imaged::CommandLine::Mode::check_config: return check_config(line);
             case imaged::CommandLine::Mode::help: std::fputs(imaged::usage(), stdout); return 0;
             case imaged::CommandLine::Mode::read: return imaged::serve_repository(*line.repository);
+            case imaged::CommandLine::Mode::metrics:
+                std::fputs(imaged::read_metrics(line.metrics).c_str(), stdout);
+                return std::fflush(stdout) == 0 ? 0 : 1;
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }

@@ -91,11 +91,12 @@ std::vector<std::string> bus_names(const QueuedJob& job) {
 }  // namespace
 
 JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings,
-                   const std::string& numbers_file, Events events)
+                   const std::string& numbers_file, const std::string& metrics_file, Events events)
     : connection_(connection),
       loop_(loop),
       settings_(std::move(settings)),
       events_(std::move(events)),
+      metrics_(loop, metrics_file),
       queue_(*this, numbers_file) {}
 
 JobTable::~JobTable() {
@@ -110,6 +111,7 @@ void JobTable::job_added(const QueuedJob& job) {
     auto& object = objects_[job.id];
     object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
     object->announce();
+    phases_[job.id] = {"waiting", EventLoop::Clock::now()};
     events_.added(job.id);
     tell_status();
 }
@@ -129,6 +131,9 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
     tell_end(job, told, seconds);
+    enter_phase(job.id, job.request, "done");
+    phases_.erase(job.id);
+    metrics_.job_ended(job.request, told);
     tell_changes(told);
     events_.removed(job.id, outcome);
     finished_[job.id] = {loop_.after(keep_finished, [this, id = job.id] { forget(id); }), job.owner,
@@ -242,10 +247,19 @@ void JobTable::tell_status() {
         text += fmt::format("{}Job {}: {}", text.empty() ? "" : "; ", number(job.id),
                             job.is_private() ? std::string(job.request.traits().name) : record_of(job).text);
     }
+    metrics_.set_jobs(waiting, queue_.jobs().size() - waiting);
     if (text.empty()) text = "Idle";
     if (text.size() > max_status_bytes) text = text.substr(0, max_status_bytes) + "…";
     if (waiting != 0) text += fmt::format("; {} waiting", waiting);
     journal::tell_status(text);
+}
+
+void JobTable::enter_phase(JobId id, const job::Request& request, const std::string& name) {
+    auto& phase = phases_.at(id);
+    if (phase.name == name) return;
+    const auto now = EventLoop::Clock::now();
+    metrics_.phase_ended(request.traits().name, phase.name, now - phase.began);
+    phase = {name, now};
 }
 
 void JobTable::stop_job(JobId id) {
@@ -259,8 +273,11 @@ void JobTable::stop_job(JobId id) {
 
 void JobTable::worker_said(JobId id, const job::Message& message) {
     auto& object = *objects_.at(id);
-    if (const auto* progress = std::get_if<job::Progress>(&message)) object.progressed(*progress);
     const auto* job = queue_.job(id);
+    if (const auto* progress = std::get_if<job::Progress>(&message)) {
+        object.progressed(*progress);
+        if (job != nullptr) enter_phase(id, job->request, progress->phase);
+    }
     if (const auto* layer = std::get_if<job::LayerProgress>(&message); layer != nullptr && job != nullptr)
         object.layer_progressed(*layer, bus_names(*job));
 }

@@ -11,6 +11,7 @@
 
 #include "bus/job-object.hpp"
 #include "jobs/check-round.hpp"
+#include "jobs/job-metrics.hpp"
 #include "jobs/job-queue.hpp"
 #include "jobs/worker-process.hpp"
 
@@ -41,10 +42,11 @@ public:
 
     // CONNECTION and LOOP outlive the table.
     JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const std::string& numbers_file,
-             Events events);
+             const std::string& metrics_file, Events events);
     ~JobTable() override;
 
     JobQueue& queue() { return queue_; }
+    JobMetrics& metrics() { return metrics_; }
     // For jobs that start later.
     void set_worker(WorkerSettings settings) { settings_ = std::move(settings); }
     // Queued, running and lately finished ones, oldest first.
@@ -58,6 +60,10 @@ private:
         EventLoop::TimerId limit = EventLoop::TimerId::none;
         EventLoop::TimerId note = EventLoop::TimerId::none;  // the next line in the journal that says how far it is
         bool out_of_time = false;
+    };
+    struct Phase {
+        std::string name;
+        EventLoop::Clock::time_point began;
     };
     struct Finished {
         EventLoop::TimerId timer;
@@ -82,6 +88,7 @@ private:
     void limit_time(JobId id);
     void note_later(JobId id);
     void tell_status();
+    void enter_phase(JobId id, const job::Request& request, const std::string& name);
     void forget(JobId id);
     // Keeps the finished jobs within their limits: the oldest job of the user who has most of them is forgotten first.
     void forget_surplus();
@@ -91,10 +98,12 @@ private:
     EventLoop& loop_;
     WorkerSettings settings_;
     const Events events_;
+    JobMetrics metrics_;
     JobQueue queue_;
     std::map<JobId, std::unique_ptr<JobObject>> objects_;
     std::map<JobId, Finished> finished_;
     std::map<JobId, Running> running_;
+    std::map<JobId, Phase> phases_;  // of jobs that have not ended
 };
 
 }  // namespace imaged

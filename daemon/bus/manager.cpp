@@ -118,7 +118,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       activity_(activity),
       authority_(authority),
       settings_(std::move(settings)),
-      jobs_(connection, loop, settings_.worker, settings_.job_numbers,
+      jobs_(connection, loop, settings_.worker, settings_.job_numbers, settings_.metrics,
             {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) { job_ended(id, result); },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
@@ -148,7 +148,10 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                    jobs_.queue().caller_left(bus_name);
                }),
       catalog_(loop, settings_.repository,
-               [this] {
+               [this](const ImageCounts& before) {
+                   const auto& counts = catalog_.counts();
+                   jobs_.metrics().set_images(counts.images, counts.damaged, counts.updates);
+                   if (counts.updates == before.updates) return;
                    emit_quietly([this] {
                        getObject().emitPropertiesChangedSignal(
                            bus::InterfaceName{org::imaged1::Manager_adaptor::INTERFACE_NAME},
@@ -159,7 +162,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
     jobs_.queue().set_limits(settings_.limits);
     catalog_.refresh_mode();
     // When others are served already.
-    loop.post([this] { catalog_.refresh_updates(); });
+    loop.post([this] { catalog_.refresh_counts(); });
     registerAdaptor();
 }
 
@@ -184,10 +187,11 @@ void Manager::job_ended(JobId id, const std::string& result) {
     activity_.touch();
     catalog_.refresh_mode();
     const auto& kind = jobs_.objects().at(id)->traits();
-    // Others can only make an update go.
-    const bool may_bring_update =
-        kind.looks || kind.name == job::Copy::traits.name || kind.name == job::Rollback::traits.name;
-    if (may_bring_update || catalog_.updates() > 0) catalog_.refresh_updates();
+    // Others can only make an update or damage go, or bring sound images, which are counted as they come.
+    const bool may_bring_more = kind.looks || kind.name == job::Copy::traits.name ||
+                                kind.name == job::Rollback::traits.name || kind.name == job::Verify::traits.name;
+    const auto& counts = catalog_.counts();
+    if (may_bring_more || counts.updates > 0 || counts.damaged > 0) catalog_.refresh_counts();
     emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 
@@ -374,7 +378,7 @@ std::string Manager::RepositoryMode() {
 
 std::uint32_t Manager::UpdatesAvailable() {
     activity_.touch();
-    return catalog_.updates();
+    return catalog_.counts().updates;
 }
 
 std::vector<std::string> Manager::Features() {

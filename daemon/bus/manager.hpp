@@ -29,6 +29,7 @@ struct ManagerSettings {
     WorkerSettings worker;
     JobQueue::Limits limits;
     std::string job_numbers;          // see JobNumbers
+    std::string metrics;              // see JobMetrics
     std::string configuration_error;  // why the configuration is not what its files say; empty if it is
 };
 

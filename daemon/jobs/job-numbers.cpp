@@ -20,7 +20,6 @@ namespace {
 
 constexpr std::uint32_t reserved_at_once = 100;
 constexpr std::size_t max_file_bytes = 32;
-constexpr const char* file_name = "/job-numbers";
 
 // The number in FILE; 0 where there is no file yet.
 std::uint32_t read_number(const std::string& file) {
@@ -79,15 +78,15 @@ void JobNumbers::reserve(std::uint32_t end) {
     }
 }
 
-std::string job_numbers_file(bool session) {
+std::string runtime_file(const std::string& name, bool session) {
     const char* const unit = std::getenv("RUNTIME_DIRECTORY");
     if (unit != nullptr && *unit == '/')
-        return std::string(std::string_view(unit).substr(0, std::string_view(unit).find(':'))) + file_name;
+        return std::string(std::string_view(unit).substr(0, std::string_view(unit).find(':'))) + "/" + name;
     const char* const user = session ? std::getenv("XDG_RUNTIME_DIR") : nullptr;
     if (user == nullptr || *user != '/') return {};
     const auto directory = std::string(user) + "/imaged";
     if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return {};
-    return directory + file_name;
+    return directory + "/" + name;
 }
 
 }  // namespace imaged

@@ -30,7 +30,7 @@ private:
     std::uint32_t last_ = 0, reserved_ = 0;
 };
 
-// The file for an imaged in the runtime directory of its unit, else, with SESSION, of its user; empty if there is none.
-std::string job_numbers_file(bool session);
+// The file NAME in the runtime directory of the imaged's unit, else, with SESSION, of its user; empty if there is none.
+std::string runtime_file(const std::string& name, bool session);
 
 }  // namespace imaged

@@ -32,12 +32,13 @@ enum Option {
     log_level,
     version,
     read_for_imaged,
+    metrics,
     help
 };
 
 constexpr const char* default_repository = "/ostree/repo";
 
-constexpr std::array<struct option, 16> long_options{
+constexpr std::array<struct option, 17> long_options{
     {{"session", no_argument, nullptr, session},
      {"bus-address", required_argument, nullptr, bus_address},
      {"config", required_argument, nullptr, config},
@@ -50,6 +51,7 @@ constexpr std::array<struct option, 16> long_options{
      {"idle-timeout", required_argument, nullptr, idle_timeout},
      {"pass-environment", required_argument, nullptr, pass_environment},
      {"log-level", required_argument, nullptr, log_level},
+     {"metrics", required_argument, nullptr, metrics},
      {"version", no_argument, nullptr, version},
      {reader_option + 2, required_argument, nullptr, read_for_imaged},  // imaged itself starts it so
      {"help", no_argument, nullptr, help},
@@ -122,6 +124,10 @@ CommandLine parse_command_line(int count, char** arguments) {
                 break;
             case log_level: line.log_level = in_context("--log-level", [&] { return known_log_level(value); }); break;
             case version: line.mode = CommandLine::Mode::version; return line;
+            case metrics:
+                line.mode = CommandLine::Mode::metrics;
+                line.metrics = absolute(value, "--metrics");
+                break;
             case read_for_imaged:
                 line.mode = CommandLine::Mode::read;
                 line.repository = value;
@@ -156,6 +162,8 @@ const char* usage() {
            "  --idle-timeout SECONDS   leave after so long without a call or a job (default 60; 0: never)\n"
            "  --pass-environment NAME  hand this variable on to the worker; may be given several times\n"
            "  --log-level LEVEL        debug, info, warning, error or off (default info)\n"
+           "  --metrics FILE           print what an imaged has counted, for Prometheus, from the file that it keeps\n"
+           "                           (/run/imaged/daemon/metrics), and leave\n"
            "  --version                print the version\n"
            "  --help                   print this\n"
            "\n"

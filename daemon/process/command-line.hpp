@@ -15,7 +15,7 @@ namespace imaged {
 inline constexpr const char* reader_option = "--read-for-imaged";
 
 struct CommandLine {
-    enum class Mode { serve, read, check_config, help, version };
+    enum class Mode { serve, read, check_config, metrics, help, version };
 
     Mode mode = Mode::serve;
     bool session = false;      // a user's own bus: --session or --bus-address
@@ -23,6 +23,7 @@ struct CommandLine {
     std::string worker;        // absolute path
     bool confined = false;     // the worker gives up what its job does not need
     std::string proxy_socket;  // of the service that talks to registries, empty for none
+    std::string metrics;       // the file that Mode::metrics prints
     std::string config;        // a file to read in place of the system's, empty for none
 
     // What is said here goes before what the configuration says.

@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <utility>
 
 #include "base/error.hpp"
@@ -51,20 +52,23 @@ nlohmann::json RemoteCatalog::mode() {
     return process_.ask({{"what", "mode"}});
 }
 
-std::uint32_t RemoteCatalog::updates() {
-    const nlohmann::json question{{"what", "updates"}};
-    if (listed_) return process_.ask(question).get<std::uint32_t>();
+ImageCounts RemoteCatalog::counts() {
+    const nlohmann::json question{{"what", "counts"}};
+    const auto counts = [&](ReaderProcess& process) {
+        const auto answer = process.ask(question).get<std::array<std::uint32_t, 3>>();
+        return ImageCounts{answer[0], answer[1], answer[2]};
+    };
+    if (listed_) return counts(process_);
     // Nobody has listed images yet: what it takes in memory goes with a process of its own.
     ReaderProcess once(repository_);
-    const auto number = once.ask(question).get<std::uint32_t>();
+    const auto found = counts(once);
     once.finish();
-    return number;
+    return found;
 }
 
-CatalogReader::CatalogReader(EventLoop& loop, const std::string& repository, std::function<void()> updates_changed)
-    : catalog_(std::make_shared<RemoteCatalog>(repository)),
-      updates_changed_(std::move(updates_changed)),
-      reader_(loop) {}
+CatalogReader::CatalogReader(EventLoop& loop, const std::string& repository,
+                             std::function<void(const ImageCounts& before)> counted)
+    : catalog_(std::make_shared<RemoteCatalog>(repository)), counted_(std::move(counted)), reader_(loop) {}
 
 CatalogReader::~CatalogReader() {
     catalog_->end();
@@ -108,19 +112,17 @@ void CatalogReader::refresh_mode() noexcept {
         });
 }
 
-void CatalogReader::refresh_updates() noexcept {
-    look<std::uint32_t>(
-        updates_look_,
-        [](RemoteCatalog& catalog) -> std::uint32_t {
+void CatalogReader::refresh_counts() noexcept {
+    look<ImageCounts>(
+        counts_look_,
+        [](RemoteCatalog& catalog) -> ImageCounts {
             try {
-                return catalog.updates();
+                return catalog.counts();
             } catch (const std::exception&) {
-                return 0;  // refresh_mode() warns
+                return {};  // refresh_mode() warns
             }
         },
-        [this](const std::uint32_t& number) {
-            if (std::exchange(updates_, number) != number) updates_changed_();
-        });
+        [this](const ImageCounts& counts) { counted_(std::exchange(counts_, counts)); });
 }
 
 }  // namespace imaged

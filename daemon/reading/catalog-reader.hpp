@@ -16,6 +16,11 @@
 
 namespace imaged {
 
+// Of the stored images.
+struct ImageCounts {
+    std::uint32_t images = 0, damaged = 0, updates = 0;  // UPDATES: those with an update that is remembered
+};
+
 // Asks the process for what Catalog (catalog.hpp) says. The reading thread's own.
 class RemoteCatalog {
 public:
@@ -32,8 +37,8 @@ public:
     nlohmann::json deployments(const std::string& sysroot);
     // {"mode": "bare", "warning": …}; see repository-service.cpp.
     nlohmann::json mode();
-    // How many images have an update that is remembered; none if they cannot be listed.
-    std::uint32_t updates();
+    // Of no images if they cannot be listed.
+    ImageCounts counts();
 
     // From any thread: nothing is answered from now on.
     void end() { process_.end(); }
@@ -50,8 +55,9 @@ public:
     // Runs on the reader's thread and must not throw; what it returns is run on the bus thread.
     using Task = std::function<EventLoop::Callback(RemoteCatalog& catalog)>;
 
-    // UPDATES_CHANGED is called when updates() is another number than it was.
-    CatalogReader(EventLoop& loop, const std::string& repository, std::function<void()> updates_changed);
+    // COUNTED is called with what there was before when counts() has been looked at again.
+    CatalogReader(EventLoop& loop, const std::string& repository,
+                  std::function<void(const ImageCounts& before)> counted);
     ~CatalogReader();
     CatalogReader(const CatalogReader&) = delete;
     CatalogReader& operator=(const CatalogReader&) = delete;
@@ -66,10 +72,10 @@ public:
     // Looks again, by and by. Warns the first time if others can enter a bare repository.
     void refresh_mode() noexcept;
 
-    // How many images have an update that is remembered, when refresh_updates() was called last.
-    std::uint32_t updates() const { return updates_; }
+    // When refresh_counts() was called last.
+    const ImageCounts& counts() const { return counts_; }
     // Counts again, by and by.
-    void refresh_updates() noexcept;
+    void refresh_counts() noexcept;
 
 private:
     // Something that is looked at by and by: not again while it is being looked at, but once more after that.
@@ -81,11 +87,11 @@ private:
     void look(Look& look, std::function<Value(RemoteCatalog&)> read, std::function<void(const Value&)> take) noexcept;
 
     const std::shared_ptr<RemoteCatalog> catalog_;
-    const std::function<void()> updates_changed_;
+    const std::function<void(const ImageCounts& before)> counted_;
     std::string mode_;
-    std::uint32_t updates_ = 0;
+    ImageCounts counts_;
     bool warned_ = false;
-    Look mode_look_, updates_look_;
+    Look mode_look_, counts_look_;
     FileReader reader_;
 };
 

@@ -85,7 +85,7 @@ private:
         const auto what = question.value("what", "");
         if (what == "mode") return mode();
         if (what == "deployments") return read_deployments(question.at("sysroot").get<std::string>(), repository_);
-        if (what == "updates") return updates();
+        if (what == "counts") return counts();
         if (what == "open") return open();
         if (!catalog_) throw Error(ErrorKind::failed, "the repository is not open");
         if (what == "list") return list(question.value("number", std::uint64_t{0}));
@@ -121,19 +121,22 @@ private:
         return catalog_ != nullptr;
     }
 
-    // How many images have an update that is remembered; none if they cannot be listed, of which a listing tells.
-    std::uint32_t updates() {
+    // How many images there are, are damaged, and have an update that is remembered; none if they cannot be listed, of
+    // which a listing tells.
+    std::array<std::uint32_t, 3> counts() {
         try {
-            if (!open()) return 0;
-            // Within a text there would be a backslash before the second quote.
-            constexpr std::string_view key = "\"update-digest\":";
-            std::uint32_t number = 0;
+            if (!open()) return {};
             const auto document = catalog_->list();
-            for (auto at = document->find(key); at != document->npos; at = document->find(key, at + key.size()))
-                ++number;
-            return number;
+            // Within a text there would be a backslash before the second quote.
+            const auto count = [&](std::string_view text) {
+                std::uint32_t number = 0;
+                for (auto at = document->find(text); at != document->npos; at = document->find(text, at + text.size()))
+                    ++number;
+                return number;
+            };
+            return {count("\"state\":\""), count("\"state\":\"damaged\""), count("\"update-digest\":")};
         } catch (const std::exception&) {
-            return 0;
+            return {};
         }
     }
 

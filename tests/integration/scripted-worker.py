@@ -134,6 +134,13 @@ def chatter(request, directory, _):
     succeed(request, directory, _)
 
 
+def babble(request, directory, number):
+    """What no worker of imaged's says: names of phases and errors of its own."""
+    for phase in (number, 'x"} 1\nimaged_up 7\n', "p" * 60):
+        progress(0.1, phase + number)
+    result("failed", 'Made"Up\n' + number, "because")
+
+
 def read_kept_file(number):
     """The content of the file that a caller handed over, as the process that keeps it gives it."""
     keeper = socket.socket(fileno=os.dup(number))
@@ -179,7 +186,7 @@ def main():
 
 actions = {"succeed": succeed, "wait": wait, "stubborn": stubborn, "deaf": deaf, "crash": crash, "leave": leave,
            "error": error, "nonsense": nonsense, "deep": deep, "eat": eat, "endless": endless, "linger": linger,
-           "partial": partial, "flood": flood, "show": show, "chatter": chatter}
+           "partial": partial, "flood": flood, "show": show, "chatter": chatter, "babble": babble}
 
 if __name__ == "__main__":
     main()

@@ -245,20 +245,20 @@ class Units(unittest.TestCase):
         """As systemd does where no machine-id is set: by presets, and what none names."""
         with tempfile.TemporaryDirectory() as root:
             for name, directory in (("imaged.preset", "system-preset/80-"), ("imaged-prune.timer", "system/"), ("imaged-update-check.timer", "system/"),
-                                    ("imaged-proxy.socket", "system/")):
+                                    ("imaged-metrics.socket", "system/"), ("imaged-proxy.socket", "system/")):
                 target = f"{root}/usr/lib/systemd/{directory}{name}"
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 shutil.copy(f"{SOURCES}/systemd/{name}", target)
             subprocess.run(["systemctl", f"--root={root}", "preset-all", "--preset-mode=enable-only"], check=True, capture_output=True)
             wanted = sorted(name for _, _, names in os.walk(root + "/etc/systemd/system") for name in names)
-            self.assertEqual(wanted, ["imaged-proxy.socket"])
+            self.assertEqual(wanted, ["imaged-metrics.socket", "imaged-proxy.socket"])
 
 
 class ShellLines(unittest.TestCase):
     """Of each section of the guide whose lines are to be pasted it is known which test runs them; that test names it."""
     ON_HOSTS = {"Other machines": "examples that need other hosts; test-hosts.py has the same words against its own"}
     RUN_BY = {"Install it": "system/service.py", "Configure it": "system/service.py", "Who may enter the repository": "system/service.py",
-              "What the journal says": "system/service.py", "For a user alone": "system/jobs.py", "Registries": "integration/test-configuration.py",
+              "What the journal says": "system/service.py", "Numbers for Prometheus": "system/service.py", "For a user alone": "system/jobs.py", "Registries": "integration/test-configuration.py",
               "Going back to an earlier version": "integration/test-rollback.py", "What another version brings": "integration/test-packages.py", "Deploying what was pulled": "integration/test-deploy.py"}
 
     def test_every_section_with_shell_lines_is_run(self):

@@ -43,7 +43,8 @@ class Packages(Case):
         self.install("*.deb")
         for unit in ("imaged.service", "imaged-update-check.timer", "imaged-prune.timer"):
             self.assertFalse(self.machine.active(unit), unit)
-        self.assertTrue(self.machine.active("imaged-proxy.socket"))
+        for socket in ("imaged-metrics.socket", "imaged-proxy.socket"):
+            self.assertTrue(self.machine.active(socket), socket)
         self.imagectl("pull", IMAGE)
         for timer in ("imaged-update-check.timer", "imaged-prune.timer"):
             self.machine.write(f"/etc/systemd/system/{timer}.d/now.conf", NOW)
@@ -74,7 +75,8 @@ class Packages(Case):
             self.machine.shell(f"apt-get remove -y -qq {BINARIES} 2>&1")
             run = self.busctl("ListJobs", check=False)
             self.assertNotEqual(run.returncode, 0)
-            self.assertFalse(self.machine.active("imaged-proxy.socket"))
+            for socket in ("imaged-metrics.socket", "imaged-proxy.socket"):
+                self.assertFalse(self.machine.active(socket), socket)
             self.assertEqual(self.tree_of("/ostree"), repository)
         with self.subTest("purge"):
             self.machine.shell("apt-get purge -y -qq imaged imagectl 2>&1")
@@ -105,7 +107,7 @@ class Packages(Case):
                 self.assertIn(path, have)
         units = self.machine.run("systemctl", "list-unit-files", "imaged*", "--no-legend").stdout
         self.assertEqual({line.split()[0] for line in units.splitlines()},
-                         {"imaged.service", "imaged-proxy.socket", "imaged-proxy@.service",
+                         {"imaged.service", "imaged-metrics.socket", "imaged-metrics@.service", "imaged-proxy.socket", "imaged-proxy@.service",
                           *(f"imaged-{what}.{kind}" for what in ("prune", "update", "update-check") for kind in ("service", "timer"))})
 
     def test_the_completions_complete_verbs_images_and_jobs(self):

@@ -2,6 +2,7 @@
 """The service over time: watching, restarts, idling, configuration, timers, the journal."""
 import os
 import re
+import socket
 
 from scene import IMAGE, LARGE, LARGE_LAYERS, REGISTRY, Case
 
@@ -9,6 +10,9 @@ MESSAGE_IDS = {"start": "4d4c9fa1d1c64ac9a6e1e1c1fc2f6c01", "success": "8f3c4ac0
                "failure": "b0f7d0bb4a3f4c55a2b5f3c6e9d1a303"}
 
 GUIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md")
+
+
+PROMETHEUS = "/run/imaged/public/metrics.promsock"
 
 
 class Service(Case):
@@ -39,6 +43,37 @@ class Service(Case):
         """How many match rules of the bus's clients are about imaged's signals."""
         return self.machine.run("busctl", "--json=short", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                 "org.freedesktop.DBus.Debug.Stats", "GetAllMatchRules").stdout.count("sender='org.imaged1'")
+
+    def numbers(self):
+        """What the socket for Prometheus gives, by series."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(f"/proc/{self.machine.leader}/root{PROMETHEUS}")
+            text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+
+    def test_prometheus_reads_what_was_counted_and_wakes_nobody(self):
+        self.forget_everything()
+        pulls = 'imaged_jobs_total{error="",kind="pull",result="success"}'
+        before = self.numbers().get(pulls, 0)
+        self.imagectl("pull", IMAGE)
+        self.machine.eventually(lambda: self.numbers()[pulls] == before + 1)
+        self.assertEqual((self.numbers()["imaged_images"], self.numbers()["imaged_up"]), (1, 1))
+        self.machine.run("systemctl", "stop", "imaged")
+        for _ in range(300):
+            self.numbers()
+        found = self.numbers()
+        self.assertEqual((found["imaged_images"], found[pulls], found["imaged_up"]), (1, before + 1, 0))
+        self.assertFalse(self.machine.active("imaged"))
+        self.assertTrue(self.machine.active("imaged-metrics.socket"))
+        self.assertEqual(self.machine.run("stat", "-c", "%a %U", PROMETHEUS, os.path.dirname(PROMETHEUS)).stdout, "666 root\n755 root\n")
+        # As the guide says: the same by hand, and for the node exporter.
+        by_hand, for_exporter = self.section("Numbers for Prometheus").splitlines()
+        self.assertIn(pulls, self.machine.shell(by_hand).stdout)
+        self.machine.shell("mkdir -p /var/lib/prometheus/node-exporter")
+        self.machine.shell(for_exporter)
+        self.addCleanup(self.machine.shell, "systemctl stop imaged-textfile.timer; rm -r /var/lib/prometheus")
+        self.machine.eventually(lambda: pulls in self.machine.run("cat", "/var/lib/prometheus/node-exporter/imaged.prom", check=False).stdout, 90)
 
     def test_a_restart_in_the_middle_of_a_pull_loses_nothing_that_was_done(self):
         self.forget_everything()

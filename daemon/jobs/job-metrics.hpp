@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What imaged counts, as the text that Prometheus reads (exposition format 0.0.4).
+//
+// A file keeps it beyond the life of this daemon, which ends whenever it is idle: whoever wants the numbers reads that,
+// and wakes nobody. It lies below /run, so the counters begin anew with each boot.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/file-descriptor.hpp"
+#include "job/job.hpp"
+#include "job/kinds.hpp"
+#include "process/event-loop.hpp"
+
+namespace imaged {
+
+// Bus thread only.
+class JobMetrics {
+public:
+    // Goes on from what FILE has; without a name nothing is kept. LOOP outlives the object. A file that cannot be read
+    // or written is logged.
+    JobMetrics(EventLoop& loop, std::string file);
+    // Leaves what no daemon runs, and all that was counted.
+    ~JobMetrics();
+    JobMetrics(const JobMetrics&) = delete;
+    JobMetrics& operator=(const JobMetrics&) = delete;
+
+    void job_ended(const job::Request& request, const job::Result& result);
+    // Of a job of KIND. PHASE as the interface lists it at Job.Phase.
+    void phase_ended(std::string_view kind, std::string_view phase, EventLoop::Clock::duration time);
+    void set_jobs(std::size_t waiting, std::size_t running);
+    // UPDATES: of images with an update that is remembered.
+    void set_images(std::uint32_t images, std::uint32_t damaged, std::uint32_t updates);
+
+private:
+    void add(std::string series, double value);
+    void set(std::string series, double value);
+    void write_later();
+    void write() noexcept;
+
+    EventLoop& loop_;
+    const std::string file_;
+    FileDescriptor lock_;                   // while it is held, a daemon runs
+    std::map<std::string, double> values_;  // by series: name{label="value",…}
+    EventLoop::TimerId timer_ = EventLoop::TimerId::none;
+};
+
+// The text that a JobMetrics has left in FILE, jobs left out where no daemon runs; that nothing runs where there is
+// none. Throws Error(failed) for a file that cannot be read.
+std::string read_metrics(const std::string& file);
+
+}  // namespace imaged
