@@ -31,7 +31,7 @@ std::size_t read_piece(int file, std::span<std::byte> buffer, std::uint64_t offs
 }  // namespace
 
 FileBlob::FileBlob(int file, std::uint64_t offset, const Descriptor& descriptor)
-    : file_(file), offset_(offset), descriptor_(descriptor) {
+    : HashedBlob(descriptor), file_(file), offset_(offset) {
     // A socket and no pipe: writing to one that nobody reads any more must not be a signal.
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     ours_ = std::move(ours);
@@ -47,8 +47,8 @@ FileBlob::~FileBlob() {
 void FileBlob::pump() {
     try {
         std::vector<std::byte> buffer(piece_bytes);
-        for (std::uint64_t done = 0; done < descriptor_.size;) {
-            const auto wanted = std::min<std::uint64_t>(buffer.size(), descriptor_.size - done);
+        for (std::uint64_t done = 0; done < descriptor().size;) {
+            const auto wanted = std::min<std::uint64_t>(buffer.size(), descriptor().size - done);
             const auto count = read_piece(file_, std::span(buffer).first(wanted), offset_ + done);
             if (!send_all(theirs_.get(), std::span(buffer).first(count))) return;
             done += count;
@@ -65,10 +65,7 @@ void FileBlob::finish() {
         thread_.join();
     }
     if (failure_) std::rethrow_exception(failure_);
-    const auto digest = hash_.finish();
-    if (digest.hex() != descriptor_.digest.hex())
-        throw Error(ErrorKind::digest_mismatch,
-                    "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
+    HashedBlob::finish();
 }
 
 Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation) {

@@ -8,21 +8,19 @@
 #include <thread>
 
 #include "base/cancellation.hpp"
-#include "base/checksum.hpp"
 #include "base/file-descriptor.hpp"
 #include "oci/manifest.hpp"
-#include "source/blob.hpp"
+#include "source/hashed-blob.hpp"
 
 namespace imaged {
 
-class FileBlob : public Blob {
+class FileBlob : public HashedBlob {
 public:
     // FILE is borrowed.
     FileBlob(int file, std::uint64_t offset, const Descriptor& descriptor);
     ~FileBlob() override;
 
     int fd() const override { return ours_.get(); }
-    void taken(std::span<const std::byte> bytes) override { hash_.update(bytes); }
     void finish() override;
 
 private:
@@ -30,8 +28,6 @@ private:
 
     const int file_;
     const std::uint64_t offset_;
-    const Descriptor descriptor_;
-    Sha256 hash_;
     FileDescriptor ours_, theirs_;
     std::exception_ptr failure_;  // set before the stream ends
     std::thread thread_;          // last: it uses all of the above

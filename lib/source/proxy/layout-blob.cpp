@@ -4,38 +4,21 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "base/checksum.hpp"
-#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "source/hashed-blob.hpp"
 
 namespace imaged {
 
 namespace {
 
-class LayoutBlob : public Blob {
+class LayoutBlob : public HashedBlob {
 public:
-    LayoutBlob(FileDescriptor file, const Descriptor& descriptor) : file_(std::move(file)), descriptor_(descriptor) {}
+    LayoutBlob(FileDescriptor file, const Descriptor& descriptor) : HashedBlob(descriptor), file_(std::move(file)) {}
 
     int fd() const override { return file_.get(); }
-    void taken(std::span<const std::byte> bytes) override {
-        hash_.update(bytes);
-        size_ += bytes.size();
-    }
-    void finish() override {
-        const auto digest = hash_.finish();
-        if (digest.hex() != descriptor_.digest.hex())
-            throw Error(ErrorKind::digest_mismatch,
-                        "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
-        if (size_ != descriptor_.size)
-            throw Error(ErrorKind::corrupt_input, "the blob has " + std::to_string(size_) +
-                                                      " bytes, the manifest says " + std::to_string(descriptor_.size));
-    }
 
 private:
     const FileDescriptor file_;
-    const Descriptor descriptor_;
-    Sha256 hash_;
-    std::uint64_t size_ = 0;
 };
 
 // Where the SHA-256 blobs of IMAGE lie; empty for one that is in no local directory.
