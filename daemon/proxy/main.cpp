@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged-proxy: runs the skopeo that the other end of its socket asks for (source/skopeo/skopeo-request.hpp), and ends
-// it when that end goes away. systemd starts it for each connection to imaged-proxy.socket, as a user who owns nothing,
-// with the connection as descriptor 3.
+// imaged-proxy: runs the skopeo that the other end of its socket asks for (source/skopeo/skopeo-request.hpp), or reads
+// blobs of a registry for it, and ends that when the other end goes away. systemd starts it for each connection to
+// imaged-proxy.socket, as a user who owns nothing, with the connection as descriptor 3.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -28,6 +28,7 @@
 #include "base/requirements.hpp"
 #include "base/scratch-directory.hpp"
 #include "base/socket-message.hpp"
+#include "blob-service.hpp"
 #include "layout-copy.hpp"
 #include "process-filter.hpp"
 #include "source/skopeo/process-traffic.hpp"
@@ -195,6 +196,7 @@ int main() {
         ScratchDirectory::clear_leftovers();
         auto work = read_work();
         if (work.request.background) take_background_priority();
+        if (work.request.kind == SkopeoRequest::Kind::blobs) serve_blobs(skopeo_channel, work.request, work.auth);
         const int status = run(std::move(work));
         // Killed because nobody wants it any more is no failure.
         return WIFEXITED(status) ? WEXITSTATUS(status) : 0;

@@ -23,6 +23,11 @@ DescriptorPair make_pipe() {
     return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
 }
 
+void widen_pipe(const FileDescriptor& pipe) {
+    constexpr int most = 1024 * 1024;  // that Linux lets an unprivileged process have
+    ::fcntl(pipe.get(), F_SETPIPE_SZ, most);
+}
+
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode) {
     FileDescriptor fd(::openat(directory, path.c_str(), flags | O_CLOEXEC, mode));
     if (!fd) throw_errno("open " + path);

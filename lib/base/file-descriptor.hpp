@@ -36,6 +36,9 @@ struct DescriptorPair {
 };
 // A pipe: what is written to THEIRS is read from OURS.
 DescriptorPair make_pipe();
+// Lets PIPE hold 1 MiB where the user's quota allows it: with the default of 64 KiB, each of these costs two switches
+// between the processes.
+void widen_pipe(const FileDescriptor& pipe);
 
 // openat(2) with O_CLOEXEC; throws system_error naming PATH.
 FileDescriptor open_at(int directory, const std::string& path, int flags, unsigned mode = 0);

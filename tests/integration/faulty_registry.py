@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -13,10 +14,11 @@ HANG = 600
 
 
 class FaultyRegistry:
-    """fault: (regular expression of a path, function, how often or None for always). `requests` lists the paths that came."""
+    """fault: (regular expression of a path, function, how often or None for always). `requests` lists the paths that came, `logins` what came with them as Authorization. By TLS if CERTIFICATES is a directory that has some
+    (registry.make_certificates()); `certified` lists for each path whether a client showed a certificate, and which program it was."""
 
-    def __init__(self, upstream):
-        self.upstream, self.fault, self.requests = upstream, None, []
+    def __init__(self, upstream, certificates=None):
+        self.upstream, self.fault, self.requests, self.logins, self.certified = upstream, None, [], [], []
         self.ended = threading.Event()
         registry = self
 
@@ -25,6 +27,9 @@ class FaultyRegistry:
 
             def do_GET(self):
                 registry.requests.append(self.path)
+                registry.logins.append((self.path, self.headers.get("Authorization")))
+                if certificates:
+                    registry.certified.append((self.path, bool(self.connection.getpeercert()), self.headers.get("User-Agent", "")))
                 fault = registry.take(self.path)
                 host, port = registry.upstream.split(":")
                 connection = http.client.HTTPConnection(host, int(port), timeout=30)
@@ -49,6 +54,11 @@ class FaultyRegistry:
                 pass  # that a client has had enough is what some faults are for
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        if certificates:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=f"{certificates}/ca.crt")
+            context.load_cert_chain(f"{certificates}/server.cert", f"{certificates}/server.key")
+            context.verify_mode = ssl.CERT_OPTIONAL
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.server.daemon_threads = True
         self.server.registry = self
         self.address = f"127.0.0.1:{self.server.server_address[1]}"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A docker-registry of its own on 127.0.0.1, over plain HTTP as an administrator allows it: by a registries.conf."""
 import pathlib
+import re
 import socket
 import subprocess
 import time
@@ -18,8 +19,9 @@ def make_certificates(directory):
 
 
 class Registry:
-    def __init__(self, directory, certificates=None):
-        """Starts it on DIRECTORY, which holds all of it; stop() ends it. By TLS if CERTIFICATES is a directory that has some (make_certificates())."""
+    def __init__(self, directory, certificates=None, storage=None, more=""):
+        """Starts it on DIRECTORY, which holds all of it; stop() ends it. By TLS if CERTIFICATES is a directory that has some (make_certificates()). STORAGE is that
+        of another one; MORE is added to its configuration."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir()
         with socket.socket() as probe:
@@ -27,12 +29,12 @@ class Registry:
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         tls = f", tls: {{certificate: {certificates}/server.cert, key: {certificates}/server.key}}" if certificates else ""
         (self.directory / "registry.yml").write_text(
-            "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self.directory}/storage}}}}\nhttp: {{addr: \"{self.address}\"{tls}}}\n")
+            "version: 0.1\nlog: {level: error}\n"
+            f"storage: {{filesystem: {{rootdirectory: {storage or self.directory / 'storage'}}}}}\nhttp: {{addr: \"{self.address}\"{tls}}}\n{more}")
         self.configuration = self.directory / "registries.conf"
         self.configuration.write_text(f'[[registry]]\nlocation = "{self.address}"\ninsecure = true\n')
-        self.process = subprocess.Popen(["docker-registry", "serve", self.directory / "registry.yml"], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.directory / "access.log", "wb") as log:
+            self.process = subprocess.Popen(["docker-registry", "serve", self.directory / "registry.yml"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 30
         while not self._answers():
             assert self.process.poll() is None and time.monotonic() < end, "docker-registry does not start"
@@ -42,6 +44,11 @@ class Registry:
         host, port = self.address.split(":")
         with socket.socket() as probe:
             return probe.connect_ex((host, int(port))) == 0
+
+    def answers(self):
+        """What it has answered until now: (path, status, bytes, program that asked)."""
+        lines = re.findall(r'"[A-Z]+ (\S+) HTTP[^"]*" (\d+) (\d+) "[^"]*" "([^"]*)"', (self.directory / "access.log").read_text())
+        return [(path, int(status), int(size), agent) for path, status, size, agent in lines]
 
     def push(self, source, name):
         """Copies the image SOURCE (as skopeo writes it) to NAME here; returns the digest it has here."""

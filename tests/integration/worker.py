@@ -23,10 +23,13 @@ def keeper_of(file):
 class Run:
     """One job in a worker of its own. finish() waits for its end and leaves messages, result, status and rss (KiB, as last seen with a message) behind."""
 
-    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, input=None, cwd=None, env=None):
+    def __init__(self, image, repository, kind="pull", digest="", target="", arguments=None, settings=None, input=None, cwd=None, env=None, authfile=None):
         ours, theirs = socket.socketpair()
         # To the numbers that the worker expects, by way of some that are in nobody's way.
         high = {3: fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 10)}
+        if authfile:
+            with keeper_of(authfile) as keeper:
+                high[4] = fcntl.fcntl(keeper, fcntl.F_DUPFD_CLOEXEC, 10)
         if input:
             with keeper_of(input) as keeper:
                 high[5] = fcntl.fcntl(keeper, fcntl.F_DUPFD_CLOEXEC, 10)
@@ -44,6 +47,8 @@ class Run:
         image = {} if kind in ("verify", "prune", "remove") else {"image": image}
         options = {key: value for key, value in {**image, "digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
         request = {"kind": kind, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
+        if authfile:
+            request["auth-file"] = 4
         if input:
             request["input-file"] = 5
         ours.sendall((json.dumps(request) + "\n").encode())

@@ -26,7 +26,7 @@ FileDescriptor open_regular(const std::string& path) {
 }  // namespace
 
 ImageReader::ImageReader(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation)
-    : image_(image), options_(options), cancellation_(cancellation) {
+    : image_(image), options_(options), cancellation_(cancellation), registry_blobs_(image, options, cancellation) {
     // As early as can be: it takes longest to get going.
     if (image.transport() != Transport::oci_archive) proxy();
 }
@@ -74,8 +74,9 @@ void ImageReader::open_for_layers(const Digest& digest) {
 
 std::unique_ptr<Blob> ImageReader::open(const Descriptor& blob) {
     if (archive_) return archive_->open(blob);
-    auto local = open_layout_blob(image_, blob);
-    return local ? std::move(local) : proxy().blob(blob.digest, blob.size);
+    auto direct = open_layout_blob(image_, blob);
+    if (!direct) direct = registry_blobs_.open(blob);
+    return direct ? std::move(direct) : proxy().blob(blob.digest, blob.size);
 }
 
 }  // namespace imaged

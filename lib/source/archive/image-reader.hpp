@@ -2,7 +2,8 @@
 // An image, read where its reference says. skopeo opens it, decides by the containers policy, and hands out what imaged
 // does not read itself.
 //
-// imaged reads the layers of an oci: or dir: image itself, and all of an oci-archive: that is an uncompressed file, if
+// Layers in a registry are read by the service that talks to registries, without skopeo (registry-blobs.hpp). imaged
+// itself reads the layers of an oci: or dir: image itself, and all of an oci-archive: that is an uncompressed file, if
 // the containers policy demands nothing of any image and the archive leaves no choice of what is meant. skopeo would
 // unpack such an archive first. What is not taken here goes to skopeo, which knows what to say of it.
 #pragma once
@@ -13,6 +14,7 @@
 #include "source/archive/image-archive.hpp"
 #include "source/layer-source.hpp"
 #include "source/proxy/image-proxy.hpp"
+#include "source/proxy/registry-blobs.hpp"
 #include "source/proxy/source-image.hpp"
 
 namespace imaged {
@@ -46,6 +48,7 @@ private:
     const ProxyOptions& options_;
     const Cancellation& cancellation_;
     std::optional<ImageProxy> proxy_;
+    RegistryBlobs registry_blobs_;
     std::unique_ptr<ImageArchive> archive_;
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/proxy/image-proxy.hpp"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,8 +29,6 @@ using nlohmann::json;
 constexpr int document_stall_times = 4;
 // Protocol 0.2.6: "Policy Verification before pulling OCI".
 constexpr unsigned first_minor_with_policy = 6;
-// Linux lets an unprivileged process have this much; the default of 64 KiB costs a context switch for each.
-constexpr int pipe_bytes = 1024 * 1024;
 
 }  // namespace
 
@@ -110,7 +107,7 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     } catch (const Error& error) {
         throw skopeo_->named(error);
     }
-    if (reply.pipe) ::fcntl(reply.pipe.get(), F_SETPIPE_SZ, pipe_bytes);  // refused above the user's quota: only slower
+    if (reply.pipe) widen_pipe(reply.pipe);
     return reply;
 }
 

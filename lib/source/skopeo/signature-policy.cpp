@@ -28,21 +28,6 @@ void add_parents(std::vector<std::string>& scopes, std::string text, char separa
     }
 }
 
-// The registry name as the policy spells it: Docker Hub's short names in full, with the tag or digest
-// (github.com/distribution/reference, ParseNormalizedNamed).
-std::string full_registry_name(const std::string& name) {
-    const auto slash = name.find('/');
-    auto host = name.substr(0, slash);
-    const bool has_upper = std::any_of(host.begin(), host.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
-    const bool has_host = slash != std::string::npos &&
-                          (host.find_first_of(".:") != std::string::npos || host == "localhost" || has_upper);
-    auto path = has_host ? name.substr(slash + 1) : name;
-    if (!has_host || host == "index.docker.io") host = "docker.io";
-    if (host == "docker.io" && path.find('/') == std::string::npos) path = "library/" + path;
-    if (path.find('@') == std::string::npos && path.find(':') == std::string::npos) path += ":latest";
-    return host + "/" + path;
-}
-
 constexpr std::string_view registry_prefix = "docker://";
 
 std::vector<std::string> registry_scopes(const std::string& registry_name) {
@@ -106,6 +91,19 @@ AppliedPolicy describe(const json& requirements, const std::string& where) {
 }
 
 }  // namespace
+
+std::string full_registry_name(const std::string& name) {
+    const auto slash = name.find('/');
+    auto host = name.substr(0, slash);
+    const bool has_upper = std::any_of(host.begin(), host.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+    const bool has_host = slash != std::string::npos &&
+                          (host.find_first_of(".:") != std::string::npos || host == "localhost" || has_upper);
+    auto path = has_host ? name.substr(slash + 1) : name;
+    if (!has_host || host == "index.docker.io") host = "docker.io";
+    if (host == "docker.io" && path.find('/') == std::string::npos) path = "library/" + path;
+    if (path.find('@') == std::string::npos && path.find(':') == std::string::npos) path += ":latest";
+    return host + "/" + path;
+}
 
 AppliedPolicy applied_policy(std::string_view text, const ImageReference& image) {
     const auto document = parse_json(text);

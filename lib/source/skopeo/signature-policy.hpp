@@ -11,6 +11,10 @@
 
 namespace imaged {
 
+// NAME, of an image in a registry, as policy and registries.conf spell it: Docker Hub's short names in full, with the
+// tag or digest (github.com/distribution/reference, ParseNormalizedNamed).
+std::string full_registry_name(const std::string& name);
+
 struct AppliedPolicy {
     bool accepts_anything = true;  // no requirement but insecureAcceptAnything
     std::string requirements;      // the JSON text of the requirements

@@ -22,6 +22,7 @@ constexpr auto kinds = enum_names<Kind>({
     {Kind::inspect_raw, "inspect-raw"},
     {Kind::push, "push"},
     {Kind::check_policy, "check-policy"},
+    {Kind::blobs, "blobs"},
 });
 // The tag under which a policy check stores what passed.
 constexpr const char* checked_tag = "checked";
@@ -45,6 +46,7 @@ bool flag(const json& document, const char* key) {
 std::string certificate_option(Kind kind) {
     switch (kind) {
         case Kind::image_proxy:
+        case Kind::blobs:
         case Kind::inspect_raw: return "--cert-dir=";
         case Kind::push: return "--dest-cert-dir=";
         case Kind::check_policy: return "--src-cert-dir=";
@@ -56,6 +58,10 @@ std::string certificate_option(Kind kind) {
 
 std::string skopeo_path(int descriptor) {
     return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+bool has_channel(Kind kind) {
+    return kind == Kind::image_proxy || kind == Kind::blobs;
 }
 
 bool prints_messages(Kind kind) {
@@ -78,6 +84,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::inspect_raw: command.insert(command.end(), {"inspect", "--raw"}); break;
         case Kind::push: command.insert(command.end(), {"copy", "--quiet", "--preserve-digests"}); break;
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
+        case Kind::blobs: break;
     }
     if (has_auth_file) {
         command.push_back("--authfile=" + skopeo_path(skopeo_auth_file));

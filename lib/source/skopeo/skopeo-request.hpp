@@ -4,11 +4,11 @@
 // descriptors either way.
 //
 // What goes over the socket, SOCK_SEQPACKET, is one packet: the request as JSON and its descriptors: what skopeo prints
-// to, then credentials, policy and layout, those that there are. From then on the socket is the image proxy's
-// channel. For the other kinds the service says on it when something has been read or written ({"traffic": true}), and
-// how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what passed). A service that
-// fails says why in the form of the image proxy's protocol ({"success": false, "error": TEXT}), for each kind. Who
-// closes the socket ends the skopeo.
+// to, then credentials, policy and layout, those that there are. From then on the socket is the channel of the image
+// proxy, or of the reader of blobs. For the other kinds the service says on it when something has been read or written
+// ({"traffic": true}), and how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what
+// passed). A service that fails says why in the form of the image proxy's protocol ({"success": false, "error": TEXT}),
+// for each kind. Who closes the socket ends the skopeo.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,7 @@ struct SkopeoRequest {
         inspect_raw,   // prints the manifest that IMAGE serves
         push,          // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
         check_policy,  // IMAGE into an OCI layout that seems to have BLOBS, under the policy
+        blobs,         // no skopeo: blobs of IMAGE, as they are asked for on the channel (blob-request.hpp)
     };
     Kind kind = Kind::image_proxy;
     std::string image = {};  // TRANSPORT:NAME, but for image_proxy
@@ -47,6 +48,8 @@ struct SkopeoRequest {
     bool background = false;
 };
 
+// Whether the socket stays a channel of requests, and what is printed goes nowhere.
+bool has_channel(SkopeoRequest::Kind kind);
 // Whether what skopeo prints is its standard error rather than its standard output.
 bool prints_messages(SkopeoRequest::Kind kind);
 

@@ -70,13 +70,15 @@ std::shared_ptr<SkopeoRun> SkopeoRun::start(SkopeoRequest request, const ProxyOp
     request.host_credentials = options.host_credentials;
     request.registry = options.registry;
     request.background = options.background;
+    if (options.service.empty() && request.kind == SkopeoRequest::Kind::blobs)
+        throw Error(ErrorKind::failed, "only the service reads blobs");
     return options.service.empty() ? start_child(std::move(request), options, layout)
                                    : start_service(std::move(request), options, layout);
 }
 
 SkopeoRun::Files SkopeoRun::files(FileDescriptor output) {
     Files files;
-    if (request_.kind == SkopeoRequest::Kind::image_proxy) {
+    if (has_channel(request_.kind)) {
         files.output = std::move(output);
     } else {
         auto pipe = make_pipe();

@@ -57,7 +57,7 @@ public:
     SkopeoService(SkopeoRequest wanted, const ProxyOptions& options, std::optional<int> layout)
         : SkopeoRun(std::move(wanted), options) {
         channel_ = connect_to_service(options_.service);
-        // An image proxy prints nothing that anybody reads.
+        // With a channel nothing is printed that anybody reads.
         const auto files = this->files(open_at(AT_FDCWD, "/dev/null", O_RDWR));
         std::vector<int> descriptors{files.output.get()};
         if (files.auth) descriptors.push_back(files.auth.get());

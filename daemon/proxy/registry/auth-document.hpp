@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored logins: containers-auth.json(5). What it does not know, it refuses by NotUnderstood.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace imaged {
+
+class AuthDocument {
+public:
+    AuthDocument() = default;
+    // Throws NotUnderstood for what is no such document, or has more than logins: credential helpers.
+    explicit AuthDocument(std::string_view text);
+
+    // "USER:PASSWORD" for REPOSITORY, HOST[:PORT]/PATH: that of the longest namespace, else that of the host. Throws
+    // NotUnderstood for a login of another kind.
+    std::optional<std::string> login(const std::string& repository) const;
+
+private:
+    struct Entry {
+        std::string login;  // empty for none
+        bool is_known = true;
+    };
+    std::map<std::string, Entry> entries_;
+};
+
+// The bytes that TEXT, base64 with its padding, stands for; nothing for any other text.
+std::optional<std::string> decode_base64(std::string_view text);
+std::string encode_base64(std::string_view bytes);
+
+}  // namespace imaged

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetches blobs of one image, from whichever of its endpoints has them, and goes on where a connection broke. The bytes
+// are what the registry says; whoever reads them verifies them.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "registry/registry-access.hpp"
+#include "source/skopeo/blob-request.hpp"
+
+namespace imaged {
+
+// Thread-safe.
+class BlobFetcher {
+public:
+    // ENDPOINTS are tried in this order, the one that had a blob last before all others.
+    BlobFetcher(const std::vector<Endpoint>& endpoints, RegistrySettings settings);
+
+    // Writes what REQUEST asks for to the pipe BYTES, which is borrowed, and calls REPORT as BlobReport says. Ends
+    // without a word where nobody reads from BYTES any more. SIGPIPE is ignored.
+    void fetch(const BlobRequest& request, int bytes, const std::function<void(const BlobReport&)>& report);
+
+private:
+    const RegistrySettings settings_;
+    HttpClient client_;
+    std::vector<std::unique_ptr<RegistryAccess>> endpoints_;
+    std::atomic<std::size_t> first_ = 0;
+};
+
+}  // namespace imaged

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Headers of a registry's answers: how it wants to be told who asks, WWW-Authenticate (RFC 9110, 11.6.1); the ranges of
+// a blob that it answers with (14.4); and when it may be asked again (10.2.3).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace imaged {
+
+struct Challenge {
+    std::string scheme;                             // in small letters
+    std::map<std::string, std::string> parameters;  // keys in small letters
+};
+
+// The challenges of one header; what is no challenge ends them.
+std::vector<Challenge> parse_challenges(std::string_view header);
+
+struct ContentRange {
+    std::uint64_t first = 0, last = 0;  // inclusive
+    std::optional<std::uint64_t> size;  // of the whole
+};
+
+// "bytes FIRST-LAST/SIZE", SIZE maybe "*"; nothing for anything else.
+std::optional<ContentRange> parse_content_range(std::string_view header);
+// The digits of NUMBER and nothing else.
+std::optional<std::uint64_t> parse_number(std::string_view number);
+// How long after NOW Retry-After says, at most a day: seconds, or a date. Nothing for anything else.
+std::optional<std::chrono::seconds> parse_retry_after(const std::string& header, std::time_t now);
+// TEXT with the letters of ASCII in lower case.
+std::string in_small_letters(std::string_view text);
+
+}  // namespace imaged

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// One HTTP GET after another, by libcurl. Nothing is done by itself: no redirect is followed, nobody is logged in,
+// nothing is kept between requests but connections. HTTP/1.1 only.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+// How a host is spoken to.
+struct HostTrust {
+    bool verify = true;            // its certificate
+    std::string ca;                // certificates, PEM, besides the system's
+    std::string certificate, key;  // paths of the client's own; empty for none
+};
+
+struct HttpRequest {
+    std::string url;                   // http: or https:
+    std::vector<std::string> headers;  // "KEY: VALUE"
+    HostTrust trust;
+    std::string proxy;                    // empty for none
+    std::chrono::milliseconds silence{};  // a connection that brings nothing for so long has failed
+};
+
+struct HttpHead {
+    long status = 0;
+    std::vector<std::pair<std::string, std::string>> headers;  // keys in small letters
+
+    std::vector<std::string> all(std::string_view key) const;
+    std::optional<std::string> first(std::string_view key) const;
+};
+
+// Who gets an answer. What these throw ends the request, and get() throws it.
+struct HttpTaker {
+    std::function<void(const HttpHead&)> head;
+    std::function<void(std::span<const std::byte>)> body;
+    std::function<void()> go_on;  // called about once a second
+};
+
+// A request that did not get its whole answer: whoever asks again may.
+class Cut : public Error {
+public:
+    using Error::Error;
+};
+
+// The parts of URL that decide who is spoken to; nothing for what is no URL of http: or https:, or has a user in it.
+struct Origin {
+    std::string scheme, host;  // in small letters, without brackets
+    std::string port;          // never empty
+    bool operator==(const Origin&) const = default;
+};
+std::optional<Origin> origin_of(const std::string& url);
+// URL with KEY=VALUE added for each of QUERY.
+std::string with_query(const std::string& url, const std::vector<std::pair<std::string, std::string>>& query);
+
+// Thread-safe.
+class HttpClient {
+public:
+    HttpClient();
+    ~HttpClient();
+    HttpClient(const HttpClient&) = delete;
+    HttpClient& operator=(const HttpClient&) = delete;
+
+    // Returns where the answer redirects to, as a whole URL; empty for nowhere. Throws Cut for a connection that cannot
+    // be made or breaks, and Error(source_unreachable) for one that cannot be trusted.
+    std::string get(const HttpRequest& request, const HttpTaker& taker);
+
+private:
+    class Handle;
+    std::unique_ptr<Handle> take();
+
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Handle>> idle_;  // with their connections
+};
+
+}  // namespace imaged

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// One repository, in a registry or a mirror: how it is asked, and who it is told is asking (the distribution spec's
+// token authentication, and HTTP Basic). What a registry is told is for that registry, and for the token server that it
+// names itself; nobody else.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "registry/auth-document.hpp"
+#include "registry/host-settings.hpp"
+#include "registry/http-client.hpp"
+#include "registry/registries-conf.hpp"
+
+namespace imaged {
+
+// What is the same for all repositories.
+struct RegistrySettings {
+    AuthDocument logins;
+    ProxyEnvironment proxies;
+    bool client_certificates = false;  // whether the host's may be shown
+};
+
+// An answer after which the same request may fare better, in a while.
+class Later : public Cut {
+public:
+    Later(const std::string& message, std::chrono::milliseconds delay)
+        : Cut(ErrorKind::source_unreachable, message), delay_(delay) {}
+    std::chrono::milliseconds delay() const { return delay_; }
+
+private:
+    std::chrono::milliseconds delay_;
+};
+
+// Throws what the status of HEAD, which WHO answered with in place of what was asked for, means: Later if WHO asks for
+// a pause of PATIENCE at most, Cut where it may be asked again, else Error.
+[[noreturn]] void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseconds patience);
+
+// Thread-safe.
+class RegistryAccess {
+public:
+    // Borrows CLIENT and SETTINGS.
+    RegistryAccess(Endpoint endpoint, const RegistrySettings& settings, HttpClient& client)
+        : endpoint_(std::move(endpoint)), settings_(settings), client_(client) {}
+
+    struct Request {
+        HttpRequest http;
+        std::string authorization;  // as it is among the headers; empty for none
+    };
+    // For the blob DIGEST, without a range.
+    Request blob(const std::string& digest, std::chrono::milliseconds silence) const;
+    // For where an answer to it leads: without credentials, unless it is the same origin. Throws Error(failed) where it
+    // must not lead.
+    HttpRequest redirected(const HttpRequest& from, const std::string& url) const;
+    // After HEAD, status 401, was the answer to REQUEST: the next may be another one. Calls GO_ON now and then. Throws
+    // Error(source_denied), Cut and NotUnderstood.
+    void authenticate(const Request& request, const HttpHead& head, const std::function<void()>& go_on);
+    // After REQUEST could not be made at all: whether the next is made without TLS, as the configuration allows it of a
+    // registry that has not answered yet.
+    bool fall_back(const Request& request);
+    void note_answer();
+
+    const Endpoint& endpoint() const { return endpoint_; }
+
+private:
+    HttpRequest request_for(const std::string& url, std::chrono::milliseconds silence) const;
+    std::string token(const std::string& realm, const std::vector<std::pair<std::string, std::string>>& query,
+                      const std::optional<std::string>& login, std::chrono::milliseconds silence,
+                      const std::function<void()>& go_on) const;
+
+    const Endpoint endpoint_;
+    const RegistrySettings& settings_;
+    HttpClient& client_;
+    mutable std::mutex mutex_;  // of what follows
+    std::string scheme_ = "https";
+    bool has_answered_ = false;
+    std::string authorization_;
+};
+
+}  // namespace imaged

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blobs of a registry, read by the system's service without skopeo (source/skopeo/blob-request.hpp). It goes on where
+// it was when a connection breaks. Manifests, signatures and policy are skopeo's, and so is every blob that the service
+// leaves to it: where registries.conf, credentials or a registry want what it does not know.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "base/cancellation.hpp"
+#include "oci/image-reference.hpp"
+#include "oci/manifest.hpp"
+#include "source/blob.hpp"
+#include "source/skopeo/skopeo-run.hpp"
+
+namespace imaged {
+
+class RegistryBlobs {
+public:
+    // Borrows all. Starts nothing before a blob is asked for.
+    RegistryBlobs(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation)
+        : image_(image), options_(options), cancellation_(cancellation) {}
+
+    // BLOB from its beginning; null where skopeo is to fetch it. Thread-safe. Throws what went wrong before the first
+    // byte: Error(not_found), Error(source_unreachable), …
+    std::unique_ptr<Blob> open(const Descriptor& blob);
+
+private:
+    // The channel of the service; -1 where there is none.
+    int channel();
+
+    const ImageReference& image_;
+    const ProxyOptions& options_;
+    const Cancellation& cancellation_;
+    std::mutex mutex_;
+    std::shared_ptr<SkopeoRun> service_;
+    bool left_to_skopeo_ = false;
+};
+
+}  // namespace imaged

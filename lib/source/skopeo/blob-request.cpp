@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "source/skopeo/blob-request.hpp"
+
+#include "base/enum-names.hpp"
+#include "base/json.hpp"
+#include "base/printable.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+using State = BlobReport::State;
+
+constexpr auto states = enum_names<State>({
+    {State::started, "started"},
+    {State::done, "done"},
+    {State::left_to_skopeo, "left-to-skopeo"},
+    {State::failed, "failed"},
+});
+// So that a line fits, however it is escaped.
+constexpr std::size_t max_reason_bytes = 512;
+
+// A packet or line as it came.
+class BlobMessage {
+public:
+    explicit BlobMessage(std::string_view text) : document_(parse_json(text)) {
+        if (!document_.is_object()) refuse("not a JSON object");
+    }
+
+    [[noreturn]] static void refuse(const std::string& why) { throw Error(ErrorKind::failed, "reading blobs: " + why); }
+    std::uint64_t number(const char* key) const {
+        const auto found = document_.find(key);
+        if (found == document_.end() || !found->is_number_unsigned()) refuse(std::string("no number \"") + key + "\"");
+        return found->get<std::uint64_t>();
+    }
+    std::string text(const char* key) const {
+        const auto found = document_.find(key);
+        if (found == document_.end() || !found->is_string()) refuse(std::string("no text \"") + key + "\"");
+        return found->get<std::string>();
+    }
+
+private:
+    const json document_;
+};
+
+}  // namespace
+
+std::string encode(const BlobRequest& request) {
+    return json{{"digest", request.digest},
+                {"size", request.size},
+                {"offset", request.offset},
+                {"length", request.length},
+                {"stall-milliseconds", request.stall_time.count()}}
+        .dump();
+}
+
+BlobRequest decode_blob_request(std::string_view packet) {
+    const BlobMessage message(packet);
+    BlobRequest request{message.text("digest"), message.number("size"), message.number("offset"),
+                        message.number("length"),
+                        std::chrono::milliseconds(message.number("stall-milliseconds") & 0xffffffff)};
+    if (request.length == 0 || request.size > INT64_MAX || request.offset > request.size ||
+        request.length > request.size - request.offset)
+        BlobMessage::refuse("no part of the blob");
+    return request;
+}
+
+std::string encode(const BlobReport& report) {
+    return json{{"state", states.name(report.state)},
+                {"kind", error_name(report.kind)},
+                {"message", printable(report.message).substr(0, max_reason_bytes)}}
+               .dump(-1, ' ', true, json::error_handler_t::replace) +
+           "\n";
+}
+
+BlobReport decode_blob_report(std::string_view line) {
+    const BlobMessage message(line);
+    const auto state = states.value(message.text("state"));
+    if (!state) BlobMessage::refuse("an unknown state");
+    return {*state, error_kind(message.text("kind")), printable(message.text("message"))};
+}
+
+}  // namespace imaged

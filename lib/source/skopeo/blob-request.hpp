@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes over the channel of a service that reads blobs of a registry (SkopeoRequest::Kind::blobs): a packet for
+// each blob, with two pipes. The service writes the blob's bytes to the first, and to the second a line of JSON each
+// time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
+//
+// Whoever asks verifies what comes: the service is believed nothing.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+struct BlobRequest {
+    std::string digest;
+    std::uint64_t size = 0;  // of the whole blob
+    // What is wanted of it, in bytes.
+    std::uint64_t offset = 0, length = 0;
+    // How long whoever asks waits for the next byte.
+    std::chrono::milliseconds stall_time{};
+};
+
+struct BlobReport {
+    enum class State {
+        started,         // the registry has answered, and the bytes follow
+        done,            // all of them are written
+        left_to_skopeo,  // something is not understood here; nothing was written
+        failed,
+    };
+    State state = State::failed;
+    ErrorKind kind = ErrorKind::failed;  // of a failure
+    std::string message = {};
+};
+
+// Of a packet: the bytes, the reports.
+inline constexpr std::size_t blob_descriptors = 2;
+inline constexpr std::size_t max_blob_report_bytes = 4096;
+
+// One packet or line, and back. Both readers throw Error(failed) for what is none.
+std::string encode(const BlobRequest& request);
+BlobRequest decode_blob_request(std::string_view packet);
+std::string encode(const BlobReport& report);
+BlobReport decode_blob_report(std::string_view line);
+
+}  // namespace imaged

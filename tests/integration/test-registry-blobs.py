@@ -1,0 +1,872 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of a registry, read by the service without skopeo: the same commits, logins that nobody else gets, connections that break, and registries that lie."""
+import base64
+import email.utils
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+
+import encapsulation
+import faulty_registry as faults
+import oci_layout
+import registry
+import sanitizers
+import skopeo_service
+import worker
+from oci_layout import Entry
+
+OWN, SKOPEO = "imaged/", "containers/"
+LARGE = 24 * 1024 * 1024
+# user:secret
+HTPASSWD = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
+LOGIN = base64.b64encode(b"user:secret").decode()
+BLOBS = "/blobs/"
+
+
+def program(agent):
+    return OWN if agent.startswith(OWN) else SKOPEO
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """An HTTP server of a test: HANDLER serves GET."""
+
+    def __init__(self, handle):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                handle(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        class Quiet(http.server.ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                pass
+        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+class TokenServer(Server):
+    """Gives tokens that docker-registry takes, signed with a key in DIRECTORY, to user:secret. `asked` lists what it was asked for: (query, Authorization)."""
+
+    def __init__(self, directory):
+        self.directory, self.asked = directory, []
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "token.key", "-out", "token.crt", "-subj", "/CN=tokens", "-days", "2"],
+                       cwd=directory, check=True, capture_output=True)
+        super().__init__(self.handle)
+        self.configuration = (f"auth: {{token: {{realm: \"http://{self.address}/token\", service: tests, issuer: tests, rootcertbundle: {directory}/token.crt}}}}\n")
+
+    def handle(self, handler):
+        query = urllib.parse.parse_qs(urllib.parse.urlparse(handler.path).query)
+        login = handler.headers.get("Authorization")
+        self.asked.append((query, login))
+        if login != "Basic " + LOGIN:
+            return faults.head(handler, 401, [], 0)
+        text = json.dumps({"token": self.token(query)}).encode()
+        faults.head(handler, 200, [("Content-Type", "application/json")], len(text))
+        handler.wfile.write(text)
+
+    def token(self, query):
+        def encoded(data):
+            return base64.urlsafe_b64encode(data).rstrip(b"=")
+        certificate = subprocess.run(["openssl", "x509", "-in", "token.crt", "-outform", "DER"], cwd=self.directory, check=True, capture_output=True).stdout
+        kind, name, actions = query["scope"][0].split(":")
+        now = int(time.time())
+        signed = b".".join(encoded(json.dumps(part).encode()) for part in (
+            {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(certificate).decode()]},
+            {"iss": "tests", "sub": "user", "aud": "tests", "exp": now + 300, "nbf": now - 10, "iat": now, "jti": str(len(self.asked)),
+             "access": [{"type": kind, "name": name, "actions": actions.split(",")}]}))
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", "token.key"], cwd=self.directory, input=signed, check=True, capture_output=True).stdout
+        return (signed + b"." + encoded(signature)).decode()
+
+
+class CuttingProxy:
+    """Hands on what comes by TCP. The first connection that has brought more than LIMIT bytes from the registry is cut there, gently or with a reset; `bytes` counts what
+    was handed on."""
+
+    def __init__(self, upstream, limit, reset):
+        self.upstream, self.limit, self.reset, self.bytes, self.cuts = upstream, limit, reset, 0, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            host, port = self.upstream.split(":")
+            server = socket.create_connection((host, int(port)))
+            threading.Thread(target=self.copy, args=(client, server), daemon=True).start()
+            threading.Thread(target=self.answer, args=(server, client), daemon=True).start()
+
+    @staticmethod
+    def copy(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def answer(self, server, client):
+        sent = 0
+        try:
+            while data := server.recv(65536):
+                if not self.cuts and sent + len(data) > self.limit:
+                    self.cuts += 1
+                    if self.reset:
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        client.close()
+                    break
+                client.sendall(data)
+                sent += len(data)
+                self.bytes += len(data)
+            client.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        server.close()
+        client.close()
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Case(unittest.TestCase):
+    """A registry with an image of a large layer, one of 2 MiB, and one that is too small for another process to be worth it."""
+
+    @classmethod
+    def setUpClass(cls):
+        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        cls.addClassCleanup(scratch.cleanup)
+        cls.directory = pathlib.Path(scratch.name)
+        cls.directory.chmod(0o755)
+        cls.layout = oci_layout.Layout(cls.directory / "layout")
+        cls.layers = [oci_layout.layer([Entry("opt/large", content=os.urandom(LARGE))]), oci_layout.layer([Entry("opt/file", content=os.urandom(2 << 20))], "zstd"),
+                      oci_layout.layer([Entry("opt/small", content=b"small")])]
+        cls.layout.image("t", cls.layers)
+        cls.registry = registry.Registry(cls.directory / "registry")
+        cls.addClassCleanup(cls.registry.stop)
+        cls.digest = cls.registry.push(cls.layout.reference("t"), "test/image:t")
+        cls.policy = cls.directory / "policy.json"
+        cls.policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+        cls.number = 0
+        cls.expected = cls.pull_once("ostree-unverified-image:" + cls.layout.reference("t"), service="")["details"]["merge-commit"]
+
+    @classmethod
+    def pull_once(cls, image, service, conf="", stall=10000, authfile=None, **options):
+        cls.number += 1
+        cls.repository = cls.directory / f"repo{cls.number}"
+        encapsulation.ostree(cls.repository, "init", "--mode=bare-user")
+        configuration = cls.directory / f"registries{cls.number}.conf"
+        configuration.write_text(conf)
+        environment = {"CONTAINERS_REGISTRIES_CONF": str(configuration), "CONTAINERS_POLICY": str(cls.policy)}
+        settings = {"skopeo-service": service, "stall-milliseconds": stall, **options.pop("settings", {})}
+        with tempfile.TemporaryFile() as login:
+            login.write(json.dumps(authfile).encode())
+            login.flush()
+            return worker.Run(image, cls.repository, settings=settings, env=environment, target="docker://stored/image:t",
+                              authfile=None if authfile is None else login, **options).finish().result
+
+    def setUp(self):
+        self.service = skopeo_service.SkopeoService()
+        self.addCleanup(self.service.stop)
+        # As the unit has it: whoever sets these has skopeo read the layers.
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
+            self.service.environment.pop(name, None)
+        self.conf = ""
+        self.settings = {}
+        self.authfile = None
+
+    def allow(self, *addresses):
+        self.conf = "".join(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in addresses)
+
+    def pull(self, address, **options):
+        started = time.monotonic()
+        result = self.pull_once(f"docker://{address}/test/image:t", self.service.path, self.conf, authfile=self.authfile, **options)
+        self.seconds = time.monotonic() - started
+        return result
+
+    def assert_pulled(self, address, **options):
+        result = self.pull(address, **options)
+        self.assertEqual(result["outcome"], "success", result)
+        self.assertEqual((result["details"]["digest"], result["details"]["merge-commit"]), (self.digest, self.expected))
+        return result["details"]
+
+    def assert_failed(self, address, *errors, **options):
+        result = self.pull(address, **options)
+        self.assertIn(result.get("error-name"), errors, result)
+        self.assertNotIn("ostree/container/image/", encapsulation.ostree(self.repository, "refs"))
+        return result["message"]
+
+    def readers(self, served=None, since=0):
+        """Layer → programs that have read it."""
+        found = {}
+        for path, status, _, agent in (served or self.registry).answers()[since:]:
+            for layer in self.layers:
+                if path.endswith(layer.digest) and status in (200, 206):
+                    found.setdefault(self.layers.index(layer), set()).add(program(agent))
+        return found
+
+    @staticmethod
+    def own_fault(front, where, fault):
+        """FAULT for what does not come from skopeo."""
+        front.fault = (where, lambda handler: (fault if handler.headers.get("User-Agent", "").startswith(OWN) else faults.send)(handler), None)
+
+    def front(self):
+        front = faults.FaultyRegistry(self.registry.address)
+        self.addCleanup(front.stop)
+        self.allow(front.address)
+        return front
+
+
+class Reading(Case):
+    def test_large_layers_are_read_past_skopeo_and_small_ones_by_it(self):
+        self.allow(self.registry.address)
+        before = len(self.registry.answers())
+        details = self.assert_pulled(self.registry.address)
+        self.assertEqual(details["bytes-fetched"], sum(len(layer.data) for layer in self.layers))
+        self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+        # One process for both.
+        self.assertEqual(len(self.service.processes), 2)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
+    def test_a_confined_worker_has_them_read_too(self):
+        self.allow(self.registry.address)
+        before = len(self.registry.answers())
+        self.assert_pulled(self.registry.address, settings={"confined": True})
+        self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    def test_what_is_not_understood_is_left_to_skopeo(self):
+        address = self.registry.address
+        self.allow(address)
+        for name, text in (("home/.docker/config.json", "{}"), ("bin/docker-credential-x-imaged-test", '#!/bin/sh\necho \'{"ServerURL":"x","Username":"user","Secret":"x"}\'\n')):
+            (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.directory / name).write_text(text)
+            (self.directory / name).chmod(0o755)
+        for what, conf, authfile, environment in (
+                ("a key of registries.conf", self.conf + "unknown = 1\n", None, {}), ("helpers", 'credential-helpers = ["x-imaged-test"]\n' + self.conf, None, {"PATH": f"{self.directory}/bin:{os.environ['PATH']}"}),
+                ("logins of the user", self.conf, None, {"HOME": str(self.directory / "home")})):
+            with self.subTest(what):
+                self.service.environment.update(environment)
+                self.conf, self.authfile = conf, authfile
+                before = len(self.registry.answers())
+                self.assert_pulled(address)
+                self.assertEqual(self.readers(since=before), {number: {SKOPEO} for number in range(3)})
+
+    def test_the_service_ends_with_the_job(self):
+        self.allow(self.registry.address)
+        self.assert_pulled(self.registry.address)
+        end = time.monotonic() + 10 * sanitizers.SLOWER
+        while self.service.running() and time.monotonic() < end:
+            time.sleep(0.02)
+        self.assertEqual([process.wait() for process in self.service.processes if process.poll() is not None], [0, 0])
+
+
+class Mirrors(Case):
+    def mirrored(self, *mirrors, location=None):
+        location = location or self.registry.address
+        self.conf = f'[[registry]]\nprefix = "registry.example"\nlocation = "{location}"\ninsecure = true\n' + "".join(
+            f'[[registry.mirror]]\nlocation = "{mirror}"\ninsecure = true\n' for mirror in mirrors)
+
+    def test_the_first_that_has_a_blob_serves_it(self):
+        empty = registry.Registry(self.directory / f"empty{self.number}")
+        self.addCleanup(empty.stop)
+        nobody = f"127.0.0.1:{free_port()}"
+        for mirrors in ((), (nobody,), (empty.address,), (nobody, empty.address)):
+            with self.subTest(mirrors):
+                self.mirrored(*mirrors)
+                before = len(self.registry.answers())
+                self.assert_pulled("registry.example")
+                self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    def test_a_mirror_is_asked_before_its_registry(self):
+        mirror = registry.Registry(self.directory / "mirror", storage=self.directory / "registry/storage")
+        self.addCleanup(mirror.stop)
+        self.mirrored(mirror.address)
+        before = len(self.registry.answers())
+        self.assert_pulled("registry.example")
+        self.assertEqual((self.readers(mirror), self.readers(since=before)), ({0: {OWN}, 1: {OWN}, 2: {SKOPEO}}, {}))
+
+    def test_a_mirror_gets_no_login_of_its_registry(self):
+        front, before = self.front(), len(self.registry.answers())
+        self.mirrored(front.address)
+        self.authfile = {"auths": {"registry.example": {"auth": LOGIN}, self.registry.address: {"auth": LOGIN}}}
+        self.own_fault(front, BLOBS, lambda handler: faults.head(handler, 401, [("WWW-Authenticate", 'Basic realm="mirror"')], 0))
+        self.assert_pulled("registry.example")
+        self.assertTrue([path for path in front.requests if BLOBS in path])
+        self.assertEqual({login for _, login in front.logins}, {None})
+        self.assertEqual(self.readers(since=before)[0], {OWN})
+
+
+class Logins(Case):
+    def registry_with(self, configuration, certificates=None):
+        served = registry.Registry(self.directory / f"login{self.number}", certificates, self.directory / "registry/storage", configuration)
+        self.addCleanup(served.stop)
+        self.allow(served.address)
+        return served
+
+    def tokens(self):
+        server = TokenServer(self.directory)
+        self.addCleanup(server.stop)
+        return server, self.registry_with(server.configuration)
+
+    def test_tokens(self):
+        server, served = self.tokens()
+        self.authfile = {"auths": {served.address + "/test": {"auth": LOGIN}}}
+        self.assert_pulled(served.address)
+        self.assertEqual(self.readers(served), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+        query = server.asked[-1][0]
+        self.assertEqual((query["service"], query["scope"], query["account"]), (["tests"], ["repository:test/image:pull"], ["user"]))
+
+    def test_a_login_is_for_its_registry_and_namespace_only(self):
+        server, served = self.tokens()
+        for key in ("other.example", served.address + "/other"):
+            self.authfile = {"auths": {key: {"auth": LOGIN}}}
+            self.assert_failed(served.address, "SourceDenied")
+        self.assertEqual({login for _, login in server.asked}, {None})
+
+    def test_a_token_that_is_not_taken_any_more_is_replaced(self):
+        server, served = self.tokens()
+        front = faults.FaultyRegistry(served.address)
+        self.addCleanup(front.stop)
+        self.allow(front.address)
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        steps = []
+
+        def expires(handler):
+            # The connection breaks, and when the rest is asked for the token is too old.
+            if not (handler.headers.get("Authorization") or "").startswith("Bearer"):
+                return faults.send(handler)
+            steps.append(handler.headers["Authorization"])
+            if len(steps) == 1:
+                return faults.truncated(handler)
+            if len(steps) > 2:
+                return faults.send(handler)
+            challenge = f'Bearer realm="http://{server.address}/token",service="tests",scope="repository:test/image:pull",error="invalid_token"'
+            faults.head(handler, 401, [("WWW-Authenticate", challenge)], 0)
+        self.own_fault(front, self.layers[0].digest, expires)
+        self.assert_pulled(front.address)
+        self.assertEqual((len(steps), len(set(steps))), (3, 2))
+        self.assertEqual(self.readers(served), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    def test_basic(self):
+        (self.directory / "htpasswd").write_text(HTPASSWD)
+        served = self.registry_with(f"auth: {{htpasswd: {{realm: tests, path: {self.directory}/htpasswd}}}}\n")
+        self.authfile = {"auths": {served.address: {"auth": LOGIN}}}
+        self.assert_pulled(served.address)
+        self.assertEqual(self.readers(served), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+        self.authfile = {"auths": {served.address: {"auth": base64.b64encode(b"user:wrong").decode()}}}
+        self.assert_failed(served.address, "SourceDenied")
+
+    def test_who_a_registry_redirects_to_gets_no_login(self):
+        server, served = self.tokens()
+        before = len(self.registry.answers())
+        front, elsewhere = faults.FaultyRegistry(served.address), faults.FaultyRegistry(self.registry.address)
+        for one in (front, elsewhere):
+            self.addCleanup(one.stop)
+        self.allow(front.address)
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}, elsewhere.address: {"auth": LOGIN}}}
+        front.fault = (BLOBS, lambda handler: faults.head(handler, handler.answer[0] if handler.answer[0] == 401 else 307,
+                                                          handler.answer[1] if handler.answer[0] == 401 else [("Location", f"http://{elsewhere.address}{handler.path}")], 0), None)
+        self.assert_pulled(front.address)
+        asked = [(path, login) for path, login in elsewhere.logins if BLOBS in path]
+        self.assertGreaterEqual(len(asked), 3)
+        self.assertEqual({login for _, login in asked}, {None})
+        self.assertTrue(any(login for path, login in front.logins if BLOBS in path))
+        self.assertEqual({path: agents for path, agents in self.readers(since=before).items() if path < 2}, {0: {OWN}, 1: {OWN}})
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_tls_with_a_certificate_of_its_own(self):
+        certificates = self.certificates()
+        served = self.registry_with("", certificates)
+        self.conf = ""
+        self.assert_failed(served.address, "SourceUnreachable")
+        self.allow(served.address)
+        self.assert_pulled(served.address)  # insecure: nobody looks at the certificate
+        self.conf = ""
+        self.trust(served, certificates)
+        before = len(served.answers())
+        self.assert_pulled(served.address)
+        self.assertEqual(self.readers(served, before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    def certificates(self):
+        directory = self.directory / f"certificates{self.number}"
+        directory.mkdir()
+        registry.make_certificates(directory)
+        return directory
+
+    def trust(self, served, certificates, *names):
+        place = pathlib.Path("/etc/containers/certs.d", served.address)
+        place.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, place)
+        for name in ("ca.crt", *names):
+            shutil.copy(certificates / name, place)
+            (place / name).chmod(0o644)
+
+    def tls_front(self, certificates, *names):
+        front = faults.FaultyRegistry(self.registry.address, certificates)
+        self.addCleanup(front.stop)
+        self.trust(front, certificates, *names)
+        return front
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_from_tls_nothing_leads_to_plain_http(self):
+        front, elsewhere = self.tls_front(self.certificates()), faults.FaultyRegistry(self.registry.address)
+        self.addCleanup(elsewhere.stop)
+        asked = []
+        tokens = Server(lambda handler: [asked.append(handler.headers.get("User-Agent", "")), faults.head(handler, 401, [], 0)])
+        self.addCleanup(tokens.stop)
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        for what, status, header in (("a redirect", 307, ("Location", f"http://{elsewhere.address}/x")), ("a token server", 401, ("WWW-Authenticate", f'Bearer realm="http://{tokens.address}/"'))):
+            with self.subTest(what):
+                self.own_fault(front, BLOBS, lambda handler, status=status, header=header: faults.head(handler, status, [header], 0))
+                front.certified.clear()
+                self.assert_pulled(front.address)
+                self.assertEqual({program(agent) for path, _, agent in front.certified if self.layers[0].digest in path}, {OWN, SKOPEO})
+        self.assertEqual((elsewhere.requests, asked), ([], []))
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_the_client_certificate_is_shown_to_its_host_and_for_jobs_with_the_logins_of_the_host(self):
+        certificates = self.certificates()
+        front = self.tls_front(certificates, "client.cert", "client.key")
+        elsewhere = self.tls_front(certificates)
+
+        def shown(served):
+            found = {certified for path, certified, agent in served.certified if BLOBS in path and agent.startswith(OWN)}
+            served.certified.clear()
+            return found
+        for of_host in (True, False):
+            with self.subTest(of_host):
+                # For others skopeo gets the directory of the registry that the worker names.
+                self.assert_pulled(front.address, settings={"host-credentials": of_host})
+                self.assertEqual(shown(front), {of_host})
+        self.own_fault(front, BLOBS, lambda handler: faults.head(handler, 307, [("Location", f"https://{elsewhere.address}{handler.path}")], 0))
+        before = len(self.registry.answers())
+        self.assert_pulled(front.address)
+        self.assertEqual((shown(front), shown(elsewhere)), ({True}, {False}))
+        self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    def test_a_token_server_that_redirects_hands_on_no_login(self):
+        front, asked = self.front(), []
+
+        def token(handler):
+            asked.append((handler.path, handler.headers.get("Authorization"), handler.headers.get("User-Agent", "")))
+            faults.head(handler, 307, [("Location", "/other"), ("Content-Type", "text/plain")], 0)
+        tokens = Server(token)
+        self.addCleanup(tokens.stop)
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        self.own_fault(front, BLOBS, lambda handler: faults.head(handler, 401, [("WWW-Authenticate", f'Bearer realm="http://{tokens.address}/token"')], 0))
+        self.assert_pulled(front.address)
+        self.assertEqual({(path.split("?")[0], login) for path, login, agent in asked if agent.startswith(OWN)}, {("/token", "Basic " + LOGIN)})
+
+
+class Breaks(Case):
+    def cut(self, reset, limit):
+        proxy = CuttingProxy(self.registry.address, limit, reset)
+        self.addCleanup(proxy.stop)
+        self.allow(proxy.address)
+        self.assert_pulled(proxy.address)
+        self.assertEqual(proxy.cuts, 1)
+        return proxy.bytes
+
+    def test_a_cut_at_95_percent_costs_little(self):
+        whole = sum(len(layer.data) for layer in self.layers)
+        for reset in (False, True):
+            with self.subTest(reset=reset):
+                got = self.cut(reset, LARGE * 95 // 100)
+                print(f"    {got - whole} bytes more than the layers have, heads, manifest and config included")
+                self.assertLess(got - whole, 1 << 20)
+
+    def test_a_stall_is_left_behind(self):
+        front = self.front()
+        front.fault = (self.layers[0].digest, faults.stalled, 1)
+        self.assert_pulled(front.address, stall=4000)
+        ranges = [path for path in front.requests if self.layers[0].digest in path]
+        self.assertEqual(len(ranges), 2)
+
+    def test_a_registry_without_ranges_sends_all_of_it_again(self):
+        front = self.front()
+
+        def whole(handler):
+            # As if no range had been asked for.
+            data = self.layers[0].data
+            handler.answer = (200, [("Content-Type", "application/octet-stream")], data)
+            faults.send(handler)
+
+        def cut_then_whole(handler):
+            front.fault = (self.layers[0].digest, whole, None)
+            faults.truncated(handler)
+        front.fault = (self.layers[0].digest, cut_then_whole, None)
+        self.assert_pulled(front.address)
+        self.assertEqual(len([path for path in front.requests if self.layers[0].digest in path]), 2)
+
+    def test_wrong_answers_in_the_middle_are_never_taken(self):
+        front = self.front()
+        large = self.layers[0]
+        half = len(large.data) // 2
+
+        def again(headers, data, status=206):
+            def fault(handler):
+                faults.head(handler, status, headers, len(data))
+                handler.wfile.write(data)
+            return fault
+
+        def then(fault):
+            def first(handler):
+                front.fault = (large.digest, fault, None)
+                faults.truncated(handler)
+            return first
+        size = len(large.data)
+        right = large.data[half:]
+        for what, fault, errors in (
+                ("another part", again([("Content-Range", f"bytes {half - 10}-{size - 1}/{size}")], large.data[half - 10:]), ("SourceUnreachable",)),
+                ("a part of something larger", again([("Content-Range", f"bytes {half}-{size - 1}/{size + 1}")], right), ("SourceUnreachable",)),
+                ("less than was asked for", again([("Content-Range", f"bytes {half}-{size - 2}/{size}")], right[:-1]), ("SourceUnreachable",)),
+                ("no word which part", again([], right), ("SourceUnreachable",)),
+                ("many parts", again([("Content-Type", "multipart/byteranges; boundary=x")], right), ("SourceUnreachable",)),
+                ("another content", again([("Content-Range", f"bytes {half}-{size - 1}/{size}"), ("ETag", '"other"')], bytes(len(right))), ("SourceUnreachable", "DigestMismatch")),
+                ("another content without a word", again([("Content-Range", f"bytes {half}-{size - 1}/{size}")], bytes(len(right))), ("DigestMismatch",)),
+                ("another whole", again([], bytes(size), 200), ("DigestMismatch",)),
+                ("a whole of another size", again([], bytes(size + 1), 200), ("SourceUnreachable",))):
+            with self.subTest(what):
+                front.fault = (large.digest, then(fault), None)
+                self.assert_failed(front.address, *errors)
+        front.fault = (large.digest, then(again([("Content-Range", f"bytes {half}-{size - 1}/{size}")], right)), None)
+        self.assert_pulled(front.address)
+
+    def test_one_that_cuts_for_ever_is_given_up(self):
+        front = self.front()
+        sent = []
+
+        def little(handler):
+            status, headers, data = handler.answer
+            sent.append(1)
+            faults.head(handler, status, headers, len(data))
+            handler.wfile.write(data[:100])
+            handler.close_connection = True
+        front.fault = (self.layers[0].digest, little, None)
+        self.assert_failed(front.address, "SourceUnreachable")
+        self.assertLess(len(sent), 10)
+
+    def test_busy_registries_are_asked_again_when_they_say(self):
+        front = self.front()
+        for code in (429, 503):
+            with self.subTest(code):
+                front.fault = (self.layers[0].digest, faults.status(code, Retry_After="1"), 1)
+                before = len(self.registry.answers())
+                self.assert_pulled(front.address)
+                self.assertGreater(self.seconds, 1)
+                self.assertEqual(self.readers(since=before)[0], {OWN})
+
+    def test_busy_registries_say_a_date_too(self):
+        front = self.front()
+        for seconds, readers in ((3, {OWN}), (3600, {OWN, SKOPEO})):
+            with self.subTest(seconds):
+                asked = []
+
+                def busy(handler, seconds=seconds, asked=asked):
+                    asked.append(time.monotonic())
+                    fault = faults.status(429, Retry_After=email.utils.formatdate(time.time() + seconds, usegmt=True)) if len(asked) == 1 else faults.send
+                    fault(handler)
+                self.own_fault(front, self.layers[0].digest, busy)
+                before = len(self.registry.answers())
+                self.assert_pulled(front.address)
+                self.assertEqual({program(agent) for path, _, _, agent in self.registry.answers()[before:] if path.endswith(self.layers[0].digest)}, readers)
+                if seconds < 60:
+                    # A date has no fractions of a second.
+                    self.assertGreater(asked[1] - asked[0], 1.9)
+
+    def test_a_service_that_dies_in_the_middle(self):
+        front = self.front()
+        front.fault = (self.layers[0].digest, faults.stalled, None)
+        service, limits = self.service, {}
+
+        def kill():
+            end = time.monotonic() + 30
+            while not any(self.layers[0].digest in path for path in front.requests) and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.5)
+            reader = service.processes[-1]
+            limits.update(line.split(":", 1) for line in pathlib.Path(f"/proc/{reader.pid}/status").read_text().splitlines())
+            reader.send_signal(signal.SIGKILL)
+        killer = threading.Thread(target=kill)
+        killer.start()
+        self.assert_failed(front.address, "SourceUnreachable", stall=20000)
+        killer.join()
+        self.assertLess(self.seconds, 15 * sanitizers.SLOWER)
+        # It leaves those of other callers alone, as a skopeo does.
+        self.assertEqual((limits["Seccomp"].strip(), limits["NoNewPrivs"].strip()), ("2", "1"))
+
+
+class FalseService(skopeo_service.SkopeoService):
+    """A right skopeo, and a reader of blobs that LIE stands for: called with the descriptors for bytes and reports of each blob."""
+
+    def __init__(self, lie):
+        self.lie = lie
+        super().__init__()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            if json.loads(connection.recv(1 << 17, socket.MSG_PEEK))["kind"] == "blobs":
+                threading.Thread(target=self.read_blobs, args=(connection,), daemon=True).start()
+            else:
+                self.processes.append(skopeo_service.start(connection.fileno(), self.environment))
+                connection.close()
+
+    def read_blobs(self, connection):
+        socket.recv_fds(connection, 1 << 17, 4)
+        with connection:
+            while True:
+                packet, files, _, _ = socket.recv_fds(connection, 4096, 2)
+                if not packet:
+                    return
+                with open(files[0], "wb") as data, open(files[1], "wb") as reports:
+                    try:
+                        if self.lie(data, reports, json.loads(packet)):
+                            return
+                    except OSError:
+                        pass
+
+
+class Lies(Case):
+    """The worker believes the reader nothing."""
+
+    @staticmethod
+    def said(reports, state, **more):
+        reports.write(json.dumps({"state": state, "kind": "Failed", "message": "", **more}).encode() + b"\n")
+        reports.flush()
+
+    def test_what_a_reader_says_is_verified(self):
+        self.allow(self.registry.address)
+        said, content = self.said, {layer.digest: layer.data for layer in self.layers}
+
+        def sent(change, state="done"):
+            def lie(data, reports, request):
+                said(reports, "started")
+                data.write(change(content[request["digest"]]))
+                data.flush()
+                if state:
+                    said(reports, state)
+            return lie
+        for what, lie, errors in (
+                ("it ends", lambda *_: True, None), ("it says nothing and closes", lambda *_: None, None),
+                ("it leaves it", lambda _, reports, __: said(reports, "left-to-skopeo"), None), ("the truth", sent(lambda data: data), None),
+                ("it is done before it starts", lambda _, reports, __: said(reports, "done"), None),
+                ("other bytes", sent(lambda data: bytes(len(data))), ("DigestMismatch",)), ("fewer bytes", sent(lambda data: data[:-1]), ("DigestMismatch", "CorruptInput")),
+                ("none", sent(lambda data: b""), ("DigestMismatch",)), ("more bytes", sent(lambda data: data + b"x"), ("DigestMismatch",)),
+                ("all, and no word", sent(lambda data: data, None), ("SourceUnreachable",)), ("all, and a failure", sent(lambda data: data, "failed"), ("Failed",)),
+                ("no report", lambda _, reports, __: reports.write(b"nonsense\n"), ("Failed",)), ("an endless report", lambda _, reports, __: reports.write(b"x" * 1_000_000), ("Failed",)),
+                ("deep nonsense", lambda _, reports, __: reports.write(b"[" * 3000 + b"\n"), ("Failed",)),
+                ("an error of its choice", lambda _, reports, __: said(reports, "failed", kind="NotFound", message="\x1b[31mred"), ("NotFound",)),
+                ("silence", lambda *_: time.sleep(4), ("SourceUnreachable",))):
+            with self.subTest(what):
+                self.service = FalseService(lie)
+                self.addCleanup(self.service.stop)
+                if errors is None:
+                    self.assert_pulled(self.registry.address)
+                else:
+                    self.assertNotIn("\x1b", self.assert_failed(self.registry.address, *errors, stall=2000))
+
+
+class Hostile(Case):
+    def test_every_lie_ends_in_an_error_soon(self):
+        front = self.front()
+        large = self.layers[0]
+        asked = []
+
+        def record(handler):
+            asked.append((handler.headers.get("User-Agent", ""), handler.headers.get("Authorization")))
+            faults.head(handler, 200, [], 4)
+            handler.wfile.write(b"evil")
+        other = Server(record)
+        self.addCleanup(other.stop)
+        (self.directory / "secret").write_bytes(large.data)
+
+        def redirect(where):
+            return lambda handler: faults.head(handler, 307, [("Location", where)], 0)
+
+        def endless(handler):
+            handler.send_response(200)
+            handler.end_headers()
+            while True:
+                handler.wfile.write(bytes(1 << 20))
+
+        def endless_refusal(handler):
+            handler.send_response(404)
+            handler.end_headers()
+            while True:
+                handler.wfile.write(bytes(1 << 20))
+
+        def many_headers(handler):
+            handler.send_response(200)
+            for number in range(100_000):
+                handler.send_header(f"X-{number}", "x" * 1000)
+            handler.end_headers()
+
+        def length(value):
+            def fault(handler):
+                handler.send_response(200)
+                handler.send_header("Content-Length", value)
+                handler.end_headers()
+                handler.wfile.write(large.data)
+                handler.close_connection = True
+            return fault
+
+        def chunked(handler):
+            handler.send_response(200)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"fffffffffffffff\r\n" + bytes(1 << 16))
+            handler.close_connection = True
+
+        def packed(handler):
+            faults.head(handler, 200, [("Content-Encoding", "gzip")], len(large.data))
+            handler.wfile.write(large.data)
+
+        def drip(handler):
+            faults.head(handler, 200, [], len(large.data))
+            for number in range(len(large.data)):
+                handler.wfile.write(large.data[number:number + 1])
+                handler.wfile.flush()
+                faults.wait(handler, 0.3)
+        def slow_headers(handler):
+            for number in range(1000):
+                handler.wfile.write(f"HTTP/1.1 200 OK\r\n"[number:number + 1].encode() or b"X: y\r\n")
+                handler.wfile.flush()
+                faults.wait(handler, 0.5)
+
+        def continuing(handler):
+            while True:
+                handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        def extended(handler):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;")
+            while True:
+                handler.wfile.write(b"x" * 65536)
+
+        def trailers(handler):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(large.data) + large.data + b"\r\n0\r\n")
+            while True:
+                handler.wfile.write(b"X: " + b"x" * 1000 + b"\r\n")
+
+        def bare(text):
+            def fault(handler):
+                handler.wfile.write(text)
+                handler.close_connection = True
+            return fault
+
+        def part(handler):
+            faults.head(handler, 206, [("Content-Range", f"bytes 0-{len(large.data) - 1}/{len(large.data)}")], len(large.data))
+            handler.wfile.write(large.data[::-1])
+        for what, fault in (
+                ("slow headers", slow_headers), ("endless continue", continuing), ("endless extension", extended), ("endless trailers", trailers), ("a part unasked", part),
+                ("no content", bare(b"HTTP/1.1 204 No Content\r\n\r\n")), ("not modified", bare(b"HTTP/1.1 304 Not Modified\r\n\r\n")), ("HTTP/0.9", bare(large.data)),
+                ("HTTP/2", bare(b"HTTP/2 200 OK\r\n\r\n" + large.data[::-1])), ("switching", bare(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")),
+                ("status 999", bare(b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n")), ("status -1", bare(b"HTTP/1.1 -1 x\r\nContent-Length: 0\r\n\r\n")),
+                ("dict", redirect(f"dict://{other.address}/x")), ("zone", redirect(f"http://[::1%25lo]:{other.address.split(':')[1]}/x")), ("data", redirect("data:text/plain,x")),
+                ("no host", redirect("http:///etc/passwd")), ("backslash", redirect(f"http:\\\\{other.address}\\x")), ("dots", redirect("http://../x")),
+                ("long", redirect("/" + "x" * 60_000)), ("a challenge of 60 KiB", lambda handler: faults.head(handler, 401, [("WWW-Authenticate", 'Bearer realm="' + "x" * 60_000 + '"')], 0)),
+                ("file", redirect(f"file://{self.directory}/secret")), ("ftp", redirect(f"ftp://{other.address}/x")), ("gopher", redirect(f"gopher://{other.address}/_x")),
+                ("a user", redirect(f"http://user:secret@{other.address}/x")), ("loop", faults.redirected_for_ever), ("another's content", redirect(f"http://{other.address}/x")),
+                ("endless", endless), ("endless refusal", endless_refusal), ("headers", many_headers), ("longer", length(str(len(large.data) + 5))), ("shorter", length("5")),
+                ("negative", length("-1")), ("two lengths", length("5, 6")), ("huge", length("9" * 30)), ("chunked", chunked), ("packed", packed), ("drip", drip),
+                ("not http", faults.not_http), ("other bytes", faults.other), ("more", faults.longer), ("less", faults.shorter)):
+            with self.subTest(what):
+                front.fault = (large.digest, fault, None)
+                message = self.assert_failed(front.address, "Failed", "SourceUnreachable", "DigestMismatch", "CorruptInput", "NotFound", "SourceDenied", stall=2000)
+                print(f"    {what}: {self.seconds:.1f} s: {message[:160]}")
+                self.assertLess(self.seconds, 40 * sanitizers.SLOWER)
+        front.fault = None
+        self.assert_pulled(front.address)
+        # skopeo takes a user from where it is redirected to.
+        self.assertEqual({login for agent, login in asked if agent.startswith(OWN)}, {None})
+
+    def test_realms_that_are_no_token_server(self):
+        front = self.front()
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        for realm in ("file:///etc/passwd", "ftp://127.0.0.1/", "http://user:x@127.0.0.1:1/", "", "nonsense", f"http://127.0.0.1:{free_port()}/token"):
+            with self.subTest(realm):
+                front.fault = (BLOBS, lambda handler, realm=realm: faults.head(handler, 401, [("WWW-Authenticate", f'Bearer realm="{realm}",service="x"')], 0), None)
+                self.assert_failed(front.address, "Failed", "SourceUnreachable", "SourceDenied", stall=2000)
+
+    def test_tokens_that_are_none(self):
+        front = self.front()
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        body = [b""]
+
+        def answer(handler):
+            faults.head(handler, 200, [], len(body[0]))
+            handler.wfile.write(body[0])
+        tokens = Server(answer)
+        self.addCleanup(tokens.stop)
+        front.fault = (BLOBS, lambda handler: faults.head(handler, 401, [("WWW-Authenticate", f'Bearer realm="http://{tokens.address}/token"')], 0), None)
+        for text in (b"", b"[]", b"{}", b'{"token": 1}', b'{"token": "a\\r\\nX-Evil: 1"}', b"x" * 10_000_000, b"[" * 100_000, b'{"token": "never right"}'):
+            with self.subTest(text[:20]):
+                body[0] = text
+                self.assert_failed(front.address, "Failed", "SourceUnreachable", "SourceDenied", "CorruptInput", stall=3000)
+        self.assertFalse(any("Evil" in (login or "") for _, login in front.logins))
+
+
+class Proxies(Case):
+    def test_a_proxy_is_asked_for_other_hosts(self):
+        asked = []
+
+        class Proxy(faults.FaultyRegistry):
+            """The registry, whatever host it is asked for."""
+        proxy = Proxy(self.registry.address)
+        self.addCleanup(proxy.stop)
+        strip = re.compile(r"^http://registry\.test:5000")
+
+        def through(handler):
+            asked.append(handler.path)
+            faults.send(handler)
+        proxy.fault = ("^http://", through, None)
+        self.assertTrue(strip.match("http://registry.test:5000/v2/"))
+        self.allow("registry.test:5000")
+        self.service.environment.update({"HTTP_PROXY": f"http://{proxy.address}", "NO_PROXY": "other.test"})
+        before = len(self.registry.answers())
+        self.assert_pulled("registry.test:5000")
+        self.assertTrue(all(path.startswith("http://registry.test:5000/v2/") for path in asked if path.startswith("http")))
+        self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
