@@ -321,6 +321,14 @@ class Mirrors(Case):
         self.assert_pulled("registry.example")
         self.assertEqual((self.readers(mirror), self.readers(since=before)), ({0: {OWN}, 1: {OWN}, 2: {SKOPEO}}, {}))
 
+    def test_a_mirror_that_is_blocked_itself_is_asked_by_nobody(self):
+        front, before = self.front(), len(self.registry.answers())
+        self.mirrored(front.address)
+        self.conf += f'[[registry]]\nlocation = "{front.address}"\nblocked = true\n'
+        self.assert_pulled("registry.example")
+        self.assertEqual(front.requests, [])
+        self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
     def test_a_mirror_gets_no_login_of_its_registry(self):
         front, before = self.front(), len(self.registry.answers())
         self.mirrored(front.address)

@@ -138,9 +138,12 @@ toml::table parse(const std::string& text) {
     }
 }
 
-// The registries of one file by their prefixes.
-std::map<std::string, toml::table> registries_of(const toml::table& file) {
-    std::map<std::string, toml::table> registries;
+// By their prefixes.
+using Registries = std::map<std::string, toml::table>;
+
+// Those of one file.
+Registries registries_of(const toml::table& file) {
+    Registries registries;
     const auto* const listed = array(file, "registry");
     if (listed == nullptr) return registries;
     for (const auto& node : *listed) {
@@ -157,6 +160,16 @@ std::map<std::string, toml::table> registries_of(const toml::table& file) {
     return registries;
 }
 
+// The one with the longest prefix that NAME begins with; null if there is none.
+const Registries::value_type* entry_for(const Registries& registries, const std::string& name) {
+    const Registries::value_type* found = nullptr;
+    for (const auto& entry : registries) {
+        if (matches(name, entry.first) && (found == nullptr || entry.first.size() > found->first.size()))
+            found = &entry;
+    }
+    return found;
+}
+
 // Whether FILE names credential helpers; nothing where it says nothing of them.
 std::optional<bool> has_helpers(const toml::table& file) {
     const auto* const helpers = array(file, "credential-helpers");
@@ -169,7 +182,7 @@ std::optional<bool> has_helpers(const toml::table& file) {
 }  // namespace
 
 RegistriesConf read_registries_conf(const std::vector<std::string>& texts, const std::string& image) {
-    std::map<std::string, toml::table> registries;
+    Registries registries;
     RegistriesConf conf;
     for (const auto& text : texts) {
         const auto file = parse(text);
@@ -181,16 +194,18 @@ RegistriesConf read_registries_conf(const std::vector<std::string>& texts, const
         for (auto& [prefix, registry] : registries_of(file)) registries.insert_or_assign(prefix, registry);
         conf.credential_helpers = has_helpers(file).value_or(conf.credential_helpers);
     }
-    const std::pair<const std::string, toml::table>* found = nullptr;
-    for (const auto& entry : registries) {
-        if (matches(image, entry.first) && (found == nullptr || entry.first.size() > found->first.size()))
-            found = &entry;
-    }
-    if (found != nullptr) {
-        conf.endpoints = endpoints_of(found->second, found->first, image);
-    } else {
+    const auto* const found = entry_for(registries, image);
+    if (found == nullptr) {
         conf.endpoints.push_back(endpoint(image, image, image, false));
+        return conf;
     }
+    conf.endpoints = endpoints_of(found->second, found->first, image);
+    // Where it leads to may have an entry of its own; of that only this counts.
+    std::erase_if(conf.endpoints, [&](const Endpoint& place) {
+        const auto* const own = entry_for(registries, place.repository);
+        return own != nullptr && flag(own->second, "blocked");
+    });
+    if (conf.endpoints.empty()) refuse("all that it leads to is blocked");
     return conf;
 }
 

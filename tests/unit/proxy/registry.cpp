@@ -77,6 +77,25 @@ pull-from-mirror = "tag-only"
                  "a.example/app:1") == "a.example/app");
 }
 
+TEST_CASE("a mirror or location that is blocked itself is not asked") {
+    const std::string text = R"([[registry]]
+location = "registry.example"
+[[registry.mirror]]
+location = "blocked.example/cache"
+[[registry.mirror]]
+location = "open.example"
+[[registry]]
+location = "blocked.example"
+blocked = true
+[[registry]]
+prefix = "moved.example"
+location = "blocked.example/moved"
+)";
+    CHECK(places({text}, "registry.example/app:1") == "open.example/app registry.example/app");
+    CHECK_FALSE(understood(text, "moved.example/app:1"));
+    CHECK_FALSE(understood(text, "blocked.example/app:1"));
+}
+
 TEST_CASE("a later file replaces what an earlier one says of a prefix") {
     CHECK(places({"[[registry]]\nlocation = \"a.example\"\ninsecure = true",
                   "[[registry]]\nprefix = \"a.example\"\nlocation = \"b.example\""},
