@@ -148,6 +148,7 @@ void serve_blobs(int channel, const SkopeoRequest& request, const FileDescriptor
     std::string refusal;
     try {
         leave_other_processes_alone();
+        start_no_program();
         fetcher = make_fetcher(request, auth);
     } catch (const std::exception& error) {
         refusal = printable(error.what());

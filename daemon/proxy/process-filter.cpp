@@ -49,11 +49,24 @@ void refuse(void* filter, const char* name, Conditions... conditions) {
     check(::seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, sizeof...(conditions), conditions...));
 }
 
+using Filter = std::unique_ptr<void, Release>;
+
+// One that refuses nothing yet.
+Filter make_filter() {
+    Filter filter(::seccomp_init(SCMP_ACT_ALLOW));
+    if (!filter) throw Error(ErrorKind::failed, "system call filter of skopeo: out of memory");
+    return filter;
+}
+
+void load(const Filter& filter) {
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
+    check(::seccomp_load(filter.get()));
+}
+
 }  // namespace
 
 void leave_other_processes_alone() {
-    const std::unique_ptr<void, Release> filter(::seccomp_init(SCMP_ACT_ALLOW));
-    if (!filter) throw Error(ErrorKind::failed, "system call filter of skopeo: out of memory");
+    const auto filter = make_filter();
     const auto own = static_cast<scmp_datum_t>(::getpid());
     for (const auto* name : signalling_calls) refuse(filter.get(), name, SCMP_A0(SCMP_CMP_NE, own));
     for (const auto* name : calls_to_others) refuse(filter.get(), name);
@@ -64,8 +77,13 @@ void leave_other_processes_alone() {
     }
     for (const auto request : owner_requests)
         refuse(filter.get(), "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, request));
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
-    check(::seccomp_load(filter.get()));
+    load(filter);
+}
+
+void start_no_program() {
+    const auto filter = make_filter();
+    for (const auto* name : {"execve", "execveat"}) refuse(filter.get(), name);
+    load(filter);
 }
 
 }  // namespace imaged
