@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 
+# An option of Debian 12's, without which it installs nothing; later ones do not have it.
+FORCE_DEBIAN = ["--force-debian"] if shutil.which("rpm") and subprocess.run(["rpm", "--force-debian", "--version"], capture_output=True).returncode == 0 else []
 TOOLS = all(shutil.which(tool) for tool in ("rpm", "rpmbuild"))
 SPEC = """Name: {name}
 Version: {version}
@@ -34,7 +36,7 @@ def database(directory, *packages):
     subprocess.run(["rpm", f"--dbpath={directory}", "--define", "_db_backend sqlite", "--initdb"], check=True)
     if packages:
         # Several versions of one package stay beside each other.
-        subprocess.run(["rpm", "--force-debian", f"--dbpath={directory}", "--define", "_db_backend sqlite", "-i", "--justdb", "--nodeps", "--force", *packages],
+        subprocess.run(["rpm", *FORCE_DEBIAN, f"--dbpath={directory}", "--define", "_db_backend sqlite", "-i", "--justdb", "--nodeps", "--force", *packages],
                        check=True, capture_output=True)
     return directory
 

@@ -16,10 +16,12 @@ namespace imaged {
 
 namespace {
 
-// A regular file; empty for anything else, and where it cannot be opened. Reading a pipe takes away what is read.
+// A regular file; empty for anything else, and where it cannot be opened. Reading a pipe takes away what is read, and
+// to open and close one ends its writer.
 FileDescriptor open_regular(const std::string& path) {
-    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     struct stat status;
+    if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     return file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) ? std::move(file) : FileDescriptor();
 }
 

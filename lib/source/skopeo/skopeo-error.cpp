@@ -43,6 +43,7 @@ constexpr std::array patterns{
     Pattern{"Invalid GPG signature", ErrorKind::policy_rejected},
     Pattern{"signature verification failed", ErrorKind::policy_rejected},
     Pattern{"policy.json", ErrorKind::policy_rejected},
+    Pattern{"invalid policy in \"", ErrorKind::policy_rejected},
     Pattern{"no space left on device", ErrorKind::no_space},
     Pattern{"disk quota exceeded", ErrorKind::no_space},
     // imaged-proxy's own.
@@ -91,6 +92,7 @@ constexpr std::array patterns{
     Pattern{"status: 404", ErrorKind::not_found},
     Pattern{"StatusCode: 404", ErrorKind::not_found},
     Pattern{"no such file or directory", ErrorKind::not_found},
+    Pattern{"archive file not found", ErrorKind::not_found},
     Pattern{"invalid reference format", ErrorKind::invalid_reference},
     Pattern{"Invalid image name", ErrorKind::invalid_reference},
     Pattern{"invalid image name", ErrorKind::invalid_reference},

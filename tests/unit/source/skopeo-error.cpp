@@ -18,7 +18,8 @@ TEST_CASE("what skopeo says of a policy is PolicyRejected, whichever of its vers
                                       R"(Signature for identity "registry.example/other:1" is not accepted)",
                                       "Signature for digest sha256:00 does not match",
                                       R"(Invalid GPG signature: gpgme.Signature{Summary:128, Fingerprint:"AB"})",
-                                      "open /etc/containers/policy.json: no such file or directory"}) {
+                                      "open /etc/containers/policy.json: no such file or directory",
+                                      R"(invalid policy in "/srv/p": Unknown policy requirement type "bogus")"}) {
         INFO(message);
         CHECK(skopeo_error(message).kind() == ErrorKind::policy_rejected);
     }
