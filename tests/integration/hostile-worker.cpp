@@ -409,7 +409,8 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
         if (!scratch.descriptor) return say(name, scratch);
         ::mkdirat(scratch.descriptor.get(), "0", 0755);
         const FileDescriptor directory(::openat(scratch.descriptor.get(), "0", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        make(directory.get(), staged_name(placement.checksum, placement.type));
+        const bool has_name = static_cast<unsigned>(placement.type) < placed_types;
+        make(directory.get(), has_name ? staged_name(placement.checksum, placement.type) : placement.checksum.hex());
         say(name, publisher.place(scratch.number, placement));
         publisher.ask(PublisherCall::remove_scratch, scratch.number);
     };
