@@ -211,7 +211,7 @@ class Left(Case):
 
     def test_compressed_archives_and_pipes_go_through_skopeo(self):
         self.assertEqual(self.assert_same(f"oci-archive:{self.archive('t.tar.gz', ['-z'])}:t")[3], self.digest)
-        # skopeo may open an archive several times, and then waits for another writer.
+        # What is read from a pipe is gone: nobody but skopeo opens it. Where that does so several times, it waits for another writer.
         data = self.archive().read_bytes()
         pipe = self.directory / "pipe"
         os.mkfifo(pipe)
@@ -230,7 +230,8 @@ class Left(Case):
             os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # for a writer that nobody has read from
             writer.join(10 * sanitizers.SLOWER)
             self.assertFalse(writer.is_alive())
-        self.assertEqual(results[0], results[1])
+        # Where skopeo checks the policy by a copy (before image proxy protocol 0.2.6), the pipe is empty when it is read for the image.
+        self.assertEqual(results, ["", "" if SKOPEO >= (1, 10) else "SourceUnreachable"])
 
     def test_directories_that_are_broken(self):
         self.layout.as_dir("t", self.directory / "dir")
