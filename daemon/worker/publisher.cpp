@@ -255,7 +255,8 @@ void Publisher::announce(const Packet& packet) {
     layers_ = std::move(layers);
 }
 
-// A blob has one content. If its ref names a commit that is recorded for another one, this or that is made up.
+// A blob has one content. If its ref names a commit that is recorded for another one with this very blob, what is
+// announced is made up. With another blob it is not known, and found out by fetching the layer.
 void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& layers) const {
     struct Doubt {
         Digest blob, content;
@@ -276,7 +277,12 @@ void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& lay
     const auto recorded = records.contents_of(commits);
     for (const auto& doubt : doubts) {
         const auto found = recorded.find(doubt.commit);
-        if (found != recorded.end() && !found->second.contains(doubt.content))
+        if (found == recorded.end()) continue;
+        const auto& contents = found->second;
+        const auto is_content = [&](const auto& content) { return content.diff_id == doubt.content; };
+        const auto is_of_blob = [&](const auto& content) { return content.blob == doubt.blob; };
+        if (std::none_of(contents.begin(), contents.end(), is_content) &&
+            std::any_of(contents.begin(), contents.end(), is_of_blob))
             throw Error(ErrorKind::repository_damaged,
                         "the layer " + doubt.blob.text() + " is there with another content than " +
                             doubt.content.text() + "; imagectl verify --repair fetches it anew");

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pull may take from the repository instead of the source, and what it must not."""
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -16,8 +17,8 @@ UPPER = [Entry("opt/upper", content=b"upper" * 300)]
 
 
 class Reuse(RepositoryCase):
-    def fetched(self, tag="t", target=None):
-        result = self.pull("ostree-unverified-image:" + self.layout.reference(tag), target=target or f"oci:stored:{tag}")
+    def fetched(self, tag="t", target=None, **options):
+        result = self.pull("ostree-unverified-image:" + self.layout.reference(tag), target=target or f"oci:stored:{tag}", **options)
         self.assertEqual(result["outcome"], "success", result)
         return result["details"]["layers-fetched"]
 
@@ -83,6 +84,22 @@ class Reuse(RepositoryCase):
         self.assertEqual(self.fetched("u"), 1)
         result = self.pull("ostree-unverified-image:" + self.layout.reference("liar"))
         self.assertEqual(result["error-name"], "DigestMismatch", result)
+
+    def test_an_image_that_names_the_blob_of_another_keeps_nobody_from_that_one(self):
+        evil, right = oci_layout.layer(LOWER), oci_layout.layer(UPPER)
+        lie = dataclasses.replace(right, diff_id=evil.diff_id)
+        for confined in (False, True):
+            with self.subTest(confined=confined):
+                self.setUp()
+                for tag, layers in (("evil", [evil]), ("lie", [lie]), ("right", [right])):
+                    self.layout.image(tag, layers)
+                settings = {"confined": confined}
+                for tag, fetched in (("evil", 1), ("lie", 0), ("right", 1), ("right", 0)):
+                    self.assertEqual(self.fetched(tag, settings=settings), fetched, tag)
+                # The blob was seen now: it has one content, and the other image has no share in it.
+                result = self.pull("ostree-unverified-image:" + self.layout.reference("lie"), settings=settings)
+                self.assertIn(result.get("error-name"), ("DigestMismatch", "RepositoryDamaged"), result)
+                self.assertEqual(self.fetched("right", settings=settings), 0)
 
     def test_an_image_with_a_lost_object_is_not_present_and_a_pull_repairs_it(self):
         self.layout.image("t", [oci_layout.layer(LOWER), oci_layout.layer(UPPER)])

@@ -11,12 +11,21 @@
 namespace imaged {
 
 std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
-    if (const auto commit = layer_commit(repository_, layer);
-        commit && presence_.complete(*commit) && serves(layer, *commit))
-        return commit;
+    if (const auto commit = layer_commit(repository_, layer); commit && presence_.complete(*commit)) {
+        if (serves(layer, *commit)) return commit;
+        if (other_content(layer, *commit)) return std::nullopt;
+    }
     if (layer.kind != LayerKind::derived) return std::nullopt;
     const auto commit = verified_.layer(layer.kind, layer.diff_id);
     return commit && presence_.complete(*commit) && serves(layer, *commit) ? commit : std::nullopt;
+}
+
+std::optional<Digest> LayerLookup::other_content(const ImageLayer& layer, const Checksum& commit) const {
+    if (layer.kind != LayerKind::derived) return std::nullopt;
+    const auto claimed = LayerRecord::read(repository_.load_commit(commit)).diff_id;
+    if (!claimed || claimed == layer.diff_id || verified_.layer(LayerKind::derived, *claimed) != commit)
+        return std::nullopt;
+    return claimed;
 }
 
 bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) const {
@@ -24,11 +33,13 @@ bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) cons
     const auto claims = LayerRecord::read(commit);
     const auto recorded = verified_.layer(layer.kind, layer.diff_id);
     if (recorded == checksum) return layer.kind != LayerKind::derived || claims.fits(rules_);
-    if (layer.kind == LayerKind::derived && claims.diff_id &&
-        verified_.layer(LayerKind::derived, *claims.diff_id) == checksum)
-        throw Error(ErrorKind::digest_mismatch,
-                    "layer " + layer.blob.digest.text() + ": its uncompressed content has the digest " +
-                        claims.diff_id->text() + ", the config says " + layer.diff_id.text());
+    if (const auto other = other_content(layer, checksum)) {
+        if (verified_.goes_with_blob(*other, layer.blob.digest))
+            throw Error(ErrorKind::digest_mismatch, "layer " + layer.blob.digest.text() +
+                                                        ": its uncompressed content has the digest " + other->text() +
+                                                        ", the config says " + layer.diff_id.text());
+        return false;
+    }
     // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
     // itself is known to be right.
     if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;

@@ -24,11 +24,15 @@ public:
         : repository_(repository), presence_(presence), rules_(rules), trust_(trust), verified_(repository.fd()) {}
 
     // The layer's commit, complete: the one that its ref names, or for a derived layer any commit with the same
-    // verified diff-id. Throws Error(digest_mismatch) if the ref names a layer whose verified diff-id is another one.
+    // verified diff-id. Throws Error(digest_mismatch) if the ref names a layer whose diff-id was verified with this
+    // very blob, and is another one. Where it was verified with another blob, nobody has looked whether this one has it
+    // too: then nothing stands for the layer before it was fetched.
     std::optional<Checksum> find(const ImageLayer& layer) const;
 
 private:
     bool serves(const ImageLayer& layer, const Checksum& commit) const;
+    // The diff-id that COMMIT was verified to have, where it is not LAYER's.
+    std::optional<Digest> other_content(const ImageLayer& layer, const Checksum& commit) const;
 
     const Repository& repository_;
     Presence& presence_;

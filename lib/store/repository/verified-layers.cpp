@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/repository/verified-layers.hpp"
 
+#include <algorithm>
+
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "store/repository/record-file.hpp"
@@ -70,6 +72,11 @@ bool VerifiedLayers::goes_with(const Digest& diff_id, bool moved_var) const {
     return record && record->var == var_text(moved_var);
 }
 
+bool VerifiedLayers::goes_with_blob(const Digest& diff_id, const Digest& blob) const {
+    const auto record = find(std::string(to_string(LayerKind::derived)), diff_id.hex());
+    return record && record->blob == blob.hex();
+}
+
 bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
     return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
 }
@@ -106,13 +113,15 @@ void VerifiedLayers::visit(const std::function<void(const std::string&, const st
     });
 }
 
-std::map<Checksum, std::set<Digest>> VerifiedLayers::contents_of(const std::set<Checksum>& commits) const {
-    std::map<Checksum, std::set<Digest>> contents;
+std::map<Checksum, std::vector<VerifiedLayers::Content>> VerifiedLayers::contents_of(
+    const std::set<Checksum>& commits) const {
+    std::map<Checksum, std::vector<Content>> contents;
     if (commits.empty()) return contents;
     visit([&](const std::string&, const std::optional<Record>& record) {
         if (!record || record->kind == image_kind) return;
         const auto commit = *Checksum::from_hex(record->commit);
-        if (commits.contains(commit)) contents[commit].insert(Digest::from_hex(record->key));
+        if (commits.contains(commit))
+            contents[commit].push_back({Digest::from_hex(record->key), Digest::from_hex(record->blob)});
     });
     return contents;
 }
@@ -120,7 +129,8 @@ std::map<Checksum, std::set<Digest>> VerifiedLayers::contents_of(const std::set<
 bool VerifiedLayers::is_other_content(const Checksum& commit, const Digest& diff_id) const {
     const auto contents = contents_of({commit});
     const auto found = contents.find(commit);
-    return found != contents.end() && !found->second.contains(diff_id);
+    return found != contents.end() && std::none_of(found->second.begin(), found->second.end(),
+                                                   [&](const auto& content) { return content.diff_id == diff_id; });
 }
 
 std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {

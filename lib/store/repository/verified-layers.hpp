@@ -31,13 +31,20 @@ public:
 
     // The commit that holds the layer; nullopt if there is no valid record.
     std::optional<Checksum> layer(LayerKind kind, const Digest& diff_id) const;
-    // The contents (diff-ids) that each of COMMITS is recorded for, as a layer of whatever kind. Reads all records
-    // once; none if COMMITS is empty.
-    std::map<Checksum, std::set<Digest>> contents_of(const std::set<Checksum>& commits) const;
+    // A content, and the blob that it was verified with last: others may have it too.
+    struct Content {
+        Digest diff_id, blob;
+    };
+    // The contents that each of COMMITS is recorded for, as a layer of whatever kind. Reads all records once; none if
+    // COMMITS is empty.
+    std::map<Checksum, std::vector<Content>> contents_of(const std::set<Checksum>& commits) const;
     // Whether COMMIT is recorded for other contents than DIFF_ID only. Reads all records.
     bool is_other_content(const Checksum& commit, const Digest& diff_id) const;
     // Whether a derived layer's record goes with MOVED_VAR. False if there is no valid record.
     bool goes_with(const Digest& diff_id, bool moved_var) const;
+    // Whether BLOB was seen to hold the derived layer with DIFF_ID, last of all blobs. False if there is no valid
+    // record.
+    bool goes_with_blob(const Digest& diff_id, const Digest& blob) const;
     // Whether this program made MERGE of the image; false if there is no valid record.
     bool has_image(const Digest& manifest, const Checksum& merge) const;
 
