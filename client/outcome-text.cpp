@@ -251,7 +251,10 @@ std::string image_text(const Dictionary& image) {
     lines.text("Base commit", "base-commit");
     if (const auto created = image.number("created")) lines.add("Created", human_time(*created));
     lines.number("Layers", "layers");
-    lines.bytes("Size", "size");
+    lines.bytes("Compressed", "size");
+    lines.bytes("Size", "disk-size");
+    lines.bytes("Unique", "unique-size");
+    lines.bytes("Shared", "shared-size");
     lines.text("Importer", "importer");
     std::string result = lines.str();
     if (const auto labels = image.texts("labels"); !labels.empty()) {
@@ -300,7 +303,8 @@ std::string outcome_text(const std::string& kind, const Dictionary& outcome, boo
                    {"export", export_text},   {"import-archive", pull_text},
                    {"check", check_text},     {"check-images", check_images_text},
                    {"remove", remove_text},   {"rollback", rollback_text},
-                   {"prune", prune_text},     {"verify", verify_text}};
+                   {"prune", prune_text},     {"disk-usage", disk_usage_text},
+                   {"verify", verify_text}};
     for (const auto& format : formats)
         if (format.kind == kind) return format.text(outcome) + truncation_note(outcome);
     std::string text;

@@ -113,6 +113,29 @@ std::string prune_text(const Dictionary& outcome) {
     return fields(lines) + records(outcome, "damaged", "Cannot be read", "image", "error");
 }
 
+std::string disk_usage_text(const Dictionary& outcome) {
+    std::vector<std::vector<std::string>> rows;
+    const auto add = [&](const char* title, const std::string& key) {
+        const auto of = [&](const std::string& what) { return number(outcome, (key + what).c_str()); };
+        rows.push_back({title, std::to_string(of("")), human_bytes(of("-size")), human_bytes(of("-unique-size"))});
+    };
+    add("Images", "images");
+    add("Deployments", "deployments");
+    add("Other refs", "refs");
+    if (number(outcome, "foreign-commits") > 0) add("Commits without a ref", "foreign-commits");
+    rows.push_back({"All", std::to_string(number(outcome, "objects")), human_bytes(number(outcome, "disk-size")), "-"});
+    std::string result = table({{"TYPE"}, {"TOTAL", true}, {"SIZE", true}, {"UNIQUE", true}}, rows);
+    rows.clear();
+    for (const auto& user : outcome.list("others"))
+        rows.push_back({user.text("name").value_or("?"), user.text("kind").value_or("?"),
+                        human_bytes(number(user, "disk-size")), human_bytes(number(user, "unique-size"))});
+    if (!rows.empty())
+        result +=
+            "\n" + table({{.title = "NAME", .may_be_long = true}, {"TYPE"}, {"SIZE", true}, {"UNIQUE", true}}, rows);
+    result += "\n" + fields({{"Prune frees", human_bytes(number(outcome, "prunable-size"))}});
+    return result + records(outcome, "damaged", "Cannot be read, and is not counted", "image", "error");
+}
+
 std::string verify_text(const Dictionary& outcome) {
     std::string result = "Checked " + counted(number(outcome, "images-checked"), "image", "images") + ", " +
                          counted(number(outcome, "objects-checked"), "object", "objects") + ", " +

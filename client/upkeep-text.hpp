@@ -10,6 +10,7 @@ namespace imagectl {
 
 std::string remove_text(const Dictionary& outcome);
 std::string prune_text(const Dictionary& outcome);
+std::string disk_usage_text(const Dictionary& outcome);
 std::string verify_text(const Dictionary& outcome);
 
 }  // namespace imagectl

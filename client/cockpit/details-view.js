@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One image: what is known of it, its labels, the history of its layers, earlier versions, damage.
 import { button, card, element, fields, notice, table } from "./dom.js";
-import { badges, unique, used } from "./images-view.js";
+import { badges } from "./images-view.js";
 import { difference, filtered, policy } from "./outcomes.js";
 import { bytes, counted, short, time } from "./text.js";
 
@@ -108,7 +108,7 @@ export function detailsView({ store, details, actions }) {
         ["Version", image.version], ["Digest", code(image.digest)], ["Update", code(image["update-digest"])], ["Image ID", code(image["image-id"])],
         ["Made for", platform], ["Came from", image.source === "archive" ? "an archive" : code(image.source)], ["Created", image.created ? time(image.created) : null],
         ["Compressed", `${bytes(image.size)}, ${counted(image.layers || 0, "layer")}`],
-        ["Size on disk", used(image) === undefined ? null : bytes(used(image))], ["Of its own", unique(image) === undefined ? null : bytes(unique(image))],
+        ["Size on disk", image["disk-size"] === undefined ? null : bytes(image["disk-size"])], ["Of its own", image["unique-size"] === undefined ? null : bytes(image["unique-size"])],
         ["Commit", code(image.commit)], ["Merge commit", code(image["merge-commit"])], ["Base commit", code(image["base-commit"])], ["Written by", image.importer]]),
     rule ? policy(rule) : null, filtered(image.filtered)),
     changesCard(details, actions), keptCard(image, actions), labelsCard(image),

@@ -8,11 +8,6 @@ const firstRows = 100, moreRows = 400;
 // Half of a surrogate pair cannot be encoded.
 export const imageLink = (name) => "#/image/" + encodeURIComponent(name.replace(/[\ud800-\udfff]/gu, "\ufffd"));
 
-// A member that a newer imaged offers: the first of KEYS that is there.
-const member = (image, ...keys) => keys.map((key) => image[key]).find((value) => value !== undefined);
-export const used = (image) => member(image, "disk-size", "bytes-on-disk", "disk-bytes");
-export const unique = (image) => member(image, "unique-size", "bytes-unique", "unique-bytes");
-
 // State and update as words with a colour, never the colour alone.
 export function badges(image) {
     return [image.state === "damaged" ? element("span", { class: "badge danger" }, "damaged") : null,
@@ -38,8 +33,8 @@ export function imagesCard({ store, view, actions, changed }) {
         element("code", { title: image.digest || "" }, short(image.digest)),
         rule(store.policy(image)),
         bytes(image.size),
-        bytes(used(image)),
-        bytes(unique(image)),
+        bytes(image["disk-size"]),
+        bytes(image["unique-size"]),
         element("span", { class: "badges" }, badges(image), image.state !== "damaged" && !image["update-digest"] ? "ok" : null),
         image["update-digest"] ? button("Update", () => actions.update([image]), { "aria-label": "Update " + image.image, key: "update" }) : null] }));
     const count = store.updates.length;

@@ -34,8 +34,12 @@ std::string kept_of(const ListedImage& image) {
 }
 
 std::string text(const std::vector<ListedImage>& images, bool legend) {
-    std::vector<Column> columns = {
-        {.title = "IMAGE", .may_be_long = true}, {"DIGEST"}, {"VERSION"}, {"CREATED"}, {"SIZE", true}};
+    std::vector<Column> columns = {{.title = "IMAGE", .may_be_long = true},
+                                   {"DIGEST"},
+                                   {"VERSION"},
+                                   {"CREATED"},
+                                   {"SIZE", true},
+                                   {"UNIQUE", true}};
     const auto any = [&](const auto& is) { return std::any_of(images.begin(), images.end(), is); };
     const bool any_state = any([](const auto& image) { return !state_of(image).empty(); });
     const bool any_kept = any([](const auto& image) { return !image.kept.empty(); });
@@ -43,10 +47,11 @@ std::string text(const std::vector<ListedImage>& images, bool legend) {
     if (any_kept) columns.push_back({"KEPT"});
     std::vector<std::vector<std::string>> rows;
     for (const auto& image : images) {
-        const auto created = image.number("created"), size = image.number("size");
+        const auto created = image.number("created"), size = image.number("disk-size"),
+                   unique = image.number("unique-size");
         rows.push_back({or_dash(image.text("image")), short_digest(or_dash(image.text("digest"))),
                         or_dash(image.text("version")), created ? human_date(*created) : "-",
-                        size ? human_bytes(*size) : "-"});
+                        size ? human_bytes(*size) : "-", unique ? human_bytes(*unique) : "-"});
         if (any_state) rows.back().push_back(state_of(image));
         if (any_kept) rows.back().push_back(kept_of(image));
     }
@@ -67,7 +72,11 @@ ExitCode run(const Arguments& arguments) {
 const Verb list_verb = {
     {"list", "", "List the images in the repository",
      "Lists the images that the repository holds, ordered by name. An image that cannot be read is listed as damaged,\n"
-     "one whose last check found an update as update. KEPT names the versions that 'imagectl rollback' can go back "
+     "one whose last check found an update as update. SIZE is what an image takes on disk, UNIQUE what of it comes "
+     "free "
+     "when\n"
+     "the image is removed and 'imagectl prune' runs; \"-\" until 'imagectl df' counts them. KEPT names the versions "
+     "that 'imagectl rollback' can go back "
      "to. On a\n"
      "terminal that is too narrow for a name and the other columns, these stand below it.\n"
      "\n"

@@ -69,6 +69,9 @@ private:
     void Prune(StartedJob&& result, VariantMap options) override {
         fenced([&] { start(std::move(result), job::Prune{}, options); });
     }
+    void DiskUsage(StartedJob&& result, VariantMap options) override {
+        fenced([&] { start(std::move(result), job::DiskUsage{}, options); });
+    }
     void Verify(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
         fenced([&] { start(std::move(result), job::Verify{.images = image_list(images, true)}, options); });
     }

@@ -94,6 +94,13 @@ void require_content(int directory, const Placement& placement) {
     if (hash.finish() != placement.checksum) refuse("a staged object is not what its name says");
 }
 
+// The record that a job with RIGHTS keeps, and the most that it may have.
+std::pair<const char*, off_t> kept_record(job::Publishing rights) {
+    if (rights == job::Publishing::verdict) return {damage_record, max_damage_bytes};
+    if (rights == job::Publishing::usage) return {usage_record, max_usage_bytes};
+    return {completeness_record, max_completeness_bytes};
+}
+
 // The last component is not followed; the others are a mount's root, which the job cannot replace.
 FileDescriptor open_directory(int parent, const std::string& name) {
     return open_at(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
@@ -479,10 +486,9 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
 void Publisher::keep_record(ScratchMount& scratch) const {
     seal(scratch);
     const auto directory = open_directory(scratch.directory.get(), "0");
-    const bool verdict = rights_ == job::Publishing::verdict;
-    const auto* const name = verdict ? damage_record : completeness_record;
+    const auto [name, limit] = kept_record(rights_);
     const auto status = status_of(directory.get(), staged_record);
-    require_own_file(status, verdict ? max_damage_bytes : max_completeness_bytes);
+    require_own_file(status, limit);
     const auto records = status.st_size > 0 ? make_records(repository_.get(), records_directory)
                                             : open_records(repository_.get(), records_directory);
     if (!records) {

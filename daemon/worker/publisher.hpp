@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes the repository for a confined job that reads an image, exports or verifies
+// Changes the repository for a confined job that reads an image, exports, verifies or counts
 // (store/repository/remote-writer.hpp), and for nothing else that the job may want: all that is done is in the .cpp
 // file beside this one. It knows neither libostree nor any image, and takes the job for an enemy.
 //

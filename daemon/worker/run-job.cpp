@@ -153,6 +153,7 @@ public:
     job::Result operator()(const job::Remove& work) { return run_remove(request_, work, cancellation_); }
     job::Result operator()(const job::Rollback& work) { return run_rollback(request_, work, cancellation_); }
     job::Result operator()(const job::Prune& work) { return run_prune(request_, work, cancellation_, meter_); }
+    job::Result operator()(const job::DiskUsage&) { return run_disk_usage(request_, cancellation_, meter_); }
     job::Result operator()(const job::Verify& work) { return run_verify(request_, work, cancellation_, meter_); }
 
 private:

@@ -14,6 +14,7 @@
 #include "store/repository/remote-writer.hpp"
 #include "store/upkeep/prune.hpp"
 #include "store/upkeep/rollback.hpp"
+#include "store/upkeep/usage-count.hpp"
 #include "store/verify/repair.hpp"
 
 namespace imaged {
@@ -125,6 +126,35 @@ job::Result run_prune(const job::Request& request, const job::Prune& work, const
     report.foreign_commits = outcome.garbage.foreign_commits;
     report.layers_dropped = outcome.layers;
     report.damaged = list_of<job::ImageError>(outcome.damaged);
+    return success(report);
+}
+
+job::Result run_disk_usage(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer) {
+    std::shared_ptr<RepositoryWriter> writer;
+    if (request.publisher) writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
+    auto usage = count_usage(request.repository, request.settings.keep, std::move(writer), cancellation, observer);
+    job::DiskUsageOutcome report;
+    for (const auto& user : usage.users) {
+        if (user.kind == UserKind::image) ++report.images;
+        if (user.kind == UserKind::deployment) ++report.deployments;
+        if (user.kind == UserKind::ref) ++report.refs;
+        if (user.kind == UserKind::deployment || user.kind == UserKind::ref)
+            report.others.push_back(
+                {user.kind == UserKind::ref ? "ref" : "deployment", user.name, user.size.bytes, user.size.unique});
+        if (!user.damage.empty()) report.damaged.push_back({user.name, user.damage});
+    }
+    const auto take = [&](UserKind kind, std::uint64_t& size, std::uint64_t& unique) {
+        size = usage.kinds[kind].bytes;
+        unique = usage.kinds[kind].unique;
+    };
+    take(UserKind::image, report.images_size, report.images_unique_size);
+    take(UserKind::deployment, report.deployments_size, report.deployments_unique_size);
+    take(UserKind::ref, report.refs_size, report.refs_unique_size);
+    take(UserKind::commits, report.foreign_commits_size, report.foreign_commits_unique_size);
+    report.foreign_commits = usage.unnamed_commits;
+    report.disk_size = usage.bytes;
+    report.objects = usage.objects;
+    report.prunable_size = usage.prunable;
     return success(report);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Jobs that keep a store in order: removing images, pruning what nothing needs, verifying what is there. What they
-// found has the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
+// Jobs that keep a store in order: removing images, pruning what nothing needs, counting and verifying what is there.
+// What they found has the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
 #pragma once
 
 #include "base/cancellation.hpp"
@@ -16,6 +16,7 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
 job::Result run_rollback(const job::Request& request, const job::Rollback& work, const Cancellation& cancellation);
 job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
                       WorkObserver& observer);
+job::Result run_disk_usage(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer);
 job::Result run_verify(const job::Request& request, const job::Verify& work, Cancellation& cancellation,
                        WorkObserver& observer);
 

@@ -36,7 +36,7 @@ struct ImageAnswer {
     std::optional<std::string> error, digest, commit, merge_commit, base_commit, version;
     std::optional<std::uint64_t> created;
     std::optional<std::uint32_t> layers;
-    std::optional<std::uint64_t> size;
+    std::optional<std::uint64_t> size, disk_size, unique_size, shared_size;
     std::optional<std::string> update_digest, architecture, os, image_id;
     std::vector<KeptVersionAnswer> kept;
 
@@ -54,6 +54,9 @@ struct ImageAnswer {
         fields("created", self.created);
         fields("layers", self.layers);
         fields("size", self.size);
+        fields("disk-size", self.disk_size);
+        fields("unique-size", self.unique_size);
+        fields("shared-size", self.shared_size);
         fields("update-digest", self.update_digest);
         fields("architecture", self.architecture);
         fields("os", self.os);

@@ -28,6 +28,7 @@ enum class Publishing {
     scratch,   // a directory for its files
     metadata,  // and detached metadata of a stored image
     verdict,   // and what a verification found
+    usage,     // and what a count of disk usage found
     image,     // and objects, layers and the ref of its image
 };
 
@@ -635,6 +636,63 @@ struct Prune {
     bool operator==(const Prune&) const = default;
 };
 
+// What needs a part of the repository besides images.
+struct OtherUser {
+    std::string kind, name;
+    std::uint64_t disk_size = 0, unique_size = 0;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("kind", self.kind);
+        fields("name", self.name);
+        fields("disk-size", self.disk_size);
+        fields("unique-size", self.unique_size);
+    }
+};
+
+struct DiskUsageOutcome {
+    std::uint32_t images = 0;
+    std::uint64_t images_size = 0, images_unique_size = 0;
+    std::uint32_t deployments = 0;
+    std::uint64_t deployments_size = 0, deployments_unique_size = 0;
+    std::uint32_t refs = 0;
+    std::uint64_t refs_size = 0, refs_unique_size = 0;
+    std::uint64_t foreign_commits = 0, foreign_commits_size = 0, foreign_commits_unique_size = 0;
+    std::uint64_t disk_size = 0, objects = 0, prunable_size = 0;
+    std::vector<OtherUser> others;
+    std::vector<ImageError> damaged;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("images", self.images);
+        fields("images-size", self.images_size);
+        fields("images-unique-size", self.images_unique_size);
+        fields("deployments", self.deployments);
+        fields("deployments-size", self.deployments_size);
+        fields("deployments-unique-size", self.deployments_unique_size);
+        fields("refs", self.refs);
+        fields("refs-size", self.refs_size);
+        fields("refs-unique-size", self.refs_unique_size);
+        fields("foreign-commits", self.foreign_commits);
+        fields("foreign-commits-size", self.foreign_commits_size);
+        fields("foreign-commits-unique-size", self.foreign_commits_unique_size);
+        fields("disk-size", self.disk_size);
+        fields("objects", self.objects);
+        fields("prunable-size", self.prunable_size);
+        fields("others", self.others);
+        fields("damaged", self.damaged);
+    }
+};
+
+struct DiskUsage {
+    static constexpr Traits traits{.name = "disk-usage", .looks = true, .publishing = Publishing::usage};
+    using Outcome = DiskUsageOutcome;
+
+    template <typename Self, typename Fields>
+    static void fields(Self&, Fields&) {}
+    bool operator==(const DiskUsage&) const = default;
+};
+
 struct Problem {
     std::string kind, message;
     std::optional<std::string> object, layer, ref, path;
@@ -800,7 +858,7 @@ struct Verify {
 };
 
 using Work = std::variant<Prepare, Import, Pull, ImportArchive, Copy, Export, Check, CheckImages, Changes, Remove,
-                          Rollback, Prune, Verify>;
+                          Rollback, Prune, DiskUsage, Verify>;
 
 // Calls FUNCTION with a default value of each kind.
 template <typename Function, std::size_t... Index>

@@ -174,7 +174,7 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="s")
     def DescribeImages(self, options):
         good = {"image": "docker://example/a:1", "state": "ok", "digest": DIGEST, "commit": "c" * 64, "merge-commit": "c" * 64,
-                "version": "12", "created": 1700000000, "layers": 3, "size": 123456789}
+                "version": "12", "created": 1700000000, "layers": 3, "size": 1000, "disk-size": 123456789, "unique-size": 23456789, "shared-size": 100000000}
         bad = {"image": "docker://example/b:1", "state": "damaged", "error": "no commit", "size": "much", "created": -1, "surprise": True}
         others = [{"image": f"docker://example/{name}:1", "state": "ok", "digest": OTHER_DIGEST} for name in "cd"]
         return json.dumps({"images": [good, bad, *others], "surprise": {}})

@@ -41,7 +41,7 @@ ARGUMENTS = {"image": "'docker://signed.example/succeed:1'", "images": "['docker
              "repository": "'/srv/repo'", "destination": "'docker://registry.example/out:1'"}
 OPTIONS = {"ImportImage": f"{{'digest': <'{DIGEST}'>}}"}
 # Those that read, and are answered to everybody.
-READING = {"Prepare", "Changes", "ListImages", "DescribeImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
+READING = {"Prepare", "Changes", "DiskUsage", "ListImages", "DescribeImages", "ListDeployments", "GetImage", "GetManifest", "GetConfig", "Diff", "ListJobs"}
 # What imaged would open with its own rights is root's alone, whatever polkit says.
 ROOTS_ALONE = {"Copy"}
 MISSING = {"GetImage", "GetManifest", "GetConfig", "Diff", "CancelJob"}

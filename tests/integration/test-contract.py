@@ -19,7 +19,7 @@ DECIDED = {"verify": {"signed"}}
 # Actions that are asked about beside that of the kind.
 OTHERS = {"pull-unverified", "store-as", "cancel"}
 # A verb of imagectl for each but this, which check does for several images.
-VERBS = {"check-images": "check"}
+VERBS = {"disk-usage": "df", "check-images": "check"}
 
 
 def method_of(name):

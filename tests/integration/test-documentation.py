@@ -259,7 +259,8 @@ class ShellLines(unittest.TestCase):
     ON_HOSTS = {"Other machines": "examples that need other hosts; test-hosts.py has the same words against its own"}
     RUN_BY = {"Install it": "system/service.py", "Configure it": "system/service.py", "Who may enter the repository": "system/service.py",
               "What the journal says": "system/service.py", "Numbers for Prometheus": "system/service.py", "For a user alone": "system/jobs.py", "Registries": "integration/test-configuration.py",
-              "Going back to an earlier version": "integration/test-rollback.py", "What another version brings": "integration/test-packages.py", "Deploying what was pulled": "integration/test-deploy.py"}
+              "Going back to an earlier version": "integration/test-rollback.py", "What another version brings": "integration/test-packages.py",
+              "What images take on disk": "integration/test-disk-usage.py", "Deploying what was pulled": "integration/test-deploy.py"}
 
     def test_every_section_with_shell_lines_is_run(self):
         with open(SOURCES + "/docs/administration.md", encoding="utf-8") as file:

@@ -133,7 +133,7 @@ class Interface(Case):
                 with self.subTest(method=method.name, error=name):
                     path = self.started(method, self.script("error," + name))
                     self.eventually(lambda: self.job_property(path, "State") == 's "finished"')
-                    private = method.name in ("Prepare", "Check", "Changes")
+                    private = method.name in ("Prepare", "Check", "Changes", "DiskUsage")
                     self.assertEqual(self.job_property(path, "ErrorName"), f's "{"" if private else ERROR + name}"')
                     outcome, error = self.busctl("call", path, JOB, "GetOutcome")
                     self.assertIsNone(error)

@@ -44,7 +44,7 @@ class Run:
         self.rss = 0
         if os.environ.get("CONFINED_WORKER"):
             settings = {"confined": True, **(settings or {})}
-        image = {} if kind in ("verify", "prune", "remove") else {"image": image}
+        image = {} if kind in ("verify", "prune", "remove", "disk-usage") else {"image": image}
         options = {key: value for key, value in {**image, "digest": digest, "target": target, **(arguments or {})}.items() if value != ""}
         request = {"kind": kind, "repository": str(repository), "arguments": options, **({"settings": settings} if settings else {})}
         if authfile:

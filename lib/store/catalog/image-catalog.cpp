@@ -20,7 +20,9 @@
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
+#include "store/records/ref-state.hpp"
 #include "store/records/stored-image.hpp"
+#include "store/records/usage-record.hpp"
 #include "store/repository/ref-listing.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
@@ -86,16 +88,15 @@ public:
 
     std::shared_ptr<const std::string> list() {
         // Each looks again, whatever another found.
-        bool changed = refresh_updates();
-        changed |= images_.refresh();
-        changed |= layers_.refresh();
-        changed |= refresh_damage();
-        changed |= refresh_sources();
-        changed |= kept_.refresh();
+        stale_ |= refresh_updates();
+        stale_ |= refs_.refresh();
+        stale_ |= layers_.refresh();
+        refresh_records();
         // Damage is looked at again each time: it may have been repaired.
-        if (listing_ && !changed && !any_damaged_) return listing_;
+        if (listing_ && !stale_ && !any_damaged_) return listing_;
         std::map<std::string, std::pair<std::string, Checksum>> images;  // by name: ref, commit
-        for (const auto& [ref, commit] : images_.refs()) images.emplace(image_of_ref(ref), std::pair(ref, commit));
+        for (const auto& [ref, commit] : refs_.images().refs())
+            images.emplace(image_of_ref(ref), std::pair(ref, commit));
         listing_ = nullptr;  // before the next is made
         Cache used;
         const auto kept = kept_by_image();
@@ -111,6 +112,7 @@ public:
         text += "]}";
         cache_ = std::move(used);
         listing_ = std::make_shared<const std::string>(std::move(text));
+        stale_ = false;
         return listing_;
     }
 
@@ -134,10 +136,11 @@ public:
             if (const auto& created_by = image.config.created_by[i]) entry["created-by"] = *created_by;
             layers.push_back(std::move(entry));
         }
-        refresh_damage();
+        stale_ |= refs_.refresh();
+        refresh_records();
         tell_damage(description, image.merge_commit);
-        refresh_sources();
         tell_source(description);
+        tell_size(description);
         for (const auto& version : find_kept_versions(repository_, image_ref(reference)).whole)
             description["kept"].push_back(version_of(summary(reference.image(), version.image)));
         description["layer-list"] = std::move(layers);
@@ -164,7 +167,7 @@ private:
 
     Kept kept_by_image() const {
         Kept kept;
-        for (const auto& [ref, commit] : kept_.refs()) {
+        for (const auto& [ref, commit] : refs_.kept().refs()) {
             const auto parsed = parse_kept_ref(ref);
             if (!parsed) continue;
             const auto name = unescape_ref(std::string_view(parsed->first).substr(image_ref_prefix.size()));
@@ -201,6 +204,7 @@ private:
         }
         tell_damage(entry, commit);
         tell_source(entry);
+        tell_size(entry);
         any_damaged_ |= entry["state"] != "ok";
         return entry;
     }
@@ -226,6 +230,12 @@ private:
         return true;
     }
 
+    void refresh_records() {
+        stale_ |= refresh_damage();
+        stale_ |= refresh_sources();
+        stale_ |= refresh_sizes();
+    }
+
     // True when what the last verification found may have changed.
     bool refresh_damage() {
         const auto stamp = file_stamp(repository_, DamageRecord::path);
@@ -238,6 +248,21 @@ private:
         const auto stamp = file_stamp(repository_, image_sources_path);
         if (stamp == sources_stamp_) return false;
         return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
+    }
+
+    // True when other sizes may have been counted than before.
+    bool refresh_sizes() {
+        const auto stamp = file_stamp(repository_, UsageRecord::path);
+        if (stamp == sizes_stamp_) return false;
+        return read_anew([&] { sizes_ = UsageRecord::read(repository_.fd()); }, stamp, sizes_stamp_);
+    }
+
+    void tell_size(json& entry) const {
+        const auto* const size = sizes_.size_of(entry["image"].get<std::string>(), refs_.value());
+        if (size == nullptr) return;
+        entry["disk-size"] = size->bytes;
+        entry["unique-size"] = size->unique;
+        entry["shared-size"] = size->bytes - size->unique;
     }
 
     void tell_source(json& entry) const {
@@ -317,16 +342,18 @@ private:
 
     Repository repository_;
     const FileStamp config_stamp_ = file_stamp(repository_, "config");
-    RefListing images_{repository_.fd(), std::string(image_ref_prefix.substr(0, image_ref_prefix.size() - 1))};
-    RefListing layers_{repository_.fd(), std::string(layer_ref_prefix.substr(0, layer_ref_prefix.size() - 1))};
-    RefListing kept_{repository_.fd(), kept_ref_directory};
+    RefState refs_{repository_};
+    RefListing layers_{repository_.fd(), layer_ref_directory};
     Cache cache_;
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;
+    bool stale_ = true;  // something changed since listing_ was made
     DamageRecord damage_;
     FileStamp damage_stamp_{};
     std::map<std::string, std::string> sources_;
     FileStamp sources_stamp_{};
+    UsageRecord sizes_;
+    FileStamp sizes_stamp_{};
 };
 
 ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -33,7 +33,7 @@ std::int64_t now() {
 }  // namespace
 
 bool RefListing::refresh() {
-    if (!refresh("refs/heads/" + prefix_, root_)) return false;
+    if (!refresh(path_, root_)) return false;
     refs_.clear();
     collect(prefix_, root_);
     return true;
@@ -70,6 +70,7 @@ void RefListing::read(const std::string& path, Directory& directory) const {
         const std::string name = entry.name;
         if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
         if (entry.is_directory) {
+            if (except_.contains(path + "/" + name)) return;
             const auto found = known.find(name);
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The local refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by
+// The refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by
 // rename(2), which shows in its directory's modification time. A listing without changes costs one stat(2) for each
 // directory.
 //
@@ -10,8 +10,10 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "base/checksum.hpp"
 
@@ -19,8 +21,14 @@ namespace imaged {
 
 class RefListing {
 public:
-    // REPOSITORY is the repository's directory; PREFIX is without a last slash.
-    RefListing(int repository, std::string prefix) : repository_(repository), prefix_(std::move(prefix)) {}
+    // Local refs. REPOSITORY is the repository's directory; PREFIX is without a last slash.
+    RefListing(int repository, const std::string& prefix)
+        : RefListing(repository, prefix, "refs/heads/" + prefix, {}) {}
+    // Local refs and those of remotes and mirrors, but for the directories EXCEPT ("refs/heads/ostree/0"). Their full
+    // names are those of their files ("refs/remotes/REMOTE/NAME").
+    static RefListing of_all(int repository, std::set<std::string> except) {
+        return {repository, "refs", "refs", std::move(except)};
+    }
 
     // Looks for changes. True when there may be any since the last time.
     bool refresh();
@@ -28,6 +36,9 @@ public:
     const std::unordered_map<std::string, Checksum>& refs() const { return refs_; }
 
 private:
+    RefListing(int repository, std::string prefix, std::string path, std::set<std::string> except)
+        : repository_(repository), prefix_(std::move(prefix)), path_(std::move(path)), except_(std::move(except)) {}
+
     struct Directory {
         ino_t inode = 0;
         std::int64_t modified = 0;  // nanoseconds
@@ -44,7 +55,8 @@ private:
     void collect(const std::string& name, const Directory& directory);
 
     const int repository_;
-    const std::string prefix_;
+    const std::string prefix_, path_;
+    const std::set<std::string> except_;
     Directory root_;
     std::unordered_map<std::string, Checksum> refs_;
 };

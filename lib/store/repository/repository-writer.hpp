@@ -17,12 +17,12 @@
 
 namespace imaged {
 
-// Where CompletenessRecord and DamageRecord keep their records (record-file.hpp).
+// Where CompletenessRecord, DamageRecord and UsageRecord keep their records (record-file.hpp).
 inline constexpr const char *records_directory = "extensions/imaged", *completeness_record = "complete",
-                            *damage_record = "damaged.json";
+                            *damage_record = "damaged.json", *usage_record = "usage.json";
 
-// Of some ten thousand damaged images.
-inline constexpr std::size_t max_damage_bytes = 16 * 1024 * 1024;
+// Of some ten thousand images that are damaged, or counted.
+inline constexpr std::size_t max_damage_bytes = 16 * 1024 * 1024, max_usage_bytes = max_damage_bytes;
 
 enum class LockKind { shared, exclusive };
 
@@ -52,7 +52,7 @@ public:
     // As in verified-layers.hpp. Thread-safe.
     virtual void add_layer(const ImageLayer& layer, const Checksum& commit) = 0;
     virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
-    // Replaces the record NAME, one of the two above; an empty TEXT removes it.
+    // Replaces the record NAME, one of those above; an empty TEXT removes it.
     virtual void keep_record(const std::string& name, const std::string& text) = 0;
 };
 

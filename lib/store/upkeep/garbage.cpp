@@ -20,6 +20,7 @@
 #include "store/repository/object-listing.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/tree-walk.hpp"
+#include "store/upkeep/deployed-commits.hpp"
 
 namespace imaged {
 
@@ -28,25 +29,8 @@ namespace {
 // Shares of the job: walking reads a tenth of the objects, removing is bound to the file system.
 constexpr double mark_end = 0.5;
 
-// The commits of the deployments of the system that REPOSITORY belongs to, by the names of their directories. They have
-// refs, but libostree takes those of all deployments away for a moment whenever it adds or removes one, under no lock
-// of the repository.
-std::map<std::string, Checksum> deployed_commits(const Repository& repository) {
-    namespace fs = std::filesystem;
-    std::map<std::string, Checksum> commits;
-    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(repository.fd()));
-    const auto stateroots = place.parent_path() / "deploy";
-    if (place.filename() != "repo" || !fs::is_directory(stateroots)) return commits;
-    for (const auto& stateroot : fs::directory_iterator(stateroots)) {
-        if (!fs::is_directory(stateroot.path() / "deploy")) continue;
-        for (const auto& deployment : fs::directory_iterator(stateroot.path() / "deploy")) {
-            const auto name = deployment.path().filename().string();
-            const auto commit = Checksum::from_hex(std::string_view(name).substr(0, name.find('.')));
-            if (commit && deployment.is_directory() && repository.has_object(ObjectType::commit, *commit))
-                commits.emplace(name, *commit);
-        }
-    }
-    return commits;
+std::string partial_mark(const Checksum& commit) {
+    return "state/" + commit.hex() + ".commitpartial";
 }
 
 // Objects by what they are. A wrong "yes" keeps an object that could go.
@@ -114,18 +98,7 @@ private:
     // Those of them that may go; what the others reach is marked.
     std::vector<Checksum> doomed_commits() {
         const auto unnamed = unnamed_commits();
-        // The base of an image that is gone came with it.
-        std::set<Checksum> ours(rules_.image_commits);
-        for (const auto& checksum : unnamed) {
-            try {
-                const auto commit = repository_.load_commit(checksum);
-                if (!came_from_image(repository_, commit)) continue;
-                ours.insert(checksum);
-                if (commit.parent) ours.insert(*commit.parent);
-            } catch (const Error&) {
-                // What cannot be read cannot be known to be ours.
-            }
-        }
+        const auto ours = commits_of_images(repository_, unnamed, rules_.image_commits);
         std::vector<Checksum> doomed;
         for (const auto& checksum : unnamed) {
             if (rules_.foreign_commits || ours.contains(checksum)) {
@@ -186,9 +159,7 @@ private:
         }
     }
 
-    // libostree's mark of a commit that was pulled in part on purpose.
-    bool is_partial(const Checksum& commit) const { return exists(repository_.fd(), partial_mark(commit)); }
-    static std::string partial_mark(const Checksum& commit) { return "state/" + commit.hex() + ".commitpartial"; }
+    bool is_partial(const Checksum& commit) const { return is_partial_commit(repository_, commit); }
     void walk(const Repository::Commit& commit, Reached& reached, std::string& damage) {
         walk_tree(repository_, commit, cancellation_,
                   {.enter =
@@ -275,6 +246,10 @@ private:
 
 }  // namespace
 
+bool is_partial_commit(const Repository& repository, const Checksum& commit) {
+    return exists(repository.fd(), partial_mark(commit));
+}
+
 bool came_from_image(const Repository& repository, const Repository::Commit& commit) {
     if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;
     // A chunk layer's commit says nothing at all, and its files are named by themselves.
@@ -282,6 +257,23 @@ bool came_from_image(const Repository& repository, const Repository::Commit& com
     const auto listing = read_directory(repository, commit.tree);
     return listing.directories.empty() && !listing.files.empty() &&
            listing.files.front().name == listing.files.front().object.hex();
+}
+
+std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
+                                     const std::set<Checksum>& known) {
+    // The base of an image that is gone came with it.
+    auto ours = known;
+    for (const auto& checksum : unnamed) {
+        try {
+            const auto commit = repository.load_commit(checksum);
+            if (!came_from_image(repository, commit)) continue;
+            ours.insert(checksum);
+            if (commit.parent) ours.insert(*commit.parent);
+        } catch (const Error&) {
+            // What cannot be read cannot be known to be ours.
+        }
+    }
+    return ours;
 }
 
 GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,

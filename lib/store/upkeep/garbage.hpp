@@ -13,6 +13,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
@@ -52,5 +53,13 @@ GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& 
 // Whether a commit shows that it came from an image: a merge commit, a derived layer, or a chunk. The base commit of an
 // image shows nothing. Throws Error(repository_damaged) where that cannot be read.
 bool came_from_image(const Repository& repository, const Repository::Commit& commit);
+
+// Of the commits UNNAMED, which no ref reaches, those that came from images: they show it, are in KNOWN, or are the
+// parents of such commits. All of KNOWN besides.
+std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
+                                     const std::set<Checksum>& known);
+
+// Whether libostree marks COMMIT as one that was pulled in part on purpose.
+bool is_partial_commit(const Repository& repository, const Checksum& commit);
 
 }  // namespace imaged

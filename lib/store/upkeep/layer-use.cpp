@@ -17,18 +17,19 @@ namespace {
 constexpr std::array<const char*, 6> prefixes_of_users{
     image_ref_directory, "ostree/0", "ostree/1", "rpmostree/base", "ostree/container/baseimage", kept_ref_directory};
 
-// The manifest's layers; a commit without a manifest has none.
-void add_layers(const Repository& repository, const Checksum& checksum, std::set<std::string>& used) {
-    if (checksum == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
-    const auto manifest = repository.load_commit(checksum).text(manifest_key);
-    if (!manifest) return;
-    for (const auto& layer : Manifest::parse(*manifest).layers) {
-        used.insert(layer_ref(layer.digest));
-        used.insert(derived_ref(layer.digest));
-    }
-}
-
 }  // namespace
+
+std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit) {
+    if (commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
+    std::set<std::string> refs;
+    const auto manifest = repository.load_commit(commit).text(manifest_key);
+    if (!manifest) return refs;
+    for (const auto& layer : Manifest::parse(*manifest).layers) {
+        refs.insert(layer_ref(layer.digest));
+        refs.insert(derived_ref(layer.digest));
+    }
+    return refs;
+}
 
 LayerUse LayerUse::find(const Repository& repository, const std::map<std::string, Checksum>& dropped,
                         UnreadableRefs* unreadable) {
@@ -37,7 +38,7 @@ LayerUse LayerUse::find(const Repository& repository, const std::map<std::string
         for (const auto& [ref, commit] : repository.refs(prefix, unreadable)) {
             if (dropped.contains(ref)) continue;
             try {
-                add_layers(repository, commit, use.used);
+                use.used.merge(layers_of_commit(repository, commit));
             } catch (const Error& error) {
                 if (unreadable == nullptr && is_system_failure(error)) throw;
                 use.damaged.emplace(image_of_ref(ref), error.what());

@@ -14,6 +14,9 @@
 
 namespace imaged {
 
+// The refs that the layers of COMMIT's manifest may have; none without a manifest. Throws Error(repository_damaged).
+std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit);
+
 struct LayerUse {
     std::set<std::string> used;              // refs of layers
     std::map<std::string, Checksum> unused;  // refs of the others, and what they name

@@ -65,15 +65,11 @@ void drop_what_is_known(Repository& repository, const std::string& ref, const Ch
     }
 }
 
-// Records of commits that are gone, or would be after a dry run.
-void drop_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage, bool dry_run) {
-    const auto stale = VerifiedLayers(repository.fd()).stale([&](const Checksum& commit) {
+// The paths of the records of commits that are gone, or go with REMOVED.
+std::vector<std::string> stale_records(const Repository& repository, const std::set<Checksum>& removed) {
+    return VerifiedLayers(repository.fd()).stale([&](const Checksum& commit) {
         return !removed.contains(commit) && repository.has_object(ObjectType::commit, commit);
     });
-    for (const auto& path : stale) {
-        usage.remove(repository.fd(), path);
-        if (!dry_run) remove_tree(repository.fd(), path);
-    }
 }
 
 // Adds their digests to DROPPED.
@@ -87,38 +83,54 @@ void drop_layers(Repository& repository, std::vector<std::string>& dropped) {
 
 }  // namespace
 
+UnneededRefs UnneededRefs::find(const Repository& repository, unsigned keep) {
+    UnneededRefs found;
+    found.refs = surplus_versions(repository, keep);
+    found.use = LayerUse::find(repository, found.refs);
+    found.refs.insert(found.use.unused.begin(), found.use.unused.end());
+    return found;
+}
+
+void usage_of_leftovers(const Repository& repository, const UnneededRefs& unneeded, DiskUsage& usage) {
+    StagingArea::for_each_leftover(repository.fd(),
+                                   [&](const std::string& path) { usage.remove(repository.fd(), path); });
+    for (const auto& [ref, commit] : unneeded.refs) usage.remove(repository.fd(), "refs/heads/" + ref);
+}
+
+void usage_of_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage) {
+    for (const auto& path : stale_records(repository, removed)) usage.remove(repository.fd(), path);
+}
+
 PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer) {
     auto existing = Repository::open_existing(request.repository);
     if (!existing) return {};
     auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
-    const auto surplus = surplus_versions(repository, request.keep);
-    const auto use = LayerUse::find(repository, surplus);
+    const auto unneeded = UnneededRefs::find(repository, request.keep);
     PruneOutcome outcome;
-    outcome.damaged = use.damaged;
+    outcome.damaged = unneeded.use.damaged;
     DiskUsage usage;
-    StagingArea::for_each_leftover(repository.fd(),
-                                   [&](const std::string& path) { usage.remove(repository.fd(), path); });
+    usage_of_leftovers(repository, unneeded, usage);
     GarbageRules rules;
     rules.dry_run = request.dry_run;
     rules.foreign_commits = request.foreign_commits;
-    for (const auto& [ref, commit] : use.unused) outcome.layers.push_back(blob_of_ref(ref));
-    auto doomed = surplus;
-    doomed.insert(use.unused.begin(), use.unused.end());
-    for (const auto& [ref, commit] : doomed) {
-        usage.remove(repository.fd(), "refs/heads/" + ref);
+    for (const auto& [ref, commit] : unneeded.use.unused) outcome.layers.push_back(blob_of_ref(ref));
+    for (const auto& [ref, commit] : unneeded.refs) {
         rules.ignored_refs.insert(ref);
         rules.image_commits.insert(commit);
     }
     rules.before_removal = [&] {
         StagingArea::clear_leftovers(repository.fd());
-        for (const auto& [ref, commit] : doomed) repository.set_ref(ref, std::nullopt);
-        if (!doomed.empty()) repository.sync();
+        for (const auto& [ref, commit] : unneeded.refs) repository.set_ref(ref, std::nullopt);
+        if (!unneeded.refs.empty()) repository.sync();
     };
     outcome.garbage = collect_garbage(repository, rules, usage, cancellation, observer);
     try {
-        drop_records(repository, outcome.garbage.removed_commits, usage, request.dry_run);
+        for (const auto& path : stale_records(repository, outcome.garbage.removed_commits)) {
+            usage.remove(repository.fd(), path);
+            if (!request.dry_run) remove_tree(repository.fd(), path);
+        }
     } catch (const Error&) {
         // Records of what is gone say nothing wrong; the next prune drops them.
     }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "oci/image-reference.hpp"
 #include "store/repository/repository.hpp"
 #include "store/upkeep/garbage.hpp"
+#include "store/upkeep/layer-use.hpp"
 
 namespace imaged {
 
@@ -37,6 +39,19 @@ struct PruneOutcome {
 
 // Holds the repository's exclusive lock; throws Error(failed) when other programs keep it from that for too long.
 PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation, WorkObserver& observer);
+
+// The refs that a prune drops: of layers that nobody uses, and of kept versions beyond KEEP of an image.
+struct UnneededRefs {
+    LayerUse use;
+    std::map<std::string, Checksum> refs;
+
+    static UnneededRefs find(const Repository& repository, unsigned keep);
+};
+
+// Adds to USAGE what a prune removes besides objects: UNNEEDED refs and what killed jobs left behind; and records of
+// commits that are gone or go with REMOVED.
+void usage_of_leftovers(const Repository& repository, const UnneededRefs& unneeded, DiskUsage& usage);
+void usage_of_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage);
 
 struct RemovedImage {
     std::string image;

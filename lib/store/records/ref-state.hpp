@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which refs keep objects in a repository: a state that changes with any of them. Layers' refs do not count, as a layer
+// that no other ref needs is kept by none.
+//
+// Costs as little as RefListing when nothing has changed. Belongs to one thread; borrows the repository.
+#pragma once
+
+#include <string>
+
+#include "base/checksum.hpp"
+#include "store/repository/ref-listing.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+class RefState {
+public:
+    explicit RefState(const Repository& repository);
+
+    // Looks for changes. True when images, kept versions or the state may be others than the last time.
+    bool refresh();
+    // Of this repository and no copy of it. Of what refresh() saw.
+    const Checksum& value() const { return value_; }
+    const RefListing& images() const { return images_; }
+    const RefListing& kept() const { return kept_; }
+
+private:
+    Checksum compute() const;
+
+    const Repository& repository_;
+    RefListing images_, kept_, others_;
+    Checksum value_;
+};
+
+}  // namespace imaged

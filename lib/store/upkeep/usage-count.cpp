@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/usage-count.hpp"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "store/records/ref-state.hpp"
+#include "store/repository/disk-usage.hpp"
+#include "store/repository/kept-ref.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/repository/repository.hpp"
+#include "store/upkeep/deployed-commits.hpp"
+#include "store/upkeep/garbage.hpp"
+#include "store/upkeep/object-graph.hpp"
+#include "store/upkeep/prune.hpp"
+
+namespace imaged {
+
+namespace {
+
+using Node = ObjectGraph::Node;
+
+// Share of the job that reading the objects takes.
+constexpr double read_end = 0.8;
+
+struct User {
+    UserKind kind;
+    std::string name;
+    std::set<Checksum> commits;
+    bool partial = false;  // pulled in part on purpose: what is missing is no damage
+    std::string damage;
+};
+
+bool is_of_deployment(const std::string& ref) {
+    return ref.starts_with("ostree/0/") || ref.starts_with("ostree/1/");
+}
+
+bool may_have_layers(const std::string& ref) {
+    return is_of_deployment(ref) || ref.starts_with("rpmostree/base/") ||
+           ref.starts_with("ostree/container/baseimage/");
+}
+
+bool is_of_layer(const std::string& ref) {
+    return ref.starts_with(layer_ref_prefix) || ref.starts_with(std::string(derived_ref_directory) + "/");
+}
+
+// Who needs which commits.
+class Users {
+public:
+    Users(const Repository& repository, const UnneededRefs& unneeded)
+        : repository_(repository), refs_(repository.all_refs()) {
+        for (const auto& [ref, commit] : unneeded.refs) refs_.erase(ref);
+        for (const auto& [name, commit] : deployed_commits(repository)) add_deployment(name, commit);
+        for (const auto& [ref, commit] : refs_) {
+            if (!is_of_layer(ref)) add_ref(ref, commit);
+        }
+        // That an alias leads to, or whose users cannot be read.
+        for (const auto& [ref, commit] : refs_) {
+            if (is_of_layer(ref) && !layers_.contains(ref)) add_commit(user(UserKind::ref, ref), commit);
+        }
+    }
+
+    std::vector<User> take() {
+        std::stable_sort(users_.begin(), users_.end(),
+                         [](const auto& one, const auto& other) { return one.kind < other.kind; });
+        return std::move(users_);
+    }
+
+private:
+    User& user(UserKind kind, const std::string& name) {
+        const auto [found, is_new] = numbers_.try_emplace({kind, name}, users_.size());
+        if (is_new) users_.push_back({kind, name, {}, false, {}});
+        return users_[found->second];
+    }
+
+    void add_deployment(const std::string& name, const Checksum& commit) {
+        auto& names = deployments_[commit];
+        if (!names.empty()) {
+            auto& known = user(UserKind::deployment, names);
+            numbers_[{UserKind::deployment, names + ", " + name}] = numbers_.at({UserKind::deployment, names});
+            known.name = names += ", " + name;
+            return;
+        }
+        names = name;
+        add_commit(user(UserKind::deployment, name), commit);
+    }
+
+    void add_ref(const std::string& ref, const Checksum& commit) {
+        const auto kept = parse_kept_ref(ref);
+        const bool is_image = kept || ref.starts_with(image_ref_prefix);
+        if (is_image) return add_with_layers(user(UserKind::image, image_of_ref(kept ? kept->first : ref)), commit);
+        if (is_of_deployment(ref)) {
+            const auto deployed = deployments_.find(commit);
+            return add_with_layers(user(UserKind::deployment, deployed == deployments_.end() ? ref : deployed->second),
+                                   commit);
+        }
+        auto& other = user(UserKind::ref, ref);
+        if (may_have_layers(ref)) return add_with_layers(other, commit);
+        add_commit(other, commit);
+    }
+
+    void add_commit(User& user, const Checksum& commit) {
+        if (commit == Checksum{}) user.damage = "its ref names no commit";
+        user.commits.insert(commit);
+        user.partial |= is_partial_commit(repository_, commit);
+    }
+
+    void add_with_layers(User& user, const Checksum& commit) {
+        add_commit(user, commit);
+        try {
+            for (const auto& layer : layers_of_commit(repository_, commit)) {
+                const auto found = refs_.find(layer);
+                if (found == refs_.end()) continue;
+                add_commit(user, found->second);
+                layers_.insert(layer);
+            }
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
+            user.damage = error.what();
+        }
+    }
+
+    const Repository& repository_;
+    std::map<std::string, Checksum> refs_;
+    std::vector<User> users_;
+    std::map<std::pair<UserKind, std::string>, std::size_t> numbers_;
+    std::map<Checksum, std::string> deployments_;  // names by commit
+    std::set<std::string> layers_;                 // refs of layers that somebody needs
+};
+
+// Who reaches which nodes. Users are numbered by the caller.
+class Reach {
+public:
+    explicit Reach(const ObjectGraph& graph) : graph_(graph), users_(graph.size(), nobody) {
+        for (Node node = 0; node < graph.size(); ++node) {
+            if (graph.is_linked_elsewhere(node)) users_[node] = several;
+        }
+    }
+
+    // A node changes its user twice at most, so all users together cost two walks through the graph.
+    void add(std::int32_t user, const std::vector<Node>& roots) {
+        auto open = roots;
+        while (!open.empty()) {
+            const auto node = open.back();
+            open.pop_back();
+            auto& found = users_[node];
+            if (found == user || found == several) continue;
+            found = found == nobody ? user : several;
+            const auto below = graph_.below(node);
+            open.insert(open.end(), below.begin(), below.end());
+        }
+    }
+
+    bool has_user(Node node) const { return users_[node] != nobody; }
+    // Adds to SIZES, by user, what only that one reaches.
+    void add_unique(std::vector<std::uint64_t>& sizes) const {
+        for (Node node = 0; node < graph_.size(); ++node) {
+            if (users_[node] >= 0) sizes[static_cast<std::size_t>(users_[node])] += graph_.bytes(node);
+        }
+    }
+
+private:
+    static constexpr std::int32_t nobody = -1, several = -2;
+
+    const ObjectGraph& graph_;
+    std::vector<std::int32_t> users_;
+};
+
+// All that is reached from some nodes, again and again.
+class Walk {
+public:
+    explicit Walk(const ObjectGraph& graph) : graph_(graph), walks_(graph.size(), 0) {}
+
+    struct Sum {
+        std::uint64_t bytes = 0;
+        bool broken = false;
+    };
+    Sum run(const std::vector<Node>& roots) {
+        ++walk_;
+        Sum sum;
+        auto& open = open_;
+        open = roots;
+        while (!open.empty()) {
+            const auto node = open.back();
+            open.pop_back();
+            if (std::exchange(walks_[node], walk_) == walk_) continue;
+            sum.bytes += graph_.bytes(node);
+            sum.broken |= graph_.is_broken(node);
+            const auto below = graph_.below(node);
+            open.insert(open.end(), below.begin(), below.end());
+        }
+        return sum;
+    }
+
+private:
+    const ObjectGraph& graph_;
+    std::vector<std::uint32_t> walks_;  // the last that came by
+    std::uint32_t walk_ = 0;
+    std::vector<Node> open_;
+};
+
+class Count {
+public:
+    Count(const Repository& repository, unsigned keep, const Cancellation& cancellation, WorkObserver& observer)
+        : repository_(repository),
+          cancellation_(cancellation),
+          observer_(observer),
+          unneeded_(UnneededRefs::find(repository, keep)),
+          graph_(read()),
+          reach_(graph_) {}
+
+    Usage run() {
+        users_ = Users(repository_, unneeded_).take();
+        for (auto& user : users_) roots_.push_back(roots_of(user));
+        for (std::size_t i = 0; i < users_.size(); ++i) reach_.add(number(i), roots_[i]);
+        add_unnamed();
+        count_users();
+        count_kinds();
+        count_prunable();
+        for (Node node = 0; node < graph_.size(); ++node) usage_.bytes += graph_.bytes(node);
+        usage_.objects = graph_.objects();
+        return std::move(usage_);
+    }
+
+private:
+    static std::int32_t number(std::size_t user) { return static_cast<std::int32_t>(user); }
+
+    ObjectGraph read() {
+        observer_.begin("count", 0, read_end, "directories");
+        return ObjectGraph::read(repository_, cancellation_, observer_);
+    }
+
+    std::vector<Node> roots_of(User& user) const {
+        std::vector<Node> roots;
+        for (const auto& commit : user.commits) {
+            if (const auto node = graph_.find_commit(commit))
+                roots.push_back(*node);
+            else if (user.damage.empty() && !repository_.has_parent())
+                user.damage = "commit " + commit.hex() + " is missing";
+        }
+        return roots;
+    }
+
+    // Commits that no ref reaches: those of other programs stay, with what they reach.
+    void add_unnamed() {
+        std::vector<Checksum> unnamed;
+        for (const auto& commit : graph_.commits()) {
+            if (!reach_.has_user(*graph_.find_commit(commit))) unnamed.push_back(commit);
+        }
+        std::set<Checksum> known;
+        for (const auto& [ref, commit] : unneeded_.refs) known.insert(commit);
+        const auto ours = commits_of_images(repository_, unnamed, known);
+        User others{UserKind::commits, "", {}, true, {}};
+        for (const auto& commit : unnamed) {
+            if (!ours.contains(commit)) others.commits.insert(commit);
+        }
+        usage_.unnamed_commits = others.commits.size();
+        if (!others.commits.empty()) {
+            roots_.push_back(roots_of(others));
+            reach_.add(number(users_.size()), roots_.back());
+            users_.push_back(std::move(others));
+        }
+        for (const auto& commit : unnamed) {
+            const auto node = *graph_.find_commit(commit);
+            if (reach_.has_user(node)) continue;
+            doomed_.insert(commit);
+            doomed_roots_.push_back(node);
+        }
+    }
+
+    void count_users() {
+        std::vector<std::uint64_t> unique(users_.size());
+        reach_.add_unique(unique);
+        Walk walk(graph_);
+        observer_.begin("count", read_end, 1, "images");
+        for (std::size_t i = 0; i < users_.size(); ++i) {
+            cancellation_.check();
+            auto& user = users_[i];
+            const auto sum = walk.run(roots_[i]);
+            if (sum.broken && user.damage.empty() && !user.partial) user.damage = "some of its objects cannot be read";
+            any_damage_ |= !user.damage.empty();
+            usage_.users.push_back({user.kind, user.name, {sum.bytes, unique[i]}, user.damage});
+            observer_.advance(i + 1, users_.size());
+        }
+    }
+
+    void count_kinds() {
+        std::map<UserKind, std::vector<Node>> roots;
+        for (std::size_t i = 0; i < users_.size(); ++i) {
+            auto& of_kind = roots[users_[i].kind];
+            of_kind.insert(of_kind.end(), roots_[i].begin(), roots_[i].end());
+        }
+        Reach reach(graph_);
+        Walk walk(graph_);
+        std::vector<std::uint64_t> unique(static_cast<std::size_t>(UserKind::commits) + 1);
+        for (const auto& [kind, nodes] : roots) reach.add(static_cast<std::int32_t>(kind), nodes);
+        reach.add_unique(unique);
+        for (const auto& [kind, nodes] : roots)
+            usage_.kinds[kind] = {walk.run(nodes).bytes, unique[static_cast<std::size_t>(kind)]};
+    }
+
+    // As collect_garbage() has it: where something is damaged, only what a doomed commit reaches goes.
+    void count_prunable() {
+        DiskUsage rest;
+        usage_of_leftovers(repository_, unneeded_, rest);
+        usage_of_records(repository_, doomed_, rest);
+        usage_.prunable = rest.bytes();
+        const bool damaged = any_damage_ || !unneeded_.use.damaged.empty();
+        const auto doomed = number(users_.size());
+        std::vector<bool> kept(graph_.size());
+        for (Node node = 0; node < graph_.size(); ++node) kept[node] = reach_.has_user(node);
+        reach_.add(doomed, doomed_roots_);
+        for (Node node = 0; node < graph_.size(); ++node) {
+            if (!kept[node] && (reach_.has_user(node) || (!damaged && may_go(node))))
+                usage_.prunable += graph_.bytes(node);
+        }
+    }
+
+    bool may_go(Node node) const {
+        switch (graph_.kind(node)) {
+            case ObjectKind::file:
+            case ObjectKind::dirtree:
+            case ObjectKind::dirmeta:
+            case ObjectKind::shared_file: return true;
+            default: return false;
+        }
+    }
+
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    WorkObserver& observer_;
+    const UnneededRefs unneeded_;
+    const ObjectGraph graph_;
+    Reach reach_;
+    std::vector<User> users_;
+    std::vector<std::vector<Node>> roots_;  // of each user
+    std::set<Checksum> doomed_;             // commits that a prune removes
+    std::vector<Node> doomed_roots_;
+    bool any_damage_ = false;
+    Usage usage_;
+};
+
+void keep_record(const Repository& repository, const Usage& usage, const Checksum& state) {
+    std::map<std::string, UsageRecord::Size> images;
+    for (const auto& user : usage.users) {
+        if (user.kind == UserKind::image && user.damage.empty()) images.emplace(user.name, user.size);
+    }
+    UsageRecord(state, std::move(images)).write(repository.writer());
+}
+
+}  // namespace
+
+Usage count_usage(const std::string& path, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
+                  const Cancellation& cancellation, WorkObserver& observer) {
+    auto existing = Repository::open_existing(path);
+    if (!existing) return {};
+    auto& repository = *existing;
+    if (writer) repository.write_through(std::move(writer));
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    // Refs may change meanwhile: the record is of what they were, or of nothing.
+    RefState before(repository), after(repository);
+    before.refresh();
+    auto usage = Count(repository, keep, cancellation, observer).run();
+    after.refresh();
+    if (after.value() == before.value()) {
+        try {
+            keep_record(repository, usage, before.value());
+        } catch (const Error&) {
+            // Listings do without.
+        }
+    }
+    return usage;
+}
+
+}  // namespace imaged

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a repository takes on disk, and who needs it: images, deployments, refs of other programs, commits without a
+// ref. Counted from all objects that are there (object-graph.hpp) and by the rules of prune.hpp: what of an image
+// counts as its own is what removing it and a prune after that free.
+//
+// Bytes are allocated blocks of objects (st_blocks * 512), the blocks of a file with several links once. What has links
+// elsewhere is nobody's own. Refs, records, directories and the repository's other files do not count.
+//
+// The number is for people and is never used to remove anything.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "store/records/usage-record.hpp"
+#include "store/repository/repository-writer.hpp"
+#include "store/repository/work-observer.hpp"
+
+namespace imaged {
+
+enum class UserKind { image, deployment, ref, commits };
+
+// What one user of a repository needs, or all of a kind.
+struct UsageOfUser {
+    UserKind kind = UserKind::image;
+    // An image, with the versions that are kept of it; directories of deployments, with ", " between those of one
+    // commit; a ref, "REMOTE:NAME" of a remote; empty for all commits without a ref.
+    std::string name;
+    UsageRecord::Size size;
+    std::string damage;  // what of it cannot be read; it is not counted
+};
+
+struct Usage {
+    std::vector<UsageOfUser> users;               // images first
+    std::map<UserKind, UsageRecord::Size> kinds;  // of all users of a kind together
+    std::uint64_t bytes = 0, objects = 0;         // of all objects
+    std::uint64_t prunable = 0;                   // what prune() would free, with the refs and records that it drops
+    std::uint64_t unnamed_commits = 0;            // that no ref reaches and a prune keeps
+};
+
+// Counts, and keeps a record of the images' sizes. Holds the repository's lock, shared, so that nothing goes meanwhile.
+// KEEP: versions of an image besides the current one. WRITER writes the record, or this process if it is null. An empty
+// Usage where there is no repository. Throws Error(repository_damaged), Error(failed) if other programs hold the lock,
+// and Error(cancelled).
+Usage count_usage(const std::string& repository, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
+                  const Cancellation& cancellation, WorkObserver& observer);
+
+}  // namespace imaged

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/usage-count.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "image-builder.hpp"
+#include "store/records/ref-state.hpp"
+#include "store/upkeep/prune.hpp"
+
+using namespace imaged;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Store {
+    TemporaryRepository home;
+    ImageBuilder images{home};
+    Cancellation cancellation;
+    Nobody nobody;
+
+    Usage count() { return count_usage(home.path, 0, nullptr, cancellation, nobody); }
+    UsageRecord::Size size_of(const std::string& image) {
+        const auto usage = count();
+        const auto found =
+            std::find_if(usage.users.begin(), usage.users.end(), [&](const auto& user) { return user.name == image; });
+        REQUIRE(found != usage.users.end());
+        return found->size;
+    }
+    // What removing IMAGE and a prune free of objects.
+    std::uint64_t removed(const std::string& image) {
+        const auto before = count().bytes;
+        remove_images(home.path, {ImageReference::parse(image)}, cancellation);
+        prune({home.path}, cancellation, nobody);
+        return before - count().bytes;
+    }
+};
+
+const std::string big(100'000, 'x'), large(50'000, 'y');
+const std::string first = "docker://example.org/a:1", second = "docker://example.org/b:1";
+
+}  // namespace
+
+TEST_CASE("what only one image needs is unique, be it shared by layer or by file") {
+    Store store;
+    const auto base = store.images.layer("base", {{"usr/base", big}}),
+               own = store.images.layer("own", {{"usr/own", large}, {"usr/elsewhere", "the same"}}),
+               other = store.images.layer("other", {{"usr/there", "the same"}, {"usr/other", big + large}});
+    store.images.image(first, {base, own});
+    store.images.image(second, {base, other});
+    const auto one = store.size_of(first), two = store.size_of(second);
+    REQUIRE(one.bytes > 150'000);
+    REQUIRE(one.unique >= 50'000);
+    REQUIRE(one.unique < 100'000);
+    REQUIRE(two.unique >= 150'000);
+    const auto usage = store.count();
+    REQUIRE(usage.kinds.at(UserKind::image).bytes == usage.bytes);
+    REQUIRE(usage.prunable == 0);
+    REQUIRE(store.removed(first) == one.unique);
+    // Nothing is shared any more.
+    const auto alone = store.size_of(second);
+    REQUIRE(alone.unique == alone.bytes);
+    REQUIRE(alone.bytes == two.bytes);
+    REQUIRE(store.removed(second) == alone.unique);
+    REQUIRE(store.count().bytes == 0);
+}
+
+TEST_CASE("a directory that is named in very many places is looked at once") {
+    Store store;
+    const auto sink = store.home.repository.make_sink(store.home.staging, store.home.pool);
+    const auto meta = sink->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040755, nullptr}));
+    auto tree = sink->put_metadata(ObjectType::dirtree, serialise_dirtree({{{"file", store.images.file(big)}}, {}}));
+    // 2^200 places.
+    for (int depth = 0; depth < 200; ++depth)
+        tree = sink->put_metadata(ObjectType::dirtree, serialise_dirtree({{}, {{"a", tree, meta}, {"b", tree, meta}}}));
+    CommitContent content;
+    content.tree = tree;
+    content.meta = meta;
+    const auto commit = sink->put_metadata(ObjectType::commit, serialise_commit(content));
+    sink->publish();
+    store.home.repository.set_ref("their/branch", commit);
+    const auto usage = store.count();
+    REQUIRE(usage.objects == 204);
+    REQUIRE(usage.users.size() == 1);
+    REQUIRE(usage.users.front().kind == UserKind::ref);
+    REQUIRE(usage.users.front().size.bytes == usage.bytes);
+    REQUIRE(usage.users.front().damage.empty());
+}
+
+TEST_CASE("objects that are no objects do not end the count") {
+    Store store;
+    store.images.image(first, {store.images.layer("base", {{"usr/base", big}})});
+    const auto before = store.count();
+    const auto place = store.home.path + "/objects/00/";
+    fs::create_directories(place + std::string(62, '1') + ".dirtree");
+    fs::create_symlink("/etc/passwd", place + std::string(62, '2') + ".commit");
+    std::ofstream(place + std::string(62, '3') + ".dirtree") << "nonsense";
+    std::ofstream(place + std::string(62, '4') + ".unheard-of") << "nonsense";
+    std::ofstream(place + "nonsense") << "nonsense";
+    const auto after = store.count();
+    REQUIRE(after.users.size() == before.users.size() + 1);  // a commit that no ref names
+    REQUIRE(after.users.front().size.unique == before.users.front().size.unique);
+    REQUIRE(after.users.front().damage.empty());
+}
+
+TEST_CASE("the state changes with each ref that keeps objects, and with no other") {
+    Store store;
+    const auto layer = store.images.layer("base", {{"usr/base", big}});
+    const auto commit = store.images.image(first, {layer});
+    RefState state(store.home.repository);
+    const auto changed = [&] {
+        const auto before = state.value();
+        state.refresh();
+        return state.value() != before;
+    };
+    REQUIRE(changed());
+    REQUIRE_FALSE(changed());
+    for (const auto* ref : {"their/branch", "ostree/0/1/0", "rpmostree/base/1", "ostree/container/baseimage/host",
+                            "imaged/kept/docker_3A__2F__2F_example_2E_org/a_3A_1/version.1"}) {
+        CAPTURE(ref);
+        store.home.repository.set_ref(ref, commit);
+        REQUIRE(changed());
+        store.home.repository.set_ref(ref, std::nullopt);
+        REQUIRE(changed());
+    }
+    for (const auto* directory : {"remotes/there", "mirrors/org.example.Collection"}) {
+        CAPTURE(directory);
+        const auto path = store.home.path + "/refs/" + directory + "/branch";
+        fs::create_directories(fs::path(path).parent_path());
+        std::ofstream(path) << commit.hex() << "\n";
+        REQUIRE(changed());
+    }
+    store.images.layer("another", {{"usr/another", big}});
+    REQUIRE_FALSE(changed());
+}
