@@ -18,15 +18,20 @@ def make_certificates(directory):
         openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", name + ".cert", "-days", "2", *more)
 
 
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Registry:
-    def __init__(self, directory, certificates=None, storage=None, more=""):
+    def __init__(self, directory, certificates=None, storage=None, more="", address=None):
         """Starts it on DIRECTORY, which holds all of it; stop() ends it. By TLS if CERTIFICATES is a directory that has some (make_certificates()). STORAGE is that
-        of another one; MORE is added to its configuration."""
+        of another one; MORE is added to its configuration; ADDRESS is HOST:PORT, by default a free port of 127.0.0.1."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = address or f"127.0.0.1:{free_port()}"
         tls = f", tls: {{certificate: {certificates}/server.cert, key: {certificates}/server.key}}" if certificates else ""
         (self.directory / "registry.yml").write_text(
             "version: 0.1\nlog: {level: error}\n"

@@ -22,33 +22,27 @@ import oci_layout
 import real_daemon
 import sanitizers
 from oci_layout import Entry
+from registry import free_port
 
 IMAGECTL = os.environ.get("IMAGECTL")
 NOT_FOUND, NO_DAEMON, CANCELLED = 3, 9, 130  # exit codes
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Machine:
-    """Its sshd, bus and imaged."""
+    """Its sshd, bus and imaged, in DIRECTORY. The sshd listens at ADDRESS and PORT, by default a free one."""
 
-    def __init__(self, directory, key, **options):
-        self.directory = directory
-        directory.mkdir()
+    def __init__(self, directory, key, address="127.0.0.1", port=None, **options):
+        self.directory, self.address, self.port = directory, address, port or free_port()
+        directory.mkdir(exist_ok=True)
         self.repository = golden.make_repository(directory / "repo", "bare" if os.getuid() == 0 else "bare-user")
         self.daemon = real_daemon.Daemon(directory, self.repository, **options)
-        self.port = free_port()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "host"], check=True)
         # What a client asks for is what systemctl would ask for; the bus is this machine's own.
         bridge = directory / "bridge"
         bridge.write_text(f'#!/bin/sh\n[ "$SSH_ORIGINAL_COMMAND" = systemd-stdio-bridge ] && exec systemd-stdio-bridge --bus-path={self.daemon.address}\n')
         bridge.chmod(0o755)
-        (directory / "sshd.conf").write_text(f"""ListenAddress 127.0.0.1:{self.port}
+        (directory / "sshd.conf").write_text(f"""ListenAddress {address}:{self.port}
 HostKey {directory}/host
 AuthorizedKeysFile {key}.pub
 PidFile none
@@ -62,11 +56,11 @@ ForceCommand {bridge}
         self.log = open(directory / "sshd.log", "wb")
         self.sshd = subprocess.Popen([SSHD, "-D", "-e", "-f", directory / "sshd.conf"], stderr=self.log)
         real_daemon.until(self.listens)
-        self.name = f"{getpass.getuser()}@127.0.0.1:{self.port}"
+        self.name = f"{getpass.getuser()}@{address}:{self.port}"
 
     def listens(self):
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.address, self.port)) == 0
 
     def stop(self):
         self.sshd.terminate()

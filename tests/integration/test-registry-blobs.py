@@ -28,6 +28,7 @@ import sanitizers
 import skopeo_service
 import worker
 from oci_layout import Entry
+from registry import free_port
 
 OWN, SKOPEO = "imaged/", "containers/"
 LARGE = 24 * 1024 * 1024
@@ -39,12 +40,6 @@ BLOBS = "/blobs/"
 
 def program(agent):
     return OWN if agent.startswith(OWN) else SKOPEO
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
