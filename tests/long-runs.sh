@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 
 soak() {
-    (($#)) || die "soak takes what to run: kill, power, hostile, callers, memory, stacks, longrun, odd or mix"
+    (($#)) || die "soak takes what to run: kill, power, hostile, callers, memory, stacks, longrun, odd, mix or fleet"
     local kind=$1
     shift
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
@@ -14,7 +14,7 @@ soak() {
     export IMAGED_PROXY=$build/daemon/proxy/imaged-proxy
     export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so
     case $kind in
-        kill | power | longrun | odd | mix) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
+        kill | power | longrun | odd | mix | fleet) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
         hostile) /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@" ;;
         callers)
             LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"

@@ -263,13 +263,21 @@ class ShellLines(unittest.TestCase):
               "What images take on disk": "integration/test-disk-usage.py", "Deploying what was pulled": "integration/test-deploy.py"}
 
     def test_every_section_with_shell_lines_is_run(self):
-        with open(SOURCES + "/docs/administration.md", encoding="utf-8") as file:
-            sections = dict(part.split("\n", 1) for part in file.read().split("\n## ")[1:])
-        with_lines = {title for title, text in sections.items() if re.search(r"(?m)^    +[a-z]", text)}
+        with_lines = self.sections_with_lines("administration.md")
         self.assertEqual(with_lines, {*self.ON_HOSTS, *self.RUN_BY})
         for title, test in self.RUN_BY.items():
             with open(f"{SOURCES}/tests/{test}", encoding="utf-8") as file:
                 self.assertIn(title, file.read())
+
+    def test_the_lines_for_a_fleet_are_those_of_its_run(self):
+        with open(SOURCES + "/tests/soak/fleet.py", encoding="utf-8") as file:
+            self.assertEqual(self.sections_with_lines("fleet.md"), set(re.findall(r'\blines\("([^"]+)"\)', file.read())))
+
+    @staticmethod
+    def sections_with_lines(page):
+        with open(f"{SOURCES}/docs/{page}", encoding="utf-8") as file:
+            sections = dict(part.split("\n", 1) for part in file.read().split("\n## ")[1:])
+        return {title for title, text in sections.items() if re.search(r"(?m)^    +[a-z\[]", text)}
 
 
 class Promises(unittest.TestCase):
