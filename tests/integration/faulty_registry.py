@@ -14,7 +14,7 @@ HANG = 600
 
 
 class FaultyRegistry:
-    """fault: (regular expression of a path, function, how often or None for always). `requests` lists the paths that came, `logins` what came with them as Authorization. By TLS if CERTIFICATES is a directory that has some
+    """fault: (regular expression of a path, function, how often or None for always). `requests` lists the paths that came, `logins` what came with them as Authorization, and from which program. By TLS if CERTIFICATES is a directory that has some
     (registry.make_certificates()); `certified` lists for each path whether a client showed a certificate, and which program it was."""
 
     def __init__(self, upstream, certificates=None):
@@ -27,7 +27,7 @@ class FaultyRegistry:
 
             def do_GET(self):
                 registry.requests.append(self.path)
-                registry.logins.append((self.path, self.headers.get("Authorization")))
+                registry.logins.append((self.path, self.headers.get("Authorization"), self.headers.get("User-Agent", "")))
                 if certificates:
                     registry.certified.append((self.path, bool(self.connection.getpeercert()), self.headers.get("User-Agent", "")))
                 fault = registry.take(self.path)

@@ -11,11 +11,14 @@ def make_certificates(directory):
     """Makes in DIRECTORY ca.crt, server.cert with server.key for 127.0.0.1, and client.cert with client.key for root-of-the-host."""
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
-    pathlib.Path(directory, "server.ext").write_text("subjectAltName=IP:127.0.0.1")
-    for name, subject, more in (("server", "127.0.0.1", ["-extfile", "server.ext"]), ("client", "root-of-the-host", [])):
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    # Without them Python's ssl takes no certificate from 3.13 on.
+    identifiers = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    for name, subject, more in (("server", "127.0.0.1", "subjectAltName=IP:127.0.0.1"), ("client", "root-of-the-host", "")):
+        pathlib.Path(directory, name + ".ext").write_text(identifiers + more)
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=" + subject)
-        openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", name + ".cert", "-days", "2", *more)
+        openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", name + ".cert", "-days", "2", "-extfile", name + ".ext")
 
 
 def free_port():

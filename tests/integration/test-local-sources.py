@@ -23,7 +23,6 @@ ANYTHING = [{"type": "insecureAcceptAnything"}]
 # Demands nothing of what is pulled here, and has skopeo asked all the same.
 BY_SKOPEO = {"default": ANYTHING, "transports": {"atomic": {"": [{"type": "reject"}]}}}
 NAME = "docker://registry.example/app:1"
-SKOPEO = tuple(int(part) for part in subprocess.run(["skopeo", "--version"], check=True, capture_output=True, text=True).stdout.split()[2].split(".")[:2])
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
@@ -178,7 +177,7 @@ class Left(Case):
                 ("an index without this platform", [nested(oci_layout.INDEX, platforms[:1])], {":t": "NotFound"}),
                 ("an index in an index", [nested(oci_layout.INDEX, [nested(oci_layout.INDEX, platforms)])], {":t": "UnsupportedImage"}),
                 # By its name, which lists of Docker's in a layout do not have; a later skopeo says what it is.
-                ("a list of Docker's", [nested(DOCKER_LIST, platforms)], {"": None, ":t": "NotFound" if SKOPEO < (1, 10) else "UnsupportedImage"}),
+                ("a list of Docker's", [nested(DOCKER_LIST, platforms)], {"": None, ":t": "NotFound" if worker.SKOPEO_VERSION < (1, 10) else "UnsupportedImage"}),
                 ("a name of containerd's only", [{**entry, "annotations": {"io.containerd.image.name": "t"}}], {"": None, ":t": "NotFound"})):
             self.index(entries)
             archive = self.archive("kind.tar")
@@ -231,7 +230,7 @@ class Left(Case):
             writer.join(10 * sanitizers.SLOWER)
             self.assertFalse(writer.is_alive())
         # Where skopeo checks the policy by a copy (before image proxy protocol 0.2.6), the pipe is empty when it is read for the image.
-        self.assertEqual(results, ["", "" if SKOPEO >= (1, 10) else "SourceUnreachable"])
+        self.assertEqual(results, ["", "" if worker.SKOPEO_VERSION >= (1, 10) else "SourceUnreachable"])
 
     def test_directories_that_are_broken(self):
         self.layout.as_dir("t", self.directory / "dir")

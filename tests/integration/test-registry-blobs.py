@@ -331,7 +331,7 @@ class Mirrors(Case):
         self.own_fault(front, BLOBS, lambda handler: faults.head(handler, 401, [("WWW-Authenticate", 'Basic realm="mirror"')], 0))
         self.assert_pulled("registry.example")
         self.assertTrue([path for path in front.requests if BLOBS in path])
-        self.assertEqual({login for _, login in front.logins}, {None})
+        self.assertEqual({login for _, login, _ in front.logins}, {None})
         self.assertEqual(self.readers(since=before)[0], {OWN})
 
 
@@ -406,10 +406,11 @@ class Logins(Case):
         front.fault = (BLOBS, lambda handler: faults.head(handler, handler.answer[0] if handler.answer[0] == 401 else 307,
                                                           handler.answer[1] if handler.answer[0] == 401 else [("Location", f"http://{elsewhere.address}{handler.path}")], 0), None)
         self.assert_pulled(front.address)
-        asked = [(path, login) for path, login in elsewhere.logins if BLOBS in path]
+        asked = [(login, agent) for path, login, agent in elsewhere.logins if BLOBS in path]
         self.assertGreaterEqual(len(asked), 3)
-        self.assertEqual({login for _, login in asked}, {None})
-        self.assertTrue(any(login for path, login in front.logins if BLOBS in path))
+        # To skopeo 1.18 another port of the same host is the same host.
+        self.assertEqual({login for login, agent in asked if agent.startswith(OWN) or worker.SKOPEO_VERSION < (1, 10)}, {None})
+        self.assertTrue(any(login for path, login, _ in front.logins if BLOBS in path))
         self.assertEqual({path: agents for path, agents in self.readers(since=before).items() if path < 2}, {0: {OWN}, 1: {OWN}})
 
     @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
@@ -845,7 +846,7 @@ class Hostile(Case):
             with self.subTest(text[:20]):
                 body[0] = text
                 self.assert_failed(front.address, "Failed", "SourceUnreachable", "SourceDenied", "CorruptInput", stall=3000)
-        self.assertFalse(any("Evil" in (login or "") for _, login in front.logins))
+        self.assertFalse(any("Evil" in (login or "") for _, login, _ in front.logins))
 
 
 class Proxies(Case):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 
+SKOPEO_VERSION = tuple(int(part) for part in subprocess.run(["skopeo", "--version"], check=True, capture_output=True, text=True).stdout.split()[2].split(".")[:2])
 PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
 
 
