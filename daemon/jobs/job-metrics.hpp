@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What imaged counts, as the text that Prometheus reads (exposition format 0.0.4).
 //
-// A file keeps it beyond the life of this daemon, which ends whenever it is idle: whoever wants the numbers reads that,
-// and wakes nobody. It lies below /run, so the counters begin anew with each boot.
+// A file keeps the numbers beyond the life of this daemon, which ends when it is idle: to read them starts no daemon.
+// The file lies below /run, so the counters begin anew with each boot.
 #pragma once
 
 #include <sys/types.h>
