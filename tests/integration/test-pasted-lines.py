@@ -166,7 +166,7 @@ class Readme(Imagectl):
 
 class ManualPages(unittest.TestCase):
     """imaged(8), imaged.conf(5) and org.imaged1(5) have no lines to paste; the commands that their sentences name are known."""
-    KNOWN = {"imaged.8": {"imagectl --session": "test-first-use.py", "systemctl edit imaged-proxy@.service": "needs a real host: it opens an editor",
+    KNOWN = {"imaged.8": {"imaged --metrics": "test-metrics.py", "imagectl --session": "test-first-use.py", "systemctl edit imaged-proxy@.service": "needs a real host: it opens an editor",
                           "systemctl status imaged": "tests/system/service.py"},
              "imaged.conf.5": {"imaged --check-config": "tests/unit/daemon/config.cpp, test-configuration.py", "systemctl try-reload-or-restart imaged": "tests/system/service.py",
                                "imagectl list": "here", "imagectl rollback": "test-rollback.py"}}
