@@ -32,16 +32,20 @@ struct Family {
 constexpr std::string_view up = "imaged_up";
 constexpr std::string_view waiting = "imaged_jobs{state=\"waiting\"}", running = "imaged_jobs{state=\"running\"}";
 constexpr std::string_view images = "imaged_images", damaged = "imaged_images_damaged",
-                           updates = "imaged_updates_waiting", last_check = "imaged_last_check_timestamp_seconds";
+                           updates = "imaged_updates_waiting", last_check = "imaged_last_check_timestamp_seconds",
+                           repository_bytes = "imaged_repository_bytes",
+                           prunable_bytes = "imaged_repository_prunable_bytes";
 constexpr std::string_view jobs_ended = "imaged_jobs_total", fetched = "imaged_fetched_bytes_total",
                            reused = "imaged_reused_bytes_total", phase_seconds = "imaged_job_phase_seconds_total";
-constexpr std::array<Family, 10> families{
+constexpr std::array<Family, 12> families{
     {{up, "gauge", "Whether the daemon runs; it leaves when it is idle, and comes when it is called."},
      {"imaged_jobs", "gauge", "Jobs by state."},
      {images, "gauge", "Stored images, after the last job that changed any."},
      {damaged, "gauge", "Stored images that are known to be damaged."},
      {updates, "gauge", "Stored images with an update that was found and not pulled yet."},
      {last_check, "gauge", "When images were last checked for updates with success, since the boot."},
+     {repository_bytes, "gauge", "What the repository took on disk when that was last counted, since the boot."},
+     {prunable_bytes, "gauge", "What a prune would have freed of that."},
      {jobs_ended, "counter", "Jobs that ended, by kind, result and name of the error."},
      {fetched, "counter", "Bytes of compressed layers that jobs fetched."},
      {reused, "counter", "Bytes of compressed layers that images needed and that were stored already."},
@@ -161,6 +165,10 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
     if (request.traits().stores_image) {
         add(std::string(fetched), member(*result.details, "bytes-fetched"));
         add(std::string(reused), member(*result.details, "bytes-reused"));
+    }
+    if (request.as<job::DiskUsage>() != nullptr) {
+        set(std::string(repository_bytes), member(*result.details, "disk-size"));
+        set(std::string(prunable_bytes), member(*result.details, "prunable-size"));
     }
     if (request.as<job::Check>() != nullptr || request.as<job::CheckImages>() != nullptr)
         set(std::string(last_check), static_cast<double>(std::time(nullptr)));

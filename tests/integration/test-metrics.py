@@ -117,6 +117,9 @@ class Real(Case):
         self.assertGreaterEqual(found["imaged_last_check_timestamp_seconds",], before)
         self.client.finished(self.client.pull(one), timeout=60)
         self.eventually(updates_waiting=0, images=2)
+        usage = self.job("DiskUsage", "(a{sv})", ({},))["Outcome"]
+        self.assertGreater(usage["disk-size"], 50_000)
+        self.eventually(repository_bytes=usage["disk-size"], repository_prunable_bytes=usage["prunable-size"])
         # Damage that a verification found, and its end.
         (victim,) = [path for path in self.repository.glob("objects/*/*.file") if path.read_bytes() == b"b"]
         victim.unlink()
