@@ -72,12 +72,9 @@ ExitCode run(const Arguments& arguments) {
 const Verb list_verb = {
     {"list", "", "List the images in the repository",
      "Lists the images that the repository holds, ordered by name. An image that cannot be read is listed as damaged,\n"
-     "one whose last check found an update as update. SIZE is what an image takes on disk, UNIQUE what of it comes "
-     "free "
-     "when\n"
-     "the image is removed and 'imagectl prune' runs; \"-\" until 'imagectl df' counts them. KEPT names the versions "
-     "that 'imagectl rollback' can go back "
-     "to. On a\n"
+     "one whose last check found an update as update. SIZE is what an image takes on disk, UNIQUE what of it comes\n"
+     "free when the image is removed and 'imagectl prune' runs; \"-\" after another program changed a ref, until\n"
+     "'imagectl df' counts. KEPT names the versions that 'imagectl rollback' can go back to. On a\n"
      "terminal that is too narrow for a name and the other columns, these stand below it.\n"
      "\n"
      "Examples:\n"

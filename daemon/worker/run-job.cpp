@@ -17,6 +17,7 @@
 #include "store/import/update-check.hpp"
 #include "store/repository/remote-writer.hpp"
 #include "store/upkeep/prune.hpp"
+#include "store/upkeep/usage-count.hpp"
 #include "upkeep.hpp"
 
 namespace imaged {
@@ -82,12 +83,16 @@ std::vector<std::string> drop_what_is_left(Drop drop) {
     }
 }
 
-std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import,
-                                              unsigned keep) {
-    if (!imported.changed || !imported.previous_digest) return {};
+// And counts what images take now. A process that may not change the repository has another one do both.
+std::vector<std::string> drop_replaced_layers(const ImportedImage& imported, const ImportRequest& import, unsigned keep,
+                                              const Cancellation& cancellation) {
+    if (!imported.changed) return {};
     return drop_what_is_left([&] {
-        auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get());
-        return remote != nullptr ? have_layers_dropped(*remote) : drop_unused_layers(import.repository, keep);
+        if (auto* const remote = dynamic_cast<RemoteWriter*>(import.writer.get())) return have_layers_dropped(*remote);
+        std::vector<std::string> dropped;
+        if (imported.previous_digest) dropped = drop_unused_layers(import.repository, keep);
+        recount_images(import.repository, keep, FactsUse::known, cancellation);
+        return dropped;
     });
 }
 
@@ -118,6 +123,10 @@ public:
         const auto copied = copy_image(copy, cancellation_, meter_);
         if (work.from && copied.changed && copied.previous_digest)
             drop_what_is_left([&] { return drop_unused_layers(copy.destination, request_.settings.keep); });
+        // The objects of a copy may be links to those here.
+        if (copied.changed)
+            recount_images(request_.repository, request_.settings.keep, work.from ? FactsUse::known : FactsUse::afresh,
+                           cancellation_);
         return copy_result(copy, work.from, copied);
     }
 
@@ -162,7 +171,8 @@ private:
         const auto import = import_request(request_, work);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
             const auto imported = import_image(attempt_with(import, proxy_), attempt, meter_);
-            return import_result(import, imported, drop_replaced_layers(imported, import, request_.settings.keep));
+            return import_result(import, imported,
+                                 drop_replaced_layers(imported, import, request_.settings.keep, cancellation_));
         });
     }
 

@@ -82,10 +82,12 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     // Of a job that may not do it itself (publisher.hpp).
     if (work.images.empty()) {
         report.layers_dropped = drop_unused_layers(request.repository, request.settings.keep);
+        recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
         return success(report);
     }
     const auto outcome = remove_images(request.repository, work.images, cancellation);
     if (outcome.removed.empty()) refuse_missing(outcome.missing);
+    recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
     std::vector<job::ChangedImage> changed;
     for (const auto& [image, digest] : outcome.removed) {
         report.removed.push_back({image, unless_empty(digest)});
@@ -100,6 +102,7 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
 
 job::Result run_rollback(const job::Request& request, const job::Rollback& work, const Cancellation& cancellation) {
     const auto [previous, image] = roll_back({request.repository, work.image, work.version}, cancellation);
+    recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
     job::RollbackOutcome report;
     report.image = work.image.image();
     report.digest = image.digest.text();
@@ -117,6 +120,7 @@ job::Result run_prune(const job::Request& request, const job::Prune& work, const
                       WorkObserver& observer) {
     const auto outcome =
         prune({request.repository, work.dry_run, work.foreign_commits, request.settings.keep}, cancellation, observer);
+    if (!work.dry_run) recount_images(request.repository, request.settings.keep, FactsUse::afresh, cancellation);
     job::PruneOutcome report;
     report.dry_run = work.dry_run;
     report.bytes = outcome.bytes;
@@ -172,6 +176,8 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
     if (request.publisher)
         verify.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
     const auto outcome = verify_and_repair(verify, cancellation, observer);
+    if (!outcome.repaired.empty() || !outcome.refetched.empty())
+        recount_images(request.repository, request.settings.keep, FactsUse::afresh, cancellation);
     const auto& verdict = outcome.verdict;
     if (verdict.images.empty() && !verdict.missing.empty()) refuse_missing(verdict.missing);
 

@@ -145,7 +145,7 @@ class Case(ScratchCase):
     @staticmethod
     def all_files(sysroot):
         """What the objects take, and what the copies and deployments beside the repository do."""
-        return du(path for path in pathlib.Path(sysroot).rglob("*") if not path.is_dir() and ("objects" in path.parts or "deploy" in path.parts))
+        return du(path for path in pathlib.Path(sysroot).rglob("*") if not path.is_dir() and ("objects" in path.parent.parts or "deploy" in path.parts))
 
     def assert_true(self):
         """What the count finds of each image is what du and a removal say."""
@@ -336,8 +336,9 @@ class Listing(Case):
             self.assertEqual(self.listed(), sizes)
 
     def test_show_does_not_keep_news_from_list(self):
+        (self.repository / RECORD).unlink()
         self.serve()
-        self.imagectl("list")
+        self.assertEqual(self.listed(), {"oci:stored:a": {}, "oci:stored:b": {}})
         self.count()
         self.imagectl("show", "oci:stored:a")
         self.assertEqual(self.listed(), self.recorded())
@@ -416,6 +417,142 @@ class Listing(Case):
         outcome = self.count()
         self.assertEqual((outcome["images"], outcome["disk-size"], outcome["prunable-size"]), (0, 0, 0))
         self.assertFalse(self.repository.exists())
+
+
+class Kept(Case):
+    """Jobs that change images leave sizes that a count of everything finds."""
+    configuration = "[Repository]\nKeep=1\n"
+    settings = {"keep": 1}
+
+    def setUp(self):
+        super().setUp()
+        self.ostree("init", "--mode=bare")
+        self.base = oci_layout.layer([Entry("usr/base", content=some_bytes("base", 60_000))])
+
+    def own(self, name, size=30_000):
+        return oci_layout.layer([Entry(f"usr/{name}", content=some_bytes(name, size))])
+
+    def assert_kept(self, images):
+        """The sizes of so many images are there, and the right ones."""
+        left = self.recorded()
+        self.assertEqual(len(left), images)
+        self.count()
+        self.assertEqual(left, self.recorded())
+
+    def test_each_job(self):
+        a, b = self.pull("a", [self.base, self.own("a")]), self.pull("b", [self.base, self.own("b")])
+        self.assert_kept(2)
+        self.pull("a", [self.base, self.own("new")])
+        self.assert_kept(2)
+        self.pull("a", [self.base, self.own("newer")])
+        self.assert_kept(2)
+        self.work("rollback", a)
+        self.assert_kept(2)
+        other = self.directory / "other"
+        self.ostree("init", "--mode=bare", repository=other)
+        for image, target in ((b, {}), (a, {"target": "oci:stored:there"})):
+            run = worker.pull(image, self.repository, kind="copy", settings=self.settings, arguments={"repository": str(other), **target})
+            self.assertEqual(run.result["outcome"], "success", run.result)
+            self.assert_kept(2)
+        run = worker.pull("oci:stored:there", self.repository, kind="copy", settings=self.settings, arguments={"repository": str(other), "from": True, "target": "oci:stored:back"})
+        self.assertEqual(run.result["outcome"], "success", run.result)
+        self.assert_kept(3)
+        shutil.rmtree(other)
+        self.work("remove", images=[b])
+        self.assert_kept(2)
+        self.work("prune")
+        self.assert_kept(2)
+        self.assertGreater(self.recorded()[a]["unique-size"], 0)
+
+    def test_the_daemon_lists_them_at_once(self):
+        self.serve()
+        for name in ("a", "b"):
+            self.layout.image(name, [self.base, self.own(name)])
+            self.imagectl("pull", "ostree-unverified-image:" + self.layout.reference(name))
+            self.assertTrue(all(self.listed().values()), self.listed())
+        before = self.listed()
+        self.imagectl("df")
+        self.assertEqual(self.listed(), before)
+
+    def file_object(self, size):
+        found, = [path for path in objects(self.repository) if path.stat().st_size == size]
+        return found
+
+    def test_known_objects_are_not_looked_at_again(self):
+        """But by df, a prune and a copy."""
+        image = self.pull("a", [self.own("a", 30_001)])
+        before = self.recorded()[image]["disk-size"]
+        self.file_object(30_001).write_bytes(bytes(100_000))
+        self.pull("b", [self.own("b")])
+        self.assertEqual(self.recorded()[image]["disk-size"], before)
+        self.work("prune")
+        self.assertGreater(self.recorded()[image]["disk-size"], before + 60_000)
+        self.pull("c", [self.own("c")])
+        self.assertGreater(self.recorded()[image]["disk-size"], before + 60_000)
+
+    def test_links_that_come_and_go_are_found(self):
+        image = self.pull("a", [self.own("a", 30_001)])
+        unique = self.recorded()[image]["unique-size"]
+        link = self.directory / "link"
+        os.link(self.file_object(30_001), link)
+        self.work("prune")
+        self.assertLess(self.recorded()[image]["unique-size"], unique - 30_000)
+        link.unlink()
+        self.pull("b", [self.own("b")])
+        self.assertGreater(self.recorded()[image]["unique-size"], unique - 10_000)  # what the directories share
+        self.assert_kept(2)
+
+    def test_facts_that_are_lost_or_broken_cost_a_look(self):
+        facts = self.repository / "extensions/imaged/objects"
+        image = self.pull("a", [self.own("a", 30_001)])
+        good = facts.read_bytes()
+        # What is believed would be seen.
+        self.file_object(30_001).write_bytes(bytes(100_000))
+        large = self.work("disk-usage") and self.recorded()[image]["disk-size"]
+        changed = bytearray(good)
+        changed[len(good) // 2] ^= 1
+        other = self.directory / "facts"
+        other.write_bytes(good)
+        for number, (name, spoil) in enumerate({
+                "lost": facts.unlink, "empty": lambda: facts.write_bytes(b""), "cut off": lambda: facts.write_bytes(good[:-40]), "changed": lambda: facts.write_bytes(changed),
+                "nonsense": lambda: facts.write_bytes(b"imaged objects 1" + bytes(1000)), "a symbolic link": lambda: [facts.unlink(), facts.symlink_to(other)],
+                "a directory": lambda: [facts.unlink(), facts.mkdir()], "a pipe": lambda: [facts.unlink(), os.mkfifo(facts)],
+                "of another user": lambda: [facts.write_bytes(good), os.chown(facts, 12345, 12345)] if os.geteuid() == 0 else facts.unlink()}.items()):
+            with self.subTest(name):
+                spoil()
+                self.pull(f"other-{number}", [self.own(f"other-{number}")])
+                self.assertEqual(self.recorded()[image]["disk-size"], large)
+                self.assertTrue(facts.is_file() and not facts.is_symlink())
+        self.assertEqual(other.read_bytes(), good)
+
+    def test_those_of_another_repository_do_not_count(self):
+        image = self.pull("a", [self.own("a", 30_001)])
+        copy = self.directory / "copy"
+        subprocess.run(["cp", "-a", self.repository, copy], check=True)
+        self.repository = copy
+        self.file_object(30_001).write_bytes(bytes(100_000))
+        self.pull("b", [self.own("b")])
+        self.assertGreater(self.recorded()[image]["disk-size"], 100_000)
+
+    def test_a_place_that_takes_no_record_fails_no_job(self):
+        (self.repository / "extensions").rmdir() if (self.repository / "extensions").exists() else None
+        (self.repository / "extensions").write_text("")
+        self.pull("a", [self.own("a")])
+        self.work("remove", images=["oci:stored:a"])
+        self.work("prune")
+        self.work("disk-usage")
+
+
+@unittest.skipIf(os.geteuid() != 0, "needs root")
+class KeptByConfined(Kept):
+    settings = {"keep": 1, "confined": True}
+
+    def work(self, kind, image="", repository=None, **arguments):
+        result = worker.pull(image, repository or self.repository, kind=kind, settings=self.settings, arguments=arguments).result
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    test_the_daemon_lists_them_at_once = test_facts_that_are_lost_or_broken_cost_a_look = test_those_of_another_repository_do_not_count = None
 
 
 @unittest.skipIf(os.geteuid() != 0, "needs root")

@@ -84,7 +84,10 @@ class OnTheBus(Versions):
 
     def listed(self):
         images, document = [self.client.call(MANAGER, method, GLib.Variant("(a{sv})", ({},)))[0] for method in ("ListImages", "DescribeImages")]
-        self.assertEqual(json.loads(document), {"images": images})
+        # Of a ref that could not be read for the first of them, what images take is known to the second alone.
+        sizes = ("disk-size", "unique-size", "shared-size")
+        images, described = [[{key: value for key, value in image.items() if key not in sizes} for image in listed] for listed in (images, json.loads(document)["images"])]
+        self.assertEqual(described, images)
         return next(image for image in images if image["image"] == IMAGE)
 
     def state(self):

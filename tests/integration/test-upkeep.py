@@ -68,10 +68,12 @@ class Upkeep(bus_fixture.Case):
         return path
 
     def blocks(self):
-        """Bytes on disk of every file, each inode once; directories aside."""
+        """Bytes on disk of every file, each inode once; directories aside, and what a job keeps of sizes in its end."""
         inodes = {}
         for folder, _, files in os.walk(self.repository):
             for name in files:
+                if folder.endswith("extensions/imaged") and name in ("usage.json", "objects"):
+                    continue
                 status = os.lstat(os.path.join(folder, name))
                 inodes[status.st_ino] = status.st_blocks * 512
         return sum(inodes.values())

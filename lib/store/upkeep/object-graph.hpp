@@ -1,40 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The objects of a repository with the bytes that each takes on disk, and which objects each of them names. For
-// counting: one pass over the object directories reads it, so it costs one lstat(2) for each object and one read for
-// each directory and commit.
+// The objects of a repository with the bytes that each takes on disk, and which objects each of them names, in memory:
+// for counting.
 //
 // Bytes are allocated blocks (st_blocks * 512). An object with several hard links has none itself: a further node,
 // which all objects that are links to the same file name, has them.
 //
-// Immutable once read. Memory grows with about a hundred bytes an object, most of them given back when it is read.
-// Objects of a parent repository (core.parent) are not in the graph. Errors: Error(cancelled), and what the system
-// cannot read.
+// Immutable once made. Memory grows with about a hundred bytes an object while it is made, and half of that then.
+// Objects of a parent repository (core.parent) are not in the graph.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "base/cancellation.hpp"
 #include "base/checksum.hpp"
-#include "store/repository/repository.hpp"
-#include "store/repository/work-observer.hpp"
+#include "store/upkeep/object-facts.hpp"
 
 namespace imaged {
-
-enum class ObjectKind : std::uint8_t { file, dirtree, dirmeta, commit, metadata, compat_metadata, other, shared_file };
 
 class ObjectGraph {
 public:
     using Node = std::uint32_t;
 
-    // OBSERVER is told of directories.
-    static ObjectGraph read(const Repository& repository, const Cancellation& cancellation, WorkObserver& observer);
+    // What is missing is expected to be elsewhere if the repository HAS_PARENT.
+    ObjectGraph(ObjectFacts facts, bool has_parent);
 
     std::size_t size() const { return bytes_.size(); }
     std::uint64_t bytes(Node node) const { return bytes_[node]; }
-    ObjectKind kind(Node node) const;
+    ObjectKind kind(Node node) const { return node < keys_.size() ? keys_[node].kind() : ObjectKind::shared_file; }
     // What NODE names and is there: the root, the metadata and the parent of a commit, the entries of a directory.
     std::span<const Node> below(Node node) const {
         return std::span(below_).subspan(first_[node], first_[node + 1] - first_[node]);
@@ -44,25 +39,25 @@ public:
     // Whether NODE is a file with hard links outside of the repository's objects: removing those here frees nothing.
     bool is_linked_elsewhere(Node node) const { return linked_elsewhere_[node]; }
 
-    std::optional<Node> find_commit(const Checksum& commit) const;
+    std::optional<Node> find_commit(const Checksum& commit) const { return find({commit, ObjectKind::commit}); }
     const std::vector<Checksum>& commits() const { return commits_; }
     // Without the nodes that are no objects.
-    std::size_t objects() const { return objects_; }
+    std::size_t objects() const { return keys_.size(); }
 
 private:
-    class Reader;
+    std::optional<Node> find(ObjectKey key) const;
+    void add_objects(const ObjectFacts& facts);
+    void add_shared_files(const ObjectFacts& facts);
+    void add_names(const DirectoryFacts& facts, bool has_parent);
 
-    std::optional<Node> find(std::uint64_t key) const;
-
-    // Of each object the first 61 bits of its checksum, and its kind; sorted.
-    std::vector<std::uint64_t> keys_;
+    std::vector<ObjectKey> keys_;  // of the objects, sorted
     std::vector<std::uint64_t> bytes_;
     std::vector<std::size_t> first_;  // of each node in below_, and the end
     std::vector<Node> below_;
     std::vector<bool> broken_, linked_elsewhere_;
     std::vector<Checksum> commits_;
-    std::size_t objects_ = 0;
-    std::array<std::size_t, 257> directory_{};  // where the objects of each directory begin, and the end
+    std::array<std::size_t, object_directories + 1> directory_{};  // where the objects of each begin, and the end
+    std::vector<std::pair<Node, Node>> shared_files_;              // objects that are links, and the files; sorted
 };
 
 }  // namespace imaged

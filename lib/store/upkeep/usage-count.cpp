@@ -25,6 +25,8 @@ using Node = ObjectGraph::Node;
 
 // Share of the job that reading the objects takes.
 constexpr double read_end = 0.8;
+// Beyond that a job ends without a count: it would wait for seconds, and take more memory than the rest of it.
+constexpr std::size_t max_recounted_objects = 250'000;
 
 struct User {
     UserKind kind;
@@ -204,20 +206,28 @@ private:
 
 class Count {
 public:
-    Count(const Repository& repository, unsigned keep, const Cancellation& cancellation, WorkObserver& observer)
+    // FACTS of all objects.
+    Count(const Repository& repository, unsigned keep, ObjectFacts facts, const Cancellation& cancellation,
+          WorkObserver& observer)
         : repository_(repository),
           cancellation_(cancellation),
           observer_(observer),
           unneeded_(UnneededRefs::find(repository, keep)),
-          graph_(read()),
+          graph_(std::move(facts), repository.has_parent()),
           reach_(graph_) {}
 
-    Usage run() {
+    // The users alone.
+    std::vector<UsageOfUser> run_users() {
         users_ = Users(repository_, unneeded_).take();
         for (auto& user : users_) roots_.push_back(roots_of(user));
         for (std::size_t i = 0; i < users_.size(); ++i) reach_.add(number(i), roots_[i]);
         add_unnamed();
         count_users();
+        return std::move(usage_.users);
+    }
+
+    Usage run() {
+        usage_.users = run_users();
         count_kinds();
         count_prunable();
         for (Node node = 0; node < graph_.size(); ++node) usage_.bytes += graph_.bytes(node);
@@ -227,11 +237,6 @@ public:
 
 private:
     static std::int32_t number(std::size_t user) { return static_cast<std::int32_t>(user); }
-
-    ObjectGraph read() {
-        observer_.begin("count", 0, read_end, "directories");
-        return ObjectGraph::read(repository_, cancellation_, observer_);
-    }
 
     std::vector<Node> roots_of(User& user) const {
         std::vector<Node> roots;
@@ -248,7 +253,8 @@ private:
     void add_unnamed() {
         std::vector<Checksum> unnamed;
         for (const auto& commit : graph_.commits()) {
-            if (!reach_.has_user(*graph_.find_commit(commit))) unnamed.push_back(commit);
+            const auto node = graph_.find_commit(commit);
+            if (node && !reach_.has_user(*node)) unnamed.push_back(commit);
         }
         std::set<Checksum> known;
         for (const auto& [ref, commit] : unneeded_.refs) known.insert(commit);
@@ -343,12 +349,48 @@ private:
     Usage usage_;
 };
 
-void keep_record(const Repository& repository, const Usage& usage, const Checksum& state) {
-    std::map<std::string, UsageRecord::Size> images;
-    for (const auto& user : usage.users) {
-        if (user.kind == UserKind::image && user.damage.empty()) images.emplace(user.name, user.size);
+// Refs may change while they are counted: the record is of what they were all the time, or of nothing.
+class Recording {
+public:
+    explicit Recording(const Repository& repository) : repository_(repository) { state_ = state(); }
+
+    void keep(const std::vector<UsageOfUser>& users) const {
+        if (state() != state_) return;
+        std::map<std::string, UsageRecord::Size> images;
+        for (const auto& user : users) {
+            if (user.kind == UserKind::image && user.damage.empty()) images.emplace(user.name, user.size);
+        }
+        UsageRecord(state_, std::move(images)).write(repository_.writer());
     }
-    UsageRecord(state, std::move(images)).write(repository.writer());
+
+private:
+    Checksum state() const {
+        RefState refs(repository_);
+        refs.refresh();
+        return refs.value();
+    }
+
+    const Repository& repository_;
+    Checksum state_;
+};
+
+class Silence : public WorkObserver {
+public:
+    void begin(std::string_view, double, double, std::string_view) override {}
+    void advance(std::uint64_t, std::uint64_t) override {}
+};
+
+void recount(const std::string& path, unsigned keep, FactsUse use, const Cancellation& cancellation) {
+    auto existing = Repository::open_existing(path);
+    if (!existing || !existing->is_unlocked() || estimated_objects(*existing) > max_recounted_objects) return;
+    auto& repository = *existing;
+    const Repository::Lock lock(repository, Repository::LockKind::shared);
+    const Recording recording(repository);
+    Silence silence;
+    auto facts = ObjectFacts::read(repository, use == FactsUse::known ? ObjectFacts::load(repository) : ObjectFacts(),
+                                   cancellation, silence);
+    facts.save(repository);
+    recording.keep(Count(repository, keep, std::move(facts), cancellation, silence).run_users());
 }
 
 }  // namespace
@@ -360,19 +402,24 @@ Usage count_usage(const std::string& path, unsigned keep, std::shared_ptr<Reposi
     auto& repository = *existing;
     if (writer) repository.write_through(std::move(writer));
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    // Refs may change meanwhile: the record is of what they were, or of nothing.
-    RefState before(repository), after(repository);
-    before.refresh();
-    auto usage = Count(repository, keep, cancellation, observer).run();
-    after.refresh();
-    if (after.value() == before.value()) {
-        try {
-            keep_record(repository, usage, before.value());
-        } catch (const Error&) {
-            // Listings do without.
-        }
+    const Recording recording(repository);
+    observer.begin("count", 0, read_end, "directories");
+    auto facts = ObjectFacts::read(repository, {}, cancellation, observer);
+    auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run();
+    try {
+        recording.keep(usage.users);
+    } catch (const Error&) {
+        // Listings do without.
     }
     return usage;
+}
+
+void recount_images(const std::string& path, unsigned keep, FactsUse use, const Cancellation& cancellation) noexcept {
+    try {
+        recount(path, keep, use, cancellation);
+    } catch (const std::exception&) {
+        // The job that it is for has succeeded all the same; the next count will do.
+    }
 }
 
 }  // namespace imaged

@@ -49,4 +49,13 @@ struct Usage {
 Usage count_usage(const std::string& repository, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
                   const Cancellation& cancellation, WorkObserver& observer);
 
+// Whether a count takes over what is known of objects (object-facts.hpp), or looks at all of them again: hard links
+// that other programs made or removed are found by that alone.
+enum class FactsUse { known, afresh };
+
+// Counts the images in the end of a job that changed some, and keeps the record. Does without where that fails, other
+// programs hold the lock, or the repository is so large that the job would wait for it.
+void recount_images(const std::string& repository, unsigned keep, FactsUse use,
+                    const Cancellation& cancellation) noexcept;
+
 }  // namespace imaged

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/upkeep/object-facts.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/system-failure.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/object-placement.hpp"
+#include "store/repository/record-file.hpp"
+
+namespace imaged {
+
+namespace {
+
+constexpr std::uint64_t block_bytes = 512;  // of st_blocks
+constexpr const char* record_name = "objects";
+constexpr std::string_view record_version = "imaged objects 1";
+// Of some five million objects.
+constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
+
+ObjectKind kind_of(std::string_view type) {
+    constexpr std::pair<std::string_view, ObjectKind> kinds[] = {{"file", ObjectKind::file},
+                                                                 {"filez", ObjectKind::file},
+                                                                 {"dirtree", ObjectKind::dirtree},
+                                                                 {"dirmeta", ObjectKind::dirmeta},
+                                                                 {"commit", ObjectKind::commit},
+                                                                 {"commitmeta", ObjectKind::metadata},
+                                                                 {"commitmeta-compat", ObjectKind::compat_metadata}};
+    for (const auto& [name, kind] : kinds) {
+        if (name == type) return kind;
+    }
+    return ObjectKind::other;
+}
+
+// The verified content; nullopt for an object that is gone by now. Throws Error(repository_damaged).
+std::optional<std::string> read_metadata(const LooseObject& object) {
+    const auto file = try_open_at(object.directory, object.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (!file) return std::nullopt;
+    auto bytes = read_all(file.get(), max_metadata_bytes, object.name);
+    if (sha256(bytes) != object.checksum) throw Error(ErrorKind::repository_damaged, "it is corrupt");
+    return bytes;
+}
+
+void name_entries(const std::string& bytes, std::vector<ObjectKey>& named) {
+    const auto listing = parse_dirtree(bytes);
+    for (const auto& file : listing.files) named.emplace_back(file.object, ObjectKind::file);
+    for (const auto& directory : listing.directories) {
+        named.emplace_back(directory.tree, ObjectKind::dirtree);
+        named.emplace_back(directory.meta, ObjectKind::dirmeta);
+    }
+}
+
+void name_parts(const std::string& bytes, const Checksum& checksum, std::vector<ObjectKey>& named) {
+    const auto commit = Repository::parse_commit(bytes, checksum);
+    named.emplace_back(commit.tree, ObjectKind::dirtree);
+    named.emplace_back(commit.meta, ObjectKind::dirmeta);
+    if (commit.parent) named.emplace_back(*commit.parent, ObjectKind::commit);
+}
+
+void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
+    struct stat status;
+    if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) return;
+        throw_errno("look at the object " + object.checksum.hex());
+    }
+    ObjectFact fact{key, static_cast<std::uint64_t>(status.st_blocks) * block_bytes, facts.named.size()};
+    if (key.kind() == ObjectKind::commit) {
+        facts.named.emplace_back(object.checksum, ObjectKind::metadata);
+        facts.named.emplace_back(object.checksum, ObjectKind::compat_metadata);
+    }
+    if (key.kind() == ObjectKind::commit || key.kind() == ObjectKind::dirtree) {
+        try {
+            if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::repository_damaged, "it is no file");
+            const auto bytes = read_metadata(object);
+            if (!bytes) return facts.named.resize(fact.first, key);
+            if (key.kind() == ObjectKind::dirtree)
+                name_entries(*bytes, facts.named);
+            else
+                name_parts(*bytes, object.checksum, facts.named);
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
+            fact.broken = true;
+        }
+    }
+    if (status.st_nlink > 1 && !S_ISDIR(status.st_mode)) {
+        facts.links.push_back({key, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
+        fact.bytes = 0;
+    }
+    fact.count = facts.named.size() - fact.first;
+    facts.objects.push_back(fact);
+}
+
+// Takes over what is KNOWN of the object. False if that is nothing.
+bool take_known(ObjectKey key, const DirectoryFacts& known, DirectoryFacts& facts) {
+    const auto found =
+        std::lower_bound(known.objects.begin(), known.objects.end(), key,
+                         [](const ObjectFact& fact, const ObjectKey& wanted) { return fact.key < wanted; });
+    if (found == known.objects.end() || found->key != key) return false;
+    auto fact = *found;
+    fact.first = facts.named.size();
+    const auto first = known.named.begin() + static_cast<std::ptrdiff_t>(found->first);
+    facts.named.insert(facts.named.end(), first, first + static_cast<std::ptrdiff_t>(found->count));
+    facts.objects.push_back(fact);
+    return true;
+}
+
+template <typename Value>
+void append(std::string& text, const Value& value) {
+    text.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// The repository that a record is of.
+std::uint64_t place_of(const Repository& repository) {
+    struct stat status;
+    if (::fstat(repository.objects(), &status) != 0) throw_errno("look at the objects of " + repository.path());
+    return status.st_ino;
+}
+
+// Links are found anew each time, and what is broken may be repaired.
+std::vector<ObjectFact> kept_objects(const DirectoryFacts& facts) {
+    std::vector<ObjectKey> links;
+    for (const auto& link : facts.links) links.push_back(link.key);
+    std::sort(links.begin(), links.end());
+    std::vector<ObjectFact> kept;
+    std::copy_if(facts.objects.begin(), facts.objects.end(), std::back_inserter(kept), [&](const auto& fact) {
+        return !fact.broken && !std::binary_search(links.begin(), links.end(), fact.key);
+    });
+    return kept;
+}
+
+// Takes a record apart.
+class RecordReader {
+public:
+    explicit RecordReader(std::string_view text) : text_(text) {}
+
+    template <typename Value>
+    Value take() {
+        if (text_.size() < sizeof(Value)) throw Error(ErrorKind::corrupt_input, "the record is cut off");
+        Value value;
+        std::memcpy(&value, text_.data(), sizeof value);
+        text_.remove_prefix(sizeof value);
+        return value;
+    }
+    void require_end() const {
+        if (!text_.empty()) throw Error(ErrorKind::corrupt_input, "the record is too long");
+    }
+
+private:
+    std::string_view text_;
+};
+
+DirectoryFacts take_directory(RecordReader& record) {
+    DirectoryFacts facts;
+    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
+        const ObjectKey key(record.take<std::uint64_t>());
+        const auto bytes = record.take<std::uint64_t>();
+        facts.objects.push_back({key, bytes, facts.named.size()});
+        for (auto count = record.take<std::uint64_t>(); count > 0; --count)
+            facts.named.emplace_back(record.take<std::uint64_t>());
+        facts.objects.back().count = facts.named.size() - facts.objects.back().first;
+    }
+    return facts;
+}
+
+}  // namespace
+
+ObjectKey::ObjectKey(const Checksum& checksum, ObjectKind kind) : value_(0) {
+    for (std::size_t i = 0; i < sizeof value_; ++i) value_ = (value_ << 8) | checksum.bytes[i];
+    value_ = (value_ & ~kind_bits) | static_cast<std::uint64_t>(kind);
+}
+
+ObjectFacts ObjectFacts::read(const Repository& repository, const ObjectFacts& known, const Cancellation& cancellation,
+                              WorkObserver& observer) {
+    ObjectFacts facts;
+    std::mutex mutex;
+    unsigned done = 0;
+    for_each_object_directory(object_threads(), [&](unsigned number) {
+        auto& found = facts.directories_[number];
+        const auto& before = known.directories_[number];
+        std::size_t taken = 0;
+        visit_objects(repository.objects(), number, [&](const LooseObject& object) {
+            cancellation.check();
+            const ObjectKey key(object.checksum, kind_of(object.type));
+            if (take_known(key, before, found))
+                ++taken;
+            else
+                look_at(object, key, found);
+            if (key.kind() == ObjectKind::commit) found.commits.push_back(object.checksum);
+        });
+        std::sort(found.objects.begin(), found.objects.end(),
+                  [](const auto& one, const auto& other) { return one.key < other.key; });
+        const auto broken = static_cast<std::size_t>(std::count_if(found.objects.begin(), found.objects.end(),
+                                                                   [](const auto& object) { return object.broken; }));
+        const bool is_new =
+            taken != before.objects.size() || found.objects.size() != taken + found.links.size() + broken;
+        const std::lock_guard lock(mutex);
+        facts.is_new_ |= is_new;
+        observer.advance(++done, object_directories);
+    });
+    return facts;
+}
+
+ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
+    ObjectFacts facts;
+    try {
+        const auto directory = open_records(repository.fd(), records_directory);
+        const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
+        if (!text || !text->starts_with(record_version) || text->size() < sizeof(Checksum)) return facts;
+        const auto body = std::string_view(*text).substr(0, text->size() - sizeof(Checksum));
+        const auto sum = RecordReader(std::string_view(*text).substr(body.size())).take<Checksum>();
+        if (sha256(body) != sum) return facts;
+        RecordReader record(body.substr(record_version.size()));
+        if (record.take<std::uint64_t>() != place_of(repository)) return facts;
+        for (auto& facts_of : facts.directories_) facts_of = take_directory(record);
+        record.require_end();
+    } catch (const std::exception&) {
+        return {};
+    }
+    return facts;
+}
+
+void ObjectFacts::save(const Repository& repository) const {
+    if (!is_new_) return;
+    std::string text(record_version);
+    append(text, place_of(repository));
+    for (const auto& facts : directories_) {
+        const auto kept = kept_objects(facts);
+        append(text, std::uint64_t{kept.size()});
+        for (const auto& fact : kept) {
+            append(text, fact.key.value());
+            append(text, fact.bytes);
+            append(text, std::uint64_t{fact.count});
+            for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
+        }
+        if (text.size() > max_record_bytes) return;
+    }
+    append(text, sha256(text));
+    if (const auto directory = make_records(repository.fd(), records_directory))
+        write_record(directory.get(), record_name, text);
+}
+
+std::size_t estimated_objects(const Repository& repository) {
+    std::size_t count = 0;
+    visit_objects(repository.objects(), 0, [&](const LooseObject&) { ++count; });
+    return count * object_directories;
+}
+
+}  // namespace imaged

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is learnt of each object of a repository for counting (object-graph.hpp): the bytes that it takes on disk, and
+// which objects it names. Costs one lstat(2) for each object and one read for each directory and commit.
+//
+// Objects never change, so what was learnt is kept, and the next count looks at new objects only. Not kept, and looked
+// at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte
+// order of the machine, with a SHA-256 at its end. It counts in this repository only, and is never needed: without it,
+// or where anything of it is wrong, each object is looked at. Nothing is removed by it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "base/checksum.hpp"
+#include "store/repository/object-listing.hpp"
+#include "store/repository/repository.hpp"
+#include "store/repository/work-observer.hpp"
+
+namespace imaged {
+
+enum class ObjectKind : std::uint8_t { file, dirtree, dirmeta, commit, metadata, compat_metadata, other, shared_file };
+
+// Names an object by the first 61 bits of its checksum and its kind. That two objects have the same key does not happen
+// by chance; by choice it makes a number wrong, and nothing else.
+class ObjectKey {
+public:
+    ObjectKey(const Checksum& checksum, ObjectKind kind);
+    explicit ObjectKey(std::uint64_t value) : value_(value) {}
+    std::uint64_t value() const { return value_; }
+    ObjectKind kind() const { return static_cast<ObjectKind>(value_ & kind_bits); }
+    unsigned directory() const { return static_cast<unsigned>(value_ >> 56); }  // of objects/00 to objects/ff
+    auto operator<=>(const ObjectKey&) const = default;
+
+private:
+    static constexpr std::uint64_t kind_bits = 7;
+
+    std::uint64_t value_;
+};
+
+struct ObjectFact {
+    ObjectKey key;
+    std::uint64_t bytes;           // none of its own if it is one of several links
+    std::size_t first, count = 0;  // of what it names
+    bool broken = false;           // it cannot be read
+};
+
+// An object that is one of several links to a file.
+struct ObjectLink {
+    ObjectKey key;
+    std::uint64_t bytes;  // of the file
+    std::pair<dev_t, ino_t> file;
+    nlink_t links;
+};
+
+// Of one of the object directories.
+struct DirectoryFacts {
+    std::vector<ObjectFact> objects;  // sorted by key
+    std::vector<ObjectKey> named;
+    std::vector<ObjectLink> links;
+    std::vector<Checksum> commits;
+};
+
+class ObjectFacts {
+public:
+    // Looks at each object that is not KNOWN. OBSERVER is told of directories. Throws Error(cancelled), and what the
+    // system cannot read.
+    static ObjectFacts read(const Repository& repository, const ObjectFacts& known, const Cancellation& cancellation,
+                            WorkObserver& observer);
+
+    // What was kept of REPOSITORY; no facts if there is nothing, or nothing that counts.
+    static ObjectFacts load(const Repository& repository) noexcept;
+    // Keeps them, if anything is new. Throws what keeps the record from being written.
+    void save(const Repository& repository) const;
+
+    const DirectoryFacts& of(unsigned directory) const { return directories_[directory]; }
+    // Gives the memory of those of DIRECTORY back.
+    void forget(unsigned directory) { directories_[directory] = {}; }
+
+private:
+    std::array<DirectoryFacts, object_directories> directories_;
+    bool is_new_ = false;
+};
+
+// About how many objects REPOSITORY has, by one of its directories.
+std::size_t estimated_objects(const Repository& repository);
+
+}  // namespace imaged
