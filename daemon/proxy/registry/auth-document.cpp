@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "registry/auth-document.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <vector>
 
+#include "base/base64.hpp"
 #include "base/json.hpp"
 #include "registry/not-understood.hpp"
 
@@ -39,25 +37,6 @@ bool is_empty(const json& value) {
 }
 
 }  // namespace
-
-std::optional<std::string> decode_base64(std::string_view text) {
-    if (text.empty() || text.size() % 4 != 0) return std::nullopt;
-    std::vector<unsigned char> bytes(text.size() / 4 * 3);
-    const int count = EVP_DecodeBlock(bytes.data(), reinterpret_cast<const unsigned char*>(text.data()),
-                                      static_cast<int>(text.size()));
-    if (count < 0) return std::nullopt;
-    const auto padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-    return std::string(bytes.begin(), bytes.begin() + count - padding);
-}
-
-std::string encode_base64(std::string_view bytes) {
-    std::string text(bytes.size() / 3 * 4 + 5, '\0');
-    const int count =
-        EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                        reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-    text.resize(static_cast<std::size_t>(count));
-    return text;
-}
 
 AuthDocument::AuthDocument(std::string_view document_text) {
     const auto document = parse_json(document_text);

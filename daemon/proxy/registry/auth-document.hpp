@@ -27,8 +27,4 @@ private:
     std::map<std::string, Entry> entries_;
 };
 
-// The bytes that TEXT, base64 with its padding, stands for; nothing for any other text.
-std::optional<std::string> decode_base64(std::string_view text);
-std::string encode_base64(std::string_view bytes);
-
 }  // namespace imaged

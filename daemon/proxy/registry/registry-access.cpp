@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/base64.hpp"
 #include "base/json.hpp"
 #include "registry/challenge.hpp"
 #include "registry/not-understood.hpp"
