@@ -89,6 +89,19 @@ json array_or_null(const json& document, const char* key) {
     return json::array();
 }
 
+// Those that are no text say nothing.
+std::map<std::string, std::string> chunked_annotations(const json& layer) {
+    constexpr std::string_view prefix = "io.github.containers.zstd-chunked.";
+    std::map<std::string, std::string> found;
+    const auto annotations = layer.find("annotations");
+    if (annotations == layer.end() || !annotations->is_object()) return found;
+    for (const auto& [key, value] : annotations->items()) {
+        if (key.starts_with(prefix) && value.is_string())
+            found.emplace(key.substr(prefix.size()), value.get<std::string>());
+    }
+    return found;
+}
+
 Manifest parse_manifest(const json& document) {
     refuse_artifact(document);
     const auto version = document.find("schemaVersion");
@@ -111,6 +124,7 @@ Manifest parse_manifest(const json& document) {
         manifest.layers.push_back(in_context("layer " + std::to_string(i), [&] {
             auto layer = parse_descriptor(layers[i]);
             check_layer_type(layer.media_type);
+            layer.chunked = chunked_annotations(layers[i]);
             return layer;
         }));
     }

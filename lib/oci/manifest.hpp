@@ -28,6 +28,8 @@ struct Descriptor {
     std::string media_type;
     Digest digest;
     std::uint64_t size = 0;  // bytes, compressed where the layer is
+    // Of a layer: annotations below io.github.containers.zstd-chunked, by the rest of their names.
+    std::map<std::string, std::string> chunked = {};
 };
 
 struct Manifest {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chunked/assembled-tar.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+namespace {
+
+[[noreturn]] void refuse(const char* why) {
+    throw Error(ErrorKind::corrupt_input, std::string("the layer cannot be put together: ") + why);
+}
+
+}  // namespace
+
+std::size_t AssembledTar::read(std::span<std::byte> buffer) {
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+        const auto room = buffer.subspan(filled);
+        if (literal_position_ < literal_.size()) {
+            const auto count = std::min(room.size(), literal_.size() - literal_position_);
+            std::memcpy(room.data(), literal_.data() + literal_position_, count);
+            literal_position_ += count;
+            filled += count;
+        } else if (file_left_ > 0) {
+            filled += read_file(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), file_left_))));
+        } else if (!next_piece_of_tar()) {
+            break;
+        }
+    }
+    return filled;
+}
+
+bool AssembledTar::next_piece_of_tar() {
+    auto piece = split_.next();
+    if (!piece) {
+        if (next_file_ != plan_.size()) refuse("the table has more files than the tar");
+        return false;
+    }
+    literal_ = std::move(piece->bytes);
+    literal_position_ = 0;
+    file_left_ = piece->file_size;
+    if (file_left_ == 0) return true;
+    if (next_file_ == plan_.size()) refuse("the tar has more files than the table");
+    const auto& file = plan_[next_file_++];
+    if (file.size != file_left_) refuse("a file has two sizes");
+    here_ = file.is_here ? open_here_(file) : FileDescriptor();
+    return true;
+}
+
+std::size_t AssembledTar::read_file(std::span<std::byte> buffer) {
+    std::size_t count = 0;
+    if (here_) {
+        const auto got = ::read(here_.get(), buffer.data(), buffer.size());
+        if (got < 0 && errno != EINTR) throw_errno("read a file of the repository");
+        if (got < 0) return 0;
+        count = static_cast<std::size_t>(got);
+    } else {
+        count = fetched_.read(buffer);
+    }
+    if (count == 0) refuse("a file ends early");
+    file_left_ -= count;
+    return count;
+}
+
+}  // namespace imaged

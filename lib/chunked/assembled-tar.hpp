@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tar of a zstd:chunked layer, put together again: of its tar-split, of files that are here, and of those that were
+// fetched. Nothing of it is verified but that there is enough: the SHA-256 of all of it is the layer's diff-id.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/file-descriptor.hpp"
+#include "chunked/chunked-plan.hpp"
+#include "chunked/tar-split.hpp"
+#include "layer/byte-source.hpp"
+
+namespace imaged {
+
+class AssembledTar : public ByteSource {
+public:
+    // The content of a file of the plan that is here.
+    using OpenHere = std::function<FileDescriptor(const ChunkedPlan::File&)>;
+    // All borrowed but OPEN_HERE. FETCHED gives the contents of the plan's other files, one after the other.
+    AssembledTar(ByteSource& split_text, const ChunkedPlan& plan, ByteSource& fetched, OpenHere open_here)
+        : split_(split_text), plan_(plan), fetched_(fetched), open_here_(std::move(open_here)) {}
+
+    // Throws Error(corrupt_input) where the parts do not fit together.
+    std::size_t read(std::span<std::byte> buffer) override;
+
+private:
+    // False at the end.
+    bool next_piece_of_tar();
+    std::size_t read_file(std::span<std::byte> buffer);
+
+    TarSplit split_;
+    const ChunkedPlan& plan_;
+    ByteSource& fetched_;
+    const OpenHere open_here_;
+    std::string literal_;
+    std::size_t literal_position_ = 0;
+    std::size_t next_file_ = 0;
+    std::uint64_t file_left_ = 0;
+    FileDescriptor here_;  // of the current file; empty where it is fetched
+};
+
+}  // namespace imaged

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a zstd:chunked layer says that its table of contents and its tar-split are: annotations of its descriptor,
+// which the manifest's digest covers. (containers/storage, pkg/chunked: "zstd:chunked".)
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "oci/manifest.hpp"
+
+namespace imaged {
+
+// Of the blob: one zstd frame, and what it decompresses to.
+struct PackedPart {
+    std::uint64_t offset = 0, bytes = 0;
+    std::uint64_t unpacked = 0;
+};
+
+// More than a layer with as many entries as are allowed needs.
+inline constexpr std::uint64_t max_packed_part_bytes = 128 * 1024 * 1024;
+inline constexpr std::uint64_t max_part_bytes = 2ULL * 1024 * 1024 * 1024;
+
+struct ChunkedParts {
+    Digest table_digest;  // of the frame
+    PackedPart table, split;
+};
+
+// Nothing for a layer that is none, that has no tar-split, or whose annotations cannot be right.
+std::optional<ChunkedParts> chunked_parts(const Descriptor& layer);
+
+}  // namespace imaged

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which files of a zstd:chunked layer are here already, and which parts of its blob are fetched for the others.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/checksum.hpp"
+#include "base/spill-array.hpp"
+#include "chunked/table.hpp"
+
+namespace imaged {
+
+struct BlobRange {
+    std::uint64_t offset = 0, length = 0;
+    std::uint64_t end() const { return offset + length; }
+};
+
+// Asking for one range more costs as much as this many bytes that nobody needs.
+inline constexpr std::uint64_t least_gap_bytes = 4096;
+// For one layer: with more of them, larger gaps are fetched too.
+inline constexpr std::size_t max_ranges = 1000;
+
+class ChunkedPlan {
+public:
+    struct File {
+        std::uint64_t size, offset, end;  // as TableFile
+        Checksum object;                  // the file object that has the content, where it IS_HERE
+        bool is_here;
+    };
+
+    // The next file of the table. A content that is not here is fetched.
+    void add(const File& file);
+    std::size_t size() const { return files_.size(); }
+    const File& operator[](std::size_t index) const { return files_[index]; }
+
+    // What to fetch, in ascending order.
+    std::vector<BlobRange> ranges() const;
+    // Of the frames of files that are fetched.
+    std::uint64_t fetched_bytes() const { return fetched_bytes_; }
+
+private:
+    SpillArray<File> files_{max_table_files};
+    std::uint64_t fetched_bytes_ = 0;
+};
+
+}  // namespace imaged

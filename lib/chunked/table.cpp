@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chunked/table.hpp"
+
+#include <iterator>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::json;
+
+// The root, the list, an entry, and what an entry may have inside.
+constexpr std::size_t max_depth = 8;
+constexpr std::uint64_t known_version = 1;
+constexpr std::string_view digest_prefix = "sha256:";
+
+[[noreturn]] void refuse(const std::string& why) {
+    throw Error(ErrorKind::corrupt_input, "the table of contents: " + why);
+}
+
+// The characters of a source, one at a time.
+class Characters {
+public:
+    explicit Characters(ByteSource& source) : source_(source), buffer_(buffer_bytes) { fill(); }
+
+    bool ended() const { return position_ == size_; }
+    char now() const { return static_cast<char>(buffer_[position_]); }
+    void advance() {
+        if (++since_value_ > max_table_value_bytes)
+            throw Error(ErrorKind::unsupported_image, "the table of contents has a value that is too long");
+        if (++position_ == size_) fill();
+    }
+    // A value has been read.
+    void note_value() { since_value_ = 0; }
+
+private:
+    static constexpr std::size_t buffer_bytes = 64 * 1024;
+    void fill() {
+        position_ = 0;
+        size_ = source_.read(buffer_);
+    }
+
+    ByteSource& source_;
+    std::vector<std::byte> buffer_;
+    std::size_t position_ = 0, size_ = 0;
+    std::size_t since_value_ = 0;
+};
+
+// For the parser. Null is the end.
+class Iterator {
+public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = char;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const char*;
+    using reference = char;
+
+    Iterator() = default;
+    explicit Iterator(Characters& characters) : characters_(&characters) {}
+    char operator*() const { return characters_->now(); }
+    Iterator& operator++() {
+        characters_->advance();
+        return *this;
+    }
+    Iterator operator++(int) {
+        ++*this;
+        return *this;
+    }
+    bool operator==(const Iterator& other) const { return at_end() == other.at_end(); }
+    bool operator!=(const Iterator& other) const { return at_end() != other.at_end(); }
+
+private:
+    bool at_end() const { return characters_ == nullptr || characters_->ended(); }
+    Characters* characters_ = nullptr;
+};
+
+Checksum checksum_of(std::string_view text) {
+    std::optional<Checksum> found;
+    if (text.starts_with(digest_prefix)) found = Checksum::from_hex(text.substr(digest_prefix.size()));
+    if (!found) refuse("a digest that is none");
+    return *found;
+}
+
+// What the parser calls; the names are nlohmann::json's.
+class TableReader : public json::json_sax_t {
+public:
+    TableReader(Characters& characters, const std::function<void(TableFile&)>& take)
+        : characters_(characters), take_(take) {}
+
+    bool null() override { return value(); }
+    bool boolean(bool) override { return value(); }
+    bool number_integer(std::int64_t) override { return value(); }
+    bool number_float(double, const std::string&) override { return value(); }
+    bool binary(json::binary_t&) override { return value(); }
+    bool number_unsigned(std::uint64_t number) override {
+        if (depth_ == 1 && key_ == "version") version_ = number;
+        if (is_in_entry()) {
+            if (key_ == "size") file_.size = number;
+            if (key_ == "offset") file_.offset = number;
+            if (key_ == "endOffset") file_.end = number;
+        }
+        return value();
+    }
+    bool string(std::string& text) override {
+        if (depth_ == 1 && key_ == "tarSplitDigest" && !text.empty()) split_ = checksum_of(text);
+        if (is_in_entry()) {
+            if (key_ == "type") type_ = text;
+            if (key_ == "name") file_.name = std::move(text);
+            if (key_ == "digest") digest_ = std::move(text);
+        }
+        return value();
+    }
+    bool start_object(std::size_t) override {
+        enter();
+        if (depth_ == 3 && in_entries_) {
+            file_ = {};
+            type_.clear();
+            digest_.clear();
+        }
+        return value();
+    }
+    bool key(std::string& text) override {
+        if (depth_ == 1) in_entries_ = text == "entries";
+        if (depth_ == 1 || is_in_entry()) key_ = std::move(text);
+        return value();
+    }
+    bool end_object() override {
+        if (is_in_entry()) take_entry();
+        --depth_;
+        return value();
+    }
+    bool start_array(std::size_t) override {
+        if (depth_ == 0) refuse("no object");
+        enter();
+        return value();
+    }
+    bool end_array() override {
+        --depth_;
+        return value();
+    }
+    bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
+        refuse("not JSON at byte " + std::to_string(position));
+    }
+
+    std::optional<Checksum> finish() const {
+        if (version_ != known_version)
+            throw Error(ErrorKind::unsupported_image, "a table of contents of another version");
+        return split_;
+    }
+
+private:
+    bool value() {
+        characters_.note_value();
+        return true;
+    }
+    void enter() {
+        if (++depth_ > max_depth) refuse("it nests too deep");
+    }
+    bool is_in_entry() const { return depth_ == 3 && in_entries_; }
+
+    void take_entry() {
+        // Chunks are parts of the file that they follow.
+        if (type_ != "reg" || file_.size == 0) return;
+        if (++files_ > max_table_files)
+            throw Error(ErrorKind::unsupported_image, "the table of contents has too many files");
+        file_.content = checksum_of(digest_);
+        if (file_.offset < end_ || file_.end <= file_.offset)
+            refuse("\"" + file_.name + "\" is at no place of its own");
+        end_ = file_.end;
+        take_(file_);
+    }
+
+    Characters& characters_;
+    const std::function<void(TableFile&)>& take_;
+    std::size_t depth_ = 0, files_ = 0;
+    bool in_entries_ = false;
+    std::string key_, type_, digest_;
+    TableFile file_;
+    std::uint64_t end_ = 0, version_ = 0;
+    std::optional<Checksum> split_;
+};
+
+}  // namespace
+
+std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take) {
+    Characters characters(source);
+    TableReader reader(characters, take);
+    json::sax_parse(Iterator(characters), Iterator(), &reader);
+    return reader.finish();
+}
+
+}  // namespace imaged

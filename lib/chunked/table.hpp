@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of contents of a zstd:chunked layer: which bytes of the blob hold the content of which file. It is read as
+// a stream, and believed nothing: whoever uses it verifies what comes of it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/checksum.hpp"
+#include "layer/byte-source.hpp"
+
+namespace imaged {
+
+// One value of the table, and all between two values.
+inline constexpr std::size_t max_table_value_bytes = 1024 * 1024;
+inline constexpr std::size_t max_table_files = 2'000'000;
+
+// A regular file that is not empty. In several chunks or one: its frames are its content from beginning to end.
+struct TableFile {
+    std::string name;  // as the tar has it
+    std::uint64_t size = 0;
+    Checksum content;                   // SHA-256 of it
+    std::uint64_t offset = 0, end = 0;  // of its frames in the blob; END is behind the last byte
+};
+
+// Reads a table, JSON, to its end and calls TAKE for each file, in the order of the tar. Returns the digest of the
+// tar-split's frame; nothing where the table has none. Throws Error(corrupt_input), Error(unsupported_image) for
+// another version and for limits, and what SOURCE and TAKE throw.
+std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take);
+
+}  // namespace imaged

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// tar-split (github.com/vbatts/tar-split): how a tar is put together again, byte for byte, of its headers and of files
+// that are elsewhere. A line of JSON for each piece. It is read as a stream.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "layer/byte-source.hpp"
+
+namespace imaged {
+
+// A line of it: the longest that a header with its extensions needs is some MiB.
+inline constexpr std::size_t max_split_line_bytes = 8 * 1024 * 1024;
+
+class TarSplit {
+public:
+    // TEXT is borrowed.
+    explicit TarSplit(ByteSource& text) : text_(text) {}
+
+    struct Piece {
+        std::string bytes;            // of the tar, or
+        std::uint64_t file_size = 0;  // so many bytes of the next file that is not empty
+    };
+    // The next piece, which is not empty; nothing at the end. Throws Error(corrupt_input), Error(unsupported_image) for
+    // a limit.
+    std::optional<Piece> next();
+
+private:
+    std::optional<std::string_view> next_line();
+    bool read_on();
+
+    ByteSource& text_;
+    std::string buffer_;
+    std::size_t position_ = 0;
+    bool ended_ = false;
+};
+
+}  // namespace imaged

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <zstd.h>
+
+#include <string>
+#include <vector>
+
+#include "base/base64.hpp"
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "chunked/assembled-tar.hpp"
+#include "chunked/chunked-parts.hpp"
+#include "chunked/chunked-plan.hpp"
+#include "chunked/table.hpp"
+#include "chunked/wanted-frames.hpp"
+#include "layer/decompressor.hpp"
+#include "layer/text-source.hpp"
+
+using namespace imaged;
+
+namespace {
+
+std::string all_of(ByteSource& source, std::size_t step = 100) {
+    std::string text;
+    std::vector<std::byte> buffer(step);
+    while (const auto count = source.read(buffer)) text.append(reinterpret_cast<const char*>(buffer.data()), count);
+    return text;
+}
+
+const std::string hex(64, 'a');
+
+std::string entry(const std::string& name, std::uint64_t size, std::uint64_t offset, std::uint64_t end) {
+    return R"({"type":"reg","name":")" + name + R"(","size":)" + std::to_string(size) + R"(,"digest":"sha256:)" + hex +
+           R"(","offset":)" + std::to_string(offset) + R"(,"endOffset":)" + std::to_string(end) + "}";
+}
+
+std::string table(const std::string& entries, const std::string& more = R"("tarSplitDigest":"sha256:)" + hex + "\"") {
+    return R"({"version":1,"entries":[)" + entries + "]" + (more.empty() ? "" : "," + more) + "}";
+}
+
+std::vector<TableFile> files_of(const std::string& text) {
+    TextSource source(text);
+    std::vector<TableFile> files;
+    read_table(source, [&](TableFile& file) { files.push_back(file); });
+    return files;
+}
+
+ErrorKind refusal(const std::string& text) {
+    try {
+        files_of(text);
+    } catch (const Error& error) {
+        return error.kind();
+    }
+    return ErrorKind::cancelled;  // none
+}
+
+std::string literal(const std::string& bytes) {
+    return R"({"type":2,"payload":")" + encode_base64(bytes) + R"(","position":0})" + "\n";
+}
+
+std::string file_line(std::uint64_t size) {
+    return R"({"type":1,"name":"x","size":)" + std::to_string(size) + R"(,"payload":"AAAA"})" + "\n";
+}
+
+std::string frame(const std::string& content) {
+    std::string packed(ZSTD_compressBound(content.size()), '\0');
+    packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
+    return packed;
+}
+
+Descriptor layer(const std::string& table_position, const std::string& split_position) {
+    Descriptor found{"", Digest::from_hex(hex), 10'000};
+    found.chunked = {{"manifest-checksum", "sha256:" + hex},
+                     {"manifest-position", table_position},
+                     {"tarsplit-position", split_position}};
+    return found;
+}
+
+ChunkedPlan::File wanted(std::uint64_t size, std::uint64_t offset, std::uint64_t end) {
+    return {size, offset, end, {}, false};
+}
+
+ChunkedPlan::File here(std::uint64_t size, std::uint64_t offset, std::uint64_t end) {
+    return {size, offset, end, {}, true};
+}
+
+}  // namespace
+
+TEST_CASE("a layer says where its table and its tar-split are") {
+    const auto parts = chunked_parts(layer("5000:300:900:1", "5308:100:400"));
+    REQUIRE(parts);
+    CHECK(parts->table_digest.hex() == hex);
+    CHECK((parts->table.offset == 5000 && parts->table.bytes == 300 && parts->table.unpacked == 900));
+    CHECK((parts->split.offset == 5308 && parts->split.bytes == 100 && parts->split.unpacked == 400));
+    for (const char* text : {"", "5000", "5000:300:900", "5000:300:900:2", "5000:300:900:1:1", "5000:300:900:1 ",
+                             "-5:300:900:1", "5000:0:900:1", "5000:5001:900:1", "10001:1:900:1",
+                             "18446744073709551615:2:900:1", "99999999999999999999:2:900:1", "5000:300:3000000000:1"})
+        CHECK_FALSE(chunked_parts(layer(text, "5308:100:400")));
+    CHECK_FALSE(chunked_parts(layer("5000:300:900:1", "5308:100:400:1")));
+    CHECK_FALSE(chunked_parts(Descriptor{"", Digest::from_hex(hex), 10'000}));
+}
+
+TEST_CASE("a table lists the files that have content, in their order") {
+    const auto files = files_of(table(
+        R"({"type":"dir","name":"opt/"},)" + entry("opt/a", 5, 10, 20) +
+        R"(,{"type":"chunk","name":"opt/a","offset":15,"chunkSize":2},)" + R"({"type":"reg","name":"opt/empty"},)" +
+        R"({"type":"symlink","name":"opt/l","linkName":"a","xattrs":{"size":"7"}},)" + entry("opt/b", 7, 30, 40)));
+    REQUIRE(files.size() == 2);
+    CHECK((files[0].name == "opt/a" && files[0].size == 5 && files[0].offset == 10 && files[0].end == 20));
+    CHECK((files[1].name == "opt/b" && files[1].size == 7 && files[1].content.hex() == hex));
+    CHECK(files_of(table("", "")).empty());
+}
+
+TEST_CASE("a table says which tar-split goes with it, before its entries or behind") {
+    for (const auto& text :
+         {table(entry("a", 1, 1, 2)), R"({"tarSplitDigest":"sha256:)" + hex + R"(","entries":[],"version":1})"}) {
+        TextSource source(text);
+        const auto digest = read_table(source, [](TableFile&) {});
+        REQUIRE(digest);
+        CHECK(digest->hex() == hex);
+    }
+    TextSource source(table("", ""));
+    CHECK_FALSE(read_table(source, [](TableFile&) {}));
+}
+
+TEST_CASE("tables that are none are refused") {
+    for (const auto& text :
+         {std::string(), std::string("[]"), std::string("nonsense"), table(entry("a", 1, 1, 2)).substr(0, 60),
+          table(entry("a", 1, 1, 2)) + "x", table(entry("a", 1, 5, 5)), table(entry("a", 1, 5, 3)),
+          table(entry("a", 1, 1, 20) + "," + entry("b", 1, 19, 30)), table(R"({"type":"reg","size":1,"offset":1})"),
+          table(R"({"type":"reg","size":1,"offset":1,"endOffset":2,"digest":"sha512:00"})"),
+          table(R"({"xattrs":)" + std::string(100, '['))})
+        CHECK(refusal(text) == ErrorKind::corrupt_input);
+    CHECK(refusal(R"({"version":2,"entries":[]})") == ErrorKind::unsupported_image);
+    CHECK(refusal(R"({"entries":[]})") == ErrorKind::unsupported_image);
+    CHECK(refusal(table(entry(std::string(max_table_value_bytes + 1, 'a'), 1, 1, 2))) == ErrorKind::unsupported_image);
+    CHECK(refusal(std::string(max_table_value_bytes + 1, ' ')) == ErrorKind::unsupported_image);
+}
+
+TEST_CASE("a tar-split gives bytes and places of files") {
+    TextSource text(literal("head") + "\n" + file_line(7) + file_line(0) + literal("tail").substr(0, 29) + "\"}");
+    TarSplit split(text);
+    CHECK(split.next()->bytes == "head");
+    CHECK(split.next()->file_size == 7);
+    CHECK(split.next()->bytes == "tail");
+    CHECK_FALSE(split.next());
+    CHECK_FALSE(split.next());
+}
+
+TEST_CASE("long lines of a tar-split are read, up to a limit") {
+    const std::string bytes(3 << 20, 'x');
+    TextSource text(literal(bytes) + literal("b"));
+    TarSplit split(text);
+    CHECK(split.next()->bytes == bytes);
+    CHECK(split.next()->bytes == "b");
+    TextSource endless(std::string(max_split_line_bytes + 200'000, 'x'));
+    TarSplit refused(endless);
+    CHECK_THROWS_WITH(refused.next(), containing("too long"));
+}
+
+TEST_CASE("tar-splits that are none are refused") {
+    for (const char* line :
+         {"x", "[]", R"({"type":3})", R"({"type":2})", R"({"type":2,"payload":"!"})", R"({"type":1,"size":-1})",
+          R"({"type":1,"size":"7"})", R"({"type":1,"size":1e3})", R"({"type":2,"payload":[[[[]]]]})", "{}"}) {
+        TextSource text(line);
+        TarSplit split(text);
+        CHECK_THROWS_AS(split.next(), Error);
+    }
+}
+
+TEST_CASE("ranges are merged over small gaps, and over larger ones where there would be too many") {
+    ChunkedPlan plan;
+    plan.add(wanted(1, 100, 200));
+    plan.add(here(1, 200, 300));
+    plan.add(wanted(1, 300, 400));
+    plan.add(here(1, 400, 400 + least_gap_bytes + 1));
+    plan.add(wanted(1, 400 + least_gap_bytes + 1, 400 + least_gap_bytes + 11));
+    const auto ranges = plan.ranges();
+    REQUIRE(ranges.size() == 2);
+    CHECK((ranges[0].offset == 100 && ranges[0].length == 300));
+    CHECK((ranges[1].offset == 400 + least_gap_bytes + 1 && ranges[1].length == 10));
+    CHECK(plan.fetched_bytes() == 210);
+
+    ChunkedPlan many;
+    for (std::uint64_t i = 0; i < 5000; ++i) many.add(wanted(1, i * 100'000, i * 100'000 + 10));
+    CHECK(many.ranges().size() <= max_ranges);
+    CHECK(many.ranges().front().offset == 0);
+    CHECK(many.ranges().back().end() == 4999 * 100'000 + 10);
+    CHECK(ChunkedPlan().ranges().empty());
+}
+
+TEST_CASE("only the frames of wanted files are handed on") {
+    ChunkedPlan plan;
+    plan.add(wanted(1, 2, 4));
+    plan.add(here(1, 4, 6));
+    plan.add(wanted(1, 7, 9));
+    plan.add(here(1, 9, 5000));
+    plan.add(wanted(1, 5000 + least_gap_bytes, 5002 + least_gap_bytes));
+    const auto ranges = plan.ranges();
+    REQUIRE(ranges.size() == 2);
+    for (const std::size_t step : {1U, 3U, 100U}) {
+        TextSource fetched("ABxxyCDEF");
+        WantedFrames frames(plan, ranges, fetched);
+        CHECK(all_of(frames, step) == "ABCDEF");
+    }
+    TextSource cut("ABxxyCD");
+    WantedFrames frames(plan, ranges, cut);
+    CHECK_THROWS_WITH(all_of(frames), containing("early"));
+}
+
+TEST_CASE("a tar is put together of its parts") {
+    const auto first = frame("first file"), second = frame("the second");
+    ChunkedPlan plan;
+    plan.add(wanted(10, 0, first.size()));
+    plan.add(here(4, first.size(), 100));
+    plan.add(wanted(10, 100, 100 + second.size()));
+    const auto ranges = plan.ranges();
+    REQUIRE(ranges.size() == 1);
+    const auto open_here = [](const ChunkedPlan::File&) {
+        auto pipe = make_pipe();
+        write_all(pipe.theirs.get(), std::as_bytes(std::span("here", 4)), "a pipe");
+        return std::move(pipe.ours);
+    };
+    const auto assembled = [&](const std::string& split_text) {
+        TextSource split(split_text), fetched(first + std::string(100 - first.size(), 'x') + second);
+        WantedFrames frames(plan, ranges, fetched);
+        const auto contents = decompress(frames);
+        AssembledTar tar(split, plan, *contents, open_here);
+        return all_of(tar, 7);
+    };
+    CHECK(assembled(literal("H1") + file_line(10) + literal("H2") + file_line(4) + literal("H3") + file_line(10) +
+                    literal("end")) == "H1first fileH2hereH3the secondend");
+    CHECK_THROWS_AS(assembled(literal("H1") + file_line(9)), Error);
+    CHECK_THROWS_AS(assembled(literal("H1") + file_line(10)), Error);
+    CHECK_THROWS_AS(assembled(file_line(10) + file_line(4) + file_line(10) + file_line(1)), Error);
+    CHECK_THROWS_AS(assembled(file_line(10) + file_line(5) + file_line(10)), Error);
+}
+
+TEST_CASE("a file that is shorter than the table says ends the assembly") {
+    ChunkedPlan plan;
+    plan.add(here(4, 0, 10));
+    TextSource split(file_line(4)), nothing("");
+    AssembledTar tar(split, plan, nothing, [](const ChunkedPlan::File&) {
+        auto pipe = make_pipe();
+        write_all(pipe.theirs.get(), std::as_bytes(std::span("her", 3)), "a pipe");
+        return std::move(pipe.ours);
+    });
+    CHECK_THROWS_WITH(all_of(tar), containing("early"));
+}
