@@ -94,9 +94,13 @@ std::string pull_text(const Dictionary& outcome) {
     else
         lines.text("Previous", "previous-digest");
     lines.text("Commit", "commit");
-    if (const auto layers = outcome.number("layers"))
+    if (const auto layers = outcome.number("layers")) {
+        const auto partial = outcome.number("layers-partial").value_or(0);
         lines.add("Layers", std::to_string(*layers) + ", " +
-                                std::to_string(outcome.number("layers-fetched").value_or(0)) + " fetched");
+                                std::to_string(outcome.number("layers-fetched").value_or(0)) + " fetched" +
+                                (partial > 0 ? ", " + std::to_string(partial) + " of them in part" : ""));
+    }
+    for (const auto& layer : outcome.words("fetched-whole")) lines.add("Fetched as a whole", layer);
     if (const auto fetched = outcome.number("bytes-fetched"))
         lines.add("Fetched",
                   human_bytes(*fetched) + ", " + human_bytes(outcome.number("bytes-reused").value_or(0)) + " reused");

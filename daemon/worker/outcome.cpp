@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "base/printable.hpp"
+
 namespace imaged {
 
 using nlohmann::json;
@@ -211,6 +213,8 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.layers_dropped = layers_dropped;
     outcome.relabelled = imported.relabelled;
     outcome.signature_policy = imported.signature_policy;
+    outcome.layers_partial = imported.layers_partial;
+    for (const auto& reason : imported.fetched_whole) outcome.fetched_whole.push_back(printable(reason));
     auto result = success(outcome);
     add_change(result, imported.changed, outcome.image, imported.previous_digest, image.digest);
     return result;

@@ -472,7 +472,7 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
         if (!manifest_) refuse("an image that was not announced");
         return records.add_image(Digest::from_hex(manifest_->hex()), commit);
     }
-    const auto& [blob, diff_id, kind] = layer(number);
+    const auto& [blob, diff_id, kind] = layer(number & ~unseen_blob);
     const ImageLayer layer{kind, {"", Digest::from_hex(blob.hex()), 0}, Digest::from_hex(diff_id.hex())};
     // Other images may be made of it. What a derived layer's commit was with another libostree serves none any more.
     const auto recorded = records.layer(kind, layer.diff_id);
@@ -480,7 +480,7 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
     if (recorded && *recorded != commit && serves && has_commit(*recorded))
         throw Error(ErrorKind::repository_damaged,
                     "another commit is recorded for the layer; imagectl verify --repair fetches it anew");
-    records.add_layer(layer, commit, *moved_var_);
+    records.add_layer(layer, commit, *moved_var_, (number & unseen_blob) == 0);
 }
 
 void Publisher::keep_record(ScratchMount& scratch) const {

@@ -138,6 +138,8 @@ struct PullOutcome {
     std::vector<std::string> layers_dropped;
     std::uint64_t relabelled = 0;
     std::string signature_policy;
+    std::uint32_t layers_partial = 0;
+    std::vector<std::string> fetched_whole;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -166,6 +168,8 @@ struct PullOutcome {
         fields("layers-dropped", self.layers_dropped);
         fields("relabelled", self.relabelled);
         fields("signature-policy", self.signature_policy);
+        fields("layers-partial", self.layers_partial);
+        fields("fetched-whole", self.fetched_whole);
     }
 };
 

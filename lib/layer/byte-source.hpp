@@ -23,8 +23,15 @@ public:
     virtual std::span<const std::byte> next_piece(std::span<std::byte> buffer) { return buffer.first(read(buffer)); }
 };
 
+// One that waits for what others send.
+class StoppableSource : public ByteSource {
+public:
+    // Makes a read() in another thread end soon, with Error(cancelled), and those after it.
+    virtual void stop() = 0;
+};
+
 // Reads a pipe or file to its end. Borrows the descriptor and the cancellation.
-class DescriptorSource : public ByteSource {
+class DescriptorSource : public StoppableSource {
 public:
     struct Options {
         std::chrono::milliseconds stall_time;
@@ -42,8 +49,8 @@ public:
     };
     DescriptorSource(int fd, const Cancellation& cancellation, Options options);
     std::size_t read(std::span<std::byte> buffer) override;
-    // Makes a read() in another thread end within a tenth of a second with Error(cancelled), until resume().
-    void stop() { stopped_ = true; }
+    // Within a tenth of a second, until resume().
+    void stop() override { stopped_ = true; }
     void resume() { stopped_ = false; }
     std::uint64_t total() const { return total_; }
 

@@ -12,8 +12,8 @@
 
 namespace imaged {
 
-LayerStream::LayerStream(DescriptorSource& compressed, ExpansionLimit& limit, bool hash_beside)
-    : hash_beside_(hash_beside), compressed_(compressed), limit_(limit) {
+LayerStream::LayerStream(StoppableSource& source, ExpansionLimit& limit, Form form, bool hash_beside)
+    : hash_beside_(hash_beside), source_(source), form_(form), limit_(limit) {
     for (std::size_t i = 0; i < blocks; ++i) empty_.push(Block(block_bytes));
     producer_ = std::thread([this] { produce(); });
     if (hash_beside_) return;
@@ -30,7 +30,7 @@ LayerStream::~LayerStream() {
 }
 
 void LayerStream::stop() {
-    compressed_.stop();
+    source_.stop();
     hashed_.close();
     decompressed_.close();
     empty_.close();
@@ -40,10 +40,11 @@ void LayerStream::stop() {
 
 void LayerStream::produce() {
     try {
-        const auto source = decompress(compressed_);
+        const auto unpacked = form_ == Form::packed ? decompress(source_) : nullptr;
+        ByteSource& tar = unpacked ? *unpacked : source_;
         while (auto block = empty_.pop()) {
             block->resize(block_bytes);
-            const auto count = source->read(*block);
+            const auto count = tar.read(*block);
             block->resize(count);
             if (count == 0) break;
             limit_.grow(count);
@@ -51,7 +52,7 @@ void LayerStream::produce() {
         }
         // What follows the compressed content: the source must see its stream read to the end.
         std::array<std::byte, 65536> rest;
-        while (compressed_.read(rest) > 0) {
+        while (source_.read(rest) > 0) {
         }
     } catch (...) {
         failure_ = std::current_exception();

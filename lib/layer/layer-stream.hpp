@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's uncompressed stream: read and decompressed in a thread of its own, a bounded number of blocks ahead of the
-// consumer. Its hash is computed by the consumer's thread beside those of the layer's files, or, where two at a time
-// are no faster than one after the other, in a second thread.
+// A layer's uncompressed stream: read and, where it is compressed, decompressed in a thread of its own, a bounded
+// number of blocks ahead of the consumer. Its hash is computed by the consumer's thread beside those of the layer's
+// files, or, where two at a time are no faster than one after the other, in a second thread.
 #pragma once
 
 #include <deque>
@@ -21,9 +21,12 @@ namespace imaged {
 
 class LayerStream : public ByteSource {
 public:
+    // What comes from the source: compressed in whichever way, or the tar itself, which is taken as it is.
+    enum class Form { packed, plain };
     // Both are borrowed and must outlive the stream; LIMIT is told of every uncompressed byte.
-    LayerStream(DescriptorSource& compressed, ExpansionLimit& limit, bool hash_beside = PairedSha256::pays());
-    // Stops COMPRESSED and waits for the threads.
+    LayerStream(StoppableSource& source, ExpansionLimit& limit, Form form = Form::packed,
+                bool hash_beside = PairedSha256::pays());
+    // Stops SOURCE and waits for the threads.
     ~LayerStream() override;
 
     // Throws what the threads threw: Error(corrupt_input), Error(source_unreachable), Error(cancelled), …
@@ -51,7 +54,8 @@ private:
     void put_aside();
 
     const bool hash_beside_;
-    DescriptorSource& compressed_;
+    StoppableSource& source_;
+    const Form form_;
     ExpansionLimit& limit_;
     // Blocks go round: empty, decompressed, and, with a second thread, hashed.
     BoundedQueue<Block> empty_{blocks}, decompressed_{blocks}, hashed_{blocks};

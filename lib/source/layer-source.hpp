@@ -17,6 +17,13 @@ public:
     virtual ~LayerSource() = default;
     // Thread-safe. The source outlives the blob.
     virtual std::unique_ptr<Blob> open(const Descriptor& blob) = 0;
+    // Whether parts of blobs can be had. Thread-safe, as the next.
+    virtual bool gives_parts() { return false; }
+    // Asks for LENGTH bytes of BLOB from OFFSET on, and waits for nothing; null where there are no parts. The verdict
+    // is on their number alone.
+    virtual std::unique_ptr<Blob> open_part(const Descriptor&, std::uint64_t /*offset*/, std::uint64_t /*length*/) {
+        return nullptr;
+    }
     virtual const Cancellation& cancellation() const = 0;
     // Longest wait for the next byte.
     virtual std::chrono::milliseconds stall_time() const = 0;

@@ -39,6 +39,7 @@ class Blob:
     data: bytes
     media_type: str
     diff_id: str = ""
+    annotations: dict = dataclasses.field(default_factory=dict)  # of its descriptor
 
     @property
     def digest(self):
@@ -145,7 +146,8 @@ class Layout:
         raw = config if isinstance(config, bytes) else json.dumps({**document, **(config or {})}).encode()
         described = {"schemaVersion": 2, "mediaType": MANIFEST,
                      "config": {"mediaType": CONFIG, "digest": self.put(raw), "size": len(raw)},
-                     "layers": [{"mediaType": blob.media_type, "digest": self.put(blob.data), "size": len(blob.data)} for blob in layers]}
+                     "layers": [{"mediaType": blob.media_type, "digest": self.put(blob.data), "size": len(blob.data),
+                                 **({"annotations": blob.annotations} if blob.annotations else {})} for blob in layers]}
         text = manifest if isinstance(manifest, bytes) else json.dumps({**described, **(manifest or {})}).encode()
         self.withdraw(tag)
         self.manifests.append({"mediaType": MANIFEST, "digest": self.put(text), "size": len(text),

@@ -32,6 +32,10 @@ public:
 
     // After either of them.
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
+    bool gives_parts() override { return !archive_ && registry_blobs_.gives_parts(); }
+    std::unique_ptr<Blob> open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length) override {
+        return registry_blobs_.open_part(blob, offset, length);
+    }
     const Cancellation& cancellation() const override { return cancellation_; }
     std::chrono::milliseconds stall_time() const override { return options_.stall_time; }
     // Of what is on the network.

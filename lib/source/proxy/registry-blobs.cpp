@@ -72,6 +72,32 @@ private:
     Reports reports_;
 };
 
+class PartOfBlob : public Blob {
+public:
+    // REFUSED is borrowed, and set where the registry gives no parts.
+    PartOfBlob(FileDescriptor bytes, Reports reports, std::atomic<bool>& refused)
+        : bytes_(std::move(bytes)), reports_(std::move(reports)), refused_(refused) {}
+
+    int fd() const override { return bytes_.get(); }
+    void finish() override {
+        for (;;) {
+            const auto report = reports_.next();
+            if (!report) throw Error(ErrorKind::source_unreachable, "the service that reads blobs has ended");
+            if (report->state == BlobReport::State::done) return;
+            if (report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
+            if (report->state == BlobReport::State::left_to_skopeo) {
+                refused_ = true;
+                throw Error(ErrorKind::source_unreachable, "the registry gives no parts: " + report->message);
+            }
+        }
+    }
+
+private:
+    const FileDescriptor bytes_;
+    Reports reports_;
+    std::atomic<bool>& refused_;
+};
+
 }  // namespace
 
 int RegistryBlobs::channel() {
@@ -88,28 +114,44 @@ int RegistryBlobs::channel() {
     return service_->channel();
 }
 
+RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std::uint64_t offset,
+                                        std::uint64_t length) const {
+    auto bytes = make_pipe(), reports = make_pipe();
+    widen_pipe(bytes.ours);
+    auto packet = encode(BlobRequest{blob.digest.text(), blob.size, offset, length, options_.stall_time});
+    iovec buffer{packet.data(), packet.size()};
+    const std::array descriptors{bytes.theirs.get(), reports.theirs.get()};
+    const bool asked = send_message(service, std::span(&buffer, 1), descriptors) >= 0;
+    return {std::move(bytes.ours), std::move(reports.ours), asked};
+}
+
 std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
     if (image_.transport() != Transport::registry || options_.service.empty() || blob.size < least_bytes)
         return nullptr;
     const int service = channel();
     if (service < 0) return nullptr;
-    auto bytes = make_pipe(), reports = make_pipe();
-    widen_pipe(bytes.ours);
-    auto packet = encode(BlobRequest{blob.digest.text(), blob.size, 0, blob.size, options_.stall_time});
-    iovec buffer{packet.data(), packet.size()};
-    const std::array descriptors{bytes.theirs.get(), reports.theirs.get()};
-    const bool sent = send_message(service, std::span(&buffer, 1), descriptors) >= 0;
-    bytes.theirs.reset();
-    reports.theirs.reset();
+    auto pipes = ask(service, blob, 0, blob.size);
     std::optional<BlobReport> report;
-    Reports told(std::move(reports.ours), cancellation_, options_.stall_time);
-    if (sent) report = told.next();
+    Reports told(std::move(pipes.reports), cancellation_, options_.stall_time);
+    if (pipes.asked) report = told.next();
     if (report && report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
     if (report && report->state == BlobReport::State::started)
-        return std::make_unique<RegistryBlob>(std::move(bytes.ours), std::move(told), blob);
+        return std::make_unique<RegistryBlob>(std::move(pipes.bytes), std::move(told), blob);
     const std::lock_guard lock(mutex_);
     left_to_skopeo_ = true;
     return nullptr;
+}
+
+bool RegistryBlobs::gives_parts() {
+    return image_.transport() == Transport::registry && !options_.service.empty() && !refuses_parts_ && channel() >= 0;
+}
+
+std::unique_ptr<Blob> RegistryBlobs::open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length) {
+    if (!gives_parts()) return nullptr;
+    auto pipes = ask(channel(), blob, offset, length);
+    if (!pipes.asked) return nullptr;
+    return std::make_unique<PartOfBlob>(
+        std::move(pipes.bytes), Reports(std::move(pipes.reports), cancellation_, options_.stall_time), refuses_parts_);
 }
 
 }  // namespace imaged

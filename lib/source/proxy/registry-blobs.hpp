@@ -4,10 +4,13 @@
 // leaves to it: where registries.conf, credentials or a registry want what it does not know.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 
 #include "base/cancellation.hpp"
+#include "base/file-descriptor.hpp"
 #include "oci/image-reference.hpp"
 #include "oci/manifest.hpp"
 #include "source/blob.hpp"
@@ -24,14 +27,26 @@ public:
     // BLOB from its beginning; null where skopeo is to fetch it. Thread-safe. Throws what went wrong before the first
     // byte: Error(not_found), Error(source_unreachable), …
     std::unique_ptr<Blob> open(const Descriptor& blob);
+    // Whether parts of blobs may be had: not after a registry refused one. Thread-safe.
+    bool gives_parts();
+    // LENGTH bytes of BLOB from OFFSET on, which are not verified but for their number. Waits for nothing: all that
+    // goes wrong is told by what the part throws. Null where there are no parts. Thread-safe.
+    std::unique_ptr<Blob> open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length);
 
 private:
+    struct Pipes {
+        FileDescriptor bytes, reports;
+        bool asked = false;
+    };
+    // Asks SERVICE for a part of BLOB.
+    Pipes ask(int service, const Descriptor& blob, std::uint64_t offset, std::uint64_t length) const;
     // The channel of the service; -1 where there is none.
     int channel();
 
     const ImageReference& image_;
     const ProxyOptions& options_;
     const Cancellation& cancellation_;
+    std::atomic<bool> refuses_parts_ = false;
     std::mutex mutex_;
     std::shared_ptr<SkopeoRun> service_;
     bool left_to_skopeo_ = false;

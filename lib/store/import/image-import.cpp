@@ -18,6 +18,7 @@
 #include "store/records/pending-update.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/repository/kept-ref.hpp"
+#include "store/repository/moved-var.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/ref-place.hpp"
 #include "store/repository/repository-place.hpp"
@@ -274,13 +275,16 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     LayerFetch fetch(layer_source, repository, *staging, cancellation, observer, request.layers_at_once,
                      request.expansion);
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
+    if (plan.previous && !request.known && repository.file_suffix() == ".file")
+        fetch.reuse_files(repository.load_commit(plan.previous->merge_commit).tree, moves_var());
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
             keep_layer_refs(repository, source.layout.layers, layers.commits);
             const auto& counts = fetch.counts();
-            return {plan.previous_digest, false, *std::move(stored), counts.layers, counts.compressed_bytes,
-                    plan.present_bytes};
+            return {plan.previous_digest,    false,
+                    *std::move(stored),      counts.layers,
+                    counts.compressed_bytes, plan.present_bytes + counts.spared_bytes};
         }
     }
     observer.phase(ImportPhase::merge);
@@ -312,12 +316,14 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             std::move(stored),
             counts.layers,
             counts.compressed_bytes,
-            plan.present_bytes,
+            plan.present_bytes + counts.spared_bytes,
             counts.objects.objects_written + merged.sink->counts().objects_written,
             counts.objects.objects_reused,
             counts.objects.bytes_written + merged.sink->counts().bytes_written,
             merged.relabelled,
-            source.signature_policy};
+            source.signature_policy,
+            counts.partial_layers,
+            counts.fetched_whole};
 }
 
 }  // namespace imaged

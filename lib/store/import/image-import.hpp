@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/cancellation.hpp"
 #include "layer/expansion-limit.hpp"
@@ -69,6 +70,9 @@ struct ImportedImage {
     std::uint64_t objects_written = 0, objects_reused = 0, bytes_written = 0;
     std::uint64_t relabelled = 0;       // files and directories that the image's SELinux policy gave another label
     std::string signature_policy = {};  // what decided that the image may be used
+    unsigned layers_partial = 0;        // of those fetched: without files that the repository had
+    // zstd:chunked layers that were fetched as a whole because their parts were of no use, and why.
+    std::vector<std::string> fetched_whole = {};
 };
 
 // CANCELLATION is also requested when one of several layers fails; the first cause is what is thrown. Throws

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/layer-fetch.hpp"
 
-#include <mutex>
-#include <optional>
+#include <algorithm>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/task-group.hpp"
+#include "store/import/chunked-import.hpp"
 #include "store/import/layer-publisher.hpp"
+#include "store/records/layer-place.hpp"
 
 namespace imaged {
 
@@ -30,29 +32,46 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         counts_.objects.bytes_written += counts.bytes_written;
         observer_.finished(layer);
     });
-    std::mutex mutex;
     std::optional<LayerPublisher::Item> commit_layer;
-    const auto fetch = [&](const FetchItem& item) {
+    // Where the ref of a blob names another content, only all of the blob tells which of them it has. And the commit of
+    // a layer of objects does not say that its blob was not seen: without our record, others' images would get it.
+    std::set<std::size_t> in_part;
+    for (const auto& item : items) {
+        if (item.layer->kind == LayerKind::derived && !layer_commit(repository_, *item.layer))
+            in_part.insert(item.index);
+    }
+    const auto make_sink = [&] {
+        const std::lock_guard lock(mutex_);
+        return repository_.make_sink(staging_, pool_);
+    };
+    const auto fetch = [&](const FetchItem& item, std::atomic<std::uint64_t>& bytes) {
         repository_.require_space(item.layer->blob.size);
-        ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-        std::unique_ptr<ObjectSink> sink;
-        {
-            const std::lock_guard lock(mutex);
-            sink = repository_.make_sink(staging_, pool_);
+        const auto progress = [&](std::size_t count) {
+            bytes += count;
+            observer_.fetched(item.index, count);
+        };
+        std::optional<StagedLayer> staged;
+        if (in_part.contains(item.index)) staged = fetch_part(*item.layer, rules, make_sink, progress);
+        if (!staged) {
+            ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+            staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress);
         }
-        auto staged = import_layer(source_, *item.layer, rules, std::move(sink), limit,
-                                   [&](std::size_t bytes) { observer_.fetched(item.index, bytes); });
-        if (item.layer->kind == LayerKind::commit && required_commit_ && staged.commit != *required_commit_)
+        if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,
-                        "it holds the commit " + staged.commit.hex() + ", not the one whose signature was verified");
-        return staged;
+                        "it holds the commit " + staged->commit.hex() + ", not the one whose signature was verified");
+        return *std::move(staged);
     };
     const auto take = [&](std::size_t number) {
         const auto& item = items[number];
-        auto staged = in_context("layer " + item.layer->blob.digest.text(), [&] { return fetch(item); });
-        const std::lock_guard lock(mutex);
+        std::atomic<std::uint64_t> bytes = 0;
+        auto staged = in_context("layer " + item.layer->blob.digest.text(), [&] { return fetch(item, bytes); });
+        const std::lock_guard lock(mutex_);
         ++counts_.layers;
-        counts_.compressed_bytes += staged.compressed_bytes;
+        counts_.compressed_bytes += bytes;
+        if (staged.partial) {
+            ++counts_.partial_layers;
+            counts_.spared_bytes += item.layer->blob.size - std::min<std::uint64_t>(bytes, item.layer->blob.size);
+        }
         commits.emplace(item.layer->blob.digest, staged.commit);
         LayerPublisher::Item published{std::move(staged), *item.layer, item.index};
         if (item.layer->kind == LayerKind::commit) {
@@ -70,6 +89,22 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         publisher.wait();
     }
     return commits;
+}
+
+std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
+                                                  const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
+                                                  const std::function<void(std::size_t)>& progress) {
+    if (!known_tree_) return std::nullopt;
+    LocalFiles files(repository_.objects(), known_tree_->tree, known_tree_->moved_var);
+    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+    try {
+        return import_chunked_layer(source_, layer, rules, files, make_sink, limit, progress);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
+        const std::lock_guard lock(mutex_);
+        counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + error.what());
+        return std::nullopt;
+    }
 }
 
 }  // namespace imaged

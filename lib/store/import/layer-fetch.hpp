@@ -5,7 +5,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/cancellation.hpp"
@@ -26,7 +31,11 @@ struct FetchItem {
 
 struct FetchCounts {
     unsigned layers = 0;
-    std::uint64_t compressed_bytes = 0;
+    std::uint64_t compressed_bytes = 0;  // fetched
+    // Layers of which only a part was fetched, and the compressed size of the rest.
+    unsigned partial_layers = 0;
+    std::uint64_t spared_bytes = 0;
+    std::vector<std::string> fetched_whole;  // why parts of a layer that has them did not do
     SinkCounts objects;
 };
 
@@ -41,6 +50,8 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
+    // Files of the merged tree TREE need not be fetched with zstd:chunked layers. Before run().
+    void reuse_files(const Checksum& tree, bool moved_var) { known_tree_ = KnownTree{tree, moved_var}; }
     // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
     void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
 
@@ -58,7 +69,18 @@ private:
     ImportObserver& observer_;
     const unsigned lanes_;
     const ExpansionLimits expansion_;
+    struct KnownTree {
+        Checksum tree;
+        bool moved_var;
+    };
+    // Without what the repository has. Nothing where all of it is to be fetched.
+    std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
+                                          const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
+                                          const std::function<void(std::size_t)>& progress);
+
     std::optional<Checksum> required_commit_;
+    std::optional<KnownTree> known_tree_;
+    std::mutex mutex_;  // of what follows, and of making sinks
     WriterPool pool_{writers};
     FetchCounts counts_;
     std::atomic<std::uint64_t> image_bytes_ = 0;  // unpacked

@@ -34,7 +34,7 @@ Checksum put_chunk_commit(ObjectSink& sink, const std::vector<Checksum>& files) 
     return put_commit(sink, nullptr, tree, meta);
 }
 
-void read_layer(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged) {
+void read_tar(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged) {
     if (layer.kind == LayerKind::derived) {
         auto derived = read_derived_layer(tar, *staged.sink, rules);
         staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
@@ -71,6 +71,20 @@ void drain(DescriptorSource& source) {
 
 }  // namespace
 
+Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
+                    StagedLayer& staged) {
+    const HashedBeside hashed_beside(*staged.sink, stream);
+    TarReader tar(stream, &limit);
+    read_tar(tar, layer, rules, staged);
+    return stream.finish();
+}
+
+void require_diff_id(const ImageLayer& layer, const Checksum& diff_id) {
+    if (diff_id.hex() != layer.diff_id.hex())
+        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
+                                                    ", the config says " + layer.diff_id.text());
+}
+
 StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
                          std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
                          const std::function<void(std::size_t)>& progress) {
@@ -91,10 +105,7 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
     Checksum diff_id;
     try {
         LayerStream stream(compressed, limit);
-        const HashedBeside hashed_beside(*staged.sink, stream);
-        TarReader tar(stream, &limit);
-        read_layer(tar, layer, rules, staged);
-        diff_id = stream.finish();
+        diff_id = read_layer(stream, layer, rules, limit, staged);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
         // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
@@ -104,10 +115,7 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
         throw;
     }
     blob->finish();
-    if (diff_id.hex() != layer.diff_id.hex())
-        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
-                                                    ", the config says " + layer.diff_id.text());
-    staged.compressed_bytes = compressed.total();
+    require_diff_id(layer, diff_id);
     return staged;
 }
 

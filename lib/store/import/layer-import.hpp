@@ -10,6 +10,7 @@
 
 #include "layer/derived-layer.hpp"
 #include "layer/expansion-limit.hpp"
+#include "layer/layer-stream.hpp"
 #include "layer/object-sink.hpp"
 #include "oci/image-reference.hpp"
 #include "oci/layout.hpp"
@@ -23,8 +24,14 @@ struct StagedLayer {
     Checksum commit;                               // what the layer's ref will name
     bool foreign_commit = false;                   // made by others: may be incomplete
     std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
-    std::uint64_t compressed_bytes = 0;
+    bool partial = false;                          // files that the repository has were not fetched
 };
+
+// Reads the tar of LAYER from STREAM, to its end, into STAGED, whose sink is set. Returns the SHA-256 of it.
+Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
+                    StagedLayer& staged);
+// Throws Error(digest_mismatch) unless DIFF_ID is LAYER's.
+void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 
 // Fetches LAYER from SOURCE into SINK, within LIMIT. PROGRESS is told the number of compressed bytes of each
 // read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not

@@ -72,7 +72,7 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
                     add_signatures(repository_, item.staged.commit, *item.staged.detached_metadata);
             });
             // Durable with the names, before the ref: a layer with a ref is not fetched again after a crash.
-            repository_.writer().add_layer(item.layer, item.staged.commit);
+            repository_.writer().add_layer(item.layer, item.staged.commit, !item.staged.partial);
         });
     }
 }

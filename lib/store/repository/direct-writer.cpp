@@ -81,8 +81,8 @@ void DirectWriter::write_detached_metadata(const Checksum& commit, const std::st
                 "write the detached metadata of commit " + commit.hex());
 }
 
-void DirectWriter::add_layer(const ImageLayer& layer, const Checksum& commit) {
-    VerifiedLayers(fd()).add_layer(layer, commit, moves_var());
+void DirectWriter::add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) {
+    VerifiedLayers(fd()).add_layer(layer, commit, moves_var(), blob_seen);
 }
 
 void DirectWriter::add_image(const Digest& manifest, const Checksum& commit) {

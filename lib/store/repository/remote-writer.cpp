@@ -133,12 +133,12 @@ void RemoteWriter::set_refs(const std::map<std::string, Checksum>& refs) {
     for (const auto& [ref, commit] : refs) set_ref(ref, commit);
 }
 
-void RemoteWriter::add_layer(const ImageLayer& layer, const Checksum& commit) {
+void RemoteWriter::add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) {
     const auto ref = layer_ref(layer.blob.digest);
     const auto number = numbers_.find(ref);
     const auto what = "record the layer " + layer.blob.digest.text();
     if (number == numbers_.end()) throw system_error(EPERM, what);
-    ask(what, {PublisherCall::add_record, number->second, commit});
+    ask(what, {PublisherCall::add_record, number->second | (blob_seen ? 0U : unseen_blob), commit});
 }
 
 void RemoteWriter::add_image(const Digest& manifest, const Checksum& commit) {

@@ -31,7 +31,7 @@ public:
     void set_refs(const std::map<std::string, Checksum>& refs) override;
     bool replaces_metadata() const override { return false; }
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
-    void add_layer(const ImageLayer& layer, const Checksum& commit) override;
+    void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;
     void keep_record(const std::string& name, const std::string& text) override;
     // Has another worker drop the refs of layers that no image uses, which needs to read all images; it tells its

@@ -50,7 +50,7 @@ public:
     // Replaces the metadata. Thread-safe.
     virtual void write_detached_metadata(const Checksum& commit, const std::string& serialised) = 0;
     // As in verified-layers.hpp. Thread-safe.
-    virtual void add_layer(const ImageLayer& layer, const Checksum& commit) = 0;
+    virtual void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) = 0;
     virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
     // Replaces the record NAME, one of those above; an empty TEXT removes it.
     virtual void keep_record(const std::string& name, const std::string& text) = 0;

@@ -16,6 +16,8 @@ constexpr const char* first_line = "imaged verified 1";
 constexpr const char* image_kind = "image";
 constexpr std::size_t max_bytes = 1024;
 constexpr std::size_t hex_digits = 64;
+// In place of a blob that was not read as a whole: no blob has this digest.
+const std::string no_blob(hex_digits, '0');
 
 std::string var_text(bool moved) {
     return moved ? "moved" : "kept";
@@ -81,9 +83,10 @@ bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) co
     return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
 }
 
-void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var) const {
-    add({std::string(to_string(layer.kind)), std::string(layer.diff_id.hex()), std::string(layer.blob.digest.hex()),
-         commit.hex(), layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
+void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var, bool blob_seen) const {
+    const auto blob = blob_seen ? std::string(layer.blob.digest.hex()) : no_blob;
+    add({std::string(to_string(layer.kind)), std::string(layer.diff_id.hex()), blob, commit.hex(),
+         layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
 }
 
 void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {

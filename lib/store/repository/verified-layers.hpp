@@ -48,10 +48,11 @@ public:
     // Whether this program made MERGE of the image; false if there is no valid record.
     bool has_image(const Digest& manifest, const Checksum& merge) const;
 
-    // Call only after the digest of LAYER's blob and its diff-id have both been verified, and COMMIT was made of that
-    // content. The record is durable after the repository's next sync(). Throws system_error().
-    // MOVED_VAR (moved-var.hpp) goes with the record of a derived layer: with another one the layer has another commit.
-    void add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var) const;
+    // Call only after LAYER's diff-id has been verified, and COMMIT was made of that content. BLOB_SEEN: the digest of
+    // its blob has been verified too; otherwise nothing is known of what the blob holds. The record is durable after
+    // the repository's next sync(). Throws system_error(). MOVED_VAR (moved-var.hpp) goes with the record of a derived
+    // layer: with another one the layer has another commit.
+    void add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var, bool blob_seen = true) const;
     void add_image(const Digest& manifest, const Checksum& merge) const;
 
     // The records whose commit is not THERE, and the files that are no valid record, as paths in the repository.

@@ -52,7 +52,7 @@ TEST_CASE("a stream has its hash, whoever computes it and whatever is read of it
                 DescriptorSource compressed(layer.get(), cancellation, {std::chrono::seconds(60)});
                 std::atomic<std::uint64_t> image_bytes = 0;
                 ExpansionLimit limit({}, image_bytes, [] {});
-                LayerStream stream(compressed, limit, beside);
+                LayerStream stream(compressed, limit, LayerStream::Form::packed, beside);
                 std::string text(most, 0);
                 CHECK(stream.read(std::as_writable_bytes(std::span(text))) == most);
                 CHECK(text == content.substr(0, most));
@@ -73,7 +73,7 @@ TEST_CASE("files are hashed beside the stream they are in") {
         DescriptorSource compressed(layer.get(), cancellation, {std::chrono::seconds(60)});
         std::atomic<std::uint64_t> image_bytes = 0;
         ExpansionLimit limit({}, image_bytes, [] {});
-        LayerStream stream(compressed, limit, true);
+        LayerStream stream(compressed, limit, LayerStream::Form::packed, true);
         REQUIRE(stream.backlog() != nullptr);
         bool all_right = true;
         PairedSha256 hash;
@@ -98,7 +98,7 @@ TEST_CASE("a stream that is left in the middle stops") {
         DescriptorSource compressed(layer.get(), cancellation, {std::chrono::seconds(60)});
         std::atomic<std::uint64_t> image_bytes = 0;
         ExpansionLimit limit({}, image_bytes, [] {});
-        LayerStream stream(compressed, limit, beside);
+        LayerStream stream(compressed, limit, LayerStream::Form::packed, beside);
         std::string text(1000, 0);
         CHECK(stream.read(std::as_writable_bytes(std::span(text))) == 1000);
     }
@@ -113,7 +113,7 @@ TEST_CASE("what is no layer fails where it is read") {
         DescriptorSource compressed(sink.fd.get(), cancellation, {std::chrono::seconds(60)});
         std::atomic<std::uint64_t> image_bytes = 0;
         ExpansionLimit limit({}, image_bytes, [] {});
-        LayerStream stream(compressed, limit, beside);
+        LayerStream stream(compressed, limit, LayerStream::Form::packed, beside);
         CHECK_THROWS_AS(stream.finish(), Error);
     }
 }

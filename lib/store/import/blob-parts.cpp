@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/import/blob-parts.hpp"
+
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace imaged {
+
+std::size_t BlobParts::read(std::span<std::byte> buffer) {
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+        ask_ahead();
+        if (parts_.empty()) break;
+        const auto room = buffer.subspan(filled);
+        const auto count = parts_.front().bytes->read(room);
+        filled += count;
+        total_ += count;
+        if (count < room.size()) finish_first();
+    }
+    return filled;
+}
+
+void BlobParts::stop() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    for (auto& part : parts_) part.bytes->stop();
+}
+
+void BlobParts::ask_ahead() {
+    while (parts_.size() < ahead && asked_ < ranges_.size()) {
+        const auto& range = ranges_[asked_];
+        auto blob = source_.open_part(blob_, range.offset, range.length);
+        if (!blob) throw Error(ErrorKind::source_unreachable, "the source gives no parts of layers");
+        auto* const part = blob.get();
+        auto bytes = std::make_unique<DescriptorSource>(
+            part->fd(), source_.cancellation(),
+            DescriptorSource::Options{.stall_time = source_.stall_time(),
+                                      .taken =
+                                          [this, part](std::span<const std::byte> taken) {
+                                              part->taken(taken);
+                                              taken_(taken.size());
+                                          },
+                                      .expected_bytes = range.length,
+                                      .rate = source_.rate()});
+        const std::lock_guard lock(mutex_);
+        if (stopped_) throw Error(ErrorKind::cancelled, "reading was stopped");
+        parts_.push_back({std::move(blob), std::move(bytes), range.length});
+        ++asked_;
+    }
+}
+
+void BlobParts::finish_first() {
+    auto& part = parts_.front();
+    part.blob->finish();
+    if (part.bytes->total() != part.length)
+        throw Error(ErrorKind::source_unreachable, "the source gave another part of the layer than was asked for");
+    const std::lock_guard lock(mutex_);
+    parts_.pop_front();
+}
+
+}  // namespace imaged

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranges of a blob as one stream of bytes, some of them asked for ahead.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "chunked/chunked-plan.hpp"
+#include "layer/byte-source.hpp"
+#include "source/layer-source.hpp"
+
+namespace imaged {
+
+class BlobParts : public StoppableSource {
+public:
+    // SOURCE, which gives parts of blobs, and BLOB are borrowed. TAKEN is told of the number of bytes of each read.
+    BlobParts(LayerSource& source, const Descriptor& blob, std::vector<BlobRange> ranges,
+              std::function<void(std::size_t)> taken)
+        : source_(source), blob_(blob), ranges_(std::move(ranges)), taken_(std::move(taken)) {}
+
+    // Throws what the source throws, and Error(source_unreachable) where it gives no part, or too little.
+    std::size_t read(std::span<std::byte> buffer) override;
+    void stop() override;
+    std::uint64_t total() const { return total_; }
+
+private:
+    // On the way at the same time: as many round trips to the registry are one.
+    static constexpr std::size_t ahead = 6;
+
+    struct Part {
+        std::unique_ptr<Blob> blob;
+        std::unique_ptr<DescriptorSource> bytes;
+        std::uint64_t length;
+    };
+    void ask_ahead();
+    void finish_first();
+
+    LayerSource& source_;
+    const Descriptor& blob_;
+    const std::vector<BlobRange> ranges_;
+    const std::function<void(std::size_t)> taken_;
+    std::size_t asked_ = 0;
+    std::uint64_t total_ = 0;
+    std::mutex mutex_;  // of what follows
+    std::deque<Part> parts_;
+    bool stopped_ = false;
+};
+
+}  // namespace imaged

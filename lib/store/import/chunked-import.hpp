@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// One zstd:chunked layer of which only those files are fetched that the repository lacks. Its tar is put together again
+// and goes the way of every layer's, so objects, commit and diff-id are those of a full pull. What is not read, and so
+// not verified, is the digest of the blob: what the layer holds is what the config says (diff-id), which the manifest
+// names.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "store/import/layer-import.hpp"
+#include "store/import/local-files.hpp"
+
+namespace imaged {
+
+// As import_layer(). Nothing where that is to be used in place of this: for a layer that is not zstd:chunked or that
+// has no tar-split, a source without parts of blobs, and a layer of which most is to be fetched. Throws Error in
+// whichever way parts, table and tar-split are not what they should be; import_layer() may still do.
+std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
+                                                const DerivedLayerRules& rules, LocalFiles& files,
+                                                const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
+                                                ExpansionLimit& limit,
+                                                const std::function<void(std::size_t)>& progress);
+
+}  // namespace imaged

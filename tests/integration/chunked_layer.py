@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes layers as zstd:chunked, as skopeo of Debian 13 does: a frame for the content of each file, and behind the tar a table of contents and a tar-split."""
+import base64
+import ctypes
+import hashlib
+import io
+import json
+import struct
+import tarfile
+
+import oci_layout
+
+PREFIX = "io.github.containers.zstd-chunked."
+SKIPPABLE = 0x184D2A50
+zstd = ctypes.CDLL("libzstd.so.1")
+for function in (zstd.ZSTD_compressBound, zstd.ZSTD_compress):
+    function.restype = ctypes.c_size_t
+
+
+def frame(data, level=1):
+    size = zstd.ZSTD_compressBound(ctypes.c_size_t(len(data)))
+    packed = ctypes.create_string_buffer(size)
+    count = zstd.ZSTD_compress(packed, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)), level)
+    return packed.raw[:count]
+
+
+def skippable(data):
+    return struct.pack("<II", SKIPPABLE, len(data)) + data
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def pieces_of(tar):
+    """What TAR is made of: (None, bytes) for what is no content, and (entry, content) for each regular file that is not empty."""
+    position = 0
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        for member in archive:
+            if member.isreg() and member.size:
+                yield None, tar[position:member.offset_data]
+                position = member.offset_data + member.size
+                yield member, tar[member.offset_data:position]
+    yield None, tar[position:]
+
+
+def layer(entries, change=None, **options):
+    """A layer of ENTRIES (oci_layout.Entry, or a tar). CHANGE gets the parts before they are packed, a dictionary of table, split and annotations, and may change them."""
+    tar = entries if isinstance(entries, bytes) else oci_layout.tar(entries, **options)
+    blob, table, split = bytearray(), [], []
+    for member, data in pieces_of(tar):
+        offset = len(blob)
+        blob += frame(data)
+        if member is None:
+            split.append({"type": 2, "payload": base64.b64encode(data).decode()})
+        else:
+            table.append({"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(data), "offset": offset, "endOffset": len(blob)})
+            split.append({"type": 1, "name": member.name, "size": member.size, "payload": "AAAAAAAAAAA="})
+    parts = {"table": {"version": 1, "entries": table}, "split": split, "blob": blob, "annotations": {}}
+    if change:
+        change(parts)
+    split_text = parts["split"] if isinstance(parts["split"], bytes) else b"".join(json.dumps(line).encode() + b"\n" for line in parts["split"])
+    packed_split = frame(split_text)
+    if isinstance(parts["table"], dict):
+        parts["table"].setdefault("tarSplitDigest", digest(packed_split))
+        parts["table"] = json.dumps(parts["table"]).encode()
+    packed_table = frame(parts["table"])
+    blob = bytes(parts["blob"])
+    table_offset = len(blob) + 8
+    blob += skippable(packed_table)
+    split_offset = len(blob) + 8
+    blob += skippable(packed_split)
+    blob += skippable(struct.pack("<8Q", table_offset, len(packed_table), len(parts["table"]), 1, split_offset, len(packed_split), len(split_text), 0x784C6E4955554E47))
+    annotations = {PREFIX + "manifest-checksum": digest(packed_table), PREFIX + "manifest-position": f"{table_offset}:{len(packed_table)}:{len(parts['table'])}:1",
+                   PREFIX + "tarsplit-position": f"{split_offset}:{len(packed_split)}:{len(split_text)}"}
+    annotations.update(parts["annotations"])
+    made = oci_layout.Blob(blob, oci_layout.LAYER + "+zstd", digest(tar), {key: value for key, value in annotations.items() if value is not None})
+    made.parts = {"table_offset": table_offset, "tables": split_offset + len(packed_split) - table_offset, "table_entries": table}
+    return made
