@@ -78,7 +78,14 @@ export class Bus extends EventTarget {
         const client = cockpit.dbus(name, { bus: "system", superuser: "try" });
         this.client = client;
         client.addEventListener("close", (_, closed) => this.closed(client, closed));
-        client.addEventListener("owner", (_, owner) => { if (this.client === client) this.tell("owner", Boolean(owner)); });
+        let before = null;
+        client.addEventListener("owner", (_, owner) => {
+            if (this.client !== client) return;
+            // One may take the place of another.
+            if (before && owner && before !== owner) this.tell("owner", false);
+            before = owner;
+            this.tell("owner", Boolean(owner));
+        });
         const heard = (path, from, member, values) => {
             if (this.client === client) this.tell("signal", { path, interface: from, member, values: plain(values) });
         };

@@ -85,7 +85,7 @@ function jobCard(job, { jobs, journals, attempt }) {
             job.ended ? button("Dismiss", () => { journals.close(job); jobs.dismiss(job); }, { key: "dismiss", "aria-label": "Dismiss job " + job.id }) :
                 button("Cancel", () => attempt(() => jobs.cancel(job)), { key: "cancel", disabled: job.properties.State === "cancelling",
                     "aria-label": "Cancel job " + job.id })));
-    return element("article", { class: "job" + (job.ended ? " ended " + job.result : ""), key: job.path }, head, job.ended ? null : progress(job),
+    return element("article", { class: "job" + (job.ended ? " ended " + job.result : ""), key: job.key }, head, job.ended ? null : progress(job),
         job.ended && job.result === "failed" ? element("p", { class: "job-error" }, lines(job.message || "It failed.")) : null,
         job.ended && job.result === "success" ? element("details", { class: "outcome", key: "outcome", open: job.own || job.kind === "check-images" },
             element("summary", {}, "Result"), summary(job.kind, job.outcome || {})) : null,
@@ -95,7 +95,7 @@ function jobCard(job, { jobs, journals, attempt }) {
 // All jobs, or those that run and those about IMAGE. What others previewed is of no interest once it has ended.
 export function jobsCard(context, image = null) {
     const wanted = (job) => !job.ended || (!["prepare", "changes", "disk-usage"].includes(job.kind) && (image === null || job.images.includes(image)));
-    const all = [...context.jobs.all.values()].filter((job) => job.kind && wanted(job)).reverse();
+    const all = context.jobs.all.filter((job) => job.kind && wanted(job)).reverse();
     const shown = all.filter((job) => !job.earlier), earlier = all.filter((job) => job.earlier), ended = all.filter((job) => job.ended);
     if (shown.length + (image === null ? earlier.length : 0) === 0) return null;
     return card("jobs", "Jobs", ended.length ? button("Dismiss all that have ended", () => ended.forEach((job) => context.jobs.dismiss(job)), { key: "dismiss-all" }) : null,

@@ -6,9 +6,10 @@ const span = 5; // seconds over which the rate is measured
 const kept = 20; // ended jobs that stay on the page
 
 export class Job {
-    constructor(id, path) {
+    // KEY: no other job has it. PATH is one of the imaged that runs: the next one begins with job 1 again.
+    constructor(id, path, key) {
         // "own": asked for by this page; "earlier": had ended before the page saw it.
-        Object.assign(this, { id, path, properties: {}, layers: new Map(), samples: [], ended: false, own: false, earlier: false, result: "", error: "", message: "", outcome: null });
+        Object.assign(this, { id, path, key, properties: {}, layers: new Map(), samples: [], ended: false, own: false, earlier: false, result: "", error: "", message: "", outcome: null });
         this.end = new Promise((resolve) => { this.resolve = resolve; });
     }
 
@@ -54,21 +55,25 @@ export class Jobs extends EventTarget {
     constructor(bus) {
         super();
         this.bus = bus;
-        this.all = new Map();
+        this.all = []; // in the order in which the page has seen them
+        this.now = new Map(); // path → job, of the imaged that runs
+        this.count = 0;
         bus.addEventListener("signal", ({ detail }) => this.heard(detail));
         bus.addEventListener("owner", ({ detail }) => { if (!detail) this.left(); });
         bus.addEventListener("lost", () => this.left());
     }
 
-    get running() { return [...this.all.values()].filter((job) => !job.ended); }
+    get running() { return this.all.filter((job) => !job.ended); }
 
     at(path) {
-        if (!this.all.has(path)) {
-            this.all.set(path, new Job(Number(path.slice(path.lastIndexOf("/") + 1)), path));
-            const ended = [...this.all.values()].filter((job) => job.ended && !job.own);
-            for (const job of ended.slice(0, Math.max(0, ended.length - kept))) this.all.delete(job.path);
+        if (!this.now.has(path)) {
+            const job = new Job(Number(path.slice(path.lastIndexOf("/") + 1)), path, "job-" + ++this.count);
+            this.now.set(path, job);
+            this.all.push(job);
+            const ended = this.all.filter((one) => one.ended && !one.own);
+            ended.slice(0, Math.max(0, ended.length - kept)).forEach((one) => this.drop(one));
         }
-        return this.all.get(path);
+        return this.now.get(path);
     }
 
     async load() {
@@ -85,7 +90,7 @@ export class Jobs extends EventTarget {
             job.renew(await this.bus.properties(path, jobInterface), seconds());
             if (job.properties.State === "finished") await this.ended(job);
         } catch (error) {
-            if (!job.kind) this.all.delete(path);
+            if (!job.kind) this.drop(job);
         }
         this.changed();
         return job;
@@ -93,7 +98,7 @@ export class Jobs extends EventTarget {
 
     heard({ path, interface: from, member, values }) {
         if (from === manager && member === "JobNew") this.read(values[1]);
-        if (member === "PropertiesChanged" && values[0] === jobInterface && this.all.has(path)) {
+        if (member === "PropertiesChanged" && values[0] === jobInterface && this.now.has(path)) {
             this.at(path).renew(values[1], seconds());
             this.changed();
         }
@@ -123,12 +128,13 @@ export class Jobs extends EventTarget {
         this.changed();
     }
 
-    // imaged has left the bus: its jobs are gone.
+    // imaged has left the bus: its jobs are gone, and the next one numbers its own from the beginning.
     left() {
         for (const job of this.running) {
             job.finish("failed", "org.imaged1.Error.Stopped", "imaged has left the bus before the job ended", {});
             this.dispatchEvent(new CustomEvent("ended", { detail: job }));
         }
+        this.now.clear();
         this.changed();
     }
 
@@ -157,8 +163,13 @@ export class Jobs extends EventTarget {
     }
 
     dismiss(job) {
-        this.all.delete(job.path);
+        this.drop(job);
         this.changed();
+    }
+
+    drop(job) {
+        this.all = this.all.filter((one) => one !== job);
+        if (this.now.get(job.path) === job) this.now.delete(job.path);
     }
 
     changed() {

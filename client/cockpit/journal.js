@@ -22,7 +22,7 @@ export class Journals {
     }
 
     of(job) {
-        return this.shown.get(job.path);
+        return this.shown.get(job.key);
     }
 
     toggle(job) {
@@ -33,8 +33,10 @@ export class Journals {
 
     open(job) {
         const shown = { entries: [], problem: "", rest: "" };
-        const follow = job.ended ? [] : ["--follow"];
-        shown.process = globalThis.cockpit.spawn(["journalctl", "--output=json", "--quiet", "--lines=" + most, ...follow, "_SYSTEMD_UNIT=imaged.service", "IMAGED_JOB=" + job.id],
+        const follow = job.ended ? [] : ["--follow"], { CreateTimestamp: begin, FinishTimestamp: finish } = job.properties;
+        // Each imaged numbers its jobs from 1. What is said of the end of a job comes after it.
+        const when = [begin > 0 ? "--since=@" + (begin / 1e6).toFixed(6) : null, finish > 0 ? "--until=@" + (finish / 1e6 + 1).toFixed(6) : null].filter(Boolean);
+        shown.process = globalThis.cockpit.spawn(["journalctl", "--output=json", "--quiet", "--lines=" + most, ...follow, ...when, "_SYSTEMD_UNIT=imaged.service", "IMAGED_JOB=" + job.id],
             { superuser: "try", err: "message" });
         shown.process.stream((data) => {
             const all = (shown.rest + data).split("\n");
@@ -53,14 +55,14 @@ export class Journals {
             shown.problem = "The journal cannot be read: " + (error.message || error.problem);
             this.changed();
         });
-        this.shown.set(job.path, shown);
+        this.shown.set(job.key, shown);
         // journalctl --follow does not end by itself.
         job.end.then(() => setTimeout(() => end(shown), 2000));
     }
 
     close(job) {
         const shown = this.of(job);
-        this.shown.delete(job.path);
+        this.shown.delete(job.key);
         if (shown) end(shown);
     }
 }

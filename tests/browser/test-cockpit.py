@@ -408,6 +408,34 @@ class Absent(PageCase):
         self.start_imaged()
         self.browser.wait_text(".about", "running")
 
+    def test_the_next_imaged_numbers_its_jobs_from_1(self):
+        self.drip(self.push("host/os:1", [self.layer("large", 4000)]), 300)
+        name = self.reference("host/os:1", slow=True)
+        self.open()
+        self.assertEqual(self.root.start("Pull", name), 1)
+        self.browser.wait_text("#jobs", "fetching layers")
+        self.end_imaged()
+        self.browser.wait_text("#jobs", "failed")
+        self.start_imaged()
+        self.browser.wait_text(".about", "running")
+        self.step("job 1 of the next imaged is another one than job 1 of the last, and has a journal of its own")
+        time.sleep(1.5)  # The page looks that much longer for what the journal says of the end of a job.
+        self.assertEqual(self.root.start("Pull", name), 1)
+        self.browser.wait_text("#jobs", "fetching layers", "failed")
+        self.assertEqual(len(self.browser.find("#jobs article")), 2)
+        for at in (1, 2):
+            self.browser.click(f"#jobs article:nth-of-type({at}) button[aria-expanded=false]")
+        self.browser.eventually(lambda: [len([line for line in self.browser.text(f"#jobs article:nth-of-type({at}) .journal").splitlines() if "starts: pull" in line])
+                                         for at in (1, 2)] == [1, 1], "each has its own journal")
+        self.step("and a preview shows what it found itself, not what a job of its number ended with before")
+        self.browser.press("Cancel job 1")
+        self.push("host/small:1", [self.layer("small")], "7")
+        self.browser.press("Pull an image")
+        self.browser.type("#reference", self.reference("host/small:1"))
+        self.browser.press("Preview", DIALOG)
+        self.browser.wait_text("dialog", "host/small:1", "sha256:")
+        self.browser.press("Cancel", DIALOG)
+
     def test_imaged_is_missing(self):
         self.end_imaged()
         self.browser.open(self.url)
