@@ -66,7 +66,7 @@ export class Dialog {
 }
 
 // What went wrong, for people.
-export function failure(error, title = titles[error.kind] || "This did not work") {
+export function failure(error, title = titles[error.kind] || (error.missing ? "imaged is not installed on this host, or cannot be started" : "This did not work")) {
     return notice("danger", title, element("p", {}, error.message),
         error.kind === "NotAuthorized" ? element("p", {}, "Turn on administrative access at the top of Cockpit, then try again.") : null);
 }

@@ -123,6 +123,15 @@ export function notice(kind, title, ...more) {
         element("p", { class: "notice-title" }, element("span", { class: "for-readers" }, names[kind] + ": "), title), more);
 }
 
+// What MAKE makes; where it fails, because imaged is of another version than the page, what cannot be shown: everything else stays.
+export function guarded(key, what, make) {
+    try {
+        return make();
+    } catch (error) {
+        return element("div", { key }, notice("danger", what + " cannot be shown", element("p", {}, "imaged tells it in a form that this page does not know: " + error.message)));
+    }
+}
+
 export function card(id, title, actions, ...children) {
     return element("section", { class: "card", id, key: id, "aria-labelledby": id + "-title" },
         element("div", { class: "card-head" }, element("h2", { id: id + "-title" }, title), element("div", { class: "actions" }, actions)), children);

@@ -4,7 +4,7 @@ import { Actions } from "./actions.js";
 import { Bus } from "./bus.js";
 import { deploymentsCard } from "./deployments-view.js";
 import { breadcrumb, Details, detailsView } from "./details-view.js";
-import { announce, button, element, notice, show, soon } from "./dom.js";
+import { announce, button, element, guarded, notice, show, soon } from "./dom.js";
 import { imagesCard, layersCard, newView } from "./images-view.js";
 import { doing, jobsCard, title } from "./jobs-view.js";
 import { Jobs } from "./jobs.js";
@@ -74,17 +74,18 @@ function draw() {
     main.removeAttribute("aria-busy");
     const image = openImage();
     details.open(image);
-    const place = element("div", { id: "jobs-place", key: "jobs-place" }, jobsCard(context, image));
+    const place = element("div", { id: "jobs-place", key: "jobs-place" }, guarded("jobs", "The list of jobs", () => jobsCard(context, image)));
     if (image === null)
         show(main, element("h1", { key: "title" }, "System images"), about(), place, element("div", { class: "columns", key: "columns" },
-            imagesCard(context), element("div", { class: "column", key: "side" }, layersCard(context), deploymentsCard(context))));
+            guarded("images", "The list of images", () => imagesCard(context)), element("div", { class: "column", key: "side" },
+                guarded("layers", "The picture of layers", () => layersCard(context)), guarded("deployments", "The list of deployments", () => deploymentsCard(context)))));
     else
-        show(main, element("h1", { key: "title" }, "System images"), breadcrumb(image), place, element("div", { class: "details", key: "details-" + image }, detailsView(context)));
+        show(main, element("h1", { key: "title" }, "System images"), breadcrumb(image), place, element("div", { class: "details", key: "details-" + image }, guarded("problem", "This image", () => detailsView(context))));
 }
 
 function drawJobs() {
     const place = document.getElementById("jobs-place");
-    if (place) show(place, jobsCard(context, openImage()));
+    if (place) show(place, guarded("jobs", "The list of jobs", () => jobsCard(context, openImage())));
 }
 
 store.addEventListener("changed", drawSoon);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Jobs as they go on: phase, layers, rate, remaining time, cancel, journal.
-import { button, card, element, lines, table } from "./dom.js";
+import { button, card, element, guarded, lines, table } from "./dom.js";
 import { summary } from "./outcomes.js";
 import { bytes, counted, duration, short } from "./text.js";
 
@@ -98,8 +98,9 @@ export function jobsCard(context, image = null) {
     const all = context.jobs.all.filter((job) => job.kind && wanted(job)).reverse();
     const shown = all.filter((job) => !job.earlier), earlier = all.filter((job) => job.earlier), ended = all.filter((job) => job.ended);
     if (shown.length + (image === null ? earlier.length : 0) === 0) return null;
+    const guardedCard = (job) => guarded(job.key, "Job " + job.id, () => jobCard(job, context));
     return card("jobs", "Jobs", ended.length ? button("Dismiss all that have ended", () => ended.forEach((job) => context.jobs.dismiss(job)), { key: "dismiss-all" }) : null,
-        shown.map((job) => jobCard(job, context)),
+        shown.map(guardedCard),
         earlier.length ? element("details", { key: "earlier" }, element("summary", {}, `Ended in the last minute (${earlier.length})`),
-            earlier.map((job) => jobCard(job, context))) : null);
+            earlier.map(guardedCard)) : null);
 }

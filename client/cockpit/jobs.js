@@ -15,7 +15,7 @@ export class Job {
 
     get kind() { return this.properties.Kind || ""; }
     get images() { return this.properties.Images && this.properties.Images.length ? this.properties.Images : this.subject || []; }
-    get fraction() { return this.result === "success" ? 1 : this.properties.Fraction || 0; }
+    get fraction() { return this.result === "success" ? 1 : this.properties.Fraction > 0 ? this.properties.Fraction : 0; }
 
     renew(changed, now) {
         Object.assign(this.properties, changed);

@@ -76,13 +76,22 @@ export function reference(name) {
     return (/[.:]/.test(host) || host === "localhost" ? "docker://" : "docker://docker.io/") + image;
 }
 
+// Whether the rules in POLICY demand nothing.
+export function acceptsAnything(policy) {
+    return rulesOf(policy).every((rule) => rule === "insecureAcceptAnything");
+}
+
+const rulesOf = (policy) => policy.split(" (")[0].split("+");
+
 // What the rule that decided about signatures proves of an image: a sentence, and whether anything was signed.
 export function proof(policy) {
+    const signing = ["signedBy", "sigstoreSigned"];
     if (!policy) return { signed: false, text: "imaged did not report which rule of the containers policy applies." };
-    const rules = policy.split(" (")[0].split("+");
-    if (rules.every((rule) => rule === "insecureAcceptAnything"))
+    if (acceptsAnything(policy))
         return { signed: false, text: "Nobody's signature is demanded: the containers policy accepts anything here. The digest proves that the content " +
             "is what the registry named, not who made it." };
+    if (!policy.startsWith("keys of the OSTree remote ") && !rulesOf(policy).some((rule) => signing.includes(rule)))
+        return { signed: false, text: "This page does not know what the rule proves." };
     return { signed: true, text: "The containers policy demands a signature, and the image with this digest has passed. It proves that an owner of the " +
         "accepted key signed it." };
 }

@@ -98,8 +98,8 @@ class Page(unittest.TestCase):
         self.assertEqual(node("[0, 999, 1000, 999949, 999950, 12345678, -1, NaN].map(text.bytes)"),
                          ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "12.3 MB", "-", "-"])
         self.assertEqual(node("[0, 0.1, 59.5, 125, 11220, 1e6, -1, NaN].map(text.duration)"), ["0 s", "1 s", "1 min 0 s", "2 min 5 s", "3 h 7 min", "11 d", "-", "-"])
-        self.assertEqual(node('["insecureAcceptAnything (default)", "signedBy (docker: x)", "insecureAcceptAnything+signedBy (docker: x)", "keys of the OSTree remote vendor", ""]'
-                              ".map((rule) => text.proof(rule).signed)"), [False, True, True, True, False])
+        self.assertEqual(node('["insecureAcceptAnything (default)", "signedBy (docker: x)", "insecureAcceptAnything+signedBy (docker: x)", "keys of the OSTree remote vendor", "", "sigstoreSigned", "futureRule (default)"]'
+                              ".map((rule) => text.proof(rule).signed)"), [False, True, True, True, False, True, False])
 
 
 if __name__ == "__main__":

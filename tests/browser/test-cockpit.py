@@ -436,6 +436,23 @@ class Absent(PageCase):
         self.browser.wait_text("dialog", "host/small:1", "sha256:")
         self.browser.press("Cancel", DIALOG)
 
+    def test_an_imaged_of_another_version(self):
+        self.end_imaged()
+        self.browser.size(400, 900)
+        self.addCleanup(self.browser.size, 1280, 900)
+        self.spawn([sys.executable, HERE + "/other-imaged.py", self.address])
+        self.eventually(lambda: self.is_owned(self.client(), "org.imaged1"))
+        self.browser.open(self.url)
+        self.step("what the page understands is there; what it does not is said in its place")
+        self.browser.wait_text("#images", "docker://example/a:1")
+        self.browser.wait_text("#jobs", "reticulating", "0 %", "Job 2 cannot be shown")
+        self.browser.wait_text("main", "The list of deployments cannot be shown")
+        self.assertLessEqual(*self.browser.run("return [document.documentElement.scrollWidth, window.innerWidth]"))
+        self.step("a rule that it does not know proves nothing")
+        self.assertIn("demandsNothingButAName", self.browser.text("#images"))
+        self.browser.click("//section[@id='images']//a")
+        self.browser.wait_text("#image", "No signature verified", "does not know what the rule proves")
+
     def test_imaged_is_missing(self):
         self.end_imaged()
         self.browser.open(self.url)
