@@ -33,6 +33,9 @@ export class Actions {
                 draw();
                 if (!dialog.open) closed();
             });
+        } catch (error) {
+            dialog.renew([]); // It goes on no longer.
+            throw error;
         } finally {
             this.jobs.removeEventListener("changed", draw);
             dialog.node.removeEventListener("close", closed);

@@ -21,17 +21,24 @@ export class Details {
         const state = listed ? `${listed.digest} ${listed.state} ${listed["update-digest"]} ${listed.version}` : "";
         if (!other && state === this.state && (this.image || this.problem)) return;
         this.state = state;
+        let image;
         try {
-            const [image] = await this.bus.call("GetImage", "s", [name]);
-            if (this.name === name) Object.assign(this, { image, problem: "" });
-            this.changed();
+            [image] = await this.bus.call("GetImage", "s", [name]);
+        } catch (error) {
+            // What was known stays while imaged cannot be asked, but not of an image that is gone.
+            if (this.name === name && (!this.image || error.kind === "NotFound")) Object.assign(this, { image: null, config: null, found: null, problem: error.message });
+            return this.changed();
+        }
+        if (this.name === name) Object.assign(this, { image, problem: "" });
+        this.changed();
+        try {
             if (image.state !== "damaged" || image.digest) {
                 const [config] = await this.bus.call("GetConfig", "s", [name]);
                 if (this.name === name) this.config = JSON.parse(config);
             }
             await this.compare(name, image);
         } catch (error) {
-            if (this.name === name && !this.image) this.problem = error.message;
+            // Neither history nor changes, then.
         }
         this.changed();
     }

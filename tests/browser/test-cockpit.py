@@ -80,6 +80,20 @@ class Images(PageCase):
         self.browser.click("//nav[@aria-label='Breadcrumb']//a")
         self.browser.wait("#images")
 
+    def test_an_image_that_goes_while_it_is_looked_at(self):
+        self.push("host/os:1", [self.layer("os")], "7")
+        name = self.pulled("host/os:1")
+        self.open(text=name)
+        self.browser.click(f"//section[@id='images']//a[.='{name}']")
+        self.browser.wait("#history")
+        self.step("another removes the image: the page says that it is not there, and offers nothing to do with it")
+        self.root.finished(self.root.call("Remove", "(asa{sv})", [name], {})[0])
+        self.browser.wait_text("main", "This image cannot be read", "not in the repository")
+        self.assertEqual(self.browser.find("#remove, #verify, #history"), [])
+        self.step("it comes back")
+        self.pulled("host/os:1")
+        self.browser.wait("#history")
+
     def test_a_long_list_is_filtered(self):
         files = self.layer("x")
         for number in range(8):
@@ -362,6 +376,12 @@ class Rights(PageCase):
         self.browser.wait_text("dialog [role=alert]", "You are not allowed", "org.imaged1.remove", "Turn on administrative access")
         self.browser.press("Cancel", DIALOG)
         self.assertEqual(len(self.root.call("ListImages", "(a{sv})", {})[0]), 1)
+        self.step("a verification that was refused does not go on")
+        self.browser.press("Verify")
+        self.browser.press("Verify", DIALOG)
+        self.browser.wait_text("dialog [role=alert]", "You are not allowed", "org.imaged1.verify")
+        self.assertNotIn("Verifying", self.browser.text("dialog form"))
+        self.browser.press("Cancel", DIALOG)
         self.step("so is a check for updates, which has no dialogue of its own")
         self.browser.click("//nav[@aria-label='Breadcrumb']//a")
         self.browser.press("Check for updates")
