@@ -5,7 +5,7 @@ import { Dialog, failure } from "./dialog.js";
 import { announce, element, fields, notice } from "./dom.js";
 import { imageLink } from "./images-view.js";
 import { progress } from "./jobs-view.js";
-import { changes, preview, policy, pruned, verified } from "./outcomes.js";
+import { changes, preview, policy, pruned, usage, verified } from "./outcomes.js";
 import { bytes, counted, reference, short } from "./text.js";
 
 // A call that imaged may refuse where nobody is authorised; a person is in front.
@@ -185,6 +185,16 @@ export class Actions {
             dialog.step([element("p", {}, nothing ? "There is nothing to remove." : "This would be removed:"), pruned(outcome)],
                 nothing ? null : { text: `Remove, and free ${bytes(outcome.bytes)}`, danger: true, run: () => this.leave(dialog, "Prune", "a{sv}", [asked()], []) },
                 nothing ? "Close" : "Cancel");
+        } });
+    }
+
+    // Counts; the list of images has the sizes from then on.
+    async usage() {
+        const dialog = new Dialog("Disk usage");
+        dialog.step([], null, "Close");
+        await dialog.run({ run: async () => {
+            const outcome = await this.inDialog(dialog, "Counting what is stored; nothing is changed.", "DiskUsage", "a{sv}", [asked()], []);
+            if (dialog.open) dialog.step(usage(outcome), null, "Close");
         } });
     }
 

@@ -43,6 +43,7 @@ export function imagesCard({ store, view, actions, changed }) {
         button("Check for updates", () => actions.check(), { id: "check" }),
         button(count > 0 ? `Update all (${count})` : "Update all", () => actions.update(store.updates), { id: "update-all", disabled: count === 0 }),
         button("Verify all", () => actions.verify([]), { id: "verify-all" }),
+        button("Disk usage", () => actions.usage(), { id: "usage" }),
         button("Prune", () => actions.prune(), { id: "prune" })],
     store.imagesProblem ? element("p", { class: "problem", role: "alert" }, "The images cannot be read: " + store.imagesProblem) : null,
     images.length > 5 ? element("p", { class: "filter" }, element("label", { for: "filter" }, "Name contains "),

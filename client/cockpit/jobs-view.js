@@ -5,9 +5,9 @@ import { summary } from "./outcomes.js";
 import { bytes, counted, duration, short } from "./text.js";
 
 const verbs = { prepare: "Preview", changes: "Compare", import: "Pull", pull: "Pull", check: "Check for an update", "check-images": "Check for updates", copy: "Copy", export: "Export",
-    "import-archive": "Import an archive", remove: "Remove", rollback: "Roll back", prune: "Prune", verify: "Verify" };
+    "import-archive": "Import an archive", remove: "Remove", rollback: "Roll back", prune: "Prune", "disk-usage": "Disk usage", verify: "Verify" };
 const phases = { waiting: "waiting", manifest: "reading the manifest", fetch: "fetching layers", copy: "copying", merge: "merging the layers", relabel: "setting SELinux labels",
-    commit: "committing", write: "writing", push: "pushing", mark: "finding what is used", prune: "removing", verify: "looking at images", hash: "checking objects",
+    commit: "committing", write: "writing", push: "pushing", mark: "finding what is used", count: "counting", prune: "removing", verify: "looking at images", hash: "checking objects",
     repair: "repairing", done: "done" };
 const layersShown = 200;
 

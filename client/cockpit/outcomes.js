@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a job has found or done, in words. The keys are those of dbus/org.imaged1.Manager.xml.
-import { element, fields, notice } from "./dom.js";
+import { element, fields, notice, table } from "./dom.js";
 import { bytes, counted, proof, short } from "./text.js";
 
 const code = (text) => text ? element("code", {}, text) : null;
@@ -75,6 +75,19 @@ export function pruned(outcome) {
     ]), list("Cannot be read", outcome.damaged, about)];
 }
 
+// What DiskUsage has counted.
+export function usage(outcome) {
+    const columns = [{ title: "What" }, { title: "How many", class: "number" }, { title: "Size", class: "number" }, { title: "Unique", class: "number" }];
+    const users = [["Images", "images"], ["Deployments", "deployments"], ["Other refs", "refs"], ["Commits without a ref", "foreign-commits"]]
+        .filter(([, key]) => key !== "foreign-commits" || outcome[key] > 0)
+        .map(([name, key]) => ({ key, cells: [name, String(outcome[key] || 0), bytes(outcome[key + "-size"]), bytes(outcome[key + "-unique-size"])] }));
+    const others = (outcome.others || []).map((user, at) => ({ key: "other-" + at, cells: [user.name, user.kind, bytes(user["disk-size"]), bytes(user["unique-size"])] }));
+    return [table("Disk usage", columns, [...users, { key: "all", cells: ["All objects", String(outcome.objects || 0), bytes(outcome["disk-size"]), "-"] }]),
+        fields([["Prune frees", element("strong", {}, bytes(outcome["prunable-size"]))]]),
+        others.length ? table("Deployments and refs", [{ title: "Name" }, { title: "Kind" }, ...columns.slice(2)], others) : null,
+        list("Cannot be read, and is not counted", outcome.damaged, about)];
+}
+
 function problems(image) {
     const more = (image["problem-count"] || 0) - (image.problems || []).length;
     return [image.image, element("ul", {}, (image.problems || []).map((problem) => element("li", {},
@@ -113,7 +126,7 @@ function anything(outcome) {
     return fields(Object.entries(outcome).filter(([, value]) => typeof value !== "object").map(([key, value]) => [key.replaceAll("-", " "), String(value)]));
 }
 
-const kinds = { prepare: preview, changes, pull: pulled, import: pulled, "import-archive": pulled, "check-images": checked, remove: removed, prune: pruned, verify: verified };
+const kinds = { prepare: preview, changes, pull: pulled, import: pulled, "import-archive": pulled, "check-images": checked, remove: removed, prune: pruned, "disk-usage": usage, verify: verified };
 
 export function summary(kind, outcome) {
     return [(kinds[kind] || anything)(outcome), truncated(outcome)];

@@ -80,6 +80,26 @@ class Images(PageCase):
         self.browser.click("//nav[@aria-label='Breadcrumb']//a")
         self.browser.wait("#images")
 
+    def test_the_sizes_are_counted(self):
+        for name in ("app", "os"):
+            self.push(f"host/{name}:1", [self.layer("base", 900), self.layer(name, 300)])
+        names = [self.pulled(f"host/{name}:1") for name in ("app", "os")]
+        os.unlink(self.directory + "/repo/extensions/imaged/usage.json")
+        self.open(text=names[1])
+        self.step("no size where it is not known")
+        sizes = "return [...document.querySelectorAll('#images tbody tr')].map((row) => ['Size', 'Unique'].map((name) => row.querySelector(`[data-label=${name}]`).textContent))"
+        self.assertEqual(self.browser.run(sizes), [["-", "-"]] * 2)
+        self.step("Disk usage counts, as imagectl df does, and lists have the sizes from then on")
+        self.browser.press("Disk usage")
+        self.browser.wait_text("dialog", "Prune frees")
+        found = self.root.outcome(3)[3]
+        shown = lambda count: f"{count / (1e6 if count >= 1e6 else 1e3):.1f} {'MB' if count >= 1e6 else 'kB'}"
+        self.browser.wait_text("dialog", "Images", shown(found["images-size"]), "All objects", shown(found["disk-size"]))
+        self.browser.press("Close", DIALOG)
+        listed = self.root.call("ListImages", "(a{sv})", {})[0]
+        self.browser.eventually(lambda: self.browser.run(sizes) == [[shown(image["disk-size"]), shown(image["unique-size"])] for image in listed], "the list has them")
+        self.assertLess(listed[0]["unique-size"], listed[0]["disk-size"])
+
     def test_an_image_that_goes_while_it_is_looked_at(self):
         self.push("host/os:1", [self.layer("os")], "7")
         name = self.pulled("host/os:1")
@@ -603,6 +623,7 @@ class Looks(Host):
         for what, version in (("os", "12.2"), ("app", "1.1")):
             self.push(f"host/{what}:stable", [base, middle, self.layer(what, 400, 2)], version)
         self.root.finished(self.root.call("CheckImages", "(asa{sv})", [], {})[0])
+        self.root.finished(self.root.call("DiskUsage", "(a{sv})", {})[0])
         return self.push("host/next:stable", [base, middle, self.layer("next", 4000), self.layer("more", 100)], "13")
 
     def begin_slow_pull(self, digest):
@@ -651,6 +672,8 @@ class Looks(Host):
                 if not self.slow.fault:
                     self.begin_slow_pull(digest)
                 self.browser.wait(".bar-row")
+                self.browser.wait_text("#jobs", "fetching layers", "left")
+                self.browser.wait_text("#images", "accepts anything")
                 self.step(f"{width} wide, {'dark' if dark else 'light'}: nothing is wider than the window")
                 self.shot(f"overview-{width}", dark)
                 self.browser.click("//section[@id='images']//a[contains(., 'host/os')]")
