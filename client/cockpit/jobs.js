@@ -2,7 +2,7 @@
 // The jobs of imaged, as its signals and properties tell: each to its end, and for as long as the page shows it.
 import { Failure, job as jobInterface, manager } from "./bus.js";
 
-const span = 5; // seconds over which the rate is measured
+const span = 5; // seconds over which the rate is measured, at least
 const kept = 20; // ended jobs that stay on the page
 
 export class Job {
@@ -23,7 +23,8 @@ export class Job {
             const done = changed.Bytes[0], last = this.samples[this.samples.length - 1];
             if (last && done < last.done) this.samples = [];
             this.samples.push({ now, done });
-            while (this.samples.length > 1 && now - this.samples[0].now > span) this.samples.shift();
+            // Bytes that come more seldom than that have a rate, too.
+            while (this.samples.length > 2 && now - this.samples[1].now > span) this.samples.shift();
         }
     }
 
