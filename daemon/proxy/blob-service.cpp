@@ -68,7 +68,7 @@ std::string variable(const char* name) {
     return value != nullptr ? value : "";
 }
 
-// Where skopeo finds logins and configuration of its user. Whoever has any there has skopeo read them.
+// Where skopeo finds logins and configuration of its user. A user who has any there gets skopeo, which reads them.
 void refuse_own_configuration() {
     for (const char* name : {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
         if (!variable(name).empty()) throw NotUnderstood(std::string("the variable ") + name);

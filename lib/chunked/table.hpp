@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of contents of a zstd:chunked layer: which bytes of the blob hold the content of which file. It is read as
-// a stream, and believed nothing: whoever uses it verifies what comes of it.
+// a stream, and not trusted: its user verifies what comes of it.
 #pragma once
 
 #include <cstdint>

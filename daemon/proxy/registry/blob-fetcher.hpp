@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fetches blobs of one image, from whichever of its endpoints has them, and goes on where a connection broke. The bytes
-// are what the registry says; whoever reads them verifies them.
+// are what the registry says; their reader verifies them.
 #pragma once
 
 #include <atomic>

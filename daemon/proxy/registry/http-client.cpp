@@ -75,7 +75,7 @@ public:
     static std::size_t take_body(char* bytes, std::size_t, std::size_t size, void* self) {
         const auto take = [&](Answer& answer) {
             answer.taker_.body(std::as_bytes(std::span(bytes, size)));
-            // Whoever takes it may have waited; the other end has not.
+            // The reader may have been slow; the server was not.
             answer.heard_ = std::chrono::steady_clock::now();
         };
         return static_cast<Answer*>(self)->guarded(take) ? size : 0;

@@ -49,7 +49,7 @@ struct HttpTaker {
     std::function<void()> go_on;  // called about once a second
 };
 
-// A request that did not get its whole answer: whoever asks again may.
+// A request that did not get its whole answer: a caller that asks again may get it.
 class Cut : public Error {
 public:
     using Error::Error;

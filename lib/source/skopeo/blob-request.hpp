@@ -3,7 +3,7 @@
 // each blob, with two pipes. The service writes the blob's bytes to the first, and to the second a line of JSON each
 // time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
 //
-// Whoever asks verifies what comes: the service is believed nothing.
+// The worker verifies what comes: the service is not trusted.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,7 @@ struct BlobRequest {
     std::uint64_t size = 0;  // of the whole blob
     // What is wanted of it, in bytes.
     std::uint64_t offset = 0, length = 0;
-    // How long whoever asks waits for the next byte.
+    // How long the worker waits for the next byte.
     std::chrono::milliseconds stall_time{};
 };
 
