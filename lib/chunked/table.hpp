@@ -26,7 +26,7 @@ struct TableFile {
 };
 
 // Reads a table, JSON, to its end and calls TAKE for each file, in the order of the tar. Returns the digest of the
-// tar-split's frame; nothing where the table has none. Throws Error(corrupt_input), Error(unsupported_image) for
+// tar-split's frame; nullopt if the table has none. Throws Error(corrupt_input), Error(unsupported_image) for
 // another version and for limits, and what SOURCE and TAKE throw.
 std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take);
 

@@ -21,6 +21,7 @@ import oci_layout
 import real_daemon
 from bus_fixture import MANAGER
 from oci_layout import Entry
+from repository_case import ScratchCase
 
 LINE = re.compile(r'([a-z_]+)(?:\{([a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*)\})? (\S+)')
 
@@ -42,13 +43,12 @@ def parsed(text):
     return values
 
 
-class Case(unittest.TestCase):
+class Case(ScratchCase):
     worker = real_daemon.WORKER
+    scratch_directory = tempfile.TemporaryDirectory  # one of its repositories is damaged
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(scratch.cleanup)
-        self.directory = pathlib.Path(scratch.name)
+        super().setUp()
         self.repository = self.directory / "repo"
         encapsulation.ostree(self.repository, "init", "--mode=bare")
         self.file = self.directory / "run/metrics"

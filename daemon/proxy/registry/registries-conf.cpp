@@ -170,7 +170,7 @@ const Registries::value_type* entry_for(const Registries& registries, const std:
     return found;
 }
 
-// Whether FILE names credential helpers; nothing where it says nothing of them.
+// Whether FILE names credential helpers; nullopt if it does not mention them.
 std::optional<bool> has_helpers(const toml::table& file) {
     const auto* const helpers = array(file, "credential-helpers");
     if (helpers == nullptr || helpers->empty()) return std::nullopt;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes over the channel of a service that reads blobs of a registry (SkopeoRequest::Kind::blobs): a packet for
+// The messages on the channel of a service that reads blobs of a registry (SkopeoRequest::Kind::blobs): a packet for
 // each blob, with two pipes. The service writes the blob's bytes to the first, and to the second a line of JSON each
 // time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
 //

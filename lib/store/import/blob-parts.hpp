@@ -16,7 +16,7 @@ namespace imaged {
 
 class BlobParts : public StoppableSource {
 public:
-    // SOURCE, which gives parts of blobs, and BLOB are borrowed. TAKEN is told of the number of bytes of each read.
+    // SOURCE, which gives parts of blobs, and BLOB are borrowed. TAKEN is called with the number of bytes of each read.
     BlobParts(LayerSource& source, const Descriptor& blob, std::vector<BlobRange> ranges,
               std::function<void(std::size_t)> taken)
         : source_(source), blob_(blob), ranges_(std::move(ranges)), taken_(std::move(taken)) {}

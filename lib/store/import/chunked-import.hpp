@@ -15,7 +15,7 @@
 
 namespace imaged {
 
-// As import_layer(). Nothing where that is to be used in place of this: for a layer that is not zstd:chunked or that
+// As import_layer(). Returns nullopt if that is to be used in its place: for a layer that is not zstd:chunked or that
 // has no tar-split, a source without parts of blobs, and a layer of which most is to be fetched. Throws Error in
 // whichever way parts, table and tar-split are not what they should be; import_layer() may still do.
 std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,

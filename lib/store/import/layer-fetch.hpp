@@ -73,7 +73,7 @@ private:
         Checksum tree;
         bool moved_var;
     };
-    // Without what the repository has. Nothing where all of it is to be fetched.
+    // Without what the repository has. Returns nullopt if all of it is to be fetched.
     std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                           const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
                                           const std::function<void(std::size_t)>& progress);

@@ -68,8 +68,8 @@ struct DirectoryFacts {
 
 class ObjectFacts {
 public:
-    // Looks at each object that is not KNOWN. OBSERVER is told of directories. Throws Error(cancelled), and what the
-    // system cannot read.
+    // Looks at each object that is not KNOWN. OBSERVER is called with directories. Throws Error(cancelled), and what
+    // the system cannot read.
     static ObjectFacts read(const Repository& repository, const ObjectFacts& known, const Cancellation& cancellation,
                             WorkObserver& observer);
 
