@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page for Cockpit, as far as that goes without a browser: check-page.py SOURCE_ROOT"""
 import json
-import os
 import pathlib
 import re
 import shutil

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that are pulled through the bus into one repository, by the real daemon and worker; one daemon for all tests of a class."""
-import os
 import pathlib
 import shutil
 import subprocess
@@ -10,8 +9,8 @@ from gi.repository import Gio, GLib
 
 import agreement
 import bus_fixture
-import golden
 import oci_layout
+import ostree_repository
 import real_daemon
 import tree
 
@@ -32,7 +31,7 @@ class BusCase(unittest.TestCase):
         scratch = agreement.Scratch(dir="/var/tmp")
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
-        cls.repository = golden.make_repository(cls.directory / "repo")
+        cls.repository = ostree_repository.init(cls.directory / "repo")
         cls.prepare()
         cls.daemon = real_daemon.Daemon(cls.directory, cls.repository, cls.configuration, cls.environment)
         cls.addClassCleanup(cls.daemon.stop)

@@ -8,7 +8,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 
 HANG = 600
 

@@ -29,12 +29,6 @@ def ostree(repository, *arguments):
     return subprocess.run(["ostree", f"--repo={repository}", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def make_repository(path, mode="bare"):
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    ostree(path, "init", f"--mode={mode}")
-    return pathlib.Path(path)
-
-
 def refs(repository):
     return {name: ostree(repository, "rev-parse", name).strip() for name in ostree(repository, "refs").split()}
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 import oci_layout
+import ostree_repository
 from oci_layout import Blob, Entry
 
 CORRUPT, UNSUPPORTED, OK = "CorruptInput", "UnsupportedImage", "success"
@@ -78,7 +79,7 @@ class Sample:
             (root / "file").write_text(f"content {owner}")
             (root / "link").symlink_to(f"file{owner}")
             repository = pathlib.Path(scratch, "repo")
-            subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
+            ostree_repository.init(repository)
             self.commit = subprocess.run(["ostree", f"--repo={repository}", "commit", "--branch=x", f"--owner-uid={owner}", "--owner-gid=0", "--no-xattrs",
                                           scratch + "/tree"], check=True, capture_output=True, text=True).stdout.strip()
             self.objects = {}

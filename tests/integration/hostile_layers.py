@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile layers of plain images, each with what must become of it: an error and words of its message, or success."""
 import gzip
-import io
 import os
 import subprocess
 import tarfile

@@ -7,6 +7,7 @@ import unittest
 
 import agreement
 import oci_layout
+import ostree_repository
 import tree
 import worker
 
@@ -27,7 +28,7 @@ class RepositoryCase(ScratchCase):
     def setUp(self):
         super().setUp()
         self.repository = self.directory / "repo"
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         self.layout = oci_layout.Layout(self.directory / "layout")
 
     def ostree(self, *arguments):

@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 
 channel = socket.socket(fileno=3)

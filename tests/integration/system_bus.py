@@ -13,6 +13,7 @@ import unittest
 
 import agreement
 import bus_fixture
+import ostree_repository
 import registry
 import sanitizers
 from bus_fixture import NAME, Case
@@ -153,7 +154,7 @@ class SystemCase(AskedCase):
             "signed.example": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/nowhere"}]}}}))
         self.write("imaged.conf", "[Daemon]\nPassEnvironment=CONTAINERS_REGISTRIES_CONF CONTAINERS_POLICY\n" + self.configuration)
         os.mkdir(self.directory + "/home")
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
+        ostree_repository.init(f"{self.directory}/repo")
         self.bus = self.spawn(["dbus-daemon", "--nofork", f"--config-file={self.directory}/bus.conf"], stderr=subprocess.DEVNULL)
         self.eventually(lambda: bus_fixture.listens(self.directory + "/bus"))
         os.chmod(self.directory + "/bus", 0o777)

@@ -14,6 +14,7 @@ import unittest
 import agreement
 import golden
 import oci_layout
+import ostree_repository
 import worker
 from oci_layout import Entry, directory, whiteout
 
@@ -30,7 +31,7 @@ class Case(unittest.TestCase):
         self.layout = oci_layout.Layout(self.directory / "oci")
         self.layers = [oci_layout.layer(LOWER), oci_layout.layer(UPPER)]
         self.digest = self.layout.image("app", self.layers, config={"config": {"Labels": {"version": "7"}}})
-        self.repository = golden.make_repository(self.directory / "repo")
+        self.repository = ostree_repository.init(self.directory / "repo")
 
     def load(self, archive, image=NAME, repository=None, **arguments):
         with open(archive, "rb") as file:
@@ -45,7 +46,7 @@ class Case(unittest.TestCase):
         subprocess.run(["skopeo", "copy", "--quiet", source or self.layout.reference("app"), destination], check=True, capture_output=True)
 
     def expected_tree(self):
-        elsewhere = golden.make_repository(self.directory / "pulled")
+        elsewhere = ostree_repository.init(self.directory / "pulled")
         details = worker.pull(self.layout.reference("app"), elsewhere).result["details"]
         return golden.listing(elsewhere, details["merge-commit"])
 
@@ -69,7 +70,7 @@ class Right(Case):
         self.skopeo(f"docker-archive:{archive}:registry.example/app:1")
         details = self.loaded(archive)
         self.assertEqual(golden.listing(self.repository, details["merge-commit"]), self.expected_tree())
-        other = golden.make_repository(self.directory / "other")
+        other = ostree_repository.init(self.directory / "other")
         self.assertEqual(self.loaded(archive, repository=other)["digest"], details["digest"])
         refs = [name for name in golden.refs(other) if name.startswith(golden.BLOB)]
         self.assertEqual(sorted(refs), sorted(golden.BLOB + layer.diff_id.replace(":", "_3A_") for layer in self.layers))
@@ -94,14 +95,14 @@ class Right(Case):
             writer = threading.Thread(target=lambda: [os.write(write, data[at:at + 4096]) for at in range(0, len(data), 4096)] and os.close(write))
             writer.start()
             with os.fdopen(read, "rb") as pipe:
-                other = golden.make_repository(self.directory / f"other{len(data)}")
+                other = ostree_repository.init(self.directory / f"other{len(data)}")
                 result = worker.Run(NAME, other, kind="import-archive", input=pipe).finish().result
             writer.join()
             self.assertEqual(result["details"].get("digest"), digest, result)
         for suffix, compress in compressions.items():
             packed = self.directory / f"app.tar.{suffix}"
             packed.write_bytes(compress(archive.read_bytes()))
-            other = golden.make_repository(self.directory / f"other-{suffix}")
+            other = ostree_repository.init(self.directory / f"other-{suffix}")
             self.assertEqual(self.loaded(packed, repository=other)["digest"], digest, suffix)
             if suffix != "gz":  # skopeo takes them too, but for what Python compresses as one block
                 subprocess.run(["skopeo", "inspect", f"docker-archive:{packed}"], check=True, capture_output=True)
@@ -137,7 +138,7 @@ class Right(Case):
                             "@0": None, "@1": None, "@2": "NotFound", "registry.example/app": "NotFound", "app:1": "NotFound", "other/app": "NotFound"}.items():
             with self.subTest(name):
                 imported = self.load(archive, name=name)
-                pulled = worker.pull(f"docker-archive:{archive}:{name}", golden.make_repository(self.directory / f"repo-{name}".replace("/", "_"))).result
+                pulled = worker.pull(f"docker-archive:{archive}:{name}", ostree_repository.init(self.directory / f"repo-{name}".replace("/", "_"))).result
                 self.assertEqual((pulled["error-name"], imported["error-name"]), (error or "", error or ""), (pulled, imported))
 
     def test_what_is_wrong_with_an_archive_has_the_same_name_for_both(self):

@@ -17,6 +17,7 @@ from gi.repository import GLib
 
 import bus_fixture
 import oci_layout
+import ostree_repository
 import real_daemon
 import registry
 import sanitizers
@@ -260,7 +261,7 @@ class Rate(ScratchCase):
         self.images = 0
 
     def serve(self, configuration):
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
+        ostree_repository.init(f"{self.directory}/repo")
         own = tempfile.TemporaryDirectory(prefix="imaged-rate-")
         self.addCleanup(own.cleanup)
         daemon = real_daemon.Daemon(own.name, self.directory / "repo", configuration + "[Daemon]\nPassEnvironment=CONTAINERS_REGISTRIES_CONF\n",

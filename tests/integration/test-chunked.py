@@ -16,6 +16,7 @@ import chunked_layer
 import encapsulation
 import faulty_registry as faults
 import oci_layout
+import ostree_repository
 import registry
 import skopeo_service
 import worker
@@ -79,7 +80,7 @@ class Case(unittest.TestCase):
     def make_repository(self):
         type(self).number += 1
         self.repository = self.directory / f"repo{self.number}"
-        encapsulation.ostree(self.repository, "init", "--mode=" + self.mode)
+        ostree_repository.init(self.repository, self.mode)
 
     def start_pull(self, tag, address=None, target="docker://stored/image:t", **settings):
         address = address or self.registry.address

@@ -19,7 +19,7 @@ import unittest.mock
 from gi.repository import GLib
 
 import agreement
-import golden
+import ostree_repository
 import real_daemon
 import registry
 import sanitizers
@@ -174,7 +174,7 @@ class FirstStart(unittest.TestCase):
             layout = Layout(directory + "/layout")
             layout.image("v1", [layer([Entry("usr", "dir", mode=0o755)])])
             for configuration, error in (("[Pull]\nRetries=1\n", ""), ("[Pull]\nRetries=many\n", "PolicyRejected")):
-                daemon = real_daemon.Daemon(directory, golden.make_repository(f"{directory}/repo{error}"), configuration)
+                daemon = real_daemon.Daemon(directory, ostree_repository.init(f"{directory}/repo{error}"), configuration)
                 client = daemon.client()
                 try:
                     job = client.finished(client.pull(layout.reference("v1")), 60)
@@ -190,7 +190,7 @@ class FirstStart(unittest.TestCase):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
             os.makedirs(directory + "/state/imaged.conf")
             with unittest.mock.patch.dict(os.environ, STATE_DIRECTORY=directory + "/state"):
-                daemon = real_daemon.Daemon(directory, golden.make_repository(directory + "/repo"), "[Pull]\nRetries=many\n")
+                daemon = real_daemon.Daemon(directory, ostree_repository.init(directory + "/repo"), "[Pull]\nRetries=many\n")
             client = daemon.client()
             try:
                 self.assertEqual(client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))[0], [])

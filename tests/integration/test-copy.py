@@ -10,6 +10,7 @@ import unittest
 
 import golden
 import oci_layout
+import ostree_repository
 import worker
 from oci_layout import Entry
 from repository_case import ScratchCase
@@ -46,7 +47,7 @@ class Golden(Case):
         return layers | {name: golden.expected_refs()[name] for name in refs_of_images}
 
     def test_an_image_of_ostree_ext_arrives_whole_by_hard_links(self):
-        destination = golden.make_repository(self.directory / "to")
+        destination = ostree_repository.init(self.directory / "to")
         details = self.copied(DERIVED, self.source, destination)
         self.assertEqual(golden.refs(destination), self.expected(golden.DERIVED))
         self.assertEqual(golden.listing(destination, golden.DERIVED), (golden.DATA / "derived.ls").read_text())
@@ -56,7 +57,7 @@ class Golden(Case):
         golden.ostree(destination, "fsck")
 
     def test_the_update_brings_only_what_is_new(self):
-        destination = golden.make_repository(self.directory / "to")
+        destination = ostree_repository.init(self.directory / "to")
         first = self.copied(BASE, self.source, destination)
         second = self.copied(DERIVED, self.source, destination)
         self.assertLess(second["objects-linked"], 40)
@@ -67,7 +68,7 @@ class Golden(Case):
     def test_through_all_modes_and_back_nothing_changes(self):
         previous = self.source
         for mode in ["archive", "bare-user", "archive", "bare"]:
-            destination = golden.make_repository(self.directory / f"{mode}-of-{previous.name}", mode)
+            destination = ostree_repository.init(self.directory / f"{mode}-of-{previous.name}", mode)
             self.copied(BASE, previous, destination)
             self.copied(DERIVED, previous, destination)
             self.assertEqual(golden.refs(destination), golden.expected_refs(), mode)
@@ -84,7 +85,7 @@ class Golden(Case):
         self.assertEqual([name for name in refs if name.startswith(golden.IMAGE)], [golden.IMAGE + "docker_3A__2F__2F_registry_2E_example/host_3A_1"])
 
     def test_the_first_pull_of_what_was_copied_fetches_it(self):
-        destination = golden.make_repository(self.directory / "to")
+        destination = ostree_repository.init(self.directory / "to")
         self.copied(DERIVED, self.source, destination)
         golden.unpack("oci.tar.gz", self.directory)
         for fetched, changed in ((8, True), (0, False)):
@@ -96,7 +97,7 @@ class Golden(Case):
     def test_a_missing_layer_is_named_and_nothing_is_left(self):
         layer = next(name for name in golden.refs(self.source) if name.startswith(golden.BLOB))
         golden.ostree(self.source, "refs", "--delete", layer)
-        destination = golden.make_repository(self.directory / "to")
+        destination = ostree_repository.init(self.directory / "to")
         result = copy(DERIVED, self.source, destination).result
         self.assertEqual(result["error-name"], "RepositoryDamaged")
         self.assertIn(layer[len(golden.BLOB) + 10:], result["message"])
@@ -105,7 +106,7 @@ class Golden(Case):
     def test_what_is_not_there_is_not_found(self):
         for image, other in [("docker://a/b:c", self.directory), (BASE, self.directory / "nowhere")]:
             if other == self.directory:
-                other = golden.make_repository(self.directory / "to")
+                other = ostree_repository.init(self.directory / "to")
             self.assertEqual(copy(image, self.source, other).result["error-name"], "NotFound")
 
 
@@ -131,7 +132,7 @@ class Reflinks(Case):
     def test_where_modes_differ_content_is_shared_if_the_file_system_can(self):
         with loop_mount(self.directory, "-m", "reflink=1") as mount:
             source = golden.unpack("repo.tar.gz", mount)
-            destination = golden.make_repository(mount / "to", "bare-user")
+            destination = ostree_repository.init(mount / "to", "bare-user")
             details = self.copied(DERIVED, source, destination)
             self.assertGreater(details["objects-reflinked"], 50)
             self.assertEqual(golden.refs(destination)[golden.DERIVED], golden.expected_refs()[golden.DERIVED])
@@ -148,7 +149,7 @@ class Killed(Case):
                   for letter in "ab"]
         layout.image("many", layers)
         self.image = layout.reference("many")
-        self.source = golden.make_repository(self.directory / "from")
+        self.source = ostree_repository.init(self.directory / "from")
         self.assertEqual(worker.pull(self.image, self.source).result["outcome"], "success")
 
     def kill_half_way(self, destination, begun):
@@ -178,7 +179,7 @@ class Killed(Case):
         return details
 
     def test_a_copy_by_links_leaves_no_ref_and_goes_on_where_it_was(self):
-        destination = golden.make_repository(self.directory / "to")
+        destination = ostree_repository.init(self.directory / "to")
         self.kill_half_way(destination, lambda: objects(destination) > 300)
         found = objects(destination)
         details = self.finish(destination)
@@ -187,7 +188,7 @@ class Killed(Case):
         self.assertGreater(details["objects-linked"], 0)
 
     def test_a_copy_of_content_leaves_no_ref_and_no_half_object(self):
-        destination = golden.make_repository(self.directory / "to", "archive")
+        destination = ostree_repository.init(self.directory / "to", "archive")
         self.kill_half_way(destination, lambda: any(destination.glob("tmp/imaged-*/*/repository/tmp/staging-*")))
         details = self.finish(destination)
         self.assertGreater(details["objects-copied"], 3900)

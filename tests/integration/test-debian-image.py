@@ -10,6 +10,7 @@ import unittest
 
 import agreement
 import dpkg_tree
+import ostree_repository
 import tree
 import worker
 
@@ -38,7 +39,7 @@ class DebianImage(unittest.TestCase):
         if not os.path.exists(cls.image):
             subprocess.run([ROOT / "tests/images/make-debian-image", cls.image], check=True)
         cls.repository = cls.directory / "repo"
-        cls.ostree("init", "--mode=bare")
+        ostree_repository.init(cls.repository)
         cls.details = {}
         for tag in ("v1", "v2"):
             run = worker.pull(f"ostree-unverified-image:oci:{cls.image}:{tag}", cls.repository, target=f"oci:stored:{tag}")

@@ -13,6 +13,7 @@ import tempfile
 import unittest
 
 import oci_layout
+import ostree_repository
 import real_daemon
 import worker
 from oci_layout import Entry
@@ -209,7 +210,7 @@ class Sizes(Case):
         return name
 
     def all_true(self):
-        self.ostree("init", f"--mode={self.mode}")
+        ostree_repository.init(self.repository, self.mode)
         names = self.ten_images()
         deployment = self.other_users()
         outcome, sizes = self.assert_true()
@@ -241,7 +242,7 @@ class Sizes(Case):
     def test_images_of_ostree_commits(self):
         with tarfile.open(DATA / "oci.tar.gz") as archive:
             archive.extractall(self.directory)
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         for tag in ("base", "derived"):
             self.work("pull", f"ostree-unverified-image:oci:{self.directory}/oci:{tag}", target=f"oci:stored:{tag}")
         outcome, sizes = self.assert_true()
@@ -250,13 +251,13 @@ class Sizes(Case):
         self.assertEqual(outcome["refs"], 0)
 
     def test_what_another_repository_shares_is_not_unique(self):
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         for name in ("shared", "own"):
             self.pull(name, [oci_layout.layer([Entry(f"usr/{name}", content=some_bytes(name, 50_000))])])
         _, before = self.assert_true()
         self.assertGreater(before["oci:stored:shared"]["unique-size"], 50_000)
         other = self.sysroot / "objects"  # which freed_by_removal() looks at
-        self.ostree("init", "--mode=bare", repository=other)
+        ostree_repository.init(other)
         result = worker.pull("oci:stored:shared", self.repository, kind="copy", arguments={"repository": str(other)}).result
         self.assertEqual(result["outcome"], "success", result)
         _, after = self.assert_true()
@@ -268,7 +269,7 @@ class Sizes(Case):
         self.assertEqual(at_last, before)
 
     def test_two_names_of_one_file_count_once(self):
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         for name in ("a", "b"):
             self.pull(name, [oci_layout.layer([Entry(f"usr/{name}", content=some_bytes(name, 50_000))])])
         large = sorted((path for path in objects(self.repository) if path.stat().st_size == 50_000))
@@ -285,7 +286,7 @@ class Listing(Case):
 
     def setUp(self):
         super().setUp()
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         base = oci_layout.layer([Entry("usr/base", content=some_bytes("base", 60_000))])
         for name in ("a", "b"):
             self.pull(name, [base, oci_layout.layer([Entry(f"usr/{name}", content=some_bytes(name, 30_000))])])
@@ -426,7 +427,7 @@ class Kept(Case):
 
     def setUp(self):
         super().setUp()
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         self.base = oci_layout.layer([Entry("usr/base", content=some_bytes("base", 60_000))])
 
     def own(self, name, size=30_000):
@@ -449,7 +450,7 @@ class Kept(Case):
         self.work("rollback", a)
         self.assert_kept(2)
         other = self.directory / "other"
-        self.ostree("init", "--mode=bare", repository=other)
+        ostree_repository.init(other)
         for image, target in ((b, {}), (a, {"target": "oci:stored:there"})):
             run = worker.pull(image, self.repository, kind="copy", settings=self.settings, arguments={"repository": str(other), **target})
             self.assertEqual(run.result["outcome"], "success", run.result)

@@ -6,6 +6,7 @@ import sys
 import unittest
 
 import oci_layout
+import ostree_repository
 from oci_layout import Entry
 from repository_case import RepositoryCase
 
@@ -69,7 +70,7 @@ class Errors(RepositoryCase):
         self.layout.image("t", [oci_layout.layer([Entry("f")])])
         for mode in ("bare-split-xattrs", "bare-user-only"):
             shutil.rmtree(self.repository)
-            self.ostree("init", f"--mode={mode}")
+            ostree_repository.init(self.repository, mode)
             self.assert_refused("UnsupportedImage", f"is in the mode {mode}", "ostree init --mode=bare")
 
     def test_a_reference_without_transport(self):

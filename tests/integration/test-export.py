@@ -12,6 +12,7 @@ import unittest
 
 import golden
 import oci_layout
+import ostree_repository
 import tree
 import worker
 from oci_layout import Entry, directory, opaque, whiteout
@@ -95,7 +96,7 @@ class Golden(Case):
 
     def test_of_what_imaged_pulled_the_config_is_the_same_bytes(self):
         # ostree-ext stores its own spelling of the config, imaged the registry's.
-        fresh = golden.make_repository(self.directory / "fresh")
+        fresh = ostree_repository.init(self.directory / "fresh")
         self.pulled("ostree-unverified-image:oci:oci:base", fresh, cwd=self.directory)
         self.exported("oci:oci:base", fresh, f"oci:{self.directory}/same:base")
         _, original, _ = documents(self.original, "base")
@@ -109,7 +110,7 @@ class Golden(Case):
         self.assertEqual(exported["config"], original["config"])
 
     def test_what_was_exported_pulls_as_the_same_layers(self):
-        fresh = golden.make_repository(self.directory / "fresh")
+        fresh = ostree_repository.init(self.directory / "fresh")
         for tag in ("base", "derived"):
             self.pulled(f"oci:{self.out}:{tag}", fresh)
         self.assertEqual(golden.listing(fresh, golden.IMAGE + self.ref(f"oci:{self.out}:base")), (golden.DATA / "base.ls").read_text())
@@ -157,7 +158,7 @@ class Generic(Case):
                     "history": [{"created_by": "lower"}, {"created_by": "nothing", "empty_layer": True}, {"created_by": "upper", "comment": "c"}]},
             manifest={"annotations": {"org.example.note": "n"}})
         self.image = self.layout.reference("app")
-        self.source = golden.make_repository(self.directory / "repo")
+        self.source = ostree_repository.init(self.directory / "repo")
         self.pulled(self.image, self.source)
 
     def test_it_unpacks_to_the_tree_of_the_original_hard_links_included(self):
@@ -173,7 +174,7 @@ class Generic(Case):
 
     def test_it_pulls_as_the_same_layers(self):
         self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="zstd")
-        fresh = golden.make_repository(self.directory / "fresh")
+        fresh = ostree_repository.init(self.directory / "fresh")
         again = self.pulled(f"oci:{self.directory}/out:x", fresh)
         trees = [sorted(golden.listing(repository, ref) for ref in golden.refs(repository) if ref.startswith(golden.BLOB))
                  for repository in (self.source, fresh)]
@@ -183,7 +184,7 @@ class Generic(Case):
 
     def test_a_second_export_of_what_came_out_is_bit_for_bit_the_same(self):
         first = self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="none")
-        fresh = golden.make_repository(self.directory / "fresh")
+        fresh = ostree_repository.init(self.directory / "fresh")
         self.pulled(f"oci:{self.directory}/out:x", fresh)
         second = self.exported(f"oci:{self.directory}/out:x", fresh, f"oci:{self.directory}/again:x", compression="none")
         self.assertEqual((second["digest"], second["digest-kept"], second["layers-kept"]), (first["digest"], True, 2))
@@ -240,7 +241,7 @@ class Generic(Case):
         name = f"docker://{address}/app:1"
         result = worker.Run(self.image, self.source, kind="export", arguments={"destination": name}, env=environment).finish().result
         self.assertEqual(result["outcome"], "success", result)
-        fresh = golden.make_repository(self.directory / "fresh")
+        fresh = ostree_repository.init(self.directory / "fresh")
         pulled = self.pulled(name, fresh, env=environment)
         self.assertEqual(pulled["digest"], result["details"]["digest"])
         first = worker.pull(self.image, self.source).result["details"]

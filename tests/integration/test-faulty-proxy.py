@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import ostree_repository
 import queue
 import subprocess
 import sys
@@ -48,7 +49,7 @@ class Attempts:
         (self.directory / "bin/skopeo").symlink_to(SCRIPTED)
         self.repository, self.fault = self.directory / "repo", self.directory / "fault"
         self.fault.touch()
-        subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(self.repository)
         self.daemon = real_daemon.Daemon(self.directory, self.repository, configuration,
                                          {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "SCRIPTED_LAYOUT": str(layout.path), "SCRIPTED_FAULT": str(self.fault)})
         self.client = self.daemon.client()

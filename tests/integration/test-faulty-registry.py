@@ -12,6 +12,7 @@ import unittest
 import agreement
 import faulty_registry as faults
 import oci_layout
+import ostree_repository
 import real_daemon
 import registry
 from bus_fixture import ERROR
@@ -40,7 +41,7 @@ class FaultyRegistry(unittest.TestCase):
         (cls.directory / "registries.conf").write_text(f'[[registry]]\nlocation = "{cls.front.address}"\ninsecure = true\n')
         cls.directory.chmod(0o755)
         cls.repository = cls.directory / "repo"
-        subprocess.run(["ostree", f"--repo={cls.repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(cls.repository)
         # Two daemons of one repository, never at work at once: one gives up at once, one tries again.
         cls.once, cls.again = cls.start("once", retries=0), cls.start("again", retries=3)
 

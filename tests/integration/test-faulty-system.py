@@ -13,6 +13,7 @@ import unittest
 
 import agreement
 import oci_layout
+import ostree_repository
 import real_daemon
 import sanitizers
 import worker
@@ -60,9 +61,7 @@ class FaultySystem(unittest.TestCase):
         return mountpoint
 
     def repository(self, path):
-        run("ostree", f"--repo={path}", "init", "--mode=bare")
-        # What libostree would keep free, and refuse before anything is written.
-        run("ostree", f"--repo={path}", "config", "set", "core.min-free-space-percent", "0")
+        ostree_repository.init(path)
         self.start(path)
         self.assertEqual(self.pull("first")["outcome"], "success")
         self.at_first = set(run("ostree", f"--repo={path}", "refs").split())
@@ -227,7 +226,7 @@ class FaultySystem(unittest.TestCase):
         for mode in ("bare", "archive"):
             repository = self.directory / mode / "repo"
             repository.parent.mkdir()
-            run("ostree", f"--repo={repository}", "init", f"--mode={mode}")
+            ostree_repository.init(repository, mode)
             self.assertEqual(worker.pull(self.layout.reference("first"), repository).result["outcome"], "success")
             for call, after in [("create", 0), ("create", 20), ("write", 0), ("write", 30), ("mkdirat", 0), ("renameat", 0), ("linkat", 0)]:
                 with self.subTest(mode=mode, call=call, after=after):

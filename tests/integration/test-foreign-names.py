@@ -12,8 +12,8 @@ import unittest
 from gi.repository import GLib
 
 import bus_fixture
-import golden
 import oci_layout
+import ostree_repository
 import registry
 import tree
 from bus_case import BusCase
@@ -113,7 +113,7 @@ class References(BusCase):
     def test_a_copy_is_refused_as_well(self):
         self.layout.image("t", [oci_layout.layer([Entry("copied")])])
         self.pulled(target="docker://copy/app")
-        other = golden.make_repository(self.directory / "other")
+        other = ostree_repository.init(self.directory / "other")
         for target, error in (("docker://copy/app", ""), ("docker://copy/app/sub:t", bus_fixture.ERROR + "InvalidReference")):
             options = {"target": GLib.Variant("s", target)}
             number, _ = self.client.call(bus_fixture.MANAGER, "Copy", GLib.Variant("(ssa{sv})", ("docker://copy/app", str(other), options)))

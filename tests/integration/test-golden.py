@@ -9,6 +9,7 @@ import unittest
 
 import agreement
 import golden
+import ostree_repository
 import worker
 from golden import BLOB, IMAGE, expected_refs, ostree, refs
 
@@ -23,7 +24,7 @@ class Golden(unittest.TestCase):
         cls.directory = pathlib.Path(cls.scratch.name)
         golden.unpack("oci.tar.gz", cls.directory)
         cls.repository = cls.directory / "fresh"
-        ostree(cls.repository, "init", "--mode=bare")
+        ostree_repository.init(cls.repository)
         cls.results = {tag: worker.pull(f"ostree-unverified-image:oci:oci:{tag}", cls.repository, cwd=cls.directory).result
                        for tag in ("base", "derived")}
         cls.refs = refs(cls.repository)

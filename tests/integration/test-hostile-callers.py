@@ -13,7 +13,6 @@ import statistics
 import struct
 import subprocess
 import sys
-import threading
 import time
 import unittest
 import unittest.mock
@@ -23,6 +22,7 @@ from gi.repository import Gio, GLib
 
 import agreement
 import bus_fixture
+import ostree_repository
 import sanitizers
 from bus_fixture import JOB, MANAGER, NAME, ROOT, BusError, Case, Client
 
@@ -347,7 +347,7 @@ class Unprivileged(Case):
         self.assertFalse(os.path.exists(self.directory + "/repo"))
 
     def test_nobody_may_read(self):
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
+        ostree_repository.init(f"{self.directory}/repo")
         done = self.busctl("call", NAME, ROOT, MANAGER, "ListImages", "a{sv}", "0")
         self.assertEqual((done.returncode, done.stdout.strip()), (0, "aa{sv} 0"), done.stderr)
 

@@ -17,6 +17,7 @@ import hostile_documents
 import hostile_heavy
 import hostile_layers
 import oci_layout
+import ostree_repository
 import run_options
 import sanitizers
 import worker
@@ -49,7 +50,7 @@ class HostileImages(unittest.TestCase):
         self.addCleanup(scratch.cleanup)
         self.directory = pathlib.Path(scratch.name)
         self.repository = self.directory / "repo"
-        subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(self.repository)
 
     def ostree(self, *arguments):
         return subprocess.run(["ostree", f"--repo={self.repository}", *arguments], check=True, capture_output=True, text=True).stdout

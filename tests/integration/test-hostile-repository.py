@@ -10,7 +10,7 @@ import unittest
 
 import bus_fixture
 import oci_layout
-import tree
+import ostree_repository
 import worker
 from oci_layout import Entry
 from repository_case import RepositoryCase
@@ -27,7 +27,7 @@ def job(kind, where, image="", **arguments):
 class Case(RepositoryCase):
     def make(self, name, mode="bare"):
         path = self.directory / name
-        subprocess.run(["ostree", f"--repo={path}", "init", f"--mode={mode}"], check=True)
+        ostree_repository.init(path, mode)
         return path
 
     def pull_into(self, repository, *entries, tag="t"):
@@ -207,7 +207,7 @@ class ExposedAtStart(bus_fixture.Case):
     options = ["--idle-timeout", "0"]
 
     def start_daemon(self):
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare"], check=True)
+        ostree_repository.init(f"{self.directory}/repo")
         self.log = self.directory + "/stderr"
         self.start_again()
 
@@ -348,7 +348,7 @@ class OddRefsListed(bus_fixture.Case):
     def test_list_images_goes_on(self):
         heads = pathlib.Path(self.directory, "repo/refs/heads", IMAGE, "docker_3A__2F__2F_odd")
         client = self.client()
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare-user"], check=True)
+        ostree_repository.init(f"{self.directory}/repo", "bare-user")
         heads.mkdir(parents=True)
         (heads / "dangling_3A_1").symlink_to("nowhere")
         (heads / "loop_3A_1").symlink_to("loop_3A_1")

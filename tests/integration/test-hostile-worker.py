@@ -19,6 +19,7 @@ import unittest.mock
 
 import golden
 import oci_layout
+import ostree_repository
 import sanitizers
 import system_bus
 import worker
@@ -104,7 +105,7 @@ class HostileWorker(ScratchCase):
         """Another confined job that is at work, and its directory with a file of its skopeo's, as it were."""
         server = system_bus.SilentServer()
         self.addCleanup(server.stop)
-        run = worker.Run(f"docker://{server.address}/app:1", golden.make_repository(self.directory / f"other-{len(os.listdir(self.directory))}"),
+        run = worker.Run(f"docker://{server.address}/app:1", ostree_repository.init(self.directory / f"other-{len(os.listdir(self.directory))}"),
                          settings={"confined": True, "stall-milliseconds": 600_000, "retries": 9})
         self.addCleanup(run.process.kill)
         run.next_message()
@@ -115,7 +116,7 @@ class HostileWorker(ScratchCase):
     def attack(self, kind):
         """What came of each attempt in a job of KIND, and whether the configuration and the files outside are as they were."""
         mark = f"imaged-test-{os.getpid()}-{kind}"
-        repository = golden.make_repository(self.directory / mark)
+        repository = ostree_repository.init(self.directory / mark)
         outside = pathlib.Path("/opt", mark)
         outside.mkdir(parents=True)
         self.addCleanup(shutil.rmtree, outside)
@@ -186,7 +187,7 @@ class HostileWorker(ScratchCase):
                 self.assertTrue(unchanged)
 
     def test_a_job_that_fills_what_is_removed_for_it_can_be_stopped(self):
-        repository = golden.make_repository(self.directory / "repo")
+        repository = ostree_repository.init(self.directory / "repo")
         with unittest.mock.patch.object(worker, "PROGRAM", HOSTILE):
             run = worker.Run("docker://registry.example/app:1", repository, env={"HOSTILE_ARGUMENTS": '{"mode": "fill"}'}, settings={"confined": True})
         self.addCleanup(run.process.kill)
@@ -213,7 +214,7 @@ class Confined(ScratchCase):
         super().setUp()
         self.layout = oci_layout.Layout(self.directory / "oci")
         self.layout.image("app", [oci_layout.layer([Entry("usr/tool", content=b"tool"), Entry("usr/big", content=b"b" * 500_000)])])
-        self.repository = golden.make_repository(self.directory / "repo")
+        self.repository = ostree_repository.init(self.directory / "repo")
 
     def run_job(self, kind, **arguments):
         service = {"skopeo-service": "/run/imaged-test-no-service"}
@@ -221,7 +222,7 @@ class Confined(ScratchCase):
                           settings={"confined": True, **service}).finish().result
 
     def test_each_kind_of_job_succeeds(self):
-        other, image = golden.make_repository(self.directory / "other"), self.layout.reference("app")
+        other, image = ostree_repository.init(self.directory / "other"), self.layout.reference("app")
         for kind, arguments in [("prepare", {}), ("pull", {}), ("check", {}), ("verify", {}), ("verify", {"repair": True}), ("copy", {"repository": str(other)}),
                                 ("export", {"destination": f"oci:{self.directory}/exported:app"}),
                                 ("export", {"destination": f"oci-archive:{self.directory}/app.tar:app"}), ("remove", {"images": [image]}), ("prune", {})]:
@@ -244,9 +245,9 @@ class Confined(ScratchCase):
         source = golden.unpack("oci.tar.gz", self.directory / "golden")
         for mode in ["", "bare", "bare-user", "archive"]:
             with self.subTest(mode=mode):
-                repository, other = self.directory / f"confined-{mode}", golden.make_repository(self.directory / f"other-{mode}", mode or "bare")
+                repository, other = self.directory / f"confined-{mode}", ostree_repository.init(self.directory / f"other-{mode}", mode or "bare")
                 if mode:
-                    golden.make_repository(repository, mode)
+                    ostree_repository.init(repository, mode)
                 # Chunks and a layer over them; where no repository was, it is made.
                 self.confined(f"oci:{source}:derived", repository)
                 self.assertEqual(worker.pull(f"oci:{source}:derived", other).result["outcome"], "success")
@@ -295,7 +296,7 @@ class Confined(ScratchCase):
             os.symlink(elsewhere + "/oci", place + "/link")
             os.symlink("oci", place + "/near")
             subprocess.run(["skopeo", "copy", "--quiet", layout.reference("app"), f"docker-archive:{place}/app.tar:app"], check=True)
-            repository = golden.make_repository(pathlib.Path(place, "repository"))
+            repository = ostree_repository.init(pathlib.Path(place, "repository"))
             os.symlink(place, self.directory / "way")
             for image in [layout.reference("app"), f"oci:{place}/link:app", f"oci:{place}/near:app", f"oci:{self.directory}/way/near:app", f"docker-archive:{place}/app.tar"]:
                 with self.subTest(image=image):

@@ -19,6 +19,7 @@ import agreement
 import bus_fixture
 import golden
 import oci_layout
+import ostree_repository
 import real_daemon
 import sanitizers
 from oci_layout import Entry
@@ -35,7 +36,7 @@ class Machine:
     def __init__(self, directory, key, address="127.0.0.1", port=None, **options):
         self.directory, self.address, self.port = directory, address, port or free_port()
         directory.mkdir(exist_ok=True)
-        self.repository = golden.make_repository(directory / "repo", "bare" if os.getuid() == 0 else "bare-user")
+        self.repository = ostree_repository.init(directory / "repo", "bare" if os.getuid() == 0 else "bare-user")
         self.daemon = real_daemon.Daemon(directory, self.repository, **options)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "host"], check=True)
         # What a client asks for is what systemctl would ask for; the bus is this machine's own.

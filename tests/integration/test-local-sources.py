@@ -13,6 +13,7 @@ import unittest
 
 import golden
 import oci_layout
+import ostree_repository
 import sanitizers
 import worker
 from oci_layout import Entry, directory
@@ -44,7 +45,7 @@ class Case(ScratchCase):
 
     def repository(self, mode="bare"):
         self.number += 1
-        return golden.make_repository(self.directory / f"repo{self.number}", mode)
+        return ostree_repository.init(self.directory / f"repo{self.number}", mode)
 
     def archive(self, name="t.tar", compress=()):
         """Of the layout as it is."""

@@ -5,13 +5,12 @@
 --long has shapes of up to 1,300,000 entries (half an hour, gigabytes of disk); --only WORDS runs those whose names contain WORDS.
 """
 import hashlib
-import os
 import subprocess
 import sys
-import unittest
 import zlib
 
 import oci_layout
+import ostree_repository
 import run_options
 import sanitizers
 import worker
@@ -68,7 +67,7 @@ class Memory(ScratchCase):
         layout = oci_layout.Layout(self.directory / f"layout{number}")
         layout.image("t", [streamed(pieces) for pieces in layers])
         repository = self.directory / f"repo{number}"
-        subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(repository)
         run = worker.pull("ostree-unverified-image:" + layout.reference("t"), repository)
         self.assertEqual(run.result["outcome"], "success", run.result)
         verified = worker.pull("", repository, kind="verify")

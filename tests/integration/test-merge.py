@@ -14,6 +14,7 @@ import unittest
 import agreement
 import losses
 import oci_layout
+import ostree_repository
 import tree
 import worker
 from losses import is_whiteout
@@ -241,7 +242,7 @@ class Merge(unittest.TestCase):
             for number in range(arguments.rounds):
                 if number % ROUNDS_OF_A_REPOSITORY == 0:
                     self.repository = pathlib.Path(scratch) / f"repo-{number}"
-                    subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
+                    ostree_repository.init(self.repository)
                 with tempfile.TemporaryDirectory(dir=scratch) as directory:
                     yield number, random.Random(f"{arguments.seed}/{number}"), pathlib.Path(directory)
 

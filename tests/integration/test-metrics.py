@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
@@ -16,8 +15,8 @@ import unittest
 from gi.repository import GLib
 
 import bus_fixture
-import encapsulation
 import oci_layout
+import ostree_repository
 import real_daemon
 from bus_fixture import MANAGER
 from oci_layout import Entry
@@ -50,7 +49,7 @@ class Case(ScratchCase):
     def setUp(self):
         super().setUp()
         self.repository = self.directory / "repo"
-        encapsulation.ostree(self.repository, "init", "--mode=bare")
+        ostree_repository.init(self.repository)
         self.file = self.directory / "run/metrics"
         self.file.parent.mkdir()
         self.daemon = real_daemon.Daemon(self.directory, self.repository, environment={"RUNTIME_DIRECTORY": str(self.file.parent)}, worker=self.worker)

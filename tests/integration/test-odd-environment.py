@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import unittest
 
 import bus_fixture
 import oci_layout
+import ostree_repository
 import real_daemon
 import sanitizers
 import worker
@@ -285,7 +285,7 @@ class Leftovers(Images):
         image = self.image()
         self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
         other = self.directory / "copy"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         for call in ("fsync", "fdatasync", "renameat"):
             result = self.run_job("copy", image.removeprefix(UNVERIFIED), arguments={"repository": str(other), "from": False},
                                   env=fault(call, "/copy/refs" if call == "renameat" else "/copy", number=errno.EIO))
@@ -485,7 +485,7 @@ class Pipes(Images):
             for suffix in ("commit", "dirtree", "dirmeta", "commitmeta", "file" if mode == "bare" else "filez"):
                 with self.subTest(mode=mode, suffix=suffix):
                     shutil.rmtree(self.repository)
-                    self.ostree("init", f"--mode={mode}")
+                    ostree_repository.init(self.repository, mode)
                     self.assertEqual(worker.pull(image, self.repository).result["outcome"], "success")
                     for path in list((self.repository / "objects").glob(f"*/*.{suffix}")):
                         self.becomes_a_pipe(path)
@@ -501,7 +501,7 @@ class Pipes(Images):
                     result = self.ended("verify", arguments={"images": [], "repair": True}, seconds=60)
                     self.ended("prune")
         shutil.rmtree(self.repository)
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
 
     def test_the_containers_policy(self):
         policy = self.directory / "policy.json"

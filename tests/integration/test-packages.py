@@ -8,8 +8,8 @@ import subprocess
 import unittest
 
 import dpkg_tree
-import golden
 import oci_layout
+import ostree_repository
 import rpm_tree
 import system_bus
 import worker
@@ -337,7 +337,7 @@ class Modes(ScratchCase):
             layout.image(version, [oci_layout.layer([status(stanza("a", version)), Entry(RPMDB, content=(database / "rpmdb.sqlite").read_bytes())])])
         for mode in ("archive", "bare-user"):
             with self.subTest(mode):
-                repository = golden.make_repository(self.directory / mode, mode)
+                repository = ostree_repository.init(self.directory / mode, mode)
                 for version in ("1", "2"):
                     pulled = worker.pull("ostree-unverified-image:" + layout.reference(version), repository)
                     self.assertEqual(pulled.result["outcome"], "success", pulled.result)

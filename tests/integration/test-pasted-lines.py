@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 import oci_layout
+import ostree_repository
 import real_daemon
 import registry
 import sanitizers
@@ -69,7 +70,7 @@ class Imagectl(ScratchCase):
         own = tempfile.TemporaryDirectory(prefix="imaged-pasted-")
         self.addCleanup(own.cleanup)
         for place in ("repo", "srv/mirror/repo", "run/media/stick/repo"):
-            subprocess.run(["ostree", f"--repo={self.directory}/{place}", "init", "--mode=bare"], check=True)
+            ostree_repository.init(f"{self.directory}/{place}")
         self.daemon = real_daemon.Daemon(own.name, self.directory / "repo", "[Daemon]\nPassEnvironment=CONTAINERS_REGISTRIES_CONF\n",
                                          {"CONTAINERS_REGISTRIES_CONF": str(self.directory / "registries.conf")})
         self.addCleanup(self.daemon.stop)

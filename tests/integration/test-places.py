@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import oci_layout
+import ostree_repository
 import real_daemon
 from bus_fixture import ERROR, MANAGER, BusError
 from gi.repository import Gio, GLib
@@ -25,7 +26,7 @@ class Places(ScratchCase):
         own = tempfile.TemporaryDirectory(prefix="imaged-places-")
         self.addCleanup(own.cleanup)
         self.repository = self.directory / "repo"
-        subprocess.run(["ostree", f"--repo={self.repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(self.repository)
         self.daemon = real_daemon.Daemon(own.name, self.repository)
         self.addCleanup(self.daemon.stop)
         self.layout = oci_layout.Layout(self.directory / "layout")
@@ -33,7 +34,7 @@ class Places(ScratchCase):
         self.layout.as_dir("t", self.directory / "dir")
         for kind in ("oci-archive", "docker-archive"):
             subprocess.run(["skopeo", "copy", "--quiet", self.layout.reference("t"), f"{kind}:{self.directory}/{kind}.tar:name:t"], check=True, capture_output=True)
-        subprocess.run(["ostree", f"--repo={self.directory}/other", "init", "--mode=bare"], check=True)
+        ostree_repository.init(f"{self.directory}/other")
 
     def imagectl(self, *words, cwd=None, before=()):
         return subprocess.run([*before, IMAGECTL, "--address=" + self.daemon.address, *words], capture_output=True, text=True, cwd=cwd, timeout=60)

@@ -13,7 +13,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ import urllib.parse
 import encapsulation
 import faulty_registry as faults
 import oci_layout
+import ostree_repository
 import registry
 import sanitizers
 import skopeo_service
@@ -185,7 +185,7 @@ class Case(unittest.TestCase):
     def pull_once(cls, image, service, conf="", stall=10000, authfile=None, **options):
         cls.number += 1
         cls.repository = cls.directory / f"repo{cls.number}"
-        encapsulation.ostree(cls.repository, "init", "--mode=bare-user")
+        ostree_repository.init(cls.repository, "bare-user")
         configuration = cls.directory / f"registries{cls.number}.conf"
         configuration.write_text(conf)
         environment = {"CONTAINERS_REGISTRIES_CONF": str(configuration), "CONTAINERS_POLICY": str(cls.policy)}

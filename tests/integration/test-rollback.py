@@ -13,6 +13,7 @@ import unittest
 from gi.repository import GLib
 
 import oci_layout
+import ostree_repository
 import real_daemon
 import worker
 from bus_fixture import ERROR, MANAGER
@@ -271,7 +272,7 @@ class Rollback(OnTheBus):
         self.pulled("1")
         self.pulled("2")
         other = self.directory / "other"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         self.run_job("Copy", "(ssa{sv})", IMAGE, str(other), {})
         self.assertNotIn("imaged/kept", subprocess.run(["ostree", f"--repo={other}", "refs"], capture_output=True, text=True).stdout)
         # The other way, what is replaced here is kept.
@@ -477,7 +478,7 @@ class Unreadable(Versions):
 
     def test_a_copy_from_a_disk_that_fails(self):
         other = self.directory / "other"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         for fault in ({"call": "read", "path": ".file"}, {"call": "openat", "name": "refs/heads/ostree/container/blob"}, {"call": "openat", "name": ".commit"}):
             environment = {"LD_PRELOAD": FAULT_LAYER, "FAULT_PATH": "/repo", "FAULT_ERRNO": str(errno.EIO), **{f"FAULT_{name.upper()}": value for name, value in fault.items()}}
             result = worker.Run(IMAGE, self.repository, kind="copy", arguments={"repository": str(other), "from": False}, env=environment).finish().result
@@ -486,7 +487,7 @@ class Unreadable(Versions):
 
     def test_a_copy_whose_other_repository_fails_to_open(self):
         other = self.directory / "other"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         for own, foreign in ((other, self.repository), (self.repository, other)):
             for number, name in {errno.EIO: "Failed", errno.EMFILE: "Failed", errno.EACCES: "Failed", errno.ENOSPC: "NoSpace", errno.EDQUOT: "NoSpace"}.items():
                 for after in range(3):
@@ -526,7 +527,7 @@ class Unreadable(Versions):
     def test_a_job_that_fails_has_changed_nothing(self):
         """And one that did what it was asked for succeeds, whatever becomes of what follows."""
         other = self.directory / "other"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         self.publish("3")
         self.assertEqual(worker.pull(self.source, other, target=IMAGE).result["outcome"], "success")
         whole, before = self.directory / "whole", self.ref_files()

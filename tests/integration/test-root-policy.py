@@ -9,6 +9,7 @@ import unittest
 import agreement
 import encapsulation
 import oci_layout
+import ostree_repository
 import tree
 import worker
 from oci_layout import Entry, directory
@@ -38,7 +39,7 @@ class RootPolicy(unittest.TestCase):
         cls.directory = pathlib.Path(scratch.name)
         cls.layout = oci_layout.Layout(cls.directory / "layout")
         source = cls.directory / "source"
-        encapsulation.ostree(source, "init", "--mode=bare")
+        ostree_repository.init(source)
         cls.layer = oci_layout.layer(DERIVED)
         for name, (path, text, _) in BASES.items():
             root = cls.directory / name
@@ -49,7 +50,7 @@ class RootPolicy(unittest.TestCase):
             encapsulation.encapsulate(cls.layout, name, source, commit, [cls.layer])
         cls.layout.image("generic", [cls.layer])
         cls.repository = cls.directory / "repo"
-        encapsulation.ostree(cls.repository, "init", "--mode=bare")
+        ostree_repository.init(cls.repository)
 
     def pull(self, tag):
         details = worker.pull(self.layout.reference(tag), self.repository).result["details"]

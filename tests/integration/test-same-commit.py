@@ -8,6 +8,7 @@ import unittest
 
 import encapsulation
 import oci_layout
+import ostree_repository
 import registry
 import worker
 from oci_layout import Entry, directory, whiteout
@@ -25,7 +26,7 @@ class SameCommit(ScratchCase):
     def setUp(self):
         super().setUp()
         source = self.directory / "source"
-        encapsulation.ostree(source, "init", "--mode=bare")
+        ostree_repository.init(source)
         root = self.directory / "root"
         (root / "usr/etc").mkdir(parents=True)
         (root / "usr/etc/passwd").write_text("root")
@@ -43,7 +44,7 @@ class SameCommit(ScratchCase):
     def repository(self, mode="bare"):
         self.number += 1
         path = self.directory / f"repo{self.number}"
-        encapsulation.ostree(path, "init", f"--mode={mode}")
+        ostree_repository.init(path, mode)
         return path
 
     def job(self, repository, image, **options):

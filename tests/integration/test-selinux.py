@@ -13,6 +13,7 @@ import agreement
 import debian_policy
 import encapsulation
 import oci_layout
+import ostree_repository
 import sanitizers
 import tree
 import worker
@@ -95,8 +96,7 @@ class Selinux(unittest.TestCase):
 
     @staticmethod
     def make(path, mode="bare"):
-        encapsulation.ostree(path, "init", f"--mode={mode}")
-        encapsulation.ostree(path, "config", "set", "core.min-free-space-percent", "0")
+        ostree_repository.init(path, mode)
         return path
 
     @staticmethod

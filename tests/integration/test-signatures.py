@@ -11,6 +11,7 @@ import unittest
 import agreement
 import encapsulation
 import oci_layout
+import ostree_repository
 import registry
 import signing
 import worker
@@ -85,7 +86,7 @@ class ContainersPolicy(Scratch):
                         "signedBy, shop anything": scoped}
         cls.files = {name: cls.write_policy(name.replace(" ", "-"), policy) for name, policy in cls.policies.items()}
         cls.repository = cls.directory / "repo"
-        encapsulation.ostree(cls.repository, "init", "--mode=bare-user")
+        ostree_repository.init(cls.repository, "bare-user")
 
     @staticmethod
     def expected(prefix, policy, state):
@@ -156,7 +157,7 @@ class RemoteKeys(Scratch):
         super().setUpClass()
         cls.environment["CONTAINERS_POLICY"] = str(cls.write_policy("anything", {"default": ANYTHING}))
         cls.source = cls.directory / "source"
-        encapsulation.ostree(cls.source, "init", "--mode=bare")
+        ostree_repository.init(cls.source)
         derived = oci_layout.layer([oci_layout.Entry("usr/more", content=b"more")])
         for state, key in (("unsigned", None), ("signed", "vendor"), ("wrong-key", "stranger"), ("derived", "vendor")):
             encapsulated = cls.commit(state, key)
@@ -182,7 +183,7 @@ class RemoteKeys(Scratch):
         self.make(self.repository, "bare")
 
     def make(self, repository, mode):
-        encapsulation.ostree(repository, "init", f"--mode={mode}")
+        ostree_repository.init(repository, mode)
         encapsulation.ostree(repository, "remote", "add", f"--gpg-import={self.keys.files['vendor']}", "vendor", "https://ostree.example")
         encapsulation.ostree(repository, "remote", "add", f"--gpg-import={self.keys.files['stranger']}", "stranger", "https://ostree.example")
         encapsulation.ostree(repository, "remote", "add", "--no-gpg-verify", "lax", "https://ostree.example")

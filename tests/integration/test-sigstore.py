@@ -11,6 +11,7 @@ import unittest
 import agreement
 import encapsulation
 import oci_layout
+import ostree_repository
 import registry
 import sigstore
 import skopeo_service
@@ -53,7 +54,7 @@ class Sigstore(unittest.TestCase):
                               f"docker://{cls.registry.address}/shop/signed:1", f"dir:{cls.directory}/copied"], capture_output=True, text=True)
         cls.enabled = DISABLED not in run.stderr
         cls.repository = cls.directory / "repo"
-        encapsulation.ostree(cls.repository, "init", "--mode=bare-user")
+        ostree_repository.init(cls.repository, "bare-user")
 
     def verdict(self, image, settings=None):
         result = worker.pull(image, self.repository, env=self.environment, settings=settings).result

@@ -16,6 +16,7 @@ import unittest
 import agreement
 import encapsulation
 import oci_layout
+import ostree_repository
 import registry
 import sanitizers
 import signing
@@ -87,7 +88,7 @@ class Policy(unittest.TestCase):
     def setUp(self):
         self.repository = agreement.Scratch(dir="/var/tmp")
         self.addCleanup(self.repository.cleanup)
-        encapsulation.ostree(self.repository.name, "init", "--mode=bare-user")
+        ostree_repository.init(self.repository.name, "bare-user")
 
     def pull(self, state, policy, prefix="", **options):
         environment = {"CONTAINERS_POLICY": str(self.directory / f"{policy}.json"), "CONTAINERS_REGISTRIES_D": str(self.directory / "registries.d"),

@@ -18,6 +18,7 @@ import agreement
 import encapsulation
 import hostile_commits
 import oci_layout
+import ostree_repository
 import real_daemon
 import tree
 from bus_fixture import MANAGER
@@ -48,7 +49,7 @@ class Case(unittest.TestCase):
         cls.addClassCleanup(scratch.cleanup)
         cls.directory = pathlib.Path(scratch.name)
         cls.repository = cls.directory / "repo"
-        encapsulation.ostree(cls.repository, "init", "--mode=bare")
+        ostree_repository.init(cls.repository)
         cls.layout = oci_layout.Layout(cls.directory / "layout")
         cls.base = cls.make_base()
         cls.daemon = real_daemon.Daemon(cls.directory, cls.repository)
@@ -61,7 +62,7 @@ class Case(unittest.TestCase):
     def make_base(cls):
         """The commit of an operating system with a merged /usr, in a repository of its own."""
         cls.source = cls.directory / "source"
-        encapsulation.ostree(cls.source, "init", "--mode=bare")
+        ostree_repository.init(cls.source)
         root = cls.directory / "root"
         for path, content in {"usr/lib/base": "base", "usr/etc/passwd": "root", "usr/etc/app/conf": "base", FACTORY + "/lib/app/db": "factory"}.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -547,7 +548,7 @@ class Names(Case):
         image = self.layout.reference(f"t{self.number}")
         with self.with_root(lambda files, directories: (files, directories[:1] * 2)) as twice:
             self.assertIn(twice, str(self.verify()))
-            encapsulation.ostree(self.directory / "copy", "init", "--mode=bare")
+            ostree_repository.init(self.directory / "copy")
             job = self.client.finished(self.client.call(MANAGER, "Copy", GLib.Variant("(ssa{sv})", (image, str(self.directory / "copy"), {})))[0], timeout=60)
             self.assertIn("RepositoryDamaged", str(job))
 

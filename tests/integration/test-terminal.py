@@ -7,13 +7,13 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import time
 import unittest
 
 import agreement
 import bus_fixture
 import oci_layout
+import ostree_repository
 import sanitizers
 from oci_layout import Entry
 
@@ -43,7 +43,7 @@ class Terminal(bus_fixture.Case):
         return command
 
     def start_daemon(self):
-        subprocess.run(["ostree", f"--repo={self.directory}/repo", "init", "--mode=bare-user"], check=True)
+        ostree_repository.init(f"{self.directory}/repo", "bare-user")
         self.log = self.directory + "/stderr"
         with open(self.log, "w", encoding="utf-8") as log:
             self.daemon = self.spawn(self.command(), stderr=log)

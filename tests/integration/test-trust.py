@@ -13,7 +13,7 @@ from gi.repository import GLib
 import encapsulation
 import golden
 import oci_layout
-import tree
+import ostree_repository
 import worker
 from oci_layout import Entry
 from repository_case import STORED, RepositoryCase
@@ -45,7 +45,7 @@ class Trust(RepositoryCase):
 
     def forging_repository(self):
         path = self.directory / "forge"
-        subprocess.run(["ostree", f"--repo={path}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(path)
         return path
 
     def attack(self, **more):
@@ -128,7 +128,7 @@ class Claims(Trust):
             with self.subTest(over_a_base=over_a_base):
                 forge, root = self.directory / f"forge-{over_a_base}", self.directory / f"root-{over_a_base}"
                 if over_a_base:
-                    subprocess.run(["ostree", f"--repo={forge}", "init", "--mode=bare"], check=True)
+                    ostree_repository.init(forge)
                     (root / "usr/bin").mkdir(parents=True)
                     base = encapsulation.ostree(forge, "commit", "--branch=base", "--owner-uid=0", "--owner-gid=0", "--no-xattrs", "--timestamp=@0", str(root))
                     self.digest = encapsulation.encapsulate(self.layout, "victim", forge, base, [self.victim])
@@ -177,7 +177,7 @@ class Claims(Trust):
         forge = self.forging_repository()
         encapsulation.encapsulate(self.layout, "attacker", forge, self.forge(forge))
         hostile = self.directory / "hostile"
-        subprocess.run(["ostree", f"--repo={hostile}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(hostile)
         image = self.layout.reference("attacker")
         self.assertEqual(worker.pull("ostree-unverified-image:" + image, hostile).result["outcome"], "success")
         self.assertTrue((hostile / RECORDS).exists())
@@ -189,7 +189,7 @@ class Claims(Trust):
     def test_a_copy_does_not_replace_what_was_verified(self):
         self.pull_victim()
         hostile = self.directory / "hostile"
-        subprocess.run(["ostree", f"--repo={hostile}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(hostile)
         image = self.layout.reference("victim")
         self.assertEqual(worker.pull("ostree-unverified-image:" + image, hostile).result["outcome"], "success")
         evil = self.forge(hostile)
@@ -212,7 +212,7 @@ class Copies(Trust):
         self.digest = encapsulation.encapsulate(self.layout, "victim", self.forge, self.base, [oci_layout.layer([Entry("usr/x")])])
         self.image = "ostree-unverified-image:" + self.layout.reference("victim")
         self.hostile = self.directory / "hostile"
-        subprocess.run(["ostree", f"--repo={self.hostile}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(self.hostile)
         (root / "usr/bin/login").write_bytes(EVIL)
         self.evil = {"base": self.commit(self.hostile, "evil", root),
                      "derived": self.commit(self.hostile, "evil-derived", root, "--timestamp=@0", "--no-bindings", "--add-metadata-string=ostree.importer.version=0.15.3")}
@@ -350,7 +350,7 @@ class TwoKinds(Trust):
         for tag in ("vendor", "other"):
             self.pull_image(tag)
         destination = self.directory / "to"
-        subprocess.run(["ostree", f"--repo={destination}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(destination)
         for tag in ("other", "vendor"):
             self.run_job("copy", "oci:stored:" + tag, repository=str(destination))
         self.assertEqual(golden.refs(self.repository), golden.refs(destination))
@@ -612,7 +612,7 @@ class DetachedMetadata(Trust):
         forge, commit = self.base()
         encapsulation.encapsulate(self.layout, "vendor", forge, commit)
         other = self.directory / "other"
-        subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(other)
         image = self.layout.reference("vendor")
         self.assertEqual(worker.pull("ostree-unverified-image:" + image, other).result["outcome"], "success")
         for value, expected in (("attacker", ["attacker"]), ("vendor", ["attacker", "vendor"])):

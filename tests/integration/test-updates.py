@@ -4,7 +4,6 @@ and imagectl."""
 import json
 import os
 import subprocess
-import sys
 import unittest
 
 from gi.repository import GLib
@@ -12,6 +11,7 @@ from gi.repository import GLib
 import bus_fixture
 import encapsulation
 import oci_layout
+import ostree_repository
 from bus_fixture import MANAGER
 from oci_layout import Entry, directory, whiteout
 
@@ -197,7 +197,7 @@ class Updates(bus_fixture.Case):
         self.imagectl("pull", other, "--target", tested)
         self.assertEqual(self.imagectl_sources()[tested], other)
         # To another repository and back, under a third name.
-        encapsulation.ostree(self.directory + "/stick", "init", "--mode=bare")
+        ostree_repository.init(self.directory + "/stick")
         self.imagectl("copy", tested, self.directory + "/stick")
         self.imagectl("copy", "--from", tested, self.directory + "/stick", "--target", "docker://example.org/back:1")
         self.assertEqual(self.imagectl_sources()["docker://example.org/back:1"], tested)

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Another program empties a repository's tmp between the last write and the publishing, or clears leftovers: no ref names anything that is not there."""
 import os
-import subprocess
 import sys
 import unittest
 
 import golden
 import oci_layout
+import ostree_repository
 import worker
 from oci_layout import Entry
 from repository_case import ScratchCase
@@ -53,7 +53,7 @@ class VanishingFiles(ScratchCase):
             failed = 0
             for after in moments:
                 with self.subTest(mode=mode, after=after):
-                    repository = golden.make_repository(self.directory / f"{mode}-{after}", mode)
+                    repository = ostree_repository.init(self.directory / f"{mode}-{after}", mode)
                     self.pulled("first", repository, target=target)
                     refs = golden.refs(repository)
                     result = self.run_with(EMPTY.format(repository), self.layout.reference("second"), repository, after=after, target=target)
@@ -73,7 +73,7 @@ class VanishingFiles(ScratchCase):
         for mode, moments in {"archive": range(0, 36, 2), "bare": range(0, 70, 20)}.items():
             for after in moments:
                 with self.subTest(mode=mode, after=after):
-                    repository = golden.make_repository(self.directory / f"{mode}{after}", mode)
+                    repository = ostree_repository.init(self.directory / f"{mode}{after}", mode)
                     result = self.run_with(EMPTY.format(repository), image, repository, call="renameat", after=after)
                     outcomes[result["outcome"]] += 1
                     golden.ostree(repository, "fsck")
@@ -81,16 +81,16 @@ class VanishingFiles(ScratchCase):
         self.assertGreater(outcomes["failed"], 8, outcomes)
 
     def test_a_copy_between_modes(self):
-        source = golden.make_repository(self.directory / "source")
+        source = ostree_repository.init(self.directory / "source")
         self.pulled("first", source)
         for mode in ["bare-user", "archive"]:
             with self.subTest(mode=mode):
-                other = golden.make_repository(self.directory / mode, mode)
+                other = ostree_repository.init(self.directory / mode, mode)
                 result = self.run_with(EMPTY.format(other), self.layout.reference("first"), source, path=other, kind="copy", arguments={"repository": str(other)})
                 self.check(result, other, {})
 
     def test_an_archive_that_is_exported_holds_all_blobs_or_is_not_made(self):
-        repository, archive = golden.make_repository(self.directory / "repo"), self.directory / "app.tar"
+        repository, archive = ostree_repository.init(self.directory / "repo"), self.directory / "app.tar"
         self.pulled("first", repository)
         remove = f"find {repository}/tmp -path '*/blobs/sha256/*' -type f -delete"
         result = self.run_with(remove, self.layout.reference("first"), repository, path="tmp/imaged-", kind="export",
@@ -99,7 +99,7 @@ class VanishingFiles(ScratchCase):
         self.assertFalse(archive.exists())
 
     def test_a_leftover_stays_locked_until_it_is_removed(self):
-        repository = golden.make_repository(self.directory / "repo")
+        repository = ostree_repository.init(self.directory / "repo")
         half_made, taken = repository / "tmp/imaged-1", self.directory / "taken"
         half_made.mkdir()
         # What a job does that has just made its scratch directory.

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ from gi.repository import GLib
 
 import hanging_disk
 import oci_layout
+import ostree_repository
 import real_daemon
 import sanitizers
 import worker
@@ -36,7 +36,7 @@ class Case(RepositoryCase):
         super().setUp()
         if self.mode != "bare":
             subprocess.run(["rm", "-rf", self.repository], check=True)
-            self.ostree("init", f"--mode={self.mode}")
+            ostree_repository.init(self.repository, self.mode)
 
     def image(self, tag="t", files=20):
         self.layout.image(tag, [oci_layout.layer([Entry(f"usr/{tag}/{number}/f{n}", content=os.urandom(3000)) for n in range(files)]) for number in range(2)])
@@ -156,7 +156,7 @@ class RefsToWhatDoesNotExist(Case):
         other.parent.mkdir()
         for call, after in [("syncfs", 0), ("renameat", 0), ("renameat", 7), ("linkat", 5)]:
             subprocess.run(["rm", "-rf", other], check=True)
-            subprocess.run(["ostree", f"--repo={other}", "init", "--mode=bare"], check=True)
+            ostree_repository.init(other)
             result = self.run_job("copy", self.layout.reference("t"), arguments={"repository": str(other), "from": False},
                                   env=fault(call, "/copy/repo", after, run=f"rm -rf {other}/tmp/*"))
             self.assert_whole(other)
@@ -228,7 +228,7 @@ class FileSystemsThatHang(Case):
         """It writes to a frozen file system, where no signal reaches it."""
         mountpoint = self.disk()
         repository = mountpoint / "repo"
-        subprocess.run(["ostree", f"--repo={repository}", "init", "--mode=bare"], check=True)
+        ostree_repository.init(repository)
         daemon, client = self.daemon(repository)
         image = self.image("large", 600)
         subprocess.run(["fsfreeze", "-f", mountpoint], check=True)
@@ -360,8 +360,7 @@ class Quotas(Case):
         subprocess.run(["btrfs", "quota", "enable", mountpoint], check=True)
         subprocess.run(["btrfs", "subvolume", "create", mountpoint / "limited"], check=True, stdout=subprocess.DEVNULL)
         self.repository = mountpoint / "limited/repo"
-        self.ostree("init", "--mode=bare")
-        self.ostree("config", "set", "core.min-free-space-percent", "0")
+        ostree_repository.init(self.repository)
         first = self.image("first")
         self.succeed("pull", first)
         before = self.state()
@@ -389,8 +388,8 @@ class KindsOfFileSystems(Case):
         for mode in ("bare", "bare-user", "archive"):
             with self.subTest(mode=mode):
                 self.repository, other = place / mode, place / f"{mode}-copy"
-                self.ostree("init", f"--mode={mode}")
-                subprocess.run(["ostree", f"--repo={other}", "init", f"--mode={mode}"], check=True)
+                ostree_repository.init(self.repository, mode)
+                ostree_repository.init(other, mode)
                 images = [self.image(tag) for tag in ("one", "two")]
                 for image in images:
                     self.succeed("pull", image)
@@ -424,7 +423,7 @@ class KindsOfFileSystems(Case):
         for path in (lower, upper, work, place):
             path.mkdir()
         self.repository = lower / "old"
-        self.ostree("init", "--mode=bare")
+        ostree_repository.init(self.repository)
         image = self.image("old")
         self.succeed("pull", image)
         subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", place], check=True)

@@ -11,6 +11,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 
 import oci_layout
+import ostree_repository
 import real_daemon
 from oci_layout import Entry
 
@@ -55,7 +56,7 @@ class Repository:
     def __init__(self, path):
         self.path, self.checked = pathlib.Path(path), set()
         if not (self.path / "config").exists():
-            run("ostree", f"--repo={self.path}", "init", "--mode=bare")
+            ostree_repository.init(self.path)
 
     def ostree(self, *arguments):
         return run("ostree", f"--repo={self.path}", *arguments)
