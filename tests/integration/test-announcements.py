@@ -8,6 +8,7 @@ from gi.repository import GLib
 
 import bus_fixture
 import oci_layout
+import ostree_repository
 from bus_fixture import MANAGER
 
 bus_fixture.WORKER = os.environ["IMAGED_WORKER"]
@@ -20,6 +21,7 @@ class Announcements(bus_fixture.Case):
 
     def setUp(self):
         super().setUp()
+        ostree_repository.init(self.directory + "/repo")
         self.layout = oci_layout.Layout(self.directory + "/layout")
         self.bus_client = self.client()
 

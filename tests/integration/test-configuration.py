@@ -234,7 +234,7 @@ class Job(unittest.TestCase):
         self.directory = directory.name
         self.layout = Layout(self.directory + "/layout")
         self.layout.image("v1", [layer([Entry("usr", "dir", mode=0o755), Entry("usr/hello", content=b"hello\n")])])
-        self.repository = self.directory + "/repo"
+        self.repository = str(ostree_repository.init(self.directory + "/repo"))
 
     def pull(self, image, **settings):
         return worker.pull(image, self.repository, settings={key.replace("_", "-"): value for key, value in settings.items()})
@@ -364,6 +364,7 @@ class Guide(unittest.TestCase):
         directory = agreement.Scratch()
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
+        ostree_repository.init(self.directory + "/repo")
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
             self.text = re.search(r"## Registries\n(.*?)\n## ", file.read(), re.S).group(1)
 

@@ -12,6 +12,7 @@ import unittest
 from gi.repository import GLib
 
 import encapsulation
+import ostree_repository
 import worker
 from bus_fixture import MANAGER, NAME, ROOT, Case
 from oci_layout import Entry, Layout, layer
@@ -43,7 +44,7 @@ class Deploy(Case):
         os.mkdir(self.sysroot)
         self.ostree("admin", "init-fs", "--modern", self.sysroot)
         self.ostree("admin", "os-init", "--sysroot=" + self.sysroot, "test")
-        self.repository = self.sysroot + "/ostree/repo"
+        self.repository = ostree_repository.without_reserve(self.sysroot + "/ostree/repo")
         self.layout = Layout(self.directory + "/layout")
         return [*super().command(), "--repository", self.repository, "--worker", os.environ["IMAGED_WORKER"]]
 

@@ -7,6 +7,7 @@ import shutil
 import unittest
 
 import oci_layout
+import ostree_repository
 import skopeo_service
 import worker
 from repository_case import ScratchCase
@@ -45,7 +46,7 @@ class Limits(ScratchCase):
         self.layout.image("t", [oci_layout.layer([oci_layout.Entry("usr/x", content=b"x")])])
 
     def test_memory_files_and_time_are_limited_and_the_scratch_directory_goes(self):
-        repository = self.directory / "repo"
+        repository = ostree_repository.init(self.directory / "repo")
         self.layout.as_dir("t", self.directory / "dir")
         for image in (self.layout.reference("t"), f"dir:{self.directory}/dir"):
             result = worker.pull("ostree-unverified-image:" + image, repository, env=self.environment).result
@@ -68,7 +69,7 @@ class CannotBeRun(ScratchCase):
         self.layout = oci_layout.Layout(self.directory / "layout")
         self.layout.image("t", [oci_layout.layer([oci_layout.Entry("usr/x", content=b"x")])])
         self.image = "ostree-unverified-image:" + self.layout.reference("t")
-        self.repository = self.directory / "repo"
+        self.repository = ostree_repository.init(self.directory / "repo")
         self.assertEqual(worker.pull(self.image, self.repository).result["outcome"], "success")
 
     def programs(self, name, make):

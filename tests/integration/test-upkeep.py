@@ -14,7 +14,6 @@ import tree
 
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 WORKER = os.environ.get("IMAGED_WORKER", "imaged-worker")
-DATA = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).resolve().parents[2])) / "tests/data"
 BLOB, IMAGE = "ostree/container/blob/", "ostree/container/image/"
 
 
@@ -30,9 +29,8 @@ def escape(text):
 class Upkeep(bus_fixture.Case):
     def setUp(self):
         super().setUp()
-        subprocess.run(["tar", "-xzf", DATA / "repo.tar.gz", "--xattrs", "--xattrs-include=*", "-C", self.directory], check=True)
-        subprocess.run(["tar", "-xzf", DATA / "oci.tar.gz", "-C", self.directory], check=True)
-        self.repository = pathlib.Path(self.directory) / "repo"
+        self.repository = golden.unpack("repo.tar.gz", self.directory)
+        golden.unpack("oci.tar.gz", self.directory)
         # ostree-ext was given a path that leads from somewhere else.
         self.images = {}
         for tag in ("base", "derived"):
@@ -135,7 +133,7 @@ class Verify(Upkeep):
         self.ostree("fsck")
         self.refetched |= {image["image"] for image in outcome["refetched"]}
         # A layer that is imported anew has its /var where this libostree wants it.
-        expected = {name: (DATA / f"{name}.ls").read_text() for name in ("base", "derived")}
+        expected = {name: (golden.DATA / f"{name}.ls").read_text() for name in ("base", "derived")}
         if self.images["derived"] in self.refetched:
             expected["derived"] = golden.derived_listing()
         for name, text in expected.items():
@@ -293,7 +291,7 @@ class Prune(Upkeep):
         self.assertFalse(self.object(unnamed + ".commit").exists())
 
     def kept_layers(self):
-        return [line.split()[0] for line in (DATA / "refs.txt").read_text().splitlines() if line.startswith(BLOB)]
+        return [line.split()[0] for line in (golden.DATA / "refs.txt").read_text().splitlines() if line.startswith(BLOB)]
 
     def test_a_damaged_image_keeps_all_layers_and_nothing_more(self):
         gone, broken = self.small_image("gone"), self.small_image("broken")

@@ -29,6 +29,7 @@ std::string repository_of_mode(const TemporaryDirectory& directory, const std::s
     const auto path = directory.path + "/" + mode;
     const auto command = "ostree --repo=" + path + " init --mode=" + mode;
     REQUIRE(std::system(command.c_str()) == 0);
+    remove_reserve(path);
     return path;
 }
 

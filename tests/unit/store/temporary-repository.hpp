@@ -32,6 +32,11 @@ public:
     std::string path;
 };
 
+// Whether a test passes is no question of how full the disk is. REPOSITORY is a new one: [core] is its only section.
+inline void remove_reserve(const std::string& repository) {
+    std::ofstream(repository + "/config", std::ios::app) << "min-free-space-percent=0\n";
+}
+
 struct TemporaryRepository {
     TemporaryDirectory directory;
     std::string path = made(directory.path + "/repo");
@@ -42,8 +47,7 @@ struct TemporaryRepository {
 private:
     static std::string made(const std::string& path) {
         Repository::create(path);
-        // No reserve (min-free-space): whether a test passes is no question of how full the disk is. [core] is the only section.
-        std::ofstream(path + "/config", std::ios::app) << "min-free-space-percent=0\n";
+        remove_reserve(path);
         return path;
     }
 };
