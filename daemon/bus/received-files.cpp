@@ -25,10 +25,12 @@ namespace imaged {
 namespace {
 
 // Messages whose descriptors are kept at once: what a user's waiting jobs and questions to polkit need. Root's have
-// room of their own. Each counts for that long at least, so that a flood of them does not take all of the bus thread's
-// time.
+// room of their own.
 constexpr std::size_t max_keepers = 192, max_keepers_of_user = 48;
-constexpr std::chrono::seconds counting(1);
+// Keepers that are started within RECENTLY. A fork takes milliseconds of the bus thread, and the bus refuses calls of
+// everybody when what it has for imaged is not read in time. Root's are limited by the number above alone.
+constexpr std::size_t max_recent = 48, max_recent_of_user = 16;
+constexpr std::chrono::seconds recently(1);
 // A header that is longer has more text than a message may have (message-limit.hpp); libsystemd drops the message.
 constexpr std::size_t max_header_bytes = 16 * 1024;
 // A keeper that has not taken its files by then gets none.
@@ -181,20 +183,24 @@ void ReceivedFiles::start_keeper(uid_t uid, const std::vector<FileDescriptor>& e
 }
 
 bool ReceivedFiles::has_room(uid_t uid) const {
-    const auto of_user =
-        std::count_if(keepers_.begin(), keepers_.end(), [&](const Keeper& keeper) { return keeper.uid == uid; });
-    const auto of_root =
-        std::count_if(keepers_.begin(), keepers_.end(), [](const Keeper& keeper) { return keeper.uid == 0; });
-    return static_cast<std::size_t>(of_user) < max_keepers_of_user &&
-           (uid == 0 || keepers_.size() - static_cast<std::size_t>(of_root) < max_keepers);
+    const auto since = EventLoop::Clock::now() - recently;
+    std::size_t of_user = 0, recent_of_user = 0, of_users = 0, recent_of_users = 0;
+    for (const auto& keeper : keepers_) {
+        const bool is_recent = keeper.started > since;
+        if (keeper.uid == uid) ++of_user, recent_of_user += is_recent;
+        if (keeper.uid != 0) ++of_users, recent_of_users += is_recent;
+    }
+    if (of_user >= max_keepers_of_user) return false;
+    return uid == 0 || (recent_of_user < max_recent_of_user && of_users < max_keepers && recent_of_users < max_recent);
 }
 
+// One that has ended counts until it is no longer recent.
 void ReceivedFiles::forget_ended() {
-    const auto now = EventLoop::Clock::now();
+    const auto since = EventLoop::Clock::now() - recently;
     std::erase_if(keepers_, [&](Keeper& keeper) {
         if (!keeper.process.ended()) return false;
         loop_->unwatch(keeper.process.fd());
-        return now - keeper.started > counting;
+        return keeper.started <= since;
     });
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers who hand over files of a file system that they serve themselves, and that answers nobody of imaged's who closes one (FUSE). Real daemon, worker and bus
 policy; the file system belongs to an ordinary user."""
+import collections
 import contextlib
 import json
 import os
@@ -162,6 +163,7 @@ class HostileFilesOfCallers(SystemCase):
         for name, message in MESSAGES.items():
             with self.subTest(name):
                 before = len(self.stuck())
+                time.sleep(0.08) # 16 of a second are kept
                 sender.send(file, **message)
                 self.assert_served()
                 if name not in DENIED and "header" not in name:  # that one is dropped, and its descriptors by the kernel
@@ -227,6 +229,7 @@ class HostileFilesOfCallers(SystemCase):
         sender, file = self.sender(), self.file()
         for _ in range(60):
             sender.send(file, method="ListJobs", body="")
+            time.sleep(0.08) # 16 of a second are kept
         self.assert_served()
         answer = sender.send(file, wait=10)
         self.assertEqual(answer["error"], "org.imaged1.Error.QueueFull", answer)
@@ -239,11 +242,26 @@ class HostileFilesOfCallers(SystemCase):
         none = self.no_file()
         self.eventually(lambda: sender.send(none, wait=10)["error"] == "org.imaged1.Error.InvalidArgument", 20)
 
+    def test_files_of_so_many_messages_are_kept_in_a_second(self):
+        """Each costs a fork; what comes beside them is refused at once."""
+        none, senders, answers = self.no_file(), [self.sender(uid) for uid in system_bus.USERS[1:7]], collections.Counter()
+        started = time.monotonic()
+        for _ in range(30):
+            for sender in senders:
+                answers[sender.send(none, wait=20)["error"]] += 1
+        seconds = time.monotonic() - started
+        kept = answers.pop("org.imaged1.Error.InvalidArgument") # it is no regular file
+        self.assertEqual(list(answers), ["org.imaged1.Error.QueueFull"] if answers else [], answers)
+        self.assertLessEqual(kept, 48 * (seconds + 1))
+        self.assertGreaterEqual(kept, 48)
+        self.eventually(lambda: senders[0].send(none, wait=20)["error"] == "org.imaged1.Error.InvalidArgument", 5)
+
     def test_users_together_leave_root_room(self):
         file, senders = self.file(), [self.sender(uid) for uid in system_bus.USERS[1:7]]
         for _ in range(50):
             for sender in senders:
                 sender.send(file, method="ListJobs", body="")
+            time.sleep(0.15) # 48 of a second are kept
         self.assert_served()
         self.assertEqual(self.sender(system_bus.USERS[8]).send(file, wait=10)["error"], "org.imaged1.Error.QueueFull")
         self.assertLessEqual(len(self.stuck()), 192)
