@@ -247,6 +247,7 @@ std::string image_text(const Dictionary& image) {
     lines.text("Digest", "digest");
     lines.text("Image ID", "image-id");
     lines.platform();
+    lines.text("Signatures", "signature-policy");
     lines.text("Update", "update-digest");
     for (const auto& kept : image.list("kept"))
         lines.add("Kept", kept.text("digest").value_or("?") + version_note(kept.text("version")));

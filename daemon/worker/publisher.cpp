@@ -23,6 +23,7 @@
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
 #include "store/records/image-sources.hpp"
+#include "store/records/signature-rules.hpp"
 #include "store/repository/kept-ref.hpp"
 #include "store/repository/record-file.hpp"
 #include "store/repository/ref-file.hpp"
@@ -246,20 +247,26 @@ bool Publisher::lock() {
 
 // What was announced first stays, as the job may be another's after it has read layers.
 void Publisher::announce(const Packet& packet) {
-    const auto count = packet.rest.size() / sizeof(AnnouncedLayer);
-    if (packet.rest.size() % sizeof(AnnouncedLayer) != 0 || count > max_announced) refuse("announced layers");
+    const std::size_t text = packet.head.number;
+    if (text > max_signature_rule || text > packet.rest.size()) refuse("the announced rule for signatures");
+    const auto list = packet.rest.first(packet.rest.size() - text);
+    const auto count = list.size() / sizeof(AnnouncedLayer);
+    if (list.size() % sizeof(AnnouncedLayer) != 0 || count > max_announced) refuse("announced layers");
     std::vector<AnnouncedLayer> layers(count);
-    if (count > 0) std::memcpy(layers.data(), packet.rest.data(), packet.rest.size());
+    if (count > 0) std::memcpy(layers.data(), list.data(), list.size());
+    const std::string rule(reinterpret_cast<const char*>(packet.rest.data()) + list.size(), text);
     for (const auto& layer : layers) {
         if (static_cast<unsigned>(layer.kind) > static_cast<unsigned>(LayerKind::derived)) refuse("kind of a layer");
     }
     const auto& manifest = packet.head.checksum;
     if (!pinned_.empty() && manifest.hex() != pinned_) refuse("another image than the job is for");
-    if (manifest_ && (*manifest_ != manifest || layers != layers_)) refuse("another image than before");
+    if (manifest_ && (*manifest_ != manifest || layers != layers_ || rule != rule_))
+        refuse("another image than before");
     if (!manifest_ && placed_) refuse("an image after its objects");
     require_contents_of_blobs(layers);
     manifest_ = manifest;
     layers_ = std::move(layers);
+    rule_ = rule;
 }
 
 // A blob has one content. If its ref names a commit that is recorded for another one with this very blob, what is
@@ -410,6 +417,7 @@ void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
     keep_version(commit);
     write_ref(image_ref_, commit);
     note_image_source(repository_.get(), image_, source_);
+    note_signature_rule(repository_.get(), image_, image_ref_, commit, rule_);
 }
 
 // Whatever NEXT is: what need not be kept is dropped by a process that has read no layer. Once, so that nothing which

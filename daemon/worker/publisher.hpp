@@ -6,9 +6,9 @@
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
 // first object; what the image's ref named when the job began is kept by a ref of its own then (kept-ref.hpp); record
-// these layers as verified, where nothing else is recorded for this host; replace the detached metadata of the commit
-// that the image's ref named when the job began; the record of what is complete; and have another worker, as for
-// Remove, drop the layers that no image uses.
+// these layers as verified, where nothing else is recorded for this host; note the rule for signatures that it
+// announced with them; replace the detached metadata of the commit that the image's ref named when the job began; the
+// record of what is complete; and have another worker, as for Remove, drop the layers that no image uses.
 //
 // An object cannot be changed once it is in place: the job has each scratch directory as a mount that is in no mount
 // namespace, and publishing begins with making it read-only. The kernel refuses that as long as anything is open for
@@ -94,6 +94,7 @@ private:
     std::optional<Checksum> previous_;
     std::optional<Checksum> manifest_;
     std::vector<AnnouncedLayer> layers_;
+    std::string rule_;  // that let the image in, as the job announced it
     bool placed_ = false;
     FileDescriptor cleaner_;  // our end of its channel
     std::optional<LocalStaging> staging_;

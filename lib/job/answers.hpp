@@ -37,7 +37,7 @@ struct ImageAnswer {
     std::optional<std::uint64_t> created;
     std::optional<std::uint32_t> layers;
     std::optional<std::uint64_t> size, disk_size, unique_size, shared_size;
-    std::optional<std::string> update_digest, architecture, os, image_id;
+    std::optional<std::string> signature_policy, update_digest, architecture, os, image_id;
     std::vector<KeptVersionAnswer> kept;
 
     template <typename Self, typename Fields>
@@ -57,6 +57,7 @@ struct ImageAnswer {
         fields("disk-size", self.disk_size);
         fields("unique-size", self.unique_size);
         fields("shared-size", self.shared_size);
+        fields("signature-policy", self.signature_policy);
         fields("update-digest", self.update_digest);
         fields("architecture", self.architecture);
         fields("os", self.os);

@@ -386,7 +386,16 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
                 publisher.ask(PublisherCall::announce, 0, image,
                               publisher.bytes(AnnouncedLayer{blob, made_up(3), as})));
     }
-    say("own announcement", publisher.ask(PublisherCall::announce, 0, image, layers));
+    const std::string rule = "insecureAcceptAnything (default)", better = "signedBy (docker: registry.example)";
+    const auto announce = [&](const std::string& announced, std::size_t length) {
+        return publisher.ask(PublisherCall::announce, static_cast<std::uint32_t>(length), image, layers + announced);
+    };
+    say("rule longer than what is sent", announce("", layers.size() + 1));
+    say("rule of layers", announce(rule, rule.size() - 1));
+    say("huge rule", announce(std::string(2000, 'x'), 2000));
+    say("own announcement", announce(rule, rule.size()));
+    say("another rule", announce(better, better.size()));
+    say("no rule any more", announce("", 0));
     say("another announcement", publisher.ask(PublisherCall::announce, 0, commit, layers));
     say("own record of an image", publisher.ask(PublisherCall::add_record, image_number, other));
     // Refs and records.

@@ -574,7 +574,8 @@ class Unreadable(Versions):
         verified = self.run_job("verify")["details"]
         self.assertTrue(verified["damaged"])
         whole, before = self.directory / "whole", self.records()
-        damaged, sources = ({path: json.loads((self.repository / "extensions/imaged" / path).read_text())} for path in ("damaged.json", "sources.json"))
+        recorded = {path: json.loads((self.repository / "extensions/imaged" / path).read_text()) for path in ("damaged.json", "sources.json", "rules.json")}
+        self.assertTrue(all(recorded.values()))
         self.repository.rename(whole)
         one = {"arguments": {"images": [IMAGE]}}
         pull = {"image": self.source, "target": "oci:third:t"}
@@ -586,7 +587,7 @@ class Unreadable(Versions):
                         subprocess.run(["cp", "-a", whole, self.repository], check=True)
                         result = self.run_job(kind, **fault, path="/repo/extensions", times=1, after=after, errno=errno.EIO, options=options)
                         self.assertLessEqual(before, self.records(), result)
-                        for path, known in {**damaged, **sources}.items():
+                        for path, known in recorded.items():
                             now = json.loads((self.repository / "extensions/imaged" / path).read_text())
                             self.assertLessEqual(known.keys(), now.keys(), (path, result))
 

@@ -126,6 +126,36 @@ class ContainersPolicy(Scratch):
         result = self.pull(f"ostree-image-signed:docker://{self.registry.address}/shop/signed:1", self.files["signedBy vendor"], kind="prepare")
         self.assertEqual(result["details"]["signature-policy"], f"signedBy (docker: {self.registry.address})")
 
+    def test_the_rule_that_let_an_image_in_is_noted(self):
+        image = f"docker://{self.registry.address}/shop/signed:1"
+        for confined in (False, True):
+            with self.subTest(confined=confined):
+                repository = self.directory / f"noted-{confined}"
+                ostree_repository.init(repository, "bare-user")
+
+                def pull(policy, kind="pull", image=image):
+                    result = self.pull(image, self.files[policy], repository=repository, kind=kind, settings={"confined": confined})
+                    self.assertEqual(verdict(result), "accepted", result)
+                    return result["details"]
+
+                def rules():
+                    path = repository / "extensions/imaged/rules.json"
+                    return json.loads(path.read_text()) if path.exists() else None
+                pull("signedBy vendor", kind="prepare")
+                self.assertEqual(rules(), None)
+                commit, signed = pull("signedBy vendor")["merge-commit"], f"signedBy (docker: {self.registry.address})"
+                self.assertEqual(rules(), {image: {commit: signed}})
+                # What is here already passes the rule of today.
+                self.assertFalse(pull("accept anything")["changed"])
+                self.assertEqual(rules(), {image: {commit: "insecureAcceptAnything (default)"}})
+                self.assertFalse(pull("signedBy vendor", image="ostree-image-signed:" + image)["changed"])
+                self.assertEqual(rules(), {image: {commit: signed}})
+                # What is refused changes nothing, and another image with the same content has a rule of its own.
+                self.assertEqual(verdict(self.pull(image, self.files["reject"], repository=repository, settings={"confined": confined})), "PolicyRejected")
+                other = image.replace("signed:1", "unsigned:1")
+                pull("accept anything", image=other)
+                self.assertEqual(rules(), {image: {commit: signed}, other: {commit: "insecureAcceptAnything (default)"}})
+
     def test_the_policy_of_the_users_home_applies_when_none_is_named(self):
         home = self.directory / "home"
         (home / ".config/containers").mkdir(parents=True)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import unittest
+import unittest.mock
 
 from gi.repository import GLib
 
@@ -204,6 +205,57 @@ class Updates(bus_fixture.Case):
         self.imagectl("remove", tested)
         self.imagectl("copy", "--from", tested, self.directory + "/stick")
         self.assertEqual(self.imagectl_sources()[tested], None)
+
+    def rules(self):
+        rules = {image["image"]: image.get("signature-policy") for image in self.listed()}
+        for image, rule in rules.items():
+            self.assertEqual(self.bus_client.call(MANAGER, "GetImage", GLib.Variant("(s)", (image,)))[0].get("signature-policy"), rule)
+        return rules
+
+    def test_lists_tell_which_rule_let_an_image_in(self):
+        first, scoped = "insecureAcceptAnything (default)", "insecureAcceptAnything (oci: any)"
+        self.assertEqual(self.rules(), {self.image: first})
+        self.assertRegex(self.imagectl("show", self.image), r"(?m)^Signatures: +insecureAcceptAnything \(default\)$")
+        # An update by another rule; the version before it keeps its own.
+        self.publish("it", [self.base, self.new], "2")
+        with open(self.directory + "/policy.json", "w", encoding="utf-8") as file:
+            json.dump({"default": [{"type": "reject"}], "transports": {"oci": {"": [{"type": "insecureAcceptAnything"}]}}}, file)
+        self.daemon.terminate()
+        self.daemon.wait()
+        with unittest.mock.patch.dict(os.environ, {"CONTAINERS_POLICY": self.directory + "/policy.json"}):
+            self.start_daemon()
+        self.assertEqual(self.job("Pull", self.image)["signature-policy"], scoped)
+        self.assertEqual(self.rules(), {self.image: scoped})
+        self.imagectl("rollback", self.image)
+        self.assertEqual(self.rules(), {self.image: first})
+        self.imagectl("rollback", self.image)
+        self.assertEqual(self.rules(), {self.image: scoped})
+        # A copy is the claim of another repository, and a ref that of another program.
+        ostree_repository.init(self.directory + "/stick")
+        self.imagectl("copy", self.image, self.directory + "/stick")
+        self.imagectl("copy", "--from", self.image, self.directory + "/stick", "--target", "docker://example.org/back:1")
+        copied = next(ref for ref in encapsulation.ostree(self.repository, "refs").split() if "back" in ref)
+        encapsulation.ostree(self.repository, "refs", "--create=" + copied.replace("back", "theirs"), self.listed()[0]["merge-commit"])
+        self.assertEqual(self.rules(), {self.image: scoped, "docker://example.org/back:1": None, "docker://example.org/theirs:1": None})
+        # Nothing of it stays with the name.
+        self.imagectl("remove", self.image)
+        with open(self.repository + "/extensions/imaged/rules.json", encoding="utf-8") as file:
+            self.assertEqual(json.load(file), {})
+        self.imagectl("copy", "--from", self.image, self.directory + "/stick")
+        self.assertEqual(self.rules()[self.image], None)
+
+    def test_a_record_of_rules_with_nonsense_tells_nothing(self):
+        path = self.repository + "/extensions/imaged/rules.json"
+        commit = self.listed()[0]["merge-commit"]
+        for text, rule in (("", None), ("[]", None), ('{"x": 7}', None), (json.dumps({self.image: {"0" * 64: "signedBy"}}), None), (json.dumps({self.image: {commit: "x" * 300}}), "x" * 256 + "…")):
+            with self.subTest(text[:30]):
+                with open(path + ".new", "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.rename(path + ".new", path)
+                self.assertEqual(self.rules(), {self.image: rule})
+        os.chmod(path, 0o666)
+        self.job("Pull", self.image)
+        self.assertEqual(self.rules(), {self.image: "insecureAcceptAnything (default)"})
 
     def test_an_image_out_of_an_archive_is_left_out_with_a_word(self):
         subprocess.run(["tar", "-C", self.layout.path, "-cf", self.directory + "/it.tar", "."], check=True)

@@ -21,6 +21,7 @@
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/ref-state.hpp"
+#include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/records/usage-record.hpp"
 #include "store/repository/ref-listing.hpp"
@@ -105,7 +106,7 @@ public:
         for (const auto& [name, place] : images) {
             if (text.back() == '}') text += ',';
             const auto& [ref, commit] = place;
-            auto entry = entry_of(name, commit, commit == Checksum{} ? broken(name, ref) : look_up(name, commit, used));
+            auto entry = entry_of(name, commit == Checksum{} ? broken(name, ref) : look_up(name, commit, used));
             if (const auto found = kept.find(name); found != kept.end()) tell_kept(entry, found->second, used);
             text += json_text(entry);
         }
@@ -138,8 +139,9 @@ public:
         }
         stale_ |= refs_.refresh();
         refresh_records();
-        tell_damage(description, image.merge_commit);
+        tell_damage(description);
         tell_source(description);
+        tell_rule(description);
         tell_size(description);
         for (const auto& version : find_kept_versions(repository_, image_ref(reference)).whole)
             description["kept"].push_back(version_of(summary(reference.image(), version.image)));
@@ -194,7 +196,7 @@ private:
         }
     }
 
-    json entry_of(const std::string& name, const Checksum& commit, const Cached& cached) {
+    json entry_of(const std::string& name, const Cached& cached) {
         auto entry = parse_json(cached.entry);
         entry["image"] = name;
         if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
@@ -202,8 +204,9 @@ private:
             entry["state"] = "damaged";
             entry["error"] = "layer " + *missing + " is missing";
         }
-        tell_damage(entry, commit);
+        tell_damage(entry);
         tell_source(entry);
+        tell_rule(entry);
         tell_size(entry);
         any_damaged_ |= entry["state"] != "ok";
         return entry;
@@ -233,6 +236,7 @@ private:
     void refresh_records() {
         stale_ |= refresh_damage();
         stale_ |= refresh_sources();
+        stale_ |= refresh_rules();
         stale_ |= refresh_sizes();
     }
 
@@ -248,6 +252,13 @@ private:
         const auto stamp = file_stamp(repository_, image_sources_path);
         if (stamp == sources_stamp_) return false;
         return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
+    }
+
+    // True when other rules may be noted than before.
+    bool refresh_rules() {
+        const auto stamp = file_stamp(repository_, signature_rules_path);
+        if (stamp == rules_stamp_) return false;
+        return read_anew([&] { rules_ = read_signature_rules(repository_.fd()); }, stamp, rules_stamp_);
     }
 
     // True when other sizes may have been counted than before.
@@ -270,9 +281,16 @@ private:
         if (found != sources_.end()) entry["source"] = found->second;
     }
 
-    void tell_damage(json& entry, const Checksum& commit) const {
+    void tell_rule(json& entry) const {
+        const auto commit = Checksum::from_hex(entry.value("merge-commit", ""));
+        const auto* const rule = commit ? rule_of(rules_, entry["image"].get<std::string>(), *commit) : nullptr;
+        if (rule != nullptr) entry["signature-policy"] = limited(*rule);
+    }
+
+    void tell_damage(json& entry) const {
         if (entry["state"] != "ok") return;
-        const auto* error = damage_.error_of(entry["image"].get<std::string>(), commit);
+        const auto commit = Checksum::from_hex(entry.value("merge-commit", ""));
+        const auto* error = commit ? damage_.error_of(entry["image"].get<std::string>(), *commit) : nullptr;
         if (error == nullptr) return;
         entry["state"] = "damaged";
         entry["error"] = *error;
@@ -352,6 +370,8 @@ private:
     FileStamp damage_stamp_{};
     std::map<std::string, std::string> sources_;
     FileStamp sources_stamp_{};
+    SignatureRules rules_;
+    FileStamp rules_stamp_{};
     UsageRecord sizes_;
     FileStamp sizes_stamp_{};
 };

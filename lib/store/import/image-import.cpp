@@ -16,6 +16,7 @@
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
+#include "store/records/signature-rules.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/repository/kept-ref.hpp"
 #include "store/repository/moved-var.hpp"
@@ -196,6 +197,13 @@ static std::string source_of(const ImportRequest& request) {
     return request.archive ? archive_source : request.image.image();
 }
 
+// Which rule for signatures let SOURCE in (signature-rules.hpp); empty if that need not be noted. A repair lets nothing
+// in.
+static std::string rule_to_note(const ImportRequest& request, const SourceImage& source) {
+    if (request.known || source.signature_policy.size() > max_signature_rule) return {};
+    return source.signature_policy;
+}
+
 // Whether another source is known of TARGET than REQUEST's. A repair says nothing of it.
 static bool comes_from_elsewhere(const ImportRequest& request, const Repository& repository,
                                  const ImageReference& target) {
@@ -205,18 +213,20 @@ static bool comes_from_elsewhere(const ImportRequest& request, const Repository&
     return (found == sources.end() ? target.image() : found->second) != source_of(request);
 }
 
-// Gives COMMIT the name TARGET, which PREVIOUS has now. A writer that is another process keeps the previous version
-// and notes the source itself.
+// Gives COMMIT, which RULE let in, the name TARGET, which PREVIOUS has now. A writer that is another process keeps the
+// previous version and notes the source and the rule itself.
 static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
-                       const StoredImage* previous, const Checksum& commit) {
+                       const StoredImage* previous, const Checksum& commit, const std::string& rule) {
     const bool is_update = previous != nullptr && !request.known;
     if (is_update && request.keep_previous && !request.writer) {
         if (const auto kept = ref_to_keep(repository.fd(), image_ref(target), commit))
             repository.set_ref(kept->ref, kept->commit);
     }
     repository.set_ref(image_ref(target), commit);
-    if (!request.writer && comes_from_elsewhere(request, repository, target))
+    if (request.writer) return;
+    if (comes_from_elsewhere(request, repository, target))
         note_image_source(repository.fd(), target.image(), source_of(request));
+    note_signature_rule(repository.fd(), target.image(), image_ref(target), commit, rule);
 }
 
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
@@ -244,7 +254,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     check_named_digest(request, target, source.digest);
     check_architecture(request, source);
     check_kinds(source.layout);
-    repository.writer().announce(source.digest, source.layout);
+    const auto rule = rule_to_note(request, source);
+    repository.writer().announce(source.digest, source.layout, rule);
     auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
     // An archive was refused before this if its reference demands a signature.
     const auto signed_commit =
@@ -257,8 +268,9 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     observer.layers(source.layout.layers, present);
     if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
         PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
-        if (comes_from_elsewhere(request, repository, target))
-            name_image(request, repository, target, nullptr, plan.previous->merge_commit);
+        if (comes_from_elsewhere(request, repository, target) ||
+            !is_signature_rule_noted(repository.fd(), target.image(), plan.previous->merge_commit, rule))
+            name_image(request, repository, target, nullptr, plan.previous->merge_commit, rule);
         ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
         unchanged.bytes_reused = plan.present_bytes;
         unchanged.signature_policy = source.signature_policy;
@@ -300,7 +312,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.sync();
     keep_layer_refs(repository, source.layout.layers, layers.commits);
     auto stored = StoredImage::load(repository, merged.commit);
-    name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit);
+    name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit, rule);
     try {
         // From here on a prune sees that they are used; one that looked before is undone.
         keep_layer_refs(repository, source.layout.layers, layers.commits);

@@ -17,7 +17,7 @@ public:
     void unlock(LockKind kind) noexcept override;
     std::unique_ptr<StagingArea> make_staging() override;
     void clear_leftovers() override;
-    void announce(const Digest&, const ImageLayout&) override {}
+    void announce(const Digest&, const ImageLayout&, const std::string&) override {}
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit) override;
     void set_refs(const std::map<std::string, Checksum>& refs) override;
     bool replaces_metadata() const override { return true; }

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "layer/object-placement.hpp"
 #include "oci/layout.hpp"
+#include "store/repository/repository-writer.hpp"
 
 namespace imaged {
 
@@ -17,7 +18,8 @@ enum class PublisherCall : std::uint32_t {
                      // job has read anything that could take it over
     lock,            // shared; "locked" while another program holds it
     unlock,          //
-    announce,        // checksum: the manifest's digest; then an AnnouncedLayer for each layer
+    announce,        // checksum: the manifest's digest; then an AnnouncedLayer for each layer, then the rule for
+                     // signatures that let the image in; number: bytes of this text
     make_scratch,    // answered with its number and a descriptor of the directory
     place,           // number: of the scratch directory; then Placements. Nobody can write there from then on
     remove_scratch,  // number
@@ -51,7 +53,8 @@ inline constexpr std::uint32_t image_number = UINT32_MAX, second_ref = 1U << 31,
 inline constexpr std::size_t max_publisher_packet = 128 * 1024;
 inline constexpr std::size_t max_placements = 2000, max_announced = 1024;
 static_assert(sizeof(PublisherHead) + max_placements * sizeof(Placement) <= max_publisher_packet);
-static_assert(sizeof(PublisherHead) + max_announced * sizeof(AnnouncedLayer) <= max_publisher_packet);
+static_assert(sizeof(PublisherHead) + max_announced * sizeof(AnnouncedLayer) + max_signature_rule <=
+              max_publisher_packet);
 inline constexpr const char* staged_record = "record";
 
 }  // namespace imaged

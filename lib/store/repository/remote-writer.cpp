@@ -111,7 +111,7 @@ std::shared_ptr<Scratch> RemoteWriter::make_scratch() {
                                            ask("make a scratch directory", {PublisherCall::make_scratch, 0, {}}));
 }
 
-void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout) {
+void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout, const std::string& rule) {
     std::vector<AnnouncedLayer> layers;
     for (const auto& layer : layout.layers) {
         const auto number = static_cast<std::uint32_t>(layers.size());
@@ -119,8 +119,11 @@ void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout) {
         numbers_[derived_ref(layer.blob.digest)] = number | second_ref;
         layers.push_back({value_of(layer.blob.digest), value_of(layer.diff_id), layer.kind});
     }
-    ask("import " + manifest.text(), {PublisherCall::announce, 0, value_of(manifest)},
-        std::as_bytes(std::span(layers)));
+    const auto list = std::as_bytes(std::span(layers)), text = std::as_bytes(std::span(rule));
+    std::vector<std::byte> rest(list.begin(), list.end());
+    rest.insert(rest.end(), text.begin(), text.end());
+    ask("import " + manifest.text(),
+        {PublisherCall::announce, static_cast<std::uint32_t>(text.size()), value_of(manifest)}, rest);
 }
 
 void RemoteWriter::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {

@@ -24,6 +24,9 @@ inline constexpr const char *records_directory = "extensions/imaged", *completen
 // Of some ten thousand images that are damaged, or counted.
 inline constexpr std::size_t max_damage_bytes = 16 * 1024 * 1024, max_usage_bytes = max_damage_bytes;
 
+// Bytes of a rule for signatures that is noted (store/records/signature-rules.hpp).
+inline constexpr std::size_t max_signature_rule = 1024;
+
 enum class LockKind { shared, exclusive };
 
 // Thread-safe where it says so. Throws Error(failed) for what it may not do, besides what the calls name.
@@ -39,8 +42,9 @@ public:
     // Removes the scratch directories of jobs that are gone.
     virtual void clear_leftovers() = 0;
 
-    // What this job is about to import, before it reads any layer: nothing else gets a ref or a record.
-    virtual void announce(const Digest& manifest, const ImageLayout& layout) = 0;
+    // What this job is about to import, before it reads any layer: nothing else gets a ref or a record. RULE: which one
+    // for signatures let it in (store/records/signature-rules.hpp); empty for a repair, which is about what is in.
+    virtual void announce(const Digest& manifest, const ImageLayout& layout, const std::string& rule) = 0;
 
     // No COMMIT removes the ref. Thread-safe.
     virtual void set_ref(const std::string& ref, const std::optional<Checksum>& commit) = 0;

@@ -10,6 +10,7 @@
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
+#include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
@@ -56,6 +57,7 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
 void drop_what_is_known(Repository& repository, const std::string& ref, const Checksum& commit) {
     const auto image = image_of_ref(ref);
     note_image_source(repository.fd(), image, image);
+    forget_signature_rules(repository.fd(), image);
     for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
     try {
         // Another image may have the commit, and this one may come back to it.
