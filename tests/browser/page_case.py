@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page in a real browser: cockpit-ws with a session of its own on 127.0.0.1, whose system bus is the test's, with imaged, its installed bus
-policy, a scripted polkit, a real registry. COCKPIT_DATA names another Cockpit's /usr/share (its bridge in Python is taken from beside it)."""
+policy, a scripted polkit, a real registry. COCKPIT_ROOT names the root directory of a system whose Cockpit runs in place of this one's."""
 import contextlib
 import http.client
 import json
@@ -25,17 +25,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.join(HERE, "../..")
 PAGE = "/cockpit/@localhost/imaged/index.html"
 PLAIN_USER = 33
+ROOT = os.environ.get("COCKPIT_ROOT", "")
 
 
 def missing():
     """What this machine lacks for these tests; empty if nothing."""
-    wanted = ["chromium", "chromedriver", "cockpit-bridge", "docker-registry", "skopeo", cockpit_ws()]
+    wanted = ["chromium", "chromedriver", "docker-registry", "skopeo", ROOT + "/usr/bin/cockpit-bridge", ROOT + cockpit_ws()]
     names = [name for name in wanted if not shutil.which(name)]
     return [*names, *(["root"] if os.geteuid() != 0 else [])]
 
 
 def cockpit_ws():
-    return next((path for path in ("/usr/lib/cockpit/cockpit-ws", "/usr/libexec/cockpit-ws") if os.path.exists(path)), "cockpit-ws")
+    return next((path for path in ("/usr/lib/cockpit/cockpit-ws", "/usr/libexec/cockpit-ws") if os.path.exists(ROOT + path)), "/usr/lib/cockpit/cockpit-ws")
 
 
 def dripping(seconds):
@@ -153,21 +154,21 @@ class PageCase(system_bus.SystemCase):
         home = f"{self.directory}/cockpit-{uid or 0}"
         os.makedirs(home, exist_ok=True)
         os.chown(home, uid or 0, uid or 0)
-        other = os.environ.get("COCKPIT_DATA")
-        bridge = "cockpit-bridge"
-        if other:
-            # Its pages for the bridge alone: cockpit-ws has a login page of its own.
-            bridge = self.write("bridge", f"""#!/bin/sh
-                XDG_DATA_DIRS={data}:{other} PYTHONPATH={other}/../lib/python3/dist-packages exec /usr/bin/python3 -m cockpit.bridge "$@" """)
-            os.chmod(bridge, 0o755)
         # Without these two the bridge starts a bus and an agent, and crashes where /tmp is root's alone.
         session = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent", "SSH_AUTH_SOCK": "/nonexistent"}
         environment = {**os.environ, **session, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "HOME": home, "TMPDIR": home, "XDG_RUNTIME_DIR": home, "XDG_CONFIG_HOME": home + "/config",
                        "XDG_DATA_HOME": home + "/data", "XDG_DATA_DIRS": f"{data}:/usr/share", "XDG_CONFIG_DIRS": home,
                        "PATH": f"{HERE}/programs:{os.environ['PATH']}", "IMAGED_TEST_JOURNAL": self.directory + "/entries"}
+        # In a mount namespace of its own, where the plain user may become root by sudo, without a password.
+        sudoers = self.write("sudoers", f"Defaults env_keep += \"DBUS_SYSTEM_BUS_ADDRESS XDG_DATA_DIRS PATH IMAGED_TEST_JOURNAL\"\n#{PLAIN_USER} ALL = NOPASSWD: ALL\n")
+        os.chmod(sudoers, 0o440)
+        enter = ["unshare", "--mount", "sh", "-ec", """
+            if [ "$0" ]; then for path in /proc /dev "$1" "$2"; do mkdir -p "$0$path"; mount --rbind "$path" "$0$path"; done; fi
+            if [ -e "$0/etc/sudoers" ]; then mount --bind "$1/sudoers" "$0/etc/sudoers"; fi
+            root=$0; shift 2; exec chroot "${root:-/}" "$@" """, ROOT, self.directory, os.path.abspath(HERE)]
         become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
         with open(self.directory + f"/cockpit-{uid or 0}.log", "w", encoding="utf-8") as log:
-            self.spawn(["nice", *become, cockpit_ws(), "--no-tls", "-a", "127.0.0.1", "-p", str(port), "--local-session=" + bridge],
+            self.spawn(["nice", *enter, *become, cockpit_ws(), "--no-tls", "-a", "127.0.0.1", "-p", str(port), "--local-session=cockpit-bridge"],
                        env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         def answers():
