@@ -18,7 +18,7 @@ export class Details {
         if (other) Object.assign(this, { name, image: null, config: null, found: null, problem: "" });
         if (name === null) return;
         const listed = this.store.image(name);
-        const state = listed ? `${listed.digest} ${listed.state} ${listed["update-digest"]} ${listed.version}` : "";
+        const state = listed ? `${listed.digest} ${listed.state} ${listed["update-digest"]} ${listed.version} ${listed["signature-policy"]}` : "";
         if (!other && state === this.state && (this.image || this.problem)) return;
         this.state = state;
         let image;
@@ -97,13 +97,12 @@ export function breadcrumb(name) {
         element("a", { href: "#/" }, "System images"), element("span", { "aria-hidden": "true" }, " › "), element("span", { "aria-current": "page" }, name));
 }
 
-export function detailsView({ store, details, actions }) {
-    const { name, image } = details, listed = store.image(name) || {};
+export function detailsView({ details, actions }) {
+    const { name, image } = details;
     if (details.problem) return notice("danger", "This image cannot be read", element("p", {}, details.problem));
     if (!image) return element("p", { key: "loading" }, "Reading…");
     const platform = image.os || image.architecture ? `${image.os || "?"}/${image.architecture || "?"}` : null;
     const code = (text) => text ? element("code", {}, text) : null;
-    const rule = store.policy({ ...image, ...listed });
     return [card("image", name, [
         image["update-digest"] ? button("Update", () => actions.update([image]), { class: "button primary", id: "update" }) : null,
         button("Verify", () => actions.verify([name]), { id: "verify" }),
@@ -117,7 +116,7 @@ export function detailsView({ store, details, actions }) {
         ["Compressed", `${bytes(image.size)}, ${counted(image.layers || 0, "layer")}`],
         ["Size on disk", image["disk-size"] === undefined ? null : bytes(image["disk-size"])], ["Of its own", image["unique-size"] === undefined ? null : bytes(image["unique-size"])],
         ["Commit", code(image.commit)], ["Merge commit", code(image["merge-commit"])], ["Base commit", code(image["base-commit"])], ["Written by", image.importer]]),
-    rule ? policy(rule) : null, filtered(image.filtered)),
+    image["signature-policy"] ? policy(image["signature-policy"]) : null, filtered(image.filtered)),
     changesCard(details, actions), keptCard(image, actions), labelsCard(image),
     card("history", "Layers and history", null, table("Layers and history", [{ title: "Layer" }, { title: "Kind" }, { title: "Size", class: "number" }, { title: "Made" }, { title: "Made by" }],
         layerRows(image, details.config)))];

@@ -31,7 +31,7 @@ export function imagesCard({ store, view, actions, changed }) {
         element("a", { href: imageLink(image.image), class: "image-name" }, image.image),
         image.version || "-",
         element("code", { title: image.digest || "" }, short(image.digest)),
-        rule(store.policy(image)),
+        rule(image["signature-policy"]),
         bytes(image.size),
         bytes(image["disk-size"]),
         bytes(image["unique-size"]),

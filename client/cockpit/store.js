@@ -4,7 +4,6 @@ import { manager } from "./bus.js";
 import { soon } from "./dom.js";
 
 const layerLists = 40; // images whose layers are drawn
-const succeeded = "8f3c4ac0c8654c0d9c63a1f7f8b6e202"; // the journal's entry for a job that succeeded, imaged(8)
 
 // Events: "changed".
 export class Store extends EventTarget {
@@ -13,7 +12,7 @@ export class Store extends EventTarget {
         this.bus = bus;
         // "connecting", "ready", "missing", "denied", "lost"
         Object.assign(this, { connection: "connecting", problem: "", running: false, about: {}, images: null, imagesProblem: "", deployments: [],
-            deploymentsProblem: "", layers: new Map(), verified: new Map() });
+            deploymentsProblem: "", layers: new Map() });
         this.readSoon = soon(() => this.read(), 150);
         this.reading = null;
         bus.addEventListener("signal", ({ detail }) => this.heard(detail));
@@ -71,7 +70,6 @@ export class Store extends EventTarget {
         await this.part("images", "imagesProblem", async () => JSON.parse((await this.bus.call("DescribeImages", "a{sv}", [{}]))[0]).images);
         await this.part("deployments", "deploymentsProblem", async () => (await this.bus.call("ListDeployments", "a{sv}", [{}]))[0]);
         await this.readLayers();
-        await this.readVerified();
     }
 
     async part(member, problem, read) {
@@ -98,33 +96,5 @@ export class Store extends EventTarget {
             }
         }
         this.set({});
-    }
-
-    // Which rule let an image in: imaged tells in the list, or the journal has it of the job that brought it.
-    async readVerified() {
-        if ((this.images || []).every((image) => this.policy(image))) return;
-        const wanted = [`MESSAGE_ID=${succeeded}`, "_SYSTEMD_UNIT=imaged.service"];
-        let text = "";
-        try {
-            text = await globalThis.cockpit.spawn(["journalctl", "--output=json", "--quiet", "--lines=2000", ...wanted], { superuser: "try", err: "ignore" });
-        } catch (error) {
-            return; // No journal, or not for this user: the column stays empty.
-        }
-        const verified = new Map();
-        for (const line of text.split("\n")) {
-            let entry;
-            try {
-                entry = JSON.parse(line);
-            } catch (error) {
-                continue;
-            }
-            if (!["pull", "import", "import-archive"].includes(entry.IMAGED_KIND) || typeof entry.IMAGED_POLICY !== "string") continue;
-            verified.set(`${entry.IMAGED_TARGET || entry.IMAGED_IMAGE} ${entry.IMAGED_DIGEST}`, entry.IMAGED_POLICY);
-        }
-        this.set({ verified });
-    }
-
-    policy(image) {
-        return image["signature-policy"] || this.verified.get(`${image.image} ${image.digest}`) || "";
     }
 }
