@@ -2,7 +2,7 @@
 // What changes something: each asks first, and shows what it would do where imaged can say so.
 import { manager, options } from "./bus.js";
 import { Dialog, failure } from "./dialog.js";
-import { announce, element, fields, notice } from "./dom.js";
+import { announce, breakable, element, fields, notice } from "./dom.js";
 import { imageLink } from "./images-view.js";
 import { progress } from "./jobs-view.js";
 import { changes, preview, policy, pruned, usage, verified } from "./outcomes.js";
@@ -99,7 +99,7 @@ export class Actions {
         if (!dialog.open) return;
         const total = prepared.reduce((sum, { outcome }) => sum + outcome["bytes-to-fetch"], 0);
         const shown = prepared.map(({ image, outcome }) => element("section", { key: image.image, class: "update", "aria-label": image.image },
-            element("h3", {}, image.image), fields([["Version", `${image.version || short(image.digest)} → ${outcome.version || short(outcome.digest)}`],
+            element("h3", {}, breakable(image.image)), fields([["Version", `${image.version || short(image.digest)} → ${outcome.version || short(outcome.digest)}`],
                 ["Digest", element("code", {}, outcome.digest)], ["To fetch", `${bytes(outcome["bytes-to-fetch"])}, ${counted(outcome["layers-missing"], "layer")}`]]),
             policy(outcome["signature-policy"])));
         const refused = failed.map(({ image, error }) => failure(error, `${image.image} cannot be updated`));

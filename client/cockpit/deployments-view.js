@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The OSTree deployments of the host, and the image that each runs.
-import { card, element, table } from "./dom.js";
+import { breakable, card, element, table } from "./dom.js";
 import { imageLink } from "./images-view.js";
 import { short } from "./text.js";
 
@@ -10,9 +10,9 @@ function image(deployment, store) {
     const stored = [...(deployment["stored-as"] || []), ...(deployment["kept-of"] || [])];
     const name = deployment.image || stored[0];
     if (!name) return deployment.refspec ? ["no image, follows ", element("code", {}, deployment.refspec)] : "no image";
-    return [store.image(name) ? element("a", { href: imageLink(name) }, name) : name,
-        deployment.reference && deployment.reference !== name ? element("div", { class: "small" }, "follows ", element("code", {}, deployment.reference)) : null,
-        (deployment["kept-of"] || []).length ? element("div", { class: "small" }, "an earlier version of ", deployment["kept-of"].join(", ")) : null];
+    return [store.image(name) ? element("a", { href: imageLink(name) }, breakable(name)) : breakable(name),
+        deployment.reference && deployment.reference !== name ? element("div", { class: "small" }, "follows ", element("code", {}, breakable(deployment.reference))) : null,
+        (deployment["kept-of"] || []).length ? element("div", { class: "small" }, "an earlier version of ", breakable(deployment["kept-of"].join(", "))) : null];
 }
 
 export function deploymentsCard({ store }) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One image: what is known of it, its labels, the history of its layers, earlier versions, damage.
-import { button, card, element, fields, notice, table } from "./dom.js";
+import { breakable, button, card, element, fields, notice, table } from "./dom.js";
 import { badges } from "./images-view.js";
 import { difference, filtered, policy } from "./outcomes.js";
 import { bytes, counted, short, time } from "./text.js";
@@ -94,7 +94,7 @@ function changesCard(details, actions) {
 
 export function breadcrumb(name) {
     return element("nav", { "aria-label": "Breadcrumb", class: "breadcrumb", key: "breadcrumb" },
-        element("a", { href: "#/" }, "System images"), element("span", { "aria-hidden": "true" }, " › "), element("span", { "aria-current": "page" }, name));
+        element("a", { href: "#/" }, "System images"), element("span", { "aria-hidden": "true" }, " › "), element("span", { "aria-current": "page" }, breakable(name)));
 }
 
 export function detailsView({ details, actions }) {
@@ -103,7 +103,7 @@ export function detailsView({ details, actions }) {
     if (!image) return element("p", { key: "loading" }, "Reading…");
     const platform = image.os || image.architecture ? `${image.os || "?"}/${image.architecture || "?"}` : null;
     const code = (text) => text ? element("code", {}, text) : null;
-    return [card("image", name, [
+    return [card("image", breakable(name), [
         image["update-digest"] ? button("Update", () => actions.update([image]), { class: "button primary", id: "update" }) : null,
         button("Verify", () => actions.verify([name]), { id: "verify" }),
         button("Remove", () => actions.remove(image), { class: "button danger-text", id: "remove" })],

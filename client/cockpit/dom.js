@@ -31,6 +31,11 @@ export function lines(text) {
     return String(text).split("\n").map((line, at) => [at > 0 ? document.createTextNode("\n") : null, line]);
 }
 
+// A name or an address, which breaks behind a slash where it has to, rather than inside a word.
+export function breakable(text) {
+    return (String(text).match(/[^/]+\/*|\/+/g) || []).map((part, at) => [at > 0 ? document.createElement("wbr") : null, part]);
+}
+
 // Makes the children of PARENT what NODES are. Elements that are there already stay, with focus, selection and what was typed; "key" tells which is which.
 export function show(parent, ...nodes) {
     const fresh = element("div", {}, nodes);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of images, and the picture of their layers.
-import { button, card, element, table } from "./dom.js";
+import { breakable, button, card, element, table } from "./dom.js";
 import { acceptsAnything, bytes, counted, short } from "./text.js";
 
 const firstRows = 100, moreRows = 400;
+const firstHue = 215; // blue: red looks like an error
 
 // Half of a surrogate pair cannot be encoded.
 export const imageLink = (name) => "#/image/" + encodeURIComponent(name.replace(/[\ud800-\udfff]/gu, "\ufffd"));
@@ -25,10 +26,10 @@ export function imagesCard({ store, view, actions, changed }) {
     const images = store.images || [];
     const wanted = images.filter((image) => image.image.toLowerCase().includes(view.filter.toLowerCase()));
     const shown = wanted.slice(0, view.rows);
-    const columns = [{ title: "Image" }, { title: "Version" }, { title: "Digest" }, { title: "Signatures" }, { title: "Compressed", class: "number" },
+    const columns = [{ title: "Image" }, { title: "Version" }, { title: "Digest" }, { title: "Signatures" }, { title: "Compressed", class: "number optional" },
         { title: "Size", class: "number" }, { title: "Unique", class: "number" }, { title: "State" }, { title: "", class: "row-actions" }];
     const rows = shown.map((image) => ({ key: image.image, class: image.state === "damaged" ? "damaged" : null, cells: [
-        element("a", { href: imageLink(image.image), class: "image-name" }, image.image),
+        element("a", { href: imageLink(image.image), class: "image-name" }, breakable(image.image)),
         image.version || "-",
         element("code", { title: image.digest || "" }, short(image.digest)),
         rule(image["signature-policy"]),
@@ -69,7 +70,7 @@ function sharedLayers(lists) {
         }
     const shared = new Map();
     // The golden angle: neighbours in the list are far apart in colour.
-    for (const [digest, user] of users) if (user.images.size > 1) shared.set(digest, { ...user, hue: Math.round(shared.size * 137.508) % 360 });
+    for (const [digest, user] of users) if (user.images.size > 1) shared.set(digest, { ...user, hue: Math.round(firstHue + shared.size * 222.492) % 360 });
     return shared;
 }
 
@@ -78,7 +79,7 @@ function bar(name, list, shared, largest) {
     const said = `${name}: ${counted(list.length, "layer")}, ${bytes(total)}; ${common.length} of them shared with other images, ` +
         bytes(common.reduce((sum, layer) => sum + layer.size, 0));
     return element("div", { class: "bar-row", key: name },
-        element("a", { href: imageLink(name), class: "bar-name" }, name),
+        element("a", { href: imageLink(name), class: "bar-name" }, breakable(name)),
         element("div", { class: "bar", role: "img", "aria-label": said, style: { "--part": String(largest ? total / largest : 0) } },
             list.map((layer, at) => element("span", { key: at + layer.digest, class: shared.has(layer.digest) ? "segment shared" : "segment",
                 style: { "--grow": String(Math.max(layer.size, 1)), "--hue": String(shared.has(layer.digest) ? shared.get(layer.digest).hue : 0) },
@@ -93,7 +94,7 @@ export function layersCard({ store }) {
     const largest = Math.max(...lists.map(([, { list }]) => list.reduce((sum, layer) => sum + layer.size, 0)));
     const rows = [...shared].map(([digest, layer]) => ({ key: digest, cells: [
         [element("span", { class: "swatch", style: { "--hue": String(layer.hue) } }), element("code", { title: digest }, short(digest))],
-        bytes(layer.size), element("ul", { class: "plain" }, [...layer.images].map((name) => element("li", {}, name)))] }));
+        bytes(layer.size), element("ul", { class: "plain" }, [...layer.images].map((name) => element("li", {}, breakable(name))))] }));
     return card("layers", "Layers", null,
         element("p", { class: "legend" }, "One bar an image, as long as its compressed size. Parts with the same colour are the same layer; it is stored once. ",
             "Grey parts are in one image alone.", lists.length < (store.images || []).length ? ` The first ${lists.length} images are shown.` : ""),

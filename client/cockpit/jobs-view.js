@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Jobs as they go on: phase, layers, rate, remaining time, cancel, journal.
-import { button, card, element, guarded, lines, table } from "./dom.js";
+import { breakable, button, card, element, guarded, lines, table } from "./dom.js";
 import { summary } from "./outcomes.js";
 import { bytes, counted, duration, short } from "./text.js";
 
@@ -77,7 +77,7 @@ const badges = { success: "success", cancelled: "", failed: "danger" };
 
 function jobCard(job, { jobs, journals, attempt }) {
     const head = element("div", { class: "job-head" },
-        element("h3", {}, title(job)), element("span", { class: "label" }, "job " + job.id),
+        element("h3", {}, breakable(title(job))), element("span", { class: "label" }, "job " + job.id),
         job.ended ? element("span", { class: "badge " + (badges[job.result] || "") }, doing(job)) : null,
         element("div", { class: "actions" },
             button(journals.of(job) ? "Hide journal" : "Journal", () => journals.toggle(job), { "aria-expanded": String(Boolean(journals.of(job))), key: "journal-button",

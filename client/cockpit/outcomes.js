@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a job has found or done, in words. The keys are those of dbus/org.imaged1.Manager.xml.
-import { element, fields, notice, table } from "./dom.js";
+import { breakable, element, fields, notice, table } from "./dom.js";
 import { bytes, counted, proof, short } from "./text.js";
 
 const code = (text) => text ? element("code", {}, text) : null;
@@ -27,13 +27,13 @@ export function policy(text) {
 export function preview(outcome) {
     const platform = outcome.os || outcome.architecture ? `${outcome.os || "?"}/${outcome.architecture || "?"}` : null;
     return [fields([
-        ["Image", code(outcome.image)],
+        ["Image", outcome.image ? element("code", {}, breakable(outcome.image)) : null],
         ["Version", outcome.version],
         ["Digest", code(outcome.digest)],
         ["Stored digest", code(outcome["previous-digest"])],
         ["Made for", platform],
         ["Layout", outcome.layout],
-        ["Layers", `${outcome["layers-present"] || 0} are here, ${outcome["layers-missing"] || 0} are missing`],
+        ["Layers", `${outcome["layers-present"] || 0} here, ${outcome["layers-missing"] || 0} missing`],
         ["To fetch", element("strong", {}, bytes(outcome["bytes-to-fetch"]))],
     ]), policy(outcome["signature-policy"])];
 }
@@ -81,10 +81,12 @@ export function usage(outcome) {
     const users = [["Images", "images"], ["Deployments", "deployments"], ["Other refs", "refs"], ["Commits without a ref", "foreign-commits"]]
         .filter(([, key]) => key !== "foreign-commits" || outcome[key] > 0)
         .map(([name, key]) => ({ key, cells: [name, String(outcome[key] || 0), bytes(outcome[key + "-size"]), bytes(outcome[key + "-unique-size"])] }));
-    const others = (outcome.others || []).map((user, at) => ({ key: "other-" + at, cells: [user.name, user.kind, bytes(user["disk-size"]), bytes(user["unique-size"])] }));
+    const others = (outcome.others || []).map((user, at) => ({ key: "other-" + at, cells: [
+        user.kind === "deployment" ? element("code", { title: user.name }, user.name.replace(/^[0-9a-f]{64}/, short)) : breakable(user.name),
+        user.kind, bytes(user["disk-size"]), bytes(user["unique-size"])] }));
     return [table("Disk usage", columns, [...users, { key: "all", cells: ["All objects", String(outcome.objects || 0), bytes(outcome["disk-size"]), "-"] }]),
         fields([["Prune frees", element("strong", {}, bytes(outcome["prunable-size"]))]]),
-        others.length ? table("Deployments and refs", [{ title: "Name" }, { title: "Kind" }, ...columns.slice(2)], others) : null,
+        others.length ? table("Deployments and refs", [{ title: "Name" }, { title: "Kind", class: "word" }, ...columns.slice(2)], others) : null,
         list("Cannot be read, and is not counted", outcome.damaged, about)];
 }
 
