@@ -6,6 +6,7 @@ import { difference, filtered, policy } from "./outcomes.js";
 import { bytes, counted, short, time } from "./text.js";
 
 const shortText = 160; // characters of a command before it is folded away
+const mostRows = 500; // of labels, of steps of the history: an image may have a million
 
 // What the page knows of the image NAME beyond the list: read when it is opened, and again when the image changes.
 export class Details {
@@ -54,19 +55,24 @@ function long(text) {
     return element("details", {}, element("summary", {}, element("code", {}, text.slice(0, shortText) + "…")), element("code", {}, text));
 }
 
-function layerRows(image, config) {
+function historyCard(image, config) {
+    const layers = [...(image["layer-list"] || [])], steps = config && Array.isArray(config.history) ? config.history : [];
+    const made = (step) => step && !step.empty_layer;
     // Steps of the history that made no layer stand between the others.
-    const layers = [...(image["layer-list"] || [])], rows = [];
-    const steps = config && Array.isArray(config.history) ? config.history : [];
-    const matches = steps.filter((step) => step && !step.empty_layer).length === layers.length;
+    const matches = steps.filter(made).length === layers.length, count = matches ? steps.length : layers.length;
     const row = (layer, step, at) => ({ key: "step-" + at, cells: [
         layer ? element("code", { title: layer.digest }, short(layer.digest)) : "no layer", layer ? layer.kind : "-", layer ? bytes(layer.size) : "-",
         step && step.created ? String(step.created) : "-",
         [long(String((step && step.created_by) || (layer && layer["created-by"]) || "-")), step && step.comment ? element("div", { class: "small" }, String(step.comment)) : null,
             layer && !layer.commit ? element("span", { class: "badge danger" }, "gone") : null]] });
-    if (!matches) return layers.map((layer, at) => row(layer, null, at));
-    steps.forEach((step, at) => rows.push(row(step.empty_layer ? null : layers.shift(), step, at)));
-    return rows;
+    const rows = (matches ? steps : layers).slice(0, mostRows).map((one, at) => matches ? row(made(one) ? layers.shift() : null, one, at) : row(one, null, at));
+    return card("history", "Layers and history", null, table("Layers and history", [{ title: "Layer" }, { title: "Kind" }, { title: "Size", class: "number" }, { title: "Made" }, { title: "Made by" }],
+        rows), rest(count, "imagectl config"));
+}
+
+// What is left out of COUNT rows, and which COMMAND has it.
+function rest(count, command) {
+    return count > mostRows ? element("p", { key: "rest" }, `and ${count - mostRows} more, which “${command}” prints`) : null;
 }
 
 function keptCard(image, actions) {
@@ -83,7 +89,7 @@ function labelsCard(image) {
     const labels = Object.entries(image.labels || {});
     if (labels.length === 0) return null;
     return card("labels", "Labels", null, table("Labels", [{ title: "Name" }, { title: "Value" }],
-        labels.map(([name, value]) => ({ key: "label-" + name, cells: [element("code", {}, name), long(value)] }))));
+        labels.slice(0, mostRows).map(([name, value]) => ({ key: "label-" + name, cells: [element("code", {}, name), long(value)] }))), rest(labels.length, "imagectl show"));
 }
 
 function changesCard(details, actions) {
@@ -118,6 +124,5 @@ export function detailsView({ details, actions }) {
         ["Commit", code(image.commit)], ["Merge commit", code(image["merge-commit"])], ["Base commit", code(image["base-commit"])], ["Written by", image.importer]]),
     image["signature-policy"] ? policy(image["signature-policy"]) : null, filtered(image.filtered)),
     changesCard(details, actions), keptCard(image, actions), labelsCard(image),
-    card("history", "Layers and history", null, table("Layers and history", [{ title: "Layer" }, { title: "Kind" }, { title: "Size", class: "number" }, { title: "Made" }, { title: "Made by" }],
-        layerRows(image, details.config)))];
+    historyCard(image, details.config)];
 }

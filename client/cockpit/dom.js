@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes elements and brings what is on the page up to date. Every text goes through printable() and becomes a text node: nothing of an image or a
 // registry is ever taken for markup.
-import { printable } from "./text.js";
+import { printable, shortened } from "./text.js";
 
+const read = /^(title|aria-)/; // attributes that people read; others have to be whole
 const handlers = ["onclick", "oninput", "onchange", "onsubmit", "ontoggle", "onkeydown"];
 
 // An element with ATTRIBUTES (those that are null or false are left out, functions are handlers, "style" sets properties, "key" is for show()) and CHILDREN:
@@ -13,7 +14,7 @@ export function element(name, attributes, ...children) {
         if (value === null || value === undefined || value === false) continue;
         if (typeof value === "function") node[key] = value;
         else if (key === "style") for (const [property, text] of Object.entries(value)) node.style.setProperty(property, text);
-        else node.setAttribute(key === "key" ? "data-key" : key, value === true ? "" : printable(value));
+        else node.setAttribute(key === "key" ? "data-key" : key, value === true ? "" : printable(read.test(key) ? shortened(value) : value));
     }
     append(node, children);
     return node;
@@ -22,18 +23,18 @@ export function element(name, attributes, ...children) {
 function append(node, children) {
     for (const child of children.flat(Infinity)) {
         if (child === null || child === undefined || child === false || child === "") continue;
-        node.append(child instanceof Node ? child : document.createTextNode(printable(child)));
+        node.append(child instanceof Node ? child : document.createTextNode(printable(shortened(child))));
     }
 }
 
 // Text of several lines, in which line feeds stay.
 export function lines(text) {
-    return String(text).split("\n").map((line, at) => [at > 0 ? document.createTextNode("\n") : null, line]);
+    return shortened(text).split("\n").map((line, at) => [at > 0 ? document.createTextNode("\n") : null, line]);
 }
 
 // A name or an address, which breaks behind a slash where it has to, rather than inside a word.
 export function breakable(text) {
-    return (String(text).match(/[^/]+\/*|\/+/g) || []).map((part, at) => [at > 0 ? document.createElement("wbr") : null, part]);
+    return (shortened(text).match(/[^/]+\/*|\/+/g) || []).map((part, at) => [at > 0 ? document.createElement("wbr") : null, part]);
 }
 
 // Makes the children of PARENT what NODES are. Elements that are there already stay, with focus, selection and what was typed; "key" tells which is which.

@@ -9,6 +9,15 @@ const hidden = new RegExp("[" + [
     "\\u{1d173}-\\u{1d17a}", "\\u{e0000}-\\u{e00ff}", "\\u{e0100}-\\u{e0fff}", "\\u{d800}-\\u{dfff}",
 ].join("") + "]", "gu");
 
+// Characters of one text that the page shows. An image may say megabytes of itself, which keep a browser busy.
+const most = 4000;
+
+// The beginning of TEXT, if it is long.
+export function shortened(text) {
+    const whole = String(text);
+    return whole.length <= most ? whole : `${whole.slice(0, most).replace(/[\ud800-\udbff]$/, "")}… (${whole.length} characters)`;
+}
+
 // TEXT with such characters as \xNN or \u{NNNN}, as imagectl shows them.
 export function printable(text) {
     return String(text).replace(hidden, (character) => {

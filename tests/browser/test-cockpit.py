@@ -45,7 +45,7 @@ class Images(PageCase):
     def test_the_list_and_the_picture_of_layers(self):
         app, system, tool = self.three()
         self.open(text=system)
-        self.step("the table has name, version, digest, size, state of each image, and the rule by which it was let in, as the journal has it")
+        self.step("the table has name, version, digest, size, state of each image, and the rule by which it was let in")
         rows = [self.browser.wait_text(f"//section[@id='images']//tr[.//a[.='{name}']]", name, "accepts anything") for name in (app, system, tool)]
         for row, version in zip(rows, ("1.0", "12.1", "0.9")):
             self.assertIn(version, row)
@@ -154,6 +154,21 @@ class Images(PageCase):
         self.assertNotRegex(self.browser.run("return [...document.querySelectorAll('*')].flatMap((node) => [...node.attributes].map((one) => one.value)).join(' ')"),
                             "[\u202a-\u202e\u2066-\u2069\u200b\x1b]")
 
+    def test_an_image_that_says_a_lot_of_itself(self):
+        layers = [self.layer("a"), self.layer("b")]
+        history = [{"created_by": "RUN " + "x" * 65536}, *({"created_by": f"ENV A={number}", "empty_layer": True} for number in range(5000)), {"created_by": "RUN last"}]
+        self.push("long/os:1", layers, "7" * 65536, labels={"a-long-one": "y" * 65536, **{f"label-{number}": "z" * 20 for number in range(20000)}}, history=history)
+        name = self.pulled("long/os:1")
+        self.open(text=name)
+        self.step("20,000 labels, 5,000 steps of a history, texts of 64 KiB: their beginning, how much it is, and what prints the rest")
+        self.browser.click(f"//section[@id='images']//a[.='{name}']")
+        self.browser.wait_text("#labels", "a-long-one", "label-1", "and 19502 more", "imagectl show")
+        self.browser.wait_text("#history", "RUN xxx", "ENV A=1", "and 4502 more", "imagectl config")
+        self.assertIn("(65536 characters)", self.browser.run("return document.getElementById('labels').textContent"))
+        self.assertLess(self.browser.run("return document.body.textContent.length"), 200_000)
+        self.browser.click("//nav[@aria-label='Breadcrumb']//a")
+        self.browser.wait("#images")
+
     def test_the_browser_is_told_to_run_nothing_else(self):
         with urllib.request.urlopen(self.url) as answer:
             rules = answer.headers["Content-Security-Policy"]
@@ -185,7 +200,7 @@ class Jobs(PageCase):
         name = self.reference("host/os:1", slow=True)
         self.step("the preview says digest, layers, bytes, and that no signature was demanded")
         self.preview(name.removeprefix("docker://"))
-        self.browser.wait_text("dialog", digest, "12.1", "1 are here, 2 are missing", "4.1 MB", "No signature verified", "insecureAcceptAnything (default)")
+        self.browser.wait_text("dialog", digest, "12.1", "1 here, 2 missing", "4.1 MB", "No signature verified", "insecureAcceptAnything (default)")
         self.assertNotIn(name, self.browser.text("#images"), "a preview stores nothing")
         self.step("the pull is confirmed, and its job is shown: phase, layers, bytes, rate, remaining time")
         self.browser.press("Pull 4.1 MB", DIALOG)
@@ -251,6 +266,7 @@ class Jobs(PageCase):
         self.addCleanup(keys.close)
         os.chmod(keys.home, 0o755)
         signed, unsigned = self.push("signed/os:1", [self.layer("a")]), self.push("signed/other:1", [self.layer("b")])
+        self.push("open/os:1", [self.layer("c")])
         lookaside = pathlib.Path(self.directory, "lookaside/signed")
         keys.sign_image(self.layout.blob_path(signed), f"{self.registry.address}/signed/os:1", "vendor", lookaside / f"os@{signed.replace(':', '=')}/signature-1")
         os.mkdir(self.directory + "/registries.d")
@@ -265,8 +281,26 @@ class Jobs(PageCase):
         self.open()
         self.step("a signed image: the rule, and that it has passed")
         self.preview(self.reference("signed/os:1"))
-        self.browser.wait_text("dialog", "Signature verified", f"signedBy (docker: {self.registry.address}/signed)")
-        self.browser.press("Cancel", DIALOG)
+        rule = f"signedBy (docker: {self.registry.address}/signed)"
+        self.browser.wait_text("dialog", "Signature verified", rule)
+        self.browser.click(DIALOG + "//button[@type='submit']")
+        self.step("it is pulled: the list and the details have the rule, as imaged noted it, beside that of another image")
+        name, other = self.reference("signed/os:1"), self.pulled("open/os:1")
+        self.browser.wait_text(f"//section[@id='images']//tr[.//a[.='{name}']]", rule)
+        self.browser.wait_text(f"//section[@id='images']//tr[.//a[.='{other}']]", "accepts anything")
+        self.browser.click(f"//section[@id='images']//a[.='{name}']")
+        self.browser.wait_text("#image", "Signature verified", rule)
+        self.browser.click("//nav[@aria-label='Breadcrumb']//a")
+        self.browser.click(f"//section[@id='images']//a[.='{other}']")
+        self.browser.wait_text("#image", "No signature verified", "insecureAcceptAnything (default)")
+        self.browser.click("//nav[@aria-label='Breadcrumb']//a")
+        self.step("what another program names so has none")
+        commit = next(image["commit"] for image in self.root.call("ListImages", "(a{sv})", {})[0] if image["image"] == name)
+        ref = next(ref for ref in subprocess.run(["ostree", f"--repo={self.directory}/repo", "refs"], check=True, capture_output=True, text=True).stdout.split() if "open/os" in ref)
+        subprocess.run(["ostree", f"--repo={self.directory}/repo", "refs", "--create=" + ref.replace("open", "theirs"), commit], check=True)
+        self.pulled("open/os:1")
+        self.browser.eventually(lambda: self.browser.run("return [...document.querySelectorAll('#images tbody tr')].map((row) => row.querySelector('[data-label=Signatures]').textContent)")
+                                == ["accepts anything", rule, "-"], "three rows")
         self.step("one without a signature is rejected before anything is offered: " + unsigned[:19])
         self.preview(self.reference("signed/other:1"))
         self.browser.wait_text("dialog [role=alert]", "The containers policy rejects this image")
@@ -386,8 +420,9 @@ class Rights(PageCase):
 
     def test_a_plain_user_sees_everything_and_changes_nothing(self):
         self.open(text=self.name)
-        self.step("it says that access is limited; images, details and a preview are there")
+        self.step("it says that access is limited; images with the rule that let them in, details and a preview are there")
         self.browser.wait_text("#notices", "Limited access", "administrative access")
+        self.browser.wait_text("#images", "accepts anything")
         self.browser.click(f"//section[@id='images']//a[.='{self.name}']")
         self.browser.wait_text("#history", "layer 0")
         self.step("a removal is refused with the reason, and where to turn on administrative access")
@@ -407,6 +442,22 @@ class Rights(PageCase):
         self.browser.press("Check for updates")
         self.browser.wait_text("dialog", "You are not allowed", "org.imaged1.check")
         self.browser.press("Close", DIALOG)
+
+    @unittest.skipUnless(os.path.exists(page_case.ROOT + "/usr/bin/sudo"), "sudo is not here")
+    def test_administrative_access_is_turned_on_and_off_while_the_page_is_open(self):
+        self.open(text=self.name)
+        self.browser.wait_text("#notices", "Limited access")
+        superuser = "cockpit.dbus(null, {bus: 'internal'}).call('/superuser', 'cockpit.Superuser', arguments[0], arguments[1])"
+        self.step("administrative access is turned on, as the button at the top of Cockpit does it: what changes something works")
+        self.browser.run(superuser, "Start", ["sudo"])
+        self.browser.eventually(lambda: self.browser.find("#images") and "Limited access" not in self.browser.text("#notices"), "access is not limited")
+        self.browser.press("Check for updates")
+        self.browser.wait_text("#jobs", "1 image checked")
+        self.step("and off again: it is refused")
+        self.browser.run(superuser, "Stop", [])
+        self.browser.wait_text("#notices", "Limited access")
+        self.browser.press("Check for updates")
+        self.browser.wait_text("dialog", "You are not allowed", "org.imaged1.check")
 
     def test_a_preview_needs_no_right_and_a_pull_what_polkit_says(self):
         digest = self.push("host/new:1", [self.layer("new", 100)], "2.0")
@@ -443,22 +494,6 @@ class Absent(PageCase):
         self.step("a call while nothing can start it says so")
         self.browser.press("Check for updates")
         self.browser.wait_text("dialog", "org.imaged1")
-    @unittest.skipUnless(os.path.exists(page_case.ROOT + "/usr/bin/sudo"), "sudo is not here")
-    def test_administrative_access_is_turned_on_and_off_while_the_page_is_open(self):
-        self.open(text=self.name)
-        self.browser.wait_text("#notices", "Limited access")
-        superuser = "cockpit.dbus(null, {bus: 'internal'}).call('/superuser', 'cockpit.Superuser', arguments[0], arguments[1])"
-        self.step("administrative access is turned on, as the button at the top of Cockpit does it: what changes something works")
-        self.browser.run(superuser, "Start", ["sudo"])
-        self.browser.eventually(lambda: self.browser.find("#images") and "Limited access" not in self.browser.text("#notices"), "access is not limited")
-        self.browser.press("Check for updates")
-        self.browser.wait_text("#jobs", "1 image checked")
-        self.step("and off again: it is refused")
-        self.browser.run(superuser, "Stop", [])
-        self.browser.wait_text("#notices", "Limited access")
-        self.browser.press("Check for updates")
-        self.browser.wait_text("dialog", "You are not allowed", "org.imaged1.check")
-
         self.browser.press("Close", DIALOG)
         self.step("it comes back, and is shown as running")
         self.start_imaged()
@@ -508,6 +543,28 @@ class Absent(PageCase):
         self.assertIn("demandsNothingButAName", self.browser.text("#images"))
         self.browser.click("//section[@id='images']//a")
         self.browser.wait_text("#image", "No signature verified", "does not know what the rule proves")
+
+    def test_an_imaged_whose_texts_are_long(self):
+        self.end_imaged()
+        self.spawn([sys.executable, HERE + "/other-imaged.py", self.address, "65536"])
+        self.eventually(lambda: self.is_owned(self.client(), "org.imaged1"))
+        for width in (400, 1280):
+            self.browser.size(width, 900)
+            self.addCleanup(self.browser.size, 1280, 900)
+            self.browser.open(self.url)
+            self.step(f"64 KiB in each text, {width} wide: the page shows the beginning of each, can be used, and is not wider than the window")
+            self.browser.wait("#images tbody tr")
+            self.browser.wait("#jobs .progress")
+            self.browser.wait("#deployments tbody tr")
+            self.assertIn("(65536 characters)", self.browser.run("return document.getElementById('images').textContent"))
+            self.browser.click("#images tbody tr:nth-of-type(3) a")
+            self.browser.wait("#history tbody tr")
+            self.browser.wait("#labels tbody tr")
+            # All that is said is eight million characters.
+            self.assertLess(self.browser.run("return document.body.textContent.length"), 1_000_000)
+            self.assertLessEqual(*self.browser.run("return [document.documentElement.scrollWidth, window.innerWidth]"))
+            self.browser.click("//nav[@aria-label='Breadcrumb']//a")
+            self.browser.wait("#images tbody tr")
 
     def test_imaged_is_missing(self):
         self.end_imaged()
@@ -699,8 +756,35 @@ class Looks(Host):
                 self.browser.press("Update all (2)")
                 self.browser.wait_text("dialog", "12.1 → 12.2")
                 self.shot(f"update-{width}", dark, whole=False)
+                self.browser.press("Cancel", DIALOG)
+                self.browser.press("Pull an image")
+                self.browser.type("#reference", "registry.example/host/next:stable")
+                self.browser.press("Preview", DIALOG)
+                self.browser.wait_text("dialog", digest)
+                self.shot(f"pull-{width}", dark, whole=False)
+                self.browser.press("Cancel", DIALOG)
+                self.browser.press("Disk usage")
+                self.browser.wait_text("dialog", "Prune frees")
+                self.shot(f"usage-{width}", dark, whole=False)
         self.browser.size(1280, 900)
         self.browser.dark(False)
+
+    def test_widths_and_colours_where_there_is_nothing(self):
+        def shots(name, ready):
+            for width, height in ((400, 800), (1280, 900), (3840, 2160)):
+                for dark in (False, True):
+                    self.browser.size(width, height)
+                    self.browser.dark(dark)
+                    self.browser.open(self.url)
+                    ready()
+                    self.shot(f"{name}-{width}", dark, whole=False)
+            self.browser.size(1280, 900)
+            self.browser.dark(False)
+        self.step("no image, no deployment")
+        shots("empty", lambda: self.browser.wait_text("main", "No image is stored", "has no deployments"))
+        self.step("no imaged")
+        self.end_imaged()
+        shots("missing", lambda: self.browser.wait_text("#notices [role=alert]", "imaged is not installed"))
 
     def shot(self, name, dark, whole=True):
         self.assertLessEqual(*self.browser.run("return [document.documentElement.scrollWidth, window.innerWidth]"), name)
