@@ -8,8 +8,8 @@ const kept = 20; // ended jobs that stay on the page
 export class Job {
     // KEY: no other job has it. PATH is one of the imaged that runs: the next one begins with job 1 again.
     constructor(id, path, key) {
-        // "own": asked for by this page; "earlier": had ended before the page saw it.
-        Object.assign(this, { id, path, key, properties: {}, layers: new Map(), samples: [], ended: false, own: false, earlier: false, result: "", error: "", message: "", outcome: null });
+        // "own": asked for by this page; "inDialog": shown in a dialogue, and not behind it, where buttons would move; "earlier": had ended before the page saw it.
+        Object.assign(this, { id, path, key, properties: {}, layers: new Map(), samples: [], ended: false, own: false, inDialog: false, earlier: false, result: "", error: "", message: "", outcome: null });
         this.end = new Promise((resolve) => { this.resolve = resolve; });
     }
 
@@ -103,7 +103,8 @@ export class Jobs extends EventTarget {
             this.at(path).renew(values[1], seconds());
             this.changed();
         }
-        if (from !== jobInterface) return;
+        // What an imaged said last may come after the news that it has left: path is the next one's by then.
+        if (from !== jobInterface || !this.now.has(path)) return;
         const job = this.at(path);
         if (member === "LayerProgress") {
             const [index, digest, state, done, total] = values;
