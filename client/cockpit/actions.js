@@ -30,6 +30,7 @@ export class Actions {
         try {
             return await this.jobs.run(method, signature, values, subject, (started) => {
                 job = started;
+                job.inDialog = true;
                 draw();
                 if (!dialog.open) closed();
             });

@@ -94,7 +94,7 @@ function jobCard(job, { jobs, journals, attempt }) {
 
 // All jobs, or those that run and those about IMAGE. What others previewed is of no interest once it has ended.
 export function jobsCard(context, image = null) {
-    const wanted = (job) => !job.ended || (!["prepare", "changes", "disk-usage"].includes(job.kind) && (image === null || job.images.includes(image)));
+    const wanted = (job) => !job.inDialog && (!job.ended || (!["prepare", "changes", "disk-usage"].includes(job.kind) && (image === null || job.images.includes(image))));
     const all = context.jobs.all.filter((job) => job.kind && wanted(job)).reverse();
     const shown = all.filter((job) => !job.earlier), earlier = all.filter((job) => job.earlier), ended = all.filter((job) => job.ended);
     if (shown.length + (image === null ? earlier.length : 0) === 0) return null;
