@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -77,7 +80,12 @@ std::string_view trimmed(std::string_view text) {
     return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
 }
 
-// "install ok installed": the third word.
+constexpr std::string_view not_installed = "not-installed", config_files = "config-files";
+constexpr std::string_view states[] = {not_installed,     config_files,         "half-installed",
+                                       "unpacked",        "half-configured",    "triggers-awaited",
+                                       "triggers-pending", "installed"};
+
+// "install ok installed": the third word, and what is behind it.
 std::string_view state_of(std::string_view status) {
     for (int word = 0; word < 2; ++word) {
         const auto end = status.find_first_of(" \t");
@@ -99,8 +107,8 @@ public:
                 take_line();
         }
         finish_stanza();
-        for (auto& [name, version] : installed_)
-            into.add({PackageFormat::dpkg, name.first, name.second, std::move(version)});
+        for (auto& [name, version] : packages_)
+            if (version) into.add({PackageFormat::dpkg, name.first, name.second, std::move(*version)});
     }
 
 private:
@@ -121,6 +129,7 @@ private:
         for (const auto& [known, field] : fields_) {
             if (!same_name(name, known)) continue;
             if (lines_.is_cut()) refuse("the field " + std::string(known) + " is too long");
+            if (!field->empty()) refuse("the field " + std::string(known) + " is there twice");
             *field = value;
         }
     }
@@ -128,18 +137,33 @@ private:
     void finish_stanza() {
         if (!std::exchange(in_stanza_, false)) return;
         if (package_.empty()) refuse("the stanza that ends here has no field Package");
-        const auto state = state_of(status_);
-        if (!status_.empty() && state.empty()) refuse("the stanza that ends here has a Status without three words");
-        const bool installed = status_.empty() ? without_status_ : state != "not-installed" && state != "config-files";
-        const auto key = std::pair(package_, architecture_);
-        if (installed)
-            installed_[key] = version_;
-        else
-            installed_.erase(key);
-        if (installed_.size() > PackageSet::max_packages)
+        const auto state = status_.empty() ? (without_status_ ? "installed" : not_installed) : state_of(status_);
+        if (state.empty()) refuse("the stanza that ends here has a Status without three words");
+        if (std::find(std::begin(states), std::end(states), state) == std::end(states))
+            refuse("the stanza that ends here has an unknown Status");
+        if (state != not_installed) add(state != config_files);
+        for (const auto& [known, field] : fields_) field->clear();
+    }
+
+    void add(bool is_installed) {
+        const auto [place, is_new] = packages_.try_emplace({package_, architecture_});
+        if (!is_new) refuse("the stanza that ends here is the second one of package " + package_);
+        if (is_installed) place->second = printed_version();
+        if (packages_.size() > PackageSet::max_packages)
             throw Error(ErrorKind::unsupported_image,
                         "it has more than " + std::to_string(PackageSet::max_packages) + " packages");
-        for (const auto& [known, field] : fields_) field->clear();
+    }
+
+    // As dpkg prints it: the epoch is a number, and none if it is 0.
+    std::string printed_version() const {
+        const auto colon = version_.find(':');
+        if (colon == std::string::npos) return version_;
+        int epoch = 0;
+        const auto* const end = version_.data() + colon;
+        const auto [behind, failure] = std::from_chars(version_.data(), end, epoch);
+        if (failure != std::errc() || behind != end || epoch < 0)
+            refuse("the stanza that ends here has a Version with an epoch that is no number");
+        return (epoch == 0 ? "" : std::to_string(epoch) + ":") + version_.substr(colon + 1);
     }
 
     LineReader lines_;
@@ -148,7 +172,8 @@ private:
     std::string package_, status_, architecture_, version_;
     const std::array<std::pair<std::string_view, std::string*>, 4> fields_{
         {{"Package", &package_}, {"Status", &status_}, {"Architecture", &architecture_}, {"Version", &version_}}};
-    std::map<std::pair<std::string, std::string>, std::string> installed_;  // name and architecture to version
+    // By name and architecture: the version, nullopt if only configuration files are left.
+    std::map<std::pair<std::string, std::string>, std::optional<std::string>> packages_;
 };
 
 }  // namespace

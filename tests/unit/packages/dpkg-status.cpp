@@ -54,10 +54,32 @@ TEST_CASE("names of fields are the same in upper and lower case, and their order
     CHECK(packages_in("version:  1 \nSTATUS:\tinstall  ok   installed\narchitecture: all\npackage: a\n") == "a:all=1 ");
 }
 
-TEST_CASE("each architecture is a package of its own, and the last stanza of one counts") {
-    CHECK(packages_in(stanza("a", "1") + stanza("a", "1", "installed", "i386") + stanza("a", "2")) ==
-          "a:amd64=2 a:i386=1 ");
-    CHECK(packages_in(stanza("a", "1") + stanza("a", "1", "config-files")).empty());
+TEST_CASE("each architecture is a package of its own") {
+    CHECK(packages_in(stanza("a", "1") + stanza("a", "1", "installed", "i386")) == "a:amd64=1 a:i386=1 ");
+    CHECK(packages_in(stanza("a", "1", "not-installed") + stanza("a", "2")) == "a:amd64=2 ");
+}
+
+TEST_CASE("what could mean two things is refused") {
+    for (const auto* const state : {"installed", "config-files"})
+        for (const auto* const other : {"installed", "config-files"})
+            CHECK_THROWS_WITH(packages_in(stanza("a", "1", state) + stanza("a", "2", other)),
+                              containing("line 18: the stanza that ends here is the second one of package a"));
+    CHECK_THROWS_WITH(packages_in("Package: a\nStatus: install ok installed\nVersion: 1\nVersion: 2\n"),
+                      containing("line 4: the field Version is there twice"));
+    // dpkg reads a line of spaces as a part of the field before it.
+    auto joined = stanza("a", "1") + stanza("b", "2");
+    joined.insert(joined.find("\n\n") + 1, " ");
+    CHECK_THROWS_WITH(packages_in(joined), containing("the field Package is there twice"));
+    for (const auto* const state : {"weird", "installed too", "Installed"})
+        CHECK_THROWS_WITH(packages_in(stanza("a", "1", state)), containing("an unknown Status"));
+}
+
+TEST_CASE("versions are those that dpkg prints") {
+    CHECK(packages_in(stanza("a", "0:2-3") + stanza("b", "01:2:3") + stanza("c", "2147483647:1")) ==
+          "a:amd64=2-3 b:amd64=1:2:3 c:amd64=2147483647:1 ");
+    for (const auto* const version : {":1", "x:1", "-1:1", "2147483648:1", "1 :2"})
+        CHECK_THROWS_WITH(packages_in(stanza("a", version)), containing("an epoch that is no number"));
+    CHECK_THROWS_WITH(packages_in(stanza("a", "0:")), containing("package a has no version"));
 }
 
 TEST_CASE("a stanza without Status is installed in status.d only") {
