@@ -80,7 +80,8 @@ int main(int count, char** arguments) {
             case imaged::CommandLine::Mode::read: return imaged::serve_repository(*line.repository);
             case imaged::CommandLine::Mode::metrics:
                 std::fputs(imaged::read_metrics(line.metrics).c_str(), stdout);
-                return std::fflush(stdout) == 0 ? 0 : 1;
+                if (std::fflush(stdout) != 0) imaged::throw_errno("write the numbers");
+                return 0;
             case imaged::CommandLine::Mode::version: std::puts("imaged " IMAGED_VERSION); return 0;
             case imaged::CommandLine::Mode::serve: break;
         }

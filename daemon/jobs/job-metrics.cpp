@@ -36,8 +36,9 @@ constexpr std::string_view images = "imaged_images", damaged = "imaged_images_da
                            repository_bytes = "imaged_repository_bytes",
                            prunable_bytes = "imaged_repository_prunable_bytes";
 constexpr std::string_view jobs_ended = "imaged_jobs_total", fetched = "imaged_fetched_bytes_total",
-                           reused = "imaged_reused_bytes_total", phase_seconds = "imaged_job_phase_seconds_total";
-constexpr std::array<Family, 12> families{
+                           reused = "imaged_reused_bytes_total", saved = "imaged_saved_bytes_total",
+                           phase_seconds = "imaged_job_phase_seconds_total";
+constexpr std::array<Family, 13> families{
     {{up, "gauge", "Whether the daemon runs; it leaves when it is idle, and comes when it is called."},
      {"imaged_jobs", "gauge", "Jobs by state."},
      {images, "gauge", "Stored images, after the last job that changed any."},
@@ -49,12 +50,13 @@ constexpr std::array<Family, 12> families{
      {jobs_ended, "counter", "Jobs that ended, by kind, result and name of the error."},
      {fetched, "counter", "Bytes of compressed layers that jobs fetched."},
      {reused, "counter", "Bytes of compressed layers that images needed and that were stored already."},
+     {saved, "counter", "Of these, bytes of layers that were fetched in part (zstd:chunked)."},
      {phase_seconds, "counter", "Time that jobs spent in each phase."}}};
 
 // As the interface lists them at Job.Phase. A worker that an image has taken over may say anything.
-constexpr std::array<std::string_view, 14> phases{"waiting", "manifest", "fetch", "copy",  "merge",
+constexpr std::array<std::string_view, 15> phases{"waiting", "manifest", "fetch", "copy",  "merge",
                                                   "relabel", "commit",   "write", "push",  "mark",
-                                                  "prune",   "verify",   "hash",  "repair"};
+                                                  "prune",   "count",    "verify", "hash", "repair"};
 
 std::string_view family_of(std::string_view series) {
     return series.substr(0, series.find('{'));
@@ -143,7 +145,7 @@ JobMetrics::JobMetrics(EventLoop& loop, std::string file) : loop_(loop), file_(s
     }
     set_idle(values_);
     values_[std::string(up)] = 1;
-    for (const auto series : {images, damaged, updates, fetched, reused}) values_.try_emplace(std::string(series), 0);
+    for (const auto series : {images, damaged, updates, fetched, reused, saved}) values_.try_emplace(std::string(series), 0);
     write();
 }
 
@@ -165,6 +167,7 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
     if (request.traits().stores_image) {
         add(std::string(fetched), member(*result.details, "bytes-fetched"));
         add(std::string(reused), member(*result.details, "bytes-reused"));
+        add(std::string(saved), member(*result.details, "bytes-saved"));
     }
     if (request.as<job::DiskUsage>() != nullptr) {
         set(std::string(repository_bytes), member(*result.details, "disk-size"));

@@ -230,6 +230,7 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     outcome.changed = copied.changed;
     outcome.commit = image.deployable().hex();
     outcome.merge_commit = image.merge_commit.hex();
+    outcome.bytes_saved = imported.bytes_saved;
     outcome.base_commit = hex_of(image.base_commit);
     outcome.version = image.config.version();
     outcome.layers = count_of(image.layout.layers);

@@ -139,6 +139,7 @@ struct PullOutcome {
     std::uint64_t relabelled = 0;
     std::string signature_policy;
     std::uint32_t layers_partial = 0;
+    std::uint64_t bytes_saved = 0;
     std::vector<std::string> fetched_whole;
 
     template <typename Self, typename Fields>
@@ -169,6 +170,7 @@ struct PullOutcome {
         fields("relabelled", self.relabelled);
         fields("signature-policy", self.signature_policy);
         fields("layers-partial", self.layers_partial);
+        fields("bytes-saved", self.bytes_saved);
         fields("fetched-whole", self.fetched_whole);
     }
 };

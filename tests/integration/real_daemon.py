@@ -21,9 +21,9 @@ def until(condition, seconds=30):
 
 
 class Daemon:
-    def __init__(self, directory, repository, configuration="", environment=None, worker=WORKER):
-        """Serves REPOSITORY, which must be there; all else that is made is in DIRECTORY. CONFIGURATION goes over the defaults; stop() ends it."""
-        self.directory, self.repository, self.worker = pathlib.Path(directory), repository, worker
+    def __init__(self, directory, repository, configuration="", environment=None, worker=WORKER, options=()):
+        """Serves REPOSITORY, which must be there; all else that is made is in DIRECTORY. CONFIGURATION goes over the defaults, OPTIONS are imaged's; stop() ends it."""
+        self.directory, self.repository, self.worker, self.options = pathlib.Path(directory), repository, worker, options
         self.address = f"unix:path={self.directory}/bus"
         self.environment = {**os.environ, **(environment or {})}
         (self.directory / "bus.conf").write_text(bus_fixture.BUS_CONFIG.format(self.directory, ""))
@@ -35,7 +35,7 @@ class Daemon:
 
     def start(self):
         self.process = subprocess.Popen([bus_fixture.IMAGED, "--bus-address", self.address, "--config", self.directory / "imaged.conf", "--repository", str(self.repository),
-                                         "--worker", self.worker, "--log-level", "off", "--idle-timeout", "0"], stderr=subprocess.DEVNULL, env=self.environment)
+                                         "--worker", self.worker, "--log-level", "off", "--idle-timeout", "0", *self.options], stderr=subprocess.DEVNULL, env=self.environment)
         client = self.client()
         until(lambda: bus_fixture.Case.has_owner(client))
         client.close()

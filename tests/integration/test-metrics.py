@@ -15,9 +15,12 @@ import unittest
 from gi.repository import GLib
 
 import bus_fixture
+import chunked_layer
 import oci_layout
 import ostree_repository
 import real_daemon
+import registry
+import skopeo_service
 from bus_fixture import MANAGER
 from oci_layout import Entry
 from repository_case import ScratchCase
@@ -44,7 +47,11 @@ def parsed(text):
 
 class Case(ScratchCase):
     worker = real_daemon.WORKER
+    options, environment = (), {}
     scratch_directory = tempfile.TemporaryDirectory  # one of its repositories is damaged
+
+    def prepare(self):
+        """What the daemon needs before it starts."""
 
     def setUp(self):
         super().setUp()
@@ -52,7 +59,9 @@ class Case(ScratchCase):
         ostree_repository.init(self.repository)
         self.file = self.directory / "run/metrics"
         self.file.parent.mkdir()
-        self.daemon = real_daemon.Daemon(self.directory, self.repository, environment={"RUNTIME_DIRECTORY": str(self.file.parent)}, worker=self.worker)
+        self.prepare()
+        self.daemon = real_daemon.Daemon(self.directory, self.repository, environment={"RUNTIME_DIRECTORY": str(self.file.parent), **self.environment}, worker=self.worker,
+                                         options=self.options)
         self.addCleanup(self.daemon.stop)
         self.client = self.daemon.client()
         self.addCleanup(self.client.close)
@@ -118,7 +127,8 @@ class Real(Case):
         self.eventually(updates_waiting=0, images=2)
         usage = self.job("DiskUsage", "(a{sv})", ({},))["Outcome"]
         self.assertGreater(usage["disk-size"], 50_000)
-        self.eventually(repository_bytes=usage["disk-size"], repository_prunable_bytes=usage["prunable-size"])
+        found = self.eventually(repository_bytes=usage["disk-size"], repository_prunable_bytes=usage["prunable-size"])
+        self.assertIn(("imaged_job_phase_seconds_total", "kind=disk-usage", "phase=count"), found)
         # Damage that a verification found, and its end.
         (victim,) = [path for path in self.repository.glob("objects/*/*.file") if path.read_bytes() == b"b"]
         victim.unlink()
@@ -148,6 +158,12 @@ class Real(Case):
         self.daemon.process.wait(20)
         found = self.metrics()
         self.assertEqual((found["imaged_up",], self.ended("pull", metrics=found)), (0, 2))
+
+    def test_numbers_that_nobody_takes_are_an_error(self):
+        with open("/dev/full", "wb") as full:
+            run = subprocess.run([bus_fixture.IMAGED, "--metrics", self.file], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("No space left", run.stderr)
 
     def test_a_file_that_is_not_there_or_is_nonsense(self):
         self.daemon.process.terminate()
@@ -191,6 +207,36 @@ class Real(Case):
         self.assertEqual((run.returncode, run.stdout + run.stderr), (0, ""))
         rules = pathlib.Path(os.environ["SOURCE_ROOT"]) / "docs/examples/imaged-alerts.yml"
         subprocess.run(["promtool", "check", "rules", rules], capture_output=True, check=True)
+
+
+class Chunked(Case):
+    def prepare(self):
+        self.directory.chmod(0o755)
+        self.registry = registry.Registry(self.directory / "registry")
+        self.addCleanup(self.registry.stop)
+        service = skopeo_service.SkopeoService()
+        self.addCleanup(service.stop)
+        # With these, skopeo reads all layers.
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
+            service.environment.pop(name, None)
+        self.environment = {"CONTAINERS_REGISTRIES_CONF": str(self.registry.configuration)}
+        self.options = ["--proxy-socket", service.path, "--pass-environment", "CONTAINERS_REGISTRIES_CONF"]
+
+    def test_what_chunks_save(self):
+        layout = oci_layout.Layout(self.directory / "layout")
+        image = f"ostree-unverified-image:docker://{self.registry.address}/test/image:t"
+        outcomes = []
+        kept = [Entry(f"usr/kept{number}", content=os.urandom(400_000)) for number in range(4)]
+        for number in range(2):
+            layout.image("t", [chunked_layer.layer([*kept, Entry("usr/new", content=os.urandom(20_000))])])
+            self.registry.push(layout.reference("t"), "test/image:t")
+            ended = self.client.finished(self.client.pull(image), timeout=60)
+            self.assertEqual((ended["Result"], ended["ErrorMessage"]), ("success", ""))
+            outcomes.append(ended["Outcome"])
+        self.assertEqual([outcome["layers-partial"] for outcome in outcomes], [0, 1], outcomes)
+        self.assertEqual([outcome["bytes-saved"] > 1_500_000 for outcome in outcomes], [False, True])
+        self.eventually(saved_bytes_total=outcomes[1]["bytes-saved"], reused_bytes_total=outcomes[1]["bytes-reused"],
+                        fetched_bytes_total=sum(outcome["bytes-fetched"] for outcome in outcomes))
 
 
 class Scripted(Case):

@@ -335,6 +335,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             merged.relabelled,
             source.signature_policy,
             counts.partial_layers,
+            counts.spared_bytes,
             counts.fetched_whole};
 }
 

@@ -71,6 +71,7 @@ struct ImportedImage {
     std::uint64_t relabelled = 0;       // files and directories that the image's SELinux policy gave another label
     std::string signature_policy = {};  // what decided that the image may be used
     unsigned layers_partial = 0;        // of those fetched: without files that the repository had
+    std::uint64_t bytes_saved = 0;      // of those reused: what was not fetched of these layers
     // zstd:chunked layers that were fetched as a whole because their parts were of no use, and why.
     std::vector<std::string> fetched_whole = {};
 };
