@@ -31,9 +31,9 @@ public:
     std::string run() {
         text_ = escaped(changes_.text("image").value_or("?")) + ": " + version_text(changes_, "from") + " → " +
                 version_text(changes_, "to") + "\n";
-        if (const auto why = changes_.text("unknown")) return text_ + "Packages: " + escaped(*why) + "\n";
         const auto heading = text_.size();
         kernels();
+        if (const auto why = changes_.text("unknown")) return text_ + "Packages: " + escaped(*why) + "\n";
         packages("Changed", "packages-changed", "changed-total");
         packages("Added", "packages-added", "added-total");
         packages("Removed", "packages-removed", "removed-total");
@@ -42,7 +42,14 @@ public:
                      "): " + escaped(database.text("path").value_or("?")) + ": " +
                      escaped(database.text("error").value_or("?")) + "\n";
         etc();
-        if (text_.size() == heading) text_ += "The same kernels, packages and files of /etc.\n";
+        const bool etc_unknown = changes_.flag("etc-unknown") == true;
+        const bool unread = !changes_.list("packages-unread").empty();
+        const bool without = !unread && changes_.number("packages-from") == 0U && changes_.number("packages-to") == 0U;
+        if (text_.size() == heading)
+            text_ += std::string("The same kernels") + (without ? "" : etc_unknown ? " and packages" : ", packages") +
+                     (etc_unknown ? ".\n" : " and files of /etc.\n");
+        if (etc_unknown) text_ += "Files of /etc: known after the pull.\n";
+        if (without) text_ += "Packages: none are listed, by a database of dpkg or rpm, in either version.\n";
         return std::move(text_);
     }
 

@@ -44,8 +44,12 @@ std::map<std::string, Dictionary> update_changes(const Connection& connection, c
     std::map<std::string, Dictionary> changes;
     std::vector<Dictionary> updated = job.outcome.list("updates");
     if (job.outcome.flag("update-available") == true) updated.push_back(job.outcome);
-    for (const auto& update : updated)
-        if (const auto image = update.text("image")) changes.emplace(*image, changes_of_update(connection, *image));
+    for (const auto& update : updated) {
+        const auto image = update.text("image");
+        if (!image) continue;
+        auto brought = update.dictionary("changes");
+        changes.emplace(*image, brought.empty() ? changes_of_update(connection, *image) : std::move(brought));
+    }
     return changes;
 }
 

@@ -50,6 +50,13 @@ private:
             imagectl::add<Record>(json_[key].back(), record);
         }
     }
+    template <imaged::job::HasFields Record>
+    void add(const char* key, const Record*) {
+        const auto record = dictionary_.dictionary(key);
+        if (record.empty()) return;
+        json_[key] = Json::object();
+        imagectl::add<Record>(json_[key], record);
+    }
     void add(const char* key, const std::map<std::string, std::string>*) {
         json_[key] = Json::object();
         for (const auto& [name, value] : dictionary_.texts(key)) json_[key][name] = value;

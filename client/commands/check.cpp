@@ -30,27 +30,32 @@ std::optional<std::string> source_of(const Connection& connection, const std::st
     return std::nullopt;
 }
 
+void ask_for_packages(JobCall& call, const Arguments& arguments) {
+    call.with_packages = arguments.flag("packages");
+    call.pass_flag("packages", arguments);
+}
+
 ExitCode run(const Arguments& arguments) {
     const auto target = arguments.text("target");
-    const bool packages = arguments.flag("packages");
-    if (packages && arguments.detach) throw UsageError("--packages needs the end of the job: it is not for --detach");
+    if (arguments.flag("packages") && arguments.detach)
+        throw UsageError("--packages needs the end of the job: it is not for --detach");
     if (arguments.positional.size() != 1) {
         if (target || arguments.authfile) throw UsageError("--target and --authfile are for one image");
         auto call = images_call("CheckImages", arguments);
-        call.with_packages = packages;
+        ask_for_packages(call, arguments);
         return run_job_verb(arguments, std::move(call));
     }
     if (target) {
         auto call = image_call("Check", arguments);
         call.set("target", absolute_image(taken_image(*target)));
-        call.with_packages = packages;
+        ask_for_packages(call, arguments);
         return run_job_verb(arguments, std::move(call));
     }
     const Connection connection(arguments.bus);
     const auto image = stored_name(connection, image_argument(arguments));
     const auto source = source_of(connection, image);
     JobCall call{"Check", {}};
-    call.with_packages = packages;
+    ask_for_packages(call, arguments);
     call.add(source.value_or(image));
     if (source) {
         if (*source == archive_source)
@@ -72,8 +77,9 @@ const Verb check_verb = {
      "that is\n"
      "stored, and remembers the answer: list and show tell of the update, diff compares with it, until it is pulled. "
      "Fetches no\n"
-     "layer. An image that was stored under another name (--target) or copied is asked for where it came from; one out "
-     "of an\n"
+     "layer, with --packages parts of those that are zstd:chunked. An image that was stored under another name "
+     "(--target) or\n"
+     "copied is asked for where it came from; one out of an\n"
      "archive cannot be asked for. Where all images are checked, one whose source cannot be reached or does not have "
      "it is "
      "named and is no "

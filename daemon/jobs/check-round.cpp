@@ -83,6 +83,7 @@ void CheckRound::check(const StoredName& image) {
     if (!any_source_ && check.image.transport() != Transport::registry)
         throw Error(ErrorKind::not_authorized, "only root may have images checked that are not of a registry");
     if (!image.source.empty()) check.target = ImageReference::parse(image.name);
+    check.packages = request_.as<job::CheckImages>()->packages;
     auto request = request_;
     request.work = std::move(check);
     process_ = std::make_unique<WorkerProcess>(
@@ -117,10 +118,17 @@ void CheckRound::found(const std::string& image, const job::Result& result) {
     const auto found = job::from_json<job::CheckOutcome>(*result.details);
     ++outcome_.images_checked;
     found_updates_.insert(found_updates_.end(), result.found_updates.begin(), result.found_updates.end());
-    if (found.update_available)
-        add("updates", outcome_.updates,
-            {image, found.digest, found.update_digest.value_or(""), found.update_version,
-             found.layers_missing.value_or(0), found.bytes_to_fetch.value_or(0)});
+    if (!found.update_available) return;
+    job::WaitingUpdate update{image,
+                              found.digest,
+                              found.update_digest.value_or(""),
+                              found.update_version,
+                              found.layers_missing.value_or(0),
+                              found.bytes_to_fetch.value_or(0),
+                              found.changes};
+    // Better the update alone than nothing of it.
+    if (bytes_ + json_text(job::to_json(update)).size() > max_list_bytes) update.changes.reset();
+    add("updates", outcome_.updates, std::move(update));
 }
 
 template <typename Entry>

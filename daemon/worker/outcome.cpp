@@ -44,6 +44,18 @@ void halve(json& value) {
     }
 }
 
+constexpr const char* changes_key = "changes";
+
+json::iterator largest_member(json& object) {
+    auto largest = object.begin();
+    std::size_t largest_size = 0;
+    for (auto member = object.begin(); member != object.end(); ++member) {
+        const auto size = text_size(*member);
+        if (size > largest_size) std::tie(largest, largest_size) = std::pair(member, size);
+    }
+    return largest;
+}
+
 }  // namespace
 
 std::optional<std::string> unless_empty(const std::string& text) {
@@ -57,12 +69,9 @@ HeldJson fitting_outcome(json details) {
     shorten_texts(details);
     std::set<std::string> truncated;
     while (text_size(details) > most) {
-        auto largest = details.begin();
-        std::size_t largest_size = 0;
-        for (auto member = details.begin(); member != details.end(); ++member) {
-            const auto size = text_size(*member);
-            if (size > largest_size) std::tie(largest, largest_size) = std::pair(member, size);
-        }
+        auto largest = largest_member(details);
+        // What an update brings is an outcome of its own.
+        if (largest.key() == changes_key) largest = largest_member(*largest);
         truncated.insert(largest.key());
         halve(*largest);
     }
@@ -114,26 +123,6 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     return success(outcome);
 }
 
-job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked) {
-    job::CheckOutcome outcome;
-    outcome.image = request.target.value_or(request.image).image();
-    outcome.digest = checked.digest;
-    outcome.update_available = checked.update.has_value();
-    if (checked.update) {
-        const auto& [source, plan] = *checked.update;
-        outcome.update_digest = source.digest.text();
-        outcome.update_version = source.config.version();
-        outcome.signature_policy = source.signature_policy;
-        outcome.layers_missing = static_cast<std::uint32_t>(plan.missing);
-        outcome.bytes_to_fetch = plan.missing_bytes;
-    }
-    auto result = success(outcome);
-    if (checked.is_news)
-        result.found_updates.push_back(
-            {outcome.image, outcome.digest, outcome.update_digest.value_or(""), outcome.update_version.value_or("")});
-    return result;
-}
-
 namespace {
 
 // As many as go over the bus; the rest is counted only.
@@ -155,7 +144,7 @@ std::uint32_t total(std::size_t size) {
 
 }  // namespace
 
-job::Result changes_result(const ImageReference& image, const ImageChanges& changes) {
+job::ChangesOutcome changes_outcome(const ImageReference& image, const ImageChanges& changes) {
     job::ChangesOutcome outcome;
     outcome.image = image.image();
     outcome.from_digest = changes.from.digest;
@@ -181,7 +170,34 @@ job::Result changes_result(const ImageReference& image, const ImageChanges& chan
     outcome.etc_added = changes.etc.added;
     outcome.etc_removed = changes.etc.removed;
     outcome.etc_truncated = changes.etc.truncated;
-    return success(outcome);
+    outcome.etc_unknown = changes.etc_unknown;
+    return outcome;
+}
+
+job::Result changes_result(const ImageReference& image, const ImageChanges& changes) {
+    return success(changes_outcome(image, changes));
+}
+
+job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked,
+                         const std::optional<ImageChanges>& changes) {
+    job::CheckOutcome outcome;
+    outcome.image = request.target.value_or(request.image).image();
+    outcome.digest = checked.digest;
+    outcome.update_available = checked.update.has_value();
+    if (checked.update) {
+        const auto& [source, plan] = *checked.update;
+        outcome.update_digest = source.digest.text();
+        outcome.update_version = source.config.version();
+        outcome.signature_policy = source.signature_policy;
+        outcome.layers_missing = static_cast<std::uint32_t>(plan.missing);
+        outcome.bytes_to_fetch = plan.missing_bytes;
+        if (changes) outcome.changes = changes_outcome(request.target.value_or(request.image), *changes);
+    }
+    auto result = success(outcome);
+    if (checked.is_news)
+        result.found_updates.push_back(
+            {outcome.image, outcome.digest, outcome.update_digest.value_or(""), outcome.update_version.value_or("")});
+    return result;
 }
 
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
@@ -214,6 +230,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.relabelled = imported.relabelled;
     outcome.signature_policy = imported.signature_policy;
     outcome.layers_partial = imported.layers_partial;
+    outcome.bytes_saved = imported.bytes_saved;
     for (const auto& reason : imported.fetched_whole) outcome.fetched_whole.push_back(printable(reason));
     auto result = success(outcome);
     add_change(result, imported.changed, outcome.image, imported.previous_digest, image.digest);
@@ -230,7 +247,6 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     outcome.changed = copied.changed;
     outcome.commit = image.deployable().hex();
     outcome.merge_commit = image.merge_commit.hex();
-    outcome.bytes_saved = imported.bytes_saved;
     outcome.base_commit = hex_of(image.base_commit);
     outcome.version = image.config.version();
     outcome.layers = count_of(image.layout.layers);

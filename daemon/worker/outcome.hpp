@@ -33,7 +33,9 @@ job::Result success(const KindOutcome& outcome) {
 }
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
-job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked);
+// CHANGES: what the update brings, if that was asked for.
+job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked,
+                         const std::optional<ImageChanges>& changes);
 job::Result changes_result(const ImageReference& image, const ImageChanges& changes);
 // LAYERS_DROPPED: digests of those whose refs went after an update.
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run-job.hpp"
 
+#include <functional>
+#include <optional>
 #include <utility>
 
 #include "base/error.hpp"
@@ -147,7 +149,16 @@ public:
         // What the caller's own credentials opened is not for everybody.
         import.remember_update = request_.settings.host_credentials;
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
-            return check_result(import, check_update(attempt_with(import, proxy_), attempt, meter_));
+            std::optional<ImageChanges> changes;
+            std::function<void(const PreparedImage&, LayerSource&)> at_source;
+            if (work.packages) {
+                at_source = [&](const PreparedImage& update, LayerSource& layers) {
+                    changes = find_update_changes(request_.repository, import.target.value_or(import.image),
+                                                  {update.source, update.plan.present, layers}, attempt);
+                };
+            }
+            const auto checked = check_update(attempt_with(import, proxy_), attempt, meter_, at_source);
+            return check_result(import, checked, changes);
         });
     }
 

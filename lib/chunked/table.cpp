@@ -90,8 +90,9 @@ Checksum checksum_of(std::string_view text) {
 // What the parser calls; the names are nlohmann::json's.
 class TableReader : public json::json_sax_t {
 public:
-    TableReader(Characters& characters, const std::function<void(TableFile&)>& take)
-        : characters_(characters), take_(take) {}
+    TableReader(Characters& characters, const std::function<void(TableFile&)>& take,
+                const std::function<void(TableEntry&)>& take_other)
+        : characters_(characters), take_(take), take_other_(take_other) {}
 
     bool null() override { return value(); }
     bool boolean(bool) override { return value(); }
@@ -113,6 +114,7 @@ public:
             if (key_ == "type") type_ = text;
             if (key_ == "name") file_.name = std::move(text);
             if (key_ == "digest") digest_ = std::move(text);
+            if (key_ == "linkName") target_ = std::move(text);
         }
         return value();
     }
@@ -122,6 +124,7 @@ public:
             file_ = {};
             type_.clear();
             digest_.clear();
+            target_.clear();
         }
         return value();
     }
@@ -166,9 +169,15 @@ private:
 
     void take_entry() {
         // Chunks are parts of the file that they follow.
-        if (type_ != "reg" || file_.size == 0) return;
+        if (type_ == "chunk") return;
+        const bool is_file = type_ == "reg" && file_.size > 0;
+        if (!is_file && !take_other_) return;
         if (++files_ > max_table_files)
             throw Error(ErrorKind::unsupported_image, "the table of contents has too many files");
+        if (!is_file) {
+            TableEntry entry{std::move(file_.name), std::move(type_), std::move(target_)};
+            return take_other_(entry);
+        }
         file_.content = checksum_of(digest_);
         if (file_.offset < end_ || file_.end <= file_.offset)
             refuse("\"" + file_.name + "\" is at no place of its own");
@@ -178,9 +187,10 @@ private:
 
     Characters& characters_;
     const std::function<void(TableFile&)>& take_;
+    const std::function<void(TableEntry&)>& take_other_;
     std::size_t depth_ = 0, files_ = 0;
     bool in_entries_ = false;
-    std::string key_, type_, digest_;
+    std::string key_, type_, digest_, target_;
     TableFile file_;
     std::uint64_t end_ = 0, version_ = 0;
     std::optional<Checksum> split_;
@@ -188,9 +198,10 @@ private:
 
 }  // namespace
 
-std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take) {
+std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take,
+                                   const std::function<void(TableEntry&)>& take_other) {
     Characters characters(source);
-    TableReader reader(characters, take);
+    TableReader reader(characters, take, take_other);
     json::sax_parse(Iterator(characters), Iterator(), &reader);
     return reader.finish();
 }

@@ -17,6 +17,12 @@ namespace imaged {
 inline constexpr std::size_t max_table_value_bytes = 1024 * 1024;
 inline constexpr std::size_t max_table_files = 2'000'000;
 
+// What is no regular file with content, or is a link. An empty file, a whiteout too, has the kind "reg".
+struct TableEntry {
+    std::string name, kind;  // as the tar has them: "dir", "symlink", "hardlink", "reg", "char", …
+    std::string target;      // of a link
+};
+
 // A regular file that is not empty. In several chunks or one: its frames are its content from beginning to end.
 struct TableFile {
     std::string name;  // as the tar has it
@@ -25,9 +31,11 @@ struct TableFile {
     std::uint64_t offset = 0, end = 0;  // of its frames in the blob; END is behind the last byte
 };
 
-// Reads a table, JSON, to its end and calls TAKE for each file, in the order of the tar. Returns the digest of the
+// Reads a table, JSON, to its end and calls TAKE for each file and, if it is given, TAKE_OTHER for each other entry, in
+// the order of the tar. Returns the digest of the
 // tar-split's frame; nullopt if the table has none. Throws Error(corrupt_input), Error(unsupported_image) for
 // another version and for limits, and what SOURCE and TAKE throw.
-std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take);
+std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take,
+                                   const std::function<void(TableEntry&)>& take_other = {});
 
 }  // namespace imaged

@@ -335,46 +335,6 @@ struct Export {
     bool operator==(const Export&) const = default;
 };
 
-struct CheckOutcome {
-    std::string image, digest;
-    bool update_available = false;
-    std::optional<std::string> update_digest, update_version, signature_policy;
-    std::optional<std::uint32_t> layers_missing;
-    std::optional<std::uint64_t> bytes_to_fetch;
-
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
-        fields("update-available", self.update_available);
-        fields("update-digest", self.update_digest);
-        fields("update-version", self.update_version);
-        fields("signature-policy", self.signature_policy);
-        fields("layers-missing", self.layers_missing);
-        fields("bytes-to-fetch", self.bytes_to_fetch);
-    }
-};
-
-struct Check {
-    static constexpr Traits traits{.name = "check",
-                                   .action = "check",
-                                   .looks = true,
-                                   .reads_image = true,
-                                   .takes_authfile = true,
-                                   .publishing = Publishing::metadata};
-    using Outcome = CheckOutcome;
-
-    ImageReference image;
-    std::optional<ImageReference> target;
-
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("image", self.image);
-        fields.option("target", self.target);
-    }
-    bool operator==(const Check&) const = default;
-};
-
 // A package that differs between two trees. FROM is absent where it was added, TO where it was removed.
 struct PackageChange {
     std::string name;
@@ -415,6 +375,7 @@ struct ChangesOutcome {
     std::vector<UnreadPackages> packages_unread;
     std::vector<std::string> etc_changed, etc_added, etc_removed;
     bool etc_truncated = false;  // there are more
+    bool etc_unknown = false;    // of an update that is not pulled
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -441,7 +402,52 @@ struct ChangesOutcome {
         fields("etc-added", self.etc_added);
         fields("etc-removed", self.etc_removed);
         fields("etc-truncated", self.etc_truncated);
+        fields("etc-unknown", self.etc_unknown);
     }
+};
+
+struct CheckOutcome {
+    std::string image, digest;
+    bool update_available = false;
+    std::optional<std::string> update_digest, update_version, signature_policy;
+    std::optional<std::uint32_t> layers_missing;
+    std::optional<std::uint64_t> bytes_to_fetch;
+    std::optional<ChangesOutcome> changes;
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields("digest", self.digest);
+        fields("update-available", self.update_available);
+        fields("update-digest", self.update_digest);
+        fields("update-version", self.update_version);
+        fields("signature-policy", self.signature_policy);
+        fields("layers-missing", self.layers_missing);
+        fields("bytes-to-fetch", self.bytes_to_fetch);
+        fields("changes", self.changes);
+    }
+};
+
+struct Check {
+    static constexpr Traits traits{.name = "check",
+                                   .action = "check",
+                                   .looks = true,
+                                   .reads_image = true,
+                                   .takes_authfile = true,
+                                   .publishing = Publishing::metadata};
+    using Outcome = CheckOutcome;
+
+    ImageReference image;
+    std::optional<ImageReference> target;
+    bool packages = false;  // also what an update brings, as far as that can be had
+
+    template <typename Self, typename Fields>
+    static void fields(Self& self, Fields& fields) {
+        fields("image", self.image);
+        fields.option("target", self.target);
+        fields.option("packages", self.packages);
+    }
+    bool operator==(const Check&) const = default;
 };
 
 // Reads stored trees, whose package databases are the images' own.
@@ -472,6 +478,7 @@ struct WaitingUpdate {
     std::optional<std::string> update_version;
     std::uint32_t layers_missing = 0;
     std::uint64_t bytes_to_fetch = 0;
+    std::optional<ChangesOutcome> changes;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -481,6 +488,7 @@ struct WaitingUpdate {
         fields("update-version", self.update_version);
         fields("layers-missing", self.layers_missing);
         fields("bytes-to-fetch", self.bytes_to_fetch);
+        fields("changes", self.changes);
     }
 };
 
@@ -519,10 +527,12 @@ struct CheckImages {
     using Outcome = CheckImagesOutcome;
 
     std::vector<ImageReference> images;  // none for all
+    bool packages = false;               // as of Check
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
         fields("images", self.images);
+        fields.option("packages", self.packages);
     }
     bool operator==(const CheckImages&) const = default;
 };

@@ -49,6 +49,12 @@ void plan_of(std::span<const std::uint8_t> table, ChunkedPlan& plan) {
         end = file.end;
         plan.add({file.size, file.offset, file.end, file.content, plan.size() % 2 == 1});
     });
+    // With all entries, as a check looks at it.
+    auto again = source(table);
+    std::size_t files = 0;
+    read_table(
+        again, [&](TableFile&) { ++files; }, [](TableEntry&) {});
+    fuzz::require(files == plan.size(), "the same files are found");
 }
 
 void look_at_ranges(const ChunkedPlan& plan) {

@@ -44,8 +44,19 @@ def pieces_of(tar):
     yield None, tar[position:]
 
 
-def layer(entries, change=None, **options):
-    """A layer of ENTRIES (oci_layout.Entry, or a tar). CHANGE gets the parts before they are packed, a dictionary of table, split and annotations, and may change them."""
+KINDS = {tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "symlink", tarfile.LNKTYPE: "hardlink", tarfile.REGTYPE: "reg"}
+
+
+def other_rows(tar, rows):
+    """ROWS, those of files with content, with those of all other entries of TAR, as skopeo has them."""
+    files = iter(rows)
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        return [next(files) if member.isreg() and member.size else
+                {"type": KINDS[member.type], "name": member.name + ("/" if member.isdir() else ""), "mode": member.mode, **({"linkName": member.linkname} if member.linkname else {})} for member in archive]
+
+
+def layer(entries, change=None, complete=False, **options):
+    """A layer of ENTRIES (oci_layout.Entry, or a tar); its table lists what is no file with content if it is COMPLETE. CHANGE gets the parts before they are packed, a dictionary of table, split and annotations, and may change them."""
     tar = entries if isinstance(entries, bytes) else oci_layout.tar(entries, **options)
     blob, table, split = bytearray(), [], []
     for member, data in pieces_of(tar):
@@ -56,7 +67,7 @@ def layer(entries, change=None, **options):
         else:
             table.append({"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(data), "offset": offset, "endOffset": len(blob)})
             split.append({"type": 1, "name": member.name, "size": member.size, "payload": "AAAAAAAAAAA="})
-    parts = {"table": {"version": 1, "entries": table}, "split": split, "blob": blob, "annotations": {}}
+    parts = {"table": {"version": 1, "entries": other_rows(tar, table) if complete else table}, "split": split, "blob": blob, "annotations": {}}
     if change:
         change(parts)
     split_text = parts["split"] if isinstance(parts["split"], bytes) else b"".join(json.dumps(line).encode() + b"\n" for line in parts["split"])

@@ -7,14 +7,19 @@ import re
 import subprocess
 import unittest
 
+import chunked_layer
 import dpkg_tree
+import faulty_registry as faults
 import oci_layout
 import ostree_repository
+import real_daemon
+import registry
 import rpm_tree
+import skopeo_service
 import system_bus
 import worker
 from bus_case import BusCase
-from oci_layout import Entry, directory
+from oci_layout import Entry, directory, opaque, whiteout
 from repository_case import ScratchCase
 
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
@@ -30,6 +35,10 @@ def stanza(name, version, architecture="amd64", state="install ok installed"):
 
 def status(*stanzas):
     return Entry(STATUS, content="".join(stanzas).encode())
+
+
+def chunked(entries, change=None):
+    return chunked_layer.layer(entries, change, complete=True)
 
 
 def differences(before, after):
@@ -281,12 +290,30 @@ class Packages(BusCase):
             **os.environ, "PATH": os.path.dirname(IMAGECTL) + ":" + os.environ["PATH"], "IMAGED_BUS_ADDRESS": self.daemon.address})
         self.assertIn("  a (amd64) 1 → 2\n", run.stdout)
 
+    def test_all_databases_of_a_tree_count(self):
+        """Links may lead to one from several places; what is read twice changes nothing."""
+        other = Entry("usr/lib/sysimage/dpkg/status", content=stanza("b", "1").encode())
+        outcome = self.compared([status(stanza("a", "1")), other], [status(stanza("a", "2")), other, Entry("usr/lib/sysimage/rpm", "symlink", target="../../../var/lib/rpm")])
+        self.assertEqual((packages(outcome), outcome["packages-from"], outcome["packages-unread"]), (([("a", "amd64", "1", "2")], [], []), 2, []))
+        outcome = self.compared([status(stanza("a", "1"))], [status(stanza("a", "1")), other])
+        self.assertEqual(packages(outcome), ([], [("b", "amd64", "1")], []))
+
+    def test_no_database_is_not_the_same_packages(self):
+        alpine = [[Entry("lib/apk/db/installed", content=b"P:musl\nV:%d\n\n" % number)] for number in (1, 2)]
+        self.compared(*alpine)
+        text = self.imagectl("changes", IMAGE)
+        self.assertIn("Packages: none are listed, by a database of dpkg or rpm, in either version.\n", text)
+        self.assertNotIn("same kernels, packages", text)
+
     # ---- hostile images
 
     def test_a_database_that_cannot_be_read_is_told(self):
         hostile = {
             "binary": os.urandom(100_000), "cut": stanza("a", "1").encode()[:-30], "no colon": b"Package a\n", "one line": b"x" * 10_000_000,
-            "escape": stanza("a\x1b[2J", "1").encode(), "sqlite": b"SQLite format 3\0" + bytes(4096), "stanzas": b"".join(b"Package: p%d\nStatus: a b installed\nVersion: 1\n\n" % number for number in range(300_000)),
+            "escape": stanza("a\x1b[2J", "1").encode(), "sqlite": b"SQLite format 3\0" + bytes(4096), "a package twice": (stanza("a", "1") + stanza("a", "2")).encode(),
+            # dpkg takes a line of spaces for a part of the field before it, and then finds a field twice.
+            "no end of a stanza": stanza("a", "1").encode()[:-1] + b" \n" + stanza("b", "1").encode(), "unknown state": stanza("a", "1", state="install ok weird").encode(),
+            "stanzas": b"".join(b"Package: p%d\nStatus: a b installed\nVersion: 1\n\n" % number for number in range(300_000)),
             "large": b"Description: x\n" + b" x" * 40_000_000}
         for name, content in hostile.items():
             with self.subTest(name):
@@ -344,6 +371,184 @@ class Modes(ScratchCase):
                 run = worker.pull(layout.reference("2"), repository, kind="changes", arguments={"from": layout.reference("1")})
                 self.assertEqual(run.result["outcome"], "success", run.result)
                 self.assertEqual(packages(run.result["details"]), ([("a", "amd64", "1", "2"), ("tool", "noarch", "1-1", "2-1")], [], []))
+
+
+class BeforeThePull(ScratchCase):
+    """What a check says of an update whose layers are zstd:chunked is what is found after the pull."""
+    settings = {}
+    image = "docker://stored/image:t"
+
+    def setUp(self):
+        super().setUp()
+        self.directory.chmod(0o755)
+        self.layout = oci_layout.Layout(self.directory / "layout")
+        self.registry = registry.Registry(self.directory / "registry")
+        self.addCleanup(self.registry.stop)
+        self.policy = self.directory / "policy.json"
+        self.policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+        self.service = skopeo_service.SkopeoService()
+        self.addCleanup(self.service.stop)
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
+            self.service.environment.pop(name, None)
+        self.repository = ostree_repository.init(self.directory / "repo")
+        self.base = oci_layout.layer([directory("usr"), Entry("usr/base", content=os.urandom(4000)), status(stanza("a", "1"), stanza("b", "1")), Entry(MODULES + "6.1/vmlinuz"),
+                                      Entry("var/lib/dpkg/info/a.list", content=b"/.\n")])
+
+    def push(self, layers, **image):
+        self.layout.image("t", layers, **image)
+        self.registry.push(self.layout.reference("t"), "test/image:t")
+
+    def run_job(self, kind, address=None, **arguments):
+        address = address or self.registry.address
+        conf = self.directory / "registries.conf"
+        conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
+        source = f"docker://{address}/test/image:t"
+        result = worker.Run(self.image if kind == "changes" else source, self.repository, kind=kind, target="" if kind == "changes" else self.image, arguments=arguments,
+                            settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, "keep": 1, **self.settings},
+                            env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy)}).finish().result
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    def stored_files(self):
+        return sorted(str(path) for path in self.repository.rglob("*") if path.suffix not in (".commitmeta", ".lock") and "tmp" not in path.parts)
+
+    def brought(self, *layers, address=None, **image):
+        """What a check says that an image of LAYERS brings. Nothing of it is stored."""
+        self.push(layers, **image)
+        before = self.stored_files()
+        changes = self.run_job("check", address, packages=True)["changes"]
+        self.assertEqual(self.stored_files(), before)
+        return changes
+
+    KEYS = ("kernels-added", "kernels-removed", "packages-from", "packages-to", "packages-changed", "packages-added", "packages-removed")
+
+    def unread(self, changes):
+        return [(entry["side"], entry["path"]) for entry in changes["packages-unread"]]
+
+    def assert_told(self, *layers, **image):
+        """The check knows what the pull brings."""
+        told = self.brought(*layers, **image)
+        self.assertNotIn("unknown", told)
+        self.assertTrue(told["etc-unknown"])
+        self.run_job("pull")
+        found = self.run_job("changes")
+        self.assertFalse(found["etc-unknown"])
+        self.assertEqual({key: told[key] for key in self.KEYS}, {key: found[key] for key in self.KEYS})
+        self.assertEqual(self.unread(told), self.unread(found))
+        return told
+
+    def restart(self, *layers):
+        """An empty repository with an image of LAYERS."""
+        if self.repository.exists():
+            subprocess.run(["rm", "-rf", self.repository], check=True)
+        ostree_repository.init(self.repository)
+        self.push(layers or [self.base])
+        self.run_job("pull")
+
+    def test_only_the_table_and_the_database_are_fetched(self):
+        self.restart()
+        bulk = Entry("usr/bulk", content=os.urandom(3_000_000))
+        layer = chunked([bulk, status(stanza("a", "2"), stanza("c", "1"), *(stanza(f"p{number}", "1") for number in range(1000))), Entry("etc/motd", content=b"1")])
+        since = len(self.registry.answers())
+        told = self.assert_told(self.base, layer)
+        self.assertEqual((packages(told)[0], len(told["packages-added"]), packages(told)[2]), ([("a", "amd64", "1", "2")], 1001, [("b", "amd64", "1")]))
+        # Before the whole of it: a table and a file.
+        sizes = [size for path, _, size, agent in self.registry.answers()[since:] if path.endswith(layer.digest) and agent.startswith("imaged/")]
+        database = next(row for row in layer.parts["table_entries"] if row["name"] == STATUS)
+        print(f"    {sizes[:2]} of {len(layer.data)} bytes")
+        self.assertEqual(sizes[1], database["endOffset"] - database["offset"])
+        self.assertLess(sum(sizes[:2]), 20_000)
+
+    def test_imagectl_shows_it(self):
+        self.restart()
+        self.push([self.base, chunked([status(stanza("a", "2"), stanza("b", "1"))])])
+        daemon = real_daemon.Daemon(self.directory, self.repository, environment={"CONTAINERS_REGISTRIES_CONF": str(self.registry.configuration)},
+                                    options=["--proxy-socket", self.service.path, "--pass-environment", "CONTAINERS_REGISTRIES_CONF"])
+        self.addCleanup(daemon.stop)
+
+        def imagectl(*words):
+            return subprocess.run([IMAGECTL, "--address=" + daemon.address, *words], check=True, capture_output=True, text=True).stdout
+        for words in (["check", self.image], ["check"]):
+            self.assertIn("Changed, 1 package:\n  a (amd64) 1 → 2\nFiles of /etc: known after the pull.\n", imagectl(*words, "--packages"))
+            document = json.loads(imagectl(*words, "--packages", "--json"))
+            changes = document.get("updates", [document])[0]["changes"]
+            self.assertEqual((changes["packages-changed"], changes["etc-unknown"]), ([{"name": "a", "architecture": "amd64", "format": "dpkg", "from": "1", "to": "2"}], True))
+            self.assertNotIn("Changed", imagectl(*words))
+        # Nothing of it is kept: what asks no registry does not know it.
+        self.assertIn("Packages: known after the pull", imagectl("changes", self.image, "--update"))
+
+    def test_layers_over_each_other(self):
+        new = status(stanza("a", "2"))
+        moved = Entry("usr/lib/sysimage/dpkg/status", content=stanza("moved", "1").encode())
+        database = None
+        stacks = {
+            "replaced": [[new]], "twice": [[new], [status(stanza("a", "3"))]], "removed": [[whiteout(STATUS)]], "removed directory": [[whiteout("var/lib")]],
+            "removed and new": [[whiteout("var/lib"), new]], "opaque": [[directory("var/lib/dpkg"), opaque("var/lib/dpkg")]],
+            "opaque with new": [[directory("var/lib"), opaque("var/lib"), moved]], "another place too": [[moved]], "a link to it": [[whiteout("var/lib/dpkg"), Entry("var/lib/dpkg", "symlink", target="/usr/lib/sysimage/dpkg"), moved]],
+            "a link of the file": [[Entry("usr/s", content=stanza("a", "7").encode()), Entry(STATUS, "symlink", target="../../../usr/s")]],
+            "a hard link": [[Entry("usr/s", content=stanza("a", "8").encode()), Entry(STATUS, "hardlink", target="usr/s")]],
+            "a file in the way": [[whiteout("var/lib/dpkg"), Entry("var/lib/dpkg", content=b"x")]], "and a directory again": [[Entry("var/lib/dpkg", content=b"x")], [whiteout("var/lib/dpkg"), directory("var/lib/dpkg"), directory("var/lib/dpkg/info")]],
+            "kernels": [[whiteout(MODULES + "6.1"), Entry(MODULES + "6.2/vmlinuz")]], "interrupted": [[Entry("var/lib/dpkg/updates/0001", content=b"x")]],
+            "status.d": [[Entry("var/lib/dpkg/status.d/x", content=b"Package: x\nVersion: 1\n")]], "circles": [[Entry("usr/lib/sysimage/rpm", "symlink", target="rpm")]], "empty": [[Entry(STATUS)]]}
+        if rpm_tree.TOOLS:
+            database = rpm_tree.database(self.directory / "db", rpm_tree.package(self.directory / "rpm", "tool", "1", epoch=2))
+            stacks["rpm"] = [[Entry("usr/share/rpm/rpmdb.sqlite", content=(database / "rpmdb.sqlite").read_bytes())]]
+        for name, stack in stacks.items():
+            with self.subTest(name):
+                self.restart()
+                self.assert_told(self.base, *(chunked([*layer, Entry("usr/pad", content=os.urandom(50))]) for layer in stack))
+        with self.subTest("over a layer that is here and hides"):
+            hides = oci_layout.layer([whiteout(STATUS), Entry("etc/x")])
+            self.restart(self.base, hides)
+            self.assert_told(self.base, hides, chunked([Entry("usr/x", content=b"1")]))
+
+    def test_a_layer_that_cannot_be_looked_into_could_hide_it(self):
+        self.restart()
+        table, gzip = chunked([status(stanza("a", "2"))]), oci_layout.layer([Entry("usr/x", content=b"1")])
+        for layers in ([self.base, table, gzip], [self.base, gzip, table]):
+            changes = self.brought(*layers)
+            self.assertRegex(changes["unknown"], rf"^known after the pull: 2 of its 3 layers .*layer {gzip.digest} is not here, and has no table of contents")
+            self.assertEqual((packages(changes), changes["etc-unknown"]), (([], [], []), False))
+        # Nor is a registry without ranges, and the check is a success all the same.
+        front = faults.FaultyRegistry(self.registry.address)
+        self.addCleanup(front.stop)
+        front.fault = (table.digest, faults.status(416), None)
+        self.assertIn("known after the pull", self.brought(self.base, table, address=front.address)["unknown"])
+
+    def test_what_an_image_says_of_its_kernel(self):
+        self.restart()
+        changes = self.brought(self.base, oci_layout.layer([Entry("usr/x", content=b"1")]), config={"config": {"Labels": {"ostree.linux": "6.9-evil\x1b[2J"}}})
+        self.assertIn("unknown", changes)
+        self.assertEqual((changes["kernels-added"], changes["kernels-removed"]), (["6.9-evil\x1b[2J"], ["6.1"]))
+
+    def test_tables_that_lie(self):
+        self.restart()
+        prefix = chunked_layer.PREFIX
+
+        def rows(function):
+            def change(parts):
+                for row in parts["table"]["entries"]:
+                    if row["name"] == STATUS:
+                        function(row)
+            return change
+        content = [Entry("usr/x", content=b"x" * 9000), status(stanza("a", "2"))]
+        for name, change in {
+                "another digest of the table": lambda parts: parts["annotations"].update({prefix + "manifest-checksum": "sha256:" + "0" * 64}),
+                "another digest of the file": rows(lambda row: row.update(digest="sha256:" + "0" * 64)), "another size": rows(lambda row: row.update(size=7)),
+                "a size beyond all limits": rows(lambda row: row.update(size=1 << 62)), "behind the table": rows(lambda row: row.update(endOffset=1 << 40)),
+                "a path that climbs": rows(lambda row: row.update(name="../" + STATUS)), "no JSON": lambda parts: parts.update(table=b"nonsense"),
+                "no version": lambda parts: parts["table"].update(version=9), "many": lambda parts: parts["table"]["entries"].extend({"type": "dir", "name": f"d{number}"} for number in range(300_000))}.items():
+            with self.subTest(name):
+                changes = self.brought(self.base, chunked(content, change))
+                self.assertEqual(packages(changes), ([], [], []))
+                self.assertTrue("known after the pull" in changes.get("unknown", "") or self.unread(changes) == [("to", "/" + STATUS)], changes)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")
+class BeforeThePullConfined(BeforeThePull):
+    settings = {"confined": True}
+
+    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")

@@ -10,6 +10,7 @@
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
+#include "store/catalog/update-tree.hpp"
 #include "store/repository/ref-name.hpp"
 
 namespace imaged {
@@ -17,6 +18,8 @@ namespace imaged {
 namespace {
 
 constexpr const char* version_key = "version";
+// The version of the kernel in an image, as rpm-ostree and ostree-ext write it.
+constexpr const char* kernel_label = "ostree.linux";
 // The refs that OSTree gives the commits of deployments.
 constexpr const char* deployment_refs[] = {"ostree/0", "ostree/1"};
 
@@ -36,6 +39,16 @@ public:
           request_(request),
           cancellation_(cancellation),
           current_(StoredImage::find(repository, request.image)) {}
+
+    ImageChanges run(const FoundUpdate& update) {
+        const auto from = side_of(current_);
+        changes_.from = from.named;
+        if (const auto to = known_update(update.image.digest, update.image.manifest, update.image.config))
+            compare(from.tree, *to);
+        else
+            look_at_source(update);
+        return std::move(changes_);
+    }
 
     ImageChanges run() {
         require_one_older();
@@ -104,8 +117,11 @@ private:
         const auto update = PendingUpdate::load(repository_, current_.merge_commit, name);
         if (!update) throw Error(ErrorKind::not_found, "no update of " + name + " is known; Check looks for one");
         const auto manifest = Manifest::parse(update->manifest_text);
-        const auto config = ImageConfig::parse(update->config_text);
-        changes_.to = {update->digest.text(), config.version(), {}};
+        return known_update(update->digest, manifest, ImageConfig::parse(update->config_text));
+    }
+
+    std::optional<Side> known_update(const Digest& digest, const Manifest& manifest, const ImageConfig& config) {
+        changes_.to = {digest.text(), config.version(), {}};
         const auto same_layers = [&](const StoredImage& image) {
             return std::equal(image.manifest.layers.begin(), image.manifest.layers.end(), manifest.layers.begin(),
                               manifest.layers.end(),
@@ -114,10 +130,34 @@ private:
         if (same_layers(current_)) return Side{changes_.to, current_.tree};
         for (const auto& merge : merge_commits()) {
             const auto image = readable(merge);
-            if (image && image->digest == update->digest) return Side{side_of(*image).named, image->tree};
+            if (image && image->digest == digest) return Side{side_of(*image).named, image->tree};
         }
         changes_.unknown = missing_layers(ImageLayout::of(manifest, config));
+        take_kernel(config);
         return std::nullopt;
+    }
+
+    // What the image says of itself; the only thing that is known without its tree.
+    void take_kernel(const ImageConfig& config) {
+        const auto label = config.labels.find(kernel_label);
+        if (label == config.labels.end() || label->second.empty()) return;
+        const auto before = read_contents(repository_, current_.tree, cancellation_).kernels;
+        compare_kernels(before, {label->second});
+    }
+
+    // The package databases of UPDATE, without its layers.
+    void look_at_source(const FoundUpdate& update) {
+        try {
+            const auto tree =
+                make_update_tree(repository_, update.image.layout, update.present, update.layers, cancellation_);
+            const auto after = read_contents(*tree, cancellation_);
+            compare_contents(read_contents(repository_, current_.tree, cancellation_), after);
+            changes_.unknown.reset();
+            changes_.etc_unknown = true;
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::repository_damaged) throw;
+            changes_.unknown = changes_.unknown.value_or("known after the pull") + "; " + error.what();
+        }
     }
 
     std::string missing_layers(const ImageLayout& layout) const {
@@ -136,13 +176,23 @@ private:
         changes_.to = to.named;
         const auto before = read_contents(repository_, from, cancellation_);
         const auto after = read_contents(repository_, to.tree, cancellation_);
+        compare_contents(before, after);
+        cancellation_.check();
+        changes_.etc = compare_files(repository_, "/etc", before.etc, after.etc);
+    }
+
+    void compare_kernels(const std::set<std::string>& before, const std::set<std::string>& after) {
         const auto only_in = [](const std::set<std::string>& one, const std::set<std::string>& other) {
             std::vector<std::string> only;
             std::set_difference(one.begin(), one.end(), other.begin(), other.end(), std::back_inserter(only));
             return only;
         };
-        changes_.kernels_added = only_in(after.kernels, before.kernels);
-        changes_.kernels_removed = only_in(before.kernels, after.kernels);
+        changes_.kernels_added = only_in(after, before);
+        changes_.kernels_removed = only_in(before, after);
+    }
+
+    void compare_contents(const TreeContents& before, const TreeContents& after) {
+        compare_kernels(before.kernels, after.kernels);
         changes_.packages_from = before.packages.size();
         changes_.packages_to = after.packages.size();
         changes_.packages = compare_packages(before.packages, after.packages);
@@ -150,8 +200,6 @@ private:
             for (const auto& database : *unread) leave_out(database.format);
         changes_.unread_from = before.unread;
         changes_.unread_to = after.unread;
-        cancellation_.check();
-        changes_.etc = compare_files(repository_, "/etc", before.etc, after.etc);
     }
 
     void leave_out(PackageFormat format) {
@@ -167,6 +215,14 @@ private:
 };
 
 }  // namespace
+
+ImageChanges find_update_changes(const std::string& repository, const ImageReference& stored, const FoundUpdate& update,
+                                 const Cancellation& cancellation) {
+    const auto opened = Repository::open_existing(repository);
+    if (!opened) throw no_such_image(stored);
+    const ChangesRequest request{repository, stored, true, {}, {}, {}};
+    return ChangesSearch(*opened, request, cancellation).run(update);
+}
 
 ImageChanges find_changes(const ChangesRequest& request, const Cancellation& cancellation) {
     const auto repository = Repository::open_existing(request.repository);

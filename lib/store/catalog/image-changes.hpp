@@ -9,6 +9,8 @@
 
 #include "base/cancellation.hpp"
 #include "oci/image-reference.hpp"
+#include "source/layer-source.hpp"
+#include "source/proxy/source-image.hpp"
 #include "store/catalog/file-comparison.hpp"
 #include "store/catalog/tree-contents.hpp"
 
@@ -41,7 +43,22 @@ struct ImageChanges {
     PackageChanges packages;
     std::vector<UnreadDatabase> unread_from, unread_to;
     FileChanges etc;
+    bool etc_unknown = false;  // the newer version's /etc cannot be compared before the pull
 };
+
+// An update that a check has just found.
+struct FoundUpdate {
+    const SourceImage& image;
+    const std::vector<std::optional<Checksum>>& present;  // the commits of the layers that the repository has
+    LayerSource& layers;                                  // at the source
+};
+
+// What UPDATE brings to the image that is stored as STORED in the repository at the path REPOSITORY. If the repository
+// has not its tree, the package databases are read at the source where that can be done without a layer
+// (update-tree.hpp); otherwise `unknown` says why not. Throws Error(not_found), Error(repository_damaged) and
+// Error(cancelled).
+ImageChanges find_update_changes(const std::string& repository, const ImageReference& stored, const FoundUpdate& update,
+                                 const Cancellation& cancellation);
 
 // Throws Error(not_found) for an image, a version, a commit or an update that is not there, Error(invalid_argument) for
 // what contradicts itself, Error(repository_damaged) and Error(cancelled).

@@ -4,15 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
-#include "base/tree-path.hpp"
 #include "packages/dpkg-status.hpp"
-#include "packages/rpm-database.hpp"
-#include "store/repository/file-object.hpp"
 #include "store/tree/tree-store.hpp"
 
 namespace imaged {
@@ -27,14 +24,36 @@ const std::vector<Path> module_places{{"usr", "lib", "modules"}, {"lib", "module
 constexpr const char* other_rpm_databases[] = {"Packages", "Packages.db"};
 constexpr std::uint64_t max_status_files = PackageSet::max_packages;
 
-// A tree by the image's own paths, symbolic links followed. A commit has /etc at usr/etc, and may have /var at
-// usr/share/factory/var.
-class ImageTree {
-public:
-    ImageTree(const Repository& repository, const Checksum& root) : repository_(repository), root_{true, root, {}} {}
+// Compressed repositories have a copy in memory.
+constexpr std::uint64_t max_copied_bytes = 256ULL * 1024 * 1024;
 
-    // What is at PATH; nullopt if there is nothing.
-    std::optional<TreeEntry> find(const Path& path) const {
+[[noreturn]] void refuse_size(std::uint64_t limit) {
+    throw Error(ErrorKind::unsupported_image, "it is larger than the limit of " + std::to_string(limit) + " bytes");
+}
+
+// A commit's tree by the image's own paths. A commit has /etc at usr/etc, and may have /var at usr/share/factory/var.
+class StoredTree : public ContentTree {
+public:
+    StoredTree(const Repository& repository, const Checksum& root) : repository_(repository), root_{true, root, {}} {}
+
+    std::optional<Node> find(const Path& path) const override {
+        const auto found = find_entry(path);
+        return found ? std::optional(node_of(*found)) : std::nullopt;
+    }
+    std::map<std::string, Node> list(const Node& directory) const override {
+        std::map<std::string, Node> nodes;
+        for (const auto& [name, entry] : entries(object_of(directory))) nodes.emplace(name, node_of(entry));
+        return nodes;
+    }
+    std::unique_ptr<SeekableContent> open(const Node& file, std::uint64_t limit) const override {
+        FileObject object(repository_, object_of(file));
+        if (object.is_symlink()) throw Error(ErrorKind::corrupt_input, "it is a symbolic link");
+        const auto most = object.content_fd() < 0 ? std::min(limit, max_copied_bytes) : limit;
+        if (object.size() > most) refuse_size(most);
+        return std::make_unique<SeekableContent>(std::move(object));
+    }
+
+    std::optional<TreeEntry> find_entry(const Path& path) const {
         for (const bool moved : {false, true}) {
             const auto lookup = [&](const Place& parent, const Path& place, const std::string& name, bool) {
                 auto found = parent ? child(*parent, place.empty(), name, moved) : std::nullopt;
@@ -50,17 +69,18 @@ public:
         }
         return std::nullopt;
     }
-    Directory list(const TreeEntry& directory) const {
-        return parse_directory(repository_.require_metadata(ObjectType::dirtree, directory.object));
-    }
-    const Repository& repository() const { return repository_; }
 
 private:
     using Place = std::optional<TreeEntry>;
 
+    static Node node_of(const TreeEntry& entry) { return {entry.directory, entry.object.hex()}; }
+    static Checksum object_of(const Node& node) { return Checksum::from_hex(node.id).value(); }
+    Directory entries(const Checksum& directory) const {
+        return parse_directory(repository_.require_metadata(ObjectType::dirtree, directory));
+    }
     Place named(const TreeEntry& parent, const std::string& name) const {
         if (!parent.directory) return std::nullopt;
-        const auto directory = list(parent);
+        const auto directory = entries(parent.object);
         const auto found = directory.find(name);
         return found == directory.end() ? std::nullopt : Place(found->second);
     }
@@ -78,72 +98,30 @@ private:
     const TreeEntry root_;
 };
 
-// Compressed repositories have a copy in memory.
-constexpr std::uint64_t max_copied_bytes = 256ULL * 1024 * 1024;
-
-// The content of a database's OBJECT in a file that can be read in any order: the object itself, or a copy in memory.
-class SeekableContent {
-public:
-    SeekableContent(const Repository& repository, const Checksum& object)
-        : object_(repository, object), file_(object_.content_fd()) {
-        const auto limit = file_ < 0 ? max_copied_bytes : max_rpm_database_bytes;
-        if (object_.size() > limit)
-            throw Error(ErrorKind::unsupported_image,
-                        "it is larger than the limit of " + std::to_string(limit) + " bytes");
-        if (file_ < 0) copy();
-    }
-
-    RandomFile random() const {
-        return {object_.size(), [file = file_](std::uint64_t offset, std::span<std::byte> buffer) {
-                    while (!buffer.empty()) {
-                        const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
-                        if (count < 0 && errno == EINTR) continue;
-                        if (count < 0) throw_errno("read a package database");
-                        if (count == 0) throw Error(ErrorKind::repository_damaged, "an object is cut");
-                        offset += static_cast<std::uint64_t>(count);
-                        buffer = buffer.subspan(static_cast<std::size_t>(count));
-                    }
-                }};
-    }
-
-private:
-    void copy() {
-        copy_ = FileDescriptor(::memfd_create("package-database", MFD_CLOEXEC));
-        if (!copy_) throw_errno("memfd_create");
-        std::vector<std::byte> buffer(std::size_t{1024} * 1024);
-        while (const auto size = object_.read(buffer))
-            write_all(copy_.get(), std::span(buffer).first(size), "a copy of a package database");
-        file_ = copy_.get();
-    }
-
-    FileObject object_;
-    FileDescriptor copy_;
-    int file_;
-};
-
 bool is_fault_of_image(const Error& error) {
     return error.kind() == ErrorKind::corrupt_input || error.kind() == ErrorKind::unsupported_image;
 }
 
 class ContentsReader {
 public:
-    ContentsReader(const Repository& repository, const Checksum& root, const Cancellation& cancellation)
-        : tree_(repository, root), cancellation_(cancellation) {}
+    ContentsReader(const ContentTree& tree, const Cancellation& cancellation)
+        : tree_(tree), cancellation_(cancellation) {}
 
     TreeContents run() {
         read_dpkg();
         read_rpm();
         for (const auto& place : module_places) {
             const auto modules = find_or_none(place);
-            if (!modules || !modules->directory) continue;
+            if (!modules || !modules->is_directory) continue;
             for (const auto& [name, entry] : tree_.list(*modules))
-                if (entry.directory) contents_.kernels.insert(name);
+                if (entry.is_directory) contents_.kernels.insert(name);
         }
-        if (const auto etc = find_or_none({"etc"}); etc && etc->directory) contents_.etc = etc->object;
         return std::move(contents_);
     }
 
 private:
+    using Node = ContentTree::Node;
+
     static Path below(Path place, const char* name) {
         place.emplace_back(name);
         return place;
@@ -164,14 +142,14 @@ private:
     }
 
     // Looks at PATH; a way there that leads in circles is a database that cannot be read.
-    std::optional<TreeEntry> find(PackageFormat format, const Path& path) {
-        std::optional<TreeEntry> found;
+    std::optional<Node> find(PackageFormat format, const Path& path) {
+        std::optional<Node> found;
         read(format, path, [&](PackageSet&) { found = tree_.find(path); });
         return found;
     }
 
     // A way there that leads in circles is nothing.
-    std::optional<TreeEntry> find_or_none(const Path& path) const {
+    std::optional<Node> find_or_none(const Path& path) const {
         try {
             return tree_.find(path);
         } catch (const Error& error) {
@@ -180,25 +158,39 @@ private:
         }
     }
 
+    // Each place that has a database; links may lead to one from several.
     void read_dpkg() {
         for (const auto& place : dpkg_places) {
             const auto status = find(PackageFormat::dpkg, below(place, "status"));
             const auto directory = find(PackageFormat::dpkg, below(place, "status.d"));
-            if (status) {
-                read(PackageFormat::dpkg, below(place, "status"),
-                     [&](PackageSet& packages) { read_status(*status, false, packages); });
+            if (status && is_new(*status)) {
+                read(PackageFormat::dpkg, below(place, "status"), [&](PackageSet& packages) {
+                    require_no_updates(place);
+                    read_status(*status, false, packages);
+                });
             }
-            if (directory && directory->directory) read_directory(below(place, "status.d"), *directory);
-            if (status || directory) return;
+            if (directory && directory->is_directory && is_new(*directory))
+                read_directory(below(place, "status.d"), *directory);
         }
     }
 
-    void read_directory(const Path& place, const TreeEntry& directory) {
+    bool is_new(const Node& database) { return databases_.insert(database.id).second; }
+
+    // Of an interrupted dpkg, which would read them first.
+    void require_no_updates(const Path& place) const {
+        const auto updates = tree_.find(below(place, "updates"));
+        if (!updates || !updates->is_directory) return;
+        for (const auto& [name, entry] : tree_.list(*updates))
+            if (std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; }))
+                throw Error(ErrorKind::unsupported_image, "changes of it are in updates/" + name + " still");
+    }
+
+    void read_directory(const Path& place, const Node& directory) {
         read(PackageFormat::dpkg, place, [&](PackageSet& packages) {
             std::uint64_t files = 0;
             bytes_ = 0;
             for (const auto& [name, entry] : tree_.list(directory)) {
-                if (name.ends_with(".md5sums") || entry.directory) continue;
+                if (name.ends_with(".md5sums") || entry.is_directory) continue;
                 if (++files > max_status_files)
                     throw Error(ErrorKind::unsupported_image,
                                 "it has more than " + std::to_string(max_status_files) + " files");
@@ -207,31 +199,41 @@ private:
         });
     }
 
-    void read_status(const TreeEntry& entry, bool without_status, PackageSet& packages) {
-        if (entry.directory) throw Error(ErrorKind::corrupt_input, "it is a directory");
-        FileObject file(tree_.repository(), entry.object);
-        if (file.is_symlink()) throw Error(ErrorKind::corrupt_input, "it is a symbolic link");
+    void read_status(const Node& node, bool without_status, PackageSet& packages) {
+        if (node.is_directory) throw Error(ErrorKind::corrupt_input, "it is a directory");
+        const auto content = tree_.open(node, max_dpkg_status_bytes);
+        const auto file = content->random();
+        if (without_status) bytes_ += file.size;
+        if (bytes_ > max_dpkg_status_bytes)
+            throw Error(ErrorKind::unsupported_image, "its files are larger than the limit of " +
+                                                          std::to_string(max_dpkg_status_bytes) + " bytes");
+        std::uint64_t position = 0;
         const ReadBytes bytes = [&](std::span<std::byte> buffer) {
             cancellation_.check();
-            const auto size = file.read(buffer);
-            bytes_ += without_status ? size : 0;
-            if (bytes_ > max_dpkg_status_bytes)
-                throw Error(ErrorKind::unsupported_image, "its files are larger than the limit of " +
-                                                              std::to_string(max_dpkg_status_bytes) + " bytes");
+            const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size - position));
+            file.read(position, buffer.first(size));
+            position += size;
             return size;
         };
         read_dpkg_status(bytes, without_status, packages);
     }
 
     void read_rpm() {
+        bool any = false;
         for (const auto& place : rpm_places) {
             const auto path = below(place, "rpmdb.sqlite");
             const auto database = find(PackageFormat::rpm, path);
-            if (database) {
+            any = any || database;
+            if (database && is_new(*database))
                 read(PackageFormat::rpm, path,
                      [&](PackageSet& packages) { read_rpm_file(place, *database, packages); });
-                return;
-            }
+        }
+        // Beside one of SQLite they are what an older rpm left.
+        if (!any) find_other_rpm_database();
+    }
+
+    void find_other_rpm_database() {
+        for (const auto& place : rpm_places) {
             for (const auto* const other : other_rpm_databases) {
                 if (!find(PackageFormat::rpm, below(place, other))) continue;
                 contents_.unread.push_back({PackageFormat::rpm, "/" + join_path(below(place, other)),
@@ -241,27 +243,67 @@ private:
         }
     }
 
-    void read_rpm_file(const Path& place, const TreeEntry& entry, PackageSet& packages) {
-        if (entry.directory) throw Error(ErrorKind::corrupt_input, "it is a directory");
-        if (const auto log = tree_.find(below(place, "rpmdb.sqlite-wal")); log && !log->directory) {
-            if (const FileObject file(tree_.repository(), log->object); file.size() > 0)
+    void read_rpm_file(const Path& place, const Node& node, PackageSet& packages) {
+        if (node.is_directory) throw Error(ErrorKind::corrupt_input, "it is a directory");
+        if (const auto log = tree_.find(below(place, "rpmdb.sqlite-wal")); log && !log->is_directory) {
+            if (tree_.open(*log, max_rpm_database_bytes)->size() > 0)
                 throw Error(ErrorKind::unsupported_image, "changes of it are in rpmdb.sqlite-wal still");
         }
-        const SeekableContent content(tree_.repository(), entry.object);
+        const auto content = tree_.open(node, max_rpm_database_bytes);
         read_rpm_database(
-            content.random(), [&] { cancellation_.check(); }, packages);
+            content->random(), [&] { cancellation_.check(); }, packages);
     }
 
-    const ImageTree tree_;
+    const ContentTree& tree_;
     const Cancellation& cancellation_;
     TreeContents contents_;
-    std::uint64_t bytes_ = 0;  // of the files of status.d
+    std::set<std::string> databases_;  // that were read
+    std::uint64_t bytes_ = 0;          // of the files of status.d
 };
 
 }  // namespace
 
+SeekableContent::SeekableContent(FileObject object)
+    : object_(std::move(object)), file_(object_->content_fd()), size_(object_->size()) {
+    if (file_ >= 0) return;
+    copy_ = FileDescriptor(::memfd_create("package-database", MFD_CLOEXEC));
+    if (!copy_) throw_errno("memfd_create");
+    std::vector<std::byte> buffer(std::size_t{1024} * 1024);
+    while (const auto size = object_->read(buffer))
+        write_all(copy_.get(), std::span(buffer).first(size), "a copy of a package database");
+    file_ = copy_.get();
+}
+
+SeekableContent::SeekableContent(FileDescriptor file, std::uint64_t size)
+    : copy_(std::move(file)), file_(copy_.get()), size_(size) {}
+
+RandomFile SeekableContent::random() const {
+    return {size_, [file = file_](std::uint64_t offset, std::span<std::byte> buffer) {
+                while (!buffer.empty()) {
+                    const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
+                    if (count < 0 && errno == EINTR) continue;
+                    if (count < 0) throw_errno("read a package database");
+                    if (count == 0) throw Error(ErrorKind::repository_damaged, "an object is cut");
+                    offset += static_cast<std::uint64_t>(count);
+                    buffer = buffer.subspan(static_cast<std::size_t>(count));
+                }
+            }};
+}
+
+TreeContents read_contents(const ContentTree& tree, const Cancellation& cancellation) {
+    return ContentsReader(tree, cancellation).run();
+}
+
 TreeContents read_contents(const Repository& repository, const Checksum& tree, const Cancellation& cancellation) {
-    return ContentsReader(repository, tree, cancellation).run();
+    const StoredTree stored(repository, tree);
+    auto contents = read_contents(stored, cancellation);
+    try {
+        if (const auto etc = stored.find_entry({"etc"}); etc && etc->directory) contents.etc = etc->object;
+    } catch (const Error& error) {
+        // A way there that leads in circles is nothing.
+        if (!is_fault_of_image(error)) throw;
+    }
+    return contents;
 }
 
 }  // namespace imaged

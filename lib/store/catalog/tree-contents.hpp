@@ -10,6 +10,7 @@
 
 #include "base/cancellation.hpp"
 #include "packages/package.hpp"
+#include "store/catalog/content-tree.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {
@@ -27,6 +28,8 @@ struct TreeContents {
     std::optional<Checksum> etc;    // the dirtree of /etc
 };
 
+// What is in TREE, without /etc. Throws what TREE throws but for the image's faults, and Error(cancelled).
+TreeContents read_contents(const ContentTree& tree, const Cancellation& cancellation);
 // TREE is the root of a commit. Throws Error(repository_damaged) for objects that are missing or broken, and
 // Error(cancelled).
 TreeContents read_contents(const Repository& repository, const Checksum& tree, const Cancellation& cancellation);

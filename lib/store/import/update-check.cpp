@@ -24,7 +24,8 @@ SourceImage open_source(ImageReader& reader, const ImportRequest& request, Repos
 
 }  // namespace
 
-CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
+CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer,
+                           const std::function<void(const PreparedImage&, LayerSource&)>& at_source) {
     observer.phase(ImportPhase::manifest);
     const auto target = request.target.value_or(request.image);
     auto existing = Repository::open_existing(request.repository);
@@ -51,6 +52,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
         repository.sync();
     }
     checked.update = PreparedImage{std::move(source), std::move(plan)};
+    if (at_source) at_source(*checked.update, reader);
     return checked;
 }
 

@@ -2,9 +2,11 @@
 // Looking whether an image's source has another manifest than the one that is stored.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "source/layer-source.hpp"
 #include "store/import/image-import.hpp"
 
 namespace imaged {
@@ -20,6 +22,10 @@ struct CheckedUpdate {
 // repository, or forgets the one that was there when the source has it no more, unless the request
 // says not to. Throws Error(not_found) for an image
 // that is not stored, and what import_image() throws of the source.
-CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
+//
+// AT_SOURCE, if it is given, is called with an update that is found, and with the source that its layers can be read
+// from until it returns.
+CheckedUpdate check_update(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer,
+                           const std::function<void(const PreparedImage&, LayerSource&)>& at_source = {});
 
 }  // namespace imaged

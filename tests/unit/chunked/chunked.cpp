@@ -122,6 +122,17 @@ TEST_CASE("a table says which tar-split goes with it, before its entries or behi
     CHECK_FALSE(read_table(source, [](TableFile&) {}));
 }
 
+TEST_CASE("what is no file with content is told where somebody asks") {
+    TextSource source(table(R"({"type":"dir","name":"a/"},{"type":"reg","name":"a/.wh.x"},)" + entry("f", 1, 1, 2) +
+                            R"(,{"type":"chunk","offset":2,"endOffset":3},{"type":"symlink","linkName":"t","name":"l"})" +
+                            R"(,{"type":"dir","name":"b"})"));
+    std::string found;
+    read_table(
+        source, [&](TableFile& file) { found += file.name + " "; },
+        [&](TableEntry& other) { found += other.kind + ":" + other.name + ">" + other.target + " "; });
+    CHECK(found == "dir:a/> reg:a/.wh.x> f symlink:l>t dir:b> ");
+}
+
 TEST_CASE("tables that are none are refused") {
     for (const auto& text :
          {std::string(), std::string("[]"), std::string("nonsense"), table(entry("a", 1, 1, 2)).substr(0, 60),

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tree of files whose package databases are read: one that is stored, or one that a registry has.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/file-descriptor.hpp"
+#include "base/tree-path.hpp"
+#include "packages/rpm-database.hpp"
+#include "store/repository/file-object.hpp"
+
+namespace imaged {
+
+// The content of a file, which can be read in any order. Borrows nothing.
+class SeekableContent {
+public:
+    // The object itself, or a copy in memory where the repository compresses it.
+    explicit SeekableContent(FileObject object);
+    // The first SIZE bytes of FILE.
+    SeekableContent(FileDescriptor file, std::uint64_t size);
+
+    // Valid while the object lives.
+    RandomFile random() const;
+    std::uint64_t size() const { return size_; }
+
+private:
+    std::optional<FileObject> object_;
+    FileDescriptor copy_;
+    int file_;
+    std::uint64_t size_;
+};
+
+// Belongs to one thread.
+class ContentTree {
+public:
+    struct Node {
+        bool is_directory = false;
+        std::string id;  // of this tree's nodes; one node has one
+    };
+
+    virtual ~ContentTree() = default;
+    // What is at PATH, symbolic links followed; nullopt if there is nothing. Throws Error(corrupt_input) for links that
+    // lead in circles.
+    virtual std::optional<Node> find(const Path& path) const = 0;
+    // What is in a directory, by name.
+    virtual std::map<std::string, Node> list(const Node& directory) const = 0;
+    // The content of a file. Throws Error(corrupt_input) for a symbolic link, Error(unsupported_image) for more than
+    // LIMIT bytes.
+    virtual std::unique_ptr<SeekableContent> open(const Node& file, std::uint64_t limit) const = 0;
+};
+
+}  // namespace imaged

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tree of an image that is not pulled: its layers one over the other, read in the repository where they are there,
+// else by the tables of contents of zstd:chunked layers. Of those, tables and single files are fetched, and nothing is
+// stored.
+//
+// A table is what the manifest names, and a file what the table names; whether the table is right about its layer is
+// known when all of it is read. So what is found is to be shown, and to be used for nothing else.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "oci/layout.hpp"
+#include "source/layer-source.hpp"
+#include "store/catalog/content-tree.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+// PRESENT has the commit of each layer that the repository has. All are borrowed. Fetches the tables. Throws
+// Error(unsupported_image) if a layer is neither here nor zstd:chunked, or if there are too many files;
+// Error(digest_mismatch), Error(corrupt_input), Error(cancelled), and what SOURCE throws.
+std::unique_ptr<ContentTree> make_update_tree(const Repository& repository, const ImageLayout& layout,
+                                              const std::vector<std::optional<Checksum>>& present, LayerSource& source,
+                                              const Cancellation& cancellation);
+
+}  // namespace imaged
