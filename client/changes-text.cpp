@@ -46,7 +46,10 @@ public:
         const bool unread = !changes_.list("packages-unread").empty();
         const bool without = !unread && changes_.number("packages-from") == 0U && changes_.number("packages-to") == 0U;
         if (text_.size() == heading)
-            text_ += std::string("The same kernels") + (without ? "" : etc_unknown ? " and packages" : ", packages") +
+            text_ += std::string("The same kernels") +
+                     (without       ? ""
+                      : etc_unknown ? " and packages"
+                                    : ", packages") +
                      (etc_unknown ? ".\n" : " and files of /etc.\n");
         if (etc_unknown) text_ += "Files of /etc: known after the pull.\n";
         if (without) text_ += "Packages: none are listed, by a database of dpkg or rpm, in either version.\n";

@@ -54,8 +54,8 @@ constexpr std::array<Family, 13> families{
      {phase_seconds, "counter", "Time that jobs spent in each phase."}}};
 
 // As the interface lists them at Job.Phase. A worker that an image has taken over may say anything.
-constexpr std::array<std::string_view, 15> phases{"waiting", "manifest", "fetch", "copy",  "merge",
-                                                  "relabel", "commit",   "write", "push",  "mark",
+constexpr std::array<std::string_view, 15> phases{"waiting", "manifest", "fetch",  "copy", "merge",
+                                                  "relabel", "commit",   "write",  "push", "mark",
                                                   "prune",   "count",    "verify", "hash", "repair"};
 
 std::string_view family_of(std::string_view series) {
@@ -145,7 +145,8 @@ JobMetrics::JobMetrics(EventLoop& loop, std::string file) : loop_(loop), file_(s
     }
     set_idle(values_);
     values_[std::string(up)] = 1;
-    for (const auto series : {images, damaged, updates, fetched, reused, saved}) values_.try_emplace(std::string(series), 0);
+    for (const auto series : {images, damaged, updates, fetched, reused, saved})
+        values_.try_emplace(std::string(series), 0);
     write();
 }
 

@@ -81,9 +81,8 @@ std::string_view trimmed(std::string_view text) {
 }
 
 constexpr std::string_view not_installed = "not-installed", config_files = "config-files";
-constexpr std::string_view states[] = {not_installed,     config_files,         "half-installed",
-                                       "unpacked",        "half-configured",    "triggers-awaited",
-                                       "triggers-pending", "installed"};
+constexpr std::string_view states[] = {not_installed,     config_files,       "half-installed",   "unpacked",
+                                       "half-configured", "triggers-awaited", "triggers-pending", "installed"};
 
 // "install ok installed": the third word, and what is behind it.
 std::string_view state_of(std::string_view status) {

@@ -205,8 +205,8 @@ private:
         const auto file = content->random();
         if (without_status) bytes_ += file.size;
         if (bytes_ > max_dpkg_status_bytes)
-            throw Error(ErrorKind::unsupported_image, "its files are larger than the limit of " +
-                                                          std::to_string(max_dpkg_status_bytes) + " bytes");
+            throw Error(ErrorKind::unsupported_image,
+                        "its files are larger than the limit of " + std::to_string(max_dpkg_status_bytes) + " bytes");
         std::uint64_t position = 0;
         const ReadBytes bytes = [&](std::span<std::byte> buffer) {
             cancellation_.check();

@@ -22,10 +22,10 @@ namespace imaged {
 
 namespace {
 
-// Of all tables together; what is kept of an entry takes some 200 bytes.
+// Of all tables together. Those of 100,000 files have some 5 MiB, which unpack to 30 MiB, and what is kept of an entry
+// takes some 200 bytes.
 constexpr std::size_t max_entries = 200'000;
-// Of one table, packed. That of a layer of 100,000 files has some 5 MiB.
-constexpr std::uint64_t max_table_bytes = 32 * 1024 * 1024;
+constexpr std::uint64_t max_table_bytes = 32 * 1024 * 1024, max_unpacked_bytes = 512 * 1024 * 1024;
 
 struct LayerEntry {
     enum class Kind { directory, file, link } kind = Kind::file;
@@ -132,16 +132,33 @@ private:
     std::span<const std::byte> bytes_;
 };
 
+// What the tables of an image have taken.
+struct TableUse {
+    std::size_t entries = 0;
+    std::uint64_t bytes = 0, unpacked = 0;
+
+    void add(const PackedPart& table) {
+        bytes += table.bytes;
+        unpacked += table.unpacked;
+        if (bytes > max_table_bytes || unpacked > max_unpacked_bytes)
+            throw Error(ErrorKind::unsupported_image, "its tables of contents are too large");
+    }
+    void add_entry() {
+        if (++entries > max_entries)
+            throw Error(ErrorKind::unsupported_image, "more than " + std::to_string(max_entries) + " files");
+    }
+};
+
 // A zstd:chunked layer of the source, by its table of contents.
 class TableLayer : public Layer {
 public:
-    // ENTRIES: of all layers so far.
-    TableLayer(LayerSource& source, const Descriptor& blob, std::size_t& entries) : source_(source), blob_(blob) {
+    // USE: of all layers so far.
+    TableLayer(LayerSource& source, const Descriptor& blob, TableUse& use) : source_(source), blob_(blob) {
         const auto parts = chunked_parts(blob);
-        if (!parts || !source.gives_parts() || parts->table.bytes > max_table_bytes)
+        if (!parts || !source.gives_parts())
             throw Error(ErrorKind::unsupported_image,
                         "layer " + blob.digest.text() + " is not here, and has no table of contents that can be read");
-        in_context("the table of contents of layer " + blob.digest.text(), [&] { read(*parts, entries); });
+        in_context("the table of contents of layer " + blob.digest.text(), [&] { read(*parts, use); });
     }
 
     std::optional<LayerEntry> at(const Path& path) const override {
@@ -183,7 +200,8 @@ public:
     }
 
 private:
-    void read(const ChunkedParts& parts, std::size_t& entries) {
+    void read(const ChunkedParts& parts, TableUse& use) {
+        use.add(parts.table);
         std::vector<std::byte> packed(static_cast<std::size_t>(parts.table.bytes));
         BlobParts blob(source_, blob_, {{parts.table.offset, parts.table.bytes}}, [](std::size_t) {});
         if (blob.read(packed) < packed.size()) throw Error(ErrorKind::source_unreachable, "it ends early");
@@ -196,30 +214,33 @@ private:
             [&](TableFile& file) {
                 if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
                 add(file.name, {.size = file.size, .offset = file.offset, .end = file.end, .content = file.content},
-                    entries);
+                    use);
             },
             [&](TableEntry& other) {
-                if (other.kind == "hardlink") return hardlinks_.emplace_back(other.name, other.target), void();
+                if (other.kind == "hardlink") {
+                    use.add_entry();
+                    hardlinks_.emplace_back(std::move(other.name), std::move(other.target));
+                    return;
+                }
                 LayerEntry entry;
                 if (other.kind == "dir") entry.kind = LayerEntry::Kind::directory;
                 if (other.kind == "symlink") entry = {LayerEntry::Kind::link, std::move(other.target)};
-                add(other.name, std::move(entry), entries);
+                add(other.name, std::move(entry), use);
             });
         for (const auto& [name, target] : hardlinks_) {
             const auto linked = at(split_path(target));
-            if (linked && linked->kind == LayerEntry::Kind::file) add(name, *linked, entries);
+            if (linked && linked->kind == LayerEntry::Kind::file) add(name, *linked, use);
         }
     }
 
     // The last entry of a name counts.
-    void add(const std::string& name, LayerEntry entry, std::size_t& entries) {
+    void add(const std::string& name, LayerEntry entry, TableUse& use) {
         source_.cancellation().check();
         const auto path = split_path(name);
         if (path.empty()) return;
         if (std::find(path.begin(), path.end(), "..") != path.end())
             throw Error(ErrorKind::corrupt_input, "a path climbs out of the image");
-        if (++entries > max_entries)
-            throw Error(ErrorKind::unsupported_image, "more than " + std::to_string(max_entries) + " files");
+        use.add_entry();
         entries_.insert_or_assign(join_path(path), std::move(entry));
     }
 
@@ -260,9 +281,9 @@ public:
         if (!found || found->entry.kind != LayerEntry::Kind::file)
             throw Error(ErrorKind::corrupt_input, "it is a symbolic link");
         if (found->entry.size > std::min(limit, max_fetched_bytes))
-            throw Error(ErrorKind::unsupported_image, "it is larger than the limit of " +
-                                                          std::to_string(std::min(limit, max_fetched_bytes)) +
-                                                          " bytes");
+            throw Error(
+                ErrorKind::unsupported_image,
+                "it is larger than the limit of " + std::to_string(std::min(limit, max_fetched_bytes)) + " bytes");
         return found->layer->open(found->entry);
     }
 
@@ -317,7 +338,7 @@ std::unique_ptr<ContentTree> make_update_tree(const Repository& repository, cons
                                               const Cancellation& cancellation) {
     if (layout.layers.empty()) throw Error(ErrorKind::unsupported_image, "it has no layers");
     std::vector<std::unique_ptr<Layer>> layers;
-    std::size_t entries = 0;
+    TableUse use;
     for (std::size_t i = 0; i < layout.layers.size(); ++i) {
         cancellation.check();
         const auto& layer = layout.layers[i];
@@ -326,7 +347,7 @@ std::unique_ptr<ContentTree> make_update_tree(const Repository& repository, cons
         if (i < present.size() && present[i])
             layers.push_back(std::make_unique<StoredLayer>(repository, *present[i]));
         else
-            layers.push_back(std::make_unique<TableLayer>(source, layer.blob, entries));
+            layers.push_back(std::make_unique<TableLayer>(source, layer.blob, use));
     }
     return std::make_unique<UpdateTree>(std::move(layers));
 }

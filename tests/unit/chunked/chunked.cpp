@@ -123,9 +123,10 @@ TEST_CASE("a table says which tar-split goes with it, before its entries or behi
 }
 
 TEST_CASE("what is no file with content is told where somebody asks") {
-    TextSource source(table(R"({"type":"dir","name":"a/"},{"type":"reg","name":"a/.wh.x"},)" + entry("f", 1, 1, 2) +
-                            R"(,{"type":"chunk","offset":2,"endOffset":3},{"type":"symlink","linkName":"t","name":"l"})" +
-                            R"(,{"type":"dir","name":"b"})"));
+    TextSource source(
+        table(R"({"type":"dir","name":"a/"},{"type":"reg","name":"a/.wh.x"},)" + entry("f", 1, 1, 2) +
+              R"(,{"type":"chunk","offset":2,"endOffset":3},{"type":"symlink","linkName":"t","name":"l"})" +
+              R"(,{"type":"dir","name":"b"})"));
     std::string found;
     read_table(
         source, [&](TableFile& file) { found += file.name + " "; },
