@@ -14,7 +14,7 @@ namespace imaged {
 
 namespace {
 
-[[noreturn]] void refuse(const char* why) {
+[[noreturn]] void refuse_tar(const char* why) {
     throw Error(ErrorKind::corrupt_input, std::string("the layer cannot be put together: ") + why);
 }
 
@@ -41,16 +41,16 @@ std::size_t AssembledTar::read(std::span<std::byte> buffer) {
 bool AssembledTar::next_piece_of_tar() {
     auto piece = split_.next();
     if (!piece) {
-        if (next_file_ != plan_.size()) refuse("the table has more files than the tar");
+        if (next_file_ != plan_.size()) refuse_tar("the table has more files than the tar");
         return false;
     }
     literal_ = std::move(piece->bytes);
     literal_position_ = 0;
     file_left_ = piece->file_size;
     if (file_left_ == 0) return true;
-    if (next_file_ == plan_.size()) refuse("the tar has more files than the table");
+    if (next_file_ == plan_.size()) refuse_tar("the tar has more files than the table");
     const auto& file = plan_[next_file_++];
-    if (file.size != file_left_) refuse("a file has two sizes");
+    if (file.size != file_left_) refuse_tar("a file has two sizes");
     here_ = file.is_here ? open_here_(file) : FileDescriptor();
     return true;
 }
@@ -65,7 +65,7 @@ std::size_t AssembledTar::read_file(std::span<std::byte> buffer) {
     } else {
         count = fetched_.read(buffer);
     }
-    if (count == 0) refuse("a file ends early");
+    if (count == 0) refuse_tar("a file ends early");
     file_left_ -= count;
     return count;
 }

@@ -20,7 +20,7 @@ constexpr std::size_t max_depth = 8;
 constexpr std::uint64_t known_version = 1;
 constexpr std::string_view digest_prefix = "sha256:";
 
-[[noreturn]] void refuse(const std::string& why) {
+[[noreturn]] void refuse_table(const std::string& why) {
     throw Error(ErrorKind::corrupt_input, "the table of contents: " + why);
 }
 
@@ -83,7 +83,7 @@ private:
 Checksum checksum_of(std::string_view text) {
     std::optional<Checksum> found;
     if (text.starts_with(digest_prefix)) found = Checksum::from_hex(text.substr(digest_prefix.size()));
-    if (!found) refuse("a digest that is none");
+    if (!found) refuse_table("a digest that is none");
     return *found;
 }
 
@@ -139,7 +139,7 @@ public:
         return value();
     }
     bool start_array(std::size_t) override {
-        if (depth_ == 0) refuse("no object");
+        if (depth_ == 0) refuse_table("no object");
         enter();
         return value();
     }
@@ -148,7 +148,7 @@ public:
         return value();
     }
     bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
-        refuse("not JSON at byte " + std::to_string(position));
+        refuse_table("not JSON at byte " + std::to_string(position));
     }
 
     std::optional<Checksum> finish() const {
@@ -163,7 +163,7 @@ private:
         return true;
     }
     void enter() {
-        if (++depth_ > max_depth) refuse("it nests too deep");
+        if (++depth_ > max_depth) refuse_table("it nests too deep");
     }
     bool is_in_entry() const { return depth_ == 3 && in_entries_; }
 
@@ -180,7 +180,7 @@ private:
         }
         file_.content = checksum_of(digest_);
         if (file_.offset < end_ || file_.end <= file_.offset)
-            refuse("\"" + file_.name + "\" is at no place of its own");
+            refuse_table("file number " + std::to_string(files_) + " is at no place of its own");
         end_ = file_.end;
         take_(file_);
     }

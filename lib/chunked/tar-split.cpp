@@ -12,39 +12,39 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t block_bytes = 64 * 1024;
+constexpr std::size_t step_bytes = 64 * 1024;
 constexpr std::uint64_t file_type = 1, segment_type = 2;
-constexpr std::size_t max_depth = 2;
+constexpr std::size_t max_line_depth = 2;
 
-[[noreturn]] void refuse(const char* why) {
+[[noreturn]] void refuse_split(const char* why) {
     throw Error(ErrorKind::corrupt_input, std::string("the tar-split: ") + why);
 }
 
 std::uint64_t number(const json& line, const char* key) {
     const auto found = line.find(key);
     if (found == line.end()) return 0;
-    if (!found->is_number_unsigned()) refuse("a number that is none");
+    if (!found->is_number_unsigned()) refuse_split("a number that is none");
     return found->get<std::uint64_t>();
 }
 
 std::string payload(const json& line) {
     const auto found = line.find("payload");
-    if (found == line.end() || !found->is_string()) refuse("a piece without bytes");
+    if (found == line.end() || !found->is_string()) refuse_split("a piece without bytes");
     const auto& text = found->get_ref<const std::string&>();
     if (text.empty()) return {};
     auto bytes = decode_base64(text);
-    if (!bytes) refuse("bytes that are no base64");
+    if (!bytes) refuse_split("bytes that are no base64");
     return *std::move(bytes);
 }
 
 TarSplit::Piece piece_of(std::string_view text) {
-    if (nests_deeper_than(text, max_depth)) refuse("it nests too deep");
+    if (nests_deeper_than(text, max_line_depth)) refuse_split("it nests too deep");
     const auto line = parse_json(text);
-    if (!line.is_object()) refuse("a line that is no object");
+    if (!line.is_object()) refuse_split("a line that is no object");
     const auto type = number(line, "type");
     if (type == file_type) return {{}, number(line, "size")};
     if (type == segment_type) return {payload(line), 0};
-    refuse("a piece of another kind");
+    refuse_split("a piece of another kind");
 }
 
 }  // namespace
@@ -84,10 +84,10 @@ bool TarSplit::read_on() {
     buffer_.erase(0, position_);
     position_ = 0;
     const auto before = buffer_.size();
-    buffer_.resize(before + block_bytes);
+    buffer_.resize(before + step_bytes);
     const auto count = text_.read(std::as_writable_bytes(std::span(buffer_)).subspan(before));
     buffer_.resize(before + count);
-    ended_ = count < block_bytes;
+    ended_ = count < step_bytes;
     return count > 0;
 }
 

@@ -12,7 +12,7 @@ namespace imaged {
 namespace {
 
 constexpr std::size_t block = 512;
-constexpr std::size_t name_bytes = 100;
+constexpr std::size_t short_name_bytes = 100;
 constexpr std::array<std::byte, block> zeros{};
 
 struct Header {
@@ -44,8 +44,8 @@ bool is_ascii(std::string_view text) {
 
 // What ostree-ext's tar library leaves of a target that the header has no room for: the directories that fit.
 std::string_view fitting_directories(std::string_view path) {
-    if (path.size() <= name_bytes || path[name_bytes] == '/') return path.substr(0, name_bytes);
-    const auto slash = path.rfind('/', name_bytes - 1);
+    if (path.size() <= short_name_bytes || path[short_name_bytes] == '/') return path.substr(0, short_name_bytes);
+    const auto slash = path.rfind('/', short_name_bytes - 1);
     return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash + 1);
 }
 
@@ -62,10 +62,10 @@ std::string record(std::string_view key, std::string_view value) {
 void TarWriter::write_header(char type, std::string_view name, std::string_view target, const TarItem& item) {
     Header header;
     std::memset(&header, 0, sizeof header);
-    std::string_view(item.earlier_path).copy(header.name, name_bytes);
-    name.copy(header.name, name_bytes);
-    if (name.size() < name_bytes) header.name[name.size()] = '\0';
-    target.copy(header.target, name_bytes);
+    std::string_view(item.earlier_path).copy(header.name, short_name_bytes);
+    name.copy(header.name, short_name_bytes);
+    if (name.size() < short_name_bytes) header.name[name.size()] = '\0';
+    target.copy(header.target, short_name_bytes);
     put_number(header.mode, item.mode);
     put_number(header.uid, item.uid);
     put_number(header.gid, item.gid);
@@ -89,7 +89,7 @@ void TarWriter::write_padded(std::string_view bytes) {
 
 // GNU: an entry whose content is the name of the next one.
 void TarWriter::write_long(char type, std::string_view text) {
-    if (text.size() <= name_bytes) return;
+    if (text.size() <= short_name_bytes) return;
     TarItem item;
     item.mode = 0644;
     item.size = text.size() + 1;
@@ -105,8 +105,8 @@ void TarWriter::write_extension(const TarItem& item) {
         return;
     }
     std::string records;
-    if (item.path.size() > name_bytes || !is_ascii(item.path)) records += record("path", item.path);
-    if (item.target.size() > name_bytes || !is_ascii(item.target)) records += record("linkpath", item.target);
+    if (item.path.size() > short_name_bytes || !is_ascii(item.path)) records += record("path", item.path);
+    if (item.target.size() > short_name_bytes || !is_ascii(item.target)) records += record("linkpath", item.target);
     if (!fits_octal(item.size, sizeof Header::size)) records += record("size", std::to_string(item.size));
     if (!fits_octal(item.uid, sizeof Header::uid)) records += record("uid", std::to_string(item.uid));
     if (!fits_octal(item.gid, sizeof Header::gid)) records += record("gid", std::to_string(item.gid));
