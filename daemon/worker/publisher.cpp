@@ -281,7 +281,7 @@ void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& lay
     const VerifiedLayers records(repository_.get());
     for (const auto& layer : layers) {
         const auto blob = Digest::from_hex(layer.blob.hex()), content = Digest::from_hex(layer.diff_id.hex());
-        for (const auto& ref : {layer_ref(blob), derived_ref(blob)}) {
+        for (const auto& ref : {layer_ref(blob), derived_ref(blob), objects_ref(blob)}) {
             const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
             if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
             doubts.push_back({blob, content, *there});
@@ -431,7 +431,7 @@ void Publisher::keep_version(const Checksum& next) {
 // is no place for records) what is there stays. A commit that is recorded as a layer of another kind keeps a ref of its
 // own.
 void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
-    const auto& [blob, diff_id, kind] = layer(number & ~second_ref);
+    const auto& [blob, diff_id, kind] = layer(number & ~(second_ref | third_ref));
     const auto digest = Digest::from_hex(blob.hex()), content = Digest::from_hex(diff_id.hex());
     const VerifiedLayers records(repository_.get());
     const auto first = layer_ref(digest), second = derived_ref(digest);
@@ -442,6 +442,15 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
         if (there != commit && !is_moved && records.layer(LayerKind::derived, content) != commit)
             refuse("a layer that is not recorded");
         return write_ref(second, commit);
+    }
+    if ((number & third_ref) != 0) {
+        const auto own = objects_ref(digest);
+        const auto there = present(own), shared = present(first);
+        if (kind == LayerKind::derived || records.layer(kind, content) != commit)
+            refuse("a layer that is not recorded");
+        // Another one has no ref of its own where the blob has one.
+        if (!there && shared && *shared != commit && has_commit(*shared)) refuse("a layer that is there");
+        return write_ref(own, commit);
     }
     const auto there = present(first), recorded = records.layer(kind, content);
     if (recorded && *recorded != commit && there != commit) refuse("a layer that another commit is recorded for");

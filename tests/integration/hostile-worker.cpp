@@ -408,6 +408,8 @@ void try_publisher(const job::Request& request, Attempts& attempts) {
     say("ref of a shared derived layer", publisher.ask(PublisherCall::set_ref, 1, other));
     say("second ref of a shared derived layer", publisher.ask(PublisherCall::set_ref, 1 | second_ref, other));
     say("second ref of a shared chunk layer", publisher.ask(PublisherCall::set_ref, second_ref, other));
+    say("objects' ref of a shared chunk layer", publisher.ask(PublisherCall::set_ref, third_ref, other));
+    say("objects' ref of a derived layer", publisher.ask(PublisherCall::set_ref, 1 | third_ref, other));
     say("record of a commit that is missing", publisher.ask(PublisherCall::add_record, image_number, missing));
     say("drop layers under the lock", publisher.ask(PublisherCall::drop_layers));
 

@@ -91,7 +91,7 @@ public:
         // Each looks again, whatever another found.
         stale_ |= refresh_updates();
         stale_ |= refs_.refresh();
-        stale_ |= layers_.refresh();
+        for (auto& listing : layers_) stale_ |= listing.refresh();
         refresh_records();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !stale_ && !any_damaged_) return listing_;
@@ -158,8 +158,8 @@ private:
     struct Cached {
         std::string entry;  // JSON
         bool sound = false;
-        UpdateDigests updates;  // that wait
-        std::vector<std::string> layer_refs;
+        UpdateDigests updates;                                        // that wait
+        std::vector<std::pair<std::string, std::string>> layer_refs;  // the blob's, and imaged's own
         MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
     using Cache = std::map<Checksum, Cached>;  // by merge commit
@@ -323,8 +323,12 @@ private:
     }
 
     std::optional<std::string> missing_layer(const Cached& cached) const {
-        for (const auto& layer : cached.layer_refs) {
-            if (!layers_.refs().contains(layer)) return layer;
+        const auto is_there = [&](const std::string& ref) {
+            return std::any_of(layers_.begin(), layers_.end(),
+                               [&](const auto& listing) { return listing.refs().contains(ref); });
+        };
+        for (const auto& [shared, own] : cached.layer_refs) {
+            if (!is_there(shared) && !is_there(own)) return shared;
         }
         return std::nullopt;
     }
@@ -349,7 +353,8 @@ private:
             if (!repository_.has_object(ObjectType::dirtree, image.tree))
                 return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
             Cached cached{json_text(summary(name, image)), true, {}, {}};
-            for (const auto& layer : image.layout.layers) cached.layer_refs.push_back(layer_ref(layer.blob.digest));
+            for (const auto& layer : image.layout.layers)
+                cached.layer_refs.emplace_back(layer_ref(layer.blob.digest), own_ref(layer));
             refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
@@ -361,7 +366,9 @@ private:
     Repository repository_;
     const FileStamp config_stamp_ = file_stamp(repository_, "config");
     RefState refs_{repository_};
-    RefListing layers_{repository_.fd(), layer_ref_directory};
+    std::array<RefListing, layer_ref_directories.size()> layers_{{{repository_.fd(), layer_ref_directories[0]},
+                                                                  {repository_.fd(), layer_ref_directories[1]},
+                                                                  {repository_.fd(), layer_ref_directories[2]}}};
     Cache cache_;
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;

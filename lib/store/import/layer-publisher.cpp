@@ -79,8 +79,12 @@ void LayerPublisher::take_in(std::vector<Item>& batch) {
 
 void LayerPublisher::finish(std::vector<Item>& batch) {
     for (auto& item : batch) {
-        for (const auto& [ref, commit] : refs_for(repository_, item.layer, item.staged.commit))
-            repository_.set_ref(ref, commit);
+        const auto& commit = item.staged.commit;
+        if (item.staged.partial) {
+            repository_.set_ref(own_ref(item.layer), commit);
+        } else {
+            for (const auto& [ref, named] : refs_for(repository_, item.layer, commit)) repository_.set_ref(ref, named);
+        }
         published_(item.staged, item.index);
     }
     batch.clear();

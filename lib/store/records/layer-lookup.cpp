@@ -11,13 +11,14 @@
 namespace imaged {
 
 std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
-    if (const auto commit = layer_commit(repository_, layer); commit && presence_.complete(*commit)) {
-        if (serves(layer, *commit)) return commit;
+    const auto place = place_of(repository_, layer);
+    if (const auto commit = repository_.resolve(place); commit && presence_.complete(*commit)) {
+        if (serves(layer, *commit, place)) return commit;
         if (other_content(layer, *commit)) return std::nullopt;
     }
     if (layer.kind != LayerKind::derived) return std::nullopt;
     const auto commit = verified_.layer(layer.kind, layer.diff_id);
-    return commit && presence_.complete(*commit) && serves(layer, *commit) ? commit : std::nullopt;
+    return commit && presence_.complete(*commit) && serves(layer, *commit, {}) ? commit : std::nullopt;
 }
 
 std::optional<Digest> LayerLookup::other_content(const ImageLayer& layer, const Checksum& commit) const {
@@ -28,7 +29,7 @@ std::optional<Digest> LayerLookup::other_content(const ImageLayer& layer, const 
     return claimed;
 }
 
-bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) const {
+bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum, const std::string& place) const {
     const auto commit = repository_.load_commit(checksum);
     const auto claims = LayerRecord::read(commit);
     const auto recorded = verified_.layer(layer.kind, layer.diff_id);
@@ -40,6 +41,8 @@ bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum) cons
                                                         ", the config says " + layer.diff_id.text());
         return false;
     }
+    // No other program's, and made of a blob of which nobody knows what it holds.
+    if (place == objects_ref(layer.blob.digest)) return false;
     // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
     // itself is known to be right.
     if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;

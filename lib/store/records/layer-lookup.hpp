@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "layer/derived-layer.hpp"
 #include "oci/layout.hpp"
@@ -30,7 +31,8 @@ public:
     std::optional<Checksum> find(const ImageLayer& layer) const;
 
 private:
-    bool serves(const ImageLayer& layer, const Checksum& commit) const;
+    // PLACE is the ref that names COMMIT, if it was found by one.
+    bool serves(const ImageLayer& layer, const Checksum& commit, const std::string& place) const;
     // The diff-id that COMMIT was verified to have, where it is not LAYER's.
     std::optional<Digest> other_content(const ImageLayer& layer, const Checksum& commit) const;
 

@@ -33,11 +33,14 @@ std::string blob_of_ref(const std::string& ref) {
     return unescape_ref(std::string_view(ref).substr(ref.rfind('/') + 1)).value_or(ref);
 }
 
+std::string own_ref(const ImageLayer& layer) {
+    return layer.kind == LayerKind::derived ? derived_ref(layer.blob.digest) : objects_ref(layer.blob.digest);
+}
+
 std::string place_of(const Repository& repository, const ImageLayer& layer) {
-    const auto shared = layer_ref(layer.blob.digest);
-    if (layer.kind != LayerKind::derived) return shared;
-    const auto own = derived_ref(layer.blob.digest);
+    const auto shared = layer_ref(layer.blob.digest), own = own_ref(layer);
     if (repository.resolve(own)) return own;
+    if (layer.kind != LayerKind::derived) return shared;
     const auto commit = repository.resolve(shared);
     return commit && !is_derived(repository, layer, *commit) ? own : shared;
 }
@@ -63,7 +66,7 @@ bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Che
 std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer,
                                          const Checksum& commit) {
     std::map<std::string, Checksum> refs{{place_of(repository, layer), commit}};
-    if (layer.kind == LayerKind::derived) return refs;
+    if (layer.kind == LayerKind::derived || refs.contains(own_ref(layer))) return refs;
     const auto before = repository.resolve(layer_ref(layer.blob.digest));
     if (before && *before != commit && is_derived(repository, layer, *before))
         refs.emplace(derived_ref(layer.blob.digest), *before);

@@ -3,6 +3,9 @@
 // kinds: a layer of OSTree objects (commit or chunk) in one image and a derived layer in another. The two commits are
 // different. The blob's ref then names the one of OSTree objects, as other programs expect it, and the derived one has
 // a ref of its own below imaged/derived/.
+//
+// Other programs take the blob's ref at its word: it says what the blob holds. A layer whose blob was not read as a
+// whole has a ref of imaged's own instead, below imaged/derived/ or imaged/objects/.
 #pragma once
 
 #include <map>
@@ -17,6 +20,8 @@ namespace imaged {
 
 // The digest of the blob that REF, of either kind, belongs to; REF itself if it is no such ref.
 std::string blob_of_ref(const std::string& ref);
+// The ref of LAYER that only imaged looks at.
+std::string own_ref(const ImageLayer& layer);
 // The ref that names LAYER's commit, or would if it were stored.
 std::string place_of(const Repository& repository, const ImageLayer& layer);
 // What this ref names. The caller judges whether that is the layer.

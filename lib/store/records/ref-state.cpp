@@ -16,8 +16,10 @@ namespace {
 
 std::set<std::string> listed_elsewhere() {
     std::set<std::string> paths;
-    for (const auto* directory : {image_ref_directory, kept_ref_directory, layer_ref_directory, derived_ref_directory})
-        paths.insert(std::string("refs/heads/") + directory);
+    const auto add = [&](const char* directory) { paths.insert(std::string("refs/heads/") + directory); };
+    add(image_ref_directory);
+    add(kept_ref_directory);
+    for (const auto* directory : layer_ref_directories) add(directory);
     return paths;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/system-failure.hpp"
+#include "store/records/layer-place.hpp"
 #include "store/repository/ref-name.hpp"
 
 namespace imaged {
@@ -43,7 +44,7 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
     std::optional<Checksum> base;
     if (layout.ostree) {
         // ostree-ext's merge commits have no parent.
-        base = commit.parent ? commit.parent : repository.resolve(layer_ref(layout.layers.front().blob.digest));
+        base = commit.parent ? commit.parent : layer_commit(repository, layout.layers.front());
         if (!base && !base_may_be_missing)
             throw Error(ErrorKind::repository_damaged,
                         "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");

@@ -23,7 +23,8 @@ enum class PublisherCall : std::uint32_t {
     make_scratch,    // answered with its number and a descriptor of the directory
     place,           // number: of the scratch directory; then Placements. Nobody can write there from then on
     remove_scratch,  // number
-    set_ref,         // number: of the layer, with second_ref for derived_ref(), or image_number; checksum: the commit
+    set_ref,         // number: of the layer, with second_ref for derived_ref(), third_ref for objects_ref(), or
+                     // image_number; checksum: the commit
     add_record,      // number: of the layer, with unseen_blob where that is so, or image_number; checksum: the commit
     keep_record,     // number: of a scratch directory with the file 0/record, which is empty where there is none
     drop_layers      // answered with a channel to another worker (job/job.hpp), which drops layers that nobody uses
@@ -49,7 +50,8 @@ struct PublisherAnswer {
 };
 inline constexpr std::size_t max_answer_text = 1024;
 
-inline constexpr std::uint32_t image_number = UINT32_MAX, second_ref = 1U << 31, unseen_blob = 1U << 30;
+inline constexpr std::uint32_t image_number = UINT32_MAX, second_ref = 1U << 31, unseen_blob = 1U << 30,
+                               third_ref = 1U << 29;
 inline constexpr std::size_t max_publisher_packet = 128 * 1024;
 inline constexpr std::size_t max_placements = 2000, max_announced = 1024;
 static_assert(sizeof(PublisherHead) + max_placements * sizeof(Placement) <= max_publisher_packet);

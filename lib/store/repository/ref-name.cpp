@@ -3,6 +3,7 @@
 
 #include <glib.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 
@@ -86,6 +87,16 @@ std::string layer_ref(const Digest& digest) {
 
 std::string derived_ref(const Digest& blob) {
     return std::string(derived_ref_directory) + "/" + escape_for_ref(blob.text());
+}
+
+std::string objects_ref(const Digest& blob) {
+    return std::string(objects_ref_directory) + "/" + escape_for_ref(blob.text());
+}
+
+bool is_layer_ref(std::string_view ref) {
+    return std::any_of(layer_ref_directories.begin(), layer_ref_directories.end(), [&](std::string_view directory) {
+        return ref.starts_with(directory) && ref.substr(directory.size()).starts_with('/');
+    });
 }
 
 std::string image_ref(const ImageReference& image) {

@@ -7,6 +7,7 @@
 //   every other code point becomes '_', its number in upper-case hexadecimal with at least two digits, '_'.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ inline constexpr std::string_view image_ref_prefix = "ostree/container/image/";
 inline constexpr const char* layer_ref_directory = "ostree/container/blob";
 inline constexpr const char* image_ref_directory = "ostree/container/image";
 inline constexpr const char* derived_ref_directory = "imaged/derived";
+inline constexpr const char* objects_ref_directory = "imaged/objects";
+// All that have refs of layers.
+inline constexpr std::array layer_ref_directories{layer_ref_directory, derived_ref_directory, objects_ref_directory};
 
 // Throws Error(invalid_reference) for empty text, a NUL, or text that is not UTF-8.
 std::string escape_for_ref(std::string_view text);
@@ -29,8 +33,11 @@ std::string escape_for_ref(std::string_view text);
 std::optional<std::string> unescape_ref(std::string_view escaped);
 
 std::string layer_ref(const Digest& digest);
-// The second ref of a blob that is a layer of two kinds (layer-place.hpp).
+// Refs that no other program looks at, of a derived layer and of one of OSTree objects (layer-place.hpp).
 std::string derived_ref(const Digest& blob);
+std::string objects_ref(const Digest& blob);
+// Whether REF has the name of one of a layer's refs.
+bool is_layer_ref(std::string_view ref);
 // The signature source is not part of an image's ref.
 std::string image_ref(const ImageReference& image);
 // The name of the image that REF, which begins with image_ref_prefix, stands for; REF itself if it is no such ref.

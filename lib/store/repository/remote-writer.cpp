@@ -117,6 +117,7 @@ void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout, c
         const auto number = static_cast<std::uint32_t>(layers.size());
         numbers_[layer_ref(layer.blob.digest)] = number;
         numbers_[derived_ref(layer.blob.digest)] = number | second_ref;
+        numbers_[objects_ref(layer.blob.digest)] = number | third_ref;
         layers.push_back({value_of(layer.blob.digest), value_of(layer.diff_id), layer.kind});
     }
     const auto list = std::as_bytes(std::span(layers)), text = std::as_bytes(std::span(rule));

@@ -54,8 +54,7 @@ public:
         // Images first: what is damaged is told of the first that reaches it.
         for (const bool layers : {false, true}) {
             for (const auto& [ref, commit] : refs) {
-                if (ref.starts_with(layer_ref_prefix) == layers && !rules_.ignored_refs.contains(ref))
-                    mark_ref(ref, commit);
+                if (is_layer_ref(ref) == layers && !rules_.ignored_refs.contains(ref)) mark_ref(ref, commit);
             }
         }
         for (const auto& [name, commit] : deployed_commits(repository_)) mark_ref("the deployment " + name, commit);

@@ -27,6 +27,7 @@ std::set<std::string> layers_of_commit(const Repository& repository, const Check
     for (const auto& layer : Manifest::parse(*manifest).layers) {
         refs.insert(layer_ref(layer.digest));
         refs.insert(derived_ref(layer.digest));
+        refs.insert(objects_ref(layer.digest));
     }
     return refs;
 }
@@ -47,7 +48,7 @@ LayerUse LayerUse::find(const Repository& repository, const std::map<std::string
     }
     for (const auto& [alias, target] : repository.aliases(unreadable)) use.used.insert(target);
     const bool known = use.damaged.empty() && (unreadable == nullptr || unreadable->empty());
-    for (const char* directory : {layer_ref_directory, derived_ref_directory}) {
+    for (const char* directory : layer_ref_directories) {
         for (const auto& [ref, commit] : repository.refs(directory, unreadable)) {
             if (!known) continue;
             if (!use.used.contains(ref)) use.unused.emplace(ref, commit);

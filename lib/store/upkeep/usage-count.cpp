@@ -45,10 +45,6 @@ bool may_have_layers(const std::string& ref) {
            ref.starts_with("ostree/container/baseimage/");
 }
 
-bool is_of_layer(const std::string& ref) {
-    return ref.starts_with(layer_ref_prefix) || ref.starts_with(std::string(derived_ref_directory) + "/");
-}
-
 // Who needs which commits.
 class Users {
 public:
@@ -57,11 +53,11 @@ public:
         for (const auto& [ref, commit] : unneeded.refs) refs_.erase(ref);
         for (const auto& [name, commit] : deployed_commits(repository)) add_deployment(name, commit);
         for (const auto& [ref, commit] : refs_) {
-            if (!is_of_layer(ref)) add_ref(ref, commit);
+            if (!is_layer_ref(ref)) add_ref(ref, commit);
         }
         // That an alias leads to, or whose users cannot be read.
         for (const auto& [ref, commit] : refs_) {
-            if (is_of_layer(ref) && !layers_.contains(ref)) add_commit(user(UserKind::ref, ref), commit);
+            if (is_layer_ref(ref) && !layers_.contains(ref)) add_commit(user(UserKind::ref, ref), commit);
         }
     }
 

@@ -78,3 +78,10 @@ TEST_CASE("an image's ref leads back to its name, and any other ref to itself", 
     CHECK(image_of_ref("ostree/container/image/a_") == "ostree/container/image/a_");
     CHECK(image_of_ref("fedora/stable") == "fedora/stable");
 }
+
+TEST_CASE("refs of layers are told from others", "[ref-name]") {
+    const auto blob = Digest::parse("sha256:" + std::string(64, 'a'));
+    for (const auto& ref : {layer_ref(blob), derived_ref(blob), objects_ref(blob)}) CHECK(is_layer_ref(ref));
+    for (const char* ref : {"imaged/objects", "imaged/objectsx/a", "ostree/container/image/a", "imaged/kept/a", ""})
+        CHECK(!is_layer_ref(ref));
+}
