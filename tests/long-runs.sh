@@ -15,7 +15,10 @@ soak() {
     export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so
     case $kind in
         kill | power | longrun | odd | mix | fleet) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
-        hostile) /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@" ;;
+        hostile)
+            /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@"
+            /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Mixed
+            ;;
         callers)
             LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"
             local test

@@ -39,8 +39,8 @@ constexpr std::size_t max_conf_bytes = 1024 * 1024;
 constexpr std::size_t max_conf_files = 1000;
 constexpr std::string_view registry_prefix = "docker://";
 constexpr std::size_t max_packet_bytes = 4096;
-// At once, of one job: some layers, each of which may be read in parts.
-constexpr int max_fetches = 32;
+// At once, of one job: 16 layers (LayersAtOnce=), each of which may be read in 6 parts, and some that are ending.
+constexpr int max_fetches = 128;
 
 void add_file(std::vector<std::string>& texts, const std::string& path) {
     const auto file = try_open_file(AT_FDCWD, path);

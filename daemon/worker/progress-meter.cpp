@@ -63,6 +63,15 @@ void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vec
     send_progress(true);
 }
 
+void ProgressMeter::expected(std::size_t index, std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto& layer = layers_[index];
+    progress_.bytes_total = std::max(progress_.bytes_total - layer.progress.total + bytes, progress_.bytes_done);
+    layer.progress.total = bytes;
+    send_layer(layer, true);
+    send_progress(true);
+}
+
 void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     auto& layer = layers_[index];
@@ -72,8 +81,9 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     // A source that sends more than the manifest says fails later on; until then the sum must not pass its end.
     progress_.bytes_done = std::min(progress_.bytes_done + bytes, progress_.bytes_total);
     if (progress_.bytes_total > 0)
-        progress_.fraction = fetch_begin + (merge_begin - fetch_begin) * static_cast<double>(progress_.bytes_done) /
-                                               static_cast<double>(progress_.bytes_total);
+        progress_.fraction = std::max(progress_.fraction, fetch_begin + (merge_begin - fetch_begin) *
+                                                                            static_cast<double>(progress_.bytes_done) /
+                                                                            static_cast<double>(progress_.bytes_total));
     send_layer(layer, first);
     send_progress(false);
 }

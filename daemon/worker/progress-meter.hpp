@@ -23,6 +23,7 @@ public:
 
     void phase(ImportPhase phase) override;
     void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
+    void expected(std::size_t layer, std::uint64_t bytes) override;
     void fetched(std::size_t layer, std::size_t bytes) override;
     void finished(std::size_t layer) override;
     void begin(std::string_view name, double from, double to, std::string_view unit) override;

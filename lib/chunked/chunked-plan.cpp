@@ -25,9 +25,14 @@ std::optional<std::vector<BlobRange>> merged(const ChunkedPlan& plan, std::uint6
 
 }  // namespace
 
+std::uint64_t bytes_of(const std::vector<BlobRange>& ranges) {
+    std::uint64_t bytes = 0;
+    for (const auto& range : ranges) bytes += range.length;
+    return bytes;
+}
+
 void ChunkedPlan::add(const File& file) {
     files_.push_back(file);
-    if (!file.is_here) fetched_bytes_ += file.end - file.offset;
 }
 
 std::vector<BlobRange> ChunkedPlan::ranges() const {

@@ -9,6 +9,7 @@
 #include "base/checksum.hpp"
 #include "base/spill-array.hpp"
 #include "chunked/table.hpp"
+#include "layer/object.hpp"
 
 namespace imaged {
 
@@ -16,6 +17,8 @@ struct BlobRange {
     std::uint64_t offset = 0, length = 0;
     std::uint64_t end() const { return offset + length; }
 };
+
+std::uint64_t bytes_of(const std::vector<BlobRange>& ranges);
 
 // Asking for one range more costs as much as this many bytes that nobody needs.
 inline constexpr std::uint64_t least_gap_bytes = 4096;
@@ -26,7 +29,8 @@ class ChunkedPlan {
 public:
     struct File {
         std::uint64_t size, offset, end;  // as TableFile
-        Checksum object;                  // the file object that has the content, where it IS_HERE
+        Checksum object;                  // has the content, where it IS_HERE
+        ObjectType type;
         bool is_here;
     };
 
@@ -37,12 +41,9 @@ public:
 
     // What to fetch, in ascending order.
     std::vector<BlobRange> ranges() const;
-    // Of the frames of files that are fetched.
-    std::uint64_t fetched_bytes() const { return fetched_bytes_; }
 
 private:
     SpillArray<File> files_{max_table_files};
-    std::uint64_t fetched_bytes_ = 0;
 };
 
 }  // namespace imaged

@@ -13,8 +13,8 @@
 
 namespace imaged {
 
-// A line of it: the longest that a header with its extensions needs is some MiB.
-inline constexpr std::size_t max_split_line_bytes = 8 * 1024 * 1024;
+// A line of it: a header in base64, with as much of extensions as a layer's tar may have.
+inline constexpr std::size_t max_split_line_bytes = 2 * 1024 * 1024;
 
 class TarSplit {
 public:

@@ -114,15 +114,38 @@ Element parse_element(std::string_view bytes, std::size_t checksums) {
     return {name, bytes.substr(name_end, checksums * checksum_bytes)};
 }
 
+// Where the table begins of the array that BYTES, which are not empty, are: there the last element ends.
+std::size_t table_of(std::string_view bytes, unsigned width) {
+    if (bytes.size() < width) broken("is cut short");
+    const auto table = read_offset(bytes, bytes.size() - width, width);
+    if (table > bytes.size() || (bytes.size() - table) % width != 0) broken("has a broken table");
+    return table;
+}
+
+// The checksums of the element NAME of the array that BYTES are.
+std::optional<std::string_view> find_in_array(std::string_view bytes, std::string_view name, std::size_t checksums) {
+    if (bytes.empty()) return std::nullopt;
+    const auto width = offset_width(bytes.size());
+    const auto table = table_of(bytes, width);
+    std::size_t first = 0, last = (bytes.size() - table) / width;
+    while (first < last) {
+        const auto middle = first + (last - first) / 2;
+        const auto begin = middle == 0 ? 0 : read_offset(bytes, table + (middle - 1) * width, width);
+        const auto end = read_offset(bytes, table + middle * width, width);
+        if (end < begin || end > table) broken("has a broken table");
+        const auto element = parse_element(bytes.substr(begin, end - begin), checksums);
+        if (element.name == name) return element.checksums;
+        (element.name < name ? first : last) = element.name < name ? middle + 1 : middle;
+    }
+    return std::nullopt;
+}
+
 // Calls TAKE with each element of the array that BYTES are.
 template <typename Take>
 void parse_array(std::string_view bytes, Take&& take) {
     if (bytes.empty()) return;
     const auto width = offset_width(bytes.size());
-    if (bytes.size() < width) broken("is cut short");
-    // The last element ends where the table begins.
-    const auto table = read_offset(bytes, bytes.size() - width, width);
-    if (table > bytes.size() || (bytes.size() - table) % width != 0) broken("has a broken table");
+    const auto table = table_of(bytes, width);
     std::size_t begin = 0;
     for (auto position = table; position < bytes.size(); position += width) {
         const auto end = read_offset(bytes, position, width);
@@ -130,6 +153,20 @@ void parse_array(std::string_view bytes, Take&& take) {
         take(bytes.substr(begin, end - begin));
         begin = end;
     }
+}
+
+struct Arrays {
+    std::string_view files, directories;
+};
+
+// Of the dirtree that BYTES are.
+Arrays arrays_of(std::string_view bytes) {
+    const auto width = offset_width(bytes.size());
+    if (bytes.size() < width) broken("is empty");
+    const auto directories_end = bytes.size() - width;
+    const auto files_end = read_offset(bytes, directories_end, width);
+    if (files_end > directories_end) broken("has a broken table");
+    return {bytes.substr(0, files_end), bytes.substr(files_end, directories_end - files_end)};
 }
 
 // The name that more than one entry has.
@@ -191,17 +228,13 @@ std::string serialise_dirtree(const DirectoryListing& listing) {
 }
 
 DirectoryListing parse_dirtree(std::string_view bytes) {
-    const auto width = offset_width(bytes.size());
-    if (bytes.size() < width) broken("is empty");
-    const auto directories_end = bytes.size() - width;
-    const auto files_end = read_offset(bytes, directories_end, width);
-    if (files_end > directories_end) broken("has a broken table");
+    const auto [files, directories] = arrays_of(bytes);
     DirectoryListing listing;
-    parse_array(bytes.substr(0, files_end), [&](std::string_view element) {
+    parse_array(files, [&](std::string_view element) {
         const auto [name, checksums] = parse_element(element, 1);
         listing.files.push_back({std::string(name), read_checksum(checksums)});
     });
-    parse_array(bytes.substr(files_end, directories_end - files_end), [&](std::string_view element) {
+    parse_array(directories, [&](std::string_view element) {
         const auto [name, checksums] = parse_element(element, 2);
         listing.directories.push_back(
             {std::string(name), read_checksum(checksums), read_checksum(checksums.substr(checksum_bytes))});
@@ -211,6 +244,22 @@ DirectoryListing parse_dirtree(std::string_view bytes) {
         broken(what.c_str());
     }
     return listing;
+}
+
+DirtreeView::DirtreeView(std::string_view bytes) {
+    const auto arrays = arrays_of(bytes);
+    files_ = arrays.files;
+    directories_ = arrays.directories;
+}
+
+std::optional<Checksum> DirtreeView::file(std::string_view name) const {
+    const auto found = find_in_array(files_, name, 1);
+    return found ? std::optional(read_checksum(*found)) : std::nullopt;
+}
+
+std::optional<Checksum> DirtreeView::directory(std::string_view name) const {
+    const auto found = find_in_array(directories_, name, 2);
+    return found ? std::optional(read_checksum(*found)) : std::nullopt;
 }
 
 }  // namespace imaged

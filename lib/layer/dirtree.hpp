@@ -8,6 +8,7 @@
 // (GVariant specification, "Framing Offsets").
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,5 +36,18 @@ std::string serialise_dirtree(const DirectoryListing& listing);
 // Throws Error(repository_damaged) for bytes that are no dirtree, one with names that a directory cannot have, or
 // with one name twice.
 DirectoryListing parse_dirtree(std::string_view bytes);
+
+// Looks for single names in the bytes of a dirtree, without memory for all of it. In one that is not sorted it may miss
+// some. BYTES is borrowed. Throw Error(repository_damaged) as parse_dirtree(), for what they look at.
+class DirtreeView {
+public:
+    explicit DirtreeView(std::string_view bytes);
+    std::optional<Checksum> file(std::string_view name) const;
+    // The tree of a directory.
+    std::optional<Checksum> directory(std::string_view name) const;
+
+private:
+    std::string_view files_, directories_;
+};
 
 }  // namespace imaged

@@ -23,7 +23,7 @@ std::string shown(std::uint64_t bytes) {
 
 }  // namespace
 
-void ExpansionLimit::grow(std::size_t expanded) {
+void ExpansionLimit::grow(std::uint64_t expanded) {
     const auto before = expanded_.fetch_add(expanded);
     const auto total = before + expanded;
     const auto image = image_bytes_.fetch_add(expanded) + expanded;

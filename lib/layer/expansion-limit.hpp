@@ -40,7 +40,9 @@ public:
 
     void read(std::size_t compressed) { compressed_ += compressed; }
     // Throws Error(unsupported_image) naming the limit that was passed, or what CHECK_SPACE throws.
-    void grow(std::size_t expanded);
+    void grow(std::uint64_t expanded);
+    // The layer counts no more in the image. Call when nothing calls grow() any more.
+    void forget() { image_bytes_ -= expanded_.exchange(0); }
     // COUNT bytes that were told to grow() take no room. Throws Error(unsupported_image) for more than the limit.
     void leave_out(std::uint64_t count);
     // A hole of COUNT bytes follows. Throws likewise, before anything of it is read.

@@ -19,34 +19,8 @@ namespace {
 constexpr std::size_t max_xattr_sets_bytes = 8 * 1024 * 1024;
 constexpr std::size_t max_commit_metadata_bytes = 10 * 1024 * 1024;
 
-struct ObjectName {
-    Checksum checksum;
-    std::string type;  // what follows the checksum and a dot
-};
-
 [[noreturn]] void corrupt(const std::string& what) {
     throw Error(ErrorKind::corrupt_input, what);
-}
-
-std::optional<ObjectName> object_name(const Path& path) {
-    static const Path repository{"sysroot", "ostree", "repo"};
-    if (path.size() < 5 || !std::equal(repository.begin(), repository.end(), path.begin())) return std::nullopt;
-    std::string hex, type;
-    if (path[3] == "xattrs" && path.size() == 5) {
-        hex = path[4];
-        type = "file-xattrs";
-    } else if (path[3] == "objects" && path.size() == 6) {
-        const auto dot = path[5].find('.');
-        if (dot == std::string::npos) return std::nullopt;
-        hex = path[4] + path[5].substr(0, dot);
-        type = path[5].substr(dot + 1);
-        if (type == "file.xattrs") type = "file-xattrs-link";
-    } else {
-        return std::nullopt;
-    }
-    const auto checksum = Checksum::from_hex(hex);
-    if (!checksum) corrupt("object " + join_path(path) + " is not named by a checksum");
-    return ObjectName{*checksum, type};
 }
 
 std::string read_object(TarReader& tar, const TarEntry& entry, std::size_t limit) {
@@ -61,13 +35,13 @@ std::string read_object(TarReader& tar, const TarEntry& entry, std::size_t limit
 
 class ObjectReader {
 public:
-    ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit)
-        : tar_(tar), sink_(sink), wants_commit_(wants_commit) {}
+    ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file)
+        : tar_(tar), sink_(sink), wants_commit_(wants_commit), sink_of_file_(sink_of_file) {}
 
     ObjectLayer read() {
         while (auto entry = tar_.next()) {
             if (entry->type == EntryType::directory) continue;
-            if (const auto name = object_name(entry->path))
+            if (const auto name = object_in_layer(entry->path))
                 in_context("object " + name->checksum.hex() + "." + name->type, [&] { take(*name, *entry); });
         }
         if (wants_commit_ && !layer_.commit) corrupt("the commit layer has no commit");
@@ -77,7 +51,7 @@ public:
     }
 
 private:
-    void take(const ObjectName& name, TarEntry& entry) {
+    void take(const LayerObject& name, TarEntry& entry) {
         if (name.type == "file-xattrs-link") {
             take_xattrs_link(name, entry);
         } else if (name.type == "file") {
@@ -101,7 +75,7 @@ private:
         }
     }
 
-    std::string put_metadata(ObjectType type, const char* format, const ObjectName& name, const TarEntry& entry) {
+    std::string put_metadata(ObjectType type, const char* format, const LayerObject& name, const TarEntry& entry) {
         auto bytes = read_object(tar_, entry, max_metadata_bytes);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
         const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
@@ -120,7 +94,7 @@ private:
         }
     }
 
-    void take_xattrs(const ObjectName& name, const TarEntry& entry) {
+    void take_xattrs(const LayerObject& name, const TarEntry& entry) {
         xattrs_bytes_ += entry.size;
         if (entry.size > max_xattrs_bytes || xattrs_bytes_ > max_xattr_sets_bytes)
             corrupt("more extended attributes than the limit");
@@ -135,32 +109,33 @@ private:
         return xattrs;
     }
 
-    void take_xattrs_link(const ObjectName& name, const TarEntry& entry) {
+    void take_xattrs_link(const LayerObject& name, const TarEntry& entry) {
         if (entry.type == EntryType::file) {
             // Written out instead of linked.
             const auto bytes = read_object(tar_, entry, max_xattrs_bytes);
             xattrs_of_[name.checksum] = storable(bytes);
             return;
         }
-        const auto target = entry.type == EntryType::hardlink ? object_name(entry.link) : std::nullopt;
+        const auto target = entry.type == EntryType::hardlink ? object_in_layer(entry.link) : std::nullopt;
         if (!target || target->type != "file-xattrs") corrupt("it does not lead to extended attributes");
         const auto found = xattr_sets_.find(target->checksum);
         if (found == xattr_sets_.end()) corrupt("it leads to extended attributes that did not come before it");
         xattrs_of_[name.checksum] = found->second;
     }
 
-    void take_file(const ObjectName& name, const TarEntry& entry) {
+    void take_file(const LayerObject& name, const TarEntry& entry) {
         Xattrs xattrs;
         if (const auto found = xattrs_of_.find(name.checksum); found != xattrs_of_.end()) {
             xattrs = found->second;
             xattrs_of_.erase(found);
         }
+        auto& sink = sink_of_file_ ? sink_of_file_(entry.size) : sink_;
         Checksum written;
         if (entry.type == EntryType::file) {
-            written = put_content(tar_, entry, {entry.uid, entry.gid, S_IFREG | entry.mode, xattrs}, sink_);
+            written = put_content(tar_, entry, {entry.uid, entry.gid, S_IFREG | entry.mode, xattrs}, sink);
         } else if (entry.type == EntryType::symlink) {
             if (!entry.target_utf8) corrupt("the target of the symbolic link is not UTF-8");
-            written = sink_.put_symlink({entry.uid, entry.gid, S_IFLNK | 0777, xattrs}, entry.target);
+            written = sink.put_symlink({entry.uid, entry.gid, S_IFLNK | 0777, xattrs}, entry.target);
         } else {
             corrupt("neither a regular file nor a symbolic link");
         }
@@ -171,6 +146,7 @@ private:
     TarReader& tar_;
     ObjectSink& sink_;
     const bool wants_commit_;
+    const SinkOfFile& sink_of_file_;
     ObjectLayer layer_;
     std::unordered_map<Checksum, Xattrs> xattr_sets_;  // by their own checksum
     std::unordered_map<Checksum, Xattrs> xattrs_of_;   // by the file's checksum, until the file comes
@@ -179,8 +155,29 @@ private:
 
 }  // namespace
 
-ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit) {
-    return ObjectReader(tar, sink, wants_commit).read();
+std::optional<LayerObject> object_in_layer(const Path& path) {
+    static const Path repository{"sysroot", "ostree", "repo"};
+    if (path.size() < 5 || !std::equal(repository.begin(), repository.end(), path.begin())) return std::nullopt;
+    std::string hex, type;
+    if (path[3] == "xattrs" && path.size() == 5) {
+        hex = path[4];
+        type = "file-xattrs";
+    } else if (path[3] == "objects" && path.size() == 6) {
+        const auto dot = path[5].find('.');
+        if (dot == std::string::npos) return std::nullopt;
+        hex = path[4] + path[5].substr(0, dot);
+        type = path[5].substr(dot + 1);
+        if (type == "file.xattrs") type = "file-xattrs-link";
+    } else {
+        return std::nullopt;
+    }
+    const auto checksum = Checksum::from_hex(hex);
+    if (!checksum) corrupt("object " + join_path(path) + " is not named by a checksum");
+    return LayerObject{*checksum, type};
+}
+
+ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file) {
+    return ObjectReader(tar, sink, wants_commit, sink_of_file).read();
 }
 
 CommitHead read_commit_head(TarReader& tar) {
@@ -188,7 +185,7 @@ CommitHead read_commit_head(TarReader& tar) {
     std::optional<std::string> metadata;
     while (auto entry = tar.next()) {
         if (entry->type != EntryType::file) continue;
-        const auto name = object_name(entry->path);
+        const auto name = object_in_layer(entry->path);
         if (!name) continue;
         in_context("object " + name->checksum.hex() + "." + name->type, [&] {
             if (name->type == "commit") {

@@ -8,6 +8,8 @@
 // Everything else (the tree of hard links that makes the layer runnable) is ignored.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,15 +19,27 @@
 
 namespace imaged {
 
+struct LayerObject {
+    Checksum checksum;
+    std::string type;  // what follows the checksum and a dot; "file-xattrs" and "file-xattrs-link" in both versions
+};
+// The object that an entry with PATH is; nullopt if it is none. Throws Error(corrupt_input) for a name without a
+// checksum.
+std::optional<LayerObject> object_in_layer(const Path& path);
+
 struct ObjectLayer {
     std::optional<Checksum> commit;
     std::optional<std::string> commit_metadata;  // the detached metadata (commitmeta), serialised a{sv}
     std::vector<Checksum> files;                 // sorted, each once
 };
 
-// Reads TAR to its end and puts its objects into SINK; each must have the checksum that its name says. A commit is
-// accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.
-ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit);
+// Gives the sink for a file of SIZE bytes that comes next. It is not used any more when the next one is asked for.
+using SinkOfFile = std::function<ObjectSink&(std::uint64_t size)>;
+
+// Reads TAR to its end and puts its objects into SINK, its files into SINK_OF_FILE's if there is one; each must have
+// the checksum that its name says. A commit is accepted only with WANTS_COMMIT, and is then required. Throws
+// Error(corrupt_input) naming the object.
+ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file = {});
 
 // What a signature is made over, and the detached metadata that holds it.
 struct CommitHead {

@@ -47,7 +47,7 @@ void plan_of(std::span<const std::uint8_t> table, ChunkedPlan& plan) {
     read_table(text, [&](TableFile& file) {
         fuzz::require(file.size > 0 && file.offset >= end && file.end > file.offset, "files are in order");
         end = file.end;
-        plan.add({file.size, file.offset, file.end, file.content, plan.size() % 2 == 1});
+        plan.add({file.size, file.offset, file.end, file.content, ObjectType::file, plan.size() % 2 == 1});
     });
     // With all entries, as a check looks at it.
     auto again = source(table);

@@ -14,8 +14,8 @@ def ostree(repository, *arguments, **keywords):
     return subprocess.run(["ostree", f"--repo={repository}", *arguments], check=True, capture_output=True, text=True, **keywords).stdout.strip()
 
 
-def commit_layer(repository, commit):
-    """The layer that ostree-ext makes of COMMIT in a bare repository."""
+def commit_entries(repository, commit):
+    """The entries of the layer that ostree-ext makes of COMMIT in a bare repository."""
     entries, seen = [], set()
 
     def add_xattrs(name, file):
@@ -56,7 +56,11 @@ def commit_layer(repository, commit):
             add(fields[5], "dirmeta")
         else:
             add(fields[4], "file")
-    return oci_layout.layer(entries)
+    return entries
+
+
+def commit_layer(repository, commit):
+    return oci_layout.layer(commit_entries(repository, commit))
 
 
 def encapsulate(layout, tag, repository, commit, derived=()):

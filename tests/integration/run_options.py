@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the tests with many cases: --only WORDS runs those whose names contain WORDS; --long adds the heavy ones."""
+"""Options of the tests with many cases: --only WORDS runs those whose names contain WORDS; --long adds the heavy ones; --seed S repeats one of those with random faults."""
 import argparse
 import os
 import sys
 import unittest
 
-OPTIONS = argparse.Namespace(only="", long=False)
+OPTIONS = argparse.Namespace(only="", long=False, seed=None)
 
 
 def main(description):
@@ -13,6 +13,7 @@ def main(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--only", default="")
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--seed", type=int)
     _, rest = parser.parse_known_args(namespace=OPTIONS)
     if os.geteuid() != 0:
         sys.exit(77)

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """zstd:chunked layers of a registry: only what changed is fetched, the tree is that of a full pull, and what lies is fetched as a whole or refused."""
 import base64
+import collections
 import dataclasses
 import json
 import os
 import pathlib
-import random
+import random as randomness
 import subprocess
 import tempfile
 import time
@@ -18,9 +19,12 @@ import faulty_registry as faults
 import oci_layout
 import ostree_repository
 import registry
+import run_options
+import sanitizers
 import skopeo_service
 import worker
 from oci_layout import Entry, directory
+from run_options import OPTIONS
 
 OWN = "imaged/"
 FILES = 150
@@ -37,7 +41,7 @@ def entries(*changed):
 
 
 def random_bytes(seed, count):
-    return random.Random(seed).randbytes(count)
+    return randomness.Random(seed).randbytes(count)
 
 
 def other_blob(handler, layer):
@@ -106,6 +110,11 @@ class Case(unittest.TestCase):
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
         self.repository = repository
         return details["merge-commit"]
+
+    def resolve(self, ref):
+        """What REF names; empty if there is none."""
+        place = self.repository / "refs/heads" / ref
+        return place.read_text().strip() if place.exists() else ""
 
     def wire_bytes(self, layer, since=0):
         """What the registry says it sent of LAYER to the reader."""
@@ -197,12 +206,305 @@ class Partial(Case):
         self.assertEqual((details["merge-commit"], details["fetched-whole"]), (expected, []))
 
 
+    def test_other_programs_are_not_told_what_a_blob_holds_that_was_not_read(self):
+        after, details, _ = self.update((7,))
+        self.assertEqual(details["layers-partial"], 1)
+        name = after.digest.replace(":", "_3A_")
+        self.assertNotEqual(self.resolve("imaged/derived/" + name), "")
+        self.assertEqual(self.resolve("ostree/container/blob/" + name), "")
+        # That is no damage, and the ref goes with the image.
+        verified = worker.pull("", self.repository, kind="verify").result["details"]
+        self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
+        self.assertEqual(self.pull("after")["layers-fetched"], 0)
+        self.pull("before")
+        self.assertEqual(self.resolve("imaged/derived/" + name), "")
+
+    def test_progress_says_what_is_fetched(self):
+        self.push("after", chunked_layer.layer(entries(3, 80)))
+        self.pull("before")
+        run = self.start_pull("after").finish()
+        progress = [message for message in run.messages if "bytes-total" in message]
+        fetched = run.result["details"]["bytes-fetched"]
+        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
+        fractions = [message["fraction"] for message in progress]
+        self.assertEqual(fractions, sorted(fractions))
+        layers = [message for message in run.messages if message.get("state") == "done"]
+        self.assertEqual([layer["total"] for layer in layers], [fetched])
+
+    def test_progress_of_a_layer_whose_parts_are_of_no_use_ends_with_what_was_fetched(self):
+        def break_it(parts):
+            parts["split"].pop()
+        self.push("after", chunked_layer.layer(entries(3, 80), break_it))
+        self.pull("before")
+        run = self.start_pull("after").finish()
+        progress = [message for message in run.messages if "bytes-total" in message]
+        fetched = run.result["details"]["bytes-fetched"]
+        self.assertEqual(len(run.result["details"]["fetched-whole"]), 1)
+        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
+        fractions = [message["fraction"] for message in progress]
+        self.assertEqual(fractions, sorted(fractions))
+
+
 class BarePartial(Partial):
     mode = "bare"
 
     @unittest.skipUnless(os.getuid() == 0, "owners")
     def setUp(self):
         super().setUp()
+
+
+@unittest.skipUnless(os.getuid() == 0, "owners")
+class CommitImages(Case):
+    def commit(self, files):
+        """A commit of FILES, and its entries in a layer."""
+        tree = self.directory / f"tree{self.number}"
+        for entry in files:
+            if entry.kind == "file":
+                path = tree / entry.path.replace("etc/", "usr/etc/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(entry.content)
+        source = self.directory / "source"
+        if not source.exists():
+            ostree_repository.init(source, "bare")
+        commit = encapsulation.ostree(source, "commit", "--branch=t", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0", "--add-metadata-string=ostree.bootable=true")
+        return commit, encapsulation.commit_entries(source, commit)
+
+    def push_commit(self, tag, *changed, files=None, split=None, change=None):
+        """An image of a commit of FILES or entries(); SPLIT gives the number of the chunk for each file object, without one all is in the commit layer."""
+        commit, found = self.commit(files or entries(*changed))
+        parts = {}
+        for entry in found:
+            file = ".file" in entry.path or "/xattrs/" in entry.path
+            parts.setdefault(split(entry) if split and file else -1, []).append(entry)
+        layers = [chunked_layer.layer(parts[number], change) for number in sorted(parts)]
+        labels = {"ostree.final-diffid": layers[-1].diff_id, "ostree.commit": commit}
+        self.layout.image(tag, layers, config={"config": {"Labels": labels}})
+        self.registry.push(self.layout.reference(tag), f"test/image:{tag}")
+        return layers
+
+    def start_pull(self, tag, address=None, target="ostree-unverified-image:docker://stored/image:t", **settings):
+        return super().start_pull(tag, address, target, **settings)
+
+    @staticmethod
+    def two_chunks(entry):
+        return int(entry.path.split("/")[4][0], 16) % 2 if "/objects/" in entry.path else 0
+
+
+class Objects(CommitImages):
+    """Layers of OSTree objects, whose names say which objects they are: those that are here are not fetched, whatever image brought them."""
+
+    def test_of_chunks_the_objects_that_changed_are_fetched(self):
+        self.push_commit("one", split=self.two_chunks)
+        after = self.push_commit("two", 1, 2, 3, 4, split=self.two_chunks)
+        self.pull("one")
+        since = len(self.registry.answers())
+        details = self.pull("two")
+        self.assertEqual((details["layers-fetched"], details["fetched-whole"]), (3, []), details)
+        self.assertEqual(details["layers-partial"], 2)  # and a small commit layer
+        wire = sum(self.wire_bytes(layer, since) for layer in after[1:])
+        whole = sum(len(layer.data) for layer in after[1:])
+        tables = sum(layer.parts["tables"] for layer in after[1:])
+        print(f"    {wire} bytes of {whole} in two chunks, {tables} of them tables")
+        self.assertLess(wire, 1.1 * (tables + 4 * 30 * 1024))
+        self.assertEqual(details["merge-commit"], self.whole("two"))
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+        verified = worker.pull("", self.repository, kind="verify").result["details"]
+        self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
+        for layer in after[1:]:
+            name = layer.digest.replace(":", "_3A_")
+            self.assertNotEqual(self.resolve("imaged/objects/" + name), "")
+            self.assertEqual(self.resolve("ostree/container/blob/" + name), "")
+        self.assertEqual(self.pull("two")["layers-fetched"], 0)
+        # They go with the image.
+        self.pull("before", target="docker://stored/image:t")
+        self.assertEqual([str(ref) for ref in (self.repository / "refs/heads/imaged/objects").iterdir()], [])
+
+    def test_a_commit_layer_is_fetched_in_part_as_well(self):
+        self.push_commit("one")
+        self.push_commit("two", 100)
+        self.pull("one")
+        details = self.pull("two")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []), details)
+        self.assertLess(details["bytes-fetched"], 100_000)
+        self.assertEqual(details["merge-commit"], self.whole("two"))
+
+    def test_into_an_empty_repository_no_table_is_fetched_beside_the_layer(self):
+        layers = self.push_commit("one", split=self.two_chunks)
+        self.assertEqual(self.pull("one")["bytes-fetched"], sum(len(layer.data) for layer in layers))
+
+    def test_objects_of_another_image_are_used(self):
+        self.push_commit("one", split=self.two_chunks)
+        self.push_commit("two", *range(9, 15), split=self.two_chunks)
+        self.pull("one", target="ostree-unverified-image:docker://another/image:x")
+        details = self.pull("two")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, []), details)
+        self.assertEqual(details["merge-commit"], self.whole("two"))
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
+    def test_a_confined_worker_does_it_too(self):
+        self.push_commit("one", split=self.two_chunks)
+        self.push_commit("two", *range(40, 46), split=self.two_chunks)
+        self.pull("one", confined=True)
+        details = self.pull("two", confined=True)
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, []), details)
+        self.assertEqual(details["merge-commit"], self.whole("two"))
+
+    def test_what_a_killed_pull_fetched_is_not_fetched_again(self):
+        def files(*changed):
+            return [Entry(f"usr/lib/file{number}", content=random_bytes(f"{number} {number in changed}", 2 << 20)) for number in range(72)]
+        self.push_commit("large", files=files())
+        after = self.push_commit("large-update", *range(40), files=files(*range(40)))
+        early = 32 << 20
+        for what, tag, confined in (("a first pull", "large", False), ("an update", "large-update", False), ("an update, confined", "large-update", True)):
+            with self.subTest(what):
+                self.make_repository()
+                if tag != "large":
+                    self.pull("large")
+                run = self.start_pull(tag, rate=30_000_000, confined=confined)
+                while (message := run.next_message()) is not None:
+                    if message.get("bytes-total") and message["bytes-done"] > 0.8 * message["bytes-total"]:
+                        break
+                done, total = message["bytes-done"], message["bytes-total"]
+                os.killpg(run.process.pid, 9)
+                run.process.wait()
+                run.lines.close()
+                run.channel.close()
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+                self.assertEqual(self.resolve("ostree/container/image/docker_3A__2F__2F_stored/image_3A_t") != "", tag != "large")
+                since = len(self.registry.answers())
+                details = self.pull(tag, confined=confined)
+                wire = sum(size for path, status, size, agent in self.registry.answers()[since:] if "/blobs/" in path)
+                print(f"    {what}: {done} of {total} bytes when it was killed, then {wire}: {wire + done - total} twice")
+                self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []), details)
+                self.assertLess(wire + done - total, early + (6 << 20))
+                self.assertLess(wire, 0.5 * total)
+                self.assertEqual(details["merge-commit"], self.whole(tag))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+        self.assertEqual(len(after), 1)
+
+    def test_a_damaged_object_has_the_layer_fetched_as_a_whole(self):
+        self.push_commit("one")
+        self.push_commit("two", 100)
+        self.pull("one")
+        victim = next(path for path in sorted(self.repository.glob("objects/*/*.file")) if path.stat().st_size == 32768)
+        victim.write_bytes(bytes(32768))
+        details = self.pull("two")
+        self.assertEqual((details["layers-partial"], len(details["fetched-whole"])), (0, 1), details)
+
+    def test_tables_that_lie(self):
+        self.push_commit("one")
+        self.pull("one")
+        stored, self.repository = self.repository, None
+
+        def names(parts):
+            rows = parts["table"]["entries"]
+            large = [row for row in rows if row["size"] == 32768]
+            large[4]["name"], large[5]["name"] = large[5]["name"], large[4]["name"]
+
+        def no_checksum(parts):
+            parts["table"]["entries"][3]["name"] = "sysroot/ostree/repo/objects/zz/nonsense.file"
+
+        def size(parts):
+            parts["table"]["entries"][4]["size"] += 1
+        self.push_commit("right", 50)
+        self.make_repository()
+        right = self.pull("right")["merge-commit"]
+        for what, change in (("swapped names", names), ("a name that is no checksum", no_checksum), ("another size", size)):
+            with self.subTest(what):
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                self.push_commit("lie", 50, change=change)
+                details = self.pull("lie")
+                self.assertEqual((details["layers-partial"], len(details["fetched-whole"])), (0, 1), details)
+                print(f"    {what}: {details['fetched-whole'][0].split(': ', 1)[1][:150]}")
+                self.assertEqual(encapsulation.ostree(self.repository, "show", details["base-commit"] if "base-commit" in details else right).splitlines()[0][:6], "commit")
+
+    def test_a_part_of_a_lying_blob_keeps_nobody_from_the_right_one(self):
+        """As of derived layers; and where the record of the layer is lost, its ref serves nobody."""
+        for lose_records in (False, True):
+            with self.subTest(lose_records=lose_records):
+                self.make_repository()
+                self.push_commit("one", split=self.two_chunks)
+                self.pull("one")
+                right = self.push_commit("right", *range(6), split=self.two_chunks, change=lambda parts: parts["blob"].extend(chunked_layer.skippable(bytes(1 << 18))))
+                evil = self.push_commit("evil", *range(10, 16), split=self.two_chunks)
+                # The manifest of an image that says of the right one's blobs what is in the other's, which are smaller.
+                lies = [dataclasses.replace(good, diff_id=bad.diff_id, annotations=bad.annotations) for good, bad in zip(right[1:], evil[1:])]
+                config = {"config": {"Labels": {"ostree.final-diffid": lies[-1].diff_id}}}
+                self.layout.image("lie", [evil[0], *lies], config=config)
+                self.registry.push(self.layout.reference("lie"), "test/image:lie")
+                front = self.front()
+                blobs = dict(zip((layer.digest for layer in right[1:]), evil[1:]))
+
+                def other(handler):
+                    other_blob(handler, next(layer for digest, layer in blobs.items() if digest in handler.path))
+                front.fault = ("sha256", lambda handler: (other if any(digest in handler.path for digest in blobs) else faults.send)(handler), None)
+                result = self.run_pull("lie", front.address)
+                self.assertEqual(result["outcome"], "success", result)
+                self.assertEqual(result["details"]["layers-partial"], 2)
+                if lose_records:
+                    for record in (self.repository / "extensions/imaged/layers").iterdir():
+                        record.unlink()
+                details = self.pull("right", target="ostree-unverified-image:docker://stored/other:t")
+                self.assertGreaterEqual(details["layers-fetched"], 2, details)
+                self.assertEqual(details["layers-partial"], 0)
+                self.assertEqual(details["merge-commit"], self.whole("right"))
+                front.stop()
+
+
+class Large(Case):
+    """The worker's memory with tables of many files stays below 64 MiB."""
+    LIMIT_KIB = 64 << 10
+
+    def layer(self, count, place, different=(), change=None):
+        """COUNT files at PLACE(number), of some contents, so that they take little room; those of DIFFERENT have another one."""
+        contents = [random_bytes(f"{number}", 600) for number in range(64)]
+        others = [random_bytes(f"other{number}", 600) for number in range(64)]
+        return chunked_layer.layer((Entry(place(number), content=(others if number in different else contents)[number % 64]) for number in range(count)), change)
+
+    def peak(self, tag, **settings):
+        run = self.start_pull(tag, **settings).finish()
+        self.assertEqual(run.result["outcome"], "success", run.result)
+        return run.rss, run.result["details"], run.waited
+
+    def check(self, what, before, after, partial):
+        self.make_repository()
+        self.push("large", before)
+        whole, _, _ = self.peak("large")
+        self.push("larger", after)
+        rss, details, seconds = self.peak("larger")
+        print(f"    {what}: {rss / 1024:.0f} MiB, {seconds:.0f} s, {details['bytes-fetched']} of {len(after.data)} bytes; whole {whole / 1024:.0f} MiB. {details['fetched-whole']}")
+        self.assertEqual(details["layers-partial"], partial, details)
+        if not sanitizers.SANITIZED:
+            self.assertLess(rss, self.LIMIT_KIB)
+
+    def test_300_000_files(self):
+        def place(number):
+            return f"usr/share/d{number // 600:03}/file-{number:07}"
+        self.check("300,000 files, some changed", self.layer(300_000, place), self.layer(300_000, place, {*range(0, 300_000, 600), *range(5000)}), 1)
+
+    def test_directories_in_turn(self):
+        def place(number):
+            return f"usr/share/d{number % 300:03}/file-{number:07}"
+        self.check("directories in turn", self.layer(30_000, place), self.layer(30_000, place, (5, 6)), 1)
+
+    def test_large_directory(self):
+        def place(number):
+            return f"usr/share/d/file-{number:07}"
+        self.check("one large directory", self.layer(60_000, place), self.layer(60_000, place, range(0, 60_000, 400)), 1)
+
+    def test_lines_of_the_tar_split_at_their_limit(self):
+        def long_lines(parts):
+            parts["split"] = b"".join(json.dumps({"type": 2, "payload": base64.b64encode(random_bytes("x", 1_500_000)).decode()}).encode() + b"\n" for _ in range(3))
+        before, after = self.layer(4000, "d/{}".format), self.layer(4000, "d/{}".format, (5,), long_lines)
+        self.check("long lines", before, after, 0)
+
+    def test_values_of_the_table_at_their_limit(self):
+        def long_values(parts):
+            for row in parts["table"]["entries"][:8]:
+                row["linkName"] = "x" * 1_000_000
+        before, after = self.layer(4000, "d/{}".format), self.layer(4000, "d/{}".format, (5,), long_values)
+        self.check("long values", before, after, 1)
 
 
 class Hostile(Case):
@@ -344,5 +646,161 @@ class Hostile(Case):
         self.assertEqual(details["merge-commit"], self.whole("right"))
 
 
+class Mixed(CommitImages):
+    """Tables, tar-splits, annotations and servers with faults that nobody chose, some at a time, of derived layers and of those of objects. A pull gives the tree that a full pull gives, or fails; with --long 200 times."""
+
+    def fault_of_parts(self, random):
+        """A function that spoils what a layer says of itself, and its name."""
+        def row(parts):
+            return random.choice(parts["table"]["entries"])
+
+        def number(parts):
+            row(parts)[random.choice(("size", "offset", "endOffset"))] = random.choice((0, 1, 2 ** 31, 2 ** 63, 2 ** 64 - 1, -1, 1.5, 2 ** 70, random.randrange(1 << 22)))
+
+        def shifted(parts):
+            delta, key = random.choice((-3, -1, 1, 8, 512)), random.choice(("offset", "endOffset", "size"))
+            for entry in parts["table"]["entries"][random.randrange(40):]:
+                entry[key] = max(0, entry[key] + delta)
+
+        def exchanged(parts):
+            one, other = row(parts), row(parts)
+            for key in random.sample(("name", "size", "digest", "offset", "endOffset", "mode"), random.randrange(1, 4)):
+                one[key], other[key] = other[key], one[key]
+
+        def without(parts):
+            row(parts).pop(random.choice(("name", "size", "digest", "offset", "endOffset", "type")), None)
+
+        def another_type(parts):
+            row(parts)["type"] = random.choice(("dir", "chunk", "symlink", "hardlink", "", "nonsense", 7, None, ["reg"], {"reg": 1}))
+
+        def names(parts):
+            row(parts)["name"] = random.choice(("../../etc/passwd", "/etc/passwd", "", "x" * 5000, "a/" * 3000, "usr//bin/./file1", "sysroot/ostree/repo/objects/00/" + "0" * 62 + ".file",
+                                                "sysroot/ostree/repo/objects/zz/1.file", "\u0000", ".wh.x"))
+
+        def order(parts):
+            random.shuffle(parts["table"]["entries"])
+
+        def twice(parts):
+            rows = parts["table"]["entries"]
+            rows.insert(random.randrange(len(rows)), dict(row(parts)))
+
+        def fewer(parts):
+            parts["table"]["entries"].remove(row(parts))
+
+        def split_line(parts):
+            line = random.choice(parts["split"])
+            line.update(random.choice(({"size": random.randrange(1 << 20)}, {"type": random.choice((0, 1, 2, 3, "1"))}, {"payload": base64.b64encode(random.randbytes(random.randrange(2000))).decode()})))
+
+        def split_order(parts):
+            one, other = random.randrange(len(parts["split"])), random.randrange(len(parts["split"]))
+            parts["split"][one], parts["split"][other] = parts["split"][other], parts["split"][one]
+
+        def split_fewer(parts):
+            parts["split"].pop(random.randrange(len(parts["split"])))
+
+        def header(parts):
+            line = random.choice([line for line in parts["split"] if line["type"] == 2])
+            data = bytearray(base64.b64decode(line["payload"]))
+            data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+            line["payload"] = base64.b64encode(bytes(data)).decode()
+
+        def annotation(parts):
+            key = random.choice(("manifest-checksum", "manifest-position", "tarsplit-position"))
+            parts["annotations"][chunked_layer.PREFIX + key] = random.choice((None, "", ":::", "0:1:2:1", "1:1:1", "sha256:" + "0" * 64, "99999999999999999999:1:1:1", "0:18446744073709551615:1:1",
+                                                                              f"{random.randrange(1 << 22)}:{random.randrange(1 << 16)}:{random.randrange(1 << 24)}:1"))
+
+        def blob(parts):
+            parts["blob"][random.randrange(len(parts["blob"]))] ^= 1 << random.randrange(8)
+        return random.choice((number, shifted, exchanged, without, another_type, names, order, twice, fewer, split_line, split_order, split_fewer, header, annotation, blob))
+
+    @staticmethod
+    def fault_of_server(random):
+        """A function that spoils some answers to requests for parts of a layer."""
+        def spoil(handler, change):
+            status, headers, data = handler.answer
+            handler.answer = (status, headers, change(data))
+            faults.send(handler)
+
+        def flipped(data):
+            place = random.randrange(len(data))
+            return data[:place] + bytes([data[place] ^ 1]) + data[place + 1:]
+
+        def moved(handler):
+            status, headers, data = handler.answer
+            handler.answer = (status, [(key, value.replace("bytes ", "bytes 1") if key.lower() == "content-range" else value) for key, value in headers], data)
+            faults.send(handler)
+        choices = {"other bytes": lambda handler: spoil(handler, flipped), "zeros": lambda handler: spoil(handler, lambda data: bytes(len(data))), "fewer": lambda handler: spoil(handler, lambda data: data[:len(data) // 2]),
+                   "more": lambda handler: spoil(handler, lambda data: data * 2), "another range": moved, "416": faults.status(416), "500": faults.status(500), "404": faults.status(404),
+                   "no end": faults.longer, "cut": faults.truncated, "reset": faults.reset, "no HTTP": faults.not_http, "redirects": faults.redirected_for_ever}
+        name = random.choice(sorted(choices))
+        share = random.choice((0.2, 0.6, 1))
+
+        def fault(handler):
+            return (choices[name] if handler.headers.get("Range") and random.random() < share else faults.send)(handler)
+        return name, fault
+
+    def tree(self, details):
+        """The checksums of the root of the merged tree; manifests differ, so merge commits do."""
+        return encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/")
+
+    def test_faults_that_nobody_chose(self):
+        numbers = tuple(range(20, 26))
+        self.push("right", chunked_layer.layer(entries(*numbers)))
+        self.push_commit("objects-right", *numbers, split=self.two_chunks)
+        self.push_commit("objects", split=self.two_chunks)
+        trees, stored = {}, {}
+        for kind, before, right, options in (("derived", "before", "right", {"target": "docker://stored/image:t"}), ("objects", "objects", "objects-right", {})):
+            self.make_repository()
+            trees[kind] = self.tree(self.pull(right, **options))
+            self.make_repository()
+            self.pull(before, **options)
+            stored[kind] = self.repository
+        ends = collections.Counter()
+        seeds = [OPTIONS.seed] if OPTIONS.seed is not None else range(200 if OPTIONS.long else 10)
+        for seed in seeds:
+            random = randomness.Random(seed)
+            kind = ("derived", "objects")[seed % 2]
+            changes = [self.fault_of_parts(random) for _ in range(random.choice((0, 1, 1, 2)))]
+            server = self.fault_of_server(random) if not changes or random.random() < 0.3 else None
+            what = f"seed {seed}: {kind}, {[change.__name__ for change in changes]}, {server and server[0]}"
+
+            def change(parts):
+                for one in changes:
+                    try:
+                        one(parts)
+                    except (KeyError, TypeError, ValueError, IndexError):
+                        pass  # an earlier fault has taken away what this one would spoil
+            with self.subTest(what):
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored[kind], self.repository], check=True)
+                if kind == "derived":
+                    self.push("hostile", chunked_layer.layer(entries(*numbers), change))
+                else:
+                    self.push_commit("hostile", *numbers, split=self.two_chunks, change=change)
+                front = self.front()
+                if server:
+                    front.fault = ("blobs", server[1], None)
+                started = time.monotonic()
+                run = self.start_pull("hostile", front.address, **({"target": "docker://stored/image:t"} if kind == "derived" else {})).finish()
+                front.stop()
+                seconds = time.monotonic() - started
+                result = run.result
+                self.assertEqual(run.status, 0)
+                self.assertLess(seconds, 120)
+                if not sanitizers.SANITIZED:
+                    self.assertLess(run.rss, Large.LIMIT_KIB)
+                details = result["details"] if result["outcome"] == "success" else {}
+                ends["in part" if details.get("layers-partial") and not details["fetched-whole"] else "as a whole" if details else result["error-name"]] += 1
+                if details:
+                    self.assertEqual(self.tree(details), trees[kind])
+                else:
+                    self.assertIn(result["outcome"], ("failed",), result)
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+                subprocess.run(["rm", "-rf", self.repository], check=True)
+        print(f"    {len(seeds)} pulls: {dict(ends)}")
+
+
 if __name__ == "__main__":
+    if os.getuid() == 0:
+        run_options.main(__doc__)
     unittest.main(verbosity=2)

@@ -115,7 +115,7 @@ private:
 
 // Which files are here. Verifies both tables.
 void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& files, const Cancellation& cancellation,
-               ChunkedPlan& plan) {
+               ExpansionLimit& looked_at, ChunkedPlan& plan) {
     if (tables.digest(parts.table).hex() != parts.table_digest.hex())
         throw Error(ErrorKind::digest_mismatch,
                     "the table of contents does not have the digest that the manifest says");
@@ -123,6 +123,9 @@ void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& file
     const auto split_digest = read_table(text, [&](TableFile& file) {
         cancellation.check();
         if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
+        // What the table says of sizes decides how much is read here.
+        looked_at.read(static_cast<std::size_t>(file.end - file.offset));
+        looked_at.grow(file.size);
         plan.add(files.find(file));
     });
     if (split_digest != tables.digest(parts.split))
@@ -145,16 +148,15 @@ private:
 
 std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
                                                 const DerivedLayerRules& rules, LocalFiles& files,
-                                                const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
-                                                ExpansionLimit& limit,
-                                                const std::function<void(std::size_t)>& progress) {
+                                                const ChunkedHooks& hooks, ExpansionLimit& looked_at,
+                                                ExpansionLimit& limit) {
     if (layer.blob.chunked.empty() || layer.blob.size < least_layer_bytes || !source.gives_parts()) return std::nullopt;
     const auto parts = chunked_parts(layer.blob);
     if (!parts || !Tables::are_together(*parts))
         throw Error(ErrorKind::unsupported_image, "its annotations name no table of contents with a tar-split");
     const auto taken = [&](std::size_t bytes) {
         limit.read(bytes);
-        progress(bytes);
+        hooks.progress(bytes);
     };
     Tables tables(*parts);
     {
@@ -162,10 +164,12 @@ std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const Image
         tables.fetch(head);
     }
     ChunkedPlan plan;
-    make_plan(*parts, tables, files, source.cancellation(), plan);
-    if (plan.fetched_bytes() > layer.blob.size / 100 * most_percent) return std::nullopt;
-
+    make_plan(*parts, tables, files, source.cancellation(), looked_at, plan);
+    files.release_directories();
     const auto ranges = plan.ranges();
+    if (bytes_of(ranges) > layer.blob.size / 100 * most_percent) return std::nullopt;
+    hooks.expect_bytes(tables.range().length + bytes_of(ranges));
+
     BlobParts blob(source, layer.blob, ranges, taken);
     WantedFrames frames(plan, ranges, blob);
     const auto contents = decompress(frames);
@@ -177,9 +181,9 @@ std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const Image
     });
     AssembledStream assembled(tar, blob);
     StagedLayer staged;
-    staged.sink = make_sink();
+    staged.sink = hooks.make_sink();
     LayerStream stream(assembled, limit, LayerStream::Form::plain);
-    require_diff_id(layer, read_layer(stream, layer, rules, limit, staged));
+    require_diff_id(layer, read_layer(stream, layer, rules, limit, staged, hooks.early));
     staged.partial = true;
     return staged;
 }

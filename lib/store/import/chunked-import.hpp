@@ -15,13 +15,20 @@
 
 namespace imaged {
 
-// As import_layer(). Returns nullopt if that is to be used in its place: for a layer that is not zstd:chunked or that
-// has no tar-split, a source without parts of blobs, and a layer of which most is to be fetched. Throws Error in
-// whichever way parts, table and tar-split are not what they should be; import_layer() may still do.
+struct ChunkedHooks {
+    std::function<std::unique_ptr<ObjectSink>()> make_sink;
+    std::function<void(std::size_t)> progress;  // as of import_layer()
+    EarlyPublishing early;
+    std::function<void(std::uint64_t)> expect_bytes;  // told what is fetched in all, as soon as that is known
+};
+
+// As import_layer(). LOOKED_AT limits what is read of local files before anything is fetched for them. Returns nullopt
+// if import_layer() is to be used in its place: for a layer that is not zstd:chunked, a source without parts of blobs,
+// and a layer of which most is to be fetched. Throws Error in whichever way parts, table and tar-split are not what
+// they should be; import_layer() may still do.
 std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
                                                 const DerivedLayerRules& rules, LocalFiles& files,
-                                                const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
-                                                ExpansionLimit& limit,
-                                                const std::function<void(std::size_t)>& progress);
+                                                const ChunkedHooks& hooks, ExpansionLimit& looked_at,
+                                                ExpansionLimit& limit);
 
 }  // namespace imaged

@@ -87,7 +87,7 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         auto items = missing_items(source, plan, derived);
         // A base commit that lacks nothing but what chunks hold need not be fetched with them.
         const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
-                          repository.resolve(layer_ref(layers.front().blob.digest));
+                          layer_commit(repository, layers.front());
         const auto commit_layer = items.empty() ? FetchItem{} : items.back();
         if (base) items.pop_back();
         auto commits = fetch.run(items, found.rules);
@@ -287,8 +287,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     LayerFetch fetch(layer_source, repository, *staging, cancellation, observer, request.layers_at_once,
                      request.expansion);
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
-    if (plan.previous && !request.known && repository.file_suffix() == ".file")
-        fetch.reuse_files(repository.load_commit(plan.previous->merge_commit).tree, moves_var());
+    if (!request.known && repository.file_suffix() == ".file")
+        fetch.reuse_files(plan.previous ? std::optional(plan.previous->tree) : std::nullopt, moves_var());
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {

@@ -6,7 +6,6 @@
 
 #include "base/error.hpp"
 #include "base/task-group.hpp"
-#include "store/import/chunked-import.hpp"
 #include "store/import/layer-publisher.hpp"
 #include "store/records/layer-place.hpp"
 
@@ -26,23 +25,31 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     std::map<Digest, Checksum> commits;
     if (items.empty()) return commits;
     LayerPublisher publisher(repository_, [&](const StagedLayer& staged, std::size_t layer) {
-        const auto counts = staged.sink->counts();
-        counts_.objects.objects_written += counts.objects_written;
-        counts_.objects.objects_reused += counts.objects_reused;
-        counts_.objects.bytes_written += counts.bytes_written;
+        for (const auto& counts : {staged.sink->counts(), staged.early}) {
+            counts_.objects.objects_written += counts.objects_written;
+            counts_.objects.objects_reused += counts.objects_reused;
+            counts_.objects.bytes_written += counts.bytes_written;
+        }
         observer_.finished(layer);
     });
     std::optional<LayerPublisher::Item> commit_layer;
-    // Where the ref of a blob names another content, only all of the blob tells which of them it has. And the commit of
-    // a layer of objects does not say that its blob was not seen: without our record, others' images would get it.
+    // Where the ref of a blob names another content, only all of the blob tells which of them it has.
     std::set<std::size_t> in_part;
     for (const auto& item : items) {
-        if (item.layer->kind == LayerKind::derived && !layer_commit(repository_, *item.layer))
-            in_part.insert(item.index);
+        if (!layer_commit(repository_, *item.layer)) in_part.insert(item.index);
     }
     const auto make_sink = [&] {
         const std::lock_guard lock(mutex_);
         return repository_.make_sink(staging_, pool_);
+    };
+    const bool sinks_beside = repository_.lanes(2) > 1;
+    // Only of zstd:chunked layers can the next job fetch what is missing alone.
+    const auto early_of = [&](const FetchItem& item) {
+        EarlyPublishing early;
+        if (in_part.contains(item.index) && known_ && sinks_beside && !item.layer->blob.chunked.empty() &&
+            source_.gives_parts())
+            early = {make_sink, [&] { repository_.sync(); }};
+        return early;
     };
     const auto fetch = [&](const FetchItem& item, std::atomic<std::uint64_t>& bytes) {
         repository_.require_space(item.layer->blob.size);
@@ -51,10 +58,14 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             observer_.fetched(item.index, count);
         };
         std::optional<StagedLayer> staged;
-        if (in_part.contains(item.index)) staged = fetch_part(*item.layer, rules, make_sink, progress);
+        if (in_part.contains(item.index)) {
+            const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, count); };
+            staged = fetch_part(*item.layer, rules, {make_sink, progress, early_of(item), expect});
+            if (!staged && bytes > 0) expect(bytes + item.layer->blob.size);
+        }
         if (!staged) {
             ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-            staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress);
+            staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress, early_of(item));
         }
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,
@@ -92,14 +103,16 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
 }
 
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                                  const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
-                                                  const std::function<void(std::size_t)>& progress) {
-    if (!known_tree_) return std::nullopt;
-    LocalFiles files(repository_.objects(), known_tree_->tree, known_tree_->moved_var);
+                                                  const ChunkedHooks& hooks) {
+    const bool derived = layer.kind == LayerKind::derived;
+    if (!known_ || (derived ? !known_->tree : !known_->objects)) return std::nullopt;
+    LocalFiles files(repository_.objects(), derived ? known_->tree : std::nullopt, known_->moved_var, cancellation_);
+    ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     try {
-        return import_chunked_layer(source_, layer, rules, files, make_sink, limit, progress);
+        return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit);
     } catch (const Error& error) {
+        limit.forget();
         if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
         const std::lock_guard lock(mutex_);
         counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + error.what());

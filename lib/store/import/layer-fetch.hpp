@@ -18,6 +18,7 @@
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
 #include "source/layer-source.hpp"
+#include "store/import/chunked-import.hpp"
 #include "store/import/layer-import.hpp"
 #include "store/repository/import-observer.hpp"
 #include "store/repository/repository.hpp"
@@ -50,8 +51,11 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
-    // Files of the merged tree TREE need not be fetched with zstd:chunked layers. Before run().
-    void reuse_files(const Checksum& tree, bool moved_var) { known_tree_ = KnownTree{tree, moved_var}; }
+    // What the repository has need not be fetched with zstd:chunked layers: its objects, and the files of the merged
+    // tree TREE. Before run().
+    void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
+        known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
+    }
     // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
     void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
 
@@ -69,21 +73,21 @@ private:
     ImportObserver& observer_;
     const unsigned lanes_;
     const ExpansionLimits expansion_;
-    struct KnownTree {
-        Checksum tree;
+    struct Known {
+        std::optional<Checksum> tree;
         bool moved_var;
+        bool objects;  // whether there are any
     };
     // Without what the repository has. Returns nullopt if all of it is to be fetched.
     std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                          const std::function<std::unique_ptr<ObjectSink>()>& make_sink,
-                                          const std::function<void(std::size_t)>& progress);
+                                          const ChunkedHooks& hooks);
 
     std::optional<Checksum> required_commit_;
-    std::optional<KnownTree> known_tree_;
+    std::optional<Known> known_;
     std::mutex mutex_;  // of what follows, and of making sinks
     WriterPool pool_{writers};
     FetchCounts counts_;
-    std::atomic<std::uint64_t> image_bytes_ = 0;  // unpacked
+    std::atomic<std::uint64_t> image_bytes_ = 0, looked_at_bytes_ = 0;  // unpacked; of local files
 };
 
 }  // namespace imaged

@@ -9,6 +9,7 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
+#include "store/import/early-files.hpp"
 #include "store/records/layer-record.hpp"
 
 namespace imaged {
@@ -34,14 +35,21 @@ Checksum put_chunk_commit(ObjectSink& sink, const std::vector<Checksum>& files) 
     return put_commit(sink, nullptr, tree, meta);
 }
 
-void read_tar(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged) {
+void read_tar(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged,
+              EarlyFiles* early) {
     if (layer.kind == LayerKind::derived) {
         auto derived = read_derived_layer(tar, *staged.sink, rules);
         staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
                                    derived.root.meta);
         return;
     }
-    const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit);
+    SinkOfFile sink_of_file;
+    if (early != nullptr) sink_of_file = [early](std::uint64_t size) -> ObjectSink& { return early->sink_of(size); };
+    const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit, sink_of_file);
+    if (early != nullptr) {
+        early->finish();
+        staged.early = early->counts();
+    }
     if (layer.kind == LayerKind::commit) {
         staged.commit = *objects.commit;
         staged.foreign_commit = true;
@@ -72,10 +80,13 @@ void drain(DescriptorSource& source) {
 }  // namespace
 
 Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
-                    StagedLayer& staged) {
+                    StagedLayer& staged, const EarlyPublishing& early) {
     const HashedBeside hashed_beside(*staged.sink, stream);
     TarReader tar(stream, &limit);
-    read_tar(tar, layer, rules, staged);
+    std::optional<EarlyFiles> files;
+    if (early.make_sink && layer.kind != LayerKind::derived)
+        files.emplace(early.make_sink, early.sync, stream.backlog());
+    read_tar(tar, layer, rules, staged, files ? &*files : nullptr);
     return stream.finish();
 }
 
@@ -87,7 +98,7 @@ void require_diff_id(const ImageLayer& layer, const Checksum& diff_id) {
 
 StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
                          std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
-                         const std::function<void(std::size_t)>& progress) {
+                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early) {
     StagedLayer staged;
     staged.sink = std::move(sink);
     const auto blob = source.open(layer.blob);
@@ -105,7 +116,7 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
     Checksum diff_id;
     try {
         LayerStream stream(compressed, limit);
-        diff_id = read_layer(stream, layer, rules, limit, staged);
+        diff_id = read_layer(stream, layer, rules, limit, staged, early);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
         // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.

@@ -25,11 +25,19 @@ struct StagedLayer {
     bool foreign_commit = false;                   // made by others: may be incomplete
     std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
     bool partial = false;                          // files that the repository has were not fetched
+    SinkCounts early;                              // of what is in the repository already (early-files.hpp)
+};
+
+// How files of a layer of OSTree objects get into the repository before the layer is complete; without functions they
+// do not.
+struct EarlyPublishing {
+    std::function<std::unique_ptr<ObjectSink>()> make_sink = {};
+    std::function<void()> sync = {};
 };
 
 // Reads the tar of LAYER from STREAM, to its end, into STAGED, whose sink is set. Returns the SHA-256 of it.
 Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
-                    StagedLayer& staged);
+                    StagedLayer& staged, const EarlyPublishing& early = {});
 // Throws Error(digest_mismatch) unless DIFF_ID is LAYER's.
 void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 
@@ -38,6 +46,6 @@ void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 // its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
 StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
                          std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
-                         const std::function<void(std::size_t)>& progress);
+                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early = {});
 
 }  // namespace imaged

@@ -10,20 +10,31 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/object-layer.hpp"
+#include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
 #include "layer/staged-objects.hpp"
+#include "store/repository/object-listing.hpp"
 
 namespace imaged {
 
 namespace {
 
 constexpr std::size_t buffer_bytes = 256 * 1024;
-constexpr std::size_t max_dirtree_bytes = 128 * 1024 * 1024;
+// Of one directory. A larger one would take the memory of the whole job.
+constexpr std::size_t max_dirtree_bytes = max_metadata_bytes;
+// Of one layer. A table in the order of the tree needs each directory once. One that alternates between large
+// directories would have them read for each file; beyond this, files count as absent.
+constexpr std::uint64_t max_directories_bytes = 1024ULL * 1024 * 1024;
 
-Checksum content_of(int file) {
+}  // namespace
+
+Checksum LocalFiles::content_of(int file) const {
     std::vector<std::byte> buffer(buffer_bytes);
     Sha256 hash;
     for (off_t offset = 0;;) {
+        cancellation_.check();
         const auto count = ::pread(file, buffer.data(), buffer.size(), offset);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read an object");
@@ -33,36 +44,58 @@ Checksum content_of(int file) {
     }
 }
 
-}  // namespace
-
 ChunkedPlan::File LocalFiles::find(const TableFile& file) {
-    ChunkedPlan::File found{file.size, file.offset, file.end, {}, false};
+    ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
+    if (!tree_) {
+        found.is_here = find_object(file.name, found) && try_open(found);
+        return found;
+    }
     const auto object = at_path(file.name);
-    const auto content = object ? try_open(*object, file.size) : FileDescriptor();
-    if (!content || content_of(content.get()) != file.content) return found;
+    if (!object) return found;
     found.object = *object;
-    found.is_here = true;
+    const auto content = try_open(found);
+    found.is_here = content && content_of(content.get()) == file.content;
     return found;
 }
 
+bool LocalFiles::has_any(int objects) {
+    bool found = false;
+    for (unsigned directory = 0; directory < object_directories && !found; ++directory)
+        visit_objects(objects, directory, [&](const LooseObject& object) { found |= object.type == "file"; });
+    return found;
+}
+
+bool LocalFiles::find_object(const std::string& name, ChunkedPlan::File& found) const {
+    if (name.size() > max_path_bytes) return false;
+    const auto object = object_in_layer(split_path(name));
+    if (!object) return false;
+    found.object = object->checksum;
+    for (const auto type : {ObjectType::file, ObjectType::dirtree, ObjectType::dirmeta, ObjectType::commit}) {
+        found.type = type;
+        if (object->type == suffix(type)) return true;
+    }
+    return false;
+}
+
 FileDescriptor LocalFiles::open(const ChunkedPlan::File& file) const {
-    auto content = try_open(file.object, file.size);
+    auto content = try_open(file);
     if (!content)
-        throw Error(ErrorKind::corrupt_input, "the object " + object_name(file.object, ObjectType::file) + " is gone");
+        throw Error(ErrorKind::corrupt_input, "the object " + object_name(file.object, file.type) + " is gone");
     return content;
 }
 
-FileDescriptor LocalFiles::try_open(const Checksum& object, std::uint64_t size) const {
-    FileDescriptor file(::openat(objects_, object_path(object, ObjectType::file).c_str(),
+FileDescriptor LocalFiles::try_open(const ChunkedPlan::File& wanted) const {
+    FileDescriptor file(::openat(objects_, object_path(wanted.object, wanted.type).c_str(),
                                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status {};
     if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        static_cast<std::uint64_t>(status.st_size) != size)
+        static_cast<std::uint64_t>(status.st_size) != wanted.size)
         return {};
     return file;
 }
 
 std::optional<Checksum> LocalFiles::at_path(const std::string& name) {
+    if (name.size() > max_path_bytes) return std::nullopt;
     auto path = split_path(name);
     if (path.empty() || path.size() > max_path_depth) return std::nullopt;
     // A merged tree has one directory for what was moved to a place and what the image has there itself.
@@ -70,36 +103,35 @@ std::optional<Checksum> LocalFiles::at_path(const std::string& name) {
     for (const auto& move : mapping.moves()) {
         if (path.front() == move.name) path.insert(path.begin(), move.parent.begin(), move.parent.end());
     }
-    const auto* const listing = directory(path, path.size() - 1);
-    if (listing == nullptr) return std::nullopt;
-    const auto found = std::lower_bound(listing->files.begin(), listing->files.end(), path.back(),
-                                        [](const auto& entry, const auto& wanted) { return entry.name < wanted; });
-    if (found == listing->files.end() || found->name != path.back()) return std::nullopt;
-    return found->object;
+    const auto* const dirtree = directory(path, path.size() - 1);
+    return dirtree != nullptr ? DirtreeView(*dirtree).file(path.back()) : std::nullopt;
 }
 
-// The directory that the first DEPTH names of PATH lead to; null where there is none.
-const DirectoryListing* LocalFiles::directory(const Path& path, std::size_t depth) {
-    const auto read = [&](const Checksum& tree) -> std::optional<DirectoryListing> {
-        const auto file = try_open_file(objects_, object_path(tree, ObjectType::dirtree));
-        if (!file) return std::nullopt;
-        return parse_dirtree(read_all(file.get(), max_dirtree_bytes, "a directory"));
-    };
-    if (way_.empty()) way_.push_back({"", read(tree_)});
+std::optional<std::string> LocalFiles::read_directory(const Checksum& tree) {
+    const auto file = try_open_file(objects_, object_path(tree, ObjectType::dirtree));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0) return std::nullopt;
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    if (size > max_dirtree_bytes || size > max_directories_bytes - directories_bytes_) return std::nullopt;
+    directories_bytes_ += size;
+    return read_all(file.get(), max_dirtree_bytes, "a directory");
+}
+
+// The dirtree that the first DEPTH names of PATH lead to; null if there is none.
+const std::string* LocalFiles::directory(const Path& path, std::size_t depth) {
+    if (way_.empty()) way_.push_back({"", read_directory(*tree_)});
     std::size_t known = 0;
     while (known < depth && known + 1 < way_.size() && way_[known + 1].name == path[known]) ++known;
     way_.resize(known + 1);
     for (; known < depth; ++known) {
-        std::optional<DirectoryListing> below;
-        if (const auto& listing = way_.back().listing) {
-            for (const auto& entry : listing->directories) {
-                if (entry.name == path[known]) below = read(entry.tree);
-            }
+        std::optional<std::string> below;
+        if (const auto& dirtree = way_.back().dirtree) {
+            if (const auto tree = DirtreeView(*dirtree).directory(path[known])) below = read_directory(*tree);
         }
         way_.push_back({path[known], std::move(below)});
     }
-    const auto& listing = way_.back().listing;
-    return listing ? &*listing : nullptr;
+    const auto& dirtree = way_.back().dirtree;
+    return dirtree ? &*dirtree : nullptr;
 }
 
 }  // namespace imaged

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which objects of the repository have the content of files that a zstd:chunked layer lists. They are looked for at the
-// same path of the version that is stored, and taken if their content has the digest that the table says.
+// Which objects of the repository have the content of files that a zstd:chunked layer lists.
+//
+// Files of a derived layer are looked for at the same path of the version that is stored, and taken if their content
+// has the digest that the table says. Those of a layer of OSTree objects are named by their checksum; they are taken if
+// they have the size.
 //
 // What is found is a hint: who uses it verifies the whole layer.
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/tree-path.hpp"
 #include "chunked/chunked-plan.hpp"
-#include "layer/dirtree.hpp"
 
 namespace imaged {
 
@@ -20,27 +24,39 @@ namespace imaged {
 class LocalFiles {
 public:
     // OBJECTS, the objects directory of a repository whose file objects are their content, is borrowed. TREE is the
-    // root of the stored version's merged tree.
-    LocalFiles(int objects, const Checksum& tree, bool moved_var)
-        : objects_(objects), tree_(tree), moved_var_(moved_var) {}
+    // root of the stored version's merged tree, for a derived layer; nullopt for a layer of OSTree objects.
+    // CANCELLATION is borrowed, too.
+    LocalFiles(int objects, const std::optional<Checksum>& tree, bool moved_var, const Cancellation& cancellation)
+        : objects_(objects), tree_(tree), moved_var_(moved_var), cancellation_(cancellation) {}
+
+    // Whether OBJECTS has any file. Without one, no table need be read.
+    static bool has_any(int objects);
 
     // FILE as a plan has it.
     ChunkedPlan::File find(const TableFile& file);
+    // Call when all are found: gives memory back.
+    void release_directories() { way_ = {}; }
     // The content of a file that was found. Throws Error(corrupt_input) where it is not there any more.
     FileDescriptor open(const ChunkedPlan::File& file) const;
 
 private:
+    // Sets OBJECT and TYPE of FOUND. Returns whether there is one with this name.
+    bool find_object(const std::string& name, ChunkedPlan::File& found) const;
     std::optional<Checksum> at_path(const std::string& name);
-    const DirectoryListing* directory(const Path& path, std::size_t depth);
-    FileDescriptor try_open(const Checksum& object, std::uint64_t size) const;
+    const std::string* directory(const Path& path, std::size_t depth);
+    std::optional<std::string> read_directory(const Checksum& tree);
+    FileDescriptor try_open(const ChunkedPlan::File& file) const;
+    Checksum content_of(int file) const;
 
     const int objects_;
-    const Checksum tree_;
+    const std::optional<Checksum> tree_;
     const bool moved_var_;
+    const Cancellation& cancellation_;
+    std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
         std::string name;
-        std::optional<DirectoryListing> listing;
+        std::optional<std::string> dirtree;
     };
     std::vector<Level> way_;
 };

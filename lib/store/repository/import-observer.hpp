@@ -21,6 +21,8 @@ public:
     virtual void phase(ImportPhase phase) = 0;
     // The image's layers, once, before anything is said of one; PRESENT tells for each whether it need not be fetched.
     virtual void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) = 0;
+    // BYTES of the layer are fetched in all, those that were read already included, instead of what was known before.
+    virtual void expected(std::size_t /*layer*/, std::uint64_t /*bytes*/) {}
     // BYTES more of a layer's compressed bytes were read.
     virtual void fetched(std::size_t layer, std::size_t bytes) = 0;
     // The layer is verified and in the repository.

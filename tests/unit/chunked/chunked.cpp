@@ -76,11 +76,11 @@ Descriptor layer(const std::string& table_position, const std::string& split_pos
 }
 
 ChunkedPlan::File wanted(std::uint64_t size, std::uint64_t offset, std::uint64_t end) {
-    return {size, offset, end, {}, false};
+    return {size, offset, end, {}, ObjectType::file, false};
 }
 
 ChunkedPlan::File here(std::uint64_t size, std::uint64_t offset, std::uint64_t end) {
-    return {size, offset, end, {}, true};
+    return {size, offset, end, {}, ObjectType::file, true};
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ TEST_CASE("a tar-split gives bytes and places of files") {
 }
 
 TEST_CASE("long lines of a tar-split are read, up to a limit") {
-    const std::string bytes(3 << 20, 'x');
+    const std::string bytes(1 << 20, 'x');
     TextSource text(literal(bytes) + literal("b"));
     TarSplit split(text);
     CHECK(split.next()->bytes == bytes);
@@ -190,7 +190,7 @@ TEST_CASE("ranges are merged over small gaps, and over larger ones where there w
     REQUIRE(ranges.size() == 2);
     CHECK((ranges[0].offset == 100 && ranges[0].length == 300));
     CHECK((ranges[1].offset == 400 + least_gap_bytes + 1 && ranges[1].length == 10));
-    CHECK(plan.fetched_bytes() == 210);
+    CHECK(bytes_of(ranges) == 310);
 
     ChunkedPlan many;
     for (std::uint64_t i = 0; i < 5000; ++i) many.add(wanted(1, i * 100'000, i * 100'000 + 10));

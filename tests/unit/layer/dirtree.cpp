@@ -128,3 +128,41 @@ TEST_CASE("a directory with one name twice is neither written nor read", "[dirtr
         }
     }
 }
+
+TEST_CASE("single names are found in a dirtree") {
+    std::mt19937 random(5);
+    for (const std::size_t count : {0U, 1U, 2U, 3U, 100U, 3000U}) {
+        auto listing = random_listing(random, count, count / 2, 30);
+        const auto earlier = [](const auto& a, const auto& b) { return a.name < b.name; };
+        std::sort(listing.files.begin(), listing.files.end(), earlier);
+        std::sort(listing.directories.begin(), listing.directories.end(), earlier);
+        const auto bytes = serialise_dirtree(listing);
+        const DirtreeView view(bytes);
+        for (const auto& file : listing.files) {
+            REQUIRE(view.file(file.name) == file.object);
+            REQUIRE(!view.directory(file.name));
+            REQUIRE(!view.file(file.name + "x"));
+        }
+        for (const auto& directory : listing.directories) REQUIRE(view.directory(directory.name) == directory.tree);
+        CHECK(!view.file(""));
+        CHECK(!view.directory("~"));
+    }
+}
+
+TEST_CASE("looking for names in bytes that are no dirtree ends") {
+    std::mt19937 random(6);
+    auto listing = random_listing(random, 40, 20, 20);
+    const auto right = serialise_dirtree(listing);
+    for (int round = 0; round < 20'000; ++round) {
+        auto bytes = right.substr(0, round % 3 == 0 ? random() % right.size() : right.size());
+        for (int change = 0; change < 3 && !bytes.empty(); ++change)
+            bytes[random() % bytes.size()] = static_cast<char>(random());
+        try {
+            const DirtreeView view(bytes);
+            view.file(listing.files[random() % 40].name);
+            view.directory(listing.directories[random() % 20].name);
+        } catch (const Error& error) {
+            REQUIRE(error.kind() == ErrorKind::repository_damaged);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of a layer of OSTree objects that get into the repository while the layer is still read, some at a time. A job
+// that is killed leaves them there without a ref, and the next one does not fetch them again: their names in the layer
+// say which they are, and each was seen to have the checksum that its name is.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "layer/object-sink.hpp"
+
+namespace imaged {
+
+// As many bytes of a layer, at most, and a file are lost with a job that is killed.
+inline constexpr std::uint64_t early_bytes = 32 * 1024 * 1024;
+
+// Belongs to one thread. What was not published is dropped.
+class EarlyFiles {
+public:
+    // SYNC makes durable what was written to the repository's file system. Files are hashed beside BACKLOG, which is
+    // borrowed and may be null.
+    EarlyFiles(std::function<std::unique_ptr<ObjectSink>()> make_sink, std::function<void()> sync, HashBacklog* backlog)
+        : make_sink_(std::move(make_sink)), sync_(std::move(sync)), backlog_(backlog) {}
+
+    // As SinkOfFile.
+    ObjectSink& sink_of(std::uint64_t size);
+    // Publishes the rest. Their names are durable with the next sync.
+    void finish();
+    const SinkCounts& counts() const { return counts_; }
+
+private:
+    const std::function<std::unique_ptr<ObjectSink>()> make_sink_;
+    const std::function<void()> sync_;
+    HashBacklog* const backlog_;
+    std::unique_ptr<ObjectSink> sink_;
+    std::uint64_t bytes_ = 0;
+    SinkCounts counts_;
+};
+
+}  // namespace imaged
