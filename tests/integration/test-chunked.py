@@ -13,11 +13,15 @@ import tempfile
 import time
 import unittest
 
+from gi.repository import GLib
+
+import bus_fixture
 import chunked_layer
 import encapsulation
 import faulty_registry as faults
 import oci_layout
 import ostree_repository
+import real_daemon
 import registry
 import run_options
 import sanitizers
@@ -116,6 +120,18 @@ class Case(unittest.TestCase):
         place = self.repository / "refs/heads" / ref
         return place.read_text().strip() if place.exists() else ""
 
+    def states(self):
+        """What a list says of the images: state and error."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+            daemon = real_daemon.Daemon(scratch, self.repository)
+            try:
+                client = daemon.client()
+                listed, = client.call(bus_fixture.MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)))
+                client.close()
+            finally:
+                daemon.stop()
+        return [(image.get("state"), image.get("error")) for image in listed]
+
     def wire_bytes(self, layer, since=0):
         """What the registry says it sent of LAYER to the reader."""
         return sum(size for path, status, size, agent in self.registry.answers()[since:] if path.endswith(layer.digest) and agent.startswith(OWN))
@@ -213,6 +229,7 @@ class Partial(Case):
         self.assertNotEqual(self.resolve("imaged/derived/" + name), "")
         self.assertEqual(self.resolve("ostree/container/blob/" + name), "")
         # That is no damage, and the ref goes with the image.
+        self.assertEqual(self.states(), [("ok", None)])
         verified = worker.pull("", self.repository, kind="verify").result["details"]
         self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
         self.assertEqual(self.pull("after")["layers-fetched"], 0)
@@ -310,11 +327,16 @@ class Objects(CommitImages):
         encapsulation.ostree(self.repository, "fsck", "--quiet")
         verified = worker.pull("", self.repository, kind="verify").result["details"]
         self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
+        self.assertEqual(self.states(), [("ok", None)])
         for layer in after[1:]:
             name = layer.digest.replace(":", "_3A_")
             self.assertNotEqual(self.resolve("imaged/objects/" + name), "")
             self.assertEqual(self.resolve("ostree/container/blob/" + name), "")
         self.assertEqual(self.pull("two")["layers-fetched"], 0)
+        ref = self.repository / "refs/heads/imaged/objects" / after[1].digest.replace(":", "_3A_")
+        ref.rename(self.directory / "ref")
+        self.assertEqual([state for state, _ in self.states()], ["damaged"])
+        (self.directory / "ref").rename(ref)
         # They go with the image.
         self.pull("before", target="docker://stored/image:t")
         self.assertEqual([str(ref) for ref in (self.repository / "refs/heads/imaged/objects").iterdir()], [])
