@@ -26,7 +26,7 @@ constexpr std::size_t buffer_bytes = 256 * 1024;
 constexpr std::size_t max_dirtree_bytes = max_metadata_bytes;
 // Of one layer. A table in the order of the tree needs each directory once. One that alternates between large
 // directories would have them read for each file; beyond this, files count as absent.
-constexpr std::uint64_t max_directories_bytes = 1024ULL * 1024 * 1024;
+constexpr std::uint64_t max_listings_bytes = 1024ULL * 1024 * 1024;
 
 }  // namespace
 
@@ -112,7 +112,7 @@ std::optional<std::string> LocalFiles::read_directory(const Checksum& tree) {
     struct stat status {};
     if (!file || ::fstat(file.get(), &status) != 0) return std::nullopt;
     const auto size = static_cast<std::uint64_t>(status.st_size);
-    if (size > max_dirtree_bytes || size > max_directories_bytes - directories_bytes_) return std::nullopt;
+    if (size > max_dirtree_bytes || size > max_listings_bytes - directories_bytes_) return std::nullopt;
     directories_bytes_ += size;
     return read_all(file.get(), max_dirtree_bytes, "a directory");
 }
