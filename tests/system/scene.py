@@ -166,17 +166,18 @@ class Case(unittest.TestCase):
 
     @contextlib.contextmanager
     def held_pull(self, image, *options):
-        """A pull whose skopeo stands still; gives the client, the worker and skopeo."""
-        pull = self.machine.start("imagectl", "pull", image, *options)
+        """A pull whose registry stands still, whoever asks it; gives the client, the worker and skopeo."""
+        self.machine.run("systemctl", "kill", "--signal=STOP", "registry-open")
         try:
-            skopeo = self.machine.eventually(self.stop_skopeo, 60, "no skopeo comes")
+            pull = self.machine.start("imagectl", "pull", image, *options)
+            skopeo = self.machine.eventually(self.skopeo, 60, "no skopeo comes")
             worker = self.machine.eventually(self.confined_worker, 60, "no worker is confined")
             yield pull, worker, skopeo
-            self.machine.run("kill", "-CONT", skopeo)
+            self.machine.run("systemctl", "kill", "--signal=CONT", "registry-open")
             text = pull.communicate(timeout=300)[0]
             self.assertEqual(pull.returncode, 0, text)
         finally:
-            self.machine.run("pkill", "-CONT", "-x", "skopeo", check=False)
+            self.machine.run("systemctl", "kill", "--signal=CONT", "registry-open")
             pull.kill()
             pull.communicate()
 
@@ -187,11 +188,8 @@ class Case(unittest.TestCase):
                 return pid
         return None
 
-    def stop_skopeo(self):
-        for pid in self.machine.run("pgrep", "-x", "skopeo", check=False).stdout.split():
-            if self.machine.run("kill", "-STOP", pid, check=False).returncode == 0:
-                return pid
-        return None
+    def skopeo(self):
+        return next(iter(self.machine.run("pgrep", "-x", "skopeo", check=False).stdout.split()), None)
 
     def security_score(self, unit):
         run = self.machine.run("systemd-analyze", "security", "--offline=true", "--no-pager", f"/usr/lib/systemd/system/{unit}",
