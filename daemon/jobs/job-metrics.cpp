@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 
 // How long the file may be behind what is known.
 constexpr auto write_interval = 500ms;
-constexpr std::size_t max_file_bytes = 1024 * 1024;
+constexpr std::size_t max_metrics_bytes = 1024 * 1024;
 
 struct Family {
     std::string_view name, type, help;
@@ -104,7 +104,7 @@ std::map<std::string, double> parse(std::string_view text) {
 
 std::map<std::string, double> read_values(const std::string& file) {
     const auto descriptor = try_open_file(AT_FDCWD, file, O_NOFOLLOW);
-    return descriptor ? parse(read_all(descriptor.get(), max_file_bytes, file)) : std::map<std::string, double>();
+    return descriptor ? parse(read_all(descriptor.get(), max_metrics_bytes, file)) : std::map<std::string, double>();
 }
 
 void set_idle(std::map<std::string, double>& values) {

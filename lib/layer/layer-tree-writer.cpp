@@ -17,39 +17,39 @@ bool is_whiteout(std::string_view name) {
     return name.starts_with(whiteout_prefix);
 }
 
-// Paths for the layer's commit, as long as they take no more than max_directories_bytes; otherwise none.
-class PathList {
-public:
-    void add(const std::string& path) {
-        bytes_ += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
-        ++count_;
-        if (fits())
-            paths_.append(path) += '\0';
-        else
-            paths_ = {};
-    }
-    bool fits() const { return bytes_ <= max_directories_bytes; }
-    std::vector<std::string> sorted() {
-        std::vector<std::string> sorted;
-        sorted.reserve(fits() ? count_ : 0);
-        for (std::size_t begin = 0, end = 0; begin < paths_.size(); begin = end + 1) {
-            end = paths_.find('\0', begin);
-            sorted.push_back(paths_.substr(begin, end - begin));
-        }
-        paths_ = {};
-        std::sort(sorted.begin(), sorted.end());
-        return sorted;
-    }
-
-private:
-    std::string paths_;  // each with a NUL behind it
-    std::size_t count_ = 0, bytes_ = 0;
-};
-
 }  // namespace
 
 // Writes the live entries, in the layout of a commit.
 class LayerTree::Writer {
+    // Paths for the layer's commit, as long as they take no more than max_directories_bytes; otherwise none.
+    class PathList {
+    public:
+        void add(const std::string& path) {
+            bytes_ += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
+            ++count_;
+            if (fits())
+                paths_.append(path) += '\0';
+            else
+                paths_ = {};
+        }
+        bool fits() const { return bytes_ <= max_directories_bytes; }
+        std::vector<std::string> sorted() {
+            std::vector<std::string> sorted;
+            sorted.reserve(fits() ? count_ : 0);
+            for (std::size_t begin = 0, end = 0; begin < paths_.size(); begin = end + 1) {
+                end = paths_.find('\0', begin);
+                sorted.push_back(paths_.substr(begin, end - begin));
+            }
+            paths_ = {};
+            std::sort(sorted.begin(), sorted.end());
+            return sorted;
+        }
+
+    private:
+        std::string paths_;  // each with a NUL behind it
+        std::size_t count_ = 0, bytes_ = 0;
+    };
+
 public:
     Writer(LayerTree& tree, const PathMapping& mapping, ObjectSink& sink)
         : tree_(tree),

@@ -18,13 +18,13 @@ using nlohmann::json;
 
 namespace {
 
-struct Side {
+struct Compared {
     ImageConfig config;
     ImageLayout layout;
 };
 
 // Layers of ONE by whether OTHER has them, each once.
-void tell_layers(json& answer, const char* having, const char* lacking, const Side& one, const Side& other,
+void tell_layers(json& answer, const char* having, const char* lacking, const Compared& one, const Compared& other,
                  const Repository& repository) {
     std::set<Digest> theirs, seen;
     for (const auto& layer : other.layout.layers) theirs.insert(layer.blob.digest);
@@ -44,7 +44,7 @@ void tell_layers(json& answer, const char* having, const char* lacking, const Si
     }
 }
 
-json compare_layers(const Side& from, const Side& to, const Repository& repository) {
+json compare_layers(const Compared& from, const Compared& to, const Repository& repository) {
     json answer;
     for (const char* key : {"added", "removed", "kept"}) {
         answer[std::string("layers-") + key] = json::array();

@@ -16,20 +16,20 @@ namespace imaged {
 namespace {
 
 // Of some ten thousand images.
-constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
+constexpr std::size_t max_rules_bytes = 16 * 1024 * 1024;
 constexpr const char* rules_directory = "extensions/imaged";
-constexpr const char* file_name = "rules.json";
+constexpr const char* rules_file = "rules.json";
 
 void write(int repository, const SignatureRules& rules) {
     if (const auto directory = make_records(repository, rules_directory))
-        write_record(directory.get(), file_name, json_text(nlohmann::json(rules)));
+        write_record(directory.get(), rules_file, json_text(nlohmann::json(rules)));
 }
 
 }  // namespace
 
 SignatureRules read_signature_rules(int repository) {
     const auto directory = open_records(repository, rules_directory);
-    const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
+    const auto text = directory ? read_record(directory.get(), rules_file, max_rules_bytes) : std::nullopt;
     if (!text) return {};
     try {
         return parse_json(*text).get<SignatureRules>();

@@ -168,9 +168,9 @@ private:
 };
 
 // All that is reached from some nodes, again and again.
-class Walk {
+class GraphWalk {
 public:
-    explicit Walk(const ObjectGraph& graph) : graph_(graph), walks_(graph.size(), 0) {}
+    explicit GraphWalk(const ObjectGraph& graph) : graph_(graph), walks_(graph.size(), 0) {}
 
     struct Sum {
         std::uint64_t bytes = 0;
@@ -276,7 +276,7 @@ private:
     void count_users() {
         std::vector<std::uint64_t> unique(users_.size());
         reach_.add_unique(unique);
-        Walk walk(graph_);
+        GraphWalk walk(graph_);
         observer_.begin("count", read_end, 1, "images");
         for (std::size_t i = 0; i < users_.size(); ++i) {
             cancellation_.check();
@@ -296,7 +296,7 @@ private:
             of_kind.insert(of_kind.end(), roots_[i].begin(), roots_[i].end());
         }
         Reach reach(graph_);
-        Walk walk(graph_);
+        GraphWalk walk(graph_);
         std::vector<std::uint64_t> unique(static_cast<std::size_t>(UserKind::commits) + 1);
         for (const auto& [kind, nodes] : roots) reach.add(static_cast<std::int32_t>(kind), nodes);
         reach.add_unique(unique);
