@@ -49,6 +49,15 @@ class SkopeoService:
         self.directory.cleanup()
 
 
+def as_unit(case):
+    """The service until the end of CASE, as the unit has it: with any of these set, skopeo reads all layers."""
+    service = SkopeoService()
+    case.addCleanup(service.stop)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
+        service.environment.pop(name, None)
+    return service
+
+
 def readable_program():
     """A copy of imaged-proxy that everybody can run: a checkout may lie in a home directory."""
     global copies

@@ -79,10 +79,7 @@ class Case(unittest.TestCase):
         return cls.registry.push(cls.layout.reference(tag), f"test/image:{tag}")
 
     def setUp(self):
-        self.service = skopeo_service.SkopeoService()
-        self.addCleanup(self.service.stop)
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
-            self.service.environment.pop(name, None)
+        self.service = skopeo_service.as_unit(self)
         self.make_repository()
 
     def make_repository(self):

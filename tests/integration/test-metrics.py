@@ -214,11 +214,7 @@ class Chunked(Case):
         self.directory.chmod(0o755)
         self.registry = registry.Registry(self.directory / "registry")
         self.addCleanup(self.registry.stop)
-        service = skopeo_service.SkopeoService()
-        self.addCleanup(service.stop)
-        # With these, skopeo reads all layers.
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
-            service.environment.pop(name, None)
+        service = skopeo_service.as_unit(self)
         self.environment = {"CONTAINERS_REGISTRIES_CONF": str(self.registry.configuration)}
         self.options = ["--proxy-socket", service.path, "--pass-environment", "CONTAINERS_REGISTRIES_CONF"]
 

@@ -386,10 +386,7 @@ class BeforeThePull(ScratchCase):
         self.addCleanup(self.registry.stop)
         self.policy = self.directory / "policy.json"
         self.policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
-        self.service = skopeo_service.SkopeoService()
-        self.addCleanup(self.service.stop)
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
-            self.service.environment.pop(name, None)
+        self.service = skopeo_service.as_unit(self)
         self.repository = ostree_repository.init(self.directory / "repo")
         self.base = oci_layout.layer([directory("usr"), Entry("usr/base", content=os.urandom(4000)), status(stanza("a", "1"), stanza("b", "1")), Entry(MODULES + "6.1/vmlinuz"),
                                       Entry("var/lib/dpkg/info/a.list", content=b"/.\n")])

@@ -197,11 +197,7 @@ class Case(unittest.TestCase):
                               authfile=None if authfile is None else login, **options).finish().result
 
     def setUp(self):
-        self.service = skopeo_service.SkopeoService()
-        self.addCleanup(self.service.stop)
-        # As the unit has it: whoever sets these has skopeo read the layers.
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy"):
-            self.service.environment.pop(name, None)
+        self.service = skopeo_service.as_unit(self)
         self.conf = ""
         self.settings = {}
         self.authfile = None

@@ -13,7 +13,7 @@
 #include "base/error.hpp"
 #include "chunked/chunked-parts.hpp"
 #include "chunked/table.hpp"
-#include "layer/decompressor.hpp"
+#include "chunked/unpacked-part.hpp"
 #include "layer/path-mapping.hpp"
 #include "store/import/blob-parts.hpp"
 #include "store/tree/tree-store.hpp"
@@ -100,23 +100,6 @@ private:
     const TreeEntry root_;
 };
 
-// What PACKED decompresses to, and no more than LIMIT bytes.
-class Unpacked : public ByteSource {
-public:
-    Unpacked(ByteSource& packed, std::uint64_t limit) : text_(decompress(packed)), left_(limit) {}
-
-    std::size_t read(std::span<std::byte> buffer) override {
-        const auto count = text_->read(buffer);
-        if (count > left_) throw Error(ErrorKind::corrupt_input, "a part of the layer is longer than it says");
-        left_ -= count;
-        return count;
-    }
-
-private:
-    const std::unique_ptr<ByteSource> text_;
-    std::uint64_t left_;
-};
-
 // Of bytes in memory.
 class MemorySource : public ByteSource {
 public:
@@ -184,7 +167,7 @@ public:
         if (!copy) throw_errno("memfd_create");
         if (file.size == 0) return std::make_unique<SeekableContent>(std::move(copy), 0);
         BlobParts packed(source_, blob_, {{file.offset, file.end - file.offset}}, [](std::size_t) {});
-        Unpacked text(packed, file.size);
+        UnpackedPart text(packed, file.size, "a part of the layer");
         Sha256 hash;
         std::vector<std::byte> buffer(std::size_t{64} * 1024);
         std::uint64_t size = 0;
@@ -208,7 +191,7 @@ private:
         if (sha256(packed).hex() != parts.table_digest.hex())
             throw Error(ErrorKind::digest_mismatch, "it does not have the digest that the manifest says");
         MemorySource memory(packed);
-        Unpacked text(memory, parts.table.unpacked);
+        UnpackedPart text(memory, parts.table.unpacked, "a part of the layer");
         read_table(
             text,
             [&](TableFile& file) {

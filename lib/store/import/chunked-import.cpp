@@ -10,6 +10,7 @@
 #include "base/spill-array.hpp"
 #include "chunked/assembled-tar.hpp"
 #include "chunked/chunked-parts.hpp"
+#include "chunked/unpacked-part.hpp"
 #include "chunked/wanted-frames.hpp"
 #include "layer/decompressor.hpp"
 #include "layer/layer-stream.hpp"
@@ -77,14 +78,9 @@ private:
 class TableText : public ByteSource {
 public:
     TableText(const Tables& tables, const PackedPart& part)
-        : packed_(tables, part), text_(decompress(packed_)), left_(part.unpacked) {}
+        : packed_(tables, part), text_(packed_, part.unpacked, "a table of contents") {}
 
-    std::size_t read(std::span<std::byte> buffer) override {
-        const auto count = text_->read(buffer);
-        if (count > left_) throw Error(ErrorKind::corrupt_input, "a table of contents is longer than it says");
-        left_ -= count;
-        return count;
-    }
+    std::size_t read(std::span<std::byte> buffer) override { return text_.read(buffer); }
 
 private:
     class Packed : public ByteSource {
@@ -109,8 +105,7 @@ private:
     };
 
     Packed packed_;
-    const std::unique_ptr<ByteSource> text_;
-    std::uint64_t left_;
+    UnpackedPart text_;
 };
 
 // Which files are here. Verifies both tables.
