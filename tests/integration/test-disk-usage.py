@@ -313,7 +313,7 @@ class Listing(Case):
         self.assertIn("Prune frees:", text)
 
     def test_the_lines_of_the_guide(self):
-        lines = re.search(r"## What images take on disk\n.*?\n\n((?:    [^\n]*\n)+)", (SOURCES / "docs/administration.md").read_text(), re.S).group(1)
+        lines = re.search(r"## Disk usage\n.*?\n\n((?:    [^\n]*\n)+)", (SOURCES / "docs/administration.md").read_text(), re.S).group(1)
         self.serve()
         run = subprocess.run(["sh", "-ec", lines], check=True, capture_output=True, text=True, env={
             **os.environ, "PATH": os.path.dirname(IMAGECTL) + ":" + os.environ["PATH"], "IMAGED_BUS_ADDRESS": self.daemon.address})

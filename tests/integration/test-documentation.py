@@ -256,11 +256,11 @@ class Units(unittest.TestCase):
 
 class ShellLines(unittest.TestCase):
     """Of each section of the guide whose lines are to be pasted it is known which test runs them; that test names it."""
-    ON_HOSTS = {"Other machines": "examples that need other hosts; test-hosts.py has the same words against its own"}
+    ON_HOSTS = {"Other hosts": "examples that need other hosts; test-hosts.py has the same words against its own"}
     RUN_BY = {"Install it": "system/service.py", "Configure it": "system/service.py", "Who may enter the repository": "system/service.py",
-              "What the journal says": "system/service.py", "Numbers for Prometheus": "system/service.py", "For a user alone": "system/jobs.py", "Registries": "integration/test-configuration.py",
-              "Going back to an earlier version": "integration/test-rollback.py", "What another version brings": "integration/test-packages.py",
-              "What images take on disk": "integration/test-disk-usage.py", "Deploying what was pulled": "integration/test-deploy.py"}
+              "The journal": "system/service.py", "Metrics for Prometheus": "system/service.py", "For a single user": "system/jobs.py", "Registries": "integration/test-configuration.py",
+              "Going back to an earlier version": "integration/test-rollback.py", "Changes between versions": "integration/test-packages.py",
+              "Disk usage": "integration/test-disk-usage.py", "Deploying what was pulled": "integration/test-deploy.py"}
 
     def test_every_section_with_shell_lines_is_run(self):
         with_lines = self.sections_with_lines("administration.md")

@@ -27,7 +27,7 @@ class Jobs(Case):
         self.imagectl("pull", "oci:/srv/images:small")
 
     def test_a_user_pulls_into_a_repository_of_their_own(self):
-        """The guide's section "For a user alone", with another image."""
+        """The guide's section "For a single user", with another image."""
         self.machine.run("dbus-run-session", "--", "sh", "-ec",
                          "imagectl --session pull oci:/srv/images:small; imagectl --session list | grep -q oci:/srv/images:small", user="alice")
         self.machine.run("test", "-d", "/home/alice/.local/share/imaged/repo/objects")

@@ -68,7 +68,7 @@ class Service(Case):
         self.assertTrue(self.machine.active("imaged-metrics.socket"))
         self.assertEqual(self.machine.run("stat", "-c", "%a %U", PROMETHEUS, os.path.dirname(PROMETHEUS)).stdout, "666 root\n755 root\n")
         # As the guide says: the same by hand, and for the node exporter.
-        by_hand, for_exporter = self.section("Numbers for Prometheus").splitlines()
+        by_hand, for_exporter = self.section("Metrics for Prometheus").splitlines()
         self.assertIn(pulls, self.machine.shell(by_hand).stdout)
         self.machine.shell("mkdir -p /var/lib/prometheus/node-exporter")
         self.machine.shell(for_exporter)
@@ -267,7 +267,7 @@ class Service(Case):
     def test_the_guides_lines_work_as_pasted(self):
         self.imagectl("pull", IMAGE)
         try:
-            for title in ("Install it", "Configure it", "Who may enter the repository", "What the journal says"):
+            for title in ("Install it", "Configure it", "Who may enter the repository", "The journal"):
                 with self.subTest(title):
                     self.machine.shell(self.section(title).replace("docker://registry.example/host:stable", IMAGE))
             # What was configured holds.
