@@ -47,12 +47,13 @@ class BusSource : public EventLoop::Source {
 public:
     explicit BusSource(sdbus::IConnection& connection) : connection_(connection) {}
 
-    int prepare(std::vector<std::pair<int, short>>& descriptors) override {
+    int descriptor() const override { return connection_.getEventLoopPollData().fd; }
+    int second_descriptor() const override { return bus::second_descriptor(connection_.getEventLoopPollData()); }
+
+    std::pair<short, int> prepare() override {
         const auto data = connection_.getEventLoopPollData();
         was_congested_ = (data.events & POLLOUT) != 0;
-        descriptors.emplace_back(data.fd, was_congested_ ? POLLOUT : data.events);
-        if (bus::second_descriptor(data) >= 0) descriptors.emplace_back(bus::second_descriptor(data), POLLIN);
-        return data.getPollTimeout();
+        return {was_congested_ ? POLLOUT : data.events, data.getPollTimeout()};
     }
 
     void dispatch() override {
@@ -143,7 +144,7 @@ public:
         manager_ =
             std::make_unique<Manager>(*connection_, loop_, activity_, *authority_, host_.get(), manager_settings());
         limit_messages(*connection_);
-        loop_.set_source(&bus_);
+        loop_.set_source(bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
         // Last: whoever sees the name finds everything behind it.
         take_name(*connection_);
@@ -211,13 +212,11 @@ private:
 
     // One look is planned at a time, none when imaged never leaves.
     void look_after(EventLoop::Clock::duration delay) {
-        loop_.cancel(look_);
-        look_ = EventLoop::TimerId::none;
+        look_ = {};
         if (config_.idle_timeout > 0s) look_ = loop_.after(delay, [this] { look_whether_idle(); });
     }
 
     void look_whether_idle() {
-        look_ = EventLoop::TimerId::none;
         const auto left = config_.idle_timeout - activity_.quiet_for();
         if (left > 0s) {
             look_after(left);
@@ -263,7 +262,7 @@ private:
         shutting_down_ = true;
         spdlog::info("leaving: signal {}", information.ssi_signo);
         manager_->shut_down();
-        loop_.after(shutdown_limit, [this] { loop_.stop(); });
+        shutdown_end_ = loop_.after(shutdown_limit, [this] { loop_.stop(); });
         stop_when_done();
     }
 
@@ -273,7 +272,7 @@ private:
             bus_.drain();
             loop_.stop();
         } else {
-            loop_.after(10ms, [this] { stop_when_done(); });
+            shutdown_look_ = loop_.after(10ms, [this] { stop_when_done(); });
         }
     }
 
@@ -292,7 +291,6 @@ private:
     const CommandLine line_;
     Config config_;
     std::string config_error_;  // why it is not what the files say; empty if it is
-    EventLoop::TimerId look_ = EventLoop::TimerId::none;
     bool shutting_down_ = false;
     Activity activity_;
     FileDescriptor signals_;
@@ -300,6 +298,7 @@ private:
     std::unique_ptr<sdbus::IConnection> connection_;
     BusSource bus_;
     EventLoop loop_;
+    EventLoop::Timer look_, shutdown_end_, shutdown_look_;
     UserFinder users_;
     std::unique_ptr<Authority> authority_;
     std::unique_ptr<HostServices> host_;

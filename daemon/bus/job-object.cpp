@@ -92,7 +92,6 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
 }
 
 JobObject::~JobObject() {
-    loop_.cancel(timer_);
     quietly([this] { unregisterAdaptor(); });
 }
 
@@ -254,13 +253,12 @@ void JobObject::GetOutcome(OutcomeResult&& result) {
 }
 
 void JobObject::arm() {
-    if (timer_ != EventLoop::TimerId::none) return;
+    if (timer_) return;
     const auto due = told_ + signal_interval - EventLoop::Clock::now();
     timer_ = loop_.after(std::max<EventLoop::Clock::duration>(due, 0ms), [this] { tell(); });
 }
 
 void JobObject::tell() {
-    timer_ = EventLoop::TimerId::none;
     told_ = EventLoop::Clock::now();
     tell_properties();
     for (auto& [index, layer] : layers_) {

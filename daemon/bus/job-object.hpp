@@ -146,7 +146,7 @@ private:
     std::set<std::string> changed_;
     std::map<std::uint32_t, Layer> layers_;
     EventLoop::Clock::time_point told_{};
-    EventLoop::TimerId timer_ = EventLoop::TimerId::none;
+    EventLoop::Timer timer_;
 };
 
 }  // namespace imaged

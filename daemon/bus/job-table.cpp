@@ -99,14 +99,6 @@ JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettin
       metrics_(loop, metrics_file),
       queue_(*this, numbers_file) {}
 
-JobTable::~JobTable() {
-    for (const auto& [id, finished] : finished_) loop_.cancel(finished.timer);
-    for (const auto& [id, running] : running_) {
-        loop_.cancel(running.limit);
-        loop_.cancel(running.note);
-    }
-}
-
 void JobTable::job_added(const QueuedJob& job) {
     auto& object = objects_[job.id];
     object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
@@ -215,7 +207,6 @@ void JobTable::start_round(const QueuedJob& job, job::Request request) {
 void JobTable::limit_time(JobId id) {
     running_[id].limit = loop_.after(open_job_time, [this, id] {
         auto& running = running_.at(id);
-        running.limit = EventLoop::TimerId::none;
         running.out_of_time = true;
         running.process->stop();
     });
@@ -284,8 +275,6 @@ void JobTable::worker_said(JobId id, const job::Message& message) {
 
 void JobTable::worker_ended(JobId id, const job::Result& result) {
     const auto running = running_.extract(id);
-    loop_.cancel(running.mapped().limit);
-    loop_.cancel(running.mapped().note);
     if (!running.mapped().out_of_time || result.outcome == job::Outcome::success) {
         queue_.finished(id, result);
         return;
@@ -308,7 +297,6 @@ void JobTable::tell_changes(const job::Result& result) {
 void JobTable::forget(JobId id) {
     const auto found = finished_.find(id);
     if (found == finished_.end()) return;
-    loop_.cancel(found->second.timer);
     finished_.erase(found);
     const auto object = objects_.find(id);
     object->second->retract();

@@ -43,7 +43,6 @@ public:
     // CONNECTION and LOOP outlive the table.
     JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const std::string& numbers_file,
              const std::string& metrics_file, Events events);
-    ~JobTable() override;
 
     JobQueue& queue() { return queue_; }
     JobMetrics& metrics() { return metrics_; }
@@ -57,8 +56,8 @@ private:
     struct Running {
         std::unique_ptr<WorkerProcess> process;  // null while the host's conditions are asked for
         std::unique_ptr<CheckRound> round;       // in its place
-        EventLoop::TimerId limit = EventLoop::TimerId::none;
-        EventLoop::TimerId note = EventLoop::TimerId::none;  // the next line in the journal that says how far it is
+        EventLoop::Timer limit;
+        EventLoop::Timer note;  // the next line in the journal that says how far it is
         bool out_of_time = false;
     };
     struct Phase {
@@ -66,7 +65,7 @@ private:
         EventLoop::Clock::time_point began;
     };
     struct Finished {
-        EventLoop::TimerId timer;
+        EventLoop::Timer timer;
         uid_t owner;
         std::size_t bytes;  // of its outcome
     };

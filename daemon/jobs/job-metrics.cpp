@@ -151,7 +151,6 @@ JobMetrics::JobMetrics(EventLoop& loop, std::string file) : loop_(loop), file_(s
 }
 
 JobMetrics::~JobMetrics() {
-    loop_.cancel(timer_);
     set_idle(values_);
     write();
 }
@@ -209,11 +208,8 @@ void JobMetrics::set(std::string series, double value) {
 }
 
 void JobMetrics::write_later() {
-    if (file_.empty() || timer_ != EventLoop::TimerId::none) return;
-    timer_ = loop_.after(write_interval, [this] {
-        timer_ = EventLoop::TimerId::none;
-        write();
-    });
+    if (file_.empty() || timer_) return;
+    timer_ = loop_.after(write_interval, [this] { write(); });
 }
 
 void JobMetrics::write() noexcept {

@@ -48,7 +48,7 @@ private:
     const std::string file_;
     FileDescriptor lock_;                   // while it is held, a daemon runs
     std::map<std::string, double> values_;  // by series: name{label="value",…}
-    EventLoop::TimerId timer_ = EventLoop::TimerId::none;
+    EventLoop::Timer timer_;
 };
 
 // The text that a JobMetrics has left in FILE, jobs left out where no daemon runs; that nothing runs where there is

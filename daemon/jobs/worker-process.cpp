@@ -99,7 +99,6 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
 }
 
 WorkerProcess::~WorkerProcess() {
-    loop_.cancel(kill_timer_);
     close_channel();
     close_output();
     if (!process_) return;
@@ -119,13 +118,12 @@ void WorkerProcess::stop() {
 }
 
 void WorkerProcess::kill_later() {
-    if (kill_timer_ != EventLoop::TimerId::none) return;
+    if (kill_timer_) return;
     kill_timer_ = loop_.after(stop_grace, [this] { kill_now(); });
 }
 
 void WorkerProcess::kill_now() {
     process_->signal_group(SIGKILL);
-    loop_.cancel(kill_timer_);
     kill_timer_ = loop_.after(abandon_grace, [this] { abandon(); });
 }
 
@@ -229,7 +227,7 @@ void WorkerProcess::process_ended() {
     close_channel();
     if (output_) read_output();
     close_output();
-    loop_.cancel(kill_timer_);
+    kill_timer_ = {};
     loop_.unwatch(process_->fd());
     // Before it is reaped its number, and so the group's, belongs to nobody else.
     process_->signal_group(SIGKILL);
@@ -239,7 +237,6 @@ void WorkerProcess::process_ended() {
 }
 
 void WorkerProcess::abandon() {
-    kill_timer_ = EventLoop::TimerId::none;
     report(result_.value_or(job::failed(
         Error(stopping_ ? ErrorKind::cancelled : ErrorKind::failed,
               (stopping_ ? "the job was cancelled, but its worker (process " : "the worker (process ") +

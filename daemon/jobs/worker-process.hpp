@@ -76,7 +76,7 @@ private:
     std::optional<job::Result> result_;
     std::string protocol_error_;
     bool stopping_ = false;
-    EventLoop::TimerId kill_timer_ = EventLoop::TimerId::none;
+    EventLoop::Timer kill_timer_;
 };
 
 }  // namespace imaged

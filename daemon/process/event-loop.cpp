@@ -3,10 +3,13 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <systemd/sd-event.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -14,34 +17,93 @@ namespace imaged {
 
 namespace {
 
-int smaller(int a, int b) {
-    if (a < 0) return b;
-    if (b < 0) return a;
-    return std::min(a, b);
+void check(int result, const char* what) {
+    if (result >= 0) return;
+    errno = -result;
+    throw_errno(what);
+}
+
+std::uint64_t microseconds(EventLoop::Clock::duration time) {
+    return static_cast<std::uint64_t>(
+        std::max<long long>(std::chrono::ceil<std::chrono::microseconds>(time).count(), 0));
 }
 
 }  // namespace
 
+void EventLoop::Free::operator()(sd_event* event) const {
+    ::sd_event_unref(event);
+}
+
+void EventLoop::Free::operator()(sd_event_source* source) const {
+    ::sd_event_source_disable_unref(source);
+}
+
+// The callback is a copy: it may remove its own source. sd-event is C, so nothing is thrown through it.
+int EventLoop::run(void* data) noexcept {
+    auto& loop = static_cast<Call*>(data)->loop;
+    try {
+        Callback(static_cast<Call*>(data)->callback)();
+    } catch (...) {
+        loop.failure_ = std::current_exception();
+    }
+    return 0;
+}
+
+std::unique_ptr<EventLoop::Call> EventLoop::at_descriptor(int descriptor, short events, Callback callback) {
+    std::unique_ptr<Call> call(new Call{*this, std::move(callback)});
+    sd_event_source* source = nullptr;
+    const auto ready = [](sd_event_source*, int, std::uint32_t, void* data) { return run(data); };
+    // The bits of poll(2) and epoll(7) are the same.
+    check(::sd_event_add_io(event_.get(), &source, descriptor, static_cast<std::uint32_t>(events), ready, call.get()),
+          "watch a descriptor");
+    call->source.reset(source);
+    return call;
+}
+
+std::unique_ptr<EventLoop::Call> EventLoop::at_time(Clock::duration delay, Callback callback) {
+    std::unique_ptr<Call> call(new Call{*this, std::move(callback)});
+    sd_event_source* source = nullptr;
+    const auto due = [](sd_event_source*, std::uint64_t, void* data) { return run(data); };
+    check(::sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC, microseconds(delay), 1, due, call.get()),
+          "start a timer");
+    call->source.reset(source);
+    return call;
+}
+
 EventLoop::EventLoop() : wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!wake_) throw_errno("eventfd");
+    sd_event* event = nullptr;
+    check(::sd_event_new(&event), "make an event loop");
+    event_.reset(event);
+    watch(wake_.get(), [this] { run_posted(); });
+}
+
+void EventLoop::set_source(Source& source) {
+    source_ = &source;
+    const auto dispatch = [&source] { source.dispatch(); };
+    source_ready_ = at_descriptor(source.descriptor(), 0, dispatch);
+    if (source.second_descriptor() >= 0)
+        source_ready_too_ = at_descriptor(source.second_descriptor(), POLLIN, dispatch);
+    source_due_ = at_time({}, dispatch);
 }
 
 void EventLoop::watch(int descriptor, Callback ready) {
-    watches_[descriptor] = std::move(ready);
+    unwatch(descriptor);
+    watches_[descriptor] = at_descriptor(descriptor, POLLIN, std::move(ready));
 }
 
 void EventLoop::unwatch(int descriptor) {
     watches_.erase(descriptor);
 }
 
-EventLoop::TimerId EventLoop::after(Clock::duration delay, Callback callback) {
-    const auto id = ++last_timer_;
-    timers_.emplace(std::pair{Clock::now() + delay, id}, std::move(callback));
-    return TimerId{id};
-}
-
-void EventLoop::cancel(TimerId timer) {
-    std::erase_if(timers_, [timer](const auto& entry) { return TimerId{entry.first.second} == timer; });
+EventLoop::Timer EventLoop::after(Clock::duration delay, Callback callback) {
+    Timer timer;
+    timer.call_ = at_time(delay, {});
+    timer.call_->callback = [call = timer.call_.get(), callback = std::move(callback)] {
+        call->callback = {};
+        callback();
+    };
+    return timer;
 }
 
 void EventLoop::post(Callback callback) {
@@ -65,53 +127,28 @@ void EventLoop::run_posted() {
     for (auto& callback : batch) callback();
 }
 
-// One callback a round, as it may fill what was empty.
-void EventLoop::run_uncongested() {
-    if (uncongested_.empty() || (source_ != nullptr && source_->congested())) return;
-    const auto callback = std::move(uncongested_.front());
-    uncongested_.pop_front();
-    callback();
-}
-
-void EventLoop::run_timers() {
-    const auto now = Clock::now();
-    while (!timers_.empty() && timers_.begin()->first.first <= now) {
-        const auto callback = std::move(timers_.begin()->second);
-        timers_.erase(timers_.begin());
-        callback();
-    }
-}
-
-int EventLoop::timeout(int limit) const {
-    if (timers_.empty()) return limit;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - Clock::now()).count();
-    return smaller(static_cast<int>(std::clamp<long long>(left, 0, 3'600'000)), limit);
+void EventLoop::prepare_source() {
+    const auto [events, milliseconds] = source_->prepare();
+    check(::sd_event_source_set_io_events(source_ready_->source.get(), static_cast<std::uint32_t>(events)),
+          "watch the bus");
+    auto* const due = source_due_->source.get();
+    if (milliseconds >= 0)
+        check(::sd_event_source_set_time_relative(due, static_cast<std::uint64_t>(milliseconds) * 1000), "set a timer");
+    check(::sd_event_source_set_enabled(due, milliseconds < 0 ? SD_EVENT_OFF : SD_EVENT_ONESHOT), "start a timer");
 }
 
 void EventLoop::iterate(int milliseconds) {
-    std::vector<std::pair<int, short>> wanted{{wake_.get(), POLLIN}};
-    for (const auto& [descriptor, callback] : watches_) wanted.emplace_back(descriptor, POLLIN);
-    const auto watched = wanted.size();
-    int limit = timeout(milliseconds);
-    if (source_ != nullptr) limit = smaller(limit, source_->prepare(wanted));
-    if (!uncongested_.empty() && (source_ == nullptr || !source_->congested())) limit = 0;
-
-    std::vector<struct pollfd> polled;
-    polled.reserve(wanted.size());
-    for (const auto& [descriptor, events] : wanted) polled.push_back({descriptor, events, 0});
-    if (::poll(polled.data(), polled.size(), limit) < 0 && errno != EINTR) throw_errno("poll");
-
-    run_posted();
-    run_timers();
-    run_uncongested();
-    for (std::size_t index = 1; index < watched; ++index) {
-        if (polled[index].revents == 0) continue;
-        const auto found = watches_.find(polled[index].fd);
-        if (found == watches_.end()) continue;
-        const auto callback = found->second;  // a copy: it may unwatch itself
+    if (source_ != nullptr) prepare_source();
+    // One a round, as it may fill what was empty.
+    const bool may_send = !uncongested_.empty() && (source_ == nullptr || !source_->congested());
+    const auto limit = may_send ? 0 : milliseconds < 0 ? UINT64_MAX : static_cast<std::uint64_t>(milliseconds) * 1000;
+    check(::sd_event_run(event_.get(), limit), "wait for events");
+    if (failure_) std::rethrow_exception(std::exchange(failure_, {}));
+    if (may_send && !(source_ != nullptr && source_->congested())) {
+        const auto callback = std::move(uncongested_.front());
+        uncongested_.pop_front();
         callback();
     }
-    if (source_ != nullptr) source_->dispatch();
 }
 
 void EventLoop::run() {

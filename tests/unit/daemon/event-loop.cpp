@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -16,18 +18,40 @@ using imaged::EventLoop;
 TEST_CASE("timers run in the order they are due, cancelled ones never") {
     EventLoop loop;
     std::string order;
-    loop.after(20ms, [&] {
+    const auto last = loop.after(20ms, [&] {
         order += 'c';
         loop.stop();
     });
-    loop.after(0ms, [&] { order += 'a'; });
-    const auto never = loop.after(5ms, [&] { order += 'x'; });
-    loop.after(1ms, [&] {
+    const auto first = loop.after(0ms, [&] { order += 'a'; });
+    auto never = loop.after(5ms, [&] { order += 'x'; });
+    const auto second = loop.after(1ms, [&] {
         order += 'b';
-        loop.cancel(never);
+        never = {};
     });
+    CHECK(second);
     loop.run();
     CHECK(order == "abc");
+    CHECK(!second);
+}
+
+TEST_CASE("a timer's callback may start it again") {
+    EventLoop loop;
+    int calls = 0;
+    EventLoop::Timer timer;
+    const std::function<void()> again = [&] {
+        if (++calls == 3) loop.stop();
+        timer = loop.after(1ms, again);
+    };
+    again();
+    loop.run();
+    CHECK(calls == 3);
+    CHECK(timer);
+}
+
+TEST_CASE("what a callback throws ends the loop") {
+    EventLoop loop;
+    const auto timer = loop.after(0ms, [] { throw std::runtime_error("wrong"); });
+    CHECK_THROWS_WITH(loop.run(), "wrong");
 }
 
 TEST_CASE("a call posted from another thread wakes the loop") {
