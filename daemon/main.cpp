@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged: keeps container images in an OSTree repository, at the word of callers on D-Bus (dbus/*.xml). It never writes
+// imaged: keeps container images in an OSTree repository, on request of D-Bus clients (dbus/*.xml). It never writes
 // to the repository itself: each job is done by an imaged-worker of its own.
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/spdlog.h>

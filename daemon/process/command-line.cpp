@@ -144,30 +144,30 @@ CommandLine parse_command_line(int count, char** arguments) {
 
 const char* usage() {
     return "Usage: imaged [OPTION]…\n"
-           "Keeps container images in an OSTree repository, at the word of callers on D-Bus.\n"
-           "It is started by the bus when it is needed, and leaves when it is not.\n"
+           "Keeps container images in an OSTree repository, on request of D-Bus clients.\n"
+           "The bus starts it when it is needed; it exits when it is idle.\n"
            "\n"
            "  --session                serve the user's own repository on the session bus\n"
            "  --bus-address ADDRESS    serve on the bus at ADDRESS, with the rules of --session\n"
            "  --config FILE            read this file and FILE.d/*.conf, not imaged.conf(5) of the system\n"
-           "  --check-config           check the configuration, print what holds, and leave\n"
+           "  --check-config           check the configuration, print the resulting settings, and exit\n"
            "  --repository DIR         the OSTree repository (default /ostree/repo;\n"
            "                           with --session $XDG_DATA_HOME/imaged/repo)\n"
-           "  --sysroot DIR            the OSTree system whose deployments are listed (default: the one that the\n"
-           "                           repository is of, else /)\n"
-           "  --worker PATH            the program that does the jobs\n"
-           "  --confine                let the worker give up what its job does not need: writing elsewhere,\n"
+           "  --sysroot DIR            the OSTree system whose deployments are listed (default: the system that\n"
+           "                           the repository belongs to, else /)\n"
+           "  --worker PATH            the program that runs the jobs\n"
+           "  --confine                run the worker without rights that its job does not need: writing elsewhere,\n"
            "                           capabilities, system calls, and with --proxy-socket the network\n"
-           "  --proxy-socket PATH      have registries asked by the service behind this socket\n"
-           "  --idle-timeout SECONDS   leave after so long without a call or a job (default 60; 0: never)\n"
-           "  --pass-environment NAME  hand this variable on to the worker; may be given several times\n"
+           "  --proxy-socket PATH      reach registries through the service behind this socket\n"
+           "  --idle-timeout SECONDS   exit after this time without a call or a job (default 60; 0: never)\n"
+           "  --pass-environment NAME  pass this variable to the worker; may be given several times\n"
            "  --log-level LEVEL        debug, info, warning, error or off (default info)\n"
-           "  --metrics FILE           print what an imaged has counted, for Prometheus, from the file that it keeps\n"
-           "                           (/run/imaged/daemon/metrics), and leave\n"
+           "  --metrics FILE           print the metrics in the file that a daemon writes, for Prometheus\n"
+           "                           (/run/imaged/daemon/metrics), and exit\n"
            "  --version                print the version\n"
            "  --help                   print this\n"
            "\n"
-           "What is said here goes before what the configuration says. SIGHUP reads the configuration again.\n";
+           "Options override the configuration. SIGHUP reads the configuration again.\n";
 }
 
 ReadConfig read_config(const CommandLine& line) {
