@@ -281,7 +281,7 @@ class Packages(BusCase):
 
     def test_the_line_of_the_guide(self):
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/administration.md"), encoding="utf-8") as file:
-            lines = re.search(r"## What another version brings\n.*?\n\n((?:    [^\n]*\n)+)", file.read(), re.S).group(1)
+            lines = re.search(r"## Changes between versions\n.*?\n\n((?:    [^\n]*\n)+)", file.read(), re.S).group(1)
         example = "docker://registry.example/host:stable"
         self.assertIn("changes " + example, lines)
         for version in ("1", "2"):
