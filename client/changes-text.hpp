@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What another version of an image brings, for people. Pure functions; everything remote is escaped.
+// Prints the changes between versions of an image for people. Pure functions; everything remote is escaped.
 #pragma once
 
 #include <string>

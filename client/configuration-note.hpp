@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells, on standard error, of an imaged that could not take its configuration.
+// Warns on standard error if imaged does not use its current configuration.
 #pragma once
 
 #include "bus/connection.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The document of org.imaged1.Manager.DescribeImages, read with suspicion: a key that is missing and one of another
-// type than expected are both absent.
+// Parses the document of org.imaged1.Manager.DescribeImages without trusting it: a missing key and one of another type
+// than expected are both absent.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs imagectl while jobs run: progress, Ctrl-C, the end.
+// Runs imagectl while jobs run: progress, Ctrl-C, exit.
 //
 // One main loop per run. The first SIGINT, SIGTERM or SIGHUP cancels the job (or, for an onlooker, leaves it alone and
 // stops looking); the second leaves at once.

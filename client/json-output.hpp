@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What --json prints: one document a line, with the keys that docs/imagectl-json.md lists and no others. A key the
-// daemon leaves out, or sends with another type than the interface says, is left out here too.
+// Prints the output of --json: one document a line, with exactly the keys in docs/imagectl-json.md. A key the daemon
+// leaves out, or sends with another type than the interface says, is left out here too.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results for people: what a job brought, what an image is. Pure functions; everything remote is escaped.
+// Prints outcomes of jobs, and images, for people. Pure functions; everything remote is escaped.
 #pragma once
 
 #include <string>

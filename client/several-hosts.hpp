@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One verb on several hosts, side by side: each in a process of its own, what it prints behind the host's name.
+// Runs one verb on several hosts at the same time, each in its own process, and prefixes its output with the host's
+// name.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Questions about an image that is stored. A person calls it by its name (taken_image()), or by the digest of its
+// Finds the stored image that a user names. A person calls it by its name (taken_image()), or by the digest of its
 // manifest or config or the beginning of one: as lists print it, or any beginning behind "sha256:". A digest of several
 // images names none of them.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results of the jobs that keep a store in order, for people. Pure functions; everything remote is escaped.
+// Prints the outcomes of prune, verify, df and similar jobs for people. Pure functions; everything remote is escaped.
 #pragma once
 
 #include <string>

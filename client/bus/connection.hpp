@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way to imaged: which bus, and method calls whose answers are checked against the interface's XML.
+// The connection to imaged: selects the bus, and checks the answers of method calls against the interface's XML.
 //
 // Calls go over the plain GDBus connection and not over generated proxy objects: a proxy would read all properties and
 // load a class hierarchy first, which costs more than most verbs do. Everything here throws BusError.

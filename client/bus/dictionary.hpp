@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An a{sv} that a daemon sent, read with suspicion: a key that is missing and one of another type than expected are
-// both absent.
+// Reads an a{sv} of the daemon without trusting it: a missing key and one of another type than expected are both
+// absent.
 #pragma once
 
 #include <glib.h>

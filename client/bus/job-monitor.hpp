@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Follows jobs over the bus: keeps the state of each up to date, and knows when one ended or the daemon left.
+// Follows jobs over the bus: keeps the state of each, and reports when one ends or the daemon exits.
 //
 // Made before the call that starts a job: it listens to everything org.imaged1 says from then on, so that no signal
 // between a job's birth and the answer that names it is lost; then a job's properties are read, in case it was there

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bus of another machine, as systemctl reaches it: systemd-stdio-bridge(1) there, its standard input and output
-// here, by way of ssh(1) or, for a container of this machine, of machined. Throws BusError.
+// Connects to the bus of another host as systemctl does: through systemd-stdio-bridge(1), started by ssh(1) or, for a
+// local container, by machined. Throws BusError.
 #pragma once
 
 #include <gio/gio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells of a job's progress on standard error: a live display on a terminal, plain lines elsewhere, or nothing.
+// Shows a job's progress on standard error: a live display on a terminal, plain lines elsewhere, or nothing.
 //
 // One per followed job, used from one thread. A frame is one write that ends with the cursor visible and at the start
 // of a fresh line, so no way of ending, SIGKILL included, leaves the terminal in another state than it was found in.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the live display shows of one job: pure functions from the job's state, a width and a height to lines of text.
+// Lays out the live display of one job: pure functions from the job's state, a width and a height to lines of text.
 #pragma once
 
 #include <cstdint>

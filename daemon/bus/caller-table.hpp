@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is behind a unique bus name, asked of the bus without waiting, and who has left. Bus thread only.
+// Finds the user of a unique bus name by asking the bus without waiting, and notices callers that leave. Bus thread
+// only.
 //
 // Unique names are never used twice, so an answer stays right until the connection is gone; then it is dropped.
 #pragma once

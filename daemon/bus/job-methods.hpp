@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The methods of org.imaged1.Manager that start a job: each makes of its arguments what its kind of work is asked for.
-// Bus thread only.
+// The methods of org.imaged1.Manager that start a job: each turns its arguments into a request. Bus thread only.
 #pragma once
 
 #include <string>

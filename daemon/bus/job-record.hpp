@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the journal says of a job that is asked for: the same at its start, at its end, and where it is refused.
+// The journal fields of a requested job: the same at its start, at its end and if it is refused.
 #pragma once
 
 #include <string>

@@ -157,7 +157,7 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
 
 void JobTable::defer(JobId id, const std::string& reason) {
     running_.erase(id);
-    queue_.finished(id, job::failed(Error(ErrorKind::deferred, "put off: " + reason)));
+    queue_.finished(id, job::failed(Error(ErrorKind::deferred, "postponed: " + reason)));
 }
 
 void JobTable::start_work(const QueuedJob& job, JobFiles files) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All jobs of the daemon: the queue, the workers of those that run, and the bus objects of these and of those that
-// finished lately. Bus thread only.
+// All jobs of the daemon: the queue, the workers of running jobs, and the bus objects of running and recently finished
+// jobs. Bus thread only.
 #pragma once
 
 #include <functional>

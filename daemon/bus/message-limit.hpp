@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much one message may hold, on every interface: what is decoded takes many times the bytes that came, and one
-// caller's message must not take the memory that others need. Bus thread only.
+// Limits the content of a message on every interface: decoding takes many times the bytes of the message, and one
+// caller's message must not use the memory that others need. Bus thread only.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few things that imaged has to know of a message before libsystemd reads it. Pure logic.
+// Parses the fields of a message that imaged needs before libsystemd reads the message. Pure logic.
 #pragma once
 
 #include <cstddef>

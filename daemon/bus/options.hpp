@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arguments of the methods that start jobs, checked: what leaves here is well-formed, and anything unknown was
-// refused by name.
+// Checks the arguments of the methods that start jobs: the results are well-formed, and unknown options are refused by
+// name.
 #pragma once
 
 #include <optional>

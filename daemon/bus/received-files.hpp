@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Descriptors that come with messages of the bus. Bus thread only.
+// Receives descriptors that come with messages of the bus. Bus thread only.
 //
 // None of them ever reaches this process, whatever message brings it: imaged would have to close it, and closing the
 // file of a server that does not answer never ends (base/kept-file.hpp). libsystemd receives each message by recvmsg(2)

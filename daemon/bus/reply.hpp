@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An answer that is still owed to a caller. Copies share it; it keeps the daemon alive until the last copy is gone. Bus
-// thread only.
+// A pending answer to a caller. Copies share it; it keeps the daemon alive until the last copy is gone. Bus thread
+// only.
 #pragma once
 
 #include <memory>

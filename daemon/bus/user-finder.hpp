@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is behind a unique bus name, asked on a connection of its own, so that the answer can be waited for while a
-// message of the other connection is being received. Bus thread only.
+// Finds the user of a unique bus name on its own connection, so that it can wait for the answer while a message of the
+// other connection is being received. Bus thread only.
 #pragma once
 
 #include <sys/types.h>

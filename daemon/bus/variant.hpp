@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON as workers and the catalog speak it → D-Bus values as the interface describes them. The structs of lib/job say
+// Converts JSON of workers and the catalog to the D-Bus values that the interface describes. The structs of lib/job say
 // which members an answer has, and their C++ types which D-Bus type each gets. Pure functions.
 #pragma once
 

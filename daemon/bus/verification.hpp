@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether an image that a job fetches needs a signature: this decides between the actions pull and pull-unverified.
+// Decides whether an image needs a signature, and so between the actions pull and pull-unverified.
 #pragma once
 
 #include "job/kinds.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may do what. The answer comes by callback, at once or later, always on the bus thread and exactly once.
+// Decides which caller may do what. The answer comes by callback, at once or later, always on the bus thread and
+// exactly once.
 #pragma once
 
 #include <sys/types.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The job that checks many images: a worker for each, one after the other, and what they found as one result. Bus
-// thread only.
+// Runs the job that checks many images: one worker after the other, and their results as one result. Bus thread only.
 #pragma once
 
 #include <deque>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged counts, as the text that Prometheus reads (exposition format 0.0.4).
+// Counts what imaged does, as text for Prometheus (exposition format 0.0.4).
 //
 // A file keeps the numbers beyond the life of this daemon, which ends when it is idle: to read them starts no daemon.
 // The file lies below /run, so the counters begin anew with each boot.

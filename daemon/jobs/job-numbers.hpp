@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers for jobs. No number is given twice, also not by the next imaged on the same bus: a file keeps the first
-// number that may be free. Numbers are reserved there a hundred at a time; an imaged that is killed loses the rest of
-// them.
+// Assigns numbers to jobs. No number is given twice, also not by the next imaged on the same bus: a file keeps the
+// first number that may be free. Numbers are reserved there a hundred at a time; an imaged that is killed loses the
+// rest of them.
 //
 // One thread. The file is to lie in memory (below /run), because the bus thread writes it.
 #pragma once

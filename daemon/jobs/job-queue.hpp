@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which jobs run, which wait, and for whom. Pure logic: no bus, no process, no clock. One thread.
+// Decides which jobs run and which wait. Pure logic: no bus, no process, no clock. One thread.
 //
 // Jobs run in lanes, so that one kind of work does not wait for another:
 //   - changing: jobs that write to the repository, one at a time;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Knows whether the daemon may leave: what is under way, and how long ago the last call came. Bus thread only; outlives
-// its holds.
+// Knows whether the daemon is idle and may exit: the work in progress, and the time since the last call. Bus thread
+// only; outlives its holds.
 #pragma once
 
 #include <chrono>

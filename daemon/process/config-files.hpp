@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where imaged's configuration lies, in the order that systemd uses for its own daemons: the main file of the highest
-// priority, then the drop-ins of all directories, by name; one of a higher priority replaces its namesakes.
+// Finds imaged's configuration files in systemd's order: the main file of the highest priority, then the drop-ins of
+// all directories, by name; a drop-in of a higher priority replaces those with its name.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged's configuration, imaged.conf(5): read, checked, and told apart from what is not there.
+// Reads and checks imaged's configuration, imaged.conf(5).
 //
 // An unknown section or key is a warning, so that a file for a newer imaged does not stop an older one; a value that
 // makes no sense is an error. Both name file and line.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configuration that held last, in the state directory of the unit: an imaged whose configuration cannot be taken
-// starts with it, so that a mistake in a file shuts nobody out. Any thread; waits for the disk.
+// Stores the last valid configuration in the unit's state directory: imaged starts with it if the current one is
+// invalid. Any thread; waits for the disk.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks the host's services whether now is a time for work that nobody waits for: NetworkManager whether the network
-// connection is metered, and UPower whether the host runs on battery. Bus thread only, which never waits.
+// Asks the host's services whether background work may start: NetworkManager whether the network connection is metered,
+// UPower whether the host runs on battery. Bus thread only, which never waits.
 //
 // A service that is not there, does not answer in time or answers something else is as one that has no objection.
 #pragma once

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged tells of its jobs: as entries of the systemd journal with fields of their own where standard error leads
-// there, and as lines of text anywhere else. The fields are listed in imaged(8); systemd/imaged.catalog explains each
-// event.
+// Writes events of jobs to the systemd journal, with fields of their own if standard error is connected to it, and
+// otherwise as lines of text. The fields are listed in imaged(8); systemd/imaged.catalog explains each event.
 #pragma once
 
 #include <map>

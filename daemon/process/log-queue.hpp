@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log messages on their way out. A thread writes them, so that a journal or a pipe that nobody reads never blocks the
+// A bounded queue of log messages. A thread writes them, so that a journal or a pipe that nobody reads never blocks the
 // daemon. The queue is bounded; what finds no room is dropped, counted, and the count is reported with the next message
 // that is written.
 #pragma once

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A copy of an OCI layout, for a skopeo that cannot get at the original: it wants the path of what it reads, and the
-// layout lies where only another user comes, in another mount namespace. In a temporary directory that goes with the
-// object.
+// Copies an OCI layout for a skopeo that cannot read the original, which is in another mount namespace and accessible
+// to another user only. In a temporary directory that goes with the object.
 #pragma once
 
 #include <filesystem>

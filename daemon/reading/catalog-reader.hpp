@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the repository, on a thread and in a process of its own: a slow disk never delays the bus, and one that does
-// not answer keeps nobody from ending the daemon.
+// Reads the repository on a thread and in a process of its own: a slow disk does not delay the bus, and a disk that
+// does not respond does not prevent the daemon's exit.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged asks of a repository, and the module that knows the answers.
+// The questions of imaged about a repository, and the module that answers them.
 //
 // libostree brings some sixty libraries along. They live in imaged-catalog.so, which lies beside imaged and is loaded
 // by the first question in the process that reads (repository-service.hpp): where nobody reads, all stays small.

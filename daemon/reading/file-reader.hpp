@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thread for what may have to wait for a file system, so that the bus thread never does.
+// A thread for tasks that may have to wait for a file system.
 //
 // Users take turns: of each, requests are answered in their order; root's come first. The next request is begun when
 // the bus has taken the answer of the one before.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry credentials that a caller handed over (containers-auth.json(5)), read before skopeo gets them.
+// Checks the registry credentials of a caller (containers-auth.json(5)) before skopeo gets them.
 #pragma once
 
 #include "base/cancellation.hpp"

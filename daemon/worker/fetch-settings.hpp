@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a job's settings say of fetching, for whatever fetches in it.
+// The settings of a job that concern fetching.
 #pragma once
 
 #include "job/kinds.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Replaces directories that are full of what is no business of a job's, in a mount namespace of its own.
+// Hides the content of directories that a job does not need, in its own mount namespace.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a confined job has in place of /tmp and its like: directories that no other job sees. They lie in one scratch
-// directory (base/scratch-directory.hpp). When the job ends, in any way, a process removes that directory with all that
-// is in it; a signal to the worker's process group does not reach that process.
+// The directories that replace /tmp and the like for a confined job. They lie in one scratch directory
+// (base/scratch-directory.hpp). When the job ends, in any way, a process removes that directory with all that is in it;
+// a signal to the worker's process group does not reach that process.
 #pragma once
 
 #include <sys/types.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What does the jobs, in a module of its own: libostree brings some fifty libraries along, and while they are loaded
-// skopeo, which every pull waits for, gets going.
+// The module that runs jobs: libostree needs some fifty libraries, and skopeo starts while they are loaded.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a job found or did, as its result.
+// Builds the outcomes of jobs.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns what an import or another job tells its observer into progress messages, at most ten of a kind a second.
+// Turns the observer calls of a job into progress messages, at most ten of a kind a second.
 #pragma once
 
 #include <chrono>

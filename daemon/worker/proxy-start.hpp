@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which skopeo the image of a job is read through, and that it is started before anything else: it takes longest to get
-// going, and the libraries of a job are loaded meanwhile.
+// Chooses the skopeo for a job's image and starts it before anything else, since it starts slowly and the libraries of
+// a job are loaded meanwhile.
 #pragma once
 
 #include "job/kinds.hpp"

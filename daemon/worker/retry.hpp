@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A job whose source cannot be reached, or stalls, is tried again after a while; what an attempt has stored the next
-// one finds there. No other failure gets better by waiting.
+// Repeats a job whose source cannot be reached or stalls; an attempt reuses what earlier ones stored. No other failure
+// gets better by waiting.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What directories have in them.
+// Lists, opens and removes directories.
 #pragma once
 
 #include <functional>

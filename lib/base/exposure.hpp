@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who can reach a directory by its path.
+// Finds out which users can reach a directory by its path.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RAII for file descriptors, and the few system-call loops that everybody needs.
+// RAII for file descriptors, and loops around read(2) and write(2).
 #pragma once
 
 #include <cstddef>

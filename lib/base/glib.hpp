@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RAII at the border to GLib and libostree: owners for their pointers, and GError out-parameters that become
-// exceptions.
+// RAII for GLib and libostree: owners for their pointers, and exceptions for GError out-parameters.
 #pragma once
 
 #include <gio/gio.h>

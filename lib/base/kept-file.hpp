@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that strangers hand over as descriptors, each kept by another process, its keeper.
+// Files that callers pass as descriptors, each held by another process, its keeper.
 //
 // close(2) of a file waits for the server of its file system (FUSE: FLUSH), for as long as that server wants, and no
 // signal ends this. The same holds for a dup(2) of it, for what exec(2) closes, and for the end of a process. A process

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shared object that lies beside this program and brings along what only some of its work needs.
+// A shared object beside this program, loaded only for the work that needs it.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spreads what several readers read together evenly over time, at a number of bytes a second. Thread-safe.
+// Limits the bytes per second that several readers read together. Thread-safe.
 #pragma once
 
 #include <chrono>

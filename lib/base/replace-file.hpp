@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that are replaced as a whole: a reader has all of the old text or all of the new.
+// Replaces whole files: a reader sees either the old text or the new.
 #pragma once
 
 #include <string>

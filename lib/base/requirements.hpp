@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program of imaged needs of the system that it runs on, whatever it does.
+// Checks what every program of imaged needs from the system.
 #pragma once
 
 namespace imaged {

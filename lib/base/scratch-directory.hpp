@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A temporary directory outside the repository, for what skopeo unpacks and for layouts that it reads or writes.
+// A temporary directory outside of the repository, for archives that skopeo unpacks and layouts that it reads or
+// writes.
 //
 // It lies in $TMPDIR, or /var/tmp, because it may hold a whole image, and is named imaged-job-XXXXXX. Its process holds
 // an flock(2) on it; a directory that no process locks is left over from one that was killed, and the next job removes

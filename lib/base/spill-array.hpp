@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An array that only grows, and whose size is not the process's: what goes beyond a first few megabytes lies in an
-// unlinked temporary file that is mapped, and whenever that much of the file was looked at, its memory is given back.
+// An array that only grows, with bounded memory: beyond the first megabytes it is in an unlinked temporary file that
+// is mapped, and its memory is released as it is read.
 //
 // Elements never move, so references stay valid. Belongs to one thread; what was moved from is only to be
 // destroyed. Where no temporary file can be made, everything

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells failures of the system from faults of what was read.
+// Distinguishes failures of the system from faults in the input.
 //
 // An error's first cause is the end of its message (base/error.hpp), so an error that began as a failed system call
 // ends in the text of its errno, whether the call was made here or by GLib or libostree.

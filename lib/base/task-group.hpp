@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work that several threads share, and its first failure.
+// Runs work on several threads and reports its first failure.
 #pragma once
 
 #include <condition_variable>

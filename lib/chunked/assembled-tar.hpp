@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tar of a zstd:chunked layer, put together again: of its tar-split, of files that are here, and of those that were
-// fetched. Nothing of it is verified but that there is enough: the SHA-256 of all of it is the layer's diff-id.
+// Reassembles the tar of a zstd:chunked layer from its tar-split, local files and fetched frames. Nothing of it is
+// verified but that there is enough: the SHA-256 of all of it is the layer's diff-id.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a zstd:chunked layer says that its table of contents and its tar-split are: annotations of its descriptor,
-// which the manifest's digest covers. (containers/storage, pkg/chunked: "zstd:chunked".)
+// The positions of the table of contents and the tar-split of a zstd:chunked layer, from the annotations of its
+// descriptor, which the manifest's digest covers. (containers/storage, pkg/chunked: "zstd:chunked".)
 #pragma once
 
 #include <cstdint>

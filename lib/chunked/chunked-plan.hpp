@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which files of a zstd:chunked layer are here already, and which parts of its blob are fetched for the others.
+// Decides which files of a zstd:chunked layer are stored already, and which ranges of its blob to fetch for the others.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tar-split (github.com/vbatts/tar-split): how a tar is put together again, byte for byte, of its headers and of files
-// that are elsewhere. A line of JSON for each piece. It is read as a stream.
+// Reads tar-split (github.com/vbatts/tar-split): a line of JSON for each piece of a tar, so that it can be reassembled
+// byte for byte. A line of JSON for each piece. It is read as a stream.
 #pragma once
 
 #include <cstdint>

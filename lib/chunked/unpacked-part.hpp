@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes that a part of a layer decompresses to, and no more of them than its table or annotation says.
+// Decompresses a part of a layer, up to the size that its table or annotation states.
 #pragma once
 
 #include <cstdint>

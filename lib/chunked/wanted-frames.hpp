@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frames of those files that a plan has fetched, one after the other: what lies between them in the ranges is left
-// out.
+// Reads the frames of the files to fetch, one after the other, and skips the bytes between them in the ranges.
 #pragma once
 
 #include <cstdint>

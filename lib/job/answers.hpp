@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What methods that read answer: images, deployments and differences, as the interface documents them
-// (dbus/org.imaged1.Manager.xml). As in job/kinds.hpp the C++ type decides the D-Bus type. Plain values; the order
-// is that in which imagectl prints them.
+// The answers of the methods that only read: images, deployments and differences, as the interface documents them
+// (dbus/org.imaged1.Manager.xml). As in job/kinds.hpp the C++ type decides the D-Bus type. Plain values; the order is
+// that in which imagectl prints them.
 #pragma once
 
 #include <cstdint>

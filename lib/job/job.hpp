@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imaged-worker says to imaged: progress and a result, as plain data. The request is in job/kinds.hpp.
+// The messages from imaged-worker to imaged: progress and a result, as plain data. The request is in job/kinds.hpp.
 //
 // On the wire (an inherited SOCK_STREAM socket) each message is one line of JSON, at most max_message_bytes long:
 //   imaged → worker   one Request, then nothing; the socket stays open for as long as imaged lives

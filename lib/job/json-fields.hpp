@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Structs that list their members (job/fields.hpp), to JSON and back. Pure functions.
+// Converts structs that list their members (job/fields.hpp) to JSON and back. Pure functions.
 #pragma once
 
 #include <chrono>

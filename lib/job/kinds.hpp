@@ -597,7 +597,7 @@ struct Rollback {
     using Outcome = RollbackOutcome;
 
     ImageReference image;
-    // The version to go back to, or the beginning of its digest; by default the one that was current last.
+    // Digest of the version to return to, or the beginning of it (default: the version before the current one).
     std::optional<std::string> version;
 
     template <typename Self, typename Fields>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the administrator says about every job, as the worker is told of it: part of a job's request, and never a reason
-// why two requests would be different work.
+// The settings of imaged.conf that apply to every job; the worker gets them with the request. They do not count when
+// two requests are compared.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stream of bytes that is pushed: what the stages have in common that write a layer.
+// A stream of bytes that is pushed: the interface of the stages that write a layer.
 #pragma once
 
 #include <cstddef>

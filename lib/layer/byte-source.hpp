@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stream of bytes that is pulled: what the stages of a layer's pipeline have in common.
+// A stream of bytes that is pulled: the interface of the stages that read a layer.
 #pragma once
 
 #include <atomic>

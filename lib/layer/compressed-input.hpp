@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A buffer of compressed bytes between a ByteSource and a decompressor that eats from it.
+// A buffer of compressed bytes between a ByteSource and a decompressor that consumes it.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers come as gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable frames),
-// plain, or in what foreign-compressions.hpp has. The content decides, not the media type: registries mislabel layers.
+// Decompresses layers: gzip (RFC 1952, any number of members), zstd (RFC 8878, any number of frames and skippable
+// frames), uncompressed ones, and the formats of foreign-compressions.hpp. The content decides, not the media type:
+// registries mislabel layers.
 #pragma once
 
 #include <memory>

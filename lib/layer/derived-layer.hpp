@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A derived layer: an ordinary container layer's tar becomes a tree of OSTree objects, whiteouts kept as files for the
-// merge.
+// Turns the tar of a derived layer (an ordinary container layer) into a tree of OSTree objects, with whiteouts kept as
+// files for the merge.
 #pragma once
 
 #include <array>

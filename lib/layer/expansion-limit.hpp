@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much a layer and an image may unpack to: what ends a decompression bomb, or a sparse file of nothing but holes,
-// before the disk is full of it.
+// Limits how much a layer and an image may unpack to, so that a decompression bomb or a large sparse file ends before
+// the disk is full.
 #pragma once
 
 #include <atomic>

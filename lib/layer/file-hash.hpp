@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The checksum of a file object whose content lies in a file.
+// Computes the checksum of a file object whose content is in a file.
 #pragma once
 
 #include "layer/object.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gzip decompressors with one behaviour: ISA-L's, three times as fast, and zlib's, which is always there. Tests hold
-// them against each other.
+// Gzip decompressors with the same behaviour: ISA-L's, which is three times as fast, and zlib's, which is always
+// available. Tests hold them against each other.
 #pragma once
 
 #include <memory>

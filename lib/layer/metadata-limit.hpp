@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The size that a metadata object may have (max_metadata_bytes), kept where objects are written.
+// Enforces the maximum size of metadata objects (max_metadata_bytes) where objects are written.
 #pragma once
 
 #include <cstddef>

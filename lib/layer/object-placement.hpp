@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an object that was written to a scratch directory gets its name in the repository. Needs nothing but system
-// calls: the process that does it for a confined job knows neither libostree nor any image.
+// Moves an object from a scratch directory to its name in the repository. Needs nothing but system calls: the process
+// that does it for a confined job knows neither libostree nor any image.
 #pragma once
 
 #include <cstddef>

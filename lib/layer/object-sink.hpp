@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a layer's objects go until the layer is verified: staged, invisible to the repository's readers, and dropped as
-// a whole when the layer fails.
+// The interface for writing a layer's objects: they are staged, invisible to readers of the repository, until the layer
+// is verified, and discarded if it fails.
 //
 // A sink belongs to the thread that fills it. Objects that the repository has already are not written again.
 #pragma once

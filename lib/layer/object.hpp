@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// OSTree objects as bytes: how a file's metadata, a directory's metadata and a directory's listing are serialised and
-// named. (libostree's ostree-core.h: OSTREE_FILEMETA, OSTREE_DIRMETA_GVARIANT_FORMAT, OSTREE_TREE_GVARIANT_FORMAT,
+// Serialises and names OSTree objects: metadata of files and directories, and listings of directories. (libostree's
+// ostree-core.h: OSTREE_FILEMETA, OSTREE_DIRMETA_GVARIANT_FORMAT, OSTREE_TREE_GVARIANT_FORMAT,
 // OSTREE_COMMIT_GVARIANT_FORMAT.)
 #pragma once
 

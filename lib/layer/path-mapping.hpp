@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where an image's paths live in a commit (the store format shared with ostree-ext): /etc is kept as usr/etc, because
-// OSTree makes /etc from it at deployment; /var is kept as usr/share/factory/var where the running libostree does not
-// fill /var from a commit's /var (before 2024.3).
+// Maps the paths of an image to those in a commit (store format shared with ostree-ext): /etc is stored as usr/etc,
+// because OSTree makes /etc from it at deployment; /var is stored as usr/share/factory/var if the running libostree
+// does not fill /var from a commit's /var (before 2024.3).
 //
 // What the image itself has at /usr/etc or /usr/share/factory/var is another directory. A layer's commit keeps it
 // beside the moved one, under a name that no entry of an image can have (whiteouts of whiteouts mean nothing); a merged

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What libostree opens of a repository, and would wait for if it were a pipe.
+// Detects pipes in place of files of a repository, at which libostree would wait when it opens them.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of the objects that a sink was given, and how they get into the repository: exactly these, each one seen in
-// its place.
+// The names of the staged objects of a sink, and their publication: exactly these objects, and each one is checked to
+// be in place.
 //
 // A directory is never listed for it, because a listing does not show what another program has removed. An object that
 // is in the repository already is never replaced. Thirty-four bytes for each object, which beyond a few megabytes are

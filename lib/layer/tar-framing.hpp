@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Follows the blocks of a tar stream on its way to libarchive, for what libarchive does not report: a name that a NUL
-// ends early, records of a pax header that are malformed, the mode in the header where an ACL replaced it, and entries
-// behind a single block of zeros.
+// Watches the blocks of a tar stream on their way to libarchive, for what libarchive does not report: a name that a NUL
+// ends early, malformed records of a pax header, the mode in the header if an ACL replaces it, and entries after a
+// single block of zeros.
 //
 // Where libarchive reads other bytes as content than Go's archive/tar, by which docker, skopeo and umoci read layers,
 // it is given the stream with the size taken out: links, directories and special files have no content, whatever their

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that write small files, so that creating one does not hold up reading the next.
+// Threads that write small files, so that creating one file does not delay reading the next.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where images can be written: registries, OCI layouts in a directory, OCI archives.
+// The destinations of exports: registries, OCI layouts in a directory, OCI archives.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Indexes (OCI image-spec "Image Index") and Docker manifest lists: which of their manifests is meant. The rules are
-// skopeo's, so that an archive gives the same image as a layout or a registry.
+// Selects a manifest from an index (OCI image-spec "Image Index") or a Docker manifest list. The rules are skopeo's, so
+// that an archive gives the same image as a layout or a registry.
 #pragma once
 
 #include <optional>

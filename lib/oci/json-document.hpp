@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading fields of untrusted JSON documents. Every function throws Error(corrupt_input) that names the field it
-// refused.
+// Reads fields of untrusted JSON documents. Every function throws Error(corrupt_input) that names the field it refused.
 #pragma once
 
 #include <cstddef>

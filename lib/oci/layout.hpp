@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each layer of an image is.
+// Determines the kind of each layer of an image.
 //
 // An image whose config carries the label ostree.final-diffid is an encapsulated OSTree commit: a commit layer, chunk
 // layers up to and including the one with that diff-id, then derived layers. Any other image is generic: every layer is

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A package as the RPM database keeps it: an index of tags, and a store of what they hold.
+// Reads the header of a package in the RPM database: an index of tags, and their values.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blob on its way from its source: bytes to read, and a verdict on all of them at the end.
+// A blob from an image's source: bytes to read, and a verdict on them at the end.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blob whose source nothing else has verified: its digest is computed of what is read.
+// A blob that nothing else has verified: computes its digest while it is read.
 #pragma once
 
 #include <cstdint>

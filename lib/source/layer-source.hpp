@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the blobs of an image's layers come from: skopeo, a layout, an archive.
+// The interface to the blobs of an image's layers: in skopeo, a layout or an archive.
 #pragma once
 
 #include <chrono>

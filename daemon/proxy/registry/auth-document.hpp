@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored logins: containers-auth.json(5). What it does not know, it refuses by NotUnderstood.
+// Reads stored logins, containers-auth.json(5). What it does not know, it refuses by NotUnderstood.
 #pragma once
 
 #include <map>

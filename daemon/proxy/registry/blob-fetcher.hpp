@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches blobs of one image, from whichever of its endpoints has them, and goes on where a connection broke. The bytes
-// are what the registry says; their reader verifies them.
+// Fetches blobs of an image from any of its endpoints, and continues at the same position after a broken connection.
+// The bytes are what the registry says; their reader verifies them.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of a registry's answers: how it wants to be told who asks, WWW-Authenticate (RFC 9110, 11.6.1); the ranges of
-// a blob that it answers with (14.4); and when it may be asked again (10.2.3).
+// Parses headers of a registry's answers: the requested authentication, WWW-Authenticate (RFC 9110, 11.6.1); the range
+// of a blob in the answer (14.4); and the time of the next attempt (10.2.3).
 #pragma once
 
 #include <chrono>

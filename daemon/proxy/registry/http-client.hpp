@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One HTTP GET after another, by libcurl. Nothing is done by itself: no redirect is followed, nobody is logged in,
+// Sends HTTP GET requests with libcurl. Nothing is done by itself: no redirect is followed, nobody is logged in,
 // nothing is kept between requests but connections. HTTP/1.1 only.
 #pragma once
 

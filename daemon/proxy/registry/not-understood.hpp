@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why something is left to skopeo: a configuration, credentials or a registry want what is not known here.
+// The reason for leaving something to skopeo: a configuration, credentials or a registry need what is not supported
+// here.
 #pragma once
 
 #include <stdexcept>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where an image of a registry is fetched from, by containers-registries.conf(5), version 2. What it does not know, it
-// refuses by NotUnderstood: a wrong guess would ask another registry than skopeo does.
+// Finds the locations of an image by containers-registries.conf(5), version 2. What it does not know, it refuses by
+// NotUnderstood: a wrong guess would ask another registry than skopeo does.
 #pragma once
 
 #include <string>

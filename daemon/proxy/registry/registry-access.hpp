@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One repository, in a registry or a mirror: how it is asked, and who it is told is asking (the distribution spec's
-// token authentication, and HTTP Basic). What a registry is told is for that registry, and for the token server that it
-// names itself; nobody else.
+// Access to one repository in a registry or a mirror, with the distribution spec's token authentication and HTTP Basic.
+// What a registry is told is for that registry, and for the token server that it names itself; nobody else.
 #pragma once
 
 #include <chrono>

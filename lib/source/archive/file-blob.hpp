@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blob that is a part of a file: read in place, in a thread of its own, so that many may be read at once whatever the
-// file's own position is.
+// Reads a blob that is a part of a file, in place and in its own thread, so that several can be read at once.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An image, read where its reference says. skopeo opens it, decides by the containers policy, and hands out what imaged
-// does not read itself.
+// Reads an image from the source in its reference. skopeo opens it, decides by the containers policy, and reads what
+// imaged does not read itself.
 //
 // Layers in a registry are read by the service that talks to registries, without skopeo (registry-blobs.hpp). imaged
 // itself reads the layers of an oci: or dir: image itself, and all of an oci-archive: that is an uncompressed file, if

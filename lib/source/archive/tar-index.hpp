@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where each file of an uncompressed tar lies, so that it can be read in place (POSIX.1-2001 pax, ustar, and GNU's long
-// names). Links lead to the file that they name.
+// Finds the position of each file in an uncompressed tar, so that it can be read in place (POSIX.1-2001 pax, ustar, and
+// GNU's long names). Links lead to the file that they name.
 #pragma once
 
 #include <cstdint>

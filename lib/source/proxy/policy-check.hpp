@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Holding an image against the containers policy where skopeo's image proxy does not: before protocol 0.2.6 it serves
-// whatever it is asked for, unsigned, wrongly signed or rejected.
+// Checks an image against the containers policy for versions of skopeo that do not do so as an image proxy: before
+// protocol 0.2.6 it serves unsigned, wrongly signed and rejected images too.
 //
 // `skopeo copy` enforces the policy, signatures by lookaside directories and registries included, and then would fetch
 // every layer. So it is made to copy into an OCI layout that seems to have all of them: there it fetches manifest and

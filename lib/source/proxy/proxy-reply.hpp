@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What skopeo's image proxy answers: one packet of JSON, {"success", "value", "pipeid", "error"}, with a pipe passed
-// along where "pipeid" is not 0.
+// Parses the answers of skopeo's image proxy: one packet of JSON, {"success", "value", "pipeid", "error"}, with a pipe
+// if "pipeid" is not 0.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blobs of a registry, read by the system's service without skopeo (source/skopeo/blob-request.hpp). It goes on where
-// it was when a connection breaks. Manifests, signatures and policy are skopeo's, and so is every blob that the service
-// leaves to it: where registries.conf, credentials or a registry want what it does not know.
+// Reads blobs of a registry through the system's service, without skopeo (source/skopeo/blob-request.hpp). It goes on
+// where it was when a connection breaks. Manifests, signatures and policy are skopeo's, and so is every blob that the
+// service leaves to it: where registries.conf, credentials or a registry want what it does not know.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pushing an image to a registry: `skopeo copy` out of an OCI layout.
+// Pushes an image from an OCI layout to a registry, with `skopeo copy`.
 #pragma once
 
 #include <string>

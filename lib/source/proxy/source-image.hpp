@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An image as its source describes it: manifest and config, verified and read. Nothing of its layers is fetched yet.
+// An image at its source: its manifest and config, verified and parsed. Nothing of its layers is fetched yet.
 #pragma once
 
 #include <optional>

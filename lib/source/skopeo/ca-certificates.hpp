@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The certificates that a registry's own certificate is checked with, without the client certificates that stand beside
-// them in certs.d(5): those are credentials of the host.
+// The CA certificates for a registry, without the client certificates beside them in certs.d(5), which are credentials
+// of the host.
 #pragma once
 
 #include <string>

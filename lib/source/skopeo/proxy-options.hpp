@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a job wants its skopeos.
+// The options of a job for its skopeo processes.
 #pragma once
 
 #include <chrono>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which requirement of the host's containers policy (containers-policy.json(5)) applies to an image. skopeo enforces
-// the policy; this only tells what it is, because ostree-image-signed: must refuse a policy that accepts anything.
-// skopeo is given the very text that was looked at here, so the two never speak of different policies.
+// Finds the requirement of the host's containers policy (containers-policy.json(5)) that applies to an image. skopeo
+// enforces the policy; this only finds the requirement, because ostree-image-signed: must refuse a policy that accepts
+// anything. skopeo gets exactly the text that was read here, so both use the same policy.
 #pragma once
 
 #include <string>

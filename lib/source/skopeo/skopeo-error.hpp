@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What skopeo's messages mean. Its protocol before 0.2.8 has no error codes, so the text is all there is.
+// Interprets skopeo's error messages. Its protocol before 0.2.8 has no error codes, so the text is all there is.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What skopeo is run for, and the command that this becomes: in a child of this process, or in a service that the
-// system runs beyond a socket, as a user who owns nothing (imaged-proxy.socket). Credentials, policy and channels are
-// descriptors either way.
+// The requests to skopeo, and the command for each: run in a child of this process, or in a service of the system
+// behind a socket, as a user who owns no files (imaged-proxy.socket). Credentials, policy and channels are descriptors
+// either way.
 //
 // What goes over the socket, SOCK_SEQPACKET, is one packet: the request as JSON and its descriptors: what skopeo prints
 // to, then credentials, policy and layout, those that there are. From then on the socket is the channel of the image

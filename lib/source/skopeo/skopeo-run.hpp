@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A skopeo at work for a request: the one way to have one. It is a child of this process (skopeo-child.cpp) or the
-// system's service (skopeo-service.cpp), as the options say; it ends with the object, wherever it is.
+// A running skopeo for a request. It is a child of this process (skopeo-child.cpp) or the system's service
+// (skopeo-service.cpp), as the options say; it ends with the object, wherever it is.
 #pragma once
 
 #include <chrono>

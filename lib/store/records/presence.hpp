@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether commits are really there: every directory and every file object that a commit reaches. What was found
-// complete once is not looked at again, across jobs while no object comes or goes.
+// Checks whether commits are complete: every directory and file object that a commit reaches. What was found complete
+// once is not looked at again, across jobs while no object comes or goes.
 //
 // Looks at names only; that the bytes under a name are right was verified when they were written. Belongs to one
 // thread; borrows the repository.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rule for signatures let stored images in: for listings, and for nothing that is decided because of it.
+// Records the signature rule that each stored image satisfied, for listings only.
 //
 // On disk: extensions/imaged/rules.json, {"IMAGE": {"COMMIT": "RULE"}}, replaced by rename(2). COMMIT is the merge
 // commit that a pull made or found, so what another program names by the image's ref has no rule, whatever that commit

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a merge commit says of its image (store format, "The image (merge) commit"). Written by imaged and by ostree-ext
-// alike; plain data once read.
+// The metadata of an image in its merge commit (store format, "The image (merge) commit"). Written by imaged and by
+// ostree-ext alike; plain data once read.
 #pragma once
 
 #include <cstdint>

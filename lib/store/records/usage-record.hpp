@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each image takes on disk, as it was counted last (store/upkeep/usage-count.hpp): for listings, and for nothing
-// that is removed because of it.
+// Stores the counted disk usage of each image (store/upkeep/usage-count.hpp), for listings only: nothing is deleted
+// because of it.
 //
 // On disk: extensions/imaged/usage.json, {"state": CHECKSUM, "images": {"IMAGE": [BYTES, BYTES OF ITS OWN]}}, replaced
 // by rename(2). It counts for as long as the refs are those of the state (ref-state.hpp), and in this repository only.

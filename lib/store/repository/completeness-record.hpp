@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which commits were found complete the last time somebody looked at all of their objects, so that a pull with nothing
-// to do need not look at tens of thousands of them again.
+// Records which commits were complete at the last full check, so that an unchanged pull need not check tens of
+// thousands of objects again.
 //
 // On disk: extensions/imaged/complete in the repository. A line with the state of the object directories, one with the
 // checksum of each commit, and a last line "end". The state is the SHA-256 of inode and ctime of objects/00 to

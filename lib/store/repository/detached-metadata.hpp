@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may be in the detached metadata of commits that images and copies bring: signatures of the commit, and this
-// program's mark of what a copy brought. Other keys of an image or of another repository are not taken: programs give
-// them a meaning of their own (ostree-ext.cached.*).
+// Filters the detached metadata of commits in images and copies: only signatures of the commit are taken, and this
+// program's mark of copied commits. Other keys of an image or of another repository are not taken: programs give them a
+// meaning of their own (ostree-ext.cached.*).
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What removing files gives back: the blocks that they occupy on disk, once the last link to each has gone. A file that
-// a deployment or another repository shares by a hard link gives back nothing.
+// Computes the disk space that removing files frees: their blocks, once the last link to each is gone. A file that a
+// deployment or another repository shares by a hard link gives back nothing.
 //
 // Directories are not counted: file systems differ in whether they ever shrink.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file object as a repository holds it, whatever its mode: metadata, and the content to read.
+// A file object of a repository in any mode: metadata, and the content to read.
 //
 // Belongs to one thread; borrows nothing once it is open.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a repository that a caller names, for a copy: nothing in it may lead to another place.
+// Opens a repository that a caller names, for a copy: nothing in it may redirect imaged to another place.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who wants to know how an import, or a copy, is getting on. Members are called from several threads, one at a time for
-// each layer; they must be quick and must not throw.
+// Receives the progress of an import or a copy. Members are called from several threads, one at a time for each layer;
+// they must be quick and must not throw.
 #pragma once
 
 #include <cstddef>

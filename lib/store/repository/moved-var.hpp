@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a derived layer's /var is kept: it depends on the libostree that deploys it.
+// Decides where the /var of a derived layer is stored: it depends on the libostree that deploys it.
 #pragma once
 
 namespace imaged {

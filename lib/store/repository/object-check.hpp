@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether file objects are what their names say: their bytes and metadata, hashed again.
+// Verifies file objects: hashes their bytes and metadata again.
 #pragma once
 
 #include <cstdint>

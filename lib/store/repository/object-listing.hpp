@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loose objects of a repository, directory by directory as they lie on disk.
+// Lists the loose objects of a repository, directory by directory in the order on disk.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which file objects a repository has, for many questions in a row: a directory of objects that is asked about often is
-// listed once, which is much cheaper than one stat(2) for each object.
+// Answers which file objects exist, for many questions in a row: a directory that is asked about often is listed once,
+// which is cheaper than one stat(2) for each object.
 //
 // What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the
 // descriptor.

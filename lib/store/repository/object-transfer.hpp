@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings objects of one repository into another, each in the cheapest way there is: a hard link where both keep it in
-// the same form on one file system, else shared extents (FICLONE), else a copy of its content in the form that the
-// destination keeps.
+// Copies objects between repositories in the cheapest way: a hard link if both store them in the same form on one file
+// system, else shared extents (FICLONE), else a copy of the content in the destination's form.
 //
 // Everything is hashed on the way, by the descriptor that is then linked or the clone that is kept. Only what nobody
 // else can change is linked: an inode of this process's user or of root that no other user may write. Links appear at

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a confined job (remote-writer.hpp) asks of the process that changes the repository for it
+// The protocol between a confined job (remote-writer.hpp) and the process that changes the repository for it
 // (daemon/worker/publisher.hpp): one packet for a call, one for its answer, in the byte order of the machine.
 #pragma once
 

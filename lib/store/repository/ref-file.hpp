@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading refs as they lie on disk, one by one: an odd entry is damage of that ref alone. libostree refuses to list any
-// ref if one of them is a link that leads nowhere.
+// Reads refs from disk one by one, so that an invalid entry is damage of that ref alone. libostree
+// refuses to list any ref if one of them is a link that leads nowhere.
 //
 // An alias (`ostree refs --alias`) is a symbolic link to another ref.
 #pragma once

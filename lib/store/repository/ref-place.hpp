@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Refs are files in directories, so no ref can have a name that lies below the name of another.
+// Checks whether the name of a ref is available: refs are files in directories, so no ref can have a name below another
+// ref's.
 #pragma once
 
 #include "oci/image-reference.hpp"

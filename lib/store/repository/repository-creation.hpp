@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a repository begins, without libostree: a confined job has it made before it confines itself.
+// Creates repositories without libostree: a confined job needs one before it confines itself.
 #pragma once
 
 #include <string>

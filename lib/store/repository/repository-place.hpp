@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a repository is still where it was opened: restored backups and unmounted file systems put another one, or
-// none, at its path.
+// Checks whether a repository is still where it was opened: restored backups and unmounted file systems put another
+// one, or none, at its path.
 #pragma once
 
 #include "store/repository/repository.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a job changes in a repository but for its scratch directories, so that a process that must not write
-// there can have it done: by this process (direct-writer.hpp), or by one that reads no image (remote-writer.hpp).
+// The interface for all changes of a repository except in scratch directories: implemented by this process
+// (direct-writer.hpp), or by one that reads no image (remote-writer.hpp).
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who wants to know how a job that fetches nothing is getting on. Members may be called from several threads; they must
-// be quick and must not throw.
+// Receives the progress of a job that fetches nothing. Members may be called from several threads; they must be quick
+// and must not throw.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A commit that came with an image, rather than being made here, before it may be in the repository at all.
+// Checks a commit that came with an image before it is stored.
 #pragma once
 
 #include <cstdint>

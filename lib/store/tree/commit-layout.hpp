@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between the image's own paths and those of a commit (see layer/path-mapping.hpp).
+// Converts between the image's own paths and those of a commit (see layer/path-mapping.hpp).
 //
 // A merged tree has one directory for the image's /etc and its /usr/etc, because programs make /etc of a deployment
 // from it. It is the image's /etc; what only /usr/etc has stands in it too, where nothing is in its place. A link of

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whiteouts and opaque markers of one layer, applied to the tree of those below it before anything of the layer is
-// put there: they hide what lies below, never what their own layer brings, and make nothing.
+// Applies the whiteouts and opaque markers of a layer to the tree of the layers below, before any entry of the layer:
+// they hide what is below, never entries of their own layer.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of two entries of a layer came later, where symbolic links of the layers below lead one to where the other is.
+// Decides which of two entries of a layer came later, if symbolic links of lower layers lead one to the place of the
+// other.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may be at the top of a deployment, by ostree-prepare-root.conf(5): anything where its root is an overlay or a
-// composefs, only what OSTree deploys where it is the physical root.
+// Decides which entries the root of a deployment may have, by ostree-prepare-root.conf(5): any if its root is an
+// overlay or a composefs, only those that OSTree deploys if it is the physical root.
 #pragma once
 
 #include <array>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Directory trees that are put together in memory: dirtrees are read when they are looked at, and new ones are written
-// only when the whole tree is finished.
+// Builds directory trees in memory: reads dirtrees on demand, and writes new ones only when the whole tree is finished.
 //
 // Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory up to a limit and go to the
 // sink beyond it. Belongs to one thread; borrows the sink.

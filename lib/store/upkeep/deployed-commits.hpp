@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the deployments of the OSTree system that a repository belongs to need of it.
+// Lists the commits in a repository that the deployments of its OSTree system need.
 #pragma once
 
 #include <map>

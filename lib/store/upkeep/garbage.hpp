@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects that nothing needs: found by walking everything that refs and other tools' commits reach, and removed commits
-// first, so that a crash never leaves a commit without its parts.
+// Deletes unreachable objects: walks everything that refs and other programs' commits reach, and deletes commits first,
+// so that a crash never leaves a commit without its parts.
 //
 // Where something that a ref names cannot be read, what hangs on it is not known: then only objects go that a commit
 // which goes itself is known to have reached.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which layers somebody still needs: every image, every deployment (ostree/0, ostree/1, rpmostree/base) and every
-// protected base (ostree/container/baseimage), and every version of an image that is kept (kept-ref.hpp). A layer that
-// an alias names is in use too.
+// Finds the layers in use: by every image, every deployment (ostree/0, ostree/1, rpmostree/base), every protected base
+// (ostree/container/baseimage) and every kept version of an image (kept-ref.hpp). A layer that an alias names is in use
+// too.
 #pragma once
 
 #include <map>

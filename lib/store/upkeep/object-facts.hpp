@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is learnt of each object of a repository for counting (object-graph.hpp): the bytes that it takes on disk, and
-// which objects it names. Costs one lstat(2) for each object and one read for each directory and commit.
+// Collects facts about each object of a repository for counting (object-graph.hpp): its bytes on disk, and the objects
+// that it references. Costs one lstat(2) for each object and one read for each directory and commit.
 //
 // Objects never change, so what was learnt is kept, and the next count looks at new objects only. Not kept, and looked
 // at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte

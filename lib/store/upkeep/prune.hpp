@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removing images, and what only they needed. The versions of an image that are kept (kept-ref.hpp) go with it, and
-// after it: a removal that fails takes nothing. What it leaves behind goes with the next prune.
+// Removes images and prunes the repository. The versions of an image that are kept (kept-ref.hpp) go with it, and after
+// it: a removal that fails takes nothing. What it leaves behind goes with the next prune.
 //
 // Layers are counted out first: one that no image, deployment or protected base names loses its ref. Objects go after
 // them, in prune() alone. Crash rule: refs go before what they name, commits before their parts.

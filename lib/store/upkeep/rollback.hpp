@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making a version of an image that was kept (kept-ref.hpp) the current one again, and keeping the one that was
-// current: a second rollback goes forward again.
+// Makes a kept version of an image (kept-ref.hpp) the current one, and keeps the previous one: a second rollback
+// reverts the first.
 //
 // Crash rule: the version that was current is kept before the image's ref changes, and the other one's kept ref goes
 // after it. Whatever ends in between, both versions have a ref.

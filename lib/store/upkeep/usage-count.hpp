@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a repository takes on disk, and who needs it: images, deployments, refs of other programs, commits without a
-// ref. Counted from all objects that are there (object-graph.hpp) and by the rules of prune.hpp: what of an image
-// counts as its own is what removing it and a prune after that free.
+// Counts the disk usage of images, deployments, refs of other programs and commits without a ref. Counted from all
+// objects that are there (object-graph.hpp) and by the rules of prune.hpp: what of an image counts as its own is what
+// removing it and a prune after that free.
 //
 // Bytes are allocated blocks of objects (st_blocks * 512), the blocks of a file with several links once. What has links
 // elsewhere is nobody's own. Refs, records, directories and the repository's other files do not count.

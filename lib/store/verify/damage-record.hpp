@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which images the last verification found damaged, kept in the repository so that listings tell it until they are
-// sound again.
+// Records the images that the last verification found damaged, so that listings show it until they are repaired.
 //
 // On disk: extensions/imaged/damaged.json, {"IMAGE": {"commit": CHECKSUM, "error": TEXT}}, replaced by rename(2). An
 // entry counts for as long as the image's ref names that commit. A file that cannot be read counts as empty.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of an image's layers bad objects belong to, and where in its tree they are.
+// Finds the layers of an image that contain damaged objects, and their paths in its tree.
 #pragma once
 
 #include <string>

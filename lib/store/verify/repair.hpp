@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verifying images, and mending those that are damaged: refs that were lost are written again, bad objects are replaced
-// by fetching the layers that hold them, layers that were never verified are fetched anew, the merge is computed again
-// where it is wrong.
+// Verifies images and repairs damaged ones: writes lost refs again, replaces damaged objects by fetching their layers,
+// fetches layers that were never verified, and computes a wrong merge again.
 //
 // The stored manifest says what to fetch, so the source needs no more than the layers that are broken. Where the
 // manifest itself is lost, the image is imported anew, and becomes what the source has now.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The objects that a number of commits reach, checked each once: commits and directories where they are walked, file
-// objects afterwards, several at a time.
+// Checks the objects that a number of commits reach, each once: commits and directories during the walk, file objects
+// afterwards, several at a time.
 #pragma once
 
 #include <cstdint>

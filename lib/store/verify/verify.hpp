@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether images are what they were when they came: their refs, their metadata, the checksum of every object that they
-// reach, and the merge, computed again from the layers.
+// Checks stored images against their digests: refs, metadata, every reachable object, and the merge, which is computed
+// again from the layers.
 //
 // Takes three passes: directories are walked and checked, each once; then file objects are hashed, several at a time,
 // in the order in which they lie on disk; then, only where something is wrong, it is found out which layers and images
