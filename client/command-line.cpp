@@ -87,8 +87,7 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
         return context;
     }
     const GOptionEntry store[] = {
-        {"digest", 0, 0, G_OPTION_ARG_FILENAME, &raw.digest, "Accept no other manifest than the one with this digest",
-         "DIGEST"},
+        {"digest", 0, 0, G_OPTION_ARG_FILENAME, &raw.digest, "Accept only the manifest with this digest", "DIGEST"},
         {"target", 0, 0, G_OPTION_ARG_FILENAME, &raw.target, "Store the image under this reference", "IMAGE"},
         {},
     };
@@ -99,9 +98,9 @@ Context make_context(Raw& raw, const VerbHelp* verb) {
     };
     const GOptionEntry job[] = {
         {"detach", 'd', 0, G_OPTION_ARG_NONE, &raw.detach, "Print the job's number and path, and do not wait", nullptr},
-        {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job when imagectl ends in any way", nullptr},
+        {"bind", 0, 0, G_OPTION_ARG_NONE, &raw.bind, "Cancel the job if imagectl exits for any reason", nullptr},
         {"background", 0, 0, G_OPTION_ARG_NONE, &raw.background,
-         "Give way to other work; do not start on a metered connection or on battery", nullptr},
+         "Yield to other work; do not start on a metered connection or on battery power", nullptr},
         {"interactive", 0, 0, G_OPTION_ARG_NONE, &raw.interactive,
          "Allow an authorisation dialogue, on a terminal by pkttyagent (default there)", nullptr},
         {"no-interactive", 0, 0, G_OPTION_ARG_NONE, &raw.no_interactive, "Never ask for authorisation", nullptr},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the verbs that start or follow a job share: the options they send, and how they tell of the end.
+// Code shared by the verbs that start or follow a job: options, and the report of the end.
 #pragma once
 
 #include <map>

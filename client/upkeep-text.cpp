@@ -55,7 +55,7 @@ std::string damage_text(const Dictionary& image) {
 std::string repair_text(const Dictionary& image) {
     const auto previous = image.text("previous-digest");
     const auto digest = image.text("digest");
-    return "Mended: " + text(image, "image") + ", " +
+    return "Repaired: " + text(image, "image") + ", " +
            counted(number(image, "layers-fetched"), "layer fetched (", "layers fetched (") +
            human_bytes(number(image, "bytes-fetched")) + ")" +
            (digest && previous != digest ? ", now " + escaped(*digest) : std::string()) + "\n";
@@ -144,7 +144,7 @@ std::string verify_text(const Dictionary& outcome) {
     for (const auto& image : outcome.list("repaired")) result += repair_text(image);
     for (const auto& image : outcome.list("refetched")) result += refetch_text(image);
     result += unverified_text(outcome);
-    result += records(outcome, "unrepaired", "Not mended", "image", "error");
+    result += records(outcome, "unrepaired", "Not repaired", "image", "error");
     result += records(outcome, "damaged-layers", "Damaged layers that no image uses", "digest", "error");
     result += kept_text(outcome);
     result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
@@ -153,7 +153,7 @@ std::string verify_text(const Dictionary& outcome) {
     if (const auto why = outcome.text("not-recorded"))
         result += "Lists do not show what was found here: " + escaped(*why) + "\n";
     result += missing_text(outcome);
-    if (outcome.flag("sound") == true) result += "All is sound\n";
+    if (outcome.flag("sound") == true) result += "No problems found\n";
     return result;
 }
 

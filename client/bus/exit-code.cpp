@@ -59,10 +59,10 @@ std::string exit_code_help() {
            "  6    the source of the image cannot be reached\n"
            "  7    corrupt input, another digest than asked for, or an unsupported image\n"
            "  8    no space left\n"
-           "  9    the daemon cannot be reached, or left in the middle\n"
+           "  9    the daemon cannot be reached, or exited during the call\n"
            "  10   check --exit-code: there is an update\n"
            "  11   imaged was stopped before the job ended\n"
-           "  12   put off (--background): on battery, a metered connection, or for others\n"
+           "  12   postponed (--background): battery power, a metered connection, or other jobs\n"
            "  130  cancelled\n";
 }
 

@@ -32,9 +32,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb cancel_verb = {
     {"cancel", "JOB", "Cancel a job",
-     "Asks imaged to cancel JOB, a number as imagectl jobs shows it, and returns at once. Cancelling a job that ended "
-     "changes nothing.\n"
-     "A job that other callers asked for as well goes on for them, which is said.\n"
+     "Asks imaged to cancel JOB, a number as shown by imagectl jobs, and returns at once. Has no effect on "
+     "a finished job. A job that other callers requested too continues for them; imagectl reports that.\n"
      "\n"
      "Examples:\n"
      "  imagectl cancel 3\n"

@@ -14,7 +14,7 @@ namespace {
 constexpr VerbOption options[] = {
     {"from", "IMAGE", "Compare with another stored image"},
     {"kept", "DIGEST", "Compare with a version that is kept, by its digest or the beginning of it"},
-    {"update", nullptr, "Show what the update brings that the last check found"},
+    {"update", nullptr, "Show the changes of the update that the last check found"},
     {"all", nullptr, "Print whole lists"},
 };
 
@@ -50,14 +50,12 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb changes_verb = {
     {"changes", "IMAGE", "Show what another version of an image brings",
-     "Shows what the stored version of IMAGE has that the running deployment has not: kernels, packages, files of "
-     "/etc. "
-     "Where no\n"
-     "deployment of IMAGE runs, compares with the version that was current before (see 'imagectl rollback'). Packages "
-     "are what\n"
-     "the databases of dpkg and rpm inside the images list. Of a long list, some entries are shown. Fetches nothing; "
-     "what an\n"
-     "update brings (--update) is known before it is pulled only if the repository has its content already.\n"
+     "Shows the differences between the running deployment of IMAGE and its stored version: kernels, "
+     "packages, files of /etc. If no deployment of IMAGE runs, compares with the version before the "
+     "current one (see 'imagectl rollback'). Packages are those in the databases of dpkg and rpm in the "
+     "images. Long lists are shortened.\n\n"
+     "Downloads nothing: the content of an update (--update) is known before the pull only if the "
+     "repository already has it.\n"
      "\n"
      "Examples:\n"
      "  imagectl changes docker://registry.example/host:stable\n"

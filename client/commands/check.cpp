@@ -16,7 +16,7 @@ constexpr std::string_view archive_source = "archive";
 constexpr VerbOption options[] = {
     {"target", "IMAGE", "The reference that the image is stored under"},
     {"exit-code", nullptr, "End with exit code 10 if there is an update"},
-    {"packages", nullptr, "Also show what each update brings, where that is known before it is pulled"}};
+    {"packages", nullptr, "Also show the changes of each update, if they are known before the pull"}};
 
 // Where the image that is stored as NAME came from; nullopt if the name says it.
 std::optional<std::string> source_of(const Connection& connection, const std::string& name) {
@@ -73,17 +73,12 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb check_verb = {
     {"check", "[IMAGE…]", "Look for updates of stored images",
-     "Asks the source of each IMAGE, without one of every stored image, whether it has another version than the one "
-     "that is\n"
-     "stored, and remembers the answer: list and show tell of the update, diff compares with it, until it is pulled. "
-     "Fetches no\n"
-     "layer, with --packages parts of those that are zstd:chunked. An image that was stored under another name "
-     "(--target) or\n"
-     "copied is asked for where it came from; one out of an\n"
-     "archive cannot be asked for. Where all images are checked, one whose source cannot be reached or does not have "
-     "it is "
-     "named and is no "
-     "error.\n"
+     "Asks the source of each IMAGE, or of all stored images, for a newer version, and records the answer: "
+     "until the update is pulled, list and show report it, and diff compares with it. Downloads no layers; "
+     "with --packages, parts of zstd:chunked layers.\n\n"
+     "An image that was stored under another name (--target) or copied is looked up at its original "
+     "source; an image from an archive has none. If all images are checked, images whose source cannot be "
+     "reached or does not have them are reported, and the check does not fail.\n"
      "\n"
      "Examples:\n"
      "  imagectl check\n"

@@ -14,8 +14,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb config_verb = {
     {"config", "IMAGE", "Print the stored configuration of an image",
-     "Prints the configuration of IMAGE, byte for byte as it is stored; on a terminal with\n"
-     "control characters escaped. With --json it becomes part of a document.\n"
+     "Prints the configuration of IMAGE exactly as it is stored; on a terminal, control characters are "
+     "escaped. With --json it is part of a document.\n"
      "\n"
      "Examples:\n"
      "  imagectl config docker://registry.example/host:stable | sha256sum\n"

@@ -31,12 +31,11 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb copy_verb = {
     {"copy", "IMAGE REPOSITORY", "Copy a stored image to or from another repository",
-     "Copies IMAGE, its layers and their refs from the repository of imaged into the OSTree repository at the path "
-     "REPOSITORY,\n"
-     "or with --from the other way round. What the destination holds is not copied again; on one file system objects "
-     "become hard\n"
-     "links where both repositories have the same mode, and share their extents where the file system can do that.\n"
-     "Only root, and on a user's own bus that user, may do this.\n"
+     "Copies IMAGE, its layers and their refs from the repository of imaged to the OSTree repository at "
+     "the path REPOSITORY, or with --from in the other direction. Objects that the destination has are not "
+     "copied again. On the same file system, objects become hard links if both repositories have the same "
+     "mode, and share their extents if the file system supports it.\n\n"
+     "Only root may do this, and on a user's own bus that user.\n"
      "\n"
      "Examples:\n"
      "  imagectl copy docker://registry.example/host:stable /srv/mirror/repo\n"

@@ -58,9 +58,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb deployments_verb = {
     {"deployments", "", "List the host's deployments and their images",
-     "Lists the OSTree deployments of the host, in boot order. IMAGE is what a deployment follows, by its origin "
-     "file;\n"
-     "DIGEST is the manifest of the image that it was made from, by its commit.\n"
+     "Lists the OSTree deployments of the host, in boot order. IMAGE is the image that a deployment "
+     "follows, from its origin file; DIGEST is the manifest of the image that it was made from, from its "
+     "commit.\n"
      "\n"
      "Examples:\n"
      "  imagectl deployments\n"

@@ -16,14 +16,12 @@ ExitCode run(const Arguments& arguments) {
 const Verb df_verb = {
     {"df",
      "",
-     "Show what the repository takes on disk",
-     "Counts what images, the deployments of the host, refs of other programs, and their commits without a ref take "
-     "on\n"
-     "disk. UNIQUE is what comes free when all of a kind, or the one deployment or ref, are gone and 'imagectl prune' "
-     "runs.\n"
-     "What 'imagectl prune' would free now stands in the end. Sizes are blocks of objects on disk. Afterwards "
-     "'imagectl list'\n"
-     "has the sizes of all images.\n"
+     "Show the disk usage of the repository",
+     "Counts the disk usage of images, of the host's deployments, of other programs' refs and of their "
+     "commits without a ref. UNIQUE is the space that becomes free when all of a type, or the one "
+     "deployment or ref, are gone and 'imagectl prune' runs. The last line shows what 'imagectl prune' "
+     "would free now. Sizes are blocks of objects on disk. Afterwards 'imagectl list' has the sizes of all "
+     "images.\n"
      "\n"
      "Examples:\n"
      "  imagectl df\n"

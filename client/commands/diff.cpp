@@ -50,10 +50,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb diff_verb = {
     {"diff", "IMAGE [IMAGE]", "Compare two images, or one with its update",
-     "Shows the layers that the second IMAGE has and the first has not, and the other way round. With one IMAGE, the "
-     "other is the "
-     "update\n"
-     "that the last check found. Asks no source.\n"
+     "Shows the layers that only one of the two images has. With one IMAGE, the other is the update that "
+     "the last check found. Asks no source.\n"
      "\n"
      "Examples:\n"
      "  imagectl diff docker://registry.example/host:stable\n"

@@ -27,12 +27,10 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb export_verb = {
     {"export", "IMAGE DESTINATION", "Write a stored image out as OCI",
-     "Writes IMAGE out of the repository of imaged to DESTINATION: oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or "
-     "docker://NAME.\n"
-     "It unpacks to the same tree and is pulled as the same layers; its digest is rarely the one it had, and the "
-     "result "
-     "says so.\n"
-     "Only root, and on a user's own bus that user, may export to a path.\n"
+     "Writes IMAGE from the repository of imaged to DESTINATION: oci:DIRECTORY[:TAG], "
+     "oci-archive:FILE[:TAG] or docker://NAME. The exported image has the same tree and the same layers, "
+     "but usually another digest, which the result shows.\n\n"
+     "Only root may export to a path, and on a user's own bus that user.\n"
      "\n"
      "Examples:\n"
      "  imagectl export docker://registry.example/host:stable oci:/srv/images/host:stable\n"

@@ -8,7 +8,7 @@ namespace {
 
 constexpr VerbOption options[] = {
     {"name", "NAME", "Which of several images in the archive: a tag, a name that it gives the image, or @N"},
-    {"digest", "DIGEST", "Accept no other manifest than the one with this digest"},
+    {"digest", "DIGEST", "Accept only the manifest with this digest"},
     any_architecture,
 };
 
@@ -28,10 +28,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb import_archive_verb = {
     {"import-archive", "FILE IMAGE", "Import an image from an archive",
-     "Imports an image out of FILE, an oci-archive or a docker-archive (what \"docker save\" writes), compressed or "
-     "not, "
-     "and stores\n"
-     "it as IMAGE. The file is opened by imagectl; - is standard input.\n"
+     "Imports an image from FILE, an oci-archive or a docker-archive (as written by \"docker save\"), "
+     "compressed or not, and stores it as IMAGE. imagectl opens the file; - is standard input.\n"
      "\n"
      "Examples:\n"
      "  imagectl import-archive host.tar docker://registry.example/host:stable\n"

@@ -18,9 +18,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb import_verb = {
     {"import", "IMAGE", "Fetch exactly the image that prepare showed",
-     "Fetches the manifest with the digest that --digest (required) gives, as imagectl prepare showed it, and stores "
-     "the image.\n"
-     "When the source serves another manifest by now, that is an error and nothing is stored.\n"
+     "Fetches the manifest with the digest of --digest (required), as printed by imagectl prepare, and "
+     "stores the image. If the source has another manifest now, the job fails and stores nothing.\n"
      "\n"
      "Examples:\n"
      "  imagectl import docker://registry.example/host:stable --digest sha256:0123…\n"

@@ -79,7 +79,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb jobs_verb = {
     {"jobs", "", "List the jobs",
-     "Lists the jobs that wait, run, or ended within the last minute, oldest first. TIME is how long they have run.\n"
+     "Lists the jobs that wait, run, or ended within the last minute, oldest first. TIME is the running "
+     "time.\n"
      "\n"
      "Examples:\n"
      "  imagectl jobs\n"

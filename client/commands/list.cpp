@@ -71,11 +71,12 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb list_verb = {
     {"list", "", "List the images in the repository",
-     "Lists the images that the repository holds, ordered by name. An image that cannot be read is listed as damaged,\n"
-     "one whose last check found an update as update. SIZE is what an image takes on disk, UNIQUE what of it comes\n"
-     "free when the image is removed and 'imagectl prune' runs; \"-\" after another program changed a ref, until\n"
-     "'imagectl df' counts. KEPT names the versions that 'imagectl rollback' can go back to. On a\n"
-     "terminal that is too narrow for a name and the other columns, these stand below it.\n"
+     "Lists the images in the repository by name. An image that cannot be read has the state damaged, an "
+     "image for which the last check found an update has the state update.\n\n"
+     "SIZE is the size of an image on disk; UNIQUE is the part of it that becomes free when the image is "
+     "removed and 'imagectl prune' runs. Both are \"-\" after another program changed a ref, until 'imagectl "
+     "df' counts again. KEPT is the number of versions that 'imagectl rollback' can return to. If the "
+     "terminal is too narrow for all columns, the name has a line of its own.\n"
      "\n"
      "Examples:\n"
      "  imagectl list\n"

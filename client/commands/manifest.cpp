@@ -14,8 +14,8 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb manifest_verb = {
     {"manifest", "IMAGE", "Print the stored manifest of an image",
-     "Prints the manifest of IMAGE, byte for byte as it is stored; on a terminal with\n"
-     "control characters escaped. With --json it becomes part of a document.\n"
+     "Prints the manifest of IMAGE exactly as it is stored; on a terminal, control characters are escaped. "
+     "With --json it is part of a document.\n"
      "\n"
      "Examples:\n"
      "  imagectl manifest docker://registry.example/host:stable | sha256sum\n"

@@ -28,10 +28,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb origin_verb = {
     {"origin", "IMAGE", "Print an origin file for a deployment of an image",
-     "Prints the origin file of a deployment that follows IMAGE, which is stored: what ostree admin deploy "
-     "--origin-file\n"
-     "takes, and bootc and rpm-ostree read. What stands before the name says what verifies its updates; without, the\n"
-     "host's containers policy alone does (ostree-unverified-image:).\n"
+     "Prints the origin file of a deployment that follows IMAGE, which must be stored. ostree admin deploy "
+     "--origin-file, bootc and rpm-ostree read such files. A prefix of the name determines how updates are "
+     "verified; without a prefix, only the host's containers policy applies (ostree-unverified-image:).\n"
      "\n"
      "Examples:\n"
      "  imagectl origin ostree-image-signed:docker://registry.example/host:stable >host.origin\n"

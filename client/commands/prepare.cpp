@@ -14,9 +14,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb prepare_verb = {
     {"prepare", "IMAGE", "Show what fetching an image would do",
-     "Fetches the manifest and the configuration of IMAGE and shows what an import would do: its digest, its layers, "
-     "which of them\n"
-     "are missing, how many bytes to fetch, what decides about signatures. Changes nothing.\n"
+     "Fetches the manifest and the configuration of IMAGE and shows what an import would do: its digest, "
+     "its layers, the missing layers, the bytes to fetch, and the signature policy that applies. Changes "
+     "nothing.\n"
      "\n"
      "Examples:\n"
      "  imagectl prepare docker://registry.example/host:stable\n"

@@ -7,8 +7,8 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"dry-run", nullptr, "Remove nothing, tell what would go and how many bytes it frees"},
-    {"foreign-commits", nullptr, "Also remove other programs' commits that no ref names"},
+    {"dry-run", nullptr, "Delete nothing; show what would be deleted and the bytes that it would free"},
+    {"foreign-commits", nullptr, "Also delete other programs' commits without a ref"},
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -21,10 +21,10 @@ ExitCode run(const Arguments& arguments) {
 }  // namespace
 
 const Verb prune_verb = {
-    {"prune", "", "Free the room of what nothing needs",
-     "Drops layers that no image, no version that is kept of one (Keep= in imaged.conf(5)), no deployment and no\n"
-     "protected base uses, and then every object that nothing reaches. Branches of other programs\n"
-     "stay, and so do their commits that no branch names. With --quiet it prints the number of bytes alone.\n"
+    {"prune", "", "Remove unused data and free disk space",
+     "Deletes layers that no image, kept version of an image (Keep= in imaged.conf(5)), deployment or "
+     "protected base uses, and then every unreachable object. Branches of other programs are kept, and so "
+     "are other programs' commits without a branch. With --quiet it prints only the number of bytes.\n"
      "\n"
      "Examples:\n"
      "  imagectl prune --dry-run\n"

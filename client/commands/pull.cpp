@@ -7,8 +7,7 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {any_architecture,
-                                  {"updates", nullptr, "Pull the stored images of which check found an update"}};
+constexpr VerbOption options[] = {any_architecture, {"updates", nullptr, "Pull the stored images with a known update"}};
 
 // A reference to pull, and the name to store it under if that is another.
 struct Wanted {
@@ -64,15 +63,13 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb pull_verb = {
     {"pull", "[IMAGE…]", "Fetch images into the repository",
-     "Fetches each IMAGE into the repository of imaged. Layers that are there already are not fetched again.\n"
-     "Standard error tells of the progress, standard output of the result. Ctrl-C cancels the job and waits for its "
-     "end;\n"
-     "a second Ctrl-C leaves at once. A terminal that closes (SIGHUP, unless nohup(1) is in front) and SIGTERM cancel "
-     "as "
-     "well,\n"
-     "and wait five seconds at most. A job that other callers asked for as well goes on for them. While imaged does "
-     "not\n"
-     "answer, verbs that start a job wait, for somebody may be typing a password; the others end after 25 seconds.\n"
+     "Fetches each IMAGE into the repository of imaged, except for layers that are already stored. "
+     "Progress is printed on standard error, the result on standard output.\n\n"
+     "Ctrl-C cancels the job and waits for its end; a second Ctrl-C exits at once. SIGTERM, and SIGHUP "
+     "from a closed terminal (unless nohup(1) is used), cancel the job as well and wait at most five "
+     "seconds. A job that other callers requested too continues for them.\n\n"
+     "If imaged does not answer, verbs that start a job wait, because a user may be typing a password; "
+     "other verbs fail after 25 seconds.\n"
      "\n"
      "Examples:\n"
      "  imagectl pull debian:12\n"

@@ -15,10 +15,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb remove_verb = {
     {"remove", "IMAGE…", "Remove images from the repository",
-     "Removes every IMAGE, and the layers that nothing else uses: no image, no deployment, no protected base.\n"
-     "Images that are not stored are told; the others still go, and the exit code is 3. What was removed takes room "
-     "on\n"
-     "the disk until 'imagectl prune'.\n"
+     "Removes every IMAGE, and the layers that no image, deployment or protected base uses. Reports images "
+     "that are not stored, removes the others, and then exits with code 3. The disk space becomes free "
+     "with the next 'imagectl prune'.\n"
      "\n"
      "Examples:\n"
      "  imagectl remove docker://registry.example/host:old oci:/srv/images/host:test\n"

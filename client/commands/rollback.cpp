@@ -9,7 +9,7 @@ namespace {
 
 constexpr VerbOption options[] = {
     {"to", "DIGEST",
-     "The version to go back to, or the beginning of its digest; by default the one that was current last"},
+     "Digest of the version to return to, or the beginning of it (default: the version before the current one)"},
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -24,12 +24,11 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb rollback_verb = {
     {"rollback", "IMAGE", "Make an earlier version of an image the current one",
-     "Makes the version of IMAGE that was current before the current one again, or the one with DIGEST, and keeps the "
-     "one\n"
-     "that is current now: the next rollback goes forward again. 'imagectl show' names the versions that are kept; "
-     "how\n"
-     "many are says Keep= in imaged.conf(5). Fetches nothing, and deploys nothing: see 'imagectl origin'. The newer\n"
-     "version is listed as an update until the next check.\n"
+     "Makes the version of IMAGE before the current one current again, or the version DIGEST. The version "
+     "that is current now is kept, so another rollback returns to it. 'imagectl show' lists the kept "
+     "versions; Keep= in imaged.conf(5) sets their number.\n\n"
+     "Downloads nothing, and deploys nothing: see 'imagectl origin'. The newer version is listed as an "
+     "update until the next check.\n"
      "\n"
      "Examples:\n"
      "  imagectl rollback docker://registry.example/host:stable\n"

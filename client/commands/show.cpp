@@ -30,11 +30,10 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb show_verb = {
     {"show", "IMAGE", "Show all that is known of an image",
-     "Shows what the repository knows of IMAGE: digest, commits, labels, layers. Here and for every other verb that "
-     "takes "
-     "a\n"
-     "stored image, IMAGE may also be the digest of its manifest or configuration as list prints it, or longer, or\n"
-     "sha256: and the beginning of one. A digest of several images is refused, with their names.\n"
+     "Shows what the repository knows about IMAGE: digest, commits, labels, layers.\n\n"
+     "For all verbs that take a stored image, IMAGE may also be the digest of its manifest or "
+     "configuration, as printed by list, or a longer part of it, or sha256: and the beginning of a digest. "
+     "If several images have the digest, the error lists their names.\n"
      "\n"
      "Examples:\n"
      "  imagectl show docker://registry.example/host:stable\n"

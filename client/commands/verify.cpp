@@ -8,7 +8,7 @@ namespace {
 
 constexpr VerbOption options[] = {
     {"repair", nullptr, "Repair damaged images and fetch unverified layers anew"},
-    {"source", "IMAGE", "Fetch layers from here instead of each image's own reference; with --repair"},
+    {"source", "IMAGE", "Fetch layers from this source instead of each image's own; with --repair"},
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -26,17 +26,15 @@ ExitCode run(const Arguments& arguments) {
 }  // namespace
 
 const Verb verify_verb = {
-    {"verify", "[IMAGE…]", "Check that images are sound, and mend them",
-     "Checks every IMAGE, or all of them: its refs, its manifest and config, the checksum of every object that it\n"
-     "reaches, and that the merged tree is what the layers give. What is damaged is named, and listed as damaged from\n"
-     "then on. With --repair, lost refs are written again, layers with bad objects are fetched again and a wrong "
-     "merge\n"
-     "is replaced. Versions that are kept of an image ('imagectl rollback') are checked as well, and dropped by "
-     "--repair "
-     "if\n"
-     "they stay damaged. The exit code is 1 where something is damaged and was not mended.\n"
-     "Layers that imaged did not verify itself (another program imported them, or they were copied) are listed as\n"
-     "unverified; --repair fetches them anew.\n"
+    {"verify", "[IMAGE…]", "Check images, and repair them",
+     "Checks every IMAGE, or all images: the refs, manifest and config, the checksum of every reachable "
+     "object, and whether the merged tree is that of the layers. Damaged images are reported, and listed "
+     "as damaged from then on.\n\n"
+     "--repair writes lost refs again, fetches layers with damaged objects again, and replaces a wrong "
+     "merge. Kept versions of an image ('imagectl rollback') are checked too, and --repair deletes those "
+     "that it cannot repair. The exit code is 1 if something damaged is not repaired.\n\n"
+     "Layers that imaged did not verify itself, because another program imported them or they were copied, "
+     "are listed as unverified; --repair fetches them anew.\n"
      "\n"
      "Examples:\n"
      "  imagectl verify\n"

@@ -36,10 +36,9 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb watch_verb = {
     {"watch", "[JOB]", "Follow a job, or all jobs, to the end",
-     "Follows JOB, or without an argument every job that waits, runs, or appears meanwhile, until none is left. Prints "
-     "their outcomes.\n"
-     "Exits as the verb that started the job would; of several, the first failure counts. Ctrl-C stops watching and "
-     "cancels nothing.\n"
+     "Follows JOB, or without an argument all jobs that wait, run or start meanwhile, until none is left. "
+     "Prints their outcomes. The exit code is that of the verb that started the job; for several jobs, "
+     "that of the first failure. Ctrl-C stops watching and cancels nothing.\n"
      "\n"
      "Examples:\n"
      "  imagectl watch\n"

@@ -17,7 +17,7 @@ job::Result stopped_result() {
 }
 
 job::Result deferred_result() {
-    return job::failed(Error(ErrorKind::deferred, "put off: a job that is none of the background came"));
+    return job::failed(Error(ErrorKind::deferred, "postponed: a job that is not a background job came"));
 }
 
 Credentials credentials_of(const JobFiles& files, Standing standing) {

@@ -86,19 +86,19 @@ class Conditions(SystemBus):
         for metered, starts in ((0, True), (1, False), (2, True), (3, False), (4, True), (5, True)):
             with self.subTest(metered=metered):
                 self.set(NETWORK, "Metered", GLib.Variant("u", metered))
-                expected = ("success", "", "") if starts else ("failed", "Deferred", "put off: the network connection is metered")
+                expected = ("success", "", "") if starts else ("failed", "Deferred", "postponed: the network connection is metered")
                 self.assertEqual(self.ended(self.background(self.REMOTE)), expected)
         self.set(NETWORK, "Metered", GLib.Variant("u", 1))
         # What uses no network, and what somebody waits for.
         self.assertEqual(self.ended(self.background(self.image("succeed")))[0], "success")
         self.assertEqual(self.ended(self.watcher.pull(self.REMOTE))[0], "success")
         # No failure that somebody should look at.
-        self.assertRegex(self.messages(), r"info: job 2 failed after .*Deferred: put off: the network connection is metered")
+        self.assertRegex(self.messages(), r"info: job 2 failed after .*Deferred: postponed: the network connection is metered")
         self.assertNotRegex(self.messages(), "warning: .*Deferred")
 
     def test_not_on_battery(self):
         self.service(UPOWER, OnBattery=GLib.Variant("b", True))
-        put_off = ("failed", "Deferred", "put off: the host runs on battery")
+        put_off = ("failed", "Deferred", "postponed: the host runs on battery")
         self.assertEqual(self.ended(self.background(self.REMOTE)), put_off)
         self.assertEqual(self.ended(self.background(self.image("succeed"))), put_off)
         with open(self.directory + "/do", "w", encoding="utf-8") as file:
@@ -107,7 +107,7 @@ class Conditions(SystemBus):
         self.assertEqual(self.ended(prune), put_off)
         self.assertEqual(self.starts(), [], "a worker was started")
         run = subprocess.run([IMAGECTL, "pull", "--background", self.REMOTE], env=self.environment, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual((run.returncode, run.stdout, run.stderr), (12, "", "imagectl: put off: the host runs on battery (org.imaged1.Error.Deferred)\n"))
+        self.assertEqual((run.returncode, run.stdout, run.stderr), (12, "", "imagectl: postponed: the host runs on battery (org.imaged1.Error.Deferred)\n"))
         run = subprocess.run([IMAGECTL, "--json", "check", "--background"], env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual((run.returncode, json.loads(run.stdout)["error"]["name"]), (12, bus_fixture.ERROR + "Deferred"))
         self.set(UPOWER, "OnBattery", GLib.Variant("b", False))
@@ -200,7 +200,7 @@ class GivingWay(SystemBus):
         self.watcher.running(background)
         later = self.background(self.image("succeed,later"))
         other = self.watcher.pull(self.image("wait,other"))
-        self.assertEqual(self.ended(background), ("failed", "Deferred", "put off: a job that is none of the background came"))
+        self.assertEqual(self.ended(background), ("failed", "Deferred", "postponed: a job that is not a background job came"))
         self.watcher.running(other)
         self.assertEqual(self.watcher.job(later)["State"], "queued")
         another = self.watcher.pull(self.image("succeed,another"))
