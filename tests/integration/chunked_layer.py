@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes layers as zstd:chunked, as skopeo of Debian 13 does: a frame for the content of each file, and behind the tar a table of contents and a tar-split."""
+"""Writes layers as zstd:chunked, as skopeo of Debian 13 does: frames for the content of each file, and behind the tar a table of contents and a tar-split. A run of
+zeros in a file is a frame of its own, and the file has a row for each of its frames; the zeros are in the frame all the same."""
 import base64
 import ctypes
 import hashlib
 import io
 import json
+import re
 import struct
 import tarfile
 
@@ -44,15 +46,33 @@ def pieces_of(tar):
     yield None, tar[position:]
 
 
+def chunks_of(content):
+    """The parts of a file that skopeo makes frames of. It splits long ones elsewhere too, by their content."""
+    return [part for part in re.split(rb"(\x00{1024,})", content) if part]
+
+
+def rows_of(member, content, offset):
+    """The frames of a file at OFFSET of the blob, and its rows of the table."""
+    packed, parts = b"", []
+    for part in chunks_of(content):
+        parts.append({"offset": offset + len(packed), "chunkSize": len(part), "chunkDigest": digest(part), **({} if part.strip(b"\0") else {"chunkType": "zeros"})})
+        packed += frame(part)
+    row = {"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(content), "offset": offset, "endOffset": offset + len(packed)}
+    if len(parts) == 1:
+        return packed, [row]
+    before = [0] + [part["chunkSize"] for part in parts]
+    return packed, [{**row, **parts[0]}, *({"type": "chunk", "name": member.name, "chunkOffset": sum(before[:number + 1]), **part} for number, part in enumerate(parts) if number)]
+
+
 KINDS = {tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "symlink", tarfile.LNKTYPE: "hardlink", tarfile.REGTYPE: "reg"}
 
 
 def other_rows(tar, rows):
-    """ROWS, those of files with content, with those of all other entries of TAR, as skopeo has them."""
+    """ROWS, those of each file with content, with those of all other entries of TAR, as skopeo has them."""
     files = iter(rows)
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         return [next(files) if member.isreg() and member.size else
-                {"type": KINDS[member.type], "name": member.name + ("/" if member.isdir() else ""), "mode": member.mode, **({"linkName": member.linkname} if member.linkname else {})} for member in archive]
+                [{"type": KINDS[member.type], "name": member.name + ("/" if member.isdir() else ""), "mode": member.mode, **({"linkName": member.linkname} if member.linkname else {})}] for member in archive]
 
 
 def layer(entries, change=None, complete=False, **options):
@@ -60,14 +80,16 @@ def layer(entries, change=None, complete=False, **options):
     tar = entries if isinstance(entries, bytes) else oci_layout.tar(entries, **options)
     blob, table, split = bytearray(), [], []
     for member, data in pieces_of(tar):
-        offset = len(blob)
-        blob += frame(data)
         if member is None:
+            blob += frame(data)
             split.append({"type": 2, "payload": base64.b64encode(data).decode()})
         else:
-            table.append({"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(data), "offset": offset, "endOffset": len(blob)})
+            packed, rows = rows_of(member, data, len(blob))
+            blob += packed
+            table.append(rows)
             split.append({"type": 1, "name": member.name, "size": member.size, "payload": "AAAAAAAAAAA="})
-    parts = {"table": {"version": 1, "entries": other_rows(tar, table) if complete else table}, "split": split, "blob": blob, "annotations": {}}
+    entries = [row for rows in (other_rows(tar, table) if complete else table) for row in rows]
+    parts = {"table": {"version": 1, "entries": entries}, "split": split, "blob": blob, "annotations": {}}
     if change:
         change(parts)
     split_text = parts["split"] if isinstance(parts["split"], bytes) else b"".join(json.dumps(line).encode() + b"\n" for line in parts["split"])
@@ -86,5 +108,5 @@ def layer(entries, change=None, complete=False, **options):
                    PREFIX + "tarsplit-position": f"{split_offset}:{len(packed_split)}:{len(split_text)}"}
     annotations.update(parts["annotations"])
     made = oci_layout.Blob(blob, oci_layout.LAYER + "+zstd", digest(tar), {key: value for key, value in annotations.items() if value is not None})
-    made.parts = {"table_offset": table_offset, "tables": split_offset + len(packed_split) - table_offset, "table_entries": table}
+    made.parts = {"table": parts["table"], "table_offset": table_offset, "tables": split_offset + len(packed_split) - table_offset, "table_entries": [rows[0] for rows in table]}
     return made

@@ -188,6 +188,42 @@ class Partial(Case):
         details = self.pull("gzip")
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
 
+    def test_files_with_runs_of_zeros(self):
+        """The table has a row for each run and each part between. A reader who does not know of them gets the file all the same: they decide nothing."""
+        zeros, some = bytes, random_bytes
+
+        def files(number):
+            parts = {"leading": zeros(5000) + some(number, 3000), "trailing": some(number, 3000) + zeros(5000), "all": zeros(3_000_000), "shortest": some(number, 9) + zeros(1024) + some(1, 9),
+                     "too short": zeros(1023) + some(1, 9), "many": (some(number, 50) + zeros(2000)) * 200, "large": some(1, 100_000) + zeros(4_000_000 + number) + some(1, 100_000)}
+            return [*entries(number), *(Entry("opt/" + name, content=content) for name, content in parts.items())]
+
+        def rows(change):
+            def changed(parts):
+                of_chunks = [row for row in parts["table"]["entries"] if "chunkSize" in row]
+                assert len(of_chunks) > 400
+                change(parts["table"]["entries"], of_chunks)
+            return changed
+        hostile = {
+            "as skopeo has them": lambda _, chunks: None, "none": lambda all_rows, _: all_rows.__setitem__(slice(None), [row for row in all_rows if row["type"] != "chunk"]),
+            "overlapping": lambda _, chunks: [row.update(chunkOffset=0) for row in chunks], "gaps": lambda _, chunks: [row.update(chunkOffset=row.get("chunkOffset", 0) * 2) for row in chunks],
+            "too short": lambda _, chunks: [row.update(chunkSize=1) for row in chunks], "longer than the file": lambda _, chunks: [row.update(chunkSize=1 << 62) for row in chunks],
+            "all zeros": lambda _, chunks: [row.update(chunkType="zeros") for row in chunks], "no zeros": lambda _, chunks: [row.pop("chunkType", None) for row in chunks],
+            "elsewhere": lambda _, chunks: [row.update(offset=1 << 40) for row in chunks if row["type"] == "chunk"], "other digests": lambda _, chunks: [row.update(chunkDigest="sha256:" + "0" * 64) for row in chunks],
+            "nonsense": lambda _, chunks: [row.update(chunkSize=-1, chunkOffset="x", chunkType=[{}], chunkDigest=None) for row in chunks]}
+        self.push("zeros", chunked_layer.layer(files(1)))
+        self.pull("zeros")
+        stored = self.repository
+        for name, change in hostile.items():
+            with self.subTest(name):
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                after = chunked_layer.layer(files(2), rows(change))
+                self.push("after", after)
+                details = self.pull("after")
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole("after")))
+                self.assertLess(details["bytes-fetched"], 0.2 * len(after.data))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+
     def test_a_damaged_file_is_fetched(self):
         after = chunked_layer.layer(entries(9))
         self.push("after", after)
