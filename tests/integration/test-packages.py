@@ -456,6 +456,24 @@ class BeforeThePull(ScratchCase):
         self.assertEqual(sizes[1], database["endOffset"] - database["offset"])
         self.assertLess(sum(sizes[:2]), 20_000)
 
+    @unittest.skipUnless(rpm_tree.TOOLS, "needs rpm and rpmbuild")
+    def test_rpm_says_the_same_before_the_pull(self):
+        """Its databases have runs of zeros, which have rows of their own in the table."""
+        first, second = (rpm_tree.database(self.directory / f"db-{number}", *(rpm_tree.package(self.directory / "rpm", name, version)
+                                                                              for name, version in versions.items())) for number, versions in ((1, {"tool": "1", "gone": "1"}), (2, {"tool": "1~rc2", "new": "2^git"})))
+
+        def layer(database):
+            return chunked([Entry("usr/bulk", content=os.urandom(1_500_000)), Entry(RPMDB, content=(database / "rpmdb.sqlite").read_bytes())])
+        self.restart(self.base, layer(first))
+        after = layer(second)
+        self.assertGreater(sum(b'"chunkType": "zeros"' in row for row in after.parts["table"].split(b"}")), 10)
+        since = len(self.registry.answers())
+        told = self.assert_told(self.base, after)
+        self.assertEqual(packages(told), differences(*map(rpm_tree.installed, (first, second))))
+        sizes = [size for path, _, size, agent in self.registry.answers()[since:] if path.endswith(after.digest) and agent.startswith("imaged/")]
+        print(f"    {sizes[:2]} of {len(after.data)} bytes")
+        self.assertLess(sum(sizes[:2]), 0.1 * len(after.data))
+
     def test_imagectl_shows_it(self):
         self.restart()
         self.push([self.base, chunked([status(stanza("a", "2"), stanza("b", "1"))])])
@@ -540,12 +558,33 @@ class BeforeThePull(ScratchCase):
                 self.assertEqual(packages(changes), ([], [], []))
                 self.assertTrue("known after the pull" in changes.get("unknown", "") or self.unread(changes) == [("to", "/" + STATUS)], changes)
 
+    def test_tables_that_are_too_large_together(self):
+        """Of all layers: none is fetched that is over the limit."""
+        self.restart()
+
+        def says(bytes_, unpacked):
+            def change(parts):
+                parts["annotations"][chunked_layer.PREFIX + "manifest-position"] = f"0:{bytes_}:{unpacked}:1"
+            return change
+
+        def entries(number):
+            return [Entry(f"usr/{number}", content=os.urandom(9000)), status(stanza("a", str(number)))]
+        # The first of each stack is as it says.
+        large = chunked([Entry("usr/large", content=os.urandom(35_000_000))], says(33 * 1024 * 1024, 1000))
+        for name, layers in {"unpacked": [chunked(entries(2)), chunked(entries(3), says(1000, 512 * 1024 * 1024))], "packed": [chunked(entries(2)), large]}.items():
+            with self.subTest(name):
+                since = len(self.registry.answers())
+                changes = self.brought(self.base, *layers)
+                self.assertRegex(changes["unknown"], "^known after the pull: 2 of its 3 layers .*its tables of contents are too large")
+                asked = [path for path, _, _, agent in self.registry.answers()[since:] if agent.startswith("imaged/")]
+                self.assertEqual(sorted({layer.digest for layer in layers if any(path.endswith(layer.digest) for path in asked)}), [layers[0].digest])
+
 
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")
 class BeforeThePullConfined(BeforeThePull):
     settings = {"confined": True}
 
-    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
+    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_tables_that_are_too_large_together = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")
