@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cstring>
 #include <iterator>
@@ -69,15 +68,20 @@ private:
     std::uint64_t number_ = 0, bytes_ = 0;
 };
 
-bool same_name(std::string_view one, std::string_view other) {
-    return std::equal(one.begin(), one.end(), other.begin(), other.end(),
-                      [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+constexpr std::string_view blanks = " \t\r\v\f";
+
+// Names of fields and packages, and states, are the same in capital letters.
+std::string lower(std::string_view text) {
+    std::string lowered(text);
+    for (auto& letter : lowered)
+        if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+    return lowered;
 }
 
 std::string_view trimmed(std::string_view text) {
-    const auto begin = text.find_first_not_of(" \t\r");
+    const auto begin = text.find_first_not_of(blanks);
     if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+    return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
 constexpr std::string_view not_installed = "not-installed", config_files = "config-files";
@@ -87,7 +91,7 @@ constexpr std::string_view states[] = {not_installed,     config_files,       "h
 // "install ok installed": the third word, and what is behind it.
 std::string_view state_of(std::string_view status) {
     for (int word = 0; word < 2; ++word) {
-        const auto end = status.find_first_of(" \t");
+        const auto end = status.find_first_of(blanks);
         if (end == std::string_view::npos) return {};
         status = trimmed(status.substr(end));
     }
@@ -117,37 +121,45 @@ private:
 
     void take_line() {
         const std::string_view line = lines_.line();
-        if (line.front() == ' ' || line.front() == '\t') {
+        if (blanks.find(line.front()) != blanks.npos) {
             if (!in_stanza_) refuse("it goes on with a field that did not begin");
             return;
         }
         const auto colon = line.find(':');
         if (colon == std::string_view::npos || colon == 0) refuse("it is no field: there is no name with a colon");
         in_stanza_ = true;
-        const auto name = line.substr(0, colon), value = trimmed(line.substr(colon + 1));
+        const auto name = lower(trimmed(line.substr(0, colon)));
+        const auto value = trimmed(line.substr(colon + 1));
         for (const auto& [known, field] : fields_) {
-            if (!same_name(name, known)) continue;
+            if (name != lower(known)) continue;
             if (lines_.is_cut()) refuse("the field " + std::string(known) + " is too long");
             if (!field->empty()) refuse("the field " + std::string(known) + " is there twice");
             *field = value;
         }
+        // Of dpkg's early years: what is behind the hyphen of a version that came before.
+        if ((name == "revision" || name == "package-revision" || name == "package_revision") && !version_.empty() &&
+            !value.empty())
+            version_.append("-").append(value);
     }
 
     void finish_stanza() {
         if (!std::exchange(in_stanza_, false)) return;
         if (package_.empty()) refuse("the stanza that ends here has no field Package");
-        const auto state = status_.empty() ? (without_status_ ? "installed" : not_installed) : state_of(status_);
+        const auto state =
+            status_.empty() ? std::string(without_status_ ? "installed" : not_installed) : lower(state_of(status_));
         if (state.empty()) refuse("the stanza that ends here has a Status without three words");
         if (std::find(std::begin(states), std::end(states), state) == std::end(states))
             refuse("the stanza that ends here has an unknown Status");
-        if (state != not_installed) add(state != config_files);
+        add(state);
         for (const auto& [known, field] : fields_) field->clear();
     }
 
-    void add(bool is_installed) {
-        const auto [place, is_new] = packages_.try_emplace({package_, architecture_});
-        if (!is_new) refuse("the stanza that ends here is the second one of package " + package_);
-        if (is_installed) place->second = printed_version();
+    void add(const std::string& state) {
+        const std::pair name(lower(package_), architecture_);
+        if (packages_.contains(name)) refuse("the stanza that ends here is the second one of package " + package_);
+        // What comes after one that is not installed takes its place.
+        if (state == not_installed) return;
+        packages_.emplace(name, state == config_files ? std::nullopt : std::optional(printed_version()));
         if (packages_.size() > PackageSet::max_packages)
             throw Error(ErrorKind::unsupported_image,
                         "it has more than " + std::to_string(PackageSet::max_packages) + " packages");

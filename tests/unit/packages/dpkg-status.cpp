@@ -50,8 +50,23 @@ TEST_CASE("the packages of a status file that are installed") {
     CHECK(packages_in("\n\n\n").empty());
 }
 
-TEST_CASE("names of fields are the same in upper and lower case, and their order does not matter") {
+TEST_CASE("names and states are the same in upper and lower case, and the order of fields does not matter") {
     CHECK(packages_in("version:  1 \nSTATUS:\tinstall  ok   installed\narchitecture: all\npackage: a\n") == "a:all=1 ");
+    CHECK(packages_in(stanza("Lib-A", "1", "Installed") + stanza("b", "2", "Config-Files")) == "lib-a:amd64=1 ");
+}
+
+TEST_CASE("blanks are left out where dpkg leaves them out") {
+    CHECK(
+        packages_in("Package : a\nStatus\t:\vinstall ok\finstalled\r\nVersion  :1\r\nDescription: x\n\rPackage: b\n") ==
+        "a:=1 ");
+}
+
+TEST_CASE("an old field has the rest of the version") {
+    const std::string begin = "Package: a\nStatus: install ok installed\n", version = "Version: 1:2\n";
+    for (const auto* const name : {"Revision", "Package-Revision", "package_revision"})
+        CHECK(packages_in(begin + version + name + ": 3\n") == "a:=1:2-3 ");
+    CHECK(packages_in(begin + version + "Revision:\n") == "a:=1:2 ");
+    CHECK(packages_in(begin + "Revision: 3\n" + version) == "a:=1:2 ");
 }
 
 TEST_CASE("each architecture is a package of its own") {
@@ -61,7 +76,7 @@ TEST_CASE("each architecture is a package of its own") {
 
 TEST_CASE("what could mean two things is refused") {
     for (const auto* const state : {"installed", "config-files"})
-        for (const auto* const other : {"installed", "config-files"})
+        for (const auto* const other : {"installed", "config-files", "not-installed"})
             CHECK_THROWS_WITH(packages_in(stanza("a", "1", state) + stanza("a", "2", other)),
                               containing("line 18: the stanza that ends here is the second one of package a"));
     CHECK_THROWS_WITH(packages_in("Package: a\nStatus: install ok installed\nVersion: 1\nVersion: 2\n"),
@@ -70,7 +85,7 @@ TEST_CASE("what could mean two things is refused") {
     auto joined = stanza("a", "1") + stanza("b", "2");
     joined.insert(joined.find("\n\n") + 1, " ");
     CHECK_THROWS_WITH(packages_in(joined), containing("the field Package is there twice"));
-    for (const auto* const state : {"weird", "installed too", "Installed"})
+    for (const auto* const state : {"weird", "installed too"})
         CHECK_THROWS_WITH(packages_in(stanza("a", "1", state)), containing("an unknown Status"));
 }
 
