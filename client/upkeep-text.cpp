@@ -37,6 +37,12 @@ std::string missing_text(const Dictionary& outcome) {
     return result;
 }
 
+std::string warnings_text(const Dictionary& outcome) {
+    std::string result;
+    for (const auto& warning : outcome.words("warnings")) result += "Warning: " + escaped(warning) + "\n";
+    return result;
+}
+
 std::string damage_text(const Dictionary& image) {
     std::string result = "Damaged: " + text(image, "image") + "\n";
     const auto problems = image.list("problems");
@@ -110,7 +116,7 @@ std::string prune_text(const Dictionary& outcome) {
                                       std::to_string(number(outcome, "objects-total")));
     if (const auto foreign = number(outcome, "foreign-commits"); foreign > 0)
         lines.emplace_back("Kept", counted(foreign, "commit", "commits") + " of other programs that no ref names");
-    return fields(lines) + records(outcome, "damaged", "Cannot be read", "image", "error");
+    return fields(lines) + records(outcome, "damaged", "Cannot be read", "image", "error") + warnings_text(outcome);
 }
 
 std::string disk_usage_text(const Dictionary& outcome) {
@@ -149,7 +155,7 @@ std::string verify_text(const Dictionary& outcome) {
     result += kept_text(outcome);
     result += records(outcome, "unchecked", "Not checked to the end", "image", "error");
     result += records(outcome, "notes", "Notes", "image", "message");
-    for (const auto& warning : outcome.words("warnings")) result += "Warning: " + escaped(warning) + "\n";
+    result += warnings_text(outcome);
     if (const auto why = outcome.text("not-recorded"))
         result += "Lists do not show what was found here: " + escaped(*why) + "\n";
     result += missing_text(outcome);

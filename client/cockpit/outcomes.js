@@ -72,7 +72,7 @@ export function pruned(outcome) {
         ["Commits", outcome.commits ? String(outcome.commits) : null],
         ["Layers", String((outcome["layers-dropped"] || []).length)],
         ["Kept", outcome["foreign-commits"] ? counted(outcome["foreign-commits"], "commit") + " of other programs that no ref names" : null],
-    ]), list("Cannot be read", outcome.damaged, about)];
+    ]), list("Cannot be read", outcome.damaged, about), list("Warnings", outcome.warnings, (warning) => warning)];
 }
 
 // What DiskUsage has counted.

@@ -130,6 +130,9 @@ job::Result run_prune(const job::Request& request, const job::Prune& work, const
     report.foreign_commits = outcome.garbage.foreign_commits;
     report.layers_dropped = outcome.layers;
     report.damaged = list_of<job::ImageError>(outcome.damaged);
+    for (const auto& path : outcome.garbage.directories)
+        report.warnings.push_back("objects/" + path +
+                                  " is a directory, and no object: it stays; move it out of the repository");
     return success(report);
 }
 

@@ -623,6 +623,7 @@ struct PruneOutcome {
     std::uint64_t bytes = 0, objects = 0, commits = 0, objects_total = 0, foreign_commits = 0;
     std::vector<std::string> layers_dropped;
     std::vector<ImageError> damaged;
+    std::vector<std::string> warnings;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -634,6 +635,7 @@ struct PruneOutcome {
         fields("foreign-commits", self.foreign_commits);
         fields("layers-dropped", self.layers_dropped);
         fields("damaged", self.damaged);
+        fields("warnings", self.warnings);
     }
 };
 

@@ -413,6 +413,28 @@ class Listing(Case):
             tree.write_bytes(content)
         self.assertEqual(self.count()["damaged"], [])
 
+    def test_directories_with_names_of_objects_stay_and_are_told(self):
+        one, _ = (self.pull(tag, [oci_layout.layer([Entry("usr/" + tag, content=some_bytes(tag, 40_000))])]) for tag in ("one", "two"))
+        before = self.count()
+        places = [self.repository / f"objects/ab/{'c' * 61}{number}.{kind}" for number, kind in enumerate(("file", "dirtree", "dirmeta", "commit", "commitmeta", "payload-link"))]
+        for place in places:
+            place.mkdir(parents=True)
+            (place / "note").write_text("somebody's")
+        self.assertEqual({key: self.count()[key] for key in before}, before)
+        self.work("remove", images=[one])
+        promised = self.count()["prunable-size"]
+        self.assertGreater(promised, 40_000)
+        for dry_run in (True, False):
+            freed = self.work("prune", **{"dry-run": dry_run})
+            self.assertEqual((freed["bytes"], freed["foreign-commits"]), (promised, 0))
+            self.assertEqual([warning.split()[0] for warning in freed["warnings"]], [str(place.relative_to(self.repository)) for place in places])
+        self.assertEqual([(place / "note").read_text() for place in places], ["somebody's"] * len(places))
+        self.assertEqual((self.work("prune")["objects"], self.count()["prunable-size"]), (0, 0))
+        self.serve()
+        self.assertEqual(self.imagectl("prune", plain=True).count("Warning: objects/ab/ccc"), len(places))
+        for place in places:
+            shutil.rmtree(place)  # libostree fails at them
+
     def test_an_empty_place_has_no_sizes(self):
         self.repository = self.directory / "nothing"
         outcome = self.count()

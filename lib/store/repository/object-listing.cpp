@@ -32,7 +32,7 @@ void visit_objects(int objects, unsigned directory, const std::function<void(con
         if (name.size() < rest_digits + 2 || name[rest_digits] != '.') return;
         std::memcpy(hex + prefix_digits, name.data(), rest_digits);
         if (const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits}))
-            visit({entry.directory, entry.name, *checksum, name.substr(rest_digits + 1)});
+            visit({entry.directory, entry.name, *checksum, name.substr(rest_digits + 1), entry.is_directory});
     });
 }
 

@@ -17,6 +17,7 @@ struct LooseObject {
     const char* name;  // its file's name there
     Checksum checksum;
     std::string_view type;  // "file", "dirtree", "commitmeta", …: what the name ends in
+    bool is_directory = false;  // and so no object, whatever its name
 };
 
 // Calls VISIT for every object in one of the directories of OBJECTS, a repository's objects directory; VISIT may remove

@@ -28,6 +28,8 @@ namespace {
 
 // Shares of the job: walking reads a tenth of the objects, removing is bound to the file system.
 constexpr double mark_end = 0.5;
+// Enough to see that there are some.
+constexpr std::size_t max_directories = 100;
 
 std::string partial_mark(const Checksum& commit) {
     return "state/" + commit.hex() + ".commitpartial";
@@ -83,12 +85,21 @@ private:
             cancellation_.check();
             std::size_t objects = 0;
             std::vector<Checksum> found;
+            std::vector<std::string> directories;
             visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
+                if (object.is_directory) {
+                    if (directories.size() < max_directories)
+                        directories.push_back(object_path(object.checksum.hex()) + "." + std::string(object.type));
+                    return;
+                }
                 ++objects;
                 if (object.type == "commit" && !commits_.contains(object.checksum)) found.push_back(object.checksum);
             });
             const std::lock_guard lock(mutex_);
             counts_.objects_total += objects;
+            for (auto& path : directories) {
+                if (counts_.directories.size() < max_directories) counts_.directories.insert(std::move(path));
+            }
             unnamed.insert(unnamed.end(), found.begin(), found.end());
         });
         return unnamed;
@@ -221,7 +232,7 @@ private:
     }
 
     void sweep(const LooseObject& object) {
-        if (!may_go(object)) return;
+        if (object.is_directory || !may_go(object)) return;
         struct stat status;
         if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
         if (!rules_.dry_run && ::unlinkat(object.directory, object.name, 0) != 0 && errno != ENOENT)

@@ -31,6 +31,8 @@ struct GarbageCounts {
     std::uint64_t foreign_commits = 0;  // kept although no ref names them
     // Refs that name something unreadable, and what it is.
     std::map<std::string, std::string> damaged;
+    // Directories with names of objects, which stay: some, below the objects directory.
+    std::set<std::string> directories;
 };
 
 struct GarbageRules {

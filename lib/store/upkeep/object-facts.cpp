@@ -94,7 +94,7 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
             fact.broken = true;
         }
     }
-    if (status.st_nlink > 1 && !S_ISDIR(status.st_mode)) {
+    if (status.st_nlink > 1) {
         facts.links.push_back({key, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
         fact.bytes = 0;
     }
@@ -192,6 +192,7 @@ ObjectFacts ObjectFacts::read(const Repository& repository, const ObjectFacts& k
         std::size_t taken = 0;
         visit_objects(repository.objects(), number, [&](const LooseObject& object) {
             cancellation.check();
+            if (object.is_directory) return;
             const ObjectKey key(object.checksum, kind_of(object.type));
             if (take_known(key, before, found))
                 ++taken;
