@@ -164,11 +164,9 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
         add(std::string(images),
             static_cast<double>(change.old_digest.empty()) - static_cast<double>(change.new_digest.empty()));
     if (result.outcome != job::Outcome::success) return;
-    if (request.traits().stores_image) {
-        add(std::string(fetched), member(*result.details, "bytes-fetched"));
-        add(std::string(reused), member(*result.details, "bytes-reused"));
-        add(std::string(saved), member(*result.details, "bytes-saved"));
-    }
+    add(std::string(fetched), member(*result.details, "bytes-fetched"));
+    add(std::string(reused), member(*result.details, "bytes-reused"));
+    add(std::string(saved), member(*result.details, "bytes-saved"));
     if (request.as<job::DiskUsage>() != nullptr) {
         set(std::string(repository_bytes), member(*result.details, "disk-size"));
         set(std::string(prunable_bytes), member(*result.details, "prunable-size"));

@@ -62,16 +62,20 @@ std::vector<job::UnverifiedImage> unverified_images(const VerifyOutcome& outcome
 // What was repaired of OUTCOME's images, into REPORT and as changes of RESULT.
 void report_repair(const VerifyOutcome& outcome, job::VerifyOutcome& report,
                    std::vector<job::ChangedImage>& changed_images) {
+    report.bytes_fetched = 0;
     report.repaired.emplace();
     for (const auto& image : outcome.repaired) {
+        *report.bytes_fetched += image.bytes_fetched;
         report.repaired->push_back({image.image, image.digest, unless_empty(image.previous_digest),
                                     image.layers_fetched, image.bytes_fetched});
         if (image.digest != image.previous_digest)
             changed_images.push_back({image.image, image.previous_digest, image.digest});
     }
     report.refetched.emplace();
-    for (const auto& image : outcome.refetched)
+    for (const auto& image : outcome.refetched) {
+        *report.bytes_fetched += image.bytes_fetched;
         report.refetched->push_back({image.image, image.layers_fetched, image.bytes_fetched});
+    }
     report.unrepaired = list_of<job::ImageError>(outcome.unrepaired);
 }
 

@@ -824,7 +824,8 @@ struct VerifyOutcome {
     std::vector<std::string> missing;
     std::vector<Note> notes;
     std::vector<UnverifiedImage> unverified;
-    std::optional<std::vector<RefetchedImage>> refetched;  // with a repair only, like the next two
+    std::optional<std::uint64_t> bytes_fetched;  // with a repair only, like the next three
+    std::optional<std::vector<RefetchedImage>> refetched;
     std::optional<std::vector<RepairedImage>> repaired;
     std::optional<std::vector<ImageError>> unrepaired;
     std::optional<std::vector<UncheckedImage>> unchecked;  // images whose merge could not be computed
@@ -843,6 +844,7 @@ struct VerifyOutcome {
         fields("missing", self.missing);
         fields("notes", self.notes);
         fields("unverified", self.unverified);
+        fields("bytes-fetched", self.bytes_fetched);
         fields("refetched", self.refetched);
         fields("repaired", self.repaired);
         fields("unrepaired", self.unrepaired);

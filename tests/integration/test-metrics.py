@@ -136,6 +136,14 @@ class Real(Case):
         self.eventually(images_damaged=1, images=2)
         self.job("Remove", "(asa{sv})", ([layout.reference("b")], {}))
         self.eventually(images_damaged=0, images=1)
+        # A repair fetches as well.
+        (victim,) = [path for path in self.repository.glob("objects/*/*.file") if path.read_bytes() == b"new"]
+        victim.unlink()
+        fetched = self.metrics()["imaged_fetched_bytes_total",]
+        repaired = self.job("Verify", "(asa{sv})", ([], {"repair": GLib.Variant("b", True)}))["Outcome"]
+        self.assertEqual((repaired["bytes-fetched"], repaired["sound"]), (repaired["repaired"][0]["bytes-fetched"], True))
+        self.assertGreater(repaired["bytes-fetched"], 0)
+        self.eventually(images_damaged=0, fetched_bytes_total=fetched + repaired["bytes-fetched"])
 
     def test_numbers_outlive_the_daemon_and_its_death(self):
         layout = oci_layout.Layout(self.directory / "layout")
