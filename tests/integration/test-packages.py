@@ -9,6 +9,7 @@ import unittest
 
 import chunked_layer
 import dpkg_tree
+import encapsulation
 import faulty_registry as faults
 import oci_layout
 import ostree_repository
@@ -529,6 +530,86 @@ class BeforeThePull(ScratchCase):
         self.addCleanup(front.stop)
         front.fault = (table.digest, faults.status(416), None)
         self.assertIn("known after the pull", self.brought(self.base, table, address=front.address)["unknown"])
+
+    @unittest.skipUnless(os.geteuid() == 0, "owners")
+    def test_layers_of_a_commit(self):
+        def tree(version, **files):
+            return {"usr/lib/sysimage/dpkg/status": stanza("a", version).encode(), "usr/lib/modules/6." + version + "/vmlinuz": b"k", "usr/bulk": os.urandom(1_200_000), "usr/etc/motd": version.encode(),
+                    "usr/lib/sysimage/dpkg/empty": b"", **{f"usr/many/{number}": str(number).encode() for number in range(300)}, **files}
+
+        def layers(files, chunks=2, links=(), pack=chunked, change=None):
+            """The commit layer and CHUNKS layers, in which the files are by the first digit of their names."""
+            source = self.directory / "source"
+            if not source.exists():
+                ostree_repository.init(source, "bare")
+            place = self.directory / "tree"
+            subprocess.run(["rm", "-rf", place], check=True)
+            for path, content in files.items():
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
+                (place / path).write_bytes(content)
+            for path, target in links:
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
+                (place / path).symlink_to(target)
+            commit = encapsulation.ostree(source, "commit", "--branch=t", f"--tree=dir={place}", "--owner-uid=0", "--owner-gid=0", "--add-metadata-string=ostree.bootable=true")
+            parts = [[] for _ in range(chunks + 1)]
+            for entry in encapsulation.commit_entries(source, commit):
+                parts[1 + int(entry.path.split("/")[4], 16) % chunks if chunks and ".file" in entry.path and "xattrs" not in entry.path else 0].append(entry)
+            found = [chunked(parts[0], change), *map(pack, parts[1:])]
+            return found, {"config": {"config": {"Labels": {"ostree.final-diffid": found[-1].diff_id, "ostree.commit": commit}}}}
+
+        def start(files=None, derived=(), **how):
+            base, image = layers(files or tree("1"), **how)
+            subprocess.run(["rm", "-rf", self.repository], check=True)
+            ostree_repository.init(self.repository)
+            self.push([*base, *derived], **image)
+            self.run_job("pull")
+        links = [("usr/lib/sysimage/rpm", "../../share/rpm"), ("lib", "usr/lib"), ("var/lib/dpkg", "../../usr/lib/sysimage/dpkg")]
+        rpm = {}
+        if rpm_tree.TOOLS:
+            databases = [rpm_tree.database(self.directory / f"db-{version}", rpm_tree.package(self.directory / "rpm", "tool", version, epoch=2)) for version in ("1", "2")]
+            rpm = [{"usr/share/rpm/rpmdb.sqlite": (database / "rpmdb.sqlite").read_bytes()} for database in databases]
+        top = chunked([Entry("usr/lib/sysimage/dpkg/status", content=stanza("top", "1").encode()), Entry("usr/x", content=b"x")])
+        for name, first, second, derived in (
+                ("two chunks", {}, {}, []), ("no chunks", {"chunks": 0}, {"chunks": 0}, []), ("links", {"links": links}, {"links": links}, []), ("below another layer", {}, {}, [top]),
+                ("a whiteout over it", {}, {}, [chunked([whiteout("usr/lib/sysimage/dpkg"), Entry("usr/x", content=b"y")])])):
+            with self.subTest(name):
+                start(tree("1", **(rpm and rpm[0])), **first)
+                after, image = layers(tree("2", **(rpm and rpm[1])), **second)
+                if name == "two chunks":
+                    since = len(self.registry.answers())
+                    self.brought(*after, **image)
+                    sizes = [size for _, _, size, agent in self.registry.answers()[since:] if agent.startswith("imaged/")]
+                    print(f"    {sizes} of {sum(len(layer.data) for layer in after)} bytes")
+                    self.assertLess(sum(sizes), 0.1 * sum(len(layer.data) for layer in after))
+                told = self.assert_told(*after, *derived, **image)
+                self.assertEqual(told["kernels-added"], ["6.2"])
+                self.assertEqual([entry[0] for entry in packages(told)[0]], ["a", *(["tool"] if rpm else [])] if not derived else ["tool"] if rpm else [])
+                if rpm:
+                    self.assertEqual([(entry["from"], entry["to"]) for entry in told["packages-changed"] if entry["format"] == "rpm"], [("2:1-1", "2:2-1")])
+
+        # What is not known.
+        start()
+
+        def unknown(text, **how):
+            base, image = layers(tree("3"), **how)
+            changes = self.brought(*base, **image)
+            self.assertTrue("known after the pull" in changes.get("unknown", "") or self.unread(changes), changes)
+            self.assertIn(text, changes.get("unknown", "") + str(changes["packages-unread"]))
+
+        def rows(kind, function):
+            def change(parts):
+                for row in [row for row in parts["table"]["entries"] if row["name"].endswith("." + kind)]:
+                    function(parts["table"]["entries"], row)
+            return change
+        other = "sysroot/ostree/repo/objects/ab/" + "c" * 62
+        unknown("has no table of contents", pack=oci_layout.layer)
+        unknown("in no table", change=rows("commit", lambda entries, row: entries.remove(row)))
+        unknown("several commits", change=rows("commit", lambda entries, row: entries.insert(0, {"type": "reg", "name": other + ".commit"})))
+        unknown("corrupt", change=rows("commit", lambda entries, row: row.update(name=other + ".commit")))
+        unknown("in no layer", change=rows("dirtree", lambda entries, row: entries.remove(row)))
+        unknown("not have the digest", change=rows("dirtree", lambda entries, row: row.update(digest="sha256:" + "0" * 64)))
+        unknown("too large", change=rows("dirtree", lambda entries, row: row.update(size=1 << 40)))
+        unknown("not named by a checksum", change=rows("dirtree", lambda entries, row: row.update(name=row["name"].replace("objects/", "objects/x"))))
 
     def test_what_an_image_says_of_its_kernel(self):
         self.restart()

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@
 #include "chunked/chunked-parts.hpp"
 #include "chunked/table.hpp"
 #include "chunked/unpacked-part.hpp"
+#include "layer/object-layer.hpp"
+#include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
 #include "store/import/blob-parts.hpp"
 #include "store/tree/tree-store.hpp"
@@ -26,12 +29,15 @@ namespace {
 // takes some 200 bytes.
 constexpr std::size_t max_entries = 200'000;
 constexpr std::uint64_t max_table_bytes = 32 * 1024 * 1024, max_unpacked_bytes = 512 * 1024 * 1024;
+// Of the directories of one layer that are looked into. Those on the way to a database have some 100 KiB.
+constexpr std::uint64_t max_directory_bytes = 8 * 1024 * 1024;
 
 struct LayerEntry {
     enum class Kind { directory, file, link } kind = Kind::file;
     std::string target = {};                      // of a symbolic link
     std::optional<Checksum> object = {};          // of a file that is here
-    std::uint64_t size = 0, offset = 0, end = 0;  // of one that is not: bytes, and where its frames are in the blob
+    const Descriptor* blob = nullptr;             // that has one that is not here, and
+    std::uint64_t size = 0, offset = 0, end = 0;  // bytes, and where its frames are in it
     std::optional<Checksum> content = {};         // its SHA-256; nullopt if it is empty
 };
 
@@ -44,60 +50,6 @@ public:
     // The names in the directory PATH.
     virtual std::set<std::string> names(const Path& path) const = 0;
     virtual std::unique_ptr<SeekableContent> open(const LayerEntry& file) const = 0;
-};
-
-// A derived layer that is here, as its commit has it.
-class StoredLayer : public Layer {
-public:
-    StoredLayer(const Repository& repository, const Checksum& commit)
-        : repository_(repository), root_{true, repository.load_commit(commit).tree, {}} {
-        if (named(root_, std::string(displaced_directory)))
-            throw Error(ErrorKind::unsupported_image, "a layer has entries at paths that lead through other layers");
-    }
-
-    std::optional<LayerEntry> at(const Path& path) const override {
-        const auto found = find(path);
-        if (!found) return std::nullopt;
-        if (found->directory) return LayerEntry{LayerEntry::Kind::directory};
-        const FileObject file(repository_, found->object);
-        if (file.is_symlink()) return LayerEntry{LayerEntry::Kind::link, file.target()};
-        return LayerEntry{.object = found->object, .size = file.size()};
-    }
-    std::set<std::string> names(const Path& path) const override {
-        std::set<std::string> found;
-        if (const auto directory = find(path); directory && directory->directory) {
-            for (const auto& [name, entry] : entries(directory->object)) found.insert(name);
-        }
-        return found;
-    }
-    std::unique_ptr<SeekableContent> open(const LayerEntry& file) const override {
-        return std::make_unique<SeekableContent>(FileObject(repository_, file.object.value()));
-    }
-
-private:
-    std::optional<TreeEntry> find(const Path& path) const {
-        for (const bool move_var : {false, true}) {
-            std::optional<TreeEntry> entry = root_;
-            for (const auto& name : PathMapping{move_var}.stored(path)) {
-                entry = named(*entry, name);
-                if (!entry) break;
-            }
-            if (entry) return entry;
-        }
-        return std::nullopt;
-    }
-    std::optional<TreeEntry> named(const TreeEntry& parent, const std::string& name) const {
-        if (!parent.directory) return std::nullopt;
-        const auto directory = entries(parent.object);
-        const auto found = directory.find(name);
-        return found == directory.end() ? std::nullopt : std::optional(found->second);
-    }
-    Directory entries(const Checksum& directory) const {
-        return parse_directory(repository_.require_metadata(ObjectType::dirtree, directory));
-    }
-
-    const Repository& repository_;
-    const TreeEntry root_;
 };
 
 // Of bytes in memory.
@@ -132,16 +84,231 @@ struct TableUse {
     }
 };
 
+// Throws Error(unsupported_image) if there is none that can be read.
+ChunkedParts require_table(LayerSource& source, const Descriptor& blob) {
+    const auto parts = chunked_parts(blob);
+    if (!parts || !source.gives_parts())
+        throw Error(ErrorKind::unsupported_image,
+                    "layer " + blob.digest.text() + " is not here, and has no table of contents that can be read");
+    return *parts;
+}
+
+// Reads the table of contents of BLOB. USE: of all layers so far.
+void read_layer_table(LayerSource& source, const Descriptor& blob, TableUse& use,
+                      const std::function<void(std::string&, LayerEntry)>& take,
+                      const std::function<void(TableEntry&)>& take_hardlink) {
+    const auto parts = require_table(source, blob);
+    const auto read = [&] {
+        use.add(parts.table);
+        std::vector<std::byte> packed(static_cast<std::size_t>(parts.table.bytes));
+        BlobParts bytes(source, blob, {{parts.table.offset, parts.table.bytes}}, [](std::size_t) {});
+        if (bytes.read(packed) < packed.size()) throw Error(ErrorKind::source_unreachable, "it ends early");
+        if (sha256(packed).hex() != parts.table_digest.hex())
+            throw Error(ErrorKind::digest_mismatch, "it does not have the digest that the manifest says");
+        MemorySource memory(packed);
+        UnpackedPart text(memory, parts.table.unpacked, "a part of the layer");
+        read_table(
+            text,
+            [&](TableFile& file) {
+                source.cancellation().check();
+                if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
+                take(file.name, {.blob = &blob,
+                                 .size = file.size,
+                                 .offset = file.offset,
+                                 .end = file.end,
+                                 .content = file.content});
+            },
+            [&](TableEntry& other) {
+                source.cancellation().check();
+                if (other.kind == "hardlink") return take_hardlink(other);
+                LayerEntry entry{.blob = &blob};
+                if (other.kind == "dir") entry.kind = LayerEntry::Kind::directory;
+                if (other.kind == "symlink") entry = {LayerEntry::Kind::link, std::move(other.target)};
+                take(other.name, std::move(entry));
+            });
+    };
+    in_context("the table of contents of layer " + blob.digest.text(), read);
+}
+
+// Calls TAKE with all of a file that a table lists, and verifies its digest.
+void fetch_file(LayerSource& source, const LayerEntry& file,
+                const std::function<void(std::span<const std::byte>)>& take) {
+    if (file.size == 0) return;
+    BlobParts packed(source, *file.blob, {{file.offset, file.end - file.offset}}, [](std::size_t) {});
+    UnpackedPart text(packed, file.size, "a part of the layer");
+    Sha256 hash;
+    std::vector<std::byte> buffer(std::size_t{64} * 1024);
+    std::uint64_t size = 0;
+    while (const auto count = text.read(buffer)) {
+        const auto piece = std::span(buffer).first(count);
+        hash.update(piece);
+        take(piece);
+        size += count;
+    }
+    if (size != file.size || hash.finish() != file.content)
+        throw Error(ErrorKind::digest_mismatch, "a file does not have the digest that the table of contents says");
+}
+
+std::unique_ptr<SeekableContent> fetched_content(LayerSource& source, const LayerEntry& file) {
+    FileDescriptor copy(::memfd_create("package-database", MFD_CLOEXEC));
+    if (!copy) throw_errno("memfd_create");
+    fetch_file(source, file, [&](auto piece) { write_all(copy.get(), piece, "a copy of a package database"); });
+    return std::make_unique<SeekableContent>(std::move(copy), file.size);
+}
+
+// The objects that a commit consists of: in the repository, or in layers of objects that only the source has. Tables of
+// these are read when an object is looked for that no earlier one has.
+class Objects {
+public:
+    Objects(const Repository& repository, LayerSource& source, TableUse& use)
+        : repository_(repository), source_(source), use_(use) {}
+
+    // Borrowed.
+    void add_layer(const Descriptor& blob) { unread_.push_back(&blob); }
+
+    // The commit in the layers that were added; there is one.
+    Repository::Commit commit() {
+        while (commits_.empty()) read_next("its commit is in no table of contents");
+        if (commits_.size() > 1) throw Error(ErrorKind::corrupt_input, "several commits");
+        const auto& checksum = *commits_.begin();
+        return Repository::parse_commit(metadata(ObjectType::commit, checksum), checksum);
+    }
+    const Directory& directory(const Checksum& checksum) {
+        if (const auto known = directories_.find(checksum); known != directories_.end()) return known->second;
+        return directories_.emplace(checksum, parse_directory(metadata(ObjectType::dirtree, checksum))).first->second;
+    }
+    LayerEntry file(const Checksum& checksum) {
+        if (!repository_.has_object(ObjectType::file, checksum)) return find(ObjectType::file, checksum);
+        const FileObject object(repository_, checksum);
+        if (object.is_symlink()) return {LayerEntry::Kind::link, object.target()};
+        return {.object = checksum, .size = object.size()};
+    }
+    std::unique_ptr<SeekableContent> open(const LayerEntry& file) const {
+        if (file.object) return std::make_unique<SeekableContent>(FileObject(repository_, *file.object));
+        return fetched_content(source_, file);
+    }
+
+private:
+    std::string metadata(ObjectType type, const Checksum& checksum) {
+        std::string bytes;
+        if (repository_.has_object(type, checksum)) {
+            bytes = repository_.require_metadata(type, checksum);
+        } else {
+            const auto& entry = find(type, checksum);
+            if (entry.size > max_metadata_bytes)
+                throw Error(ErrorKind::unsupported_image,
+                            "the object " + object_name(checksum, type) + " is too large");
+            fetch_file(source_, entry,
+                       [&](auto piece) { bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size()); });
+            if (sha256(bytes) != checksum)
+                throw Error(ErrorKind::corrupt_input, "the object " + object_name(checksum, type) + " is corrupt");
+        }
+        directory_bytes_ += bytes.size();
+        if (directory_bytes_ > max_directory_bytes)
+            throw Error(ErrorKind::unsupported_image, "its directories are too large");
+        return bytes;
+    }
+
+    const LayerEntry& find(ObjectType type, const Checksum& checksum) {
+        const auto name = object_name(checksum, type);
+        for (;;) {
+            if (const auto found = entries_.find(name); found != entries_.end()) return found->second;
+            read_next("the object " + name + " is in no layer");
+        }
+    }
+
+    void read_next(const std::string& missing) {
+        if (unread_.empty()) throw Error(ErrorKind::corrupt_input, missing);
+        const auto& blob = *unread_.front();
+        unread_.erase(unread_.begin());
+        read_layer_table(
+            source_, blob, use_,
+            [&](std::string& name, LayerEntry entry) {
+                const auto object = object_in_layer(split_path(name));
+                if (!object) return;
+                if (object->type == suffix(ObjectType::commit))
+                    commits_.insert(object->checksum);
+                else if (object->type != suffix(ObjectType::dirtree) && object->type != suffix(ObjectType::file))
+                    return;
+                use_.add_entry();
+                entries_.emplace(object->checksum.hex() + "." + object->type, std::move(entry));
+            },
+            [](TableEntry&) {});
+    }
+
+    const Repository& repository_;
+    LayerSource& source_;
+    TableUse& use_;
+    std::vector<const Descriptor*> unread_;
+    std::map<std::string, LayerEntry> entries_;  // by the object's name
+    std::set<Checksum> commits_;
+    std::map<Checksum, Directory> directories_;  // that were looked into
+    std::uint64_t directory_bytes_ = 0;
+};
+
+// What is below the layers of files: the base commit; or a derived layer that is here, as its commit has it.
+class CommitLayer : public Layer {
+public:
+    CommitLayer(std::unique_ptr<Objects> objects, const Checksum& tree)
+        : objects_(std::move(objects)), root_{true, tree, {}} {
+        if (named(root_, std::string(displaced_directory)))
+            throw Error(ErrorKind::unsupported_image, "a layer has entries at paths that lead through other layers");
+    }
+
+    std::optional<LayerEntry> at(const Path& path) const override {
+        const auto found = find(path);
+        if (!found) return std::nullopt;
+        if (found->directory) return LayerEntry{LayerEntry::Kind::directory};
+        return objects_->file(found->object);
+    }
+    std::set<std::string> names(const Path& path) const override {
+        std::set<std::string> found;
+        if (const auto directory = find(path); directory && directory->directory) {
+            for (const auto& [name, entry] : objects_->directory(directory->object)) found.insert(name);
+        }
+        return found;
+    }
+    std::unique_ptr<SeekableContent> open(const LayerEntry& file) const override { return objects_->open(file); }
+
+private:
+    std::optional<TreeEntry> find(const Path& path) const {
+        for (const bool move_var : {false, true}) {
+            std::optional<TreeEntry> entry = root_;
+            for (const auto& name : PathMapping{move_var}.stored(path)) {
+                entry = named(*entry, name);
+                if (!entry) break;
+            }
+            if (entry) return entry;
+        }
+        return std::nullopt;
+    }
+    std::optional<TreeEntry> named(const TreeEntry& parent, const std::string& name) const {
+        if (!parent.directory) return std::nullopt;
+        const auto& directory = objects_->directory(parent.object);
+        const auto found = directory.find(name);
+        return found == directory.end() ? std::nullopt : std::optional(found->second);
+    }
+
+    const std::unique_ptr<Objects> objects_;
+    const TreeEntry root_;
+};
+
 // A zstd:chunked layer of the source, by its table of contents.
 class TableLayer : public Layer {
 public:
     // USE: of all layers so far.
-    TableLayer(LayerSource& source, const Descriptor& blob, TableUse& use) : source_(source), blob_(blob) {
-        const auto parts = chunked_parts(blob);
-        if (!parts || !source.gives_parts())
-            throw Error(ErrorKind::unsupported_image,
-                        "layer " + blob.digest.text() + " is not here, and has no table of contents that can be read");
-        in_context("the table of contents of layer " + blob.digest.text(), [&] { read(*parts, use); });
+    TableLayer(LayerSource& source, const Descriptor& blob, TableUse& use) : source_(source) {
+        std::vector<std::pair<std::string, std::string>> hardlinks;
+        read_layer_table(
+            source, blob, use, [&](std::string& name, LayerEntry entry) { add(name, std::move(entry), use); },
+            [&](TableEntry& link) {
+                use.add_entry();
+                hardlinks.emplace_back(std::move(link.name), std::move(link.target));
+            });
+        for (const auto& [name, target] : hardlinks) {
+            const auto linked = at(split_path(target));
+            if (linked && linked->kind == LayerEntry::Kind::file) add(name, *linked, use);
+        }
     }
 
     std::optional<LayerEntry> at(const Path& path) const override {
@@ -163,62 +330,12 @@ public:
         return found;
     }
     std::unique_ptr<SeekableContent> open(const LayerEntry& file) const override {
-        FileDescriptor copy(::memfd_create("package-database", MFD_CLOEXEC));
-        if (!copy) throw_errno("memfd_create");
-        if (file.size == 0) return std::make_unique<SeekableContent>(std::move(copy), 0);
-        BlobParts packed(source_, blob_, {{file.offset, file.end - file.offset}}, [](std::size_t) {});
-        UnpackedPart text(packed, file.size, "a part of the layer");
-        Sha256 hash;
-        std::vector<std::byte> buffer(std::size_t{64} * 1024);
-        std::uint64_t size = 0;
-        while (const auto count = text.read(buffer)) {
-            const auto piece = std::span(buffer).first(count);
-            hash.update(piece);
-            write_all(copy.get(), piece, "a copy of a package database");
-            size += count;
-        }
-        if (size != file.size || hash.finish() != file.content)
-            throw Error(ErrorKind::digest_mismatch, "a file does not have the digest that the table of contents says");
-        return std::make_unique<SeekableContent>(std::move(copy), size);
+        return fetched_content(source_, file);
     }
 
 private:
-    void read(const ChunkedParts& parts, TableUse& use) {
-        use.add(parts.table);
-        std::vector<std::byte> packed(static_cast<std::size_t>(parts.table.bytes));
-        BlobParts blob(source_, blob_, {{parts.table.offset, parts.table.bytes}}, [](std::size_t) {});
-        if (blob.read(packed) < packed.size()) throw Error(ErrorKind::source_unreachable, "it ends early");
-        if (sha256(packed).hex() != parts.table_digest.hex())
-            throw Error(ErrorKind::digest_mismatch, "it does not have the digest that the manifest says");
-        MemorySource memory(packed);
-        UnpackedPart text(memory, parts.table.unpacked, "a part of the layer");
-        read_table(
-            text,
-            [&](TableFile& file) {
-                if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
-                add(file.name, {.size = file.size, .offset = file.offset, .end = file.end, .content = file.content},
-                    use);
-            },
-            [&](TableEntry& other) {
-                if (other.kind == "hardlink") {
-                    use.add_entry();
-                    hardlinks_.emplace_back(std::move(other.name), std::move(other.target));
-                    return;
-                }
-                LayerEntry entry;
-                if (other.kind == "dir") entry.kind = LayerEntry::Kind::directory;
-                if (other.kind == "symlink") entry = {LayerEntry::Kind::link, std::move(other.target)};
-                add(other.name, std::move(entry), use);
-            });
-        for (const auto& [name, target] : hardlinks_) {
-            const auto linked = at(split_path(target));
-            if (linked && linked->kind == LayerEntry::Kind::file) add(name, *linked, use);
-        }
-    }
-
     // The last entry of a name counts.
     void add(const std::string& name, LayerEntry entry, TableUse& use) {
-        source_.cancellation().check();
         const auto path = split_path(name);
         if (path.empty()) return;
         if (std::find(path.begin(), path.end(), "..") != path.end())
@@ -228,14 +345,14 @@ private:
     }
 
     LayerSource& source_;
-    const Descriptor& blob_;
     std::map<std::string, LayerEntry> entries_;
-    std::vector<std::pair<std::string, std::string>> hardlinks_;
 };
 
 class UpdateTree : public ContentTree {
 public:
-    explicit UpdateTree(std::vector<std::unique_ptr<Layer>> layers) : layers_(std::move(layers)) {}
+    // USE is what LAYERS go on counting in.
+    UpdateTree(std::unique_ptr<TableUse> use, std::vector<std::unique_ptr<Layer>> layers)
+        : use_(std::move(use)), layers_(std::move(layers)) {}
 
     std::optional<Node> find(const Path& path) const override {
         const auto lookup = [&](bool, const Path& place, const std::string& name, bool) {
@@ -311,8 +428,36 @@ private:
         return false;
     }
 
+    const std::unique_ptr<TableUse> use_;
     const std::vector<std::unique_ptr<Layer>> layers_;
 };
+
+std::unique_ptr<Layer> make_stored(const Repository& repository, const Checksum& commit, LayerSource& source,
+                                   TableUse& use) {
+    return std::make_unique<CommitLayer>(std::make_unique<Objects>(repository, source, use),
+                                         repository.load_commit(commit).tree);
+}
+
+std::unique_ptr<Layer> make_base(const Repository& repository, const ImageLayout& layout,
+                                 const std::vector<std::optional<Checksum>>& present, LayerSource& source,
+                                 TableUse& use) {
+    auto objects = std::make_unique<Objects>(repository, source, use);
+    std::optional<Checksum> commit;
+    // The commit layer has what was not packed into chunks, the directories too.
+    for (const auto kind : {LayerKind::commit, LayerKind::chunk}) {
+        for (std::size_t i = 0; i < layout.layers.size(); ++i) {
+            if (layout.layers[i].kind != kind) continue;
+            const bool is_here = i < present.size() && present[i];
+            if (!is_here) {
+                require_table(source, layout.layers[i].blob);
+                objects->add_layer(layout.layers[i].blob);
+            }
+            if (is_here && kind == LayerKind::commit) commit = present[i];
+        }
+    }
+    const auto tree = (commit ? repository.load_commit(*commit) : objects->commit()).tree;
+    return std::make_unique<CommitLayer>(std::move(objects), tree);
+}
 
 }  // namespace
 
@@ -320,19 +465,19 @@ std::unique_ptr<ContentTree> make_update_tree(const Repository& repository, cons
                                               const std::vector<std::optional<Checksum>>& present, LayerSource& source,
                                               const Cancellation& cancellation) {
     if (layout.layers.empty()) throw Error(ErrorKind::unsupported_image, "it has no layers");
+    auto use = std::make_unique<TableUse>();
     std::vector<std::unique_ptr<Layer>> layers;
-    TableUse use;
+    if (layout.ostree) layers.push_back(make_base(repository, layout, present, source, *use));
     for (std::size_t i = 0; i < layout.layers.size(); ++i) {
         cancellation.check();
         const auto& layer = layout.layers[i];
-        if (layer.kind != LayerKind::derived)
-            throw Error(ErrorKind::unsupported_image, "it has layers of an OSTree commit");
+        if (layer.kind != LayerKind::derived) continue;
         if (i < present.size() && present[i])
-            layers.push_back(std::make_unique<StoredLayer>(repository, *present[i]));
+            layers.push_back(make_stored(repository, *present[i], source, *use));
         else
-            layers.push_back(std::make_unique<TableLayer>(source, layer.blob, use));
+            layers.push_back(std::make_unique<TableLayer>(source, layer.blob, *use));
     }
-    return std::make_unique<UpdateTree>(std::move(layers));
+    return std::make_unique<UpdateTree>(std::move(use), std::move(layers));
 }
 
 }  // namespace imaged
