@@ -53,7 +53,10 @@ class Terminal(bus_fixture.Case):
 
     def image(self, tag="t"):
         layout = oci_layout.Layout(self.scratch / tag)
-        layer = oci_layout.layer([Entry("usr/file", content=tag.encode()), Entry("usr/" + LINES.replace("/", ""), content=b"x"), Entry("top" + HOSTILE + "/x", content=b"x")])
+        packages = "".join(f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1{HOSTILE}-{tag}\n\n" for name in ("plain", "p" + HOSTILE))
+        layer = oci_layout.layer([Entry("usr/file", content=tag.encode()), Entry("usr/" + LINES.replace("/", ""), content=b"x"), Entry("top" + HOSTILE + "/x", content=b"x"),
+                                  Entry("etc/" + LINES.replace("/", ""), content=tag.encode()), Entry("usr/lib/modules/6" + HOSTILE + "/vmlinuz", content=b"x"),
+                                  Entry("var/lib/dpkg/status", content=packages.encode())])
         config = {"config": {"Labels": {LINES: LINES, "org.opencontainers.image.version": LINES}}, "history": [{"created_by": LINES}]}
         # As it may be on the wire: not everything has to be escaped in JSON.
         document = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}, **config}, ensure_ascii=False).encode()
@@ -95,11 +98,20 @@ class Terminal(bus_fixture.Case):
         return output
 
     def test_every_verb(self):
-        image = self.image()
-        stored = image.removeprefix("ostree-unverified-image:")
+        image, other = self.image(), self.image("other")
+        stored, second = (name.removeprefix("ostree-unverified-image:") for name in (image, other))
+        archive = self.directory + "/archive.tar"
+        subprocess.run(["tar", "-C", self.scratch / "other", "-cf", archive, "."], check=True)
+        for name in ("refs/heads/odd" + LINES.replace("/", ""), "refs/heads/ostree/container/image/odd" + HOSTILE):
+            path = pathlib.Path(self.directory, "repo", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("0" * 64 + "\n")
         for json_words in ([], ["--json"]):
             for words in (["prepare", image], ["pull", image], ["pull", image], ["list"], ["show", stored], ["manifest", stored], ["config", stored], ["check", image],
-                          ["diff", stored, stored, "--files", "--packages"], ["changes", stored, "--from", stored], ["changes", stored], ["jobs"], ["verify"], ["verify", stored, "--repair"], ["deployments"], ["prune"],
+                          ["diff", stored, stored, "--files", "--packages"], ["changes", stored, "--from", stored], ["changes", stored], ["jobs"],
+                          ["pull", other], ["changes", stored, "--from", second], ["diff", stored, second, "--files", "--packages"], ["df"], ["origin", stored], ["watch", "1"],
+                          ["rollback", stored], ["cancel", "1" + LINES], ["watch", "1" + LINES], ["import-archive", archive, "docker://x.example/" + ("a" if json_words else "b") + ":1"], ["check", "--packages", image],
+                          ["check"], ["list", "--all"], ["remove", second], ["verify"], ["verify", stored, "--repair"], ["deployments"], ["prune"],
                           ["export", stored, f"oci:{self.scratch}/out{len(json_words)}:{'t'}"], ["copy", stored, str(self.scratch / "nowhere")],
                           ["pull", image + LINES], ["show", "docker://" + HOSTILE], ["show", "oci:/" + NAME], ["remove", stored + "x"], ["frobnicate" + LINES], ["remove", stored]):
                 with self.subTest(" ".join(json_words + words[:1])):
