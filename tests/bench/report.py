@@ -18,8 +18,16 @@ class Result:
     def ratio_goal(self, other, limit):
         """The median of the paired ratios of wall time."""
         if other in self.sides:
-            ratios = [ours.wall / theirs.wall for ours, theirs in zip(self.sides["imaged"], self.sides[other])]
+            ratios = self.ratios(other, "wall")
             self.goal(f"× {other}", statistics.median(ratios), limit, spread=(min(ratios), max(ratios)))
+
+    def price_goal(self, other, field, limit):
+        """How much more FIELD, wall or cpu, it takes than OTHER: the median of the pairs, in percent."""
+        more = [100 * (ratio - 1) for ratio in self.ratios(other, field)]
+        self.goal(f"more {field} than {other}", statistics.median(more), limit, " %", (min(more), max(more)))
+
+    def ratios(self, other, field):
+        return [getattr(ours, field) / getattr(theirs, field) for ours, theirs in zip(self.sides["imaged"], self.sides[other])]
 
     def goal(self, what, value, limit, unit="", spread=None):
         """LIMIT may be None: nothing is asked, the figure is only told."""
@@ -30,6 +38,8 @@ class Result:
 
 
 def number(value):
+    if value < 0:
+        return "-" + number(-value)
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

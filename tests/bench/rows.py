@@ -31,11 +31,11 @@ class Bench:
 
     # ---- the sides: each takes a mounted file system and an image, and gives a Sample
 
-    def imaged_pull(self, directory, image, verb=("pull",)):
+    def imaged_pull(self, directory, image, verb=("pull",), options=()):
         repository = directory + "/repo"
         if not os.path.exists(repository):
             make_repository(repository)
-        with Meter("imaged-worker") as meter, Service(self.build, repository) as service:
+        with Meter("imaged-worker") as meter, Service(self.build, repository, options) as service:
             start = time.monotonic()
             run(*service.command(*verb, image), env=service.environment)
             wall = time.monotonic() - start
@@ -182,6 +182,20 @@ def update(bench):
         bench.alternate(result, sides, where, templates.get)
         result.ratio_goal("ostree-ext", 0.15)
         result.ratio_goal("floor", None)
+        yield result
+
+
+def confinement(bench):
+    """The same programs with and without --confine: namespaces, the publisher and the filter of system calls together."""
+    bench.runs = max(bench.runs, 10)
+    for name, image in (("chunked", bench.images.debian(bench.quick)("chunked")), ("small files", bench.images.many_files(20_000 if bench.quick else 100_000))):
+        warm(os.path.dirname(layers_of(image)[0]))
+        where = bench.file_systems[0]
+        result = Result(bench.title("cold pull, confined, " + name, image, where))
+        bench.alternate(result, {"imaged": lambda directory: bench.imaged_pull(directory, image, options=("--confine",)),
+                                 "not confined": lambda directory: bench.imaged_pull(directory, image)}, where)
+        result.price_goal("not confined", "wall", 3)
+        result.price_goal("not confined", "cpu", 3)
         yield result
 
 
@@ -367,4 +381,4 @@ def prune(bench):
 
 
 ROWS = {"cold-chunked": cold_chunked, "cold-generic": cold_generic, "update": update, "unchanged": unchanged, "memory": memory,
-        "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth}
+        "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth, "confinement": confinement}

@@ -21,8 +21,8 @@ CONFIG = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen><au
 class Service:
     """For the length of a with block. START gives how long imaged took from its start until it owned its name."""
 
-    def __init__(self, build, repository):
-        self.build, self.repository = build, repository
+    def __init__(self, build, repository, options=()):
+        self.build, self.repository, self.options = build, repository, options
         self.imagectl = os.path.join(build, "client/imagectl")
 
     def __enter__(self):
@@ -55,7 +55,7 @@ class Service:
         started = time.monotonic()
         self.imaged = subprocess.Popen(
             [self.build + "/daemon/imaged", "--bus-address", self.address, "--repository", self.repository,
-             "--worker", self.build + "/daemon/worker/imaged-worker", "--idle-timeout", "0", "--log-level", "error"])
+             "--worker", self.build + "/daemon/worker/imaged-worker", "--idle-timeout", "0", "--log-level", "error", *self.options])
         GLib.timeout_add_seconds(20, loop.quit)
         loop.run()
         connection.close_sync(None)
