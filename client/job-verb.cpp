@@ -96,6 +96,7 @@ JobCall image_call(const char* method, const Arguments& arguments) {
     if (arguments.digest) call.set("digest", *arguments.digest);
     if (arguments.target) call.set("target", absolute_image(taken_image(*arguments.target)));
     call.pass_flag(any_architecture.name, arguments);
+    call.pass_text(delta_use.name, arguments);
     return call;
 }
 

@@ -28,9 +28,11 @@ struct JobCall {
     void pass_text(const char* option, const Arguments& arguments);
 };
 
-// The option of verbs that import.
+// The options of verbs that import.
 inline constexpr VerbOption any_architecture = {
     "any-architecture", nullptr, "Also take a bootable image that is made for another architecture than this host's"};
+inline constexpr VerbOption delta_use = {"delta", "WHEN",
+                                         "Make layers by a delta where there is one (auto, the default), or never"};
 
 // The option of verbs that print a table.
 inline constexpr VerbOption no_legend = {"no-legend", nullptr, "Print no line with the titles of the columns"};

@@ -96,9 +96,11 @@ std::string pull_text(const Dictionary& outcome) {
     lines.text("Commit", "commit");
     if (const auto layers = outcome.number("layers")) {
         const auto partial = outcome.number("layers-partial").value_or(0);
+        const auto made = outcome.number("delta-layers").value_or(0);
         lines.add("Layers", std::to_string(*layers) + ", " +
                                 std::to_string(outcome.number("layers-fetched").value_or(0)) + " fetched" +
-                                (partial > 0 ? ", " + std::to_string(partial) + " of them in part" : ""));
+                                (partial > 0 ? ", " + std::to_string(partial) + " of them in part" : "") +
+                                (made > 0 ? ", " + std::to_string(made) + " of them by a delta" : ""));
     }
     for (const auto& layer : outcome.words("fetched-whole")) lines.add("Fetched as a whole", layer);
     if (const auto fetched = outcome.number("bytes-fetched"))

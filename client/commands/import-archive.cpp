@@ -10,6 +10,7 @@ constexpr VerbOption options[] = {
     {"name", "NAME", "Which of several images in the archive: a tag, a name that it gives the image, or @N"},
     {"digest", "DIGEST", "Accept only the manifest with this digest"},
     any_architecture,
+    delta_use,
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -19,7 +20,7 @@ ExitCode run(const Arguments& arguments) {
     const auto& file = arguments.positional[0];
     call.arguments.push_back(open_for_call(call, file == "-" ? "/dev/stdin" : file, "archive"));
     call.add(absolute_image(taken_image(arguments.positional[1])));
-    for (const char* option : {"name", "digest"}) call.pass_text(option, arguments);
+    for (const char* option : {"name", "digest", delta_use.name}) call.pass_text(option, arguments);
     call.pass_flag(any_architecture.name, arguments);
     return run_job_verb(arguments, std::move(call));
 }
@@ -29,7 +30,8 @@ ExitCode run(const Arguments& arguments) {
 const Verb import_archive_verb = {
     {"import-archive", "FILE IMAGE", "Import an image from an archive",
      "Imports an image from FILE, an oci-archive or a docker-archive (as written by \"docker save\"), "
-     "compressed or not, and stores it as IMAGE. imagectl opens the file; - is standard input.\n"
+     "compressed or not, and stores it as IMAGE. An oci-archive may contain a delta, which makes IMAGE from another "
+     "stored image. imagectl opens the file; - is standard input.\n"
      "\n"
      "Examples:\n"
      "  imagectl import-archive host.tar docker://registry.example/host:stable\n"

@@ -6,7 +6,7 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {any_architecture};
+constexpr VerbOption options[] = {any_architecture, delta_use};
 
 ExitCode run(const Arguments& arguments) {
     auto call = source_call("ImportImage", arguments);

@@ -7,7 +7,8 @@ namespace imagectl {
 
 namespace {
 
-constexpr VerbOption options[] = {any_architecture, {"updates", nullptr, "Pull the stored images with a known update"}};
+constexpr VerbOption options[] = {
+    any_architecture, delta_use, {"updates", nullptr, "Pull the stored images with a known update"}};
 
 // A reference to pull, and the name to store it under if that is another.
 struct Wanted {

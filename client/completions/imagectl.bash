@@ -65,6 +65,7 @@ _imagectl() {
         *=) ;;
         --progress=HOW) candidates=$'auto\nlines\njson\nnone' ;;
         --compression=KIND) candidates=$'gzip\nzstd\nnone' ;;
+        --delta=WHEN) candidates=$'auto\nnever' ;;
         *=JOB) candidates=$(_imagectl_jobs) ;;
         *=IMAGE) candidates=$(_imagectl_images) ;;
         *=PATH | *=FILE) compopt -o default; COMPREPLY=(); return ;;

@@ -48,6 +48,8 @@ function __imagectl_candidates
             printf "$front%s\n" auto lines json none
         case --compression=KIND
             printf "$front%s\n" gzip zstd none
+        case --delta=WHEN
+            printf "$front%s\n" auto never
         case '*=JOB'
             imagectl jobs 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p'
         case '*=IMAGE'

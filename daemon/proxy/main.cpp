@@ -114,6 +114,11 @@ ChildProcess start_skopeo(const Work& work, std::vector<std::string> command) {
     const bool is_proxy = work.request.kind == SkopeoRequest::Kind::image_proxy;
     const int printed = prints_messages(work.request.kind) ? STDERR_FILENO : STDOUT_FILENO;
     program.descriptors.push_back({is_proxy ? skopeo_channel : work.output.get(), is_proxy ? skopeo_channel : printed});
+    FileDescriptor nowhere;
+    if (is_quiet(work.request.kind)) {
+        nowhere = open_at(AT_FDCWD, "/dev/null", O_WRONLY);
+        program.descriptors.push_back({nowhere.get(), STDERR_FILENO});
+    }
     if (work.auth) program.descriptors.push_back({work.auth.get(), skopeo_auth_file});
     if (work.policy) program.descriptors.push_back({work.policy.get(), skopeo_policy});
     program.prepare = [&work] {

@@ -232,6 +232,9 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.layers_partial = imported.layers_partial;
     outcome.bytes_saved = imported.bytes_saved;
     for (const auto& reason : imported.fetched_whole) outcome.fetched_whole.push_back(printable(reason));
+    outcome.delta = unless_empty(imported.delta);
+    outcome.delta_layers = imported.delta_layers;
+    outcome.delta_bytes = imported.delta_bytes;
     auto result = success(outcome);
     add_change(result, imported.changed, outcome.image, imported.previous_digest, image.digest);
     return result;

@@ -43,6 +43,7 @@ ImportRequest import_request(const job::Request& request, const Work& work) {
     if constexpr (requires { work.target; }) import.target = work.target;
     if constexpr (requires { work.digest; }) import.digest = work.digest;
     if constexpr (requires { work.any_architecture; }) import.any_architecture = work.any_architecture;
+    if constexpr (requires { work.delta; }) import.deltas = work.delta == job::DeltaUse::automatic;
     if constexpr (requires { work.name; }) import.archive_name = work.name;
     import.proxy = image_proxy_options(request);
     take_fetch_settings(import, request);

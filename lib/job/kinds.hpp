@@ -51,6 +51,12 @@ constexpr auto names_of(LayerCompression) {
         {{LayerCompression::gzip, "gzip"}, {LayerCompression::zstd, "zstd"}, {LayerCompression::none, "none"}});
 }
 
+// Whether layers may be made by a delta.
+enum class DeltaUse { automatic, never };
+constexpr auto names_of(DeltaUse) {
+    return enum_names<DeltaUse>({{DeltaUse::automatic, "auto"}, {DeltaUse::never, "never"}});
+}
+
 // Layer to path to number of entries that a commit does not keep.
 using FilteredPaths = std::map<std::string, std::map<std::string, std::uint32_t>>;
 
@@ -141,6 +147,9 @@ struct PullOutcome {
     std::uint32_t layers_partial = 0;
     std::uint64_t bytes_saved = 0;
     std::vector<std::string> fetched_whole;
+    std::optional<std::string> delta;
+    std::uint32_t delta_layers = 0;
+    std::uint64_t delta_bytes = 0;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -172,6 +181,9 @@ struct PullOutcome {
         fields("layers-partial", self.layers_partial);
         fields("bytes-saved", self.bytes_saved);
         fields("fetched-whole", self.fetched_whole);
+        fields("delta", self.delta);
+        fields("delta-layers", self.delta_layers);
+        fields("delta-bytes", self.delta_bytes);
     }
 };
 
@@ -189,6 +201,7 @@ struct Import {
     std::optional<Digest> digest;          // what the source must serve; never empty here
     std::optional<ImageReference> target;  // the name to store it under, where that is another one
     bool any_architecture = false;
+    DeltaUse delta = DeltaUse::automatic;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -196,6 +209,7 @@ struct Import {
         fields.option("digest", self.digest);
         fields.option("target", self.target);
         fields.option("any-architecture", self.any_architecture);
+        fields.option("delta", self.delta);
     }
     bool operator==(const Import&) const = default;
 };
@@ -214,6 +228,7 @@ struct Pull {
     std::optional<Digest> digest;
     std::optional<ImageReference> target;
     bool any_architecture = false;
+    DeltaUse delta = DeltaUse::automatic;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -221,6 +236,7 @@ struct Pull {
         fields.option("digest", self.digest);
         fields.option("target", self.target);
         fields.option("any-architecture", self.any_architecture);
+        fields.option("delta", self.delta);
     }
     bool operator==(const Pull&) const = default;
 };
@@ -235,6 +251,7 @@ struct ImportArchive {
     std::optional<std::string> name;  // which of several images
     std::optional<Digest> digest;
     bool any_architecture = false;
+    DeltaUse delta = DeltaUse::automatic;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -242,6 +259,7 @@ struct ImportArchive {
         fields.option("name", self.name);
         fields.option("digest", self.digest);
         fields.option("any-architecture", self.any_architecture);
+        fields.option("delta", self.delta);
     }
     bool operator==(const ImportArchive&) const = default;
 };

@@ -79,6 +79,7 @@ class Completions(unittest.TestCase):
         refusal = subprocess.run([IMAGECTL, "pull", "--progress", "x"], capture_output=True, text=True).stderr
         self.assertIn("--progress is auto, lines, json or none", refusal)
         self.assertEqual(sorted(shell("export", "--compression", "")), ["gzip", "none", "zstd"])
+        self.assertEqual(sorted(shell("pull", "--delta", "")), ["auto", "never"])
         self.assertEqual(shell("pull", "--target", "oci"), [IMAGES[2]])
         for words in (("rollback", "--to", ""), ("-H", ""), ("list", "--machine", ""), ("pull", "--digest", "")):
             self.assertEqual(shell(*words), [], words)

@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DIGEST, OTHER_DIGEST = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
 PULL_KEYS = {"schema", "job", "kind", "result", "image", "digest", "image-id", "architecture", "os", "previous-digest", "changed", "commit", "merge-commit", "base-commit",
              "version", "layers", "layers-fetched", "bytes-fetched", "bytes-reused", "objects-written", "objects-reused", "bytes-written",
-             "filtered", "special-files-dropped", "names-dropped", "attributes-dropped", "layers-dropped", "relabelled", "signature-policy", "layers-partial", "fetched-whole"}
+             "filtered", "special-files-dropped", "names-dropped", "attributes-dropped", "layers-dropped", "relabelled", "signature-policy", "layers-partial", "fetched-whole", "delta", "delta-layers", "delta-bytes"}
 
 
 class ImagectlTest(unittest.TestCase):

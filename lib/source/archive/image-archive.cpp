@@ -171,7 +171,11 @@ std::unique_ptr<ImageArchive> ImageArchive::open_tagged(FileDescriptor file, con
     const auto index = parse_index(archive->read(index_file, max_index_bytes));
     archive->open_layout(choose_tagged(index, tag), policy);
     archive->require_digest(pinned);
-    for (const auto& layer : archive->image_->manifest.layers) archive->place_of(layer);
+    if (const auto& delta = archive->image_->delta) {
+        for (const auto& [layer, made] : delta->made) archive->place_of(made.blob);
+    } else {
+        for (const auto& layer : archive->image_->manifest.layers) archive->place_of(layer);
+    }
     return archive;
 }
 
@@ -204,6 +208,13 @@ void ImageArchive::open_layout(Descriptor chosen, const std::string& policy) {
     if (Manifest::is_index(text)) {
         chosen = choose_for_host(parse_document(text, max_manifest_bytes, "index"));
         text = verified(chosen, max_manifest_bytes, "manifest");
+    }
+    if (DeltaArtifact::is_one(text)) {
+        image_.emplace(SourceImage::of_delta(text, policy,
+                                             [&](const Descriptor& blob, std::size_t limit, const std::string& what) {
+                                                 return verified(blob, limit, what);
+                                             }));
+        return;
     }
     // As skopeo, which a pull reads through, follows one.
     if (Manifest::is_index(text)) throw Error(ErrorKind::unsupported_image, index_of_indexes);
@@ -251,12 +262,7 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
 }
 
 void ImageArchive::finish(std::string manifest_text, std::string config_text, const std::string& policy) {
-    auto manifest = Manifest::parse(manifest_text);
-    auto config = ImageConfig::parse(config_text);
-    auto layout = ImageLayout::of(manifest, config);
-    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
-    image_.emplace(SourceImage{digest, std::move(manifest_text), std::move(config_text), std::move(manifest),
-                               std::move(config), std::move(layout), policy});
+    image_.emplace(SourceImage::of(std::move(manifest_text), std::move(config_text), policy));
 }
 
 TarIndex::Place ImageArchive::place_of(const Descriptor& blob) const {

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "oci/delta-artifact.hpp"
 #include "oci/export-destination.hpp"
 #include "source/proxy/layout-blob.hpp"
 #include "source/skopeo/signature-policy.hpp"
@@ -47,6 +48,8 @@ std::unique_ptr<ImageArchive> ImageReader::archive(const std::optional<Digest>& 
         if (!file) return nullptr;
         auto archive =
             ImageArchive::open_tagged(std::move(file), tag, deciding_policy(policy, image_), pinned, cancellation_);
+        // skopeo's way refuses it.
+        if (archive->image().delta && image_.signature_source() == SignatureSource::ostree_remote) return nullptr;
         check_layout(image_, archive->image().layout);
         return archive;
     } catch (const Error& error) {
@@ -72,6 +75,16 @@ void ImageReader::open_for_layers(const Digest& digest) {
         }
     }
     proxy().open_image(image_.source());
+}
+
+std::optional<std::string> ImageReader::referrers(const Digest& digest) const {
+    return find_raw_manifest(name_with_tag(image_, delta::referrers_tag(digest)), cancellation_, options_);
+}
+
+std::string ImageReader::artifact_manifest(const Descriptor& artifact) {
+    if (image_.transport() == Transport::registry)
+        return raw_manifest(name_with_digest(image_, artifact.digest), cancellation_, options_);
+    return proxy().small_blob(artifact.digest, artifact.size, max_manifest_bytes, "manifest of a delta");
 }
 
 std::unique_ptr<Blob> ImageReader::open(const Descriptor& blob) {

@@ -30,7 +30,16 @@ public:
     // where the image's name leads.
     void open_for_layers(const Digest& digest);
 
-    // After either of them.
+    // After open(). Whether the source may list artifacts about its images: a registry, or an OCI layout.
+    bool has_referrers() const {
+        return image_.transport() == Transport::registry || image_.transport() == Transport::oci;
+    }
+    // The index of what there is about the manifest DIGEST, as text; not verified. Nullopt if there is none.
+    std::optional<std::string> referrers(const Digest& digest) const;
+    // A manifest that such an index lists, as text; not verified. Throws Error of some kind if it is not there.
+    std::string artifact_manifest(const Descriptor& artifact);
+
+    // After open() or open_for_layers(); also blobs of artifacts that the image's repository has.
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
     bool gives_parts() override { return !archive_ && registry_blobs_.gives_parts(); }
     std::unique_ptr<Blob> open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length) override {

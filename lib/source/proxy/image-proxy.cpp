@@ -214,11 +214,26 @@ std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std
     return text;
 }
 
-std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options) {
-    const auto skopeo = SkopeoRun::start({.kind = SkopeoRequest::Kind::inspect_raw, .image = image}, options);
+namespace {
+
+std::optional<std::string> inspect_raw(SkopeoRequest::Kind kind, const std::string& image,
+                                       const Cancellation& cancellation, const ProxyOptions& options) {
+    const auto skopeo = SkopeoRun::start({.kind = kind, .image = image}, options);
     auto text = skopeo->output(cancellation, max_manifest_bytes, "the manifest");
-    if (skopeo->wait(cancellation) != 0) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
-    return text;
+    return skopeo->wait(cancellation) == 0 ? std::optional(std::move(text)) : std::nullopt;
+}
+
+}  // namespace
+
+std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options) {
+    auto text = inspect_raw(SkopeoRequest::Kind::inspect_raw, image, cancellation, options);
+    if (!text) throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
+    return *std::move(text);
+}
+
+std::optional<std::string> find_raw_manifest(const std::string& image, const Cancellation& cancellation,
+                                             const ProxyOptions& options) {
+    return inspect_raw(SkopeoRequest::Kind::look_up, image, cancellation, options);
 }
 
 }  // namespace imaged

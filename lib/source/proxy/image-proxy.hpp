@@ -81,5 +81,8 @@ private:
 
 // The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);
+// Likewise; nullopt if skopeo has none, for whatever reason.
+std::optional<std::string> find_raw_manifest(const std::string& image, const Cancellation& cancellation,
+                                             const ProxyOptions& options);
 
 }  // namespace imaged

@@ -49,6 +49,29 @@ Error explained(const Error& error, ImageProxy& proxy, const ImageReference& ref
     return error;
 }
 
+// The name of IMAGE without tag and digest.
+std::string place_of(const ImageReference& image) {
+    auto name = image.image();
+    const auto at = name.find('@');
+    if (at != std::string::npos) name.resize(at);
+    const auto colon = name.rfind(':');
+    if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
+    return name;
+}
+
+// A delta in a registry is found by the image that it makes, whose signatures are there.
+bool is_local_delta(const ImageReference& reference, std::string_view manifest) {
+    return reference.transport() != Transport::registry && DeltaArtifact::is_one(manifest);
+}
+
+// What decides is the policy for the place that the delta is in: no signature of the image can come with it.
+void require_unsigned_allowed(const ImageReference& reference, const AppliedPolicy& policy) {
+    if (policy.accepts_anything && reference.signature_source() != SignatureSource::ostree_remote) return;
+    throw Error(ErrorKind::policy_rejected, reference.image() +
+                                                " is a delta, which carries no signature of the image that it makes, "
+                                                "and the policy that applies to it demands one");
+}
+
 ImageProxy::ManifestText served_manifest(ImageProxy& proxy, const ImageReference& reference,
                                          const ProxyOptions& options) {
     try {
@@ -87,6 +110,30 @@ void check_layout(const ImageReference& reference, const ImageLayout& layout) {
     }
 }
 
+SourceImage SourceImage::of(std::string manifest_text, std::string config_text, std::string signature_policy) {
+    auto manifest = Manifest::parse(manifest_text);
+    auto config = ImageConfig::parse(config_text);
+    auto layout = ImageLayout::of(manifest, config);
+    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
+    return {digest,
+            std::move(manifest_text),
+            std::move(config_text),
+            std::move(manifest),
+            std::move(config),
+            std::move(layout),
+            std::move(signature_policy)};
+}
+
+SourceImage SourceImage::of_delta(std::string_view artifact_text, std::string signature_policy,
+                                  const ReadDocument& read) {
+    auto artifact = DeltaArtifact::parse(artifact_text);
+    auto image = of(read(artifact.manifest, max_manifest_bytes, "manifest"),
+                    read(artifact.config, max_config_bytes, "config"), std::move(signature_policy));
+    artifact.require_target(image.manifest);
+    image.delta = std::move(artifact);
+    return image;
+}
+
 bool has_original_documents(const SourceImage& image) {
     return has_digest(image.manifest_text, image.digest) && has_digest(image.config_text, image.manifest.config.digest);
 }
@@ -94,11 +141,23 @@ bool has_original_documents(const SourceImage& image) {
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options) {
     auto policy = deciding_policy(proxy.policy(), reference);
+    const auto require_pinned = [&](const Digest& digest) {
+        if (pinned && digest != *pinned)
+            throw Error(ErrorKind::digest_mismatch,
+                        reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
+    };
     auto served = served_manifest(proxy, reference, options);
     const auto digest = served.digest;
-    if (pinned && digest != *pinned)
-        throw Error(ErrorKind::digest_mismatch,
-                    reference.image() + " has the digest " + digest.text() + " now, not " + pinned->text());
+    if (is_local_delta(reference, served.text)) {
+        require_unsigned_allowed(reference, applied_policy(proxy.policy(), reference));
+        auto image = SourceImage::of_delta(served.text, std::move(policy),
+                                           [&](const Descriptor& blob, std::size_t limit, const std::string& what) {
+                                               return proxy.small_blob(blob.digest, blob.size, limit, what);
+                                           });
+        require_pinned(image.digest);
+        return image;
+    }
+    require_pinned(digest);
     if (!proxy.enforces_policy() && !accepts_everything(proxy.policy()))
         check_policy(reference, proxy.policy(), served.text, proxy.cancellation(), options);
     auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
@@ -117,12 +176,11 @@ SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference
 }
 
 std::string name_with_digest(const ImageReference& image, const Digest& digest) {
-    auto name = image.image();
-    const auto at = name.find('@');
-    if (at != std::string::npos) name.resize(at);
-    const auto colon = name.rfind(':');
-    if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
-    return name + "@" + digest.text();
+    return place_of(image) + "@" + digest.text();
+}
+
+std::string name_with_tag(const ImageReference& image, const std::string& tag) {
+    return place_of(image) + ":" + tag;
 }
 
 }  // namespace imaged

@@ -2,10 +2,12 @@
 // An image at its source: its manifest and config, verified and parsed. Nothing of its layers is fetched yet.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "oci/delta-artifact.hpp"
 #include "oci/image-config.hpp"
 #include "oci/image-reference.hpp"
 #include "oci/layout.hpp"
@@ -21,6 +23,14 @@ struct SourceImage {
     ImageConfig config;
     ImageLayout layout;
     std::string signature_policy;  // what decided that the image may be used
+    // The source has no image but a delta, which holds these documents and makes layers of the image.
+    std::optional<DeltaArtifact> delta = {};
+
+    // Throws Error(corrupt_input), Error(unsupported_image).
+    static SourceImage of(std::string manifest_text, std::string config_text, std::string signature_policy);
+    // The image that a delta makes. READ gives verified documents of the delta. Throws what READ throws, too.
+    using ReadDocument = std::function<std::string(const Descriptor& blob, std::size_t limit, const std::string& what)>;
+    static SourceImage of_delta(std::string_view artifact_text, std::string signature_policy, const ReadDocument& read);
 };
 
 // Whether manifest and config are what their digests say. Other programs store them as they would write them
@@ -41,5 +51,7 @@ void check_layout(const ImageReference& reference, const ImageLayout& layout);
 
 // The name of IMAGE, of a registry, that leads to the manifest with DIGEST whatever becomes of its tag.
 std::string name_with_digest(const ImageReference& image, const Digest& digest);
+// The name of what TAG leads to in the place of IMAGE, of a registry or an OCI layout.
+std::string name_with_tag(const ImageReference& image, const std::string& tag);
 
 }  // namespace imaged

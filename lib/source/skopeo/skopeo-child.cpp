@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A skopeo that is a child of this process.
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -85,6 +86,11 @@ public:
                         }};
         const int printed = prints_messages(request_.kind) ? STDERR_FILENO : STDOUT_FILENO;
         program.descriptors.push_back({files.output.get(), is_proxy ? skopeo_channel : printed});
+        FileDescriptor nowhere;
+        if (is_quiet(request_.kind)) {
+            nowhere = open_at(AT_FDCWD, "/dev/null", O_WRONLY);
+            program.descriptors.push_back({nowhere.get(), STDERR_FILENO});
+        }
         if (files.auth) program.descriptors.push_back({files.auth.get(), skopeo_auth_file});
         if (files.policy) program.descriptors.push_back({files.policy.get(), skopeo_policy});
         process_ = ChildProcess::start(program, "start a process for skopeo");

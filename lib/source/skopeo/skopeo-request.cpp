@@ -20,6 +20,7 @@ using Kind = SkopeoRequest::Kind;
 constexpr auto kinds = enum_names<Kind>({
     {Kind::image_proxy, "image-proxy"},
     {Kind::inspect_raw, "inspect-raw"},
+    {Kind::look_up, "look-up"},
     {Kind::push, "push"},
     {Kind::check_policy, "check-policy"},
     {Kind::blobs, "blobs"},
@@ -47,7 +48,8 @@ std::string certificate_option(Kind kind) {
     switch (kind) {
         case Kind::image_proxy:
         case Kind::blobs:
-        case Kind::inspect_raw: return "--cert-dir=";
+        case Kind::inspect_raw:
+        case Kind::look_up: return "--cert-dir=";
         case Kind::push: return "--dest-cert-dir=";
         case Kind::check_policy: return "--src-cert-dir=";
     }
@@ -65,7 +67,7 @@ bool has_channel(Kind kind) {
 }
 
 bool prints_messages(Kind kind) {
-    return kind != Kind::inspect_raw;
+    return kind != Kind::inspect_raw && kind != Kind::look_up;
 }
 
 std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,
@@ -81,7 +83,8 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::image_proxy:
             command.insert(command.end(), {"experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)});
             break;
-        case Kind::inspect_raw: command.insert(command.end(), {"inspect", "--raw"}); break;
+        case Kind::inspect_raw:
+        case Kind::look_up: command.insert(command.end(), {"inspect", "--raw"}); break;
         case Kind::push: command.insert(command.end(), {"copy", "--quiet", "--preserve-digests"}); break;
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
         case Kind::blobs: break;

@@ -26,6 +26,7 @@ struct SkopeoRequest {
     enum class Kind {
         image_proxy,
         inspect_raw,   // prints the manifest that IMAGE serves
+        look_up,       // the same of one that may well not be there: nobody is told why not
         push,          // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
         check_policy,  // IMAGE into an OCI layout that seems to have BLOBS, under the policy
         blobs,         // no skopeo: blobs of IMAGE, as they are asked for on the channel (blob-request.hpp)
@@ -52,6 +53,11 @@ struct SkopeoRequest {
 bool has_channel(SkopeoRequest::Kind kind);
 // Whether what skopeo prints is its standard error rather than its standard output.
 bool prints_messages(SkopeoRequest::Kind kind);
+
+// Whether what skopeo says of its failure is for nobody.
+inline bool is_quiet(SkopeoRequest::Kind kind) {
+    return kind == SkopeoRequest::Kind::look_up;
+}
 
 // Descriptors that a skopeo of ours gets.
 inline constexpr int skopeo_channel = 3;

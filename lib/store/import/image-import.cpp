@@ -10,6 +10,7 @@
 #include "source/archive/image-archive.hpp"
 #include "source/archive/image-reader.hpp"
 #include "store/import/archive-spool.hpp"
+#include "store/import/delta-search.hpp"
 #include "store/import/layer-fetch.hpp"
 #include "store/import/merge-check.hpp"
 #include "store/import/signed-commit.hpp"
@@ -229,6 +230,34 @@ static void name_image(const ImportRequest& request, Repository& repository, con
     note_signature_rule(repository.fd(), target.image(), image_ref(target), commit, rule);
 }
 
+// What makes layers that PLAN says are missing, if anything but their blobs does. READER is null for an archive. Throws
+// Error where SOURCE is a delta that cannot be applied. REFUSED: as of find_delta().
+static std::optional<UsableDelta> delta_for(const ImportRequest& request, const Repository& repository,
+                                            const SourceImage& source, const ImportPlan& plan, ImageReader* reader,
+                                            const Cancellation& cancellation, std::vector<std::string>& refused) {
+    if (plan.missing == 0) return std::nullopt;
+    const bool objects_are_files = repository.file_suffix() == ".file";
+    if (!source.delta) {
+        if (!request.deltas || request.known || reader == nullptr || !objects_are_files) return std::nullopt;
+        return find_delta(*reader, repository, source, plan, cancellation, refused);
+    }
+    const auto refuse = [](const std::string& why) { throw Error(ErrorKind::unsupported_image, why); };
+    if (!request.deltas) refuse("there is a delta and no image, and the option delta is \"never\"");
+    if (!objects_are_files) refuse("a delta cannot be applied in a repository of the mode " + repository.mode());
+    for (std::size_t i = 0; i < plan.present.size(); ++i) {
+        const auto& layer = source.layout.layers[i].blob.digest;
+        if (!plan.present[i] && !source.delta->made.contains(layer))
+            throw Error(ErrorKind::not_found,
+                        "the delta leaves out the layer " + layer.text() + ", which is not stored");
+    }
+    const auto& config = source.delta->source_config;
+    const auto tree = tree_of_config(repository, plan.previous ? &*plan.previous : nullptr, config);
+    if (!tree)
+        throw Error(ErrorKind::not_found,
+                    "the delta starts from the image with the config " + config.text() + ", which is not stored");
+    return UsableDelta{*source.delta, *tree};
+}
+
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
     // First of all, because it takes longest to get going.
@@ -278,6 +307,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
         require_in_place(repository);
         return unchanged;
     }
+    std::vector<std::string> refused;
+    auto delta = delta_for(request, repository, source, plan, reader ? &*reader : nullptr, cancellation, refused);
     repository.require_space(plan.missing_bytes);
     if (request.known && plan.missing > 0) reader->open_for_layers(source.digest);
 
@@ -289,6 +320,8 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
     if (!request.known && repository.file_suffix() == ".file")
         fetch.reuse_files(plan.previous ? std::optional(plan.previous->tree) : std::nullopt, moves_var());
+    const auto delta_digest = delta ? delta->artifact.digest.text() : std::string();
+    if (delta) fetch.use_delta(*std::move(delta), source.delta.has_value());
     const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
     if (request.known && !request.remake_merge) {
         if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
@@ -323,6 +356,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.settle();
 
     const auto& counts = fetch.counts();
+    refused.insert(refused.end(), counts.fetched_whole.begin(), counts.fetched_whole.end());
     return {plan.previous_digest,
             !plan.previous || plan.previous->merge_commit != merged.commit,
             std::move(stored),
@@ -336,7 +370,10 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             source.signature_policy,
             counts.partial_layers,
             counts.spared_bytes,
-            counts.fetched_whole};
+            std::move(refused),
+            counts.delta_layers > 0 ? delta_digest : std::string(),
+            counts.delta_layers,
+            counts.delta_bytes};
 }
 
 }  // namespace imaged

@@ -50,6 +50,7 @@ struct ImportRequest {
     // Who changes the repository; null: this process.
     std::shared_ptr<RepositoryWriter> writer = {};
     bool any_architecture = false;  // a bootable image of another architecture is taken as well
+    bool deltas = true;             // layers may be made by a delta
     bool keep_previous = false;     // the version that is replaced gets a ref of its own (kept-ref.hpp)
 };
 
@@ -72,8 +73,11 @@ struct ImportedImage {
     std::string signature_policy = {};  // what decided that the image may be used
     unsigned layers_partial = 0;        // of those fetched: without files that the repository had
     std::uint64_t bytes_saved = 0;      // of those reused: what was not fetched of these layers
-    // zstd:chunked layers that were fetched as a whole because their parts were of no use, and why.
+    // Layers that were fetched as a whole because their parts (zstd:chunked) or a delta were of no use, and why.
     std::vector<std::string> fetched_whole = {};
+    std::string delta = {};     // the digest of the delta that was used, if one was
+    unsigned delta_layers = 0;  // of those fetched: made by it
+    std::uint64_t delta_bytes = 0;
 };
 
 // CANCELLATION is also requested when one of several layers fails; the first cause is what is thrown. Throws

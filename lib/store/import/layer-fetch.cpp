@@ -6,8 +6,10 @@
 
 #include "base/error.hpp"
 #include "base/task-group.hpp"
+#include "store/import/delta-import.hpp"
 #include "store/import/layer-publisher.hpp"
 #include "store/records/layer-place.hpp"
+#include "store/repository/moved-var.hpp"
 
 namespace imaged {
 
@@ -58,11 +60,21 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             observer_.fetched(item.index, count);
         };
         std::optional<StagedLayer> staged;
-        if (in_part.contains(item.index)) {
-            const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, count); };
-            staged = fetch_part(*item.layer, rules, {make_sink, progress, early_of(item), expect});
-            if (!staged && bytes > 0) expect(bytes + item.layer->blob.size);
+        std::uint64_t in_vain = 0;
+        const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, in_vain + count); };
+        const ChunkedHooks hooks{make_sink, progress, early_of(item), expect};
+        const bool may_be_part = in_part.contains(item.index);
+        if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
+            staged = make_layer(*item.layer, *made, rules, hooks);
+            in_vain = bytes;
         }
+        if (!staged && only_delta_)
+            throw Error(ErrorKind::corrupt_input, "the delta does not make it, and its own blob is not there");
+        if (!staged && may_be_part) {
+            staged = fetch_part(*item.layer, rules, hooks);
+            in_vain = bytes;
+        }
+        if (!staged && in_vain > 0) expect(item.layer->blob.size);
         if (!staged) {
             ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
             staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress, early_of(item));
@@ -79,8 +91,13 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         const std::lock_guard lock(mutex_);
         ++counts_.layers;
         counts_.compressed_bytes += bytes;
-        if (staged.partial) {
+        if (staged.by_delta) {
+            ++counts_.delta_layers;
+            counts_.delta_bytes += bytes;
+        } else if (staged.partial) {
             ++counts_.partial_layers;
+        }
+        if (staged.partial) {
             counts_.spared_bytes += item.layer->blob.size - std::min<std::uint64_t>(bytes, item.layer->blob.size);
         }
         commits.emplace(item.layer->blob.digest, staged.commit);
@@ -109,8 +126,32 @@ std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const
     LocalFiles files(repository_.objects(), derived ? known_->tree : std::nullopt, known_->moved_var, cancellation_);
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+    return unless_refused(layer, limit,
+                          [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); });
+}
+
+const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_part) const {
+    if (!delta_) return nullptr;
+    const auto found = delta_->artifact.made.find(layer.blob.digest);
+    if (found == delta_->artifact.made.end()) return nullptr;
+    const auto& blob = found->second.blob;
+    if (blob.digest == layer.blob.digest) return only_delta_ ? &found->second : nullptr;
+    return in_part && (only_delta_ || blob.size < layer.blob.size) ? &found->second : nullptr;
+}
+
+std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const DeltaLayer& made,
+                                                  const DerivedLayerRules& rules, const ChunkedHooks& hooks) {
+    LocalFiles files(repository_.objects(), delta_->source_tree, moves_var(), cancellation_);
+    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+    const auto make = [&] { return import_delta_layer(source_, layer, made, rules, files, hooks, limit); };
+    if (only_delta_) return make();
+    return unless_refused(layer, limit, make);
+}
+
+std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+                                                      const std::function<std::optional<StagedLayer>()>& fetch) {
     try {
-        return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit);
+        return fetch();
     } catch (const Error& error) {
         limit.forget();
         if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;

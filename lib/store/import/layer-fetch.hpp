@@ -19,6 +19,7 @@
 #include "layer/writer-pool.hpp"
 #include "source/layer-source.hpp"
 #include "store/import/chunked-import.hpp"
+#include "store/import/delta-search.hpp"
 #include "store/import/layer-import.hpp"
 #include "store/repository/import-observer.hpp"
 #include "store/repository/repository.hpp"
@@ -36,7 +37,9 @@ struct FetchCounts {
     // Layers of which only a part was fetched, and the compressed size of the rest.
     unsigned partial_layers = 0;
     std::uint64_t spared_bytes = 0;
-    std::vector<std::string> fetched_whole;  // why parts of a layer that has them did not do
+    std::vector<std::string> fetched_whole;  // why parts of a layer that has them, or its delta, did not do
+    unsigned delta_layers = 0;               // made by a delta
+    std::uint64_t delta_bytes = 0;           // fetched of it
     SinkCounts objects;
 };
 
@@ -55,6 +58,12 @@ public:
     // tree TREE. Before run().
     void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
         known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
+    }
+    // Layers that DELTA makes with fewer bytes than they have are made by it; the source has its blobs. ONLY: all
+    // layers are, for the source has nothing else. Before run().
+    void use_delta(UsableDelta delta, bool only) {
+        delta_ = std::move(delta);
+        only_delta_ = only;
     }
     // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
     void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
@@ -82,6 +91,17 @@ private:
     std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                           const ChunkedHooks& hooks);
 
+    // What makes LAYER; null if it is to be fetched.
+    const DeltaLayer* made_by_delta(const ImageLayer& layer, bool in_part) const;
+    // Returns nullopt if the delta does not make it.
+    std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,
+                                          const DerivedLayerRules& rules, const ChunkedHooks& hooks);
+    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's.
+    std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+                                              const std::function<std::optional<StagedLayer>()>& fetch);
+
+    std::optional<UsableDelta> delta_;
+    bool only_delta_ = false;
     std::optional<Checksum> required_commit_;
     std::optional<Known> known_;
     std::mutex mutex_;  // of what follows, and of making sinks

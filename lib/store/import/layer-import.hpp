@@ -25,6 +25,7 @@ struct StagedLayer {
     bool foreign_commit = false;                   // made by others: may be incomplete
     std::optional<std::string> detached_metadata;  // of the commit layer's commit, serialised a{sv}
     bool partial = false;                          // files that the repository has were not fetched
+    bool by_delta = false;                         // made by a delta
     SinkCounts early;                              // of what is in the repository already (early-files.hpp)
 };
 

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -27,6 +29,20 @@ constexpr std::size_t max_dirtree_bytes = max_metadata_bytes;
 // Of one layer. A table in the order of the tree needs each directory once. One that alternates between large
 // directories would have them read for each file; beyond this, files count as absent.
 constexpr std::uint64_t max_listings_bytes = 1024ULL * 1024 * 1024;
+
+// Where a repository of mode bare-user has the owner, group and mode of an object, which may be a symbolic link's.
+constexpr const char* user_meta = "user.ostreemeta";
+constexpr std::size_t mode_offset = 8;
+// XATTR_SIZE_MAX.
+constexpr std::size_t max_xattr_bytes = 64 * 1024;
+
+bool is_symlink(int file) {
+    std::array<unsigned char, max_xattr_bytes> meta;
+    const auto size = ::fgetxattr(file, user_meta, meta.data(), meta.size());
+    if (size < static_cast<ssize_t>(mode_offset + 4)) return false;
+    const auto* const mode = meta.data() + mode_offset;
+    return S_ISLNK(static_cast<mode_t>(mode[0] << 24 | mode[1] << 16 | mode[2] << 8 | mode[3]));
+}
 
 }  // namespace
 
@@ -82,6 +98,28 @@ FileDescriptor LocalFiles::open(const ChunkedPlan::File& file) const {
     if (!content)
         throw Error(ErrorKind::corrupt_input, "the object " + object_name(file.object, file.type) + " is gone");
     return content;
+}
+
+FileDescriptor LocalFiles::open_named(const std::string& name) {
+    const auto refuse = [&](const char* why) {
+        throw Error(ErrorKind::corrupt_input, "the delta names the file \"" + name + "\", which " + why);
+    };
+    const auto path = split_path(name);
+    if (name.starts_with('/') || std::find(path.begin(), path.end(), "..") != path.end())
+        refuse("is no path in an image");
+    ChunkedPlan::File found{};
+    if (!find_object(name, found)) {
+        const auto object = at_path(name);
+        if (!object) refuse("the stored image does not have");
+        found.object = *object;
+        found.type = ObjectType::file;
+    }
+    FileDescriptor file(::openat(objects_, object_path(found.object, found.type).c_str(),
+                                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || is_symlink(file.get()))
+        refuse("is no regular file");
+    return file;
 }
 
 FileDescriptor LocalFiles::try_open(const ChunkedPlan::File& wanted) const {

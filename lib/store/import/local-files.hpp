@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which objects of the repository have the content of files that a zstd:chunked layer lists.
+// Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
 //
 // Files of a derived layer are looked for at the same path of the version that is stored, and taken if their content
 // has the digest that the table says. Those of a layer of OSTree objects are named by their checksum; they are taken if
@@ -38,6 +38,10 @@ public:
     void release_directories() { way_ = {}; }
     // The content of a file that was found. Throws Error(corrupt_input) where it is not there any more.
     FileDescriptor open(const ChunkedPlan::File& file) const;
+    // The regular file that a delta calls NAME: a path in the tree, from its root on and without ".." or links on the
+    // way, or an object as a layer of OSTree objects names it, whichever image brought it. TREE is the root of the
+    // image that the delta starts from. Throws Error(corrupt_input) if there is none.
+    FileDescriptor open_named(const std::string& name);
 
 private:
     // Sets OBJECT and TYPE of FOUND. Returns whether there is one with this name.
