@@ -16,6 +16,7 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/file-hash.hpp"
 #include "layer/hash-backlog.hpp"
 #include "layer/metadata-limit.hpp"
@@ -258,6 +259,9 @@ bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int 
         return false;
     }
     // Of the clone: the original may change. After a throw nothing of this sink is published.
+    struct stat status;
+    if (::fstat(fd.get(), &status) != 0) throw_errno("look at an object");
+    require_possible_size(static_cast<std::uint64_t>(status.st_size), stored_bytes(status), max_layer_bytes);
     if (hash_file(meta, fd.get()) != checksum)
         throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is corrupt");
     set_metadata(fd.get(), meta);

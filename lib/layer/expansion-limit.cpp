@@ -23,6 +23,19 @@ std::string shown(std::uint64_t bytes) {
 
 }  // namespace
 
+void require_possible_size(std::uint64_t content, std::uint64_t stored, std::uint64_t limit) {
+    if (content > limit) over_limit("more than the limit of " + shown(limit));
+    constexpr auto free = free_expansion_bytes + max_hole_bytes;
+    if (content > free && (content - free) / max_expansion_ratio > stored)
+        over_limit(shown(content) + " of which only " + shown(stored) + " are stored, over the limit of " +
+                   std::to_string(max_expansion_ratio) + " to one");
+}
+
+std::uint64_t stored_bytes(const struct stat& status) {
+    constexpr std::uint64_t block = 512;  // of stat(2), whatever the file system's are
+    return std::min(static_cast<std::uint64_t>(status.st_size), static_cast<std::uint64_t>(status.st_blocks) * block);
+}
+
 void ExpansionLimit::grow(std::uint64_t expanded) {
     const auto before = expanded_.fetch_add(expanded);
     const auto total = before + expanded;

@@ -3,6 +3,8 @@
 // the disk is full.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +22,12 @@ inline constexpr std::uint64_t free_expansion_bytes = 1024ULL * 1024 * 1024;
 // Bytes of a layer that take no room where they are stored, such as the zeros of a /var/log/lastlog. They do not count
 // in the ratio; the limit bounds the time that hashing them takes.
 inline constexpr std::uint64_t max_hole_bytes = 16ULL * 1024 * 1024 * 1024;
+
+// For files that are there already, CONTENT bytes in STORED ones, of a layer or an image (LIMIT): throws
+// Error(unsupported_image) for more than layers could have given, naming the limit that was passed.
+void require_possible_size(std::uint64_t content, std::uint64_t stored, std::uint64_t limit);
+// The bytes that hold the content of a file: fewer than its size if it has holes.
+std::uint64_t stored_bytes(const struct stat& status);
 
 struct ExpansionLimits {
     std::uint64_t layer_bytes = max_layer_bytes;

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repositories that are not what they say: copies from and to hostile ones, odd refs in one's own, and one that other users may enter."""
+import json
 import os
 import pathlib
 import shutil
 import stat
 import subprocess
 import sys
+import time
 import unittest
+import zlib
 
 import bus_fixture
 import oci_layout
 import ostree_repository
+import sanitizers
 import worker
 from oci_layout import Entry
 from repository_case import RepositoryCase
@@ -103,6 +107,47 @@ class Copy(Case):
                 path.unlink()
                 if content is not None:
                     path.write_bytes(content)
+
+    def test_files_that_no_layer_could_have_given_are_not_read(self):
+        """With holes, and with zeros in an archive's compressed objects. Hashing them would take from a minute to hours."""
+        started = time.monotonic()
+        for mode, to in (("bare", "bare"), ("bare-user", "bare-user"), ("bare", "archive")):
+            source, destination = self.make(f"{mode}-{to}-from", mode), self.make(f"{mode}-{to}-to", to)
+            image = self.pull_into(source)
+            path = self.object_of(source, GOOD)
+            for size, text in ((1 << 40, "more than the limit of 512 GiB"), (100 << 30, "over the limit of 400 to one")):
+                with self.subTest(mode=mode, to=to, size=size):
+                    os.truncate(path, size)
+                    self.refused(self.copy(image, source, destination), "RepositoryDamaged", path.stem[2:], text)
+                    self.assertEqual(list((destination / "objects").glob("*/*.file*")), [])
+                    damaged = job("verify", source)["details"]["damaged"]
+                    self.assertIn(text, json.dumps(damaged))
+        zeros = zlib.compressobj(9, zlib.DEFLATED, -15)
+        megabyte = zeros.compress(bytes(1 << 20)) + zeros.flush(zlib.Z_FULL_FLUSH)
+        source = self.make("archive-from", "archive")
+        image = self.pull_into(source)
+        path = next(path for path in (source / "objects").glob("*/*.filez"))
+        content = path.read_bytes()
+        length = 8 + int.from_bytes(content[:4], "big")
+        for size, text in ((1 << 40, "more than the limit of 512 GiB"), (40 << 30, "over the limit of 400 to one"), (len(GOOD), "")):
+            for to in ("archive", "bare"):
+                with self.subTest(mode="archive", to=to, size=size):
+                    path.write_bytes(content[:8] + size.to_bytes(8, "big") + content[16:length] + megabyte * (40 << 10))
+                    self.refused(self.copy(image, source, self.make(f"archive-{to}-{size}", to)), "RepositoryDamaged", path.stem[2:], text)
+        self.assertLess(time.monotonic() - started, 60 * sanitizers.SLOWER)
+
+    def test_the_hashing_of_a_large_file_can_be_cancelled(self):
+        source, destination = self.make("from"), self.make("to")
+        image = self.pull_into(source)
+        os.truncate(self.object_of(source, GOOD), 16 << 30)
+        run = worker.Run(image, source, kind="copy", arguments={"repository": str(destination)})
+        while run.next_message().get("phase") != "copy":
+            pass
+        time.sleep(0.5)
+        started = time.monotonic()
+        run.cancel()
+        self.assertEqual(run.finish().result["outcome"], "cancelled", run.result)
+        self.assertLess(time.monotonic() - started, 3 * sanitizers.SLOWER)
 
     def test_only_what_nobody_else_can_change_is_linked(self):
         source, destination = self.make("from"), self.make("to")

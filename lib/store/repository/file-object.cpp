@@ -21,6 +21,20 @@ namespace {
 
 }  // namespace
 
+FileMeta file_meta(GFileInfo* info, VariantPtr xattrs) {
+    FileMeta meta;
+    meta.uid = g_file_info_get_attribute_uint32(info, "unix::uid");
+    meta.gid = g_file_info_get_attribute_uint32(info, "unix::gid");
+    meta.mode = g_file_info_get_attribute_uint32(info, "unix::mode");
+    if (xattrs && g_variant_n_children(xattrs.get()) > 0) meta.xattrs = Xattrs(xattrs.release(), g_variant_unref);
+    return meta;
+}
+
+std::string symlink_target(GFileInfo* info) {
+    const char* target = g_file_info_get_symlink_target(info);
+    return target == nullptr ? "" : target;
+}
+
 FileObject::FileObject(const Repository& repository, const Checksum& checksum) : name_(checksum.hex() + ".file") {
     repository.require_no_pipe(checksum, repository.file_suffix());
     ErrorSlot error;
@@ -32,16 +46,10 @@ FileObject::FileObject(const Repository& repository, const Checksum& checksum) :
         damaged(name_, error);
     content_ = adopt(stream);
     const auto info = adopt(loaded);
-    const VariantPtr owned_xattrs(xattrs);
-    meta_.uid = g_file_info_get_attribute_uint32(info.get(), "unix::uid");
-    meta_.gid = g_file_info_get_attribute_uint32(info.get(), "unix::gid");
-    meta_.mode = g_file_info_get_attribute_uint32(info.get(), "unix::mode");
-    if (xattrs != nullptr && g_variant_n_children(xattrs) > 0)
-        meta_.xattrs = Xattrs(g_variant_ref(xattrs), g_variant_unref);
+    meta_ = file_meta(info.get(), VariantPtr(xattrs));
     symlink_ = g_file_info_get_file_type(info.get()) == G_FILE_TYPE_SYMBOLIC_LINK;
     if (symlink_) {
-        const char* target = g_file_info_get_symlink_target(info.get());
-        target_ = target == nullptr ? "" : target;
+        target_ = symlink_target(info.get());
     } else {
         size_ = static_cast<std::uint64_t>(g_file_info_get_size(info.get()));
     }

@@ -16,6 +16,11 @@
 
 namespace imaged {
 
+// What libostree says of a file, in its INFO and XATTRS (null for none).
+FileMeta file_meta(GFileInfo* info, VariantPtr xattrs);
+// The target of a symbolic link.
+std::string symlink_target(GFileInfo* info);
+
 class FileObject {
 public:
     // Throws Error(repository_damaged) when the object is missing or cannot be read.

@@ -21,6 +21,8 @@
 #include "base/file-descriptor.hpp"
 #include "base/glib.hpp"
 #include "base/system-failure.hpp"
+#include "layer/expansion-limit.hpp"
+#include "store/repository/file-object.hpp"
 
 namespace imaged {
 
@@ -57,20 +59,34 @@ Xattrs read_xattrs(int fd, bool with_label) {
     return make_xattrs(list);
 }
 
-// Completes HASH with what is in FD.
-Checksum finish_with_content(Sha256& hash, int fd) {
-    thread_local std::vector<std::byte> buffer(buffer_bytes);
+std::size_t read_some(int fd, std::span<std::byte> buffer) {
     for (;;) {
         const auto count = ::read(fd, buffer.data(), buffer.size());
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) {
-            const auto error = system_error(errno, "read its content");
-            hash.finish();  // it is used again
-            throw error;
-        }
-        if (count == 0) return hash.finish();
-        hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno != EINTR) throw_errno("read its content");
     }
+}
+
+// Returns the checksum of a regular file with META, whose content READ reads piece by piece. What is longer than SIZE
+// says is not read to its end: its owner may add to it all the while.
+template <typename Read>
+Checksum hash_content(const FileMeta& meta, const ContentSize& size, const Cancellation& cancellation, Read read) {
+    require_possible_size(size.content, size.stored, max_layer_bytes);
+    thread_local std::vector<std::byte> buffer(buffer_bytes);
+    Sha256 hash;
+    hash.update(file_header(meta, {}));
+    for (auto left = size.content;;) {
+        cancellation.check();
+        const auto count = read(std::span(buffer));
+        if (count == 0) return hash.finish();
+        if (count > left) throw Error(ErrorKind::failed, "it changes while it is read");
+        left -= count;
+        hash.update(std::span(buffer).first(count));
+    }
+}
+
+Checksum hash_link(const FileMeta& meta, const std::string& target) {
+    return sha256(file_header(meta, target));
 }
 
 std::string read_target(int link) {
@@ -86,37 +102,33 @@ struct stat status_of(int fd) {
     return status;
 }
 
-Checksum hash_bare(int fd, bool with_label) {
-    thread_local Sha256 hash;
+Checksum hash_bare(int fd, bool with_label, const Cancellation& cancellation, ContentSize& size) {
     const auto status = status_of(fd);
     const FileMeta meta{status.st_uid, status.st_gid, status.st_mode, read_xattrs(fd, with_label)};
-    if (S_ISLNK(status.st_mode)) {
-        hash.update(file_header(meta, read_target(fd)));
-        return hash.finish();
-    }
+    if (S_ISLNK(status.st_mode)) return hash_link(meta, read_target(fd));
     if (!S_ISREG(status.st_mode)) return {};
-    hash.update(file_header(meta, {}));
-    return finish_with_content(hash, fd);
+    size = {static_cast<std::uint64_t>(status.st_size), stored_bytes(status)};
+    return hash_content(meta, size, cancellation, [&](std::span<std::byte> buffer) { return read_some(fd, buffer); });
 }
 
-Checksum hash_bare_user(int fd) {
-    thread_local Sha256 hash;
-    if (!S_ISREG(status_of(fd).st_mode)) return {};
+bool has_label(int fd) {
+    return ::getxattr(proc_path(fd).c_str(), label_name, nullptr, 0) >= 0;
+}
+
+Checksum hash_bare_user(int fd, const Cancellation& cancellation, ContentSize& size) {
+    const auto status = status_of(fd);
+    if (!S_ISREG(status.st_mode)) return {};
     std::vector<char> bytes(XATTR_SIZE_MAX);
-    const auto size = ::fgetxattr(fd, "user.ostreemeta", bytes.data(), bytes.size());
-    if (size < 0) throw_errno("read user.ostreemeta");
-    const auto meta = parse_dirmeta({bytes.data(), static_cast<std::size_t>(size)});
-    if (S_ISLNK(meta.mode)) {
-        const auto target = read_all(fd, PATH_MAX, "the target of the symbolic link");
-        hash.update(file_header(meta, target));
-        return hash.finish();
-    }
-    hash.update(file_header(meta, {}));
-    return finish_with_content(hash, fd);
+    const auto length = ::fgetxattr(fd, "user.ostreemeta", bytes.data(), bytes.size());
+    if (length < 0) throw_errno("read user.ostreemeta");
+    const auto meta = parse_dirmeta({bytes.data(), static_cast<std::size_t>(length)});
+    if (S_ISLNK(meta.mode)) return hash_link(meta, read_all(fd, PATH_MAX, "the target of the symbolic link"));
+    size = {static_cast<std::uint64_t>(status.st_size), stored_bytes(status)};
+    return hash_content(meta, size, cancellation, [&](std::span<std::byte> buffer) { return read_some(fd, buffer); });
 }
 
 // A compressed object, as archive repositories have them.
-Checksum hash_archive(int fd) {
+Checksum hash_archive(int fd, const Cancellation& cancellation, ContentSize& size) {
     const auto status = status_of(fd);
     if (!S_ISREG(status.st_mode)) return {};
     const auto stream = adopt(g_unix_input_stream_new(fd, FALSE));
@@ -129,15 +141,15 @@ Checksum hash_archive(int fd) {
                 "read it");
     const auto content = adopt(raw_content);
     const auto info = adopt(raw_info);
-    const VariantPtr xattrs(raw_xattrs);
-    guchar* raw_checksum = nullptr;
-    error.check(ostree_checksum_file_from_input(info.get(), xattrs.get(), content.get(), OSTREE_OBJECT_TYPE_FILE,
-                                                &raw_checksum, nullptr, error.out()),
-                "read it");
-    const std::unique_ptr<guchar, Free<g_free>> bytes(raw_checksum);
-    Checksum checksum;
-    std::copy_n(raw_checksum, checksum.bytes.size(), checksum.bytes.begin());
-    return checksum;
+    const auto meta = file_meta(info.get(), VariantPtr(raw_xattrs));
+    if (S_ISLNK(meta.mode)) return hash_link(meta, symlink_target(info.get()));
+    if (!S_ISREG(meta.mode) || !content) return {};
+    size = {static_cast<std::uint64_t>(g_file_info_get_size(info.get())), stored_bytes(status)};
+    return hash_content(meta, size, cancellation, [&](std::span<std::byte> buffer) {
+        const auto count = g_input_stream_read(content.get(), buffer.data(), buffer.size(), nullptr, error.out());
+        if (count < 0) error.raise("read its content");
+        return static_cast<std::size_t>(count);
+    });
 }
 
 // Symbolic links are opened as such; for reading everything else.
@@ -148,41 +160,46 @@ FileDescriptor open_object(const LooseObject& object) {
     return fd;
 }
 
+// An object that cannot be read has a fault, as ERROR says, which is being handled: all else is thrown on.
+std::string as_fault(const Error& error) {
+    if (error.kind() == ErrorKind::cancelled || is_shortage(error)) throw;
+    return std::string("cannot be read: ") + error.what();
+}
+
 }  // namespace
 
-ObjectCheck::ObjectCheck(const Repository& repository)
-    : repository_(repository),
+ObjectCheck::ObjectCheck(const Repository& repository, const Cancellation& cancellation)
+    : cancellation_(cancellation),
       format_(repository.mode() == "bare"        ? Format::bare
               : repository.mode() == "bare-user" ? Format::bare_user
-                                                 : Format::others) {}
+                                                 : Format::archive) {}
 
 std::optional<std::string> ObjectCheck::fault_of(const LooseObject& object) const {
     try {
-        if (format_ == Format::others) return repository_.fsck_file(object.checksum);
-        return fault_of(open_object(object).get(), object.checksum);
+        ContentSize size;
+        return fault_of(open_object(object).get(), object.checksum, size);
     } catch (const Error& error) {
-        if (is_shortage(error)) throw;
-        return std::string("cannot be read: ") + error.what();
+        return as_fault(error);
     }
 }
 
-std::optional<std::string> ObjectCheck::fault_of(int file, const Checksum& checksum) const {
+std::optional<std::string> ObjectCheck::fault_of(int file, const Checksum& checksum, ContentSize& size) const {
     try {
-        if (matches(file, checksum)) return std::nullopt;
+        if (matches(file, checksum, size)) return std::nullopt;
         return "is corrupt";
     } catch (const Error& error) {
-        if (is_shortage(error)) throw;
-        return std::string("cannot be read: ") + error.what();
+        return as_fault(error);
     }
 }
 
-bool ObjectCheck::matches(int file, const Checksum& checksum) const {
-    if (format_ == Format::bare_user) return hash_bare_user(file) == checksum;
-    if (format_ == Format::others) return hash_archive(file) == checksum;
-    if (hash_bare(file, true) == checksum) return true;
+bool ObjectCheck::matches(int file, const Checksum& checksum, ContentSize& size) const {
+    if (format_ == Format::bare_user) return hash_bare_user(file, cancellation_, size) == checksum;
+    if (format_ == Format::archive) return hash_archive(file, cancellation_, size) == checksum;
+    if (hash_bare(file, true, cancellation_, size) == checksum) return true;
     // A system with SELinux labels every file, also one whose object has no label.
+    if (!has_label(file)) return false;
     ::lseek(file, 0, SEEK_SET);  // fails for a symbolic link, which has no offset
-    return hash_bare(file, false) == checksum;
+    return hash_bare(file, false, cancellation_, size) == checksum;
 }
 
 }  // namespace imaged

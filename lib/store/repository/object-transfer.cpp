@@ -5,12 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/system-failure.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/metadata-limit.hpp"
 #include "store/repository/file-object.hpp"
 
@@ -40,6 +42,13 @@ FileDescriptor open_own(int objects, const std::string& name) {
     return fd;
 }
 
+// Bytes that the file NAME takes where it is stored.
+std::uint64_t stored_size(int objects, const std::string& name) {
+    struct stat status;
+    if (::fstatat(objects, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) throw_errno("look at the object " + name);
+    return stored_bytes(status);
+}
+
 }  // namespace
 
 ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& destination, StagingArea& staging,
@@ -49,7 +58,7 @@ ObjectTransfer::ObjectTransfer(const Repository& source, const Repository& desti
       staging_(staging),
       pool_(pool),
       cancellation_(cancellation),
-      check_(source),
+      check_(source, cancellation),
       same_device_(device_of(source.objects()) == device_of(destination.objects())),
       same_form_(source.mode() == destination.mode()),
       clones_(same_device_) {
@@ -100,8 +109,10 @@ ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file) {
     if (exists(destination_.objects(), name)) return Link::present;
     const auto object = open_own(source_.objects(), name);
     if (!object) return Link::impossible;
-    if (const auto fault = check_.fault_of(object.get(), file))
+    ContentSize size;
+    if (const auto fault = check_.fault_of(object.get(), file, size))
         throw as_damage(Error(ErrorKind::failed, "object " + file.hex() + ".file of " + source_.path() + " " + *fault));
+    count(size);
     return link(object.get(), name);
 }
 
@@ -143,6 +154,13 @@ void ObjectTransfer::wait_for_links() {
     links_.wait();
 }
 
+void ObjectTransfer::count(const ContentSize& size) {
+    stored_ += size.stored;
+    const auto content = content_ += size.content;
+    in_context("the files of the image in " + source_.path(),
+               [&] { require_possible_size(content, stored_, max_image_bytes); });
+}
+
 void ObjectTransfer::copy_file(const Checksum& checksum) {
     cancellation_.check();
     if (destination_.has_object(ObjectType::file, checksum)) {
@@ -160,6 +178,15 @@ void ObjectTransfer::copy_content(const Checksum& checksum) {
     if (object.is_symlink()) {
         written = sink.put_symlink(object.meta(), object.target());
     } else {
+        const auto name = checksum.hex() + source_.file_suffix();
+        const ContentSize size{object.size(), stored_size(source_.objects(), object_path(name))};
+        try {
+            require_possible_size(size.content, size.stored, max_layer_bytes);
+        } catch (const Error& error) {
+            throw Error(ErrorKind::repository_damaged,
+                        "object " + name + " of " + source_.path() + ": " + error.what());
+        }
+        count(size);
         if (clones_ && object.content_fd() >= 0 && object.size() > 0) {
             if (sink.clone_file(checksum, object.meta(), object.content_fd())) {
                 ++counts_.reflinked;
@@ -176,9 +203,13 @@ void ObjectTransfer::copy_content(const Checksum& checksum) {
         } else {
             const auto file = sink.begin_large(object.meta(), object.size());
             buffer.resize(copy_bytes);
-            for (auto count = object.read(buffer); count > 0; count = object.read(buffer)) {
+            // Not more than it began with: its owner may add to it all the while.
+            for (auto left = object.size(); left > 0;) {
                 cancellation_.check();
+                const auto count = object.read(std::span(buffer).first(std::min<std::uint64_t>(left, buffer.size())));
+                if (count == 0) break;
                 file->append(std::span(buffer).first(count));
+                left -= count;
             }
             written = file->finish();
         }

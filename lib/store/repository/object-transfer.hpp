@@ -4,7 +4,8 @@
 //
 // Everything is hashed on the way, by the descriptor that is then linked or the clone that is kept. Only what nobody
 // else can change is linked: an inode of this process's user or of root that no other user may write. Links appear at
-// once, copies when they are durable: whatever happens, the destination has whole objects only. Belongs to one thread.
+// once, copies when they are durable: whatever happens, the destination has whole objects only. What one image may
+// unpack to (expansion-limit.hpp) is the limit of what is read. Belongs to one thread.
 #pragma once
 
 #include <atomic>
@@ -37,8 +38,9 @@ public:
     ObjectTransfer(const Repository& source, const Repository& destination, StagingArea& staging, WriterPool& pool,
                    const Cancellation& cancellation);
 
-    // Twice is once. Throws Error(repository_damaged) naming an object that the source does not have or that is
-    // corrupt, now or in finish_files().
+    // Copying an object twice has no effect. Throws Error(repository_damaged) naming an object that the source does not
+    // have, that is corrupt, or larger than a layer may be, Error(unsupported_image) if all are larger than an image
+    // may be; now or in finish_files().
     void add_file(const Checksum& file);
     // All files are in the destination after this.
     void finish_files();
@@ -66,6 +68,7 @@ private:
     Link link(int object, const std::string& name);
     void copy_file(const Checksum& checksum);
     void copy_content(const Checksum& checksum);
+    void count(const ContentSize& size);
     ObjectSink& sink();
     void publish();
 
@@ -87,7 +90,8 @@ private:
     std::mutex mutex_;
     std::vector<Checksum> unlinkable_;
     std::atomic<std::uint64_t> linked_ = 0, present_ = 0;
-    TaskGroup links_;  // last: they use all of the above
+    std::atomic<std::uint64_t> content_ = 0, stored_ = 0;  // bytes, as ContentSize has them
+    TaskGroup links_;                                      // last: they use all of the above
 };
 
 }  // namespace imaged

@@ -15,7 +15,7 @@ RepositoryCheck::RepositoryCheck(const Repository& repository, const Cancellatio
     : repository_(repository),
       cancellation_(cancellation),
       observer_(observer),
-      check_(repository),
+      check_(repository, cancellation),
       names_(repository.objects(), repository.file_suffix()) {}
 
 void RepositoryCheck::walk(const Checksum& checksum) {
@@ -62,8 +62,7 @@ void RepositoryCheck::note_bad(const Checksum& checksum, ObjectType type, const 
 }
 
 void RepositoryCheck::hash_files() {
-    for_each_object_directory(check_.parallel() ? object_threads() : 1,
-                              [this](unsigned directory) { hash_directory(directory); });
+    for_each_object_directory(object_threads(), [this](unsigned directory) { hash_directory(directory); });
     any_missing_ = seen_ != files_.size();
 }
 

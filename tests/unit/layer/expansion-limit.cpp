@@ -45,6 +45,18 @@ TEST_CASE("what takes no room does not count in the ratio, and has a limit of it
     CHECK(kind_of([&] { limit.leave_out(1); }) == ErrorKind::unsupported_image);
 }
 
+TEST_CASE("files that are there already may be as large as those of layers") {
+    constexpr std::uint64_t gib = 1ULL << 30;
+    require_possible_size(512 * gib, 2 * gib, max_layer_bytes);
+    require_possible_size(17 * gib, 0, max_layer_bytes);
+    CHECK(kind_of([&] { require_possible_size(512 * gib + 1, 512 * gib, max_layer_bytes); }) ==
+          ErrorKind::unsupported_image);
+    CHECK(kind_of([&] { require_possible_size(18 * gib, 0, max_layer_bytes); }) == ErrorKind::unsupported_image);
+    CHECK(kind_of([&] { require_possible_size(512 * gib, gib, max_layer_bytes); }) == ErrorKind::unsupported_image);
+    CHECK(kind_of([&] { require_possible_size(1025 * gib, 1025 * gib, max_image_bytes); }) ==
+          ErrorKind::unsupported_image);
+}
+
 TEST_CASE("a layer's limit holds whatever its compressed size is") {
     std::atomic<std::uint64_t> image = 0;
     ExpansionLimit limit(small, image, {});

@@ -17,9 +17,11 @@ std::pair<bool, bool> faults(const std::vector<std::pair<std::string, std::strin
     const auto file = sink->put_file({::geteuid(), ::getegid(), 0100644, make_xattrs(xattrs)}, {});
     sink->publish();
     std::optional<bool> found;
+    const Cancellation cancellation;
     for (unsigned directory = 0; directory < object_directories; ++directory) {
         visit_objects(home.repository.objects(), directory, [&](const LooseObject& object) {
-            if (object.checksum == file) found = ObjectCheck(home.repository).fault_of(object).has_value();
+            if (object.checksum == file)
+                found = ObjectCheck(home.repository, cancellation).fault_of(object).has_value();
         });
     }
     REQUIRE(found);
