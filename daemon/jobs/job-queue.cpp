@@ -16,13 +16,18 @@ job::Result stopped_result() {
     return job::failed(Error(ErrorKind::stopped, "imaged was stopped before the job ended"));
 }
 
-job::Result deferred_result() {
-    return job::failed(Error(ErrorKind::deferred, "postponed: a job that is not a background job came"));
+job::Result deferred_result(const std::string& reason) {
+    return job::failed(Error(ErrorKind::deferred, "postponed: " + reason));
 }
 
 Credentials credentials_of(const JobFiles& files, Standing standing) {
     if (files.auth) return Credentials::caller;
     return standing == Standing::open ? Credentials::none : Credentials::host;
+}
+
+// Whether the job waits until no other one holds the repository's lock.
+bool needs_lock_alone(const job::Request& request) {
+    return request.as<job::Remove>() != nullptr || request.as<job::Prune>() != nullptr;
 }
 
 // The user of those who share JOB whose turn comes first, and the turn in which its last job started: TURNS has them.
@@ -57,6 +62,10 @@ job::Result cancelled_before_start() {
 Lane QueuedJob::lane() const {
     if (standing == Standing::open) return Lane::open;
     return looks() ? Lane::reading : Lane::changing;
+}
+
+bool QueuedJob::is_open_reader() const {
+    return standing == Standing::open && request.traits().publishing != job::Publishing::none;
 }
 
 bool QueuedJob::wanted_by(uid_t uid) const {
@@ -246,7 +255,9 @@ bool JobQueue::has_slot(const QueuedJob& job, const QueuedJob* without) const {
     const auto lane = job.lane();
     std::size_t running = 0;
     for (const auto& other : jobs_) {
-        if (other.waits() || other.lane() != lane || &other == without) continue;
+        if (other.waits() || &other == without) continue;
+        if (job.is_open_reader() && needs_lock_alone(other.request)) return false;
+        if (other.lane() != lane) continue;
         // One slot of the open lane stays for other users.
         if (lane == Lane::open && other.owner == job.owner) return false;
         ++running;
@@ -281,8 +292,16 @@ void JobQueue::make_way(Lane lane) {
             return job.waits() && job.lane() == lane && !job.request.background && has_slot(job, &*found);
         }))
         return;
-    found->early_end = deferred_result();
+    found->early_end = deferred_result("a job that is none of the background came");
     stop(*found);
+}
+
+void JobQueue::clear_lock() {
+    for (auto& job : jobs_) {
+        if (job.state != job::State::running || !job.is_open_reader()) continue;
+        job.early_end = deferred_result("a job came that needs the repository for itself");
+        stop(job);
+    }
 }
 
 void JobQueue::start(QueuedJob& job) {
@@ -290,6 +309,7 @@ void JobQueue::start(QueuedJob& job) {
     turns[first_claim(job, turns).uid] = ++last_turn_;
     job.state = job::State::running;
     job.position = 0;
+    if (needs_lock_alone(job.request)) clear_lock();
     observer_.job_moved(job, 0);
     observer_.start_job(job, std::move(job.files));
 }

@@ -10,6 +10,9 @@
 // them; it is nothing to a user who has given up its share. Each standing has limits of its own, so no caller can take
 // the room of one with a higher standing.
 //
+// An open job that holds the repository's lock (DiskUsage) starts while no job runs that needs the lock for itself
+// (Remove, Prune), and ends with the error Deferred when such a job starts: nobody keeps that one waiting by counting.
+//
 // Background jobs come after all others of their lane, and one that runs gives way: it ends, with the error Deferred,
 // when another job waits for its slot. A request of the one sort joins no job of the other.
 //
@@ -101,6 +104,8 @@ struct QueuedJob {
     // Whether the user holds a share of it.
     bool wanted_by(uid_t uid) const;
     bool waits() const { return state == job::State::queued; }
+    // Whether it holds the repository's lock, and nobody was asked about it.
+    bool is_open_reader() const;
 };
 
 // The queue tells what happened. Calls come from inside the queue's own functions; an implementation must not call back
@@ -173,6 +178,8 @@ private:
     void remove(JobId id, const job::Result& result);
     // Starts what may run now, and announces new places in the queue.
     void advance();
+    // Has open jobs end for the sake of one that needs the repository's lock for itself.
+    void clear_lock();
     // Has a background job end for the sake of another one, if that is what the other one waits for.
     void make_way(Lane lane);
     // Without counting the running job WITHOUT, unless that is null.

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a local user who is allowed nothing can see, take and hold up: real daemon, worker and skopeo, callers with uids of their own."""
 import base64
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
+import threading
 import time
 import unittest
 
@@ -259,6 +261,42 @@ class Turns(SystemCase):
         job = other.start("Prepare", "docker://127.0.0.1:1/x:y")
         properties = other.finished(job, 60)
         self.assertLess(properties["StartTimestampMonotonic"] - properties["CreateTimestampMonotonic"], 1e6 * sanitizers.SLOWER)
+
+
+class Locks(SystemCase):
+    """What anybody may start holds the repository's lock as well."""
+    USERS, REMOVALS = 4, 3
+
+    def test_counts_of_others_do_not_keep_root_from_removing(self):
+        layout = oci_layout.Layout(self.directory + "/layout")
+        layout.image("many", [oci_layout.layer([oci_layout.Entry(f"usr/{number // 200}/{number}", content=str(number).encode()) for number in range(30_000)])])
+        layout.image("t", [oci_layout.layer([])])
+        for tag in ("many", "t"):
+            self.assertEqual(self.root.finished(self.root.start("Pull", "ostree-unverified-image:" + layout.reference(tag)), 120)["Result"], "success")
+        ended = threading.Event()
+
+        def count(user):
+            while not ended.wait(0.02):
+                for background in (False, True):  # requests that differ do not join
+                    with contextlib.suppress(system_bus.Refused):
+                        user.call("DiskUsage", "(a{sv})", {"background": background})
+        threads = [threading.Thread(target=count, args=(self.caller(uid),)) for uid in system_bus.USERS[:self.USERS]]
+        for thread in threads:
+            thread.start()
+        try:
+            waits = []
+            for _ in range(self.REMOVALS):
+                time.sleep(1)
+                started = time.monotonic()
+                job = self.root.call("Remove", "(asa{sv})", ["oci:/nothing:t"], {})[0]
+                self.assertEqual(self.root.outcome(job)[1] if self.root.finished(job, 60) else "", "org.imaged1.Error.NotFound")
+                waits.append(time.monotonic() - started)
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        print(f"    removals beside {self.USERS} users who count: at most {max(waits):.2f} s")
+        self.assertLess(max(waits), 2 * sanitizers.SLOWER)
 
 
 class Reading(SystemCase):

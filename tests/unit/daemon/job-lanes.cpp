@@ -83,6 +83,29 @@ TEST_CASE_METHOD(Lanes, "one user has one open job at work, whatever the others 
     CHECK(runner.started == Numbers{1, 3, 2});
 }
 
+TEST_CASE_METHOD(Lanes, "counts that anybody starts leave the repository's lock to jobs that need it alone") {
+    const auto remove = [](const std::string&) { return job::Work{job::Remove{}}; };
+    const auto count = [](const std::string&) { return job::Work{job::DiskUsage{}}; };
+    submit(1000, count, Standing::open);
+    submit(0, count, Standing::owner);
+    prepare(1001);
+    CHECK(runner.started == Numbers{1, 2, 3});
+    pull(0);
+    submit(0, remove, Standing::owner);
+    CHECK(runner.stopped.empty());
+    end(4);
+    CHECK(runner.started == Numbers{1, 2, 3, 4, 5});
+    CHECK(runner.stopped == Numbers{1});
+    CHECK(queue.job(JobId{1})->early_end->error_name == error_name(ErrorKind::deferred));
+    end(1);
+    submit(1000, count, Standing::open);
+    submit(1002, of<job::Prepare>, Standing::open);
+    CHECK(runner.started == Numbers{1, 2, 3, 4, 5, 7});
+    end(5);
+    end(3);
+    CHECK(runner.started == Numbers{1, 2, 3, 4, 5, 7, 6});
+}
+
 TEST_CASE_METHOD(Lanes, "users take turns and root comes first") {
     for (int count = 0; count < 3; ++count) pull(1000);  // 1, 2, 3
     for (int count = 0; count < 2; ++count) pull(1001);  // 4, 5
