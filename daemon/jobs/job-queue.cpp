@@ -292,7 +292,7 @@ void JobQueue::make_way(Lane lane) {
             return job.waits() && job.lane() == lane && !job.request.background && has_slot(job, &*found);
         }))
         return;
-    found->early_end = deferred_result("a job that is none of the background came");
+    found->early_end = deferred_result("a job that is not a background job came");
     stop(*found);
 }
 

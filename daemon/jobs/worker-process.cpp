@@ -56,7 +56,7 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
 
 WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
                              FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
-    : loop_(loop), on_message_(std::move(on_message)), on_end_(std::move(on_end)) {
+    : loop_(loop), request_(std::move(request)), on_message_(std::move(on_message)), on_end_(std::move(on_end)) {
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     channel_ = std::move(ours);
     auto [printed, output] = make_pipe();
@@ -71,17 +71,17 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
                     .death_signal = SIGTERM,
                     .own_group = true,
                     .fresh_signals = true,
-                    .prepare = [background = request.background] {
+                    .prepare = [background = request_.background] {
                         [[maybe_unused]] const int level = ::nice(worker_nice);
                         if (background) take_background_priority();
                     }};
     if (auth_file) program.descriptors.push_back({auth_file.get(), auth_file_number});
     if (input_file) program.descriptors.push_back({input_file.get(), input_file_number});
 
-    request.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
-    request.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
+    request_.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
+    request_.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
     // A line of a few kilobytes fits into the socket at once, so this never waits for the worker.
-    const auto line = job::encode(request);
+    const auto line = job::encode(request_);
     write_all(channel_.get(), std::as_bytes(std::span(line)), "send the request");
 
     process_ = std::make_shared<ChildProcess>(ChildProcess::start(program, "start a process for the worker"));
@@ -192,6 +192,7 @@ void WorkerProcess::take_line(std::string_view line) {
         auto message = job::decode_message(line);
         if (auto* result = std::get_if<job::Result>(&message)) {
             result_ = std::move(*result);
+            job::keep_own_news(*result_, request_);
             // All has been said; a worker that does not end by itself now is ended.
             close_channel();
             kill_later();

@@ -63,6 +63,7 @@ private:
     static std::string how_it_ended(ChildProcess& process);
 
     EventLoop& loop_;
+    job::Request request_;
     OnMessage on_message_;
     OnEnd on_end_;
     pid_t pid_ = -1;

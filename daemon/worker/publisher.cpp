@@ -45,12 +45,6 @@ constexpr off_t max_completeness_bytes = 1024 * 1024, max_detached_bytes = 16 * 
     throw system_error(EPERM, what);
 }
 
-// None for Verify, which may be about several.
-std::optional<ImageReference> stored_image(const job::Request& request) {
-    if (request.image() == nullptr) return std::nullopt;
-    return request.target() != nullptr && *request.target() ? *request.target() : *request.image();
-}
-
 std::string source_of(const job::Request& request) {
     if (request.image() == nullptr) return {};
     return request.as<job::ImportArchive>() != nullptr ? archive_source : request.image()->image();
@@ -148,7 +142,7 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::f
       source_(source_of(request)),
       pinned_(pinned_digest(request)),
       keep_(request.settings.keep) {
-    if (const auto image = stored_image(request)) {
+    if (const auto* const image = request.stored_image()) {
         image_ = image->image();
         image_ref_ = image_ref(*image);
     }

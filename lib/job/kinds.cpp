@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "job/kinds.hpp"
 
+#include <algorithm>
+
 #include "job/job.hpp"
 #include "job/json-fields.hpp"
 
@@ -78,6 +80,11 @@ const std::optional<ImageReference>* Request::target() const {
         work);
 }
 
+const ImageReference* Request::stored_image() const {
+    const auto* const name = target();
+    return name != nullptr && *name ? &**name : image();
+}
+
 bool Request::may_use_network() const {
     const auto is_remote = [](const ImageReference& reference) { return reference.transport() == Transport::registry; };
     if (const auto* const exported = as<Export>()) return is_remote(exported->destination);
@@ -85,6 +92,25 @@ bool Request::may_use_network() const {
         return verify->repair && (!verify->source || is_remote(*verify->source));
     if (as<CheckImages>() != nullptr) return true;
     return traits().reads_image && is_remote(*image());
+}
+
+void keep_own_news(Result& result, const Request& request) {
+    const auto* const several = request.images();
+    const auto is_own = [&](const std::string& name) {
+        const auto is_named = [&](const ImageReference& image) { return image.image() == name; };
+        if (several != nullptr) return several->empty() || std::any_of(several->begin(), several->end(), is_named);
+        const auto* const image = request.stored_image();
+        return image != nullptr && is_named(*image);
+    };
+    const auto* const verify = request.as<Verify>();
+    const bool changes = verify != nullptr ? verify->repair : !request.traits().looks;
+    const bool finds = request.as<Check>() != nullptr;
+    const auto keep = [&](auto& news, bool may) {
+        std::erase_if(news, [&](const auto& one) { return !may || !is_own(one.image); });
+        if (several == nullptr && news.size() > 1) news.resize(1);
+    };
+    keep(result.changed_images, changes);
+    keep(result.found_updates, finds);
 }
 
 std::string encode(const Request& request) {

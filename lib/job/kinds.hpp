@@ -939,9 +939,16 @@ struct Request {
     const std::vector<ImageReference>* images() const;
     // The name that the job stores its image under, where that is another one.
     const std::optional<ImageReference>* target() const;
+    // The name that the image has in the repository: the target if there is one. Null as image() is.
+    const ImageReference* stored_image() const;
     // Whether the job may reach a registry.
     bool may_use_network() const;
 };
+
+struct Result;  // job.hpp
+// Drops from RESULT the changed images and found updates that a job like REQUEST cannot have: a worker that an image
+// has taken over may name any.
+void keep_own_news(Result& result, const Request& request);
 
 // One line, newline included. Throws Error(invalid_argument) for what is not UTF-8.
 std::string encode(const Request& request);

@@ -399,16 +399,57 @@ channel.sendall((json.dumps({"type": "result", "outcome": "success", "error-name
 """
 
 
+def scripted(case, text):
+    """The path of a program with TEXT, to be a worker, until the end of CASE."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py", dir="/var/tmp", delete=False) as worker:
+        case.addCleanup(os.unlink, worker.name)
+        worker.write(text)
+    os.chmod(worker.name, 0o755)
+    return worker.name
+
+
+VICTIM = "docker://victim.example/os:1"
+LYING_WORKER = """#!/usr/bin/python3 -I
+import json, socket
+channel = socket.socket(fileno=3)
+request = b""
+while not request.endswith(b"\\n"):
+    request += channel.recv(65536)
+own = json.loads(request)["arguments"].get("image", "").removeprefix("ostree-unverified-image:")
+names = [own, "docker://victim.example/os:1"] * 3
+channel.sendall((json.dumps({"type": "result", "outcome": "success", "error-name": "", "message": "", "details": {},
+    "changed-images": [{"image": name, "old": "sha256:" + "a" * 64, "new": ""} for name in names],
+    "found-updates": [{"image": name, "digest": "", "update-digest": "sha256:" + "b" * 64, "update-version": "9"} for name in names]}) + "\\n").encode())
+"""
+
+
+class News(SystemCase):
+    """A worker that an image has taken over announces changes and updates of that image only. The worker stands in for it."""
+
+    def setUp(self):
+        self.worker = scripted(self, LYING_WORKER)
+        super().setUp()
+
+    def test_a_job_announces_its_own_image_only(self):
+        own = "docker://x.example/a:1"
+        for method, expected in (("Pull", [("ImageChanged", own)]), ("Check", [("UpdateFound", own)]), ("Prepare", []), ("Remove", [("ImageChanged", VICTIM)] * 3)):
+            with self.subTest(method):
+                watcher = self.caller(0)
+                if method == "Remove":
+                    job = self.root.call(method, "(asa{sv})", [VICTIM], {})[0]
+                else:
+                    job = self.root.start(method, own)
+                self.root.finished(job)
+                time.sleep(0.3)
+                found = [(name, values[0]) for _, name, values in watcher.signals() if name in ("ImageChanged", "UpdateFound")]
+                self.assertEqual(found, expected)
+
+
 class Floods(SystemCase):
     """What a user makes imaged remember and repeat is bounded. The worker stands in for one whose image has as many layers as its limit allows."""
 
     def setUp(self):
-        worker = tempfile.NamedTemporaryFile("w", suffix=".py", dir="/var/tmp", delete=False)
-        self.addCleanup(os.unlink, worker.name)
-        worker.write(LARGE_WORKER)
-        worker.close()
-        os.chmod(worker.name, 0o755)
-        self.worker = worker.name
+        self.worker = scripted(self, LARGE_WORKER)
         super().setUp()
 
     def assert_serving(self):
