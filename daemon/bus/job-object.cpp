@@ -19,6 +19,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto signal_interval = 100ms;
+// An image whose layers are all here tells as many at once as it has layers, over a second or two.
+constexpr std::size_t max_layer_signals = 100;  // in that time
 // Below 1.0, which means finished.
 constexpr double largest_unfinished = 0.9999;
 // What a worker may make the daemon remember and repeat.
@@ -167,8 +169,9 @@ void JobObject::layer_progressed(const job::LayerProgress& progress, const std::
     layer.latest.digest = bus_text(layer.latest.digest);
     layer.latest.state = bus_text(layer.latest.state);
     layer.pending = true;
-    // The states themselves are few and each of them matters; only counting within one is thinned out.
-    if (!same_state) {
+    // The states themselves are few and each of them matters; counting within one is thinned out, and so is all that a
+    // worker sends when an image has taken it over.
+    if (!same_state && layer_signals_ < max_layer_signals) {
         tell_layer(layer);
     } else {
         arm();
@@ -261,8 +264,11 @@ void JobObject::arm() {
 void JobObject::tell() {
     told_ = EventLoop::Clock::now();
     tell_properties();
+    layer_signals_ = 0;
     for (auto& [index, layer] : layers_) {
-        if (layer.pending) tell_layer(layer);
+        if (!layer.pending) continue;
+        if (layer_signals_ == max_layer_signals) return arm();
+        tell_layer(layer);
     }
 }
 
@@ -279,6 +285,7 @@ void JobObject::tell_properties() {
 
 void JobObject::tell_layer(Layer& layer) {
     layer.pending = false;
+    ++layer_signals_;
     const auto& latest = layer.latest;
     if (private_)
         return tell_callers(callers_, "LayerProgress", latest.index, latest.digest, latest.state, latest.done,

@@ -145,6 +145,7 @@ private:
 
     std::set<std::string> changed_;
     std::map<std::uint32_t, Layer> layers_;
+    std::size_t layer_signals_ = 0;  // since tell() was called last
     EventLoop::Clock::time_point told_{};
     EventLoop::Timer timer_;
 };

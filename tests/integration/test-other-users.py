@@ -445,6 +445,38 @@ class News(SystemCase):
                 self.assertEqual(found, expected)
 
 
+LOUD_WORKER = """#!/usr/bin/python3 -I
+import json, socket
+channel = socket.socket(fileno=3)
+request = b""
+while not request.endswith(b"\\n"):
+    request += channel.recv(65536)
+for turn in range(40):
+    channel.sendall(b"".join((json.dumps({"type": "layer", "index": index, "digest": "sha256:" + "a" * 64, "state": "s%d" % turn, "done": 1, "total": 2}) + "\\n").encode()
+                             for index in range(1000)))
+channel.sendall((json.dumps({"type": "result", "outcome": "success", "error-name": "", "message": "", "details": {}, "changed-images": []}) + "\\n").encode())
+"""
+
+
+class Loud(SystemCase):
+    """A worker that an image has taken over says much of its layers."""
+
+    def setUp(self):
+        self.worker = scripted(self, LOUD_WORKER)
+        super().setUp()
+
+    def test_a_job_makes_so_many_signals_and_no_more(self):
+        watcher = self.caller(OTHER)
+        watcher.signals()
+        started = time.monotonic()
+        self.root.finished(self.root.start("Pull", "docker://x.example/a:1"), 60)
+        intervals = (time.monotonic() - started) / 0.1
+        count = sum(name == "LayerProgress" for _, name, _ in watcher.signals())
+        print(f"    {count} signals of 40000 messages in {intervals / 10:.1f} s")
+        self.assertLessEqual(count, 100 * (intervals + 2) + 1000)
+        self.assertGreaterEqual(count, 1000)
+
+
 class Floods(SystemCase):
     """What a user makes imaged remember and repeat is bounded. The worker stands in for one whose image has as many layers as its limit allows."""
 
