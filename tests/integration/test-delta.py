@@ -610,6 +610,26 @@ class Found(RegistryCase):
         # The manifest and the config of the update are fetched under its own name, whose policy holds.
         self.assertIn("/v2/test/image/manifests/after", [path for path, *_ in self.registry.answers()[since:]])
 
+    def test_a_large_delta_comes_through_either_reader(self):
+        """By imaged-proxy's own one, as for large layers, also for a confined worker; by a skopeo that is the worker's child."""
+        self.image("after", [*entries(1), Entry("opt/new", content=random_bytes("new", 400_000))])
+        self.push("after")
+        delta = self.artifact("before", "after")
+        delta.push(self.registry.address, "test/image")
+        blob = delta.document["layers"][2]["digest"]
+        expected = self.whole("after")
+        for what, settings in (("service", {}), ("confined", {"confined": True}), ("child", {"skopeo-service": ""})):
+            if what == "confined" and os.getuid() != 0:
+                continue
+            with self.subTest(what):
+                self.make_repository()
+                self.pull("before", **settings)
+                since = len(self.registry.answers())
+                details = self.pull("after", **settings)
+                self.assertEqual((details["delta"], details["merge-commit"]), (delta.digest, expected), details)
+                agents = [agent for path, status, size, agent in self.registry.answers()[since:] if path.endswith(blob) and size > 300_000]
+                self.assertEqual([agent.startswith(OWN) for agent in agents], [what != "child"], agents)
+
     def test_delta_never_fetches_the_layers(self):
         self.offer(0, 7)
         self.pull("before")
@@ -684,7 +704,7 @@ class Found(RegistryCase):
         def damaged(blob):
             return blob[:200] + bytes([blob[200] ^ 0x40]) + blob[201:]
         for what, diff, fault in (("damaged", damaged(good), None), ("cut", good[:-100], None), ("another layer", delta_artifact.diff(stored, self.tars["before"][0]), None),
-                                  ("gone", good, faults.status(404)), ("other bytes", good, faults.other), ("reset", good, faults.reset)):
+                                  ("gone", good, faults.status(404)), ("other bytes", good, faults.other), ("reset", good, faults.reset), ("stalled", good, faults.stalled)):
             with self.subTest(what):
                 self.make_repository()
                 self.pull("before")
