@@ -639,6 +639,15 @@ class BeforeThePull(ScratchCase):
                 self.assertEqual(packages(changes), ([], [], []))
                 self.assertTrue("known after the pull" in changes.get("unknown", "") or self.unread(changes) == [("to", "/" + STATUS)], changes)
 
+    def test_long_names_take_no_memory(self):
+        """A table of some kilobytes may unpack to hundreds of megabytes of names and targets."""
+        self.restart()
+        for kind in ("dir", "symlink", "hardlink"):
+            with self.subTest(kind):
+                rows = [{"type": kind, "name": f"{number}" + "x" * 400_000, "linkName": "y" * 400_000} for number in range(100)]
+                changes = self.brought(self.base, chunked([status(stanza("a", "2"))], lambda parts: parts["table"]["entries"].extend(rows)))
+                self.assertRegex(changes["unknown"], "the names of its files are too long")
+
     def test_tables_that_are_too_large_together(self):
         """Of all layers: none is fetched that is over the limit."""
         self.restart()
@@ -665,7 +674,7 @@ class BeforeThePull(ScratchCase):
 class BeforeThePullConfined(BeforeThePull):
     settings = {"confined": True}
 
-    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_tables_that_are_too_large_together = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
+    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_long_names_take_no_memory = test_tables_that_are_too_large_together = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")

@@ -28,6 +28,8 @@ namespace {
 // Of all tables together. Those of 100,000 files have some 5 MiB, which unpack to 30 MiB, and what is kept of an entry
 // takes some 200 bytes.
 constexpr std::size_t max_entries = 200'000;
+// Of the names and link targets of these.
+constexpr std::size_t max_name_bytes = 24 * 1024 * 1024;
 constexpr std::uint64_t max_table_bytes = 32 * 1024 * 1024, max_unpacked_bytes = 512 * 1024 * 1024;
 // Of the directories of one layer that are looked into. Those on the way to a database have some 100 KiB.
 constexpr std::uint64_t max_directory_bytes = 8 * 1024 * 1024;
@@ -69,7 +71,7 @@ private:
 
 // What the tables of an image have taken.
 struct TableUse {
-    std::size_t entries = 0;
+    std::size_t entries = 0, name_bytes = 0;
     std::uint64_t bytes = 0, unpacked = 0;
 
     void add(const PackedPart& table) {
@@ -78,9 +80,12 @@ struct TableUse {
         if (bytes > max_table_bytes || unpacked > max_unpacked_bytes)
             throw Error(ErrorKind::unsupported_image, "its tables of contents are too large");
     }
-    void add_entry() {
+    void add_entry(const std::string& name, const std::string& target) {
         if (++entries > max_entries)
             throw Error(ErrorKind::unsupported_image, "more than " + std::to_string(max_entries) + " files");
+        name_bytes += name.size() + target.size();
+        if (name_bytes > max_name_bytes)
+            throw Error(ErrorKind::unsupported_image, "the names of its files are too long");
     }
 };
 
@@ -230,7 +235,7 @@ private:
                     commits_.insert(object->checksum);
                 else if (object->type != suffix(ObjectType::dirtree) && object->type != suffix(ObjectType::file))
                     return;
-                use_.add_entry();
+                use_.add_entry(name, entry.target);
                 entries_.emplace(object->checksum.hex() + "." + object->type, std::move(entry));
             },
             [](TableEntry&) {});
@@ -302,7 +307,7 @@ public:
         read_layer_table(
             source, blob, use, [&](std::string& name, LayerEntry entry) { add(name, std::move(entry), use); },
             [&](TableEntry& link) {
-                use.add_entry();
+                use.add_entry(link.name, link.target);
                 hardlinks.emplace_back(std::move(link.name), std::move(link.target));
             });
         for (const auto& [name, target] : hardlinks) {
@@ -340,7 +345,7 @@ private:
         if (path.empty()) return;
         if (std::find(path.begin(), path.end(), "..") != path.end())
             throw Error(ErrorKind::corrupt_input, "a path climbs out of the image");
-        use.add_entry();
+        use.add_entry(name, entry.target);
         entries_.insert_or_assign(join_path(path), std::move(entry));
     }
 
