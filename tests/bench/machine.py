@@ -187,4 +187,4 @@ def conditions():
     return [f"{os.cpu_count()} cores ({model}), {memory} GiB, Linux {platform.release()}, {system}",
             f"load average when the run began: {os.getloadavg()[0]:.1f}",
             f"{version_of('ostree', '--version')}; {version_of('skopeo', '--version')}; "
-            f"{version_of('umoci', '--version')}; {version_of('buildah', '--version')}"]
+            f"{version_of('umoci', '--version')}; {version_of('buildah', '--version')}; cfsctl: {version_of('cfsctl', '--version')}"]

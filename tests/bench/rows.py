@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import report
+import scale
 from images import size_of
 from machine import FileSystem, Meter, Sample, run, timed, warm
 from oci_writer import layers_of
@@ -22,6 +23,7 @@ class Bench:
         self.runs, self.quick, self.file_systems = options.runs, options.quick, options.file_systems
         self.output = options.output
         self.peer = shutil.which("ostree-ext-cli")
+        self.composefs = shutil.which("cfsctl")
 
     def log(self, *words):
         print(time.strftime("%H:%M:%S"), *words, flush=True)
@@ -46,6 +48,13 @@ class Bench:
         if not os.path.exists(repository):
             make_repository(repository)
         return timed(["ostree-ext-cli", "container", "image", "pull", "--quiet", repository, "ostree-unverified-image:" + image], "ostree-ext-cli")
+
+    def composefs_pull(self, directory, image):
+        """It keeps files by fs-verity digests and writes no merged commit; what it makes durable, and when, is its own affair."""
+        repository = directory + "/composefs"
+        if not os.path.exists(repository):
+            run("cfsctl", "--repo", repository, "init", "--insecure", "--algorithm", "fsverity-sha256-12")
+        return timed(["cfsctl", "--repo", repository, "--insecure", "oci", "pull", image], "cfsctl")
 
     def umoci_unpack(self, directory, image):
         return timed(["umoci", "unpack", "--image", image.removeprefix("oci:"), directory + "/bundle"], "umoci")
@@ -138,10 +147,13 @@ def cold_chunked(bench):
             sides["ostree-ext"] = lambda directory: bench.peer_pull(directory, image)
         else:
             sides["umoci unpack"] = lambda directory: bench.umoci_unpack(directory, image)
+        if bench.composefs:
+            sides["composefs-ctl"] = lambda directory: bench.composefs_pull(directory, image)
         bench.alternate(result, sides, where)
         result.ratio_goal("ostree-ext", 0.15)
         result.ratio_goal("floor", 1.3)
         result.ratio_goal("umoci unpack", None)
+        result.ratio_goal("composefs-ctl", None)
         result.goal("worker's peak", max(sample.peak for sample in result.sides["imaged"]), 64, " MiB")
         yield result
 
@@ -151,11 +163,15 @@ def cold_generic(bench):
     warm(os.path.dirname(layers_of(image)[0]))
     for where in bench.file_systems:
         result = Result(bench.title("cold pull, generic", image, where))
-        bench.alternate(result, {"imaged": lambda directory: bench.imaged_pull(directory, image),
-                                 "umoci": lambda directory: bench.umoci_unpack(directory, image),
-                                 "buildah": lambda directory: bench.buildah_pull(directory, image)}, where)
+        sides = {"imaged": lambda directory: bench.imaged_pull(directory, image),
+                 "umoci": lambda directory: bench.umoci_unpack(directory, image),
+                 "buildah": lambda directory: bench.buildah_pull(directory, image)}
+        if bench.composefs:
+            sides["composefs-ctl"] = lambda directory: bench.composefs_pull(directory, image)
+        bench.alternate(result, sides, where)
         result.ratio_goal("umoci", 0.2)
         result.ratio_goal("buildah", 0.2)
+        result.ratio_goal("composefs-ctl", None)
         yield result
 
 
@@ -381,4 +397,5 @@ def prune(bench):
 
 
 ROWS = {"cold-chunked": cold_chunked, "cold-generic": cold_generic, "update": update, "unchanged": unchanged, "memory": memory,
-        "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth, "confinement": confinement}
+        "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth, "confinement": confinement,
+        "scale": scale.rows}

@@ -10,7 +10,7 @@ import time
 
 from gi.repository import Gio, GLib
 
-from machine import run, status_of
+from machine import descendants, run, status_of
 
 NAME = "org.imaged1"
 CONFIG = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen><auth>EXTERNAL</auth>
@@ -19,10 +19,11 @@ CONFIG = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen><au
 
 
 class Service:
-    """For the length of a with block. START gives how long imaged took from its start until it owned its name."""
+    """For the length of a with block. START gives how long imaged took from its start until it owned its name. ENTER is called in each
+    process before it becomes the bus or imaged."""
 
-    def __init__(self, build, repository, options=()):
-        self.build, self.repository, self.options = build, repository, options
+    def __init__(self, build, repository, options=(), enter=None):
+        self.build, self.repository, self.options, self.enter = build, repository, options, enter
         self.imagectl = os.path.join(build, "client/imagectl")
 
     def __enter__(self):
@@ -31,7 +32,7 @@ class Service:
         with open(where + "/bus.conf", "w") as file:
             file.write(CONFIG.format(where))
         self.bus = subprocess.Popen(["dbus-daemon", "--nofork", "--nopidfile", f"--config-file={where}/bus.conf"],
-                                    stderr=subprocess.DEVNULL)
+                                    stderr=subprocess.DEVNULL, preexec_fn=self.enter)
         # The socket is there a moment before anybody listens on it.
         with socket.socket(socket.AF_UNIX) as probe:
             while probe.connect_ex(where + "/bus") != 0:
@@ -55,7 +56,8 @@ class Service:
         started = time.monotonic()
         self.imaged = subprocess.Popen(
             [self.build + "/daemon/imaged", "--bus-address", self.address, "--repository", self.repository,
-             "--worker", self.build + "/daemon/worker/imaged-worker", "--idle-timeout", "0", "--log-level", "error", *self.options])
+             "--worker", self.build + "/daemon/worker/imaged-worker", "--idle-timeout", "0", "--log-level", "error", *self.options],
+            preexec_fn=self.enter)
         GLib.timeout_add_seconds(20, loop.quit)
         loop.run()
         connection.close_sync(None)
@@ -69,6 +71,10 @@ class Service:
     def resident(self):
         """Of imaged, in MiB."""
         return status_of(self.imaged.pid, "VmRSS") / 1024
+
+    def resident_with_children(self):
+        """Of imaged and the processes that it keeps, in MiB."""
+        return sum(status_of(process, "VmRSS") for process in (self.imaged.pid, *descendants(self.imaged.pid))) / 1024
 
     def __exit__(self, *_):
         for process in (self.imaged, self.bus):
