@@ -17,7 +17,17 @@ namespace {
 constexpr std::array<const char*, 6> prefixes_of_users{
     image_ref_directory, "ostree/0", "ostree/1", "rpmostree/base", "ostree/container/baseimage", kept_ref_directory};
 
+constexpr std::size_t few_images = 500;
+
 }  // namespace
+
+bool has_few_images(const Repository& repository) {
+    std::size_t count = 0;
+    for (const std::string directory : {image_ref_directory, kept_ref_directory})
+        visit_ref_files(repository.fd(), "refs/heads/" + directory, directory + "/", nullptr,
+                        [&](const RefEntry&) { ++count; });
+    return count <= few_images;
+}
 
 std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit) {
     if (commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");

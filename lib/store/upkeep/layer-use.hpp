@@ -14,6 +14,11 @@
 
 namespace imaged {
 
+// Whether a job that changes an image may look at all others in its end: images and kept versions are not more than
+// 500, which takes some 50 ms. What it leaves undone in a larger repository is done by the next prune or count. Only
+// their names are looked at. Throws what keeps the system from listing them.
+bool has_few_images(const Repository& repository);
+
 // The refs that the layers of COMMIT's manifest may have; none without a manifest. Throws Error(repository_damaged).
 std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit);
 

@@ -171,7 +171,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     try {
         repository.sync();
         for (const auto& [ref, commit] : found) drop_what_is_known(repository, ref, commit);
-        drop_layers(repository, outcome.layers);
+        if (has_few_images(repository)) drop_layers(repository, outcome.layers);
         repository.sync();
     } catch (const Error&) {
         // The images are gone; the next prune drops the rest.
@@ -187,7 +187,7 @@ std::vector<std::string> drop_unused_layers(const std::string& path, unsigned ke
     const auto surplus = surplus_versions(repository, keep);
     for (const auto& [ref, commit] : surplus) repository.set_ref(ref, std::nullopt);
     std::vector<std::string> digests;
-    drop_layers(repository, digests);
+    if (has_few_images(repository)) drop_layers(repository, digests);
     if (!surplus.empty() || !digests.empty()) repository.sync();
     return digests;
 }

@@ -2,8 +2,9 @@
 // Removes images and prunes the repository. The versions of an image that are kept (kept-ref.hpp) go with it, and after
 // it: a removal that fails takes nothing. What it leaves behind goes with the next prune.
 //
-// Layers are counted out first: one that no image, deployment or protected base names loses its ref. Objects go after
-// them, in prune() alone. Crash rule: refs go before what they name, commits before their parts.
+// Layers are counted out first: one that no image, deployment or protected base names loses its ref, in prune() or, in
+// a repository with few images (layer-use.hpp), before. Objects go after them, in prune() alone. Crash rule: refs go
+// before what they name, commits before their parts.
 #pragma once
 
 #include <cstdint>
@@ -64,13 +65,13 @@ struct RemoveOutcome {
     std::vector<std::string> layers;   // digests of those that no image uses any more
 };
 
-// Removes images and the refs of layers that nothing else uses; their objects go with the next prune.
+// Removes images and, if they are few, the refs of layers that nothing else uses; their objects go with the next prune.
 RemoveOutcome remove_images(const std::string& repository, const std::vector<ImageReference>& images,
                             const Cancellation& cancellation);
 
-// After an image has changed: drops kept versions beyond KEEP of each image, then the refs of layers that nobody uses
-// any more. Returns their digests; nothing is removed while another program works in the repository, which may be about
-// to name them.
+// After an image has changed: drops kept versions beyond KEEP of each image, then, if images are few, the refs of
+// layers that nobody uses any more. Returns their digests; nothing is removed while another program works in the
+// repository, which may be about to name them.
 //
 // A base commit keeps its ref until prune(): without, nothing would show that it came from an image.
 std::vector<std::string> drop_unused_layers(const std::string& repository, unsigned keep);

@@ -14,6 +14,7 @@
 #include "store/repository/repository.hpp"
 #include "store/upkeep/deployed-commits.hpp"
 #include "store/upkeep/garbage.hpp"
+#include "store/upkeep/layer-use.hpp"
 #include "store/upkeep/object-graph.hpp"
 #include "store/upkeep/prune.hpp"
 
@@ -380,6 +381,7 @@ void recount(const std::string& path, unsigned keep, FactsUse use, const Cancell
     auto existing = Repository::open_existing(path);
     if (!existing || !existing->is_unlocked() || estimated_objects(*existing) > max_recounted_objects) return;
     auto& repository = *existing;
+    if (use == FactsUse::known && !has_few_images(repository)) return;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     const Recording recording(repository);
     Silence silence;
