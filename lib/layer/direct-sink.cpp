@@ -53,8 +53,20 @@ void clear_mtime(int fd) {
 }  // namespace
 
 DirectSink::DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch> scratch, WriterPool& pool)
-    : format_(format), objects_(objects), scratch_(std::move(scratch)), pool_(pool) {
-    for (std::size_t i = 0; i < spread; ++i) directories_[i] = scratch_->make_directory(directory_numbers_[i]);
+    : format_(format), objects_(objects), scratch_(std::move(scratch)), pool_(pool) {}
+
+int DirectSink::directory(std::size_t place) const {
+    auto& directory = directories_[place];
+    std::call_once(directory.once, [&] {
+        directory.owner = scratch_->make_directory(directory.number);
+        directory.descriptor = directory.owner.get();
+    });
+    return directory.descriptor;
+}
+
+FileDescriptor DirectSink::try_open_staged(const Checksum& checksum, ObjectType type, int flags) const {
+    const int directory = directories_[place_of(checksum)].descriptor;
+    return directory < 0 ? FileDescriptor() : try_open_at(directory, staged_name(checksum, type), flags);
 }
 
 bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
@@ -230,7 +242,7 @@ public:
 
 private:
     // Its checksum is not known yet.
-    int directory() const { return sink_.directories_.front().get(); }
+    int directory() const { return sink_.directory(0); }
 
     DirectSink& sink_;
     const FileMeta meta_;
@@ -271,7 +283,7 @@ bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int 
 }
 
 FileDescriptor DirectSink::open_object(const Checksum& checksum, ObjectType type, int flags) const {
-    auto fd = try_open_at(directory(checksum), staged_name(checksum, type), flags);
+    auto fd = try_open_staged(checksum, type, flags);
     if (!fd) fd = try_open_at(objects_, object_path(checksum, type), flags);
     if (!fd) throw Error(ErrorKind::repository_damaged, "object " + staged_name(checksum, type) + " is missing");
     return fd;
@@ -288,9 +300,7 @@ std::string DirectSink::read_metadata(ObjectType type, const Checksum& checksum)
 bool DirectSink::has_file(const Checksum& checksum) {
     if (in_repository(checksum, ObjectType::file)) return true;
     flush();
-    struct stat status;
-    return ::fstatat(directory(checksum), staged_name(checksum, ObjectType::file).c_str(), &status,
-                     AT_SYMLINK_NOFOLLOW) == 0;
+    return bool(try_open_staged(checksum, ObjectType::file, O_PATH | O_NOFOLLOW));
 }
 
 std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
@@ -355,7 +365,7 @@ void DirectSink::flush() {
 void DirectSink::publish(const std::function<void()>& before_commits) {
     flush();
     staged_.publish(
-        *scratch_, objects_, [&](const Checksum& checksum) { return directory_numbers_[place_of(checksum)]; },
+        *scratch_, objects_, [&](const Checksum& checksum) { return directories_[place_of(checksum)].number; },
         before_commits);
 }
 

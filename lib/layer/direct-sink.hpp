@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "base/paired-sha256.hpp"
@@ -55,13 +56,17 @@ private:
     DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch> scratch, WriterPool& pool);
     // Where an object is until it is published.
     static std::size_t place_of(const Checksum& checksum) { return checksum.bytes[1] % spread; }
-    int directory(const Checksum& checksum) const { return directories_[place_of(checksum)].get(); }
+    int directory(const Checksum& checksum) const { return directory(place_of(checksum)); }
+    // Made when the first object is put there: what a repository has already needs none. Thread-safe.
+    int directory(std::size_t place) const;
     bool in_repository(const Checksum& checksum, ObjectType type) const;
     // True for an object that the repository has already; it must still be there when this sink is published.
     bool reuse(const Checksum& checksum, ObjectType type);
     void write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content);
     mode_t object_mode(const FileMeta& meta) const;
     void set_metadata(int fd, const FileMeta& meta) const;
+    // An empty descriptor if it is not here.
+    FileDescriptor try_open_staged(const Checksum& checksum, ObjectType type, int flags) const;
     FileDescriptor open_object(const Checksum& checksum, ObjectType type, int flags) const;
     void count_written(std::uint64_t bytes);
     void hash(PairedSha256& hash, std::span<const std::byte> bytes);
@@ -72,8 +77,13 @@ private:
     WriterPool& pool_;
     // Creating a file locks its directory, so objects are spread over some, by checksum.
     static constexpr std::size_t spread = 4;
-    std::array<unsigned, spread> directory_numbers_{};
-    std::array<FileDescriptor, spread> directories_;
+    struct Directory {
+        std::once_flag once;
+        unsigned number = 0;
+        FileDescriptor owner;
+        std::atomic<int> descriptor = -1;  // until it is made
+    };
+    mutable std::array<Directory, spread> directories_;
     unsigned large_files_ = 0;
     PairedSha256 small_hash_;
     HashBacklog* backlog_ = nullptr;

@@ -92,16 +92,20 @@ SourceImage as_source(const StoredImage& image) {
     return {image.digest, image.manifest_text, image.config_text, image.manifest, image.config, image.layout, ""};
 }
 
-MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
-    const auto staging = repository.make_staging();
-    WriterPool pool(1);
+MergeDifference MergeCheck::run(const StoredImage& image) {
+    if (!staging_) staging_ = repository_.make_staging();
+    if (!pool_) pool_.emplace(1);
     const auto merged =
-        write_merge_commit(repository, *staging, as_source(image), layer_commits(repository, image.layout),
-                           image.base_commit, rules_of(repository, image), pool, cancellation, [] {});
+        write_merge_commit(repository_, *staging_, as_source(image), layer_commits(repository_, image.layout),
+                           image.base_commit, rules_of(repository_, image), *pool_, cancellation_, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);
-    return Comparison(repository, *merged.sink, cancellation)
+    return Comparison(repository_, *merged.sink, cancellation_)
         .run({true, image.tree, image.meta}, {true, commit.tree, commit.meta});
+}
+
+MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation) {
+    return MergeCheck(repository, cancellation).run(image);
 }
 
 }  // namespace imaged

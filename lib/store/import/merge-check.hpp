@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +26,24 @@ struct MergeDifference {
     std::uint64_t directory_count = 0;
 };
 
-// Computes the merge of IMAGE again; nothing of it stays. Throws Error(repository_damaged) where a layer cannot be
-// read.
+// Computes merges again; nothing of them stays. Belongs to one thread; borrows everything.
+class MergeCheck {
+public:
+    MergeCheck(const Repository& repository, const Cancellation& cancellation)
+        : repository_(repository), cancellation_(cancellation) {}
+
+    // Of IMAGE. Throws Error(repository_damaged) where a layer cannot be read.
+    MergeDifference run(const StoredImage& image);
+
+private:
+    const Repository& repository_;
+    const Cancellation& cancellation_;
+    // What relabelling writes: made once for many images.
+    std::unique_ptr<StagingArea> staging_;
+    std::optional<WriterPool> pool_;
+};
+
+// The same of one image.
 MergeDifference check_merge(const Repository& repository, const StoredImage& image, const Cancellation& cancellation);
 
 // Whether DIFFERENCE leaves the merge of IMAGE right. Only other programs' merges may differ, and in directories only.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers which file objects exist, for many questions in a row: a directory that is asked about often is listed once,
-// which is cheaper than one stat(2) for each object.
+// which is cheaper than one stat(2) for each object, unless it contains many times more objects than questions.
 //
 // What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the
 // descriptor.
@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,14 +26,15 @@ public:
 private:
     // One of the 256 directories.
     struct Bucket {
-        unsigned questions = 0;
+        std::uint64_t questions = 0;
+        std::optional<std::uint64_t> questions_before_listing;
         bool listed = false;
         // Eight bytes of each checksum, sorted: that two objects share them does not happen, and by choice only to who
         // can try 2^64 times.
         std::vector<std::uint64_t> names;
     };
-    static constexpr unsigned questions_before_listing = 4;
 
+    std::uint64_t questions_before_listing(const std::string& directory) const;
     void list(Bucket& bucket, const std::string& directory) const;
 
     const int objects_;

@@ -4,9 +4,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
-#include "store/repository/object-listing.hpp"
+#include "layer/object-placement.hpp"
 #include "store/repository/tree-walk.hpp"
 
 namespace imaged {
@@ -32,13 +33,19 @@ void RepositoryCheck::walk(const Checksum& checksum) {
                        },
                    .list =
                        [&](const TreePlace&, const DirectoryListing& listing) {
-                           for (const auto& file : listing.files) files_.insert(file.object);
+                           for (const auto& file : listing.files) note_file(file.object);
                        },
                    .unreadable = [&](const TreePlace& place,
                                      const Error& error) { note_bad(place.tree, ObjectType::dirtree, error); }});
     } catch (const Error& error) {
         note_bad(checksum, ObjectType::commit, error);
     }
+}
+
+void RepositoryCheck::note_file(const Checksum& file) {
+    if (!files_.insert(file)) return;
+    if (files_.size() <= max_known) return known_[file.bytes.front()].push_back(file);
+    if (files_.size() == max_known + 1) known_ = {};
 }
 
 void RepositoryCheck::check_meta(const Checksum& meta) {
@@ -62,24 +69,41 @@ void RepositoryCheck::note_bad(const Checksum& checksum, ObjectType type, const 
 }
 
 void RepositoryCheck::hash_files() {
-    for_each_object_directory(object_threads(), [this](unsigned directory) { hash_directory(directory); });
+    for_each_object_directory(object_threads(), [this](unsigned directory) {
+        if (files_.size() <= max_known)
+            hash_known(directory);
+        else
+            hash_directory(directory);
+    });
     any_missing_ = seen_ != files_.size();
 }
 
 void RepositoryCheck::hash_directory(unsigned directory) {
     const std::string type = repository_.file_suffix().substr(1);
     visit_objects(repository_.objects(), directory, [&](const LooseObject& object) {
-        if (object.type != type || !files_.contains(object.checksum)) return;
-        cancellation_.check();
-        const auto fault = check_.fault_of(object);
-        struct stat status {};
-        ::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW);
-        const std::lock_guard lock(mutex_);
-        bytes_ += static_cast<std::uint64_t>(status.st_size);
-        ++seen_;
-        if (fault) bad_.emplace(object_name(object.checksum, ObjectType::file), *fault);
-        observer_.advance(seen_, files_.size());
+        if (object.type == type && files_.contains(object.checksum)) hash(object);
     });
+}
+
+void RepositoryCheck::hash_known(unsigned directory) {
+    const auto suffix = repository_.file_suffix();
+    for (const auto& file : known_[directory]) {
+        const auto path = object_path(file.hex() + suffix);
+        if (exists(repository_.objects(), path))
+            hash({repository_.objects(), path.c_str(), file, std::string_view(suffix).substr(1)});
+    }
+}
+
+void RepositoryCheck::hash(const LooseObject& object) {
+    cancellation_.check();
+    const auto fault = check_.fault_of(object);
+    struct stat status {};
+    ::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW);
+    const std::lock_guard lock(mutex_);
+    bytes_ += static_cast<std::uint64_t>(status.st_size);
+    ++seen_;
+    if (fault) bad_.emplace(object_name(object.checksum, ObjectType::file), *fault);
+    observer_.advance(seen_, files_.size());
 }
 
 std::optional<std::string> RepositoryCheck::fault_of_file(const Checksum& file) {

@@ -3,14 +3,17 @@
 // afterwards, several at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/cancellation.hpp"
 #include "store/repository/checksum-set.hpp"
 #include "store/repository/object-check.hpp"
+#include "store/repository/object-listing.hpp"
 #include "store/repository/object-names.hpp"
 #include "store/repository/repository.hpp"
 #include "store/repository/work-observer.hpp"
@@ -42,7 +45,10 @@ private:
     void check_meta(const Checksum& meta);
     // What could not be read, as ERROR says, which is being handled: a shortage is thrown on.
     void note_bad(const Checksum& checksum, ObjectType type, const Error& error);
+    void note_file(const Checksum& file);
     void hash_directory(unsigned directory);
+    void hash_known(unsigned directory);
+    void hash(const LooseObject& object);
 
     const Repository& repository_;
     const Cancellation& cancellation_;
@@ -51,6 +57,10 @@ private:
     ObjectNames names_;
     // A wrong "yes" leaves one object unchecked; it takes two objects that share eight bytes of their checksums.
     ChecksumSet commits_, trees_, metas_, files_;
+    // The files by the directories of their objects, as long as they are few: those are found by name, and the rest of
+    // the repository is not looked at.
+    static constexpr std::size_t max_known = 16 * 1024;
+    std::array<std::vector<Checksum>, object_directories> known_;
     std::uint64_t metadata_ = 0;
     bool any_missing_ = false;
 

@@ -44,6 +44,7 @@ public:
           cancellation_(cancellation),
           observer_(observer),
           check_(repository, cancellation, observer),
+          merge_check_(repository, cancellation),
           verified_(repository.fd()) {}
 
     Verdict run(const std::vector<ImageReference>& images) {
@@ -193,7 +194,7 @@ private:
         if (check_.any_bad()) find_damage(verdict);
         if (verdict.damage_count > 0 || !verdict.stored) return;
         try {
-            judge_merge(verdict, check_merge(repository_, *verdict.stored, cancellation_));
+            judge_merge(verdict, merge_check_.run(*verdict.stored));
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             // What was found in other images is reported all the same.
@@ -296,6 +297,7 @@ private:
     const Cancellation& cancellation_;
     WorkObserver& observer_;
     RepositoryCheck check_;
+    MergeCheck merge_check_;
     const VerifiedLayers verified_;
     Verdict verdict_;
     std::set<std::string> kept_of_;                          // refs of images
