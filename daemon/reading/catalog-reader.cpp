@@ -16,10 +16,10 @@ bool RemoteCatalog::open() {
 }
 
 std::shared_ptr<const std::string> RemoteCatalog::list() {
-    auto answer = process_.ask({{"what", "list"}, {"number", number_}});
-    if (answer.contains("document")) {
-        listed_ =
-            std::make_shared<const std::string>(std::move(answer["document"].get_ref<nlohmann::json::string_t&>()));
+    std::string document;
+    const auto answer = process_.ask({{"what", "list"}, {"number", number_}}, &document);
+    if (!document.empty()) {
+        listed_ = std::make_shared<const std::string>(std::move(document));
         number_ = answer.at("number").get<std::uint64_t>();
     }
     return listed_;

@@ -5,11 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -27,7 +29,7 @@ constexpr std::size_t max_answer_bytes = 32 * 1024 * 1024;
 
 }  // namespace
 
-nlohmann::json ReaderProcess::ask(const nlohmann::json& question) {
+nlohmann::json ReaderProcess::ask(const nlohmann::json& question, std::string* document) {
     const bool is_new = !channel_;
     if (is_new) start();
     std::string text;
@@ -39,9 +41,13 @@ nlohmann::json ReaderProcess::ask(const nlohmann::json& question) {
         start();
         text = exchange(json_text(question) + "\n");
     }
-    auto answer = parse_json(text);
+    const auto end = text.find('\n');
+    auto answer = parse_json(std::string_view(text).substr(0, end));
     if (!answer.is_object()) throw Error(ErrorKind::failed, "the process that reads the repository answers nonsense");
     if (answer.contains("error")) throw Error(error_kind(answer.value("error", "")), answer.value("message", ""));
+    text.erase(0, end + 1);
+    if (!text.empty()) text.pop_back();
+    if (document != nullptr) *document = std::move(text);
     return std::move(answer["value"]);
 }
 
@@ -61,17 +67,20 @@ void ReaderProcess::start() {
 
 std::string ReaderProcess::exchange(const std::string& line) {
     if (!send_all(channel_.get(), std::as_bytes(std::span(line)))) lose();
-    std::string answer;
+    std::string answer, end;
     std::vector<char> buffer(64 * 1024);
     // To its end, so that the next answer is that of the next question.
-    for (bool ended = false; !ended;) {
+    while (end != end_of_answer) {
         const auto count = ::recv(channel_.get(), buffer.data(), buffer.size(), 0);
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) lose();
-        if (answer.size() <= max_answer_bytes) answer.append(buffer.data(), static_cast<std::size_t>(count));
-        ended = buffer[static_cast<std::size_t>(count) - 1] == '\n';
+        const std::string_view part(buffer.data(), static_cast<std::size_t>(count));
+        if (answer.size() <= max_answer_bytes) answer += part;
+        end += part.substr(part.size() - std::min(part.size(), end_of_answer.size()));
+        if (end.size() > end_of_answer.size()) end.erase(0, end.size() - end_of_answer.size());
     }
     if (answer.size() > max_answer_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
+    answer.pop_back();
     return answer;
 }
 

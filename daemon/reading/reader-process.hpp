@@ -23,7 +23,8 @@ public:
     // Waits for the answer. Starts the process for the first question, and again if it has ended since. Throws the
     // Error that is the answer, or Error(failed) if there is none. Always from the same thread; the process ends with
     // it.
-    nlohmann::json ask(const nlohmann::json& question);
+    // DOCUMENT becomes the document that goes with the answer; within it, it would be written and read once more.
+    nlohmann::json ask(const nlohmann::json& question, std::string* document = nullptr);
 
     // Ends the process, which has answered, and waits for it. The asking thread's own.
     void finish();
@@ -33,6 +34,7 @@ public:
 
 private:
     void start();
+    // The lines of the answer.
     std::string exchange(const std::string& line);
     ChildProcess take_process();
     [[noreturn]] void lose();

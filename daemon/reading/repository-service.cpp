@@ -71,6 +71,9 @@ class Service {
 public:
     explicit Service(const std::string& repository) : repository_(repository) {}
 
+    // What goes with the last answer; null for nothing.
+    std::shared_ptr<const std::string> take_document() { return std::exchange(document_, nullptr); }
+
     nlohmann::json answer(const std::string& line) noexcept {
         try {
             return {{"value", value(parse_json(line))}};
@@ -140,18 +143,17 @@ private:
         }
     }
 
-    // The document is left out if it is that of NUMBER.
+    // No document goes with the answer if it is that of NUMBER.
     nlohmann::json list(std::uint64_t number) {
         auto document = catalog_->list();
         if (std::exchange(listed_, document) != document) ++number_;
-        nlohmann::json answer{{"number", number_}};
-        if (number != number_) answer["document"] = *document;
-        return answer;
+        if (number != number_) document_ = std::move(document);
+        return {{"number", number_}};
     }
 
     const std::string repository_;
     std::unique_ptr<Catalog> catalog_;
-    std::shared_ptr<const std::string> listed_;
+    std::shared_ptr<const std::string> listed_, document_;
     // No number that an earlier process gave.
     std::uint64_t number_ = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 };
@@ -171,7 +173,13 @@ int serve_repository(const std::string& repository) {
         // The daemon asks one question at a time.
         if (!input.ends_with('\n')) continue;
         const auto line = json_text(service.answer(std::exchange(input, {}))) + "\n";
-        write_all(reader_channel, std::as_bytes(std::span(line)), "answer imaged");
+        const auto document = service.take_document();
+        const auto write = [](std::string_view text) {
+            write_all(reader_channel, std::as_bytes(std::span(text)), "answer imaged");
+        };
+        write(line);
+        if (document) write(*document);
+        write(document ? end_of_answer : end_of_answer.substr(1));
     }
 }
 

@@ -3,8 +3,12 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace imaged {
+
+// An answer is a line of JSON, and another one if a document goes with it.
+inline constexpr std::string_view end_of_answer = "\n\n";
 
 // imaged starts itself as this process: with reader_option (process/command-line.hpp), the repository's path, and the
 // socket as this descriptor.

@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <ctime>
 #include <functional>
 #include <map>
 #include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -37,6 +40,8 @@ namespace {
 
 // Text that an image says of itself, in every list of images: some images must not make the list too long for the bus.
 constexpr std::size_t max_claim_bytes = 256;
+// As in ref-listing.cpp.
+constexpr std::int64_t settling_nanoseconds = 100'000'000;
 
 std::string limited(std::string text) {
     if (text.size() <= max_claim_bytes) return text;
@@ -65,6 +70,17 @@ json summary(const std::string& name, const StoredImage& image) {
     return entry;
 }
 
+// TEXT in JSON, with its quotation marks.
+std::string quoted(const std::string& text) {
+    const auto is_plain = [](char c) { return c >= ' ' && c < '\x7f' && c != '"' && c != '\\'; };
+    return std::all_of(text.begin(), text.end(), is_plain) ? '"' + text + '"' : json_text(json(text));
+}
+
+// Adds a member to OBJECT, the text of an object that has one and is not closed.
+void add_member(std::string& object, const char* key, const std::string& value) {
+    object.append(",\"").append(key).append("\":").append(value);
+}
+
 // Inode and time of a file; zero if there is none.
 using FileStamp = std::array<std::int64_t, 3>;
 
@@ -91,29 +107,46 @@ public:
         // Each looks again, whatever another found.
         stale_ |= refresh_updates();
         stale_ |= refs_.refresh();
-        for (auto& listing : layers_) stale_ |= listing.refresh();
+        for (auto& listing : layers_) {
+            stale_ |= listing.refresh();
+            layers_lost_ |= listing.lost_any();
+        }
         refresh_records();
         // Damage is looked at again each time: it may have been repaired.
         if (listing_ && !stale_ && !any_damaged_) return listing_;
-        std::map<std::string, std::pair<std::string, Checksum>> images;  // by name: ref, commit
-        for (const auto& [ref, commit] : refs_.images().refs())
-            images.emplace(image_of_ref(ref), std::pair(ref, commit));
+        struct Image {
+            std::string name;
+            const std::string* ref;
+            const Checksum* commit;
+        };
+        std::vector<Image> images;
+        images.reserve(refs_.images().refs().size());
+        for (const auto& [ref, commit] : refs_.images().refs()) images.push_back({image_of_ref(ref), &ref, &commit});
+        std::sort(images.begin(), images.end(),
+                  [](const auto& one, const auto& other) { return one.name < other.name; });
+        const auto size = listing_ ? listing_->size() : 0;
         listing_ = nullptr;  // before the next is made
         Cache used;
         const auto kept = kept_by_image();
         any_damaged_ = false;
         std::string text = R"({"images":[)";
-        for (const auto& [name, place] : images) {
+        text.reserve(size + size / 8);
+        for (const auto& [name, ref, commit] : images) {
             if (text.back() == '}') text += ',';
-            const auto& [ref, commit] = place;
-            auto entry = entry_of(name, commit == Checksum{} ? broken(name, ref) : look_up(name, commit, used));
-            if (const auto found = kept.find(name); found != kept.end()) tell_kept(entry, found->second, used);
+            const auto found = kept.find(name);
+            auto* const cached = *commit == Checksum{} ? nullptr : &look_up(name, *commit, used);
+            if (cached != nullptr && found == kept.end() && is_sound(name, *commit, *cached)) {
+                add_sound(text, name, *commit, *cached);
+                continue;
+            }
+            auto entry = entry_of(name, cached == nullptr ? broken(name, *ref) : *cached);
+            if (found != kept.end()) tell_kept(entry, found->second, used);
             text += json_text(entry);
         }
         text += "]}";
         cache_ = std::move(used);
         listing_ = std::make_shared<const std::string>(std::move(text));
-        stale_ = false;
+        stale_ = layers_lost_ = false;
         return listing_;
     }
 
@@ -155,14 +188,19 @@ public:
     }
 
 private:
+    struct Layer {
+        Checksum blob;
+        LayerKind kind;
+    };
     struct Cached {
-        std::string entry;  // JSON
+        std::string entry;  // JSON, without the image's name and the last brace
         bool sound = false;
-        UpdateDigests updates;                                        // that wait
-        std::vector<std::pair<std::string, std::string>> layer_refs;  // the blob's, and imaged's own
+        bool has_layers = false;  // all, when they were looked for last
+        UpdateDigests updates;    // that wait
+        std::vector<Layer> layers;
         MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
-    using Cache = std::map<Checksum, Cached>;  // by merge commit
+    using Cache = std::unordered_map<Checksum, Cached>;  // by merge commit
 
     // By image and number, the merge commits of kept versions.
     using Kept = std::map<std::string, std::map<std::uint64_t, Checksum, std::greater<>>>;
@@ -190,14 +228,39 @@ private:
         for (const auto& [number, commit] : kept) {
             const auto& known = look_up("", commit, used);
             any_damaged_ |= !known.sound;
-            const auto version = parse_json(known.entry);
+            const auto version = parse_json(known.entry + "}");
             if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
                 entry["kept"].push_back(version_of(version));
         }
     }
 
+    // Whether nothing is wrong with the image, as far as it is known.
+    bool is_sound(const std::string& name, const Checksum& commit, Cached& cached) {
+        if (!cached.sound || damage_.error_of(name, commit) != nullptr) return false;
+        if (!cached.has_layers || layers_lost_) cached.has_layers = !missing_layer(cached);
+        return cached.has_layers;
+    }
+
+    // As json_text(entry_of()) of an image with which nothing is wrong, without reading and writing what is known.
+    void add_sound(std::string& text, const std::string& name, const Checksum& commit, const Cached& cached) const {
+        text += cached.entry;
+        add_member(text, "image", quoted(name));
+        if (const auto update = cached.updates.of(name); !update.empty())
+            add_member(text, "update-digest", quoted(update));
+        if (const auto found = sources_.find(name); found != sources_.end())
+            add_member(text, "source", quoted(found->second));
+        if (const auto* const rule = rule_of(rules_, name, commit))
+            add_member(text, "signature-policy", quoted(limited(*rule)));
+        if (const auto* const size = size_of(name)) {
+            add_member(text, "disk-size", std::to_string(size->bytes));
+            add_member(text, "unique-size", std::to_string(size->unique));
+            add_member(text, "shared-size", std::to_string(size->bytes - size->unique));
+        }
+        text += '}';
+    }
+
     json entry_of(const std::string& name, const Cached& cached) {
-        auto entry = parse_json(cached.entry);
+        auto entry = parse_json(cached.entry + "}");
         entry["image"] = name;
         if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
         if (const auto missing = missing_layer(cached)) {
@@ -213,7 +276,7 @@ private:
     }
 
     // What is known of COMMIT moves to USED.
-    const Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
+    Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
         if (const auto found = used.find(commit); found != used.end()) return found->second;
         if (auto known = cache_.extract(commit); known && known.mapped().sound)
             return used.insert(std::move(known)).position->second;
@@ -268,8 +331,12 @@ private:
         return read_anew([&] { sizes_ = UsageRecord::read(repository_.fd()); }, stamp, sizes_stamp_);
     }
 
+    const UsageRecord::Size* size_of(const std::string& image) const {
+        return sizes_.empty() ? nullptr : sizes_.size_of(image, refs_.value());
+    }
+
     void tell_size(json& entry) const {
-        const auto* const size = sizes_.size_of(entry["image"].get<std::string>(), refs_.value());
+        const auto* const size = size_of(entry["image"].get<std::string>());
         if (size == nullptr) return;
         entry["disk-size"] = size->bytes;
         entry["unique-size"] = size->unique;
@@ -316,19 +383,28 @@ private:
         }
     }
 
+    // Detached metadata is replaced as a whole too, which shows in the directory of its object.
     bool refresh_updates() {
+        std::array<bool, 256> may_differ{};
+        for (std::size_t i = 0; i < may_differ.size(); ++i)
+            may_differ[i] = object_directories_[i].refresh(repository_, i);
         bool changed = false;
-        for (auto& [commit, cached] : cache_) changed |= refresh_update(commit, cached);
+        for (auto& [commit, cached] : cache_) {
+            if (may_differ[commit.bytes.front()]) changed |= refresh_update(commit, cached);
+        }
         return changed;
     }
 
     std::optional<std::string> missing_layer(const Cached& cached) const {
         const auto is_there = [&](const std::string& ref) {
             return std::any_of(layers_.begin(), layers_.end(),
-                               [&](const auto& listing) { return listing.refs().contains(ref); });
+                               [&](const auto& listing) { return listing.contains(ref); });
         };
-        for (const auto& [shared, own] : cached.layer_refs) {
-            if (!is_there(shared) && !is_there(own)) return shared;
+        for (const auto& layer : cached.layers) {
+            const auto blob = Digest::from_hex(layer.blob.hex());
+            if (is_there(layer_ref(blob))) continue;
+            if (!is_there(layer.kind == LayerKind::derived ? derived_ref(blob) : objects_ref(blob)))
+                return layer_ref(blob);
         }
         return std::nullopt;
     }
@@ -344,7 +420,15 @@ private:
     }
 
     static Cached damaged_entry(const std::string& name, const std::string& why) {
-        return {json_text(json{{"image", name}, {"state", "damaged"}, {"error", why}}), false, {}, {}};
+        return {open_entry({{"image", name}, {"state", "damaged"}, {"error", why}}), false, false, {}, {}};
+    }
+
+    // The text of ENTRY without the image's name and the last brace.
+    static std::string open_entry(json entry) {
+        entry.erase("image");
+        auto text = json_text(entry);
+        text.pop_back();
+        return text;
     }
 
     Cached look_at(const std::string& name, const Checksum& commit) const {
@@ -352,9 +436,10 @@ private:
             const auto image = StoredImage::load(repository_, commit);
             if (!repository_.has_object(ObjectType::dirtree, image.tree))
                 return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
-            Cached cached{json_text(summary(name, image)), true, {}, {}};
+            Cached cached{open_entry(summary(name, image)), true, false, {}, {}};
+            cached.layers.reserve(image.layout.layers.size());
             for (const auto& layer : image.layout.layers)
-                cached.layer_refs.emplace_back(layer_ref(layer.blob.digest), own_ref(layer));
+                cached.layers.push_back({*Checksum::from_hex(layer.blob.digest.hex()), layer.kind});
             refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
@@ -369,7 +454,32 @@ private:
     std::array<RefListing, layer_ref_directories.size()> layers_{{{repository_.fd(), layer_ref_directories[0]},
                                                                   {repository_.fd(), layer_ref_directories[1]},
                                                                   {repository_.fd(), layer_ref_directories[2]}}};
+    // Of objects/00 to objects/ff.
+    struct ObjectDirectory {
+        ino_t inode = 0;
+        std::int64_t modified = 0;  // nanoseconds
+        bool settled = false;
+
+        // True when there may be other objects than the last time.
+        bool refresh(const Repository& repository, std::size_t number) {
+            char name[3];
+            std::snprintf(name, sizeof name, "%02zx", number);
+            struct stat status {};
+            ::fstatat(repository.objects(), name, &status, AT_SYMLINK_NOFOLLOW);
+            const auto time = status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec;
+            if (settled && inode == status.st_ino && modified == time) return false;
+            inode = status.st_ino;
+            modified = time;
+            timespec now{};
+            ::clock_gettime(CLOCK_REALTIME, &now);
+            // Two changes within a tick of the clock look like one (ref-listing.cpp).
+            settled = now.tv_sec * 1'000'000'000LL + now.tv_nsec - time > settling_nanoseconds;
+            return true;
+        }
+    };
+    std::array<ObjectDirectory, 256> object_directories_;
     Cache cache_;
+    bool layers_lost_ = false;  // since listing_ was made
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;
     bool stale_ = true;  // something changed since listing_ was made

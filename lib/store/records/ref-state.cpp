@@ -3,8 +3,11 @@
 
 #include <sys/stat.h>
 
-#include <map>
+#include <algorithm>
 #include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "store/repository/kept-ref.hpp"
@@ -36,10 +39,15 @@ bool RefState::refresh() {
     bool changed = images_.refresh();
     changed |= kept_.refresh();
     const bool others_changed = others_.refresh();
-    if (!changed && !others_changed && value_ != Checksum{}) return false;
-    const auto before = value_;
-    value_ = compute();
-    return changed || value_ != before;
+    if (!changed && !others_changed && !is_new_) return false;
+    is_new_ = false;
+    const auto before = std::exchange(value_, std::nullopt);
+    return changed || !before || value() != *before;
+}
+
+const Checksum& RefState::value() const {
+    if (!value_) value_ = compute();
+    return *value_;
 }
 
 Checksum RefState::compute() const {
@@ -48,8 +56,12 @@ Checksum RefState::compute() const {
     Sha256 hash;
     hash.update(std::to_string(status.st_ino) + "\n");
     for (const auto* const listing : {&images_, &kept_, &others_}) {
-        for (const auto& [ref, commit] : std::map(listing->refs().begin(), listing->refs().end()))
-            hash.update(ref + " " + commit.hex() + "\n");
+        const auto& refs = listing->refs();
+        std::vector<std::pair<std::string_view, const Checksum*>> sorted;
+        sorted.reserve(refs.size());
+        for (const auto& [ref, commit] : refs) sorted.emplace_back(ref, &commit);
+        std::sort(sorted.begin(), sorted.end());
+        for (const auto& [ref, commit] : sorted) hash.update(std::string(ref) + " " + commit->hex() + "\n");
         hash.update("\n");
     }
     return hash.finish();

@@ -5,6 +5,7 @@
 // Costs as little as RefListing when nothing has changed. Belongs to one thread; borrows the repository.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/checksum.hpp"
@@ -19,8 +20,8 @@ public:
 
     // Looks for changes. True when images, kept versions or the state may be others than the last time.
     bool refresh();
-    // Of this repository and no copy of it. Of what refresh() saw.
-    const Checksum& value() const { return value_; }
+    // Of this repository and no copy of it. Of what refresh() saw. Computed when it is asked for.
+    const Checksum& value() const;
     const RefListing& images() const { return images_; }
     const RefListing& kept() const { return kept_; }
 
@@ -29,7 +30,8 @@ private:
 
     const Repository& repository_;
     RefListing images_, kept_, others_;
-    Checksum value_;
+    mutable std::optional<Checksum> value_;
+    bool is_new_ = true;
 };
 
 }  // namespace imaged

@@ -60,10 +60,11 @@ bool is_signature_rule_noted(int repository, const std::string& image, const Che
 void note_signature_rule(int repository, const std::string& image, const std::string& ref, const Checksum& commit,
                          const std::string& rule) noexcept {
     try {
-        if (is_signature_rule_noted(repository, image, commit, rule)) return;
+        if (rule.empty() || rule.size() > max_signature_rule) return;
+        auto rules = read_signature_rules(repository);
+        if (const auto* const before = rule_of(rules, image, commit); before != nullptr && *before == rule) return;
         std::set<std::string> versions;
         for (const auto& kept : kept_refs(repository, ref)) versions.insert(kept.commit.hex());
-        auto rules = read_signature_rules(repository);
         auto& noted = rules[image];
         std::erase_if(noted, [&](const auto& version) { return !versions.contains(version.first); });
         noted[commit.hex()] = rule;

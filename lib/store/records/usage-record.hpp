@@ -30,6 +30,7 @@ public:
     static UsageRecord read(int repository);
     void write(RepositoryWriter& writer) const;
 
+    bool empty() const { return images_.empty(); }
     // Null unless the size of IMAGE was counted when the refs were in STATE.
     const Size* size_of(const std::string& image, const Checksum& state) const;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by
-// rename(2), which shows in its directory's modification time. A listing without changes costs one stat(2) for each
-// directory.
+// rename(2), which shows in its directory's modification time and in the file's inode and change time. A listing
+// without changes costs one stat(2) for each directory; in a directory with changes one for each file.
 //
 // Belongs to one thread; borrows the descriptor. Refs that cannot be read are left out.
 #pragma once
@@ -9,9 +9,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -32,33 +35,46 @@ public:
 
     // Looks for changes. True when there may be any since the last time.
     bool refresh();
-    // By full name. A file with nonsense in it gives a checksum that no object has.
-    const std::unordered_map<std::string, Checksum>& refs() const { return refs_; }
+    // Whether a ref that was there before the last refresh() may be gone.
+    bool lost_any() const { return lost_; }
+    // By full name. A file with nonsense in it gives a checksum that no object has. Made when it is asked for, and
+    // kept.
+    const std::unordered_map<std::string, Checksum>& refs() const;
+    // The same without making that.
+    bool contains(std::string_view ref) const;
 
 private:
     RefListing(int repository, std::string prefix, std::string path, std::set<std::string> except)
         : repository_(repository), prefix_(std::move(prefix)), path_(std::move(path)), except_(std::move(except)) {}
 
+    struct File {
+        Checksum checksum;
+        ino_t inode = 0;
+        std::int64_t changed = 0;
+        bool settled = false;  // likewise, of CHANGED
+    };
     struct Directory {
         ino_t inode = 0;
         std::int64_t modified = 0;  // nanoseconds
         // Whether MODIFIED was old enough when the directory was read that a later change must show in it.
         bool settled = false;
-        std::map<std::string, Checksum> files;
-        std::map<std::string, Directory> directories;
+        std::map<std::string, File, std::less<>> files;
+        std::map<std::string, Directory, std::less<>> directories;
     };
 
-    bool refresh(const std::string& path, Directory& directory) const;
-    void read(const std::string& path, Directory& directory) const;
-    // What the ref NAME in PLACE names; one that cannot be read counts as nonsense until DIRECTORY is read again.
-    static std::optional<Checksum> listed(int place, const std::string& name, Directory& directory);
-    void collect(const std::string& name, const Directory& directory);
+    bool refresh(const std::string& path, Directory& directory);
+    void read(const std::string& path, Directory& directory);
+    // The ref NAME in PLACE, of which KNOWN may be null; one that cannot be read counts as nonsense until DIRECTORY is
+    // read again.
+    static std::optional<File> listed(int place, const std::string& name, const File* known, Directory& directory);
+    void collect(const std::string& name, const Directory& directory) const;
 
     const int repository_;
     const std::string prefix_, path_;
     const std::set<std::string> except_;
     Directory root_;
-    std::unordered_map<std::string, Checksum> refs_;
+    bool lost_ = false;
+    mutable std::optional<std::unordered_map<std::string, Checksum>> refs_;
 };
 
 }  // namespace imaged
