@@ -77,6 +77,7 @@ public:
           destination_(destination),
           cancellation_(cancellation),
           observer_(observer),
+          present_(destination, cancellation),
           target_(request.target.value_or(request.image)) {}
 
     CopiedImage run() {
@@ -90,6 +91,7 @@ public:
         copied.objects = transfer.counts();
         const auto objects_changed = copied.objects.linked + copied.objects.reflinked + copied.objects.copied > 0;
         copied.changed = write_refs(refs, image.merge_commit, copied.image) || objects_changed;
+        if (!copied.changed) present_.remember();
         return copied;
     }
 
@@ -128,7 +130,7 @@ private:
         for (std::size_t i = 0; i < commits.size(); ++i) {
             const auto& layer = image.layout.layers[i];
             if (!kept[i]) {
-                in_context("layer " + layer.blob.digest.text(), [&] { walk.commit(commits[i]); });
+                in_context("layer " + layer.blob.digest.text(), [&] { bring(walk, commits[i]); });
                 brought_.insert(commits[i]);
             }
             if (present[i]) continue;
@@ -138,8 +140,8 @@ private:
         if (image.base_commit) brought_.insert(*image.base_commit);
         brought_.insert(image.merge_commit);
         in_context(request_.image.image(), [&] {
-            if (image.base_commit) walk.commit(*image.base_commit);
-            walk.commit(image.merge_commit);
+            if (image.base_commit) bring(walk, *image.base_commit);
+            bring(walk, image.merge_commit);
         });
         transfer.finish_files();
         observer_.phase(ImportPhase::commit);
@@ -156,6 +158,11 @@ private:
         transfer.finish_metadata();
         sync_changes(transfer);
         return refs;
+    }
+
+    // What the destination has already, whole, is not looked at in the source.
+    void bring(CommitWalk& walk, const Checksum& commit) {
+        if (!present_.complete(commit)) walk.commit(commit);
     }
 
     void sync_changes(const ObjectTransfer& transfer) const {
@@ -209,6 +216,7 @@ private:
     Repository& destination_;
     const Cancellation& cancellation_;
     ImportObserver& observer_;
+    Presence present_;  // in the destination
     const ImageReference target_;
     std::set<Checksum> brought_;  // commits
 };
