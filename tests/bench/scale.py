@@ -78,7 +78,11 @@ class Measured:
 
     def __enter__(self):
         self.service.__enter__()
-        self.group.settled()
+        try:
+            self.group.settled()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error):
@@ -340,6 +344,9 @@ class Scale:
             (name,) = self.inputs.serve(**{"v0": small_image(0)})
             service.cost("pull", name)
             run("ostree", "init", "--mode=bare", f"--repo={file_system.mount}/other")
+            service.cost("copy", self.inputs.name("many"), file_system.mount + "/other")
+            # What has just changed is looked at once more.
+            time.sleep(2.5)
             service.cost("copy", self.inputs.name("many"), file_system.mount + "/other")
             self.note("copy with nothing to do", count,
                       [service.cost("copy", self.inputs.name("many"), file_system.mount + "/other") for _ in range(self.runs)])
