@@ -134,6 +134,10 @@ public:
     void leave_out(std::uint64_t count) {
         if (limit_ != nullptr) limit_->leave_out(count);
     }
+    std::uint64_t content_offset() const {
+        // What libarchive has taken of what it was given.
+        return static_cast<std::uint64_t>(archive_filter_bytes(archive_.get(), 0));
+    }
     std::uint64_t offset() const { return read_; }
 
 private:
@@ -281,6 +285,9 @@ std::span<const std::byte> TarReader::content() {
 }
 void TarReader::leave_out(std::uint64_t count) {
     impl_->leave_out(count);
+}
+std::uint64_t TarReader::content_offset() const {
+    return impl_->content_offset();
 }
 std::uint64_t TarReader::offset() const {
     return impl_->offset();

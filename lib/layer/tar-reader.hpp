@@ -55,6 +55,9 @@ public:
     std::span<const std::byte> content();
     // COUNT bytes of the content take no room where they are stored: they do not count against the limit of expansion.
     void leave_out(std::uint64_t count);
+    // Where the content of the current entry begins in the uncompressed stream; of a sparse file, its first block. Call
+    // before content().
+    std::uint64_t content_offset() const;
     // Bytes read of the uncompressed stream.
     std::uint64_t offset() const;
 
