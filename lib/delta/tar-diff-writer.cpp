@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "delta/tar-diff-writer.hpp"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.hpp"
+
+namespace imaged::delta {
+
+namespace {
+
+constexpr std::size_t stream_output_bytes = 256 * 1024;
+// One operation of data. Readers may hold one in memory.
+constexpr std::size_t max_data_bytes = 256 * 1024;
+// Of the operations' own stream. Tables of 12 MiB and a window of 4 MiB: two layers are written at once.
+constexpr int stream_level = 12, stream_window_log = 22, stream_hash_log = 20, stream_chain_log = 21;
+// After an operation whose effect on the position nobody defines.
+constexpr std::uint64_t unknown_position = UINT64_MAX;
+
+std::size_t check_stream(std::size_t result) {
+    if (ZSTD_isError(result) != 0) throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
+    return result;
+}
+
+}  // namespace
+
+class TarDiffWriter::Stream {
+public:
+    explicit Stream(ByteSink& sink) : sink_(sink), output_(stream_output_bytes), context_(ZSTD_createCCtx()) {
+        if (!context_) throw Error(ErrorKind::failed, "zstd cannot start");
+        for (const auto& [parameter, value] : {std::pair(ZSTD_c_compressionLevel, stream_level),
+                                               {ZSTD_c_windowLog, stream_window_log},
+                                               {ZSTD_c_hashLog, stream_hash_log},
+                                               {ZSTD_c_chainLog, stream_chain_log}})
+            check_stream(ZSTD_CCtx_setParameter(context_.get(), parameter, value));
+    }
+
+    void write(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
+        ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
+        for (bool more = true; more;) {
+            ZSTD_outBuffer output{output_.data(), output_.size(), 0};
+            const auto left = check_stream(ZSTD_compressStream2(context_.get(), &output, &input, directive));
+            if (output.pos > 0) sink_.write(std::span<const std::byte>(output_).first(output.pos));
+            more = directive == ZSTD_e_end ? left != 0 : input.pos < input.size;
+        }
+    }
+
+private:
+    struct Free {
+        void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+    };
+    ByteSink& sink_;
+    std::vector<std::byte> output_;
+    std::unique_ptr<ZSTD_CCtx, Free> context_;
+};
+
+TarDiffWriter::TarDiffWriter(ByteSink& sink, TarDiffVersion version) : stream_(std::make_unique<Stream>(sink)) {
+    sink.write(version == TarDiffVersion::v1 ? version_1_magic : version_2_magic);
+    pending_.reserve(max_data_bytes);
+}
+
+TarDiffWriter::~TarDiffWriter() = default;
+
+void TarDiffWriter::write(std::span<const std::byte> bytes) {
+    stream_->write(bytes, ZSTD_e_continue);
+}
+
+void TarDiffWriter::operation(Operation operation, std::uint64_t size) {
+    std::array<std::byte, 11> bytes{static_cast<std::byte>(operation)};
+    std::size_t count = 1;
+    for (; size >= 0x80; size >>= 7) bytes[count++] = static_cast<std::byte>(size | 0x80);
+    bytes[count++] = static_cast<std::byte>(size);
+    write(std::span(bytes).first(count));
+}
+
+void TarDiffWriter::data(std::span<const std::byte> bytes) {
+    made_ += bytes.size();
+    while (!bytes.empty()) {
+        const auto count = std::min(bytes.size(), max_data_bytes - pending_.size());
+        pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+        bytes = bytes.subspan(count);
+        if (pending_.size() == max_data_bytes) flush_data();
+    }
+}
+
+void TarDiffWriter::flush_data() {
+    if (pending_.empty()) return;
+    operation(Operation::data, pending_.size());
+    write(pending_);
+    pending_.clear();
+}
+
+void TarDiffWriter::go_to(const std::string& name, std::uint64_t offset) {
+    flush_data();
+    if (current_ != name) {
+        operation(Operation::open, name.size());
+        write(std::as_bytes(std::span(name)));
+        current_ = name;
+        position_ = 0;
+    }
+    if (position_ != offset) operation(Operation::seek, offset);
+    position_ = offset;
+}
+
+void TarDiffWriter::copy(const std::string& name, std::uint64_t offset, std::uint64_t size) {
+    if (size == 0) return;
+    go_to(name, offset);
+    operation(Operation::copy, size);
+    position_ += size;
+    made_ += size;
+}
+
+void TarDiffWriter::add(const std::string& name, std::uint64_t offset, std::span<const std::byte> differences) {
+    if (differences.empty()) return;
+    go_to(name, offset);
+    operation(Operation::add_data, differences.size());
+    write(differences);
+    position_ += differences.size();
+    made_ += differences.size();
+}
+
+void TarDiffWriter::prefixed(const std::string& name, std::span<const std::byte> frame, std::uint64_t made) {
+    // Whatever the position is: a prefix is the whole file.
+    flush_data();
+    if (current_ != name) go_to(name, 0);
+    operation(Operation::prefixed, frame.size());
+    write(frame);
+    position_ = unknown_position;
+    made_ += made;
+}
+
+void TarDiffWriter::finish() {
+    flush_data();
+    stream_->write({}, ZSTD_e_end);
+}
+
+}  // namespace imaged::delta
