@@ -110,9 +110,11 @@ std::vector<ListedDelta> listed_deltas(std::string_view text) {
         if (entries == nullptr) return found;
         for (const auto& entry : *entries) {
             try {
-                if (!entry.is_object() || !is_delta(entry)) continue;
+                if (!entry.is_object()) continue;
                 const auto source =
                     annotation(optional_text_map(entry, "annotations"), delta::source_config_annotation);
+                // Programs before OCI 1.1, skopeo 1.9 for one, leave the type out where they copy an index.
+                if (!is_delta(entry) && (!source || optional_text(entry, "artifactType"))) continue;
                 found.push_back({blob_of(entry), source ? std::optional(Digest::parse(*source)) : std::nullopt});
             } catch (const Error&) {
                 // Others may do.
