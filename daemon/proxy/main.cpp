@@ -91,7 +91,7 @@ struct Work {
 Work read_work() {
     auto packet = receive();
     auto received = decode_skopeo_request(packet.text);
-    const bool has_layout = received.request.kind == SkopeoRequest::Kind::push;
+    const bool has_layout = is_push(received.request.kind);
     if (packet.descriptors.size() !=
         1U + (received.has_auth_file ? 1U : 0U) + (received.has_policy ? 1U : 0U) + (has_layout ? 1U : 0U))
         throw Error(ErrorKind::failed, "the request has other descriptors than it says");

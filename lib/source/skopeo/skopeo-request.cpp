@@ -22,6 +22,8 @@ constexpr auto kinds = enum_names<Kind>({
     {Kind::inspect_raw, "inspect-raw"},
     {Kind::look_up, "look-up"},
     {Kind::push, "push"},
+    {Kind::push_index, "push-index"},
+    {Kind::rewrite_index, "rewrite-index"},
     {Kind::check_policy, "check-policy"},
     {Kind::blobs, "blobs"},
 });
@@ -50,7 +52,9 @@ std::string certificate_option(Kind kind) {
         case Kind::blobs:
         case Kind::inspect_raw:
         case Kind::look_up: return "--cert-dir=";
-        case Kind::push: return "--dest-cert-dir=";
+        case Kind::push:
+        case Kind::push_index:
+        case Kind::rewrite_index: return "--dest-cert-dir=";
         case Kind::check_policy: return "--src-cert-dir=";
     }
     return "";
@@ -66,6 +70,10 @@ bool has_channel(Kind kind) {
     return kind == Kind::image_proxy || kind == Kind::blobs;
 }
 
+bool is_push(Kind kind) {
+    return kind == Kind::push || kind == Kind::push_index || kind == Kind::rewrite_index;
+}
+
 bool prints_messages(Kind kind) {
     return kind != Kind::inspect_raw && kind != Kind::look_up;
 }
@@ -78,7 +86,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
     if (!request.registries_d.empty()) command.push_back("--registries.d=" + request.registries_d);
     if (request.policy) command.push_back("--policy=" + skopeo_path(skopeo_policy));
     // The containers policy is about where images come from, and what is pushed is ours.
-    if (request.kind == Kind::push) command.emplace_back("--insecure-policy");
+    if (is_push(request.kind)) command.emplace_back("--insecure-policy");
     switch (request.kind) {
         case Kind::image_proxy:
             command.insert(command.end(), {"experimental-image-proxy", "--sockfd", std::to_string(skopeo_channel)});
@@ -86,6 +94,10 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::inspect_raw:
         case Kind::look_up: command.insert(command.end(), {"inspect", "--raw"}); break;
         case Kind::push: command.insert(command.end(), {"copy", "--quiet", "--preserve-digests"}); break;
+        case Kind::push_index:
+            command.insert(command.end(), {"copy", "--quiet", "--preserve-digests", "--multi-arch=index-only"});
+            break;
+        case Kind::rewrite_index: command.insert(command.end(), {"copy", "--quiet", "--multi-arch=index-only"}); break;
         case Kind::check_policy: command.insert(command.end(), {"copy", "--quiet", "--remove-signatures"}); break;
         case Kind::blobs: break;
     }
@@ -98,7 +110,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         command.push_back(certificate_option(request.kind) + ca_directory(request.registry, scratch));
     if (request.kind == Kind::image_proxy) return command;
     command.emplace_back("--");
-    if (request.kind == Kind::push) command.push_back("oci:" + layout + ":" + request.tag);
+    if (is_push(request.kind)) command.push_back("oci:" + layout + ":" + request.tag);
     command.push_back(request.image);
     if (request.kind == Kind::check_policy) command.push_back("oci:" + layout + ":" + checked_tag);
     return command;

@@ -25,11 +25,13 @@ namespace imaged {
 struct SkopeoRequest {
     enum class Kind {
         image_proxy,
-        inspect_raw,   // prints the manifest that IMAGE serves
-        look_up,       // the same of one that may well not be there: nobody is told why not
-        push,          // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
-        check_policy,  // IMAGE into an OCI layout that seems to have BLOBS, under the policy
-        blobs,         // no skopeo: blobs of IMAGE, as they are asked for on the channel (blob-request.hpp)
+        inspect_raw,    // prints the manifest that IMAGE serves
+        look_up,        // the same of one that may well not be there: nobody is told why not
+        push,           // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
+        push_index,     // likewise the index TAG, without the manifests that it lists, byte for byte
+        rewrite_index,  // likewise, as skopeo writes it
+        check_policy,   // IMAGE into an OCI layout that seems to have BLOBS, under the policy
+        blobs,          // no skopeo: blobs of IMAGE, as they are asked for on the channel (blob-request.hpp)
     };
     Kind kind = Kind::image_proxy;
     std::string image = {};  // TRANSPORT:NAME, but for image_proxy
@@ -51,6 +53,8 @@ struct SkopeoRequest {
 
 // Whether the socket stays a channel of requests, and what is printed goes nowhere.
 bool has_channel(SkopeoRequest::Kind kind);
+// Whether skopeo reads a layout that comes with the request.
+bool is_push(SkopeoRequest::Kind kind);
 // Whether what skopeo prints is its standard error rather than its standard output.
 bool prints_messages(SkopeoRequest::Kind kind);
 
@@ -71,7 +75,7 @@ inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
 inline constexpr std::size_t max_skopeo_descriptors = 4;
 
 // "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
-// skopeo_policy. LAYOUT is the directory that push reads, or that check_policy writes; SCRATCH, unless
+// skopeo_policy. LAYOUT is the directory that a push reads, or that check_policy writes; SCRATCH, unless
 // it is empty, the one for temporary files. Without the host's credentials, makes a directory in SCRATCH
 // (ca-certificates.hpp); then run skopeo with an environment that has neither PATH, where it looks for credential
 // helpers, nor HOME.

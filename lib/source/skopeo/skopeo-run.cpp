@@ -93,7 +93,7 @@ SkopeoRun::Files SkopeoRun::files(FileDescriptor output) {
 }
 
 std::string SkopeoRun::output(const Cancellation& cancellation, std::size_t limit, const std::string& what) {
-    const bool moving_counts = request_.kind == SkopeoRequest::Kind::push;
+    const bool moving_counts = is_push(request_.kind);
     std::string text;
     auto changed = Clock::now();
     for (;;) {
