@@ -205,7 +205,27 @@ std::string diff_text(const Dictionary& difference) {
     return lines.str() + result;
 }
 
+namespace {
+
+std::string delta_text(const Dictionary& outcome) {
+    Lines lines(outcome);
+    lines.text("From", "delta-from");
+    lines.text("To", "image");
+    lines.text("Digest", "original-digest");
+    lines.text("Destination", "destination");
+    lines.text("Delta", "digest");
+    const auto count = [&](const char* key) { return std::to_string(outcome.number(key).value_or(0)); };
+    lines.add("Layers", count("layers") + ", " + count("layers-kept") + " of them in the old image, " +
+                            count("layers-made") + " made of its files, " + count("layers-whole") + " as they are");
+    lines.add("Written", human_bytes(outcome.number("bytes-written").value_or(0)) + " in place of " +
+                             human_bytes(outcome.number("bytes-replaced").value_or(0)));
+    return lines.str();
+}
+
+}  // namespace
+
 std::string export_text(const Dictionary& outcome) {
+    if (outcome.text("delta-from")) return delta_text(outcome);
     Lines lines(outcome);
     lines.text("Image", "image");
     lines.text("Destination", "destination");

@@ -293,7 +293,8 @@ void Manager::require_no_path(const Caller& caller, const JobArguments& argument
                                     "(ImportArchive)",
                                 caller, record_of(request));
     };
-    if (request.traits().reads_image) require_registry(*request.image());
+    if (request.traits().reads_image || (exported != nullptr && exported->delta_from))
+        require_registry(*request.image());
     if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
         require_registry(*verify->source);
 }

@@ -200,6 +200,16 @@ void check_options(Work& work) {
     if constexpr (std::same_as<Work, job::Import>) {
         if (!work.digest) refuse("digest", "missing");
     }
+    if constexpr (std::same_as<Work, job::Export>) {
+        if (work.compatible && !work.delta_from) refuse("compatible", "only a delta (delta-from) can be");
+        if (!work.delta_from) return;
+        if (work.delta_from->signature_source() != SignatureSource::configured)
+            refuse("delta-from",
+                   "must not name a signature source: " + work.delta_from->canonical().substr(0, max_quoted_bytes));
+        if (work.compression != job::LayerCompression::gzip) refuse("compression", "a delta has its own");
+        check_delta_destination(work.destination);
+        work.image.require_registry_name();
+    }
     if constexpr (std::same_as<Work, job::Verify>) {
         if (work.source && !work.repair) refuse("source", "only a repair needs one");
     }

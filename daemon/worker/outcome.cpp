@@ -276,4 +276,20 @@ job::Result export_result(const ExportRequest& request, const ExportedImage& exp
     return success(outcome);
 }
 
+job::Result delta_result(const DeltaRequest& request, const ExportedDelta& exported) {
+    job::ExportOutcome outcome;
+    outcome.image = request.image.image();
+    outcome.destination = request.destination.image();
+    outcome.digest = exported.digest.text();
+    outcome.original_digest = exported.original.text();
+    outcome.layers = exported.layers;
+    outcome.layers_kept = exported.layers_kept;
+    outcome.bytes_written = exported.bytes_written;
+    outcome.delta_from = request.from.image();
+    outcome.layers_made = exported.layers_made;
+    outcome.layers_whole = exported.layers_whole;
+    outcome.bytes_replaced = exported.bytes_replaced;
+    return success(outcome);
+}
+
 }  // namespace imaged

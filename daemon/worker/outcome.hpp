@@ -9,6 +9,7 @@
 #include "job/json-fields.hpp"
 #include "job/kinds.hpp"
 #include "store/catalog/image-changes.hpp"
+#include "store/export/delta-export.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -43,6 +44,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
 
 // INTO_OURS: whether the destination is the repository whose images the daemon tells of.
 job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied);
+job::Result delta_result(const DeltaRequest& request, const ExportedDelta& exported);
 job::Result export_result(const ExportRequest& request, const ExportedImage& exported);
 
 }  // namespace imaged

@@ -13,6 +13,7 @@
 #include "proxy-start.hpp"
 #include "retry.hpp"
 #include "store/catalog/image-changes.hpp"
+#include "store/export/delta-export.hpp"
 #include "store/export/image-copy.hpp"
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
@@ -134,6 +135,7 @@ public:
     }
 
     job::Result operator()(const job::Export& work) {
+        if (work.delta_from) return export_delta(work);
         ExportRequest wanted{request_.repository, work.image, work.destination, Compression::gzip, {}};
         if (work.compression == job::LayerCompression::zstd) wanted.compression = Compression::zstd;
         if (work.compression == job::LayerCompression::none) wanted.compression = Compression::none;
@@ -178,6 +180,22 @@ public:
     job::Result operator()(const job::Verify& work) { return run_verify(request_, work, cancellation_, meter_); }
 
 private:
+    job::Result export_delta(const job::Export& work) {
+        DeltaRequest wanted{request_.repository,
+                            *work.delta_from,
+                            source_reference(work.image, request_.settings),
+                            work.destination,
+                            work.compatible ? delta::TarDiffVersion::v1 : delta::TarDiffVersion::v2,
+                            {}};
+        take_fetch_settings(wanted, request_);
+        wanted.proxy = proxy_options(request_);
+        if (request_.publisher)
+            wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);
+        return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
+            return delta_result(wanted, imaged::export_delta(wanted, attempt, meter_));
+        });
+    }
+
     template <typename Work>
     job::Result import(const Work& work) {
         const auto import = import_request(request_, work);

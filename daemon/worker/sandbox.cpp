@@ -301,6 +301,9 @@ bool is_registry(const ImageReference& image) {
 bool starts_skopeo(const job::Request& request) {
     if (only_reads(request) && !request.traits().reads_image) return false;
     if (request.settings.skopeo_service.empty()) return true;
+    // The image may come from a local source under whatever name it is stored.
+    if (const auto* const exported = request.as<job::Export>(); exported != nullptr && exported->delta_from)
+        return true;
     if (request.image() != nullptr && !is_registry(*request.image())) return true;
     const auto* const verify = request.as<job::Verify>();
     if (verify == nullptr || !verify->repair) return false;

@@ -87,7 +87,7 @@ const ImageReference* Request::stored_image() const {
 
 bool Request::may_use_network() const {
     const auto is_remote = [](const ImageReference& reference) { return reference.transport() == Transport::registry; };
-    if (const auto* const exported = as<Export>()) return is_remote(exported->destination);
+    if (const auto* const exported = as<Export>()) return exported->delta_from || is_remote(exported->destination);
     if (const auto* const verify = as<Verify>())
         return verify->repair && (!verify->source || is_remote(*verify->source));
     if (as<CheckImages>() != nullptr) return true;

@@ -318,6 +318,10 @@ struct ExportOutcome {
     bool digest_kept = false;
     std::uint32_t layers = 0, layers_kept = 0;
     std::uint64_t bytes_written = 0;
+    // Of a delta only, like the next three: what it starts from.
+    std::optional<std::string> delta_from;
+    std::optional<std::uint32_t> layers_made, layers_whole;
+    std::optional<std::uint64_t> bytes_replaced;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
@@ -329,6 +333,10 @@ struct ExportOutcome {
         fields("layers", self.layers);
         fields("layers-kept", self.layers_kept);
         fields("bytes-written", self.bytes_written);
+        fields("delta-from", self.delta_from);
+        fields("layers-made", self.layers_made);
+        fields("layers-whole", self.layers_whole);
+        fields("bytes-replaced", self.bytes_replaced);
     }
 };
 
@@ -343,12 +351,17 @@ struct Export {
     ImageReference image;
     ImageReference destination;
     LayerCompression compression = LayerCompression::gzip;
+    // A stored image: a delta is made from it to the image, which is read at its source and need not be stored.
+    std::optional<ImageReference> delta_from;
+    bool compatible = false;  // a delta for older programs
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
         fields("image", self.image);
         fields("destination", self.destination);
         fields.option("compression", self.compression);
+        fields.option("delta-from", self.delta_from);
+        fields.option("compatible", self.compatible);
     }
     bool operator==(const Export&) const = default;
 };

@@ -27,4 +27,15 @@ void check_export_destination(const ImageReference& destination) {
     if (tag && tag->empty()) refuse("ends in an empty tag");
 }
 
+void check_delta_destination(const ImageReference& destination) {
+    check_export_destination(destination);
+    const auto& name = destination.name();
+    const auto begin = name.rfind('/') == std::string::npos ? 0 : name.rfind('/');
+    if (destination.transport() == Transport::registry && name.find(':', begin) != std::string::npos)
+        throw Error(
+            ErrorKind::invalid_argument,
+            "the destination " + destination.canonical() +
+                " must not name a tag: a delta lies beside the image that it makes, and is found by its digest");
+}
+
 }  // namespace imaged

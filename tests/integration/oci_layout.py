@@ -115,7 +115,7 @@ def check_layout(path):
     try:
         for described in json.loads(read("index.json"))["manifests"]:
             manifest = json.loads(blob(described))
-            for part in [manifest.get("config"), *manifest.get("layers", [])]:
+            for part in [manifest["config"], *manifest["layers"]] if "layers" in manifest else manifest["manifests"]:
                 blob(part)
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
         problems.append(f"{path}: {error!r}")

@@ -17,6 +17,8 @@
 #include "base/json.hpp"
 #include "base/replace-file.hpp"
 #include "layer/tar-writer.hpp"
+#include "oci/delta-artifact.hpp"
+#include "store/export/delta-documents.hpp"
 
 namespace imaged {
 
@@ -25,8 +27,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr const char* layout_text = R"({"imageLayoutVersion":"1.0.0"})";
-constexpr const char* oci_manifest = "application/vnd.oci.image.manifest.v1+json";
-constexpr const char* oci_index = "application/vnd.oci.image.index.v1+json";
 constexpr const char* name_key = "org.opencontainers.image.ref.name";
 // What is being written, until it has its name; its writer holds a lock on it.
 constexpr std::string_view partial_prefix = ".imaged-";
@@ -52,7 +52,7 @@ void remove_partial(const std::string& directory, std::string_view prefix) {
 }
 
 ordered_json read_index(int directory) {
-    ordered_json index{{"schemaVersion", 2}, {"mediaType", oci_index}, {"manifests", ordered_json::array()}};
+    ordered_json index{{"schemaVersion", 2}, {"mediaType", oci_index_type}, {"manifests", ordered_json::array()}};
     const auto file = try_open_file(directory, "index.json", O_NOFOLLOW);
     if (!file) return index;
     auto found = parse_ordered_json(read_all(file.get(), max_index_bytes, "index.json"));
@@ -66,6 +66,12 @@ std::string name_of(const ordered_json& entry) {
     const auto& annotations = entry["annotations"];
     if (!annotations.is_object() || !annotations.contains(name_key) || !annotations[name_key].is_string()) return {};
     return annotations[name_key].get<std::string>();
+}
+
+ordered_json index_entry(const std::string& type, const Descriptor& blob, const std::optional<std::string>& tag) {
+    ordered_json entry{{"mediaType", type}, {"digest", blob.digest.text()}, {"size", blob.size}};
+    if (tag) entry["annotations"] = {{name_key, *tag}};
+    return entry;
 }
 
 class FileSink : public ByteSink {
@@ -165,9 +171,35 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
     for (auto& entry : index["manifests"]) {
         if (name_of(entry) != tag.value_or("")) manifests.push_back(std::move(entry));
     }
-    ordered_json entry{{"mediaType", oci_manifest}, {"digest", manifest.digest.text()}, {"size", manifest.size}};
-    if (tag) entry["annotations"] = {{name_key, *tag}};
+    manifests.push_back(
+        index_entry(manifest.media_type.empty() ? oci_manifest_type : manifest.media_type, manifest, tag));
+    index["manifests"] = std::move(manifests);
+    replace_file(directory_.get(), "index.json", json_text(index), Durability::durable);
+}
+
+void ExportLayout::publish_delta(const Descriptor& artifact, const std::optional<std::string>& tag,
+                                 const Digest& target, const Digest& source_config) {
+    auto index = read_index(directory_.get());
+    const auto list_tag = delta::referrers_tag(target);
+    std::optional<std::string> listed;
+    auto manifests = ordered_json::array();
+    for (auto& entry : index["manifests"]) {
+        const auto name = name_of(entry);
+        if (name == list_tag && entry.contains("digest") && entry["digest"].is_string()) {
+            const std::string hex(Digest::parse(entry["digest"].get<std::string>()).hex());
+            listed =
+                read_all(open_file(blobs_.get(), hex, O_NOFOLLOW).get(), max_index_bytes, "the index of artifacts");
+        } else if (!(tag && name == *tag) && !(entry.is_object() && name.empty() && entry.contains("digest") &&
+                                               entry["digest"] == artifact.digest.text())) {
+            manifests.push_back(std::move(entry));
+        }
+    }
+    const auto list = put(referrers_index(listed, artifact, source_config));
+    if (::syncfs(directory_.get()) != 0) throw_errno("sync the layout");
+    auto entry = index_entry(oci_manifest_type, artifact, tag);
+    entry["artifactType"] = delta::artifact_type;
     manifests.push_back(std::move(entry));
+    manifests.push_back(index_entry(oci_index_type, list, list_tag));
     index["manifests"] = std::move(manifests);
     replace_file(directory_.get(), "index.json", json_text(index), Durability::durable);
 }

@@ -32,6 +32,7 @@ public:
         void write(std::span<const std::byte> bytes) override;
         // Its digest and size; no media type.
         Descriptor finish();
+        std::uint64_t size() const { return size_; }
 
     private:
         ExportLayout& layout_;
@@ -45,8 +46,13 @@ public:
     // The digests of the blobs that were finished here, in order.
     std::set<Digest> blobs() const;
 
-    // Names MANIFEST in the index, by TAG if there is one, in place of what had that name.
+    // Names MANIFEST in the index, by TAG if there is one, in place of what had that name. Without a media type it is
+    // an OCI manifest.
     void publish(const Descriptor& manifest, const std::optional<std::string>& tag);
+    // Names the delta ARTIFACT, by TAG if there is one, and lists it with what else refers to the image with the
+    // manifest TARGET (delta-documents.hpp). What has no name stays.
+    void publish_delta(const Descriptor& artifact, const std::optional<std::string>& tag, const Digest& target,
+                       const Digest& source_config);
 
 private:
     FileDescriptor directory_, blobs_;

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "job-verb.hpp"
+#include "stored-image.hpp"
+#include "verb.hpp"
+
+namespace imagectl {
+
+namespace {
+
+constexpr VerbOption options[] = {
+    {"compatible", nullptr, "Make it for programs that know version 1 of tar-diff only; it is larger"},
+};
+
+ExitCode run(const Arguments& arguments) {
+    if (arguments.positional.size() != 3) throw UsageError("two images and a destination are wanted");
+    for (const auto& argument : arguments.positional)
+        if (argument.empty()) throw UsageError("an argument is empty");
+    JobCall call{"Export", {}};
+    const auto destination = absolute_image(arguments.positional[2]);
+    const Connection connection(arguments.bus);
+    call.add(stored_name(connection, arguments.positional[1]));
+    call.add(destination);
+    call.set("delta-from", stored_name(connection, arguments.positional[0]));
+    add_place(call, arguments, local_path(destination));
+    call.pass_flag("compatible", arguments);
+    return run_job_verb(arguments, std::move(call));
+}
+
+}  // namespace
+
+const Verb delta_verb = {
+    {"delta", "OLD NEW DESTINATION", "Make a delta between two images",
+     "Writes what makes the image NEW out of the stored image OLD to DESTINATION: oci:DIRECTORY[:TAG], "
+     "oci-archive:FILE[:TAG]\n"
+     "or docker://NAME, without a tag. Hosts that have OLD fetch the delta instead of the layers.\n"
+     "The layers of NEW are read where NEW comes from, and NEW need not be stored. If it is, its source has to serve "
+     "the "
+     "stored\n"
+     "version.\n"
+     "Only root, and on a user's own bus that user, may name a path.\n"
+     "\n"
+     "Examples:\n"
+     "  imagectl delta registry.example/host:1 registry.example/host:2 docker://registry.example/host\n"
+     "  imagectl delta registry.example/host:1 registry.example/host:2 oci-archive:update.tar\n"
+     "\n",
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},
+    run,
+};
+
+}  // namespace imagectl

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The documents of a delta artifact (oci/delta-artifact.hpp): its manifest, and the index by which others find it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci/digest.hpp"
+#include "oci/manifest.hpp"
+
+namespace imaged {
+
+inline constexpr const char *oci_manifest_type = "application/vnd.oci.image.manifest.v1+json",
+                            *oci_index_type = "application/vnd.oci.image.index.v1+json",
+                            *oci_config_type = "application/vnd.oci.image.config.v1+json";
+
+// A blob that makes a layer of the target.
+struct DeltaBlob {
+    Descriptor blob;  // with its media type
+    Digest target;    // of the layer's blob in the target
+};
+
+// What the artifact has in place of a config.
+inline constexpr std::string_view empty_config = "{}";
+
+// SUBJECT, MANIFEST and CONFIG describe the target's documents; MANIFEST is SUBJECT as a blob of the artifact.
+std::string delta_manifest(const Descriptor& subject, const Descriptor& config, const Digest& source_config,
+                           const std::vector<DeltaBlob>& layers);
+
+// The index EXISTING, if there is one, with ARTIFACT, whose source is the image with the config SOURCE_CONFIG, as well.
+// What else it lists stays. Throws Error(corrupt_input) for a text that is no index.
+std::string referrers_index(const std::optional<std::string>& existing, const Descriptor& artifact,
+                            const Digest& source_config);
+// TEXT, an index, without the types of artifacts, which programs before OCI 1.1 leave out. Returns nullopt if another
+// artifact than a delta would lose its type.
+std::optional<std::string> without_artifact_types(std::string_view text, const Digest& own);
+
+}  // namespace imaged

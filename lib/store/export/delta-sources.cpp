@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/export/delta-sources.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/tree-path.hpp"
+#include "layer/path-mapping.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/records/layer-record.hpp"
+#include "store/repository/file-object.hpp"
+#include "store/repository/tree-walk.hpp"
+
+namespace imaged {
+
+namespace {
+
+std::optional<std::uint64_t> regular_size(int objects, const Checksum& object) {
+    struct stat status {};
+    if (::fstatat(objects, object_path(object, PlacedType::file).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode))
+        return std::nullopt;
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
+// Nothing where the object is no regular file; a damaged one is as good as none.
+delta::SourceIndex::File open_source(const Repository& repository, const Checksum& checksum) {
+    try {
+        const FileObject object(repository, checksum);
+        if (object.is_symlink() || object.content_fd() < 0) return {};
+        return {open_at(repository.objects(), object_path(checksum, PlacedType::file), O_RDONLY | O_NOFOLLOW),
+                object.size()};
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        return {};
+    }
+}
+
+// A moved directory of the image in its merged tree, and whether it holds nothing else. Where layers have something of
+// their own at the same place, nobody can tell what of the merged directory is whose.
+struct MovedPlace {
+    std::string place, name;
+    bool is_alone = true;
+};
+
+std::string joined_names(const Path& path) {
+    std::string text;
+    for (const auto& name : path) text += (text.empty() ? "" : "/") + name;
+    return text;
+}
+
+std::vector<MovedPlace> moved_directories(const Repository& repository, const StoredImage& image) {
+    const auto commits = layer_commits(repository, image.layout);
+    bool moved_var = false;
+    std::vector<Repository::Commit> derived;
+    for (std::size_t i = 0; i < commits.size(); ++i) {
+        if (image.layout.layers[i].kind != LayerKind::derived) continue;
+        derived.push_back(repository.load_commit(commits[i]));
+        moved_var = moved_var || LayerRecord::read(derived.back()).moved_var;
+    }
+    std::vector<MovedPlace> found;
+    for (const auto& move : PathMapping{moved_var}.moves()) {
+        MovedPlace moved{joined_names(move.place()), move.name};
+        for (const auto& commit : derived) {
+            auto listing = read_directory(repository, commit.tree);
+            for (const auto& name : move.parent) {
+                const auto next = std::find_if(listing.directories.begin(), listing.directories.end(),
+                                               [&](const auto& directory) { return directory.name == name; });
+                if (next == listing.directories.end()) {
+                    listing = {};
+                    break;
+                }
+                listing = read_directory(repository, next->tree);
+            }
+            moved.is_alone =
+                moved.is_alone && std::none_of(listing.directories.begin(), listing.directories.end(),
+                                               [&](const auto& directory) { return directory.name == move.aside; });
+        }
+        found.push_back(std::move(moved));
+    }
+    return found;
+}
+
+// PATH of a merged tree as the image has it; empty if that cannot be said.
+std::string image_path(std::string_view path, const std::vector<MovedPlace>& moves) {
+    for (const auto& move : moves) {
+        if (!path.starts_with(move.place) || path.size() == move.place.size() || path[move.place.size()] != '/')
+            continue;
+        return move.is_alone ? move.name + std::string(path.substr(move.place.size())) : std::string();
+    }
+    return std::string(path);
+}
+
+}  // namespace
+
+std::unique_ptr<delta::SourceIndex> delta_sources(const Repository& repository, const StoredImage& image,
+                                                  const Cancellation& cancellation) {
+    if (repository.file_suffix() != ".file")
+        throw Error(
+            ErrorKind::unsupported_image,
+            "deltas are made from repositories whose objects are files (mode bare or bare-user), and this one has "
+            "the mode " +
+                repository.mode());
+    auto index = std::make_unique<delta::SourceIndex>(
+        delta::SourceIndex::Hooks{
+            [&repository](const Checksum& object) { return open_source(repository, object); },
+            [&repository](const Checksum& object) { return regular_size(repository.objects(), object); }},
+        cancellation);
+    const auto moves = moved_directories(repository, image);
+    const auto walk = [&](const Checksum& tree, const Checksum& meta, bool by_object) {
+        const TreeReader read = [&](const Checksum& directory) {
+            cancellation.check();
+            return repository.require_metadata(ObjectType::dirtree, directory);
+        };
+        walk_tree(read, tree, meta, {.list = [&](const TreePlace& place, const DirectoryListing& listing) {
+                      for (const auto& file : listing.files) {
+                          const auto path = image_path(place.below(file.name), moves);
+                          if (!path.empty()) index->add(path, file.object, by_object);
+                      }
+                  }});
+    };
+    if (image.base_commit) {
+        const auto base = repository.load_commit(*image.base_commit);
+        walk(base.tree, base.meta, true);
+        // Its files are in it once more, and under their paths as well.
+        if (std::any_of(image.layout.layers.begin(), image.layout.layers.end(),
+                        [](const auto& layer) { return layer.kind == LayerKind::derived; }))
+            walk(image.tree, image.meta, false);
+    } else {
+        walk(image.tree, image.meta, false);
+    }
+    index->finish();
+    return index;
+}
+
+}  // namespace imaged
