@@ -435,6 +435,7 @@ class News(SystemCase):
         for method, expected in (("Pull", [("ImageChanged", own)]), ("Check", [("UpdateFound", own)]), ("Prepare", []), ("Remove", [("ImageChanged", VICTIM)] * 3)):
             with self.subTest(method):
                 watcher = self.caller(0)
+                watcher.signals()  # it listens
                 if method == "Remove":
                     job = self.root.call(method, "(asa{sv})", [VICTIM], {})[0]
                 else:
