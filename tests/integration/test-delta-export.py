@@ -13,12 +13,15 @@ import urllib.request
 
 import oci_layout
 import ostree_repository
+import real_daemon
 import registry
+import sanitizers
 import tar_diff
 import worker
 from oci_layout import Entry, directory, whiteout
 from repository_case import ScratchCase
 
+IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 MIB = 1024 * 1024
 
 
@@ -320,6 +323,45 @@ class Registries(Case):
         self.exported(f"oci:{self.directory}/out2", image="docker://nowhere.invalid/x:y", env=self.environment)
         self.registry.stop()
         self.refused("SourceUnreachable", "", f"oci:{self.directory}/out3", image=image, env=self.environment)
+
+
+@unittest.skipUnless(shutil.which("docker-registry"), "needs Debian's docker-registry")
+class Guide(Registries):
+    """What administration.md has to paste under "Deltas: updates as small as their difference", by imagectl on a bus; and the hosts that the deltas are for."""
+    test_it_lies_beside_the_image_and_is_listed = test_other_artifacts_stay_listed_as_they_are = test_a_stored_image_is_read_where_it_came_from_at_its_own_version = None
+
+    def host(self, name):
+        """imagectl of an imaged with a repository of its own."""
+        directory = self.directory / name
+        directory.mkdir()
+        daemon = real_daemon.Daemon(directory, ostree_repository.init(directory / "repo"), "[Daemon]\nPassEnvironment=CONTAINERS_REGISTRIES_CONF\n", self.environment)
+        self.addCleanup(daemon.stop)
+
+        def imagectl(*words):
+            run = subprocess.run([IMAGECTL, *words], cwd=self.directory, capture_output=True, text=True, timeout=120 * sanitizers.SLOWER, env={**os.environ, "IMAGED_BUS_ADDRESS": daemon.address})
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+            return run.stdout
+        return imagectl
+
+    def test_the_lines_of_the_guide(self):
+        guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/administration.md").read_text()
+        section = guide.split("\n## Deltas: updates as small as their difference\n")[1].split("\n## ")[0]
+        lines = [line.split() for line in section.splitlines() if line.startswith("    ")]
+        self.assertEqual([words[:2] for words in lines], [["imagectl", "pull"], ["imagectl", "delta"], ["imagectl", "delta"]])
+        for tag, layers in (("1", OLD), ("2", NEW)):
+            self.layout.image(tag, [oci_layout.layer(layer) for layer in layers])
+            self.registry.push(self.layout.reference(tag), f"host:{tag}")
+        here, online, offline = (self.host(name) for name in ("here", "online", "offline"))
+        for words in lines:
+            here(*(word.replace("registry.example", self.registry.address) for word in words[1:]))
+        names = [f"{self.registry.address}/host:{tag}" for tag in "12"]
+        for host in (online, offline):
+            host("pull", names[0])
+        found = json.loads(online("--json", "pull", names[1]))
+        self.assertEqual((found["delta-layers"], found["fetched-whole"]), (2, []), found)
+        self.registry.stop()
+        applied = json.loads(offline("--json", "import-archive", "update.tar", names[1]))
+        self.assertEqual((applied["delta-layers"], applied["digest"], applied["merge-commit"]), (2, found["digest"], found["merge-commit"]))
 
 
 class Errors(Case):

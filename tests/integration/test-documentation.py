@@ -260,7 +260,8 @@ class ShellLines(unittest.TestCase):
     RUN_BY = {"Install it": "system/service.py", "Configure it": "system/service.py", "Who may enter the repository": "system/service.py",
               "The journal": "system/service.py", "Metrics for Prometheus": "system/service.py", "For a single user": "system/jobs.py", "Registries": "integration/test-configuration.py",
               "Going back to an earlier version": "integration/test-rollback.py", "Changes between versions": "integration/test-packages.py",
-              "Disk usage": "integration/test-disk-usage.py", "Deploying what was pulled": "integration/test-deploy.py"}
+              "Disk usage": "integration/test-disk-usage.py", "Deltas: updates as small as their difference": "integration/test-delta-export.py",
+              "Deploying what was pulled": "integration/test-deploy.py"}
 
     def test_every_section_with_shell_lines_is_run(self):
         with_lines = self.sections_with_lines("administration.md")

@@ -16,9 +16,9 @@ from bus_fixture import DIGEST, ERROR, JOB, MANAGER, NAME, ROOT, Case
 NOBODY = 65534
 # A value for each option that takes a text; the others are told by their type.
 TEXTS = {"digest": DIGEST, "target": "oci:/srv/other:1", "source": "oci:/srv/source:1", "compression": "zstd", "name": "latest",
-         "from": "oci:/srv/other:1", "commit": "a" * 64}
+         "from": "oci:/srv/other:1", "commit": "a" * 64, "delta": "never", "delta-from": "oci:/srv/other:1"}
 # What else must be said with an option.
-NEEDS = {"source": [("repair", "b", ["true"])]}
+NEEDS = {"source": [("repair", "b", ["true"])], "compatible": [("delta-from", "s", ["oci:/srv/other:1"])]}
 WRONG = {"b": ["s", "yes"], "s": ["b", "true"], "h": ["s", "/etc/passwd"]}
 
 

@@ -13,6 +13,8 @@
 #include "catch.hpp"
 #include "image-builder.hpp"
 #include "layer/dirtree.hpp"
+#include "store/repository/ref-name.hpp"
+#include "store/upkeep/layer-use.hpp"
 
 using namespace imaged;
 namespace fs = std::filesystem;
@@ -255,6 +257,27 @@ TEST_CASE("another program at work holds up prune for as long as the repository 
     REQUIRE(drop_unused_layers(store.home.path, 0).empty());
     REQUIRE(::flock(other.get(), LOCK_UN) == 0);
     REQUIRE(drop_unused_layers(store.home.path, 0).size() == 1);
+}
+
+TEST_CASE("beside many images a job leaves unused layers to the next prune, and never drops one that is used") {
+    Store store;
+    const auto used = store.images.layer("used", {{"usr/used", "used"}});
+    const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
+    const auto merge = store.images.image("oci:/images:0", {used});
+    for (const int last : {499, 500}) {
+        for (int i = 1; i <= last; ++i)
+            store.home.repository.set_ref(image_ref(ImageReference::parse("oci:/images:" + std::to_string(i))), merge);
+        CHECK(has_few_images(store.home.repository) == (last == 499));
+        if (last == 499) continue;
+        CHECK(drop_unused_layers(store.home.path, 0).empty());
+        CHECK(store.has_ref(unused.ref()));
+        CHECK(store.prune().layers.size() == 1);
+        CHECK_FALSE(store.has_ref(unused.ref()));
+    }
+    const auto late = store.images.layer("late", {{"usr/late", "late"}});
+    CHECK(store.remove("oci:/images:500").layers == std::vector<std::string>{late.digest.text()});
+    CHECK(store.has_ref(used.ref()));
+    store.fsck();
 }
 
 TEST_CASE("cancelling prune in time removes nothing") {

@@ -84,6 +84,22 @@ TEST_CASE("a byte that flipped in a file is named with its layer and its path") 
     REQUIRE(damage.path == "/usr/lib/deep/file");
 }
 
+TEST_CASE("damage is found in an image of many files too") {
+    Store store;
+    ImageBuilder::Files files;
+    for (int i = 0; i < 17'000; ++i) files.emplace_back("usr/many/" + std::to_string(i), std::to_string(i));
+    const auto many = store.images.layer("many", files);
+    const auto merge = store.images.image("oci:/images:many", {many});
+    const auto list = std::vector{ImageReference::parse("oci:/images:many")};
+    CHECK(store.verify(list).images[0].damage.empty());
+    const auto tree =
+        store.tree(store.tree(store.tree(store.commit(merge).tree).directories[0].tree).directories[0].tree);
+    REQUIRE(tree.files.size() == files.size());
+    store.flip_byte(tree.files[1'000].object, "file");
+    fs::remove(store.images.path_of(tree.files[2'000].object, "file"));
+    CHECK(store.verify(list).images[0].damage_count >= 2);
+}
+
 TEST_CASE("a mode that changed is damage like a byte of the content") {
     Store store;
     if (store.home.repository.mode() != "bare") return;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/repository/ref-listing.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "catch.hpp"
+#include "temporary-repository.hpp"
+
+using namespace imaged;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Longer than a listing takes for "a moment ago".
+constexpr auto a_while = std::chrono::milliseconds(150);
+
+Checksum checksum(char digit) {
+    return *Checksum::from_hex(std::string(64, digit));
+}
+
+struct Refs {
+    TemporaryRepository home;
+    RefListing listing{home.repository.fd(), "some"};
+    const fs::path top = fs::path(home.path) / "refs/heads/some";
+
+    // As every program writes a ref: another file takes the name.
+    void set(const std::string& name, char digit) const {
+        fs::create_directories((top / name).parent_path());
+        const auto unfinished = top / "tmp.ref";
+        std::ofstream(unfinished) << std::string(64, digit) << '\n';
+        fs::rename(unfinished, top / name);
+    }
+    Checksum at(const std::string& name) const { return listing.refs().at("some/" + name); }
+};
+
+}  // namespace
+
+TEST_CASE("refs are listed by their full names, and looked for without a list") {
+    Refs refs;
+    CHECK_FALSE(refs.listing.refresh());
+    CHECK(refs.listing.refs().empty());
+    refs.set("one", '1');
+    refs.set("deep/er/two", '2');
+    CHECK(refs.listing.refresh());
+    for (const auto* name : {"some/one", "some/deep/er/two"}) CHECK(refs.listing.contains(name));
+    for (const auto* name :
+         {"some", "some/", "some/deep", "some/deep/er", "some/deep/er/two/", "some/two", "somewhere/one", "one", ""})
+        CHECK_FALSE(refs.listing.contains(name));
+    CHECK(refs.listing.refs().size() == 2);
+    CHECK(refs.at("one") == checksum('1'));
+    CHECK(refs.at("deep/er/two") == checksum('2'));
+}
+
+TEST_CASE("a ref that is replaced is seen, whether it was written a moment ago or long before") {
+    for (const auto pause : {std::chrono::milliseconds(0), a_while}) {
+        Refs refs;
+        refs.set("other", '9');
+        for (const char digit : {'1', '2', '3', '4', '5'}) {
+            refs.set("one", digit);
+            std::this_thread::sleep_for(pause);
+            refs.listing.refresh();
+            CHECK(refs.at("one") == checksum(digit));
+            CHECK(refs.at("other") == checksum('9'));
+        }
+    }
+}
+
+TEST_CASE("an inode that a ref gets back tells nothing") {
+    Refs refs;
+    refs.set("one", '1');
+    std::this_thread::sleep_for(a_while);
+    refs.listing.refresh();
+    struct stat before, now;
+    REQUIRE(::stat((refs.top / "one").c_str(), &before) == 0);
+    // On some file systems the third file has the inode of the first.
+    for (const char digit : {'2', '3', '4'}) {
+        fs::remove(refs.top / "one");
+        refs.set("one", digit);
+        REQUIRE(::stat((refs.top / "one").c_str(), &now) == 0);
+        if (now.st_ino == before.st_ino) break;
+    }
+    std::ifstream file(refs.top / "one");
+    CHECK(refs.listing.refresh());
+    CHECK(refs.at("one") == checksum(static_cast<char>(file.get())));
+}
+
+TEST_CASE("refs that are gone are told from refs that came") {
+    Refs refs;
+    refs.set("one", '1');
+    refs.set("deep/two", '2');
+    refs.listing.refresh();
+    CHECK_FALSE(refs.listing.lost_any());
+    refs.set("three", '3');
+    refs.set("one", '4');
+    refs.listing.refresh();
+    CHECK_FALSE(refs.listing.lost_any());
+    fs::remove(refs.top / "one");
+    refs.listing.refresh();
+    CHECK(refs.listing.lost_any());
+    refs.listing.refresh();
+    CHECK_FALSE(refs.listing.lost_any());
+    fs::remove_all(refs.top / "deep");
+    refs.listing.refresh();
+    CHECK(refs.listing.lost_any());
+    CHECK_FALSE(refs.listing.contains("some/deep/two"));
+    fs::remove_all(refs.top);
+    refs.listing.refresh();
+    CHECK(refs.listing.lost_any());
+    CHECK(refs.listing.refs().empty());
+}
