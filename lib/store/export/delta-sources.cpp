@@ -65,7 +65,8 @@ std::vector<MovedPlace> moved_directories(const Repository& repository, const St
         moved_var = moved_var || LayerRecord::read(derived.back()).moved_var;
     }
     std::vector<MovedPlace> found;
-    for (const auto& move : PathMapping{moved_var}.moves()) {
+    const PathMapping mapping{moved_var};
+    for (const auto& move : mapping.moves()) {
         MovedPlace moved{joined_names(move.place()), move.name};
         for (const auto& commit : derived) {
             auto listing = read_directory(repository, commit.tree);
