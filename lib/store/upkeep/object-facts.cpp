@@ -25,8 +25,6 @@ namespace imaged {
 namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
-// Whatever the number of processors: where nothing is in memory, they wait for the disk nearly all the time.
-constexpr unsigned look_threads = 8;
 constexpr const char* record_name = "objects";
 constexpr std::string_view record_version = "imaged objects 1";
 // Of some five million objects.
@@ -188,7 +186,7 @@ ObjectFacts ObjectFacts::read(const Repository& repository, const ObjectFacts& k
     ObjectFacts facts;
     std::mutex mutex;
     unsigned done = 0;
-    for_each_object_directory(look_threads, [&](unsigned number) {
+    for_each_object_directory(object_threads(), [&](unsigned number) {
         auto& found = facts.directories_[number];
         const auto& before = known.directories_[number];
         std::size_t taken = 0;
