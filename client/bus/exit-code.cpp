@@ -62,7 +62,7 @@ std::string exit_code_help() {
            "  9    the daemon cannot be reached, or exited during the call\n"
            "  10   check --exit-code: there is an update\n"
            "  11   imaged was stopped before the job ended\n"
-           "  12   postponed (--background): battery power, a metered connection, or other jobs\n"
+           "  12   postponed (--background): battery power, metered network, or other jobs\n"
            "  130  cancelled\n";
 }
 
