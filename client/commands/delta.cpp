@@ -30,14 +30,12 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb delta_verb = {
     {"delta", "OLD NEW DESTINATION", "Make a delta between two images",
-     "Writes what makes the image NEW out of the stored image OLD to DESTINATION: oci:DIRECTORY[:TAG], "
-     "oci-archive:FILE[:TAG]\n"
-     "or docker://NAME, without a tag. Hosts that have OLD fetch the delta instead of the layers.\n"
-     "The layers of NEW are read where NEW comes from, and NEW need not be stored. If it is, its source has to serve "
-     "the "
-     "stored\n"
-     "version.\n"
-     "Only root, and on a user's own bus that user, may name a path.\n"
+     "Writes a delta, which makes the image NEW from the stored image OLD, to DESTINATION: oci:DIRECTORY[:TAG], "
+     "oci-archive:FILE[:TAG] or docker://NAME without a tag. Hosts that have OLD fetch the delta instead of the "
+     "layers.\n\n"
+     "The layers of NEW are read from its source. NEW does not have to be stored; if it is, its source must have the "
+     "stored version.\n\n"
+     "Only root may name a path, and on a user's own bus that user.\n"
      "\n"
      "Examples:\n"
      "  imagectl delta registry.example/host:1 registry.example/host:2 docker://registry.example/host\n"

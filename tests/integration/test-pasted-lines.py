@@ -89,6 +89,8 @@ class Imagectl(ScratchCase):
             line = re.sub(rf"(?<![a-z]){place}", f"{self.directory}{place}", line)
         # A push goes to the host that is named.
         line = line.replace("mirror.example", self.server.address)
+        if line.strip().startswith("imagectl delta "):
+            line = line.replace("docker://registry.example", "docker://" + self.server.address)
         line = re.sub(r"sha256:(0123…|[0-9a-f]{64})", self.digest, line)
         # The beginning of one, without its algorithm.
         line = line.replace(" 0123456789ab", " " + self.digest.split(":")[-1][:12])
@@ -103,6 +105,11 @@ class Imagectl(ScratchCase):
             self.copy("oci-archive", "host.tar")
         if verb in ("pull", "import", "import-archive", "prepare"):
             return
+        if verb == "delta":
+            for version in "12":
+                self.publish(version)
+                self.server.push(self.layout.reference("t"), "host:" + version)
+            return self.run_line("imagectl pull registry.example/host:1")
         names = [STABLE, "docker://registry.example/host:testing", "docker://registry.example/host:old"]
         for name in (*names, "oci:/srv/images/host:test", "oci:/srv/images/host:stable"):
             self.run_line("imagectl pull " + name)
