@@ -29,7 +29,7 @@ std::optional<std::uint64_t> regular_size(int objects, const Checksum& object) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
-// Nothing where the object is no regular file; a damaged one is as good as none.
+// Returns an empty file if the object is no regular file or is damaged.
 delta::SourceIndex::File open_source(const Repository& repository, const Checksum& checksum) {
     try {
         const FileObject object(repository, checksum);

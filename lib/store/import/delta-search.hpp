@@ -2,7 +2,7 @@
 // Finds a delta for an update: one that its source offers, and the stored image that it starts from.
 //
 // A source offers a delta under the tag "sha256-HEX" of the update's manifest, an index of artifacts (distribution
-// spec, "Referrers Tag Schema"). What is found there is a hint; nobody vouches for it.
+// spec, "Referrers Tag Schema"). What is found there is a hint; it is not trusted.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verifies file objects: hashes their bytes and metadata again. A file larger than a layer may unpack to is not read:
-// whoever wrote the repository decides how large a file with holes is.
+// the program that wrote the repository decides how large a file with holes is.
 #pragma once
 
 #include <cstdint>
