@@ -71,7 +71,7 @@ class Service {
 public:
     explicit Service(const std::string& repository) : repository_(repository) {}
 
-    // What goes with the last answer; null for nothing.
+    // Sent with the last answer; null if nothing is.
     std::shared_ptr<const std::string> take_document() { return std::exchange(document_, nullptr); }
 
     nlohmann::json answer(const std::string& line) noexcept {

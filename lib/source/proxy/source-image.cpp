@@ -110,11 +110,10 @@ void check_layout(const ImageReference& reference, const ImageLayout& layout) {
     }
 }
 
-SourceImage SourceImage::of(std::string manifest_text, std::string config_text, std::string signature_policy) {
-    auto manifest = Manifest::parse(manifest_text);
+static SourceImage assembled(const Digest& digest, std::string manifest_text, Manifest manifest,
+                             std::string config_text, std::string signature_policy) {
     auto config = ImageConfig::parse(config_text);
     auto layout = ImageLayout::of(manifest, config);
-    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
     return {digest,
             std::move(manifest_text),
             std::move(config_text),
@@ -122,6 +121,13 @@ SourceImage SourceImage::of(std::string manifest_text, std::string config_text, 
             std::move(config),
             std::move(layout),
             std::move(signature_policy)};
+}
+
+SourceImage SourceImage::of(std::string manifest_text, std::string config_text, std::string signature_policy) {
+    auto manifest = Manifest::parse(manifest_text);
+    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
+    return assembled(digest, std::move(manifest_text), std::move(manifest), std::move(config_text),
+                     std::move(signature_policy));
 }
 
 SourceImage SourceImage::of_delta(std::string_view artifact_text, std::string signature_policy,
@@ -163,16 +169,10 @@ SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference
     auto manifest_text = original_manifest(proxy, reference, std::move(served), options);
     auto manifest = Manifest::parse(manifest_text);
     auto config_text = proxy.small_blob(manifest.config.digest, manifest.config.size, max_config_bytes, "config");
-    auto config = ImageConfig::parse(config_text);
-    auto layout = ImageLayout::of(manifest, config);
-    check_layout(reference, layout);
-    return {digest,
-            std::move(manifest_text),
-            std::move(config_text),
-            std::move(manifest),
-            std::move(config),
-            std::move(layout),
-            std::move(policy)};
+    auto image =
+        assembled(digest, std::move(manifest_text), std::move(manifest), std::move(config_text), std::move(policy));
+    check_layout(reference, image.layout);
+    return image;
 }
 
 std::string name_with_digest(const ImageReference& image, const Digest& digest) {
