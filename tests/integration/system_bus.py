@@ -27,7 +27,7 @@ BUS = """<busconfig><type>system</type><listen>unix:path={directory}/bus</listen
 <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/><allow receive_type="method_call"/>
 <allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/><allow send_destination="org.freedesktop.DBus"/></policy>
 <policy user="root"><allow own="org.freedesktop.PolicyKit1"/><allow send_destination="org.freedesktop.PolicyKit1"/></policy>
-<include>{source}/dbus/org.imaged1.conf</include></busconfig>"""
+<include>{policy}</include></busconfig>"""
 
 # What a caller runs: it does what each line of JSON says, and answers with one.
 CALLER = r"""
@@ -147,7 +147,7 @@ class SystemCase(AskedCase):
         self.address = f"unix:path={self.directory}/bus"
         self.processes, self.callers = [], []
         self.addCleanup(self.end)
-        self.write("bus.conf", BUS.format(directory=self.directory, source=os.path.join(HERE, "../..")))
+        self.write("bus.conf", BUS.format(directory=self.directory, policy=os.environ["BUS_POLICY"]))
         self.write("registries.conf", '[[registry]]\nlocation = "127.0.0.1"\ninsecure = true\n'
                                       '[[registry]]\nprefix = "*.example"\nlocation = "127.0.0.1:1"\ninsecure = true\n')
         self.write("policy.json", json.dumps({"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {

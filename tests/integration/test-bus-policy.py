@@ -84,7 +84,7 @@ class BusPolicy(Case):
         self.environment = dict(os.environ)
         self.addCleanup(lambda: (os.environ.clear(), os.environ.update(self.environment)))
         self.addCleanup(setattr, bus_fixture, "BUS_CONFIG", bus_fixture.BUS_CONFIG)
-        bus_fixture.BUS_CONFIG = BUS_CONFIG.replace("{1}", os.path.join(interface_xml.DBUS, "org.imaged1.conf"))
+        bus_fixture.BUS_CONFIG = BUS_CONFIG.replace("{1}", os.environ["BUS_POLICY"])
         super().setUp()
 
     def command(self):

@@ -274,7 +274,7 @@ class Unprivileged(Case):
         self.directory = self.own_directory.name
         os.chmod(self.directory, 0o755)
         self.address = f"unix:path={self.directory}/bus"
-        policy = os.path.join(os.environ["SOURCE_ROOT"], "dbus/org.imaged1.conf")
+        policy = os.environ["BUS_POLICY"]
         with open(self.directory + "/bus.conf", "w") as file:
             file.write(SYSTEM_BUS.format(directory=self.directory, policy=policy))
         self.processes = []
