@@ -116,7 +116,7 @@ class BusPage(unittest.TestCase):
         for interface in (MANAGER, JOB):
             methods, elements = interface_xml.methods_of(interface), interface_xml.elements_of(interface, "method")
             rows = self.rows(f"Methods of `{interface}`")
-            self.assertEqual(set(rows), set(methods))
+            self.assertEqual(set(rows), set(methods), f"the rows of docs/dbus.md and the methods of {interface}")
             for name, method in methods.items():
                 with self.subTest(name):
                     _, signature, _, options, direct, through_job = rows[name]
