@@ -11,7 +11,7 @@ soak() {
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
     build >&2
     export IMAGED=$build/daemon/imaged IMAGED_WORKER=$build/daemon/worker/imaged-worker IMAGECTL=$build/client/imagectl
-    export IMAGED_PROXY=$build/daemon/proxy/imaged-proxy
+    export IMAGED_PROXY=$build/daemon/proxy/imaged-proxy BUS_POLICY=$build/dbus/org.imaged1.conf
     export SOURCE_ROOT=$here PYTHONDONTWRITEBYTECODE=1 FAULT_LAYER=$build/tests/integration/fault-layer.so
     case $kind in
         kill | power | longrun | odd | mix | fleet) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
@@ -25,7 +25,10 @@ soak() {
             local test
             for test in other-users polkit-questions time-limit hangs; do /usr/bin/python3 "$here/tests/integration/test-$test.py" --verbose; done
             ;;
-        memory) /usr/bin/python3 "$here/tests/integration/test-memory.py" --long "$@" ;;
+        memory)
+            /usr/bin/python3 "$here/tests/integration/test-memory.py" --long "$@"
+            /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Large
+            ;;
         stacks) ROUNDS=1000 /usr/bin/python3 "$here/tests/integration/test-merge.py" "$@" ;;
         *) die "soak knows no '$kind'" ;;
     esac
