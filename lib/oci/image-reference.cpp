@@ -215,4 +215,31 @@ ImageReference ImageReference::with(SignatureSource source) const {
     return copy;
 }
 
+ImageReference ImageReference::with_source_of(const ImageReference& other) const {
+    auto copy = *this;
+    copy.source_ = other.source_;
+    copy.remote_ = other.remote_;
+    return copy;
+}
+
+ImageReference ImageReference::with_digest(const Digest& digest) const {
+    return with_suffix("@" + digest.text());
+}
+
+ImageReference ImageReference::with_tag(std::string_view tag) const {
+    return with_suffix(":" + std::string(tag));
+}
+
+ImageReference ImageReference::with_suffix(std::string_view suffix) const {
+    auto copy = *this;
+    auto& name = copy.name_;
+    if (transport_ == Transport::registry) name.resize(std::min(name.find('@'), name.size()));
+    const auto colon = name.rfind(':');
+    const auto slash = name.rfind('/');
+    // The colon of a port stands before a slash.
+    if (colon != std::string::npos && (slash == std::string::npos || colon > slash)) name.resize(colon);
+    name += suffix;
+    return copy;
+}
+
 }  // namespace imaged

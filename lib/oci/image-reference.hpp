@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "oci/digest.hpp"
+
 namespace imaged {
 
 enum class Transport { registry, oci, oci_archive, docker_archive, containers_storage, docker_daemon, dir };
@@ -43,10 +45,18 @@ public:
     void require_registry_name() const;
     // The same image with SOURCE, which is not ostree_remote.
     ImageReference with(SignatureSource source) const;
+    // The same image with the signature source of OTHER.
+    ImageReference with_source_of(const ImageReference& other) const;
+    // Of the repository in a registry that has this image, the image with DIGEST or with TAG, whatever this one's tag
+    // becomes; with_tag() also of an OCI layout.
+    ImageReference with_digest(const Digest& digest) const;
+    ImageReference with_tag(std::string_view tag) const;
 
     bool operator==(const ImageReference&) const = default;
 
 private:
+    ImageReference with_suffix(std::string_view suffix) const;
+
     Transport transport_ = Transport::registry;
     std::string name_;
     SignatureSource source_ = SignatureSource::configured;

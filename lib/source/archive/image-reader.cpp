@@ -68,7 +68,7 @@ void ImageReader::open_for_layers(const Digest& digest) {
     if (archive_) return;
     if (image_.transport() == Transport::registry) {
         try {
-            proxy().open_image(name_with_digest(image_, digest));
+            proxy().open_image(image_.with_digest(digest).image());
             return;
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::not_found) throw;
@@ -78,12 +78,12 @@ void ImageReader::open_for_layers(const Digest& digest) {
 }
 
 std::optional<std::string> ImageReader::referrers(const Digest& digest) const {
-    return find_raw_manifest(name_with_tag(image_, delta::referrers_tag(digest)), cancellation_, options_);
+    return find_raw_manifest(image_.with_tag(delta::referrers_tag(digest)).image(), cancellation_, options_);
 }
 
 std::string ImageReader::artifact_manifest(const Descriptor& artifact) {
     if (image_.transport() == Transport::registry)
-        return raw_manifest(name_with_digest(image_, artifact.digest), cancellation_, options_);
+        return raw_manifest(image_.with_digest(artifact.digest).image(), cancellation_, options_);
     return proxy().small_blob(artifact.digest, artifact.size, max_manifest_bytes, "manifest of a delta");
 }
 

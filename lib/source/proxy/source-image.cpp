@@ -22,7 +22,7 @@ std::string original_manifest(ImageProxy& proxy, const ImageReference& reference
     auto name = reference.image();
     if (reference.transport() == Transport::registry) {
         // The tag may have moved meanwhile, or lead to an index.
-        name = name_with_digest(reference, served.digest);
+        name = reference.with_digest(served.digest).image();
     }
     auto text = raw_manifest(name, proxy.cancellation(), options);
     // A layout's tag may lead to an index too; the manifest is one of its blobs.
@@ -41,22 +41,12 @@ Error explained(const Error& error, ImageProxy& proxy, const ImageReference& ref
         auto text = raw_manifest(reference.image(), proxy.cancellation(), options);
         const auto chosen = choose_image(text);
         if (chosen && reference.transport() == Transport::registry)
-            text = raw_manifest(name_with_digest(reference, chosen->digest), proxy.cancellation(), options);
+            text = raw_manifest(reference.with_digest(chosen->digest).image(), proxy.cancellation(), options);
         if (!Manifest::is_index(text)) Manifest::parse(text);
     } catch (const Error& found) {
         if (found.kind() == ErrorKind::unsupported_image) return found;
     }
     return error;
-}
-
-// The name of IMAGE without tag and digest.
-std::string place_of(const ImageReference& image) {
-    auto name = image.image();
-    const auto at = name.find('@');
-    if (at != std::string::npos) name.resize(at);
-    const auto colon = name.rfind(':');
-    if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
-    return name;
 }
 
 // A delta in a registry is found by the image that it makes, whose signatures are there.
@@ -173,14 +163,6 @@ SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference
         assembled(digest, std::move(manifest_text), std::move(manifest), std::move(config_text), std::move(policy));
     check_layout(reference, image.layout);
     return image;
-}
-
-std::string name_with_digest(const ImageReference& image, const Digest& digest) {
-    return place_of(image) + "@" + digest.text();
-}
-
-std::string name_with_tag(const ImageReference& image, const std::string& tag) {
-    return place_of(image) + ":" + tag;
 }
 
 }  // namespace imaged

@@ -49,9 +49,4 @@ std::string deciding_policy(std::string_view policy, const ImageReference& refer
 // Throws Error(policy_rejected) where REFERENCE wants what an image of LAYOUT cannot have.
 void check_layout(const ImageReference& reference, const ImageLayout& layout);
 
-// The name of IMAGE, of a registry, that leads to the manifest with DIGEST whatever becomes of its tag.
-std::string name_with_digest(const ImageReference& image, const Digest& digest);
-// The name of what TAG leads to in the place of IMAGE, of a registry or an OCI layout.
-std::string name_with_tag(const ImageReference& image, const std::string& tag);
-
 }  // namespace imaged

@@ -48,13 +48,6 @@ struct SpooledLayer {
     std::uint64_t size = 0;
 };
 
-// NAME with the signature source of REFERENCE.
-ImageReference with_source_of(const ImageReference& reference, const std::string& name) {
-    auto prefix = reference.canonical();
-    prefix.resize(prefix.size() - reference.image().size());
-    return ImageReference::parse(prefix + name);
-}
-
 // Where the target is read, and the version that its source has to serve.
 struct DeltaTarget {
     ImageReference source;
@@ -67,16 +60,16 @@ DeltaTarget find_target(const DeltaRequest& request, const Repository& repositor
     const auto digest = StoredImage::load(repository, *commit).digest;
     const auto sources = image_sources(repository.fd());
     const auto found = sources.find(request.image.image());
-    auto source = found == sources.end() ? request.image.image() : found->second;
+    const auto source = found == sources.end() ? request.image.image() : found->second;
     if (source == archive_source)
         throw Error(ErrorKind::invalid_argument,
                     request.image.image() +
                         " was imported from an archive, and a delta needs the bytes of its layers: "
                         "name the archive (oci-archive:FILE) or another source in its place");
-    const auto reference = ImageReference::parse(source);
+    auto reference = ImageReference::parse(source).with_source_of(request.image);
     // Its tag may lead to a newer version now.
-    if (reference.transport() == Transport::registry) source = name_with_digest(reference, digest);
-    return {with_source_of(request.image, source), digest};
+    if (reference.transport() == Transport::registry) reference = reference.with_digest(digest);
+    return {std::move(reference), digest};
 }
 
 // OPTIONS for what is read from SOURCE: only registries are for the system's service.
@@ -312,9 +305,9 @@ void push_delta(ExportLayout& layout, const Descriptor& artifact, DeltaExport& w
                 const Cancellation& cancellation) {
     const auto& options = request.proxy;
     const int directory = work.scratch().fd();
-    push_layout(directory, artifact_tag, artifact.digest,
-                ImageReference::parse(name_with_digest(request.destination, artifact.digest)), cancellation, options);
-    const auto list = ImageReference::parse(request.destination.image() + ":" + delta::referrers_tag(work.target()));
+    push_layout(directory, artifact_tag, artifact.digest, request.destination.with_digest(artifact.digest),
+                cancellation, options);
+    const auto list = request.destination.with_tag(delta::referrers_tag(work.target()));
     const auto existing = served_list(list, cancellation, options);
     auto text = referrers_index(existing, artifact, work.source_config());
     if (text == existing) return;

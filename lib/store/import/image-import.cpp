@@ -43,7 +43,7 @@ SourceImage original(const SourceImage& known, const ImportRequest& request, con
     if (has_original_documents(known)) return known;
     const auto& image = request.image;
     const bool registry = image.transport() == Transport::registry;
-    const auto found = registry ? ImageReference::parse(name_with_digest(image, known.digest)) : image;
+    const auto found = registry ? image.with_digest(known.digest) : image;
     return ImageReader(found, request.proxy, cancellation).open(known.digest);
 }
 

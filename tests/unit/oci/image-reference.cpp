@@ -97,3 +97,29 @@ TEST_CASE("a name that no registry takes is refused before anybody is asked", "[
     }
     CHECK_NOTHROW(ImageReference::parse("oci:/Images/A b:T").require_registry_name());
 }
+
+TEST_CASE("the same repository with another tag or digest", "[image-reference]") {
+    const auto digest = Digest::parse("sha256:" + std::string(64, 'a'));
+    struct Case {
+        const char *image, *place;
+    };
+    for (const auto& [image, place] : {Case{"docker://a.example/b:t", "docker://a.example/b"},
+                                       Case{"docker://a.example:5000/b/c", "docker://a.example:5000/b/c"},
+                                       Case{"ostree-image-signed:docker://a/b@sha256:"
+                                            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                                            "docker://a/b"},
+                                       Case{"docker://a:1/b:t@sha256:"
+                                            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                                            "docker://a:1/b"}}) {
+        INFO(image);
+        const auto reference = ImageReference::parse(image);
+        CHECK(reference.with_digest(digest).image() == place + std::string("@") + digest.text());
+        CHECK(reference.with_tag("x").image() == place + std::string(":x"));
+        CHECK(reference.with_tag("x").signature_source() == reference.signature_source());
+        CHECK(ImageReference::parse("oci:/a").with_source_of(reference).canonical() ==
+              ImageReference::parse("oci:/a").with(reference.signature_source()).canonical());
+    }
+    // An @ in the path of a layout is a part of it.
+    CHECK(ImageReference::parse("oci:/a@b/c:t").with_tag("x").image() == "oci:/a@b/c:x");
+    CHECK(ImageReference::parse("oci:/a@b/c").with_tag("x").image() == "oci:/a@b/c:x");
+}
