@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes deltas between images, right ones and wrong ones: tar-diffs, the artifacts that hold them, and where a source keeps them. Written apart from what imaged has."""
+"""Writes deltas between images, right ones and wrong ones: tar-diffs, the artifacts that hold them, and where a source keeps them. Written apart from what imaged has; tar_diff.py reads them."""
 import ctypes
 import http.client
 import io
@@ -9,12 +9,8 @@ import tarfile
 import chunked_layer
 import oci_layout
 from chunked_layer import zstd
+from tar_diff import ADD, ARTIFACT, COPY, DATA, OPEN, PREFIX, PREFIXED, SEEK, TAR_DIFF, VERSIONS
 
-ARTIFACT = "application/vnd.io.github.containers.oci-delta.v1"
-TAR_DIFF = "application/vnd.tar-diff"
-PREFIX = "io.github.containers.delta."
-VERSIONS = {1: b"tardf1\n\0", 2: b"tardf2\n\0"}
-DATA, OPEN, COPY, ADD, SEEK, PREFIXED = range(6)
 WINDOW_LOG, CONTENT_SIZE_FLAG = 101, 200  # ZSTD_cParameter
 
 for function in (zstd.ZSTD_CCtx_setParameter, zstd.ZSTD_CCtx_refPrefix, zstd.ZSTD_compress2):
@@ -59,16 +55,6 @@ def frame_with_prefix(prefix, content, window_log=None, content_size=True):
         return out.raw[:count]
     finally:
         zstd.ZSTD_freeCCtx(context)
-
-
-def files_of(*tars):
-    """The regular files that layers, the lowest first, leave: path → content. Without whiteouts."""
-    files = {}
-    for data in tars:
-        for entry, content in chunked_layer.pieces_of(data):
-            if entry is not None:
-                files[entry.name.removeprefix("./")] = content
-    return files
 
 
 def sums(old, new):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applies delta artifacts, and makes simple ones: written from the format's description, apart from imaged. Frames are left to the zstd command."""
-import hashlib
+"""The format of delta artifacts, and a reader of them: written from the format's description, apart from imaged. Frames are left to the zstd command. delta_artifact.py writes some."""
 import io
 import json
 import pathlib
@@ -8,31 +7,29 @@ import subprocess
 import tarfile
 import tempfile
 
+import oci_layout
+
 ARTIFACT = "application/vnd.io.github.containers.oci-delta.v1"
 TAR_DIFF = "application/vnd.tar-diff"
 PREFIX = "io.github.containers.delta."
-MAGIC = {1: b"tardf1\n\0", 2: b"tardf2\n\0"}
+VERSIONS = {1: b"tardf1\n\0", 2: b"tardf2\n\0"}
 DATA, OPEN, COPY, ADD, SEEK, PREFIXED = range(6)
-
-
-def sha256(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def zstd(*arguments, data):
     return subprocess.run(["zstd", "-q", "-c", *arguments], input=data, check=True, capture_output=True).stdout
 
 
-def with_prefix(prefix, data, *arguments):
+def unpacked_with_prefix(prefix, frame):
     with tempfile.NamedTemporaryFile() as file:
         file.write(prefix)
         file.flush()
-        return zstd("--long=29", f"--patch-from={file.name}", *arguments, data=data)
+        return zstd("-d", "--long=29", f"--patch-from={file.name}", data=frame)
 
 
 def operations(blob):
     """(version, [(operation, size, payload)])"""
-    version = {magic: number for number, magic in MAGIC.items()}[blob[:8]]
+    version = {magic: number for number, magic in VERSIONS.items()}[blob[:8]]
     text, at, found = zstd("-d", data=blob[8:]), 0, []
     while at < len(text):
         operation, at, size, shift = text[at], at + 1, 0, 0
@@ -69,7 +66,7 @@ def apply(blob, files):
             position = size
         else:
             assert operation == PREFIXED and version == 2, operation
-            out += with_prefix(current, payload, "-d")
+            out += unpacked_with_prefix(current, payload)
     return bytes(out)
 
 
@@ -106,7 +103,7 @@ class Layout:
 
     def blob(self, descriptor):
         data = self.read("blobs/" + descriptor["digest"].replace(":", "/"))
-        assert (sha256(data), len(data)) == (descriptor["digest"], descriptor["size"]), descriptor
+        assert (oci_layout.digest(data), len(data)) == (descriptor["digest"], descriptor["size"]), descriptor
         return data
 
     def entries(self, tag):
@@ -135,8 +132,8 @@ class Artifact:
                 assert parts.setdefault(content, layer) is layer
         self.target_text, self.config_text = (blob(parts["image-" + part]) for part in ("manifest", "config"))
         self.target, self.config = json.loads(self.target_text), json.loads(self.config_text)
-        assert self.manifest["subject"]["digest"] == sha256(self.target_text)
-        assert self.target["config"]["digest"] == sha256(self.config_text)
+        assert self.manifest["subject"]["digest"] == oci_layout.digest(self.target_text)
+        assert self.target["config"]["digest"] == oci_layout.digest(self.config_text)
 
     def tar(self, number, files):
         """The uncompressed tar of a layer of the target, or None if the source image has it."""
@@ -150,5 +147,5 @@ class Artifact:
             data = subprocess.run(["gzip", "-dc"], input=data, check=True, capture_output=True).stdout
         elif layer["mediaType"].endswith("zstd"):
             data = zstd("-d", data=data)
-        assert sha256(data) == self.config["rootfs"]["diff_ids"][number], f"layer {number} has another diff-id"
+        assert oci_layout.digest(data) == self.config["rootfs"]["diff_ids"][number], f"layer {number} has another diff-id"
         return data

@@ -98,11 +98,11 @@ class Case(ScratchCase):
     def check(self, artifact, files=None):
         """The artifact makes each layer of the new image that the old one does not have, and has its documents."""
         files = files or tar_diff.files_of(*self.tars["old"])
-        self.assertEqual(tar_diff.sha256(artifact.target_text), self.digests["new"])
-        have = {tar_diff.sha256(data) for data in self.tars["old"]}
+        self.assertEqual(oci_layout.digest(artifact.target_text), self.digests["new"])
+        have = {oci_layout.digest(data) for data in self.tars["old"]}
         for number, data in enumerate(self.tars["new"]):
             made = artifact.tar(number, files)
-            self.assertEqual(made is None, tar_diff.sha256(data) in have)
+            self.assertEqual(made is None, oci_layout.digest(data) in have)
             self.assertIn(made, (None, data))
 
 
@@ -174,8 +174,8 @@ class Layouts(Case):
         entry, = out.entries("sha256-" + self.digests["new"][7:])
         other = {"mediaType": oci_layout.MANIFEST, "digest": "sha256:" + "1" * 64, "size": 5, "artifactType": "application/vnd.example", "annotations": {"a": "b"}, "x": [1]}
         text = json.dumps({**json.loads(out.blob(entry)), "manifests": [other], "annotations": {"c": "d"}}).encode()
-        (self.directory / "out/blobs/sha256" / tar_diff.sha256(text)[7:]).write_bytes(text)
-        entry.update(digest=tar_diff.sha256(text), size=len(text))
+        (self.directory / "out/blobs/sha256" / oci_layout.digest(text)[7:]).write_bytes(text)
+        entry.update(digest=oci_layout.digest(text), size=len(text))
         (self.directory / "out/index.json").write_text(json.dumps(out.index))
         details = self.exported(f"oci:{self.directory}/out")
         out = tar_diff.Layout(self.directory / "out")
@@ -199,7 +199,7 @@ class Layouts(Case):
         words = ["".join(source.choices("abcdefgh", k=source.randrange(2, 9))) for _ in range(300)]
         data = oci_layout.tar([Entry("usr/x", content=" ".join(source.choice(words) for _ in range(200_000)).encode())])
         packed = subprocess.run(["zstd", "-q", "-c", "--ultra", "-22"], input=data, capture_output=True, check=True).stdout
-        self.images([OLD[1]], [OLD[1], oci_layout.Blob(packed, oci_layout.LAYER + "+zstd", tar_diff.sha256(data))])
+        self.images([OLD[1]], [OLD[1], oci_layout.Blob(packed, oci_layout.LAYER + "+zstd", oci_layout.digest(data))])
         self.tars["new"][1] = data
         details = self.exported(f"oci:{self.directory}/out")
         out = tar_diff.Layout(self.directory / "out")
@@ -265,7 +265,7 @@ class Registries(Case):
 
     def blob(self, descriptor):
         data = urllib.request.urlopen(f"http://{self.registry.address}/v2/test/image/blobs/{descriptor['digest']}").read()
-        self.assertEqual((tar_diff.sha256(data), len(data)), (descriptor["digest"], descriptor["size"]))
+        self.assertEqual((oci_layout.digest(data), len(data)), (descriptor["digest"], descriptor["size"]))
         return data
 
     def test_it_lies_beside_the_image_and_is_listed(self):
@@ -273,7 +273,7 @@ class Registries(Case):
         self.layout.image("older", [oci_layout.layer(OLD[1])])
         self.assertEqual(worker.pull(self.layout.reference("older"), self.repository).result["outcome"], "success")
         self.registry.push(self.new, "test/image:new")
-        digest = tar_diff.sha256(self.raw("test/image:new"))
+        digest = oci_layout.digest(self.raw("test/image:new"))
         self.digests["new"] = digest
         image, destination = f"docker://{self.registry.address}/test/image:new", f"docker://{self.registry.address}/test/image"
         details = [self.exported(destination, image=image, old=old, env=self.environment) for old in (self.old, self.layout.reference("older"), self.old)]
@@ -286,12 +286,12 @@ class Registries(Case):
         texts = {entry["digest"]: self.raw(f"test/image@{entry['digest']}")}
         self.check(tar_diff.Artifact(entry, lambda descriptor: texts.pop(descriptor["digest"], None) or self.blob(descriptor)))
         # The image is what it was.
-        self.assertEqual(tar_diff.sha256(self.raw("test/image:new")), digest)
+        self.assertEqual(oci_layout.digest(self.raw("test/image:new")), digest)
 
     def test_other_artifacts_stay_listed_as_they_are(self):
         self.images(OLD, NEW)
         self.registry.push(self.new, "test/image:new")
-        digest = tar_diff.sha256(self.raw("test/image:new"))
+        digest = oci_layout.digest(self.raw("test/image:new"))
         image, destination = f"docker://{self.registry.address}/test/image:new", f"docker://{self.registry.address}/test/image"
         text = self.raw("test/image:new")
         index = {"schemaVersion": 2, "mediaType": oci_layout.INDEX, "manifests": [{"mediaType": oci_layout.MANIFEST, "digest": digest, "size": len(text), "artifactType": "application/vnd.example"}]}

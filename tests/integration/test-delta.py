@@ -22,10 +22,12 @@ import run_options
 import sanitizers
 import signing
 import skopeo_service
+import tar_diff
 import worker
-from delta_artifact import ADD, COPY, DATA, OPEN, PREFIXED, SEEK, VERSIONS, Artifact, frame_with_prefix, opened, operation, packed
+from delta_artifact import Artifact, frame_with_prefix, opened, operation, packed
 from oci_layout import Entry, directory
 from run_options import OPTIONS
+from tar_diff import ADD, COPY, DATA, OPEN, PREFIXED, SEEK, VERSIONS
 
 OWN = "imaged/"
 STORED = "docker://stored/image:t"
@@ -83,7 +85,7 @@ class Case(unittest.TestCase):
     def artifact(self, old, new, version=2, change=None, diffs=None, **options):
         """The delta from one image of the layout to another."""
         _, source_config = delta_artifact.image(self.layout, old)
-        files = delta_artifact.files_of(*self.tars[old])
+        files = tar_diff.files_of(*self.tars[old])
         if diffs is None:
             known = {blob.diff_id for blob in self.blobs[old]}
             diffs = {blob.digest: delta_artifact.diff(files, tar, version) for blob, tar in zip(self.blobs[new], self.tars[new]) if blob.diff_id not in known}
@@ -170,7 +172,7 @@ class Files(Case):
         self.image("one", base, more)
         new = [Entry("usr/new", content=random_bytes("new", 100_000))]
         blobs = self.image("two", entries(3, files=20), more, new, new + more)
-        files = delta_artifact.files_of(*self.tars["one"])
+        files = tar_diff.files_of(*self.tars["one"])
         diffs = {blobs[0].digest: delta_artifact.diff(files, self.tars["two"][0]), blobs[2].digest: blobs[2],
                  blobs[3].digest: oci_layout.layer(new + more, "zstd")}
         delta = self.artifact("one", "two", diffs=diffs)
@@ -198,7 +200,7 @@ class Files(Case):
         # Nor does it serve if it leaves out a layer that is not stored.
         blobs = self.image("more", entries(5), [Entry("more")])
         self.stored("before")
-        files = delta_artifact.files_of(*self.tars["before"])
+        files = tar_diff.files_of(*self.tars["before"])
         delta = self.artifact("before", "more", diffs={blobs[0].digest: delta_artifact.diff(files, self.tars["more"][0])})
         self.assert_refused(self.run_job(delta.into(self.deltas, "d")), "NotFound", blobs[1].digest, "leaves out")
 
@@ -307,7 +309,7 @@ class Hostile(Case):
     def setUp(self):
         super().setUp()
         self.stored("old")
-        self.files = delta_artifact.files_of(*self.tars["old"])
+        self.files = tar_diff.files_of(*self.tars["old"])
         self.layer, = self.blobs["new"]
         self.right = self.whole("new")
         self.refs = self.all_refs()
@@ -669,7 +671,7 @@ class Found(RegistryCase):
         def silent(document):
             document["annotations"]["org.example"] = "another one, whose entry does not name its source"
         unnamed = self.artifact("before", "after", 2, silent)
-        unnamed.described = lambda: {"mediaType": oci_layout.MANIFEST, "artifactType": delta_artifact.ARTIFACT, "digest": unnamed.digest, "size": len(unnamed.text)}
+        unnamed.described = lambda: {"mediaType": oci_layout.MANIFEST, "artifactType": tar_diff.ARTIFACT, "digest": unnamed.digest, "size": len(unnamed.text)}
         self.push("after")
         stranger.push(self.registry.address, "test/image", older, newer)
         self.pull("before")
@@ -697,7 +699,7 @@ class Found(RegistryCase):
         self.image("after", entries(6, 13))
         self.push("after")
         layer, = self.blobs["after"]
-        stored = delta_artifact.files_of(*self.tars["before"])
+        stored = tar_diff.files_of(*self.tars["before"])
         good = delta_artifact.diff(stored, self.tars["after"][0])
         expected = self.whole("after")
 
@@ -766,7 +768,7 @@ class Found(RegistryCase):
         self.image("after", entries(*range(0, 60, 2)))
         self.push("after")
         # A frame for each operation: it is done as soon as it is here.
-        operations = delta_artifact.operations(delta_artifact.files_of(*self.tars["before"]), self.tars["after"][0])
+        operations = delta_artifact.operations(tar_diff.files_of(*self.tars["before"]), self.tars["after"][0])
         diff = VERSIONS[2] + b"".join(map(chunked_layer.frame, operations))
         delta = self.artifact("before", "after", diffs={self.blobs["after"][0].digest: diff})
         delta.push(self.registry.address, "test/image")
