@@ -102,28 +102,24 @@ void DeltaArtifact::require_target(const Manifest& target) const {
     }
 }
 
-std::vector<ListedDelta> listed_deltas(std::string_view text) {
-    std::vector<ListedDelta> found;
-    try {
-        const auto document = parse_document(text, max_manifest_bytes, "index");
-        const auto* const entries = optional_array(document, "manifests");
-        if (entries == nullptr) return found;
-        for (const auto& entry : *entries) {
-            try {
-                if (!entry.is_object()) continue;
-                const auto source =
-                    annotation(optional_text_map(entry, "annotations"), delta::source_config_annotation);
-                // Programs before OCI 1.1, skopeo 1.9 for one, leave the type out where they copy an index.
-                if (!is_delta(entry) && (!source || optional_text(entry, "artifactType"))) continue;
-                found.push_back({blob_of(entry), source ? std::optional(Digest::parse(*source)) : std::nullopt});
-            } catch (const Error&) {
-                // Others may do.
-            }
+DeltaListing listed_deltas(std::string_view text) {
+    DeltaListing listing;
+    const auto document = parse_document(text, max_manifest_bytes, "index");
+    const auto* const entries = optional_array(document, "manifests");
+    if (entries == nullptr) throw Error(ErrorKind::corrupt_input, "the document is not an index");
+    for (const auto& entry : *entries) {
+        try {
+            if (!entry.is_object()) throw Error(ErrorKind::corrupt_input, "an entry of the index is not an object");
+            const auto source = annotation(optional_text_map(entry, "annotations"), delta::source_config_annotation);
+            // Programs before OCI 1.1, skopeo 1.9 for one, leave the type out where they copy an index.
+            if (!is_delta(entry) && (!source || optional_text(entry, "artifactType"))) continue;
+            listing.deltas.push_back({blob_of(entry), source ? std::optional(Digest::parse(*source)) : std::nullopt});
+        } catch (const Error& error) {
+            // Others may do.
+            if (listing.problem.empty()) listing.problem = error.what();
         }
-    } catch (const Error&) {
-        // No index is as good as an empty one.
     }
-    return found;
+    return listing;
 }
 
 }  // namespace imaged

@@ -63,7 +63,11 @@ struct ListedDelta {
     Descriptor artifact;
     std::optional<Digest> source_config;  // empty if only the artifact itself says
 };
-// Those that the index TEXT lists; none for a text that is no index. Entries that are not well-formed are left out.
-std::vector<ListedDelta> listed_deltas(std::string_view text);
+struct DeltaListing {
+    std::vector<ListedDelta> deltas;
+    std::string problem;  // of the first entry that was left out because it is not well-formed; empty if there is none
+};
+// Those that the index TEXT lists. Throws Error(corrupt_input) for a text that is no index.
+DeltaListing listed_deltas(std::string_view text);
 
 }  // namespace imaged

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deltas between images: applied as a stream, found by themselves, and refused or replaced by the layers where they lie."""
 import gzip
+import itertools
 import json
 import os
 import pathlib
@@ -705,9 +706,14 @@ class Found(RegistryCase):
 
         def damaged(blob):
             return blob[:200] + bytes([blob[200] ^ 0x40]) + blob[201:]
-        for what, diff, fault in (("damaged", damaged(good), None), ("cut", good[:-100], None), ("another layer", delta_artifact.diff(stored, self.tars["before"][0]), None),
-                                  ("gone", good, faults.status(404)), ("other bytes", good, faults.other), ("reset", good, faults.reset), ("stalled", good, faults.stalled)):
-            with self.subTest(what):
+        cases = (("damaged", damaged(good), None), ("cut", good[:-100], None), ("another layer", delta_artifact.diff(stored, self.tars["before"][0]), None),
+                 ("gone", good, faults.status(404)), ("other bytes", good, faults.other), ("shorter", good, faults.shorter), ("longer", good, faults.longer), ("truncated", good, faults.truncated),
+                 ("reset", good, faults.reset), ("stalled", good, faults.stalled))
+        # Read by imaged-proxy's service, and by a skopeo that is the worker's child.
+        for (what, diff, fault), settings in itertools.product(cases, ({}, {"skopeo-service": ""})):
+            if settings and not fault:
+                continue
+            with self.subTest(what, **settings):
                 self.make_repository()
                 self.pull("before")
                 delta = self.artifact("before", "after", diffs={layer.digest: diff})
@@ -715,13 +721,36 @@ class Found(RegistryCase):
                 front = self.front()
                 if fault:
                     front.fault = (oci_layout.digest(diff), fault, None)
-                details = self.pull("after", front.address)
+                details = self.pull("after", front.address, **settings)
                 self.assertEqual((details.get("delta"), details["delta-layers"], len(details["fetched-whole"])), (None, 0, 1), details)
                 self.assertEqual(details["merge-commit"], expected)
                 self.assertGreaterEqual(details["bytes-fetched"], len(layer.data))
                 print(f"    {what}: {details['fetched-whole'][0].split(': ', 1)[1][:150]}")
                 self.fsck()
                 front.stop()
+
+    def test_a_list_of_deltas_that_cannot_be_read_is_reported(self):
+        delta = self.offer(6)
+        expected, front = self.whole("after"), self.front()
+
+        def list_of(text):
+            return lambda handler: faults.send(handler, text)
+        entry = delta.described()
+        for what, path, fault, reason in (("denied", delta.tag, faults.status(403), "403|denied"), ("fails", delta.tag, faults.status(500), "500"), ("no JSON", delta.tag, list_of(b"<html>"), "JSON"),
+                                          ("no index", delta.tag, list_of(delta.text), "not an index"), ("too large", delta.tag, list_of(json.dumps({"manifests": [entry] * 20_000}).encode()), "maximum allowed size|larger than the limit"),
+                                          ("a size", delta.tag, list_of(json.dumps({"manifests": [{**entry, "size": -1}]}).encode()), "size"),
+                                          ("a digest", delta.tag, list_of(json.dumps({"manifests": [{**entry, "digest": "sha256:../x"}] * 10}).encode()), "digest"),
+                                          ("no artifact", delta.digest, faults.status(404), "does not have"), ("denied artifact", delta.digest, faults.status(403), "403|denied"),
+                                          ("another artifact", delta.digest, faults.other, "digest|JSON")):
+            with self.subTest(what):
+                self.make_repository()
+                front.fault = None
+                self.pull("before", front.address)
+                front.fault = ("/manifests/" + path, fault, None)
+                details = self.pull("after", front.address)
+                self.assertEqual((details["delta-layers"], details["merge-commit"], len(details["fetched-whole"])), (0, expected, 1), details)
+                self.assertRegex(details["fetched-whole"][0], reason)
+                print(f"    {what}: {details['fetched-whole'][0][:200]}")
 
     def test_a_missing_or_damaged_file_of_the_source_has_the_layer_fetched(self):
         self.offer(6)

@@ -35,7 +35,7 @@ ImageReader::ImageReader(const ImageReference& image, const ProxyOptions& option
 }
 
 ImageProxy& ImageReader::proxy() {
-    return proxy_ ? *proxy_ : proxy_.emplace(cancellation_, options_);
+    return proxies_.empty() ? proxies_.emplace_back(cancellation_, options_) : proxies_.back();
 }
 
 std::unique_ptr<ImageArchive> ImageReader::archive(const std::optional<Digest>& pinned) const {
@@ -60,12 +60,19 @@ std::unique_ptr<ImageArchive> ImageReader::archive(const std::optional<Digest>& 
 
 SourceImage ImageReader::open(const std::optional<Digest>& pinned) {
     archive_ = archive(pinned);
-    return archive_ ? archive_->image() : open_source_image(proxy(), image_, pinned, options_);
+    if (archive_) return archive_->image();
+    auto image = open_source_image(proxy(), image_, pinned, options_);
+    digest_ = image.digest;
+    return image;
 }
 
 void ImageReader::open_for_layers(const Digest& digest) {
     archive_ = archive(digest);
-    if (archive_) return;
+    if (!archive_) open_by_digest(digest);
+}
+
+void ImageReader::open_by_digest(const Digest& digest) {
+    digest_ = digest;
     if (image_.transport() == Transport::registry) {
         try {
             proxy().open_image(image_.with_digest(digest).image());
@@ -77,13 +84,16 @@ void ImageReader::open_for_layers(const Digest& digest) {
     proxy().open_image(image_.source());
 }
 
-std::optional<std::string> ImageReader::referrers(const Digest& digest) const {
-    return find_raw_manifest(image_.with_tag(delta::referrers_tag(digest)).image(), cancellation_, options_);
+std::optional<std::string> ImageReader::referrers(const Digest& digest) {
+    return find_raw_manifest(image_.with_tag(delta::referrers_tag(digest)).image(), proxy(), options_);
 }
 
 std::string ImageReader::artifact_manifest(const Descriptor& artifact) {
-    if (image_.transport() == Transport::registry)
-        return raw_manifest(image_.with_digest(artifact.digest).image(), cancellation_, options_);
+    if (image_.transport() == Transport::registry) {
+        auto text = find_raw_manifest(image_.with_digest(artifact.digest).image(), proxy(), options_);
+        if (!text) throw Error(ErrorKind::not_found, "the registry does not have its manifest");
+        return *std::move(text);
+    }
     return proxy().small_blob(artifact.digest, artifact.size, max_manifest_bytes, "manifest of a delta");
 }
 
@@ -91,7 +101,18 @@ std::unique_ptr<Blob> ImageReader::open(const Descriptor& blob) {
     if (archive_) return archive_->open(blob);
     auto direct = open_layout_blob(image_, blob);
     if (!direct) direct = registry_blobs_.open(blob);
-    return direct ? std::move(direct) : proxy().blob(blob.digest, blob.size);
+    return direct ? std::move(direct) : proxy_for_blobs().blob(blob.digest, blob.size);
+}
+
+ImageProxy& ImageReader::proxy_for_blobs() {
+    const std::lock_guard lock(mutex_);
+    auto& current = proxy();
+    if (current.in_step() || !digest_) return current;
+    auto options = options_;
+    options.started = nullptr;
+    proxies_.emplace_back(cancellation_, options);
+    open_by_digest(Digest(*digest_));
+    return proxies_.back();
 }
 
 }  // namespace imaged

@@ -8,7 +8,9 @@
 // unpack such an archive first. What is not taken here goes to skopeo, which knows what to say of it.
 #pragma once
 
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "source/archive/image-archive.hpp"
@@ -35,7 +37,7 @@ public:
         return image_.transport() == Transport::registry || image_.transport() == Transport::oci;
     }
     // The index of what there is about the manifest DIGEST, as text; not verified. Nullopt if there is none.
-    std::optional<std::string> referrers(const Digest& digest) const;
+    std::optional<std::string> referrers(const Digest& digest);
     // A manifest that such an index lists, as text; not verified. Throws Error of some kind if it is not there.
     std::string artifact_manifest(const Descriptor& artifact);
 
@@ -56,11 +58,16 @@ private:
     // Null where skopeo is to read it.
     std::unique_ptr<ImageArchive> archive(const std::optional<Digest>& pinned) const;
     ImageProxy& proxy();
+    // With the image open; another one if the last one has become useless.
+    ImageProxy& proxy_for_blobs();
+    void open_by_digest(const Digest& digest);
 
     const ImageReference& image_;
     const ProxyOptions& options_;
     const Cancellation& cancellation_;
-    std::optional<ImageProxy> proxy_;
+    std::mutex mutex_;
+    std::list<ImageProxy> proxies_;  // the last one is used; blobs of the others may still be open
+    std::optional<Digest> digest_;   // of the image that is open
     RegistryBlobs registry_blobs_;
     std::unique_ptr<ImageArchive> archive_;
 };

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "base/checksum.hpp"
@@ -52,10 +53,29 @@ void ImageProxy::proxy_died(const std::string& method) {
     throw Error(ErrorKind::source_unreachable, "skopeo's image proxy " + how + " during " + method);
 }
 
-void ImageProxy::take_turn(const std::string& method) {
+void ImageProxy::wait_for_turn() {
     while (!turn_.try_acquire_for(std::chrono::milliseconds(100))) cancellation_.check();
+    if (std::exchange(verdict_due_, false)) {
+        try {
+            receive_reply("FinishPipe");
+        } catch (const Error&) {
+            // Nobody wants that blob. If there was no reply, broken_ says so.
+        }
+    }
+}
+
+bool ImageProxy::in_step() {
+    wait_for_turn();
+    turn_.release();
+    cancellation_.check();
+    return !broken_;
+}
+
+void ImageProxy::take_turn(const std::string& method) {
+    wait_for_turn();
     if (broken_) {
         turn_.release();
+        cancellation_.check();
         throw Error(ErrorKind::source_unreachable,
                     method + ": the connection to skopeo is out of step after an earlier failure");
     }
@@ -112,11 +132,28 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
 }
 
 void ImageProxy::open_image(const std::string& image) {
-    const auto version = call("Initialize", json::array()).value;
-    unsigned minor = 0;
-    if (!version.is_string() || std::sscanf(version.get_ref<const std::string&>().c_str(), "0.2.%u", &minor) != 1)
-        throw Error(ErrorKind::failed, "skopeo's image proxy speaks protocol " + version.dump() + ", not 0.2");
-    enforces_policy_ = minor >= first_minor_with_policy;
+    image_ = open(image);
+}
+
+bool ImageProxy::has(const std::string& image) {
+    try {
+        call("CloseImage", json::array({open(image)}));
+        return true;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) throw;
+        return false;
+    }
+}
+
+std::uint64_t ImageProxy::open(const std::string& image) {
+    if (!initialized_) {
+        const auto version = call("Initialize", json::array()).value;
+        unsigned minor = 0;
+        if (!version.is_string() || std::sscanf(version.get_ref<const std::string&>().c_str(), "0.2.%u", &minor) != 1)
+            throw Error(ErrorKind::failed, "skopeo's image proxy speaks protocol " + version.dump() + ", not 0.2");
+        enforces_policy_ = minor >= first_minor_with_policy;
+        initialized_ = true;
+    }
     const auto id = [&] {
         try {
             return call("OpenImage", json::array({image})).value;
@@ -125,7 +162,7 @@ void ImageProxy::open_image(const std::string& image) {
         }
     }();
     if (!id.is_number_unsigned()) throw Error(ErrorKind::failed, "skopeo's answer to OpenImage is not a number");
-    image_ = id.get<std::uint64_t>();
+    return id.get<std::uint64_t>();
 }
 
 class ImageProxy::PipeBlob : public Blob {
@@ -134,8 +171,9 @@ public:
         : proxy_(proxy), pipe_(std::move(pipe)), id_(id) {}
     ~PipeBlob() override {
         if (!asked_) return;
-        // Nobody waits for the answer.
-        proxy_.broken_ = true;
+        // Ends what skopeo writes, so that it answers.
+        pipe_.reset();
+        proxy_.verdict_due_ = true;
         proxy_.turn_.release();
     }
 
@@ -231,9 +269,10 @@ std::string raw_manifest(const std::string& image, const Cancellation& cancellat
     return *std::move(text);
 }
 
-std::optional<std::string> find_raw_manifest(const std::string& image, const Cancellation& cancellation,
-                                             const ProxyOptions& options) {
-    return inspect_raw(SkopeoRequest::Kind::look_up, image, cancellation, options);
+std::optional<std::string> find_raw_manifest(const std::string& image, ImageProxy& proxy, const ProxyOptions& options) {
+    auto text = inspect_raw(SkopeoRequest::Kind::look_up, image, proxy.cancellation(), options);
+    if (text || !proxy.has(image)) return text;
+    throw Error(ErrorKind::failed, "skopeo inspect --raw failed");
 }
 
 }  // namespace imaged

@@ -35,6 +35,9 @@ public:
     // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message
     // stands for: not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.
     void open_image(const std::string& image);
+    // Whether TRANSPORT:NAME leads to something; false if its source has nothing of this name. Throws otherwise as
+    // open_image(), whose image stays open.
+    bool has(const std::string& image);
 
     struct ManifestText {
         Digest digest;     // of the manifest as the source serves it
@@ -50,6 +53,9 @@ public:
     // A whole small blob, verified.
     std::string small_blob(const Digest& digest, std::uint64_t size, std::size_t limit, const std::string& what);
 
+    // False if a reply was not waited for, or did not come: then every call throws Error(source_unreachable).
+    bool in_step();
+
     // The text of the containers policy that holds for this proxy.
     const std::string& policy() const { return *skopeo_->request().policy; }
     // Whether open_image() has refused what the policy does not allow. Proxies before protocol 0.2.6 hand out
@@ -64,6 +70,8 @@ private:
     // One request and its reply at a time: the turn is taken before the first and given back after the second, maybe by
     // another thread.
     void take_turn(const std::string& method);
+    void wait_for_turn();
+    std::uint64_t open(const std::string& image);
     void send_request(const std::string& method, nlohmann::json arguments);
     Reply receive_reply(const std::string& method);
     Reply call(const std::string& method, nlohmann::json arguments);
@@ -75,14 +83,15 @@ private:
     const std::shared_ptr<SkopeoRun> skopeo_;
     std::binary_semaphore turn_{1};
     std::atomic<bool> broken_ = false;  // a reply was not waited for
+    bool verdict_due_ = false;          // the next reply is about a blob that was given up; changes in one's turn
+    bool initialized_ = false;
     std::uint64_t image_ = 0;
     bool enforces_policy_ = false;
 };
 
 // The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);
-// Likewise; nullopt if skopeo has none, for whatever reason.
-std::optional<std::string> find_raw_manifest(const std::string& image, const Cancellation& cancellation,
-                                             const ProxyOptions& options);
+// Likewise; nullopt if the source has nothing of this name. PROXY is asked for the reason of a failure.
+std::optional<std::string> find_raw_manifest(const std::string& image, ImageProxy& proxy, const ProxyOptions& options);
 
 }  // namespace imaged

@@ -282,33 +282,17 @@ private:
     ExportedDelta exported_;
 };
 
-// What LIST leads to; nullopt if the registry has nothing of this name. Any other failure is thrown: a list that is not
-// seen would be replaced.
-std::optional<std::string> served_list(const ImageReference& list, const Cancellation& cancellation,
-                                       const ProxyOptions& options) {
-    try {
-        return raw_manifest(list.image(), cancellation, options);
-    } catch (const Error& failure) {
-        if (failure.kind() == ErrorKind::cancelled) throw;
-        // It does not say why.
-        try {
-            ImageProxy(cancellation, options).open_image(list.image());
-        } catch (const Error& cause) {
-            if (cause.kind() == ErrorKind::not_found) return std::nullopt;
-        }
-        throw;
-    }
-}
-
 // Pushes ARTIFACT, which LAYOUT has as artifact_tag, and lists it in the registry with what else refers to the image.
 void push_delta(ExportLayout& layout, const Descriptor& artifact, DeltaExport& work, const DeltaRequest& request,
                 const Cancellation& cancellation) {
     const auto& options = request.proxy;
     const int directory = work.scratch().fd();
-    push_layout(directory, artifact_tag, artifact.digest, request.destination.with_digest(artifact.digest),
-                cancellation, options);
+    push_layout(directory, artifact_tag, artifact.digest,
+                request.destination.with_digest(artifact.digest), cancellation, options);
     const auto list = request.destination.with_tag(delta::referrers_tag(work.target()));
-    const auto existing = served_list(list, cancellation, options);
+    // A list that is not seen would be replaced.
+    ImageProxy proxy(cancellation, options);
+    const auto existing = find_raw_manifest(list.image(), proxy, options);
     auto text = referrers_index(existing, artifact, work.source_config());
     if (text == existing) return;
     const auto push = [&](IndexForm form) {

@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint64_t least_missing_bytes = 256 * 1024;
 // Artifacts that are read of all that a source offers.
 constexpr std::size_t max_looked_at = 8;
+const std::string list_of_deltas = "the list of deltas: ";
 
 // What an update takes with ARTIFACT; nullopt if that is not less than without it.
 std::optional<std::uint64_t> bytes_with(const DeltaArtifact& artifact, const SourceImage& image,
@@ -42,7 +43,8 @@ public:
     std::optional<UsableDelta> run(const Cancellation& cancellation) {
         const auto index = reader_.referrers(image_.digest);
         if (!index) return std::nullopt;
-        auto listed = listed_deltas(*index);
+        auto [listed, problem] = listed_deltas(*index);
+        if (!problem.empty()) refused_.push_back(list_of_deltas + problem);
         std::erase_if(listed, [&](const auto& entry) { return entry.source_config && !tree_of(*entry.source_config); });
         if (listed.size() > max_looked_at) listed.erase(listed.begin() + max_looked_at, listed.end());
         std::optional<UsableDelta> best;
@@ -119,6 +121,7 @@ std::optional<UsableDelta> find_delta(ImageReader& reader, const Repository& rep
         return DeltaSearch(reader, repository, image, plan, refused).run(cancellation);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
+        refused.push_back(list_of_deltas + error.what());
         return std::nullopt;
     }
 }

@@ -30,7 +30,7 @@ std::optional<Checksum> tree_of_config(const Repository& repository, const Store
 
 // The best delta for what PLAN says is missing of IMAGE, which READER has opened; nullopt if the source offers none
 // that takes fewer bytes than the layers. REFUSED gets a text for each that starts from a stored image and cannot be
-// used. Throws Error(cancelled) only.
+// used, and for a list of them that cannot be read. Throws Error(cancelled) only.
 std::optional<UsableDelta> find_delta(ImageReader& reader, const Repository& repository, const SourceImage& image,
                                       const ImportPlan& plan, const Cancellation& cancellation,
                                       std::vector<std::string>& refused);

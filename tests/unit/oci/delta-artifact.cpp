@@ -86,13 +86,16 @@ TEST_CASE("an index lists deltas among other things", "[delta-artifact]") {
         return R"({"artifactType":")" + type + R"(","digest":")" + digest_of(digest) + R"(","size":3)" + more + "}";
     };
     const std::string type(delta::artifact_type);
-    const auto found = listed_deltas(R"({"manifests":[)" + listed("a/signature", '1') + "," + listed(type, '2') + "," +
+    const auto listing = listed_deltas(R"({"manifests":[)" + listed("a/signature", '1') + "," + listed(type, '2') + "," +
                                      listed(type, '3', R"(,"annotations":{)" + source + "}") + "," +
                                      listed(type, '4', R"(,"size":"large")") + ",7]}");
+    const auto& found = listing.deltas;
     REQUIRE(found.size() == 2);
+    CHECK(!listing.problem.empty());
     CHECK(!found[0].source_config);
     CHECK(found[1].source_config == Digest::parse(digest_of('c')));
-    CHECK(listed_deltas("no JSON").empty());
-    CHECK(listed_deltas("{}").empty());
+    CHECK(listed_deltas(R"({"manifests":[]})").problem.empty());
+    CHECK_THROWS_AS(listed_deltas("no JSON"), Error);
+    CHECK_THROWS_AS(listed_deltas("{}"), Error);
     CHECK(delta::referrers_tag(Digest::parse(digest_of('a'))) == "sha256-" + std::string(64, 'a'));
 }
