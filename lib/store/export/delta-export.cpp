@@ -332,6 +332,7 @@ ExportedDelta export_delta(const DeltaRequest& request, Cancellation& cancellati
     DeltaExport work(request, repository, cancellation, observer);
     if (transport == Transport::oci) {
         ExportLayout layout(path);
+        layout.require_delta_tag(tag);
         const auto artifact = work.write(layout);
         cancellation.check();
         layout.publish_delta(artifact, tag, work.target(), work.source_config());

@@ -177,6 +177,17 @@ void ExportLayout::publish(const Descriptor& manifest, const std::optional<std::
     replace_file(directory_.get(), "index.json", json_text(index), Durability::durable);
 }
 
+void ExportLayout::require_delta_tag(const std::optional<std::string>& tag) const {
+    if (!tag) return;
+    const auto index = read_index(directory_.get());
+    for (const auto& entry : index["manifests"]) {
+        if (name_of(entry) != *tag || (entry.contains("artifactType") && entry["artifactType"] == delta::artifact_type))
+            continue;
+        throw Error(ErrorKind::invalid_argument,
+                    "the layout has an image with the tag " + *tag + ": give the delta another one, or none");
+    }
+}
+
 void ExportLayout::publish_delta(const Descriptor& artifact, const std::optional<std::string>& tag,
                                  const Digest& target, const Digest& source_config) {
     auto index = read_index(directory_.get());

@@ -49,6 +49,8 @@ public:
     // Names MANIFEST in the index, by TAG if there is one, in place of what had that name. Without a media type it is
     // an OCI manifest.
     void publish(const Descriptor& manifest, const std::optional<std::string>& tag);
+    // Throws Error(invalid_argument) if TAG, if there is one, is that of something else than a delta.
+    void require_delta_tag(const std::optional<std::string>& tag) const;
     // Names the delta ARTIFACT, by TAG if there is one, and lists it with what else refers to the image with the
     // manifest TARGET (delta-documents.hpp). What has no name stays.
     void publish_delta(const Descriptor& artifact, const std::optional<std::string>& tag, const Digest& target,
