@@ -107,6 +107,11 @@ int renameat2(int from, const char* name, int to, const char* new_name, unsigned
     return fails("renameat", to) ? -1 : real(from, name, to, new_name, flags);
 }
 
+int linkat(int from, const char* name, int to, const char* new_name, int flags) {
+    static const auto real = next<int (*)(int, const char*, int, const char*, int)>("linkat");
+    return fails("linkat", to) ? -1 : real(from, name, to, new_name, flags);
+}
+
 int mkdirat(int directory, const char* path, mode_t mode) {
     static const auto real = next<int (*)(int, const char*, mode_t)>("mkdirat");
     return fails("mkdirat", directory) ? -1 : real(directory, path, mode);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Deltas that imaged makes: they make the target's layers byte for byte out of the source image's files, and are written where others find them."""
+import collections
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import tarfile
 import unittest
 import urllib.request
 
+import killed
 import oci_layout
 import ostree_repository
 import real_daemon
@@ -165,6 +167,7 @@ class Layouts(Case):
             tar_diff.Artifact(entry, out.blob)
         self.assertNotEqual(first["digest"], second["digest"])
         # Names of images still lead to images.
+        self.refused("InvalidArgument", "has an image with the tag new", f"oci:{self.directory}/oci:new")
         subprocess.run(["skopeo", "inspect", self.new], check=True, capture_output=True)
 
     def test_what_others_listed_stays(self):
@@ -480,8 +483,14 @@ class Hostile(Case):
         objects = sorted((self.repository / "objects").glob("*/*.file"), key=lambda path: -path.lstat().st_size)
         objects[0].unlink()
         self.exported(f"oci:{self.directory}/out:gone")
+        for path in objects[1:8]:
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
+        self.exported(f"oci:{self.directory}/out:changed")
         out = tar_diff.Layout(self.directory / "out")
-        self.check(tar_diff.Artifact(out.entries("gone")[0], out.blob))
+        for tag in ("gone", "changed"):
+            self.check(tar_diff.Artifact(out.entries(tag)[0], out.blob))
 
     def test_a_job_that_is_cancelled_or_killed_leaves_nothing(self):
         self.images(OLD, NEW)
@@ -501,6 +510,42 @@ class Hostile(Case):
         self.exported(f"oci:{self.directory}/out-kill")
         self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
         self.assertEqual([name for name in os.listdir(self.directory / "out-kill/blobs/sha256") if name.startswith(".")], [])
+
+    @unittest.skipUnless(killed.FAULT_LAYER, "FAULT_LAYER names the library that ends a worker between two calls")
+    def test_a_job_that_is_killed_before_a_call_leaves_its_destination_unchanged_or_whole(self):
+        """Before each seventh call that changes a file, of each kind; with LONG=1 in the environment, before each."""
+        self.images([[Entry(f"usr/f{number}", content=noise(number, 20_000)) for number in range(4)]],
+                    [[Entry(f"usr/f{number}", content=edited(noise(number, 20_000), 1, 3)) for number in range(4)], [Entry("usr/g", content=noise(0, 20_000) + b"more")]])
+        for destination in ("oci", "oci-archive"):
+            out, fresh, tried = self.directory / f"out-{destination}", self.directory / "fresh", collections.Counter()
+            if destination == "oci":
+                shutil.copytree(self.directory / "oci", fresh)
+            before = json.loads((self.directory / "oci/index.json").read_text())
+
+            def begin():
+                shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+                if destination == "oci":
+                    shutil.copytree(fresh, out)
+            arguments = {"destination": f"{destination}:{out}", "delta-from": self.old}
+            for call, after in killed.at_each_call(self.directory, begin, self.new, self.repository, kind="export", arguments=arguments, step=1 if os.environ.get("LONG") else 7):
+                with self.subTest(destination=destination, call=call, after=after):
+                    tried[call] += 1
+                    if destination == "oci":
+                        self.assertEqual(oci_layout.check_layout(out), [])
+                        listed = json.loads((out / "index.json").read_text())["manifests"]
+                        self.assertEqual(listed[:len(before["manifests"])], before["manifests"])
+                        self.assertIn(len(listed), (len(before["manifests"]), len(before["manifests"]) + 2))
+                    elif out.exists():
+                        self.assertEqual(oci_layout.check_layout(out), [])
+                        continue  # it is refused now: the delta is there
+                    self.exported(f"{destination}:{out}")
+                    layout = tar_diff.Layout(out)
+                    self.check(tar_diff.Artifact(layout.listed(self.digests["new"])[0] if destination == "oci" else layout.index["manifests"][0], layout.blob))
+                    self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
+                    self.assertEqual([str(path) for path in self.directory.rglob(".imaged-*")] + [str(path) for path in self.directory.glob("*.imaged-*")], [])
+            print(f"    {destination}: killed before {sum(tried.values())} calls: {dict(tried)}")
+            self.assertGreater(len(tried), 3)
+        subprocess.run(["ostree", f"--repo={self.repository}", "fsck", "--quiet"], check=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Deltas between images: applied as a stream, found by themselves, and refused or replaced by the layers where they lie."""
+import collections
 import gzip
 import itertools
 import json
@@ -16,6 +17,7 @@ import chunked_layer
 import delta_artifact
 import encapsulation
 import faulty_registry as faults
+import killed
 import oci_layout
 import ostree_repository
 import registry
@@ -524,6 +526,69 @@ class Hostile(Case):
         self.fsck()
 
 
+@unittest.skipUnless(killed.FAULT_LAYER, "FAULT_LAYER names the library that ends a worker between two calls")
+class Killed(Case):
+    """Pulls by a delta that are killed before each fifth call that changes the repository, of each kind; with --long, before each."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.image("old", entries(files=12))
+        cls.image("new", [*entries(1, files=12), Entry("opt/new", content=b"new")], [Entry("usr/second", content=content_of(1, 2))])
+
+    def setUp(self):
+        super().setUp()
+        self.stored("old")
+        self.expected = self.whole("new")
+        self.refs = self.all_refs()
+        self.name, = [name for name in self.refs if "container/image" in name]
+        self.pristine = self.directory / f"{self.repository.name}-pristine"
+        self.repository.rename(self.pristine)
+
+    def all_refs(self):
+        heads = self.repository / "refs/heads"
+        return {str(path.relative_to(heads)): path.read_text() for path in heads.rglob("*") if path.is_file()}
+
+    def begin(self):
+        subprocess.run(["rm", "-rf", self.repository], check=True)
+        subprocess.run(["cp", "-aT", self.pristine, self.repository], check=True)
+
+    def try_all(self, run_again, image, begin=None, **options):
+        tried = collections.Counter()
+        for call, after in killed.at_each_call(self.repository, begin or self.begin, image, self.repository, env=self.environment(), step=1 if OPTIONS.long else 5, **options):
+            with self.subTest(call=call, after=after):
+                tried[call] += 1
+                self.fsck()
+                # The layers of the image are there for as long as its name leads to it.
+                now = self.all_refs()
+                if now[self.name] == self.refs[self.name]:
+                    self.assertEqual({name: now.get(name) for name in self.refs}, self.refs)
+                details = run_again()
+                self.assertEqual((details["merge-commit"], details["fetched-whole"]), (self.expected, []))
+                self.assertEqual([name for name in os.listdir(self.repository / "tmp") if name.startswith("imaged-")], [])
+        print(f"    killed before {sum(tried.values())} calls: {dict(tried)}")
+        self.assertGreater(len(tried), 5)
+
+    def test_a_delta_in_a_layout(self):
+        reference = self.artifact("old", "new").into(self.deltas, "killed")
+        self.try_all(lambda: self.pulled(reference), reference, target=STORED)
+
+    def test_a_delta_in_a_file(self):
+        path = self.artifact("old", "new").archive(self.directory / "killed.tar")
+
+        def begin():
+            self.begin()
+            file = open(path, "rb")
+            self.addCleanup(file.close)
+            return {"input": file}
+
+        def again():
+            result = self.imported(path)
+            self.assertEqual(result["outcome"], "success", result)
+            return result["details"]
+        self.try_all(again, STORED, begin, kind="import-archive")
+
+
 class Offline(Case):
     """An update on a stick."""
 
@@ -585,6 +650,19 @@ class RegistryCase(Case):
         front = faults.FaultyRegistry(self.registry.address)
         self.addCleanup(front.stop)
         return front
+
+
+@unittest.skipUnless(killed.FAULT_LAYER, "FAULT_LAYER names the library that ends a worker between two calls")
+class KilledOnTheWire(RegistryCase, Killed):
+    """The same from a registry."""
+    test_a_delta_in_a_layout = test_a_delta_in_a_file = None
+
+    def test_a_delta_in_a_registry(self):
+        for tag in ("old", "new"):
+            self.push(tag)
+        self.artifact("old", "new").push(self.registry.address, "test/image")
+        self.conf.write_text(f'[[registry]]\nlocation = "{self.registry.address}"\ninsecure = true\n')
+        self.try_all(lambda: self.pull("new"), f"docker://{self.registry.address}/test/image:new", target=STORED, settings={"skopeo-service": self.service.path})
 
 
 class Found(RegistryCase):
