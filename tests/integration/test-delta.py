@@ -288,6 +288,27 @@ class Objects(Case):
         verified = worker.pull("", self.repository, kind="verify").result["details"]
         self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
 
+    def test_deltas_that_imaged_makes_of_them(self):
+        target = "ostree-unverified-image:docker://stored/image:t"
+        self.commit_image("first")
+        blobs = self.commit_image("second", 3, 4)
+        expected = self.whole("second")
+        self.stored("first", target=target)
+        pristine = self.repository
+        for compatible in (False, True):
+            with self.subTest(compatible=compatible):
+                destination = f"oci:{self.directory}/objects-{compatible}:d"
+                result = worker.Run(self.layout.reference("second"), pristine, kind="export", arguments={"destination": destination, "delta-from": "docker://stored/image:t", "compatible": compatible}).finish().result
+                self.assertEqual(result["outcome"], "success", result)
+                made = result["details"]
+                print(f"    {made['bytes-written']} bytes of {made['bytes-replaced']}, {made['layers-made']} layers made, {made['layers-whole']} whole, {made['layers-kept']} kept")
+                self.assertLess(made["bytes-written"] * 10, made["bytes-replaced"])
+                self.repository = self.directory / f"applied-{compatible}"
+                subprocess.run(["cp", "-aT", pristine, self.repository], check=True)
+                details = self.pulled("ostree-unverified-image:" + destination, target=target)
+                self.assertEqual((details["merge-commit"], details["fetched-whole"], details["delta-layers"]), (expected, [], len(blobs)), details)
+                self.fsck()
+
 
 class Hostile(Case):
     """Deltas that are wrong in whichever way: nothing is stored but what the image's config names, within 64 MiB. With --long there are 300 more, with faults that nobody chose."""
