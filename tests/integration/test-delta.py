@@ -781,6 +781,18 @@ class Found(RegistryCase):
         self.pull("before")
         self.assertEqual(self.pull("after")["delta"], unnamed.digest)
 
+    def test_deltas_beyond_the_limit_are_reported(self):
+        self.image("strange", entries(41))
+        delta = self.offer(11)
+        stranger = self.artifact("strange", "after")
+        stranger.push(self.registry.address, "test/image", delta)
+        unnamed = [{key: value for key, value in artifact.described().items() if key != "annotations"} for artifact in (*[stranger] * 8, delta)]
+        index = {"schemaVersion": 2, "mediaType": oci_layout.INDEX, "manifests": unnamed}
+        delta_artifact.put_manifest(self.registry.address, "test/image", delta.tag, json.dumps(index).encode(), oci_layout.INDEX)
+        self.pull("before")
+        details = self.pull("after")
+        self.assertEqual((details["delta-layers"], details["fetched-whole"]), (0, ["the list of deltas: only 8 of 9 that may fit were read"]))
+
     def test_a_layout_lists_deltas_as_well(self):
         self.image("after", entries(5))
         delta = self.artifact("before", "after")

@@ -46,7 +46,8 @@ public:
         auto [listed, problem] = listed_deltas(*index);
         if (!problem.empty()) refused_.push_back(list_of_deltas + problem);
         std::erase_if(listed, [&](const auto& entry) { return entry.source_config && !tree_of(*entry.source_config); });
-        if (listed.size() > max_looked_at) listed.erase(listed.begin() + max_looked_at, listed.end());
+        const auto may_fit = listed.size();
+        if (may_fit > max_looked_at) listed.erase(listed.begin() + max_looked_at, listed.end());
         std::optional<UsableDelta> best;
         auto least = UINT64_MAX;
         for (const auto& entry : listed) {
@@ -57,6 +58,9 @@ public:
             least = *bytes;
             best = std::move(usable);
         }
+        if (!best && may_fit > max_looked_at)
+            refused_.push_back(list_of_deltas + "only " + std::to_string(max_looked_at) + " of " +
+                               std::to_string(may_fit) + " that may fit were read");
         return best;
     }
 
