@@ -231,7 +231,8 @@ private:
 
     void add_derived(const Member& member, SourceIndex::Number number) {
         auto older = std::make_shared<Older>();
-        older->file = sources_.open(number);
+        // A damaged file does not equal a file of the layer, but could be what that is made of.
+        older->file = sources_.open_sound(number);
         if (!older->file.fd || older->file.size == 0) return;
         add_data(member.offset);
         for (std::uint64_t done = 0; done < member.size;) {

@@ -32,6 +32,8 @@ public:
         std::function<File(const Checksum& object)> open;
         // The size of a regular file, without opening it; nullopt for anything else.
         std::function<std::optional<std::uint64_t>(const Checksum& object)> size;
+        // Whether FILE has the content that OBJECT names: other hosts have that one. All are sound without it.
+        std::function<bool(const File& file, const Checksum& object)> sound = {};
     };
     // CANCELLATION is borrowed.
     SourceIndex(Hooks hooks, const Cancellation& cancellation)
@@ -57,6 +59,11 @@ public:
     // What a delta calls the file.
     std::string name(Number number) const;
     File open(Number number) const { return hooks_.open(files_[number].object); }
+    // The same for a file that something else is made of; an empty descriptor for a damaged one as well.
+    File open_sound(Number number) const {
+        auto file = open(number);
+        return !file.fd || !hooks_.sound || hooks_.sound(file, files_[number].object) ? std::move(file) : File();
+    }
 
 private:
     struct Entry {

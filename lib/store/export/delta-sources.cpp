@@ -5,8 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <mutex>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,45 +30,18 @@ std::optional<std::uint64_t> regular_size(int objects, const Checksum& object) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
-// Opens files of the source image. What is made of a damaged one would be right here alone.
-class SourceFiles {
-public:
-    SourceFiles(const Repository& repository, const Cancellation& cancellation)
-        : repository_(repository), check_(repository, cancellation) {}
-
-    // Returns an empty file if the object is no regular file or is damaged. Thread-safe.
-    delta::SourceIndex::File open(const Checksum& checksum) {
-        try {
-            const FileObject object(repository_, checksum);
-            if (object.is_symlink() || object.content_fd() < 0) return {};
-            auto file =
-                open_at(repository_.objects(), object_path(checksum, PlacedType::file), O_RDONLY | O_NOFOLLOW);
-            if (!is_sound(file.get(), checksum)) return {};
-            return {std::move(file), object.size()};
-        } catch (const Error& error) {
-            if (error.kind() == ErrorKind::cancelled) throw;
-            return {};
-        }
+// Returns an empty file if the object is no regular file or cannot be read.
+delta::SourceIndex::File open_source(const Repository& repository, const Checksum& checksum) {
+    try {
+        const FileObject object(repository, checksum);
+        if (object.is_symlink() || object.content_fd() < 0) return {};
+        return {open_at(repository.objects(), object_path(checksum, PlacedType::file), O_RDONLY | O_NOFOLLOW),
+                object.size()};
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        return {};
     }
-
-private:
-    bool is_sound(int file, const Checksum& checksum) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (sound_.contains(checksum)) return true;
-        }
-        ContentSize size;
-        if (check_.fault_of(file, checksum, size)) return false;
-        const std::lock_guard lock(mutex_);
-        sound_.insert(checksum);
-        return true;
-    }
-
-    const Repository& repository_;
-    const ObjectCheck check_;
-    std::mutex mutex_;
-    std::set<Checksum> sound_;
-};
+}
 
 // A moved directory of the image in its merged tree, and whether it holds nothing else. Where layers have something of
 // their own at the same place, nobody can tell what of the merged directory is whose.
@@ -140,10 +111,12 @@ std::unique_ptr<delta::SourceIndex> delta_sources(const Repository& repository, 
                 repository.mode());
     auto index = std::make_unique<delta::SourceIndex>(
         delta::SourceIndex::Hooks{
-            [files = std::make_shared<SourceFiles>(repository, cancellation)](const Checksum& object) {
-                return files->open(object);
-            },
-            [&repository](const Checksum& object) { return regular_size(repository.objects(), object); }},
+            [&repository](const Checksum& object) { return open_source(repository, object); },
+            [&repository](const Checksum& object) { return regular_size(repository.objects(), object); },
+            [check = ObjectCheck(repository, cancellation)](const auto& file, const Checksum& object) {
+                ContentSize size;
+                return !check.fault_of(file.fd.get(), object, size);
+            }},
         cancellation);
     const auto moves = moved_directories(repository, image);
     const auto walk = [&](const Checksum& tree, const Checksum& meta, bool by_object) {
