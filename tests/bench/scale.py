@@ -74,7 +74,7 @@ class Measured:
 
     def __init__(self, build, repository):
         self.group = CpuGroup()
-        self.service = Service(build, repository, self.group.enter)
+        self.service = Service(build, repository, enter=self.group.enter)
 
     def __enter__(self):
         self.service.__enter__()
