@@ -565,7 +565,10 @@ class Unreadable(Versions):
         verified = self.run_job("verify")["details"]
         self.assertTrue(verified["damaged"])
         whole, before = self.directory / "whole", self.records()
-        recorded = {path: json.loads((self.repository / "extensions/imaged" / path).read_text()) for path in ("damaged.json", "sources.json", "rules.json")}
+        top = self.repository / "extensions/imaged"
+        rules = [path.relative_to(top) for path in top.glob("rules/*.json")]
+        self.assertTrue(rules)
+        recorded = {path: json.loads((top / path).read_text()) for path in ("damaged.json", "sources.json", *rules)}
         self.assertTrue(all(recorded.values()))
         self.repository.rename(whole)
         one = {"arguments": {"images": [IMAGE]}}

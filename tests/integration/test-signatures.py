@@ -139,8 +139,8 @@ class ContainersPolicy(Scratch):
                     return result["details"]
 
                 def rules():
-                    path = repository / "extensions/imaged/rules.json"
-                    return json.loads(path.read_text()) if path.exists() else None
+                    files = [json.loads(path.read_text()) for path in (repository / "extensions/imaged").glob("rules/*.json")]
+                    return {image: known for file in files for image, known in file.items()} if files else None
                 pull("signedBy vendor", kind="prepare")
                 self.assertEqual(rules(), None)
                 commit, signed = pull("signedBy vendor")["merge-commit"], f"signedBy (docker: {self.registry.address})"

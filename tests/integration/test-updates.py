@@ -3,6 +3,7 @@
 and imagectl."""
 import json
 import os
+import pathlib
 import subprocess
 import unittest
 import unittest.mock
@@ -239,13 +240,13 @@ class Updates(bus_fixture.Case):
         self.assertEqual(self.rules(), {self.image: scoped, "docker://example.org/back:1": None, "docker://example.org/theirs:1": None})
         # Nothing of it stays with the name.
         self.imagectl("remove", self.image)
-        with open(self.repository + "/extensions/imaged/rules.json", encoding="utf-8") as file:
-            self.assertEqual(json.load(file), {})
+        for path in pathlib.Path(self.repository, "extensions/imaged/rules").iterdir():
+            self.assertEqual(json.loads(path.read_text()), {})
         self.imagectl("copy", "--from", self.image, self.directory + "/stick")
         self.assertEqual(self.rules()[self.image], None)
 
     def test_a_record_of_rules_with_nonsense_tells_nothing(self):
-        path = self.repository + "/extensions/imaged/rules.json"
+        (path,) = map(str, pathlib.Path(self.repository, "extensions/imaged/rules").iterdir())
         commit = self.listed()[0]["merge-commit"]
         for text, rule in (("", None), ("[]", None), ('{"x": 7}', None), (json.dumps({self.image: {"0" * 64: "signedBy"}}), None), (json.dumps({self.image: {commit: "x" * 300}}), "x" * 256 + "…")):
             with self.subTest(text[:30]):

@@ -81,15 +81,6 @@ void add_member(std::string& object, const char* key, const std::string& value) 
     object.append(",\"").append(key).append("\":").append(value);
 }
 
-// Inode and time of a file; zero if there is none.
-using FileStamp = std::array<std::int64_t, 3>;
-
-FileStamp file_stamp(const Repository& repository, const char* path) {
-    struct stat status {};
-    ::fstatat(repository.fd(), path, &status, AT_SYMLINK_NOFOLLOW);
-    return {static_cast<std::int64_t>(status.st_ino), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
-}
-
 }  // namespace
 
 class ImageCatalog::Impl {
@@ -97,7 +88,7 @@ public:
     explicit Impl(Repository repository) : repository_(std::move(repository)) {}
 
     bool is_current() const {
-        return imaged::is_in_place(repository_) && file_stamp(repository_, "config") == config_stamp_;
+        return imaged::is_in_place(repository_) && record_stamp(repository_.fd(), "config") == config_stamp_;
     }
 
     std::string mode() const { return repository_.mode(); }
@@ -249,7 +240,7 @@ private:
             add_member(text, "update-digest", quoted(update));
         if (const auto found = sources_.find(name); found != sources_.end())
             add_member(text, "source", quoted(found->second));
-        if (const auto* const rule = rule_of(rules_, name, commit))
+        if (const auto* const rule = rules_.of(name, commit))
             add_member(text, "signature-policy", quoted(limited(*rule)));
         if (const auto* const size = size_of(name)) {
             add_member(text, "disk-size", std::to_string(size->bytes));
@@ -286,7 +277,7 @@ private:
     // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
     // next time.
     template <typename Read>
-    static bool read_anew(Read&& read, const FileStamp& stamp, FileStamp& known) {
+    static bool read_anew(Read&& read, const RecordStamp& stamp, RecordStamp& known) {
         try {
             read();
         } catch (const Error&) {
@@ -299,34 +290,27 @@ private:
     void refresh_records() {
         stale_ |= refresh_damage();
         stale_ |= refresh_sources();
-        stale_ |= refresh_rules();
+        stale_ |= rules_.refresh();
         stale_ |= refresh_sizes();
     }
 
     // True when what the last verification found may have changed.
     bool refresh_damage() {
-        const auto stamp = file_stamp(repository_, DamageRecord::path);
+        const auto stamp = record_stamp(repository_.fd(), DamageRecord::path);
         if (stamp == damage_stamp_) return false;
         return read_anew([&] { damage_ = DamageRecord::read(repository_.fd()); }, stamp, damage_stamp_);
     }
 
     // True when other sources may be known than before.
     bool refresh_sources() {
-        const auto stamp = file_stamp(repository_, image_sources_path);
+        const auto stamp = record_stamp(repository_.fd(), image_sources_path);
         if (stamp == sources_stamp_) return false;
         return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
     }
 
-    // True when other rules may be noted than before.
-    bool refresh_rules() {
-        const auto stamp = file_stamp(repository_, signature_rules_path);
-        if (stamp == rules_stamp_) return false;
-        return read_anew([&] { rules_ = read_signature_rules(repository_.fd()); }, stamp, rules_stamp_);
-    }
-
     // True when other sizes may have been counted than before.
     bool refresh_sizes() {
-        const auto stamp = file_stamp(repository_, UsageRecord::path);
+        const auto stamp = record_stamp(repository_.fd(), UsageRecord::path);
         if (stamp == sizes_stamp_) return false;
         return read_anew([&] { sizes_ = UsageRecord::read(repository_.fd()); }, stamp, sizes_stamp_);
     }
@@ -350,7 +334,7 @@ private:
 
     void tell_rule(json& entry) const {
         const auto commit = Checksum::from_hex(entry.value("merge-commit", ""));
-        const auto* const rule = commit ? rule_of(rules_, entry["image"].get<std::string>(), *commit) : nullptr;
+        const auto* const rule = commit ? rules_.of(entry["image"].get<std::string>(), *commit) : nullptr;
         if (rule != nullptr) entry["signature-policy"] = limited(*rule);
     }
 
@@ -449,7 +433,7 @@ private:
     }
 
     Repository repository_;
-    const FileStamp config_stamp_ = file_stamp(repository_, "config");
+    const RecordStamp config_stamp_ = record_stamp(repository_.fd(), "config");
     RefState refs_{repository_};
     std::array<RefListing, layer_ref_directories.size()> layers_{{{repository_.fd(), layer_ref_directories[0]},
                                                                   {repository_.fd(), layer_ref_directories[1]},
@@ -484,13 +468,12 @@ private:
     bool any_damaged_ = false;
     bool stale_ = true;  // something changed since listing_ was made
     DamageRecord damage_;
-    FileStamp damage_stamp_{};
+    RecordStamp damage_stamp_{};
     std::map<std::string, std::string> sources_;
-    FileStamp sources_stamp_{};
-    SignatureRules rules_;
-    FileStamp rules_stamp_{};
+    RecordStamp sources_stamp_{};
+    SignatureRules rules_{repository_.fd()};
     UsageRecord sizes_;
-    FileStamp sizes_stamp_{};
+    RecordStamp sizes_stamp_{};
 };
 
 ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -1,30 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records the signature rule that each stored image satisfied, for listings only.
 //
-// On disk: extensions/imaged/rules.json, {"IMAGE": {"COMMIT": "RULE"}}, replaced by rename(2). COMMIT is the merge
-// commit that a pull made or found, so what another program names by the image's ref has no rule, whatever that commit
-// says of itself. The current version of an image and those that are kept of it have one each, of the pull that was
-// last. A file with nonsense in it counts as empty. Jobs that change it run one at a time.
+// On disk: extensions/imaged/rules/HH.json, {"IMAGE": {"COMMIT": "RULE"}}, replaced by rename(2). HH is the first byte
+// of a hash (32-bit FNV-1a) of the image's name, so a job reads and writes a small part of the record, however many
+// images there are. COMMIT is the merge commit that a pull made or found, so what another program names by the image's
+// ref has no rule, whatever that commit says of itself. The current version of an image and those that are kept of it
+// have one each, of the pull that was last. A file with nonsense in it counts as empty. Jobs that change it run one at
+// a time.
+//
+// Earlier versions kept all images in one file, extensions/imaged/rules.json. The first job that changes the record
+// spreads it and removes it. Its entries win over those of the same image and commit in HH.json: only an earlier
+// version that ran in the meantime can have made them others.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <map>
 #include <string>
 
 #include "base/checksum.hpp"
+#include "store/repository/record-file.hpp"
 
 namespace imaged {
 
-inline constexpr const char* signature_rules_path = "extensions/imaged/rules.json";
+// The whole record, for listings. Belongs to one thread; borrows the repository's directory.
+class SignatureRules {
+public:
+    explicit SignatureRules(int repository) : repository_(repository) {}
 
-// By image, as its name is stored, and by merge commit in hexadecimal.
-using SignatureRules = std::map<std::string, std::map<std::string, std::string>>;
+    // Reads the files that changed since the last time; true if there are any. If the system cannot read one
+    // (record-file.hpp), what was known of it holds until the next time.
+    bool refresh();
+    // Null where it is not known by which rule COMMIT became IMAGE.
+    const std::string* of(const std::string& image, const Checksum& commit) const;
 
-// REPOSITORY is the repository's directory. Throws where the system cannot read the file (record-file.hpp).
-SignatureRules read_signature_rules(int repository);
-// Null where it is not known by which rule COMMIT became IMAGE.
-const std::string* rule_of(const SignatureRules& rules, const std::string& image, const Checksum& commit);
+    // By image, as its name is stored, and by merge commit in hexadecimal.
+    using Rules = std::map<std::string, std::map<std::string, std::string>>;
 
-// Whether RULE need not be noted: it is there already, or what is there cannot be read.
+private:
+    struct File {
+        RecordStamp stamp{};
+        Rules rules;
+    };
+    bool refresh(File& file, const std::string& directory, const std::string& name) const;
+
+    const int repository_;
+    File earlier_;                 // rules.json
+    std::array<File, 256> files_;  // HH.json
+};
+
+// The path of the file with the rules of IMAGE.
+std::string signature_rules_path(const std::string& image);
+
+// Whether RULE need not be noted: it is there already, or what is there cannot be read. REPOSITORY is the repository's
+// directory.
 bool is_signature_rule_noted(int repository, const std::string& image, const Checksum& commit, const std::string& rule);
 // Notes that RULE let COMMIT in as IMAGE, whose ref is REF, and forgets the rules of versions that are not kept any
 // more. What cannot be written is not, nor a rule of more than max_signature_rule (repository-writer.hpp): it is

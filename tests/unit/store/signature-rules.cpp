@@ -19,7 +19,8 @@ const std::string image = "docker://registry.example/os:1", ref = "ostree/contai
 struct Store {
     TemporaryRepository home;
     const int fd = home.repository.fd();
-    const std::filesystem::path file = std::filesystem::path(home.path) / signature_rules_path;
+    const std::filesystem::path file = std::filesystem::path(home.path) / signature_rules_path(image);
+    const std::filesystem::path earlier = std::filesystem::path(home.path) / "extensions/imaged/rules.json";
     const Checksum first = *Checksum::from_hex(std::string(64, '1'));
     const Checksum second = *Checksum::from_hex(std::string(64, '2'));
 
@@ -27,8 +28,9 @@ struct Store {
         note_signature_rule(fd, image, ref, commit, rule);
     }
     std::string rule(const Checksum& commit, const std::string& of = image) const {
-        const auto rules = read_signature_rules(fd);
-        const auto* const found = rule_of(rules, of, commit);
+        SignatureRules rules(fd);
+        rules.refresh();
+        const auto* const found = rules.of(of, commit);
         return found == nullptr ? "unknown" : *found;
     }
 };
@@ -92,4 +94,73 @@ TEST_CASE("a record of rules with nonsense in it, or that others may write, coun
         store.note(store.first, "signedBy (default)");
         CHECK(store.rule(store.first) == "signedBy (default)");
     }
+}
+
+TEST_CASE("what a rule costs to note does not depend on how many images have one") {
+    const Store store;
+    const auto other = [](int i) { return "docker://registry.example/other:" + std::to_string(i); };
+    for (int i = 0; i < 3000; ++i)
+        note_signature_rule(store.fd, other(i), ref, store.first, "signedBy " + std::to_string(i));
+    store.note(store.first, "signedBy (default)");
+    std::size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(store.file.parent_path())) {
+        ++files;
+        // Twelve images are the mean.
+        CHECK(entry.file_size() < 40 * 150);
+    }
+    CHECK(files == 256);
+    SignatureRules rules(store.fd);
+    CHECK(rules.refresh());
+    for (int i = 0; i < 3000; ++i) {
+        const auto* const rule = rules.of(other(i), store.first);
+        REQUIRE(rule != nullptr);
+        CHECK(*rule == "signedBy " + std::to_string(i));
+    }
+    CHECK_FALSE(rules.refresh());
+    store.note(store.second, "sigstoreSigned (default)");
+    CHECK(rules.refresh());
+    REQUIRE(rules.of(image, store.second) != nullptr);
+    CHECK(*rules.of(image, store.second) == "sigstoreSigned (default)");
+}
+
+TEST_CASE("rules that an earlier version noted are known, and spread by the first change") {
+    const Store store;
+    const std::string other = "docker://registry.example/other:1";
+    store.note(store.first, "as of a later version");
+    const auto text = "{\"" + image + "\":{\"" + store.first.hex() + "\":\"signedBy (default)\"},\"" + other +
+                      "\":{\"" + store.second.hex() + "\":\"insecureAcceptAnything (default)\"}}";
+    const auto check = [&] {
+        // What an earlier version wrote after a later one holds.
+        CHECK(store.rule(store.first) == "signedBy (default)");
+        CHECK(is_signature_rule_noted(store.fd, image, store.first, "signedBy (default)"));
+        CHECK_FALSE(is_signature_rule_noted(store.fd, image, store.first, "as of a later version"));
+        CHECK(store.rule(store.second, other) == "insecureAcceptAnything (default)");
+    };
+    std::ofstream(store.earlier) << text;
+    check();
+    const std::string third = "docker://registry.example/third:1";
+    note_signature_rule(store.fd, third, ref, store.first, "reject");
+    CHECK_FALSE(std::filesystem::exists(store.earlier));
+    CHECK(store.rule(store.first, third) == "reject");
+    check();
+    // Interrupted before the file was removed: once more.
+    std::ofstream(store.earlier) << text;
+    check();
+    forget_signature_rules(store.fd, third);
+    CHECK_FALSE(std::filesystem::exists(store.earlier));
+    CHECK(store.rule(store.first, third) == "unknown");
+    check();
+    forget_signature_rules(store.fd, image);
+    CHECK(store.rule(store.first) == "unknown");
+    // Nonsense in it, or of another writer, is worth nothing.
+    std::ofstream(store.earlier) << "nonsense";
+    store.note(store.first, "signedBy (default)");
+    CHECK_FALSE(std::filesystem::exists(store.earlier));
+    CHECK(store.rule(store.first) == "signedBy (default)");
+    std::ofstream(store.earlier) << "{\"" << image << "\":{\"" << store.first.hex() << "\":\"forged\"}}";
+    std::filesystem::permissions(store.earlier, std::filesystem::perms::all);
+    store.note(store.second, "reject");
+    CHECK(store.rule(store.first) == "unknown");
+    CHECK(store.rule(store.second) == "reject");
+    CHECK(std::filesystem::exists(store.earlier));
 }
