@@ -19,8 +19,10 @@
 #include "base/json.hpp"
 #include "base/system-failure.hpp"
 #include "store/catalog/image-diff.hpp"
+#include "store/catalog/known-entries.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
+#include "store/records/layer-names.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/ref-state.hpp"
@@ -118,6 +120,7 @@ public:
         const auto size = listing_ ? listing_->size() : 0;
         listing_ = nullptr;  // before the next is made
         Cache used;
+        if (!std::exchange(has_listed_, true)) kept_entries_ = read_known_entries(repository_.fd());
         const auto kept = kept_by_image();
         any_damaged_ = false;
         std::string text = R"({"images":[)";
@@ -136,6 +139,8 @@ public:
         }
         text += "]}";
         cache_ = std::move(used);
+        kept_entries_.clear();
+        keep_entries();
         listing_ = std::make_shared<const std::string>(std::move(text));
         stale_ = layers_lost_ = false;
         return listing_;
@@ -179,16 +184,13 @@ public:
     }
 
 private:
-    struct Layer {
-        Checksum blob;
-        LayerKind kind;
-    };
     struct Cached {
-        std::string entry;  // JSON, without the image's name and the last brace
+        // Its text is JSON, without the image's name and the last brace.
+        KnownEntry known;
         bool sound = false;
-        bool has_layers = false;  // all, when they were looked for last
-        UpdateDigests updates;    // that wait
-        std::vector<Layer> layers;
+        bool may_be_kept = false;  // in known-entries.hpp
+        bool has_layers = false;   // all, when they were looked for last
+        UpdateDigests updates;     // that wait
         MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
     };
     using Cache = std::unordered_map<Checksum, Cached>;  // by merge commit
@@ -219,7 +221,7 @@ private:
         for (const auto& [number, commit] : kept) {
             const auto& known = look_up("", commit, used);
             any_damaged_ |= !known.sound;
-            const auto version = parse_json(known.entry + "}");
+            const auto version = parse_json(known.known.text + "}");
             if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
                 entry["kept"].push_back(version_of(version));
         }
@@ -234,7 +236,7 @@ private:
 
     // As json_text(entry_of()) of an image with which nothing is wrong, without reading and writing what is known.
     void add_sound(std::string& text, const std::string& name, const Checksum& commit, const Cached& cached) const {
-        text += cached.entry;
+        text += cached.known.text;
         add_member(text, "image", quoted(name));
         if (const auto update = cached.updates.of(name); !update.empty())
             add_member(text, "update-digest", quoted(update));
@@ -251,7 +253,7 @@ private:
     }
 
     json entry_of(const std::string& name, const Cached& cached) {
-        auto entry = parse_json(cached.entry + "}");
+        auto entry = parse_json(cached.known.text + "}");
         entry["image"] = name;
         if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
         if (const auto missing = missing_layer(cached)) {
@@ -380,21 +382,17 @@ private:
     }
 
     std::optional<std::string> missing_layer(const Cached& cached) const {
-        const auto is_there = [&](const std::string& ref) {
-            return std::any_of(layers_.begin(), layers_.end(),
-                               [&](const auto& listing) { return listing.contains(ref); });
-        };
-        for (const auto& layer : cached.layers) {
-            const auto blob = Digest::from_hex(layer.blob.hex());
-            if (is_there(layer_ref(blob))) continue;
-            if (!is_there(layer.kind == LayerKind::derived ? derived_ref(blob) : objects_ref(blob)))
-                return layer_ref(blob);
+        const auto& [blobs, derived, objects] = layers_;
+        for (const auto& layer : cached.known.layers) {
+            if (blobs.contains(layer.blob)) continue;
+            if (!(layer.kind == LayerKind::derived ? derived : objects).contains(layer.blob))
+                return layer_ref(Digest::from_hex(layer.blob.hex()));
         }
         return std::nullopt;
     }
 
     // Of an image whose REF named no commit when it was listed.
-    Cached broken(const std::string& name, const std::string& ref) const {
+    Cached broken(const std::string& name, const std::string& ref) {
         try {
             return look_at(name, repository_.resolve(ref).value_or(Checksum{}));
         } catch (const Error& error) {
@@ -404,7 +402,7 @@ private:
     }
 
     static Cached damaged_entry(const std::string& name, const std::string& why) {
-        return {open_entry({{"image", name}, {"state", "damaged"}, {"error", why}}), false, false, {}, {}};
+        return {{open_entry({{"image", name}, {"state", "damaged"}, {"error", why}}), {}, {}, {}}};
     }
 
     // The text of ENTRY without the image's name and the last brace.
@@ -415,15 +413,26 @@ private:
         return text;
     }
 
-    Cached look_at(const std::string& name, const Checksum& commit) const {
+    Cached look_at(const std::string& name, const Checksum& commit) {
         try {
+            // Before the commit is read.
+            const auto stamp = CommitStamp::of(repository_, commit);
+            if (auto kept = kept_entries_.extract(commit);
+                kept && kept.mapped().stamp == stamp &&
+                repository_.has_object(ObjectType::dirtree, kept.mapped().tree)) {
+                Cached cached{std::move(kept.mapped()), true, true};
+                refresh_update(commit, cached);
+                return cached;
+            }
             const auto image = StoredImage::load(repository_, commit);
             if (!repository_.has_object(ObjectType::dirtree, image.tree))
                 return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
-            Cached cached{open_entry(summary(name, image)), true, false, {}, {}};
-            cached.layers.reserve(image.layout.layers.size());
+            Cached cached{{open_entry(summary(name, image)), image.tree, stamp, {}}, true};
+            cached.may_be_kept = (!image.layout.ostree || image.base_is_parent) && stamp != CommitStamp();
+            cached.known.layers.reserve(image.layout.layers.size());
             for (const auto& layer : image.layout.layers)
-                cached.layers.push_back({*Checksum::from_hex(layer.blob.digest.hex()), layer.kind});
+                cached.known.layers.push_back({*Checksum::from_hex(layer.blob.digest.hex()), layer.kind});
+            if (cached.may_be_kept) ++unkept_;
             refresh_update(commit, cached);
             return cached;
         } catch (const Error& error) {
@@ -432,12 +441,22 @@ private:
         }
     }
 
+    // When so many are not in the file that reading them again would take longer than it does.
+    void keep_entries() {
+        if (unkept_ < 64 || unkept_ < cache_.size() / 16) return;
+        unkept_ = 0;
+        std::vector<std::pair<Checksum, const KnownEntry*>> entries;
+        for (const auto& [commit, cached] : cache_)
+            if (cached.may_be_kept) entries.emplace_back(commit, &cached.known);
+        write_known_entries(repository_.fd(), entries);
+    }
+
     Repository repository_;
     const RecordStamp config_stamp_ = record_stamp(repository_.fd(), "config");
     RefState refs_{repository_};
-    std::array<RefListing, layer_ref_directories.size()> layers_{{{repository_.fd(), layer_ref_directories[0]},
-                                                                  {repository_.fd(), layer_ref_directories[1]},
-                                                                  {repository_.fd(), layer_ref_directories[2]}}};
+    std::array<LayerNames, 3> layers_{{{repository_.fd(), layer_ref_directory},
+                                       {repository_.fd(), derived_ref_directory},
+                                       {repository_.fd(), objects_ref_directory}}};
     // Of objects/00 to objects/ff.
     struct ObjectDirectory {
         ino_t inode = 0;
@@ -463,6 +482,9 @@ private:
     };
     std::array<ObjectDirectory, 256> object_directories_;
     Cache cache_;
+    KnownEntries kept_entries_;  // during the first list
+    bool has_listed_ = false;
+    std::size_t unkept_ = 0;    // entries that were made since they were kept last
     bool layers_lost_ = false;  // since listing_ was made
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;

@@ -62,7 +62,8 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
             std::move(layout),
             commit.text(importer_version_key).value_or(""),
             read_filtered(commit),
-            DroppedCounts::read(commit)};
+            DroppedCounts::read(commit),
+            base && commit.parent};
 }
 
 }  // namespace

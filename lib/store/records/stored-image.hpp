@@ -43,6 +43,9 @@ struct StoredImage {
     std::string importer;
     FilteredPaths filtered;
     DroppedCounts dropped;
+    // Whether the commit itself names the base commit; otherwise the ref of a layer does, which may come to name
+    // another.
+    bool base_is_parent = false;
 
     // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;

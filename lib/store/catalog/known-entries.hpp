@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a listing took from the commits of images, kept for the next process that lists them: reading two JSON documents
+// of each image is most of the work of a first list.
+//
+// On disk: extensions/imaged/listing, a file of this machine and this version of imaged, with a checksum; replaced by
+// rename(2) by the process that lists. It is a hint: an entry counts only for the same file of the same commit, by
+// inode, size and change time. A file that is damaged, of another version, or not imaged's (record-file.hpp) counts as
+// absent, and so does each entry of a commit that was written again, restored or copied.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/checksum.hpp"
+#include "oci/layout.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+// The file of a commit.
+struct CommitStamp {
+    std::uint64_t inode = 0, size = 0;
+    std::int64_t changed = 0;  // nanoseconds
+
+    bool operator==(const CommitStamp&) const = default;
+    // All zero if there is none.
+    static CommitStamp of(const Repository& repository, const Checksum& commit);
+};
+
+struct KnownEntry {
+    struct Layer {
+        Checksum blob;
+        LayerKind kind;
+    };
+    std::string text;  // the caller's
+    Checksum tree;     // of the merged root
+    CommitStamp stamp;
+    std::vector<Layer> layers;
+};
+
+using KnownEntries = std::unordered_map<Checksum, KnownEntry>;  // by merge commit
+
+// Empty if there is no usable file. REPOSITORY is the repository's directory.
+KnownEntries read_known_entries(int repository) noexcept;
+// What cannot be written is not.
+void write_known_entries(int repository, const std::vector<std::pair<Checksum, const KnownEntry*>>& entries) noexcept;
+
+}  // namespace imaged

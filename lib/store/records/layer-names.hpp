@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blobs that have a ref in one of the directories of layers' refs (ref-name.hpp). Only the names are read, not what
+// the refs name: in a repository with many images that is a small part of the work of RefListing. The directory is read
+// again only if its modification time is another.
+//
+// Belongs to one thread; borrows the descriptor.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/checksum.hpp"
+
+namespace imaged {
+
+class LayerNames {
+public:
+    // REPOSITORY is the repository's directory, DIRECTORY one of layer_ref_directories.
+    LayerNames(int repository, const std::string& directory)
+        : repository_(repository), path_("refs/heads/" + directory) {}
+
+    // Looks for changes. True when there may be any since the last time. Throws a system error.
+    bool refresh();
+    // Whether a blob that had a ref before the last refresh() has none any more.
+    bool lost_any() const { return lost_; }
+    bool contains(const Checksum& blob) const;
+
+private:
+    std::vector<Checksum> read() const;
+
+    const int repository_;
+    const std::string path_;
+    ino_t inode_ = 0;
+    std::int64_t modified_ = 0;  // nanoseconds
+    bool settled_ = false;       // as in RefListing
+    bool lost_ = false;
+    std::vector<Checksum> blobs_;  // in order
+};
+
+}  // namespace imaged
