@@ -79,11 +79,15 @@ std::string as_json(char32_t c, bool valid) {
 
 // Replaces by FORM what may not stay; the characters of KEPT do.
 std::string replaced(std::string_view text, std::string_view kept, std::string (*form)(char32_t, bool)) {
-    // Most texts: each byte does nothing to a terminal.
-    if (std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) return std::string(text);
+    const auto drives = [](char c) { return c < 0x20 || c >= 0x7f; };
     std::string result;
     result.reserve(text.size());
     while (!text.empty()) {
+        // Most of each text: bytes that do nothing to a terminal.
+        const auto plain = static_cast<std::size_t>(std::find_if(text.begin(), text.end(), drives) - text.begin());
+        result += text.substr(0, plain);
+        text.remove_prefix(plain);
+        if (text.empty()) break;
         const auto [code, bytes, valid] = first_character(text);
         const bool stays =
             valid && (!drives_terminal(code) || (code < 0x80 && kept.find(static_cast<char>(code)) != kept.npos));
