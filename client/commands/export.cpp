@@ -8,7 +8,7 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"compression", "KIND", "Compress the layers with gzip (default) or zstd, or none"},
+    {"compression", "KIND", "Compress the layers with gzip (default), zstd or zstd:chunked, or none"},
 };
 
 ExitCode run(const Arguments& arguments) {

@@ -64,7 +64,7 @@ _imagectl() {
     case $option=$takes in
         *=) ;;
         --progress=HOW) candidates=$'auto\nlines\njson\nnone' ;;
-        --compression=KIND) candidates=$'gzip\nzstd\nnone' ;;
+        --compression=KIND) candidates=$'gzip\nzstd\nzstd:chunked\nnone' ;;
         --delta=WHEN) candidates=$'auto\nnever' ;;
         *=JOB) candidates=$(_imagectl_jobs) ;;
         *=IMAGE) candidates=$(_imagectl_images) ;;

@@ -47,7 +47,7 @@ function __imagectl_candidates
         case --progress=HOW
             printf "$front%s\n" auto lines json none
         case --compression=KIND
-            printf "$front%s\n" gzip zstd none
+            printf "$front%s\n" gzip zstd zstd:chunked none
         case --delta=WHEN
             printf "$front%s\n" auto never
         case '*=JOB'

@@ -136,9 +136,14 @@ public:
 
     job::Result operator()(const job::Export& work) {
         if (work.delta_from) return export_delta(work);
-        ExportRequest wanted{request_.repository, work.image, work.destination, Compression::gzip, {}};
-        if (work.compression == job::LayerCompression::zstd) wanted.compression = Compression::zstd;
-        if (work.compression == job::LayerCompression::none) wanted.compression = Compression::none;
+        ExportRequest wanted{
+            .repository = request_.repository, .image = work.image, .destination = work.destination, .proxy = {}};
+        switch (work.compression) {
+            case job::LayerCompression::gzip: wanted.compression = Compression::gzip; break;
+            case job::LayerCompression::zstd_chunked: wanted.chunked = true; [[fallthrough]];
+            case job::LayerCompression::zstd: wanted.compression = Compression::zstd; break;
+            case job::LayerCompression::none: wanted.compression = Compression::none; break;
+        }
         wanted.proxy = proxy_options(request_);
         if (request_.publisher)
             wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);

@@ -45,10 +45,12 @@ struct Traits {
 };
 
 // How the layers of an export are compressed.
-enum class LayerCompression { gzip, zstd, none };
+enum class LayerCompression { gzip, zstd, zstd_chunked, none };
 constexpr auto names_of(LayerCompression) {
-    return enum_names<LayerCompression>(
-        {{LayerCompression::gzip, "gzip"}, {LayerCompression::zstd, "zstd"}, {LayerCompression::none, "none"}});
+    return enum_names<LayerCompression>({{LayerCompression::gzip, "gzip"},
+                                         {LayerCompression::zstd, "zstd"},
+                                         {LayerCompression::zstd_chunked, "zstd:chunked"},
+                                         {LayerCompression::none, "none"}});
 }
 
 // Whether layers may be made by a delta.

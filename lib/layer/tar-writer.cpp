@@ -128,6 +128,7 @@ void TarWriter::begin(const TarItem& item) {
     write_header(static_cast<char>(item.type), item.path, target, item);
     left_ = item.size;
     written_ = 0;
+    if (entry_) entry_(item);
 }
 
 void TarWriter::content(std::span<const std::byte> piece) {

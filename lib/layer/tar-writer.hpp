@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,10 +32,14 @@ struct TarItem {
     std::string earlier_path = {};
 };
 
+// Called after the headers of ITEM were written, before its content. For sinks that need to know where entries are.
+using TarEntryHook = std::function<void(const TarItem& item)>;
+
 class TarWriter {
 public:
     // Borrows the sink.
-    TarWriter(ByteSink& sink, TarStyle style) : sink_(sink), style_(style) {}
+    TarWriter(ByteSink& sink, TarStyle style, TarEntryHook entry = {})
+        : sink_(sink), style_(style), entry_(std::move(entry)) {}
 
     // The content of the item before must be complete.
     void begin(const TarItem& item);
@@ -52,6 +57,7 @@ private:
 
     ByteSink& sink_;
     const TarStyle style_;
+    const TarEntryHook entry_;
     std::uint64_t left_ = 0, written_ = 0;  // of the current content
 };
 

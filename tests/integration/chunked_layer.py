@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes layers as zstd:chunked, as skopeo of Debian 13 does: frames for the content of each file, and behind the tar a table of contents and a tar-split. A run of
+"""Writes and reads layers that are zstd:chunked. They are written as skopeo of Debian 13 does: frames for the content of each file, and behind the tar a table of contents and a tar-split. A run of
 zeros in a file is a frame of its own, and the file has a row for each of its frames; the zeros are in the frame all the same."""
 import base64
 import ctypes
@@ -8,6 +8,7 @@ import io
 import json
 import re
 import struct
+import subprocess
 import tarfile
 
 import oci_layout
@@ -73,6 +74,65 @@ def other_rows(tar, rows):
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         return [next(files) if member.isreg() and member.size else
                 [{"type": KINDS[member.type], "name": member.name + ("/" if member.isdir() else ""), "mode": member.mode, **({"linkName": member.linkname} if member.linkname else {})}] for member in archive]
+
+
+def unpacked(data):
+    return subprocess.run(["zstd", "-q", "-d", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+CRC_TABLE = []
+for byte in range(256):
+    for _ in range(8):
+        byte = byte >> 1 ^ (0xD800000000000000 if byte & 1 else 0)
+    CRC_TABLE.append(byte)
+
+
+def crc64(data):
+    """As Go's hash/crc64 with its table ISO."""
+    crc = 0xFFFFFFFFFFFFFFFF
+    for byte in data:
+        crc = CRC_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFFFFFFFFFF
+
+
+def read(blob, annotations):
+    """The table's entries and the tar of BLOB, put together from tar-split and the frames of each file. Checks all that the parts say of each other and of the tar."""
+    def part(key):
+        offset, packed, size = map(int, annotations[PREFIX + key].split(":")[:3])
+        assert struct.unpack("<II", blob[offset - 8:offset]) == (SKIPPABLE, packed), key
+        text = unpacked(blob[offset:offset + packed])
+        assert len(text) == size, key
+        return text, digest(blob[offset:offset + packed])
+    (table_text, table_digest), (split_text, split_digest) = part("manifest-position"), part("tarsplit-position")
+    table = json.loads(table_text)
+    assert (table["version"], table["tarSplitDigest"], annotations[PREFIX + "manifest-checksum"]) == (1, split_digest, table_digest)
+    numbers = [int(number) for key in ("manifest-position", "tarsplit-position") for number in annotations[PREFIX + key].split(":")]
+    assert blob[-72:] == skippable(struct.pack("<7Q", *numbers) + b"GNUlInUx"), "footer"
+    contents = {}
+    for row in table["entries"]:
+        if row["type"] == "reg" and row["size"]:
+            contents[row["name"]] = unpacked(blob[row["offset"]:row["endOffset"]])
+            assert (len(contents[row["name"]]), digest(contents[row["name"]])) == (row["size"], row["digest"]), row
+    tar, pieces = b"", [json.loads(line) for line in split_text.splitlines()]
+    for piece in pieces:
+        if piece["type"] == 2:
+            tar += base64.b64decode(piece["payload"])
+            continue
+        content = contents.get(piece["name"], b"")
+        assert len(content) == piece.get("size", 0), piece
+        assert not content or base64.b64decode(piece["payload"]) == struct.pack(">Q", crc64(content)), piece
+        tar += content
+    assert unpacked(blob) == tar, "for readers that know nothing of the tables"
+    # A piece for the headers of each entry, and one for the entry; the last is the end marker.
+    assert [piece["type"] for piece in pieces] == [2, 1] * len(table["entries"]) + [2]
+    assert [piece["name"] for piece in pieces if piece["type"] == 1] == [row["name"] for row in table["entries"]]
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        for row, member in zip(table["entries"], archive, strict=True):
+            xattrs = {key.removeprefix("SCHILY.xattr."): value for key, value in member.pax_headers.items() if key.startswith("SCHILY.xattr.")}
+            assert (row["type"], row["name"].rstrip("/"), row.get("linkName", ""), row["mode"], row["size"], row["uid"], row["gid"], row["modtime"]) == \
+                (KINDS[member.type], member.name, member.linkname, member.mode, member.size, member.uid, member.gid, "1970-01-01T00:00:00Z"), row
+            assert {key: base64.b64decode(value).decode() for key, value in row.get("xattrs", {}).items()} == xattrs, row
+    return table["entries"], tar
 
 
 def layer(entries, change=None, complete=False, **options):

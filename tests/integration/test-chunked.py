@@ -162,6 +162,30 @@ class Partial(Case):
         # Counted where they come from; a full pull of the same layer is among the answers.
         self.assertEqual(self.wire_bytes(after, since), wire + len(after.data))
 
+    def test_what_imaged_exports_is_fetched_in_part(self):
+        conf = self.directory / "registries.conf"
+        conf.write_text(f'[[registry]]\nlocation = "{self.registry.address}"\ninsecure = true\n')
+        blobs = {}
+        for tag, changed in (("plain", ()), ("plain2", (5, 50, 149))):
+            self.push(tag, oci_layout.layer(entries(*changed)))
+            self.pull(tag)
+            destination = f"docker://{self.registry.address}/test/image:exported-{tag}"
+            result = worker.Run("docker://stored/image:t", self.repository, kind="export", arguments={"destination": destination, "compression": "zstd:chunked"},
+                                env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy)}).finish().result
+            self.assertEqual(result["outcome"], "success", result)
+            blobs[tag] = result["details"]["bytes-written"]
+        expected = self.whole("exported-plain2")
+        self.make_repository()
+        self.pull("exported-plain")
+        since = len(self.registry.answers())
+        details = self.pull("exported-plain2")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], expected))
+        wire = sum(size for path, _, size, agent in self.registry.answers()[since:] if "/blobs/" in path and agent.startswith(OWN))
+        self.assertEqual(details["bytes-fetched"], wire)
+        # Three files of 28 KiB that do not compress, and the tables.
+        self.assertLess(wire, 3 * 30 * 1024 + 16 * 1024)
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
     def test_nothing_but_the_table_is_fetched_where_all_is_here(self):
         after, details, _ = self.update(())
         self.assertEqual(details["layers-fetched"], 0)  # the same diff-id

@@ -78,7 +78,7 @@ class Completions(unittest.TestCase):
         self.assertEqual(shell("pull", "--progress", "j"), ["json"])
         refusal = subprocess.run([IMAGECTL, "pull", "--progress", "x"], capture_output=True, text=True).stderr
         self.assertIn("--progress is auto, lines, json or none", refusal)
-        self.assertEqual(sorted(shell("export", "--compression", "")), ["gzip", "none", "zstd"])
+        self.assertEqual(sorted(shell("export", "--compression", "")), ["gzip", "none", "zstd", "zstd:chunked"])
         self.assertEqual(sorted(shell("pull", "--delta", "")), ["auto", "never"])
         self.assertEqual(shell("pull", "--target", "oci"), [IMAGES[2]])
         for words in (("rollback", "--to", ""), ("-H", ""), ("list", "--machine", ""), ("pull", "--digest", "")):

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """imaged-worker writes stored images back out: they unpack to the original's tree, and pull as the same layers."""
 import hashlib
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import unittest
 
+import chunked_layer
 import golden
 import oci_layout
 import ostree_repository
@@ -74,6 +77,22 @@ class Golden(Case):
         self.original = golden.unpack("oci.tar.gz", self.directory)
         self.out = self.directory / "out"
         self.details = {tag: self.exported(f"oci:oci:{tag}", self.source, f"oci:{self.out}:{tag}") for tag in ("base", "derived")}
+
+    def test_as_zstd_chunked_each_layer_says_where_its_files_are(self):
+        for tag, out in ((tag, out) for tag in ("base", "derived") for out in ("chunked", "again")):
+            self.exported(f"oci:oci:{tag}", self.source, f"oci:{self.directory}/{out}:{tag}", compression="zstd:chunked")
+        for tag in ("base", "derived"):
+            digest, manifest, config = documents(self.directory / "chunked", tag)
+            self.assertEqual(digest, documents(self.directory / "again", tag)[0])
+            self.assertEqual(config["rootfs"], documents(self.out, tag)[2]["rootfs"])
+            for layer, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"]):
+                self.assertEqual(layer["mediaType"], oci_layout.LAYER + "+zstd")
+                _, tar = chunked_layer.read((self.directory / "chunked/blobs" / layer["digest"].replace(":", "/")).read_bytes(), layer["annotations"])
+                self.assertEqual(chunked_layer.digest(tar), diff_id)
+        # What is written as something else again does not say it any more.
+        self.exported("oci:oci:base", self.source, f"oci:{self.directory}/plain:base", compression="zstd")
+        for layer in documents(self.directory / "plain", "base")[1]["layers"]:
+            self.assertEqual([key for key in layer.get("annotations", {}) if key.startswith(chunked_layer.PREFIX)], [])
 
     def test_both_unpack_to_the_trees_of_the_originals(self):
         for tag in ("base", "derived"):
@@ -181,6 +200,34 @@ class Generic(Case):
         self.assertEqual(trees[0], trees[1])
         first = worker.pull(self.image, self.source).result["details"]
         self.assertEqual(golden.listing(fresh, again["merge-commit"]), golden.listing(self.source, first["merge-commit"]))
+
+    def test_as_zstd_chunked_it_pulls_as_the_same_layers_and_comes_out_as_it_was(self):
+        first = self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="zstd:chunked")
+        _, manifest, config = documents(self.directory / "out", "x")
+        found = {}
+        for layer, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"]):
+            rows, tar = chunked_layer.read((self.directory / "out/blobs" / layer["digest"].replace(":", "/")).read_bytes(), layer["annotations"])
+            self.assertEqual(chunked_layer.digest(tar), diff_id)
+            found.update({row["name"].rstrip("/"): row for row in rows})
+        self.assertEqual((found["etc/conf"]["xattrs"], found["usr/bin"]["mode"], found["big-owner"]["uid"]), ({"user.note": "YSBub3Rl"}, 0o711, 4_000_000))
+        self.assertEqual((found["usr/bin/alias"]["type"], found["usr/share/.wh.gone"]["type"], found["bin"]["linkName"]), ("hardlink", "reg", "usr/bin"))
+        fresh = ostree_repository.init(self.directory / "fresh")
+        again = self.pulled(f"oci:{self.directory}/out:x", fresh)
+        pulled = worker.pull(self.image, self.source).result["details"]
+        self.assertEqual(golden.listing(fresh, again["merge-commit"]), golden.listing(self.source, pulled["merge-commit"]))
+        second = self.exported(f"oci:{self.directory}/out:x", fresh, f"oci:{self.directory}/again:x", compression="zstd:chunked")
+        self.assertEqual((second["digest"], second["digest-kept"]), (first["digest"], True))
+
+    def test_a_layer_with_a_path_that_occurs_twice_has_no_table(self):
+        twice = [Entry("usr/f", content=b"first"), Entry("usr/d", "symlink", target="f"), directory("usr/f"), Entry("usr/f/below", content=b"b"), whiteout("usr/f")]
+        for number, entries in enumerate((twice, LOWER)):
+            self.layout.image("twice", [oci_layout.layer(entries)])
+            self.pulled(self.layout.reference("twice"), self.source)
+            self.exported(self.layout.reference("twice"), self.source, f"oci:{self.directory}/out{number}:x", compression="zstd:chunked")
+            layer, = documents(self.directory / f"out{number}", "x")[1]["layers"]
+            blob = (self.directory / f"out{number}/blobs" / layer["digest"].replace(":", "/")).read_bytes()
+            names = tarfile.open(fileobj=io.BytesIO(chunked_layer.unpacked(blob))).getnames()
+            self.assertEqual("annotations" in layer, len(set(names)) == len(names), names)
 
     def test_a_second_export_of_what_came_out_is_bit_for_bit_the_same(self):
         first = self.exported(self.image, self.source, f"oci:{self.directory}/out:x", compression="none")

@@ -38,13 +38,14 @@ std::string below(const std::string& directory, const std::string& name) {
 
 class DerivedExport {
 public:
-    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer, ByteSink& sink)
+    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer, ByteSink& sink,
+                  const TarEntryHook& entry)
         : repository_(repository),
           cancellation_(cancellation),
           commit_(repository.load_commit(layer)),
           record_(LayerRecord::read(commit_)),
           default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
-          tar_(sink, TarStyle::pax) {
+          tar_(sink, TarStyle::pax, entry) {
         for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
         lost_.insert(record_.lost.begin(), record_.lost.end());
     }
@@ -268,8 +269,8 @@ private:
 }  // namespace
 
 void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                         ByteSink& sink) {
-    DerivedExport(repository, cancellation, layer, sink).run();
+                         ByteSink& sink, const TarEntryHook& entry) {
+    DerivedExport(repository, cancellation, layer, sink, entry).run();
 }
 
 }  // namespace imaged

@@ -10,12 +10,13 @@
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
 #include "layer/byte-sink.hpp"
+#include "layer/tar-writer.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {
 
-// Throws Error(repository_damaged) naming what is missing or corrupt.
+// ENTRY is the TarWriter's. Throws Error(repository_damaged) naming what is missing or corrupt.
 void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                         ByteSink& sink);
+                         ByteSink& sink, const TarEntryHook& entry = {});
 
 }  // namespace imaged

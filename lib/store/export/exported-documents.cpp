@@ -12,7 +12,7 @@ using nlohmann::ordered_json;
 constexpr const char* manifest_type = "application/vnd.oci.image.manifest.v1+json";
 constexpr const char* config_type = "application/vnd.oci.image.config.v1+json";
 constexpr const char* final_diff_id = "ostree.final-diffid";
-// They describe the bytes of a blob that is gone.
+// They describe the bytes of a blob.
 constexpr std::string_view chunk_annotations = "io.github.containers.zstd-chunked.";
 
 std::string layer_type(Compression compression) {
@@ -45,13 +45,15 @@ void describe(ordered_json& descriptor, const std::string& type, const Descripto
     descriptor["digest"] = blob.digest.text();
     descriptor["size"] = blob.size;
     descriptor.erase("urls");
-    if (!descriptor.contains("annotations") || !descriptor["annotations"].is_object()) return;
-    auto& annotations = descriptor["annotations"];
     auto kept = ordered_json::object();
-    for (auto& [name, value] : annotations.items()) {
-        if (!std::string_view(name).starts_with(chunk_annotations)) kept[name] = value;
+    const bool has_annotations = descriptor.contains("annotations") && descriptor["annotations"].is_object();
+    if (has_annotations) {
+        for (auto& [name, value] : descriptor["annotations"].items()) {
+            if (!std::string_view(name).starts_with(chunk_annotations)) kept[name] = value;
+        }
     }
-    annotations = std::move(kept);
+    for (const auto& [name, value] : blob.chunked) kept[std::string(chunk_annotations) + name] = value;
+    if (has_annotations || !kept.empty()) descriptor["annotations"] = std::move(kept);
 }
 
 }  // namespace
@@ -75,7 +77,8 @@ std::string exported_manifest(const StoredImage& image, const Descriptor& config
                               const std::vector<ExportedLayer>& layers, Compression compression) {
     bool same = config.digest == image.manifest.config.digest;
     for (std::size_t i = 0; i < layers.size(); ++i)
-        same = same && layers[i].blob.digest == image.layout.layers[i].blob.digest;
+        same = same && layers[i].blob.digest == image.layout.layers[i].blob.digest &&
+               (layers[i].blob.chunked.empty() || layers[i].blob.chunked == image.layout.layers[i].blob.chunked);
     if (same) return image.manifest_text;
     auto manifest = parse_ordered_json(image.manifest_text);
     manifest["mediaType"] = manifest_type;

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/task-group.hpp"
+#include "chunked/chunked-writer.hpp"
 #include "oci/export-destination.hpp"
 #include "source/proxy/skopeo-push.hpp"
 #include "store/export/derived-layer-export.hpp"
@@ -120,18 +121,36 @@ private:
 
     ExportedLayer write_layer(ExportLayout& layout, LayerKind kind, const Checksum& commit) const {
         ExportLayout::Blob blob(layout);
+        if (request_.chunked) return write_chunked_layer(blob, kind, commit);
         const auto compressor = compress(request_.compression, blob);
         HashingSink hashing(*compressor);
         BufferedSink sink(hashing);
-        switch (kind) {
-            case LayerKind::commit: objects_->write_commit(sink); break;
-            case LayerKind::chunk: objects_->write_chunk(commit, sink); break;
-            case LayerKind::derived: write_derived_layer(repository_, cancellation_, commit, sink); break;
-        }
+        write_tar(kind, commit, sink);
         sink.flush();
         compressor->finish();
         auto diff_id = hashing.finish();
         return {blob.finish(), std::move(diff_id)};
+    }
+
+    ExportedLayer write_chunked_layer(ExportLayout::Blob& blob, LayerKind kind, const Checksum& commit) const {
+        BufferedSink sink(blob);
+        ChunkedWriter chunked(sink);
+        HashingSink hashing(chunked);
+        write_tar(kind, commit, hashing, [&](const TarItem& item) { chunked.entry(item); });
+        auto annotations = chunked.finish();
+        sink.flush();
+        auto diff_id = hashing.finish();
+        auto written = blob.finish();
+        written.chunked = std::move(annotations);
+        return {std::move(written), std::move(diff_id)};
+    }
+
+    void write_tar(LayerKind kind, const Checksum& commit, ByteSink& sink, const TarEntryHook& entry = {}) const {
+        switch (kind) {
+            case LayerKind::commit: return objects_->write_commit(sink, entry);
+            case LayerKind::chunk: return objects_->write_chunk(commit, sink, entry);
+            case LayerKind::derived: return write_derived_layer(repository_, cancellation_, commit, sink, entry);
+        }
     }
 
     const ExportRequest& request_;

@@ -26,6 +26,7 @@ struct ExportRequest {
     ImageReference image;
     ImageReference destination;  // registry, oci or oci_archive; paths are absolute
     Compression compression = Compression::gzip;
+    bool chunked = false;  // as zstd:chunked; COMPRESSION is zstd
     ProxyOptions proxy;
     // Of scratch directories and the lock; null: this process.
     std::shared_ptr<RepositoryWriter> writer = {};

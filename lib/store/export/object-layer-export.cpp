@@ -43,7 +43,8 @@ std::string shown_path(const std::string& path) {
 // One layer on its way.
 class ObjectLayerExport::Layer {
 public:
-    Layer(const ObjectLayerExport& from, ByteSink& sink) : from_(from), tar_(sink, TarStyle::gnu) {}
+    Layer(const ObjectLayerExport& from, ByteSink& sink, const TarEntryHook& entry)
+        : from_(from), tar_(sink, TarStyle::gnu, entry) {}
 
     void repository_structure() {
         std::string path;
@@ -191,15 +192,15 @@ std::vector<Checksum> ObjectLayerExport::files_of(const Checksum& chunk) const {
     return files;
 }
 
-void ObjectLayerExport::write_chunk(const Checksum& chunk, ByteSink& sink) const {
-    Layer layer(*this, sink);
+void ObjectLayerExport::write_chunk(const Checksum& chunk, ByteSink& sink, const TarEntryHook& entry) const {
+    Layer layer(*this, sink, entry);
     layer.repository_structure();
     for (const auto& file : files_of(chunk)) layer.file(file);
     layer.finish();
 }
 
-void ObjectLayerExport::write_commit(ByteSink& sink) const {
-    Layer layer(*this, sink);
+void ObjectLayerExport::write_commit(ByteSink& sink, const TarEntryHook& entry) const {
+    Layer layer(*this, sink, entry);
     layer.commit();
     const Checksum* last = nullptr;
     for (const auto& file : files_) {

@@ -12,6 +12,7 @@
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
 #include "layer/byte-sink.hpp"
+#include "layer/tar-writer.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {
@@ -23,9 +24,10 @@ public:
     ObjectLayerExport(const Repository& repository, const Cancellation& cancellation, const Checksum& base,
                       const std::vector<Checksum>& chunks);
 
-    void write_chunk(const Checksum& chunk, ByteSink& sink) const;
+    // ENTRY is the TarWriter's.
+    void write_chunk(const Checksum& chunk, ByteSink& sink, const TarEntryHook& entry = {}) const;
     // The commit, every directory, and the files that no chunk has.
-    void write_commit(ByteSink& sink) const;
+    void write_commit(ByteSink& sink, const TarEntryHook& entry = {}) const;
 
 private:
     class Layer;

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chunked/chunked-writer.hpp"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/base64.hpp"
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "base/spill-array.hpp"
+#include "chunked/chunked-parts.hpp"
+#include "chunked/table.hpp"
+
+namespace imaged {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+// As that of other zstd layers (compressor.cpp).
+constexpr int zstd_level = 3;
+constexpr std::size_t output_bytes = 128 * 1024;
+// RFC 8878, "Skippable Frames".
+constexpr std::uint32_t skippable_magic = 0x184D2A50;
+constexpr std::uint64_t table_format = 1;
+constexpr std::string_view footer_magic = "GNUlInUx";
+constexpr unsigned file_piece = 1, segment_piece = 2;
+
+std::size_t check(std::size_t result) {
+    if (ZSTD_isError(result) != 0) throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
+    return result;
+}
+
+// Frames, one after the other; CONSUME takes what they are made of.
+template <typename Consume>
+class FrameStream {
+public:
+    explicit FrameStream(Consume consume) : consume_(std::move(consume)), context_(ZSTD_createCCtx()) {
+        if (!context_) throw Error(ErrorKind::failed, "zstd cannot start");
+        check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, zstd_level));
+    }
+    // The size of the next frame's content; to be called before it, if it is known.
+    void announce(std::uint64_t bytes) { check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), bytes)); }
+    void write(std::span<const std::byte> bytes) {
+        run(bytes, ZSTD_e_continue);
+        open_ = true;
+    }
+    // Ends the frame, if one has begun.
+    void end() {
+        if (std::exchange(open_, false)) run({}, ZSTD_e_end);
+    }
+
+private:
+    struct Free {
+        void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+    };
+    void run(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
+        ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
+        for (bool more = true; more;) {
+            ZSTD_outBuffer output{output_.data(), output_.size(), 0};
+            const auto left = check(ZSTD_compressStream2(context_.get(), &output, &input, directive));
+            if (output.pos > 0) consume_(std::span<const std::byte>(output_).first(output.pos));
+            more = directive == ZSTD_e_end ? left != 0 : input.pos < input.size;
+        }
+    }
+
+    const Consume consume_;
+    std::unique_ptr<ZSTD_CCtx, Free> context_;
+    std::vector<std::byte> output_ = std::vector<std::byte>(output_bytes);
+    bool open_ = false;
+};
+
+// CRC-64 of ISO 3309, eight bytes at a time. tar-split's programs check contents with it.
+constexpr auto crc_tables = [] {
+    constexpr std::uint64_t polynomial = 0xD800000000000000;
+    std::array<std::array<std::uint64_t, 256>, 8> tables{};
+    for (unsigned byte = 0; byte < 256; ++byte) {
+        std::uint64_t value = byte;
+        for (int bit = 0; bit < 8; ++bit) value = (value & 1) != 0 ? value >> 1 ^ polynomial : value >> 1;
+        tables[0][byte] = value;
+    }
+    for (unsigned byte = 0; byte < 256; ++byte) {
+        for (unsigned i = 1; i < 8; ++i)
+            tables[i][byte] = tables[0][tables[i - 1][byte] & 0xff] ^ tables[i - 1][byte] >> 8;
+    }
+    return tables;
+}();
+
+std::uint64_t crc64(std::uint64_t crc, std::span<const std::byte> bytes) {
+    crc = ~crc;
+    std::size_t i = 0;
+    for (; i + 8 <= bytes.size(); i += 8) {
+        for (unsigned byte = 0; byte < 8; ++byte) crc ^= std::to_integer<std::uint64_t>(bytes[i + byte]) << (8 * byte);
+        std::uint64_t next = 0;
+        for (unsigned byte = 0; byte < 8; ++byte) next ^= crc_tables[7 - byte][crc >> (8 * byte) & 0xff];
+        crc = next;
+    }
+    for (; i < bytes.size(); ++i)
+        crc = crc_tables[0][(crc ^ std::to_integer<std::uint64_t>(bytes[i])) & 0xff] ^ crc >> 8;
+    return ~crc;
+}
+
+std::string big_endian(std::uint64_t value) {
+    std::string bytes(8, '\0');
+    for (std::size_t i = 8; i-- > 0; value >>= 8) bytes[i] = static_cast<char>(value & 0xff);
+    return bytes;
+}
+
+template <typename T>
+std::string little_endian(T value) {
+    std::string bytes(sizeof value, '\0');
+    for (auto& byte : bytes) {
+        byte = static_cast<char>(value & 0xff);
+        value >>= 8;
+    }
+    return bytes;
+}
+
+const char* kind_of(TarItem::Type type) {
+    switch (type) {
+        case TarItem::Type::file: return "reg";
+        case TarItem::Type::hardlink: return "hardlink";
+        case TarItem::Type::symlink: return "symlink";
+        case TarItem::Type::directory: return "dir";
+    }
+    return "";
+}
+
+// What the table says of ITEM, but for its content. It must be what the headers say: other programs compare them.
+ordered_json row_of(const TarItem& item) {
+    ordered_json row{{"type", kind_of(item.type)}, {"name", item.path}};
+    if (!item.target.empty()) row["linkName"] = item.target;
+    row["mode"] = item.mode;
+    row["size"] = item.size;
+    row["uid"] = item.uid;
+    row["gid"] = item.gid;
+    row["modtime"] = "1970-01-01T00:00:00Z";
+    for (const auto& [name, value] : item.xattrs) row["xattrs"][name] = encode_base64(value);
+    return row;
+}
+
+}  // namespace
+
+class ChunkedWriter::Frames {
+public:
+    Frames(ByteSink& sink, std::uint64_t& position) : stream{Consume{sink, position}} {}
+
+private:
+    struct Consume {
+        ByteSink& sink;
+        std::uint64_t& position;
+        void operator()(std::span<const std::byte> bytes) const {
+            sink.write(bytes);
+            position += bytes.size();
+        }
+    };
+
+public:
+    FrameStream<Consume> stream;
+};
+
+// One of the two tables: a text in a frame. It is written behind the tar, so it is kept until then.
+class ChunkedWriter::Table {
+public:
+    Table() : packed_(max_packed_part_bytes), stream_(Consume{*this}) {}
+
+    void write(std::string_view text) {
+        if (!fits_) return;
+        unpacked_ += text.size();
+        fits_ = unpacked_ <= max_part_bytes;
+        stream_.write(std::as_bytes(std::span(text)));
+    }
+    // Whether it is as small as readers expect. If it is not, what is kept is of no use.
+    bool finish() {
+        stream_.end();
+        return fits_;
+    }
+    Checksum digest() const {
+        Sha256 hash;
+        each([&](std::span<const std::byte> bytes) { hash.update(bytes); });
+        return hash.finish();
+    }
+    template <typename Take>
+    void each(Take&& take) const {
+        for (std::size_t done = 0; done < packed_.size();) {
+            const auto count = std::min(output_bytes, packed_.size() - done);
+            packed_.touch(done, count);
+            take(std::span<const std::byte>(packed_.data() + done, count));
+            done += count;
+        }
+    }
+    std::uint64_t packed() const { return packed_.size(); }
+    std::uint64_t unpacked() const { return unpacked_; }
+
+private:
+    struct Consume {
+        Table& table;
+        void operator()(std::span<const std::byte> bytes) const {
+            table.fits_ = table.fits_ && bytes.size() <= max_packed_part_bytes - table.packed_.size();
+            if (table.fits_) std::copy(bytes.begin(), bytes.end(), table.packed_.extend(bytes.size()));
+        }
+    };
+
+    SpillMapping packed_;
+    FrameStream<Consume> stream_;
+    std::uint64_t unpacked_ = 0;
+    bool fits_ = true;
+};
+
+ChunkedWriter::ChunkedWriter(ByteSink& sink)
+    : sink_(sink),
+      frames_(std::make_unique<Frames>(sink, position_)),
+      table_(std::make_unique<Table>()),
+      split_(std::make_unique<Table>()) {
+    table_->write(R"({"version":1,"entries":[)");
+}
+
+ChunkedWriter::~ChunkedWriter() = default;
+
+void ChunkedWriter::write(std::span<const std::byte> bytes) {
+    if (file_) {
+        const auto content = bytes.first(std::min<std::uint64_t>(bytes.size(), file_->left));
+        frames_->stream.write(content);
+        content_.update(content);
+        file_->crc = crc64(file_->crc, content);
+        file_->left -= content.size();
+        if (file_->left == 0) end_file();
+        bytes = bytes.subspan(content.size());
+    }
+    segment_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+// The tar-split has a piece for each entry's headers, with the padding before them: its readers expect it.
+void ChunkedWriter::end_segment() {
+    frames_->stream.write(std::as_bytes(std::span(segment_)));
+    split_->write(ordered_json{{"type", segment_piece}, {"payload", encode_base64(segment_)}}.dump() + "\n");
+    segment_.clear();
+}
+
+void ChunkedWriter::entry(const TarItem& item) {
+    end_segment();
+    auto path = std::string_view(item.path);
+    while (path.ends_with('/')) path.remove_suffix(1);
+    paths_.push_back(std::hash<std::string_view>()(path));
+    file_ = File{item, item.size, position_};
+    if (item.size == 0) return end_file();
+    frames_->stream.end();
+    file_->offset = position_;
+    frames_->stream.announce(item.size);
+}
+
+void ChunkedWriter::end_file() {
+    const auto file = *std::exchange(file_, std::nullopt);
+    auto row = row_of(file.item);
+    ordered_json piece{{"type", file_piece}, {"name", file.item.path}};
+    if (file.item.size > 0) {
+        frames_->stream.end();
+        row["digest"] = "sha256:" + content_.finish().hex();
+        row["offset"] = file.offset;
+        row["endOffset"] = position_;
+        piece["size"] = file.item.size;
+        piece["payload"] = encode_base64(big_endian(file.crc));
+    } else {
+        piece["payload"] = nullptr;
+    }
+    try {
+        table_->write((std::exchange(first_row_, false) ? "" : ",") + row.dump());
+        split_->write(piece.dump() + "\n");
+    } catch (const ordered_json::exception&) {  // not UTF-8
+        describable_ = false;
+    }
+}
+
+std::map<std::string, std::string> ChunkedWriter::finish() {
+    end_segment();
+    frames_->stream.end();
+    std::sort(paths_.begin(), paths_.end());
+    const bool once = std::adjacent_find(paths_.begin(), paths_.end()) == paths_.end();
+    if (!split_->finish() || !once || !describable_ || paths_.size() > max_table_files) return {};
+    table_->write(R"(],"tarSplitDigest":"sha256:)" + split_->digest().hex() + R"("})");
+    if (!table_->finish()) return {};
+
+    const auto append = [&](std::string_view bytes) {
+        sink_.write(bytes);
+        position_ += bytes.size();
+    };
+    const auto skippable = [&](std::uint64_t bytes) {
+        append(little_endian(skippable_magic) + little_endian(static_cast<std::uint32_t>(bytes)));
+        return position_;
+    };
+    const auto put = [&](const Table& table) {
+        const auto offset = skippable(table.packed());
+        table.each([&](std::span<const std::byte> bytes) { sink_.write(bytes); });
+        position_ += table.packed();
+        return offset;
+    };
+    const auto table_offset = put(*table_), split_offset = put(*split_);
+    std::string footer;
+    for (const auto number : {table_offset, table_->packed(), table_->unpacked(), table_format, split_offset,
+                              split_->packed(), split_->unpacked()})
+        footer += little_endian(number);
+    footer += footer_magic;
+    skippable(footer.size());
+    append(footer);
+
+    const auto text = [](std::uint64_t number) { return std::to_string(number); };
+    return {{"manifest-checksum", "sha256:" + table_->digest().hex()},
+            {"manifest-position", text(table_offset) + ":" + text(table_->packed()) + ":" + text(table_->unpacked()) +
+                                      ":" + text(table_format)},
+            {"tarsplit-position", text(split_offset) + ":" + text(split_->packed()) + ":" + text(split_->unpacked())}};
+}
+
+}  // namespace imaged
