@@ -236,6 +236,15 @@ class Generic(Case):
         second = self.exported(f"oci:{self.directory}/out:x", fresh, f"oci:{self.directory}/again:x", compression="none")
         self.assertEqual((second["digest"], second["digest-kept"], second["layers-kept"]), (first["digest"], True, 2))
 
+    def test_hard_links_have_the_owner_and_mode_of_their_file(self):
+        # Docker and podman give them to the file.
+        self.layout.image("links", [oci_layout.layer([Entry("usr/tool", content=b"t", mode=0o4751, uid=3, gid=4), Entry("usr/alias", "hardlink", target="usr/tool", mode=0o4751, uid=3, gid=4)])])
+        self.pulled(self.layout.reference("links"), self.source)
+        self.exported(self.layout.reference("links"), self.source, f"oci:{self.directory}/out:x", compression="zstd:chunked")
+        layer, = documents(self.directory / "out", "x")[1]["layers"]
+        rows, _ = chunked_layer.read((self.directory / "out/blobs" / layer["digest"].replace(":", "/")).read_bytes(), layer["annotations"])
+        self.assertEqual([(row["type"], row["mode"], row["uid"], row["gid"]) for row in rows if row["type"] != "dir"], [("reg", 0o4751, 3, 4), ("hardlink", 0o4751, 3, 4)])
+
     def test_documents_keep_what_is_not_about_bytes(self):
         self.exported(self.image, self.source, f"oci:{self.directory}/out:x")
         _, old_manifest, old = documents(self.directory / "oci", "app")

@@ -84,7 +84,7 @@ public:
         std::set<std::string> late;
         for (const auto& rival : record_.link_rivals) late.insert(rival.path);
         for (const auto& link : record_.hard_links) {
-            if (late.contains(link.path)) tar_.add({TarItem::Type::hardlink, link.path, link.target});
+            if (late.contains(link.path)) hard_link(link.path, link.target, last_[link.path]);
         }
         links([&](const auto& link) { return !is_displaced(link.path) && !first.contains(link.path); });
         tar_.finish();
@@ -123,7 +123,7 @@ private:
         for (const auto& path : record_.order) {
             const auto& child = last_[path];
             if (const auto link = links.find(path); link != links.end()) {
-                tar_.add({TarItem::Type::hardlink, own_path(path), link->second});
+                hard_link(own_path(path), link->second, child);
             } else if (child) {
                 entry(path, *child);
             }
@@ -224,17 +224,28 @@ private:
     }
 
     void file(const std::string& path, const Checksum& checksum) {
-        if (const auto first = first_of_group(path)) {
-            tar_.add({TarItem::Type::hardlink, path, *first});
-            return;
-        }
         in_context("\"" + path + "\"", [&] {
             FileObject object(repository_, checksum);
+            if (const auto first = first_of_group(path)) return hard_link(path, *first, object.meta());
             TarItem item;
             item.path = path;
             item.xattrs = xattr_list(object.meta().xattrs);
             add_object(tar_, std::move(item), object, checksum, cancellation_);
         });
+    }
+
+    // Docker and podman give the file the owner and mode of the last of its links.
+    void hard_link(const std::string& path, const std::string& target, const FileMeta& meta) {
+        TarItem item{TarItem::Type::hardlink, path, target};
+        item.mode = meta.mode & 07777;
+        item.uid = meta.uid;
+        item.gid = meta.gid;
+        tar_.add(item);
+    }
+    // CHILD is what PATH is in the layer's commit, if it is there.
+    void hard_link(const std::string& path, const std::string& target, const std::optional<TreeEntry>& child) {
+        if (!child || child->directory) return tar_.add({TarItem::Type::hardlink, path, target});
+        hard_link(path, target, FileObject(repository_, child->object).meta());
     }
 
     // The path that has the content of PATH's hard links already; PATH is the one from now on if there is none.
