@@ -186,6 +186,54 @@ class Partial(Case):
         self.assertLess(wire, 3 * 30 * 1024 + 16 * 1024)
         encapsulation.ostree(self.repository, "fsck", "--quiet")
 
+    def assert_reused(self, tag, layer, most):
+        """Pulls TAG, of LAYER, and sees that at most MOST bytes beside the tables were fetched, by the registry's count."""
+        since = len(self.registry.answers())
+        details = self.pull(tag)
+        wire = self.wire_bytes(layer, since)
+        print(f"    {wire} bytes of {len(layer.data)}, {layer.parts['tables']} of them table and tar-split")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["bytes-fetched"]), (1, [], wire))
+        self.assertLess(wire, layer.parts["tables"] + most)
+        self.assertEqual(details["merge-commit"], self.whole(tag))
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+        return details
+
+    def test_files_that_moved_or_have_another_owner_are_not_fetched(self):
+        moved = [dataclasses.replace(entry, path=entry.path.replace("usr/bin/", "usr/lib/new/"), uid=7, mode=0o750) if entry.path.startswith("usr/bin/") else entry for entry in entries()]
+        after = chunked_layer.layer(moved)
+        self.push("moved", after)
+        self.pull("before")
+        self.assert_reused("moved", after, 8192)
+
+    def test_files_of_other_images_are_not_fetched(self):
+        """Whatever the compression that they came in, and whether or not there is a version of the image."""
+        self.push("other", oci_layout.layer(entries()))
+        after = chunked_layer.layer([dataclasses.replace(entry, path="srv/" + entry.path) for entry in entries(1)])
+        self.push("shared", after)
+        self.pull("other", target="docker://another/image:x")
+        self.assert_reused("shared", after, 40 * 1024)
+
+    def test_of_many_files_of_one_size_those_with_the_content_are_found(self):
+        def files(directory, *changed):
+            return [Entry(f"{directory}/file{number}", content=random_bytes(f"{number} {number in changed}", 4096)) for number in range(1000)]
+        self.push("many", chunked_layer.layer(files("usr/a")))
+        after = chunked_layer.layer(files("usr/b", *range(0, 1000, 100)))
+        self.push("many-moved", after)
+        self.pull("many")
+        self.assert_reused("many-moved", after, 10 * 3 * 4200)
+
+    def test_a_damaged_file_that_moved_is_fetched(self):
+        after = chunked_layer.layer([dataclasses.replace(entry, path="srv/" + entry.path) for entry in entries()])
+        self.push("moved", after)
+        self.pull("before")
+        for victim in [path for path in sorted(self.repository.glob("objects/*/*.file")) if path.stat().st_size == 32768][:5]:
+            victim.write_bytes(bytes(32768))
+        # fsck would find them.
+        details = self.pull("moved")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
+        self.assertGreater(details["bytes-fetched"], 5 * 28 * 1024)
+        self.assertEqual(details["merge-commit"], self.whole("moved"))
+
     def test_nothing_but_the_table_is_fetched_where_all_is_here(self):
         after, details, _ = self.update(())
         self.assertEqual(details["layers-fetched"], 0)  # the same diff-id

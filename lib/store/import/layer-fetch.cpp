@@ -121,9 +121,14 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
 
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                                   const ChunkedHooks& hooks) {
-    const bool derived = layer.kind == LayerKind::derived;
-    if (!known_ || (derived ? !known_->tree : !known_->objects)) return std::nullopt;
-    LocalFiles files(repository_.objects(), derived ? known_->tree : std::nullopt, known_->moved_var, cancellation_);
+    if (!known_ || !known_->objects) return std::nullopt;
+    LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
+    if (layer.kind == LayerKind::derived) {
+        files.look_for_contents([this]() -> const ObjectSizes& {
+            std::call_once(sizes_once_, [this] { sizes_.emplace(repository_.objects(), cancellation_); });
+            return *sizes_;
+        });
+    }
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     return unless_refused(layer, limit,

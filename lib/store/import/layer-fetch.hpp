@@ -54,8 +54,8 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
-    // What the repository has need not be fetched with zstd:chunked layers: its objects, and the files of the merged
-    // tree TREE. Before run().
+    // What the repository has need not be fetched with zstd:chunked layers: its objects. Files of derived layers are
+    // looked for in the merged tree TREE first, if there is one. Before run().
     void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
         known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
     }
@@ -104,6 +104,8 @@ private:
     bool only_delta_ = false;
     std::optional<Checksum> required_commit_;
     std::optional<Known> known_;
+    std::once_flag sizes_once_;
+    std::optional<ObjectSizes> sizes_;
     std::mutex mutex_;  // of what follows, and of making sinks
     WriterPool pool_{writers};
     FetchCounts counts_;

@@ -62,16 +62,32 @@ Checksum LocalFiles::content_of(int file) const {
 
 ChunkedPlan::File LocalFiles::find(const TableFile& file) {
     ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
-    if (!tree_) {
+    if (!search_) {
         found.is_here = find_object(file.name, found) && try_open(found);
         return found;
     }
-    const auto object = at_path(file.name);
-    if (!object) return found;
-    found.object = *object;
-    const auto content = try_open(found);
-    found.is_here = content && content_of(content.get()) == file.content;
+    if (const auto object = at_path(file.name)) {
+        found.object = *object;
+        found.is_here = has_content(found, file.content);
+    }
+    if (found.is_here) return found;
+    if (const auto object = search_->find(file.size, file.content)) {
+        found.object = *object;
+        found.is_here = true;
+    }
     return found;
+}
+
+bool LocalFiles::has_content(const ChunkedPlan::File& found, const Checksum& content) const {
+    const auto file = try_open(found);
+    return file && content_of(file.get()) == content;
+}
+
+void LocalFiles::look_for_contents(std::function<const ObjectSizes&()> sizes) {
+    search_.emplace(std::move(sizes), [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
+        const auto file = try_open({object.size, 0, 0, object.checksum, ObjectType::file, true});
+        return file ? std::optional(content_of(file.get())) : std::nullopt;
+    });
 }
 
 bool LocalFiles::has_any(int objects) {
@@ -133,7 +149,7 @@ FileDescriptor LocalFiles::try_open(const ChunkedPlan::File& wanted) const {
 }
 
 std::optional<Checksum> LocalFiles::at_path(const std::string& name) {
-    if (name.size() > max_path_bytes) return std::nullopt;
+    if (!tree_ || name.size() > max_path_bytes) return std::nullopt;
     auto path = split_path(name);
     if (path.empty() || path.size() > max_path_depth) return std::nullopt;
     // A merged tree has one directory for what was moved to a place and what the image has there itself.

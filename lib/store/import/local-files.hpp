@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
 //
-// Files of a derived layer are looked for at the same path of the version that is stored, and taken if their content
-// has the digest that the table says. Those of a layer of OSTree objects are named by their checksum; they are taken if
-// they have the size.
+// Files of a derived layer are looked for at the same path of the version that is stored, then among all objects of
+// their size, and taken if their content has the digest that the table says. Those of a layer of OSTree objects are
+// named by their checksum; they are taken if they have the size.
 //
 // What is found is a hint: who uses it verifies the whole layer.
 #pragma once
@@ -17,17 +17,21 @@
 #include "base/file-descriptor.hpp"
 #include "base/tree-path.hpp"
 #include "chunked/chunked-plan.hpp"
+#include "store/import/content-search.hpp"
 
 namespace imaged {
 
 // Belongs to one thread.
 class LocalFiles {
 public:
-    // OBJECTS, the objects directory of a repository whose file objects are their content, is borrowed. TREE is the
-    // root of the stored version's merged tree, for a derived layer; nullopt for a layer of OSTree objects.
-    // CANCELLATION is borrowed, too.
+    // OBJECTS, the objects directory of a repository whose file objects are their content, and CANCELLATION are
+    // borrowed. TREE is the root of the stored version's merged tree, if there is one.
     LocalFiles(int objects, const std::optional<Checksum>& tree, bool moved_var, const Cancellation& cancellation)
         : objects_(objects), tree_(tree), moved_var_(moved_var), cancellation_(cancellation) {}
+
+    // Has find() look for files of a derived layer; otherwise it does for those of a layer of OSTree objects. SIZES is
+    // called when an object is first looked for by its content, and gives those of the same repository.
+    void look_for_contents(std::function<const ObjectSizes&()> sizes);
 
     // Whether OBJECTS has any file. Without one, no table need be read.
     static bool has_any(int objects);
@@ -51,11 +55,14 @@ private:
     std::optional<std::string> read_directory(const Checksum& tree);
     FileDescriptor try_open(const ChunkedPlan::File& file) const;
     Checksum content_of(int file) const;
+    // Whether the object of FOUND has the content CONTENT.
+    bool has_content(const ChunkedPlan::File& found, const Checksum& content) const;
 
     const int objects_;
     const std::optional<Checksum> tree_;
     const bool moved_var_;
     const Cancellation& cancellation_;
+    std::optional<ContentSearch> search_;
     std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
