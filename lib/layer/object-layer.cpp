@@ -33,6 +33,14 @@ std::string read_object(TarReader& tar, const TarEntry& entry, std::size_t limit
     return content;
 }
 
+// Whether who executes a file with META gets the rights of others by that.
+bool gives_rights(const FileMeta& meta) {
+    const auto xattrs = xattr_list(meta.xattrs);
+    return (meta.mode & (S_ISUID | S_ISGID)) != 0 || std::any_of(xattrs.begin(), xattrs.end(), [](const auto& xattr) {
+               return xattr.first == "security.capability";
+           });
+}
+
 class ObjectReader {
 public:
     ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file)
@@ -129,10 +137,11 @@ private:
             xattrs = found->second;
             xattrs_of_.erase(found);
         }
-        auto& sink = sink_of_file_ ? sink_of_file_(entry.size) : sink_;
+        const FileMeta meta{entry.uid, entry.gid, S_IFREG | entry.mode, xattrs};
+        auto& sink = sink_of_file_ && !gives_rights(meta) ? sink_of_file_(entry.size) : sink_;
         Checksum written;
         if (entry.type == EntryType::file) {
-            written = put_content(tar_, entry, {entry.uid, entry.gid, S_IFREG | entry.mode, xattrs}, sink);
+            written = put_content(tar_, entry, meta, sink);
         } else if (entry.type == EntryType::symlink) {
             if (!entry.target_utf8) corrupt("the target of the symbolic link is not UTF-8");
             written = sink.put_symlink({entry.uid, entry.gid, S_IFLNK | 0777, xattrs}, entry.target);

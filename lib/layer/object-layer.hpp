@@ -36,9 +36,9 @@ struct ObjectLayer {
 // Gives the sink for a file of SIZE bytes that comes next. It is not used any more when the next one is asked for.
 using SinkOfFile = std::function<ObjectSink&(std::uint64_t size)>;
 
-// Reads TAR to its end and puts its objects into SINK, its files into SINK_OF_FILE's if there is one; each must have
-// the checksum that its name says. A commit is accepted only with WANTS_COMMIT, and is then required. Throws
-// Error(corrupt_input) naming the object.
+// Reads TAR to its end and puts its objects into SINK, its files into SINK_OF_FILE's if there is one; those that are
+// setuid or setgid or have capabilities only into SINK. Each must have the checksum that its name says. A commit is
+// accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.
 ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file = {});
 
 // What a signature is made over, and the detached metadata that holds it.

@@ -385,6 +385,8 @@ class CommitImages(Case):
                 path = tree / entry.path.replace("etc/", "usr/etc/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(entry.content)
+                if entry.mode & 0o6000:
+                    path.chmod(entry.mode)
         source = self.directory / "source"
         if not source.exists():
             ostree_repository.init(source, "bare")
@@ -508,6 +510,26 @@ class Objects(CommitImages):
                 self.assertEqual(details["merge-commit"], self.whole(tag))
                 encapsulation.ostree(self.repository, "fsck", "--quiet")
         self.assertEqual(len(after), 1)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to store files with their owners")
+    def test_of_a_layer_that_lies_no_file_can_be_executed_with_other_rights(self):
+        """Its other files are in the repository until the next prune."""
+        files = [Entry("usr/bin/evil", content=b"#!/bin/sh" + bytes(100_000), mode=0o4755), Entry("usr/bin/group", content=b"#!/bin/sh", mode=0o2755),
+                 *(Entry(f"usr/lib/file{number}", content=random_bytes(number, 4 << 20)) for number in range(30))]
+        layer, = self.push_commit("honest", files=files)
+        wrong = "sha256:" + "1" * 64
+        self.layout.image("lies", [dataclasses.replace(layer, diff_id=wrong)],
+                          config={"config": {"Labels": {"ostree.final-diffid": wrong, "ostree.commit": self.commit(files)[0]}}})
+        self.registry.push(self.layout.reference("lies"), "test/image:lies")
+        self.repository = self.directory / "bare"
+        ostree_repository.init(self.repository, "bare")
+        result = self.run_pull("lies")
+        self.assertEqual(result["error-name"], "DigestMismatch", result)
+        objects = [path.stat() for path in self.repository.glob("objects/*/*.file")]
+        self.assertGreater(sum(status.st_size for status in objects), 40 << 20)
+        self.assertEqual([status for status in objects if status.st_mode & 0o6000], [])
+        self.pull("honest")
+        self.assertEqual(len([path for path in self.repository.glob("objects/*/*.file") if path.stat().st_mode & 0o6000]), 2)
 
     def test_a_damaged_object_has_the_layer_fetched_as_a_whole(self):
         self.push_commit("one")
