@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What is not looked at each time, since nothing seems to have changed or there is too much of it, is right all the same."""
+import errno
 import json
 import os
 import subprocess
@@ -130,6 +131,48 @@ class Listed(Case):
         new = path.with_name("new")
         new.write_bytes(GLib.Variant("a{sv}", values).get_data_as_bytes().get_data())
         new.rename(path)
+
+
+class ListedAgain(Case):
+    IMAGES = 70
+
+    def listed(self, environment=None):
+        """What a new daemon lists."""
+        with tempfile.TemporaryDirectory() as directory:
+            daemon = real_daemon.Daemon(directory, self.repository, environment=environment)
+            client = daemon.client()
+            try:
+                return json.loads(client.call(MANAGER, "DescribeImages", GLib.Variant("(a{sv})", ({},)))[0])["images"]
+            finally:
+                client.close()
+                daemon.stop()
+
+    def test_the_next_daemon_reads_no_commit_again_but_those_that_are_other_files(self):
+        base = [Entry("usr/base", content=b"base")]
+        for number in range(self.IMAGES):
+            self.stored(str(number), [base, [Entry("usr/own", content=b"%d" % number)]])
+        hint = self.repository / "extensions/imaged/listing"
+        hint.unlink(missing_ok=True)
+        first = self.listed()
+        self.assertEqual({image["state"] for image in first}, {"ok"})
+        commits_fail = {"LD_PRELOAD": os.environ["FAULT_LAYER"], "FAULT_PATH": "/repo", "FAULT_CALL": "openat", "FAULT_NAME": ".commit", "FAULT_ERRNO": str(errno.EIO)}
+        self.assertEqual(self.listed(commits_fail), first)
+        # One that was written again, whoever did it and however alike, is read.
+        written = self.repository / "objects" / first[0]["merge-commit"][:2] / (first[0]["merge-commit"][2:] + ".commit")
+        content = written.read_bytes()
+        written.unlink()
+        written.write_bytes(content)
+        found = self.listed(commits_fail)
+        self.assertEqual([image["state"] for image in found], ["damaged"] + ["ok"] * (self.IMAGES - 1))
+        self.assertEqual(self.listed(), first)
+        # And without the hint, or with a damaged one, all of them are.
+        saved = hint.read_bytes()
+        for wrong in (None, saved[:-1], saved[:100] + bytes([saved[100] ^ 1]) + saved[101:]):
+            hint.unlink(missing_ok=True)
+            if wrong is not None:
+                hint.write_bytes(wrong)
+            self.assertEqual({image["state"] for image in self.listed(commits_fail)}, {"damaged"})
+        self.assertEqual(self.listed(), first)
 
 
 class Verified(Case):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading what a repository holds: list, show, manifest, config. Takes no lock and writes nothing, so a running job
-// never delays it.
+// Reading what a repository holds: list, show, manifest, config. Takes no lock, so a running job never delays it, and
+// writes nothing but a hint for the next process (known-entries.hpp).
 //
 // An ImageCatalog belongs to one thread at a time. Commits never change under their checksum, so what was read once is
 // kept for as long as a ref names it; a listing costs one look at each ref.
