@@ -4,8 +4,9 @@ import { breakable, button, card, element, guarded, lines, table } from "./dom.j
 import { summary } from "./outcomes.js";
 import { bytes, counted, duration, short } from "./text.js";
 
-const verbs = { prepare: "Preview", changes: "Compare", import: "Pull", pull: "Pull", check: "Check for an update", "check-images": "Check for updates", copy: "Copy", export: "Export",
-    "import-archive": "Import an archive", remove: "Remove", rollback: "Roll back", prune: "Prune", "disk-usage": "Disk usage", verify: "Verify" };
+// Kinds that are called otherwise here.
+const verbs = { prepare: "Preview", changes: "Compare", import: "Pull", check: "Check for an update", "check-images": "Check for updates", "import-archive": "Import an archive",
+    rollback: "Roll back" };
 const phases = { waiting: "waiting", manifest: "reading the manifest", fetch: "fetching layers", copy: "copying", merge: "merging the layers", relabel: "setting SELinux labels",
     commit: "committing", write: "writing", push: "pushing", mark: "finding what is used", count: "counting", prune: "removing", verify: "looking at images", hash: "checking objects",
     repair: "repairing", done: "done" };
@@ -13,7 +14,8 @@ const layersShown = 200;
 
 export function title(job) {
     const images = job.images;
-    return (verbs[job.kind] || job.kind || "Job") + (images.length === 1 ? " " + images[0] : images.length ? " " + counted(images.length, "image") : "");
+    const kind = (job.kind || "job").replaceAll("-", " ");
+    return (verbs[job.kind] || kind[0].toUpperCase() + kind.slice(1)) + (images.length === 1 ? " " + images[0] : images.length ? " " + counted(images.length, "image") : "");
 }
 
 // The state of a job in a few words.
