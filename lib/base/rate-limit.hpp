@@ -17,8 +17,8 @@ public:
     explicit RateLimit(std::uint64_t bytes) : bytes_(bytes) {}
     // How much to read at once, so that a reader waits often and not long.
     std::size_t piece() const;
-    // Counts BYTES that were read at NOW. Returns when the reader may read on. Time in which nobody read is not made
-    // up for.
+    // Counts BYTES that were read at NOW. Returns when the reader may read on. Of the time in which nobody read, a
+    // tenth of a second is made up for: readers wake late, and wait for the next part of what they read.
     Clock::time_point take(std::size_t bytes, Clock::time_point now = Clock::now());
 
 private:
