@@ -20,8 +20,11 @@ struct BlobRange {
 
 std::uint64_t bytes_of(const std::vector<BlobRange>& ranges);
 
-// Asking for one range more costs as much as this many bytes that nobody needs.
+// Asking for one range more costs as much as this many bytes that nobody needs, on any line.
 inline constexpr std::uint64_t least_gap_bytes = 4096;
+// On a quick line: a registry takes some milliseconds for a request. Gaps up to this are fetched too, the smallest
+// first, while all of them together are one part of so many of what is wanted.
+inline constexpr std::uint64_t most_gap_bytes = 64 * 1024, most_gaps_part = 16;
 // For one layer: with more of them, larger gaps are fetched too.
 inline constexpr std::size_t max_ranges = 1000;
 

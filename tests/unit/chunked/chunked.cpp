@@ -200,6 +200,40 @@ TEST_CASE("ranges are merged over small gaps, and over larger ones where there w
     CHECK(ChunkedPlan().ranges().empty());
 }
 
+TEST_CASE("the smallest gaps are fetched for fewer requests, as far as they are little of all") {
+    constexpr std::uint64_t wanted_bytes = 1024 * 1024;
+    const auto plan_with = [](const std::vector<std::uint64_t>& gaps) {
+        ChunkedPlan plan;
+        plan.add(wanted(1, 100, 100 + wanted_bytes));
+        auto end = 100 + wanted_bytes;
+        for (const auto gap : gaps) {
+            plan.add(here(1, end, end + gap));
+            end += gap;
+            plan.add(wanted(1, end, end + wanted_bytes));
+            end += wanted_bytes;
+        }
+        return plan.ranges();
+    };
+    CHECK(plan_with({50'000, most_gap_bytes, most_gap_bytes}).size() == 1);
+    CHECK(plan_with({most_gap_bytes + 1}).size() == 2);
+    const std::vector<std::uint64_t> gaps{60'000, 60'000, 60'000, 60'000, 6'000,
+                                          60'000, 60'000, 60'000, 60'000, 60'000};
+    auto ranges = plan_with(gaps);
+    CHECK(ranges.size() == 1);
+    // With files of a tenth the same gaps are most of what is fetched.
+    ChunkedPlan small;
+    std::uint64_t end = 0;
+    for (const auto gap : gaps) {
+        small.add(wanted(1, end, end + wanted_bytes / 10));
+        end += wanted_bytes / 10;
+        small.add(here(1, end, end + gap));
+        end += gap;
+    }
+    ranges = small.ranges();
+    REQUIRE(ranges.size() == gaps.size() - 1);
+    CHECK(ranges[4].length == 2 * (wanted_bytes / 10) + 6'000);
+}
+
 TEST_CASE("only the frames of wanted files are handed on") {
     ChunkedPlan plan;
     plan.add(wanted(1, 2, 4));
