@@ -91,7 +91,7 @@ sanitize() {
     setup
     if [[ ! -f $directory/build.ninja ]]; then
         # Unoptimised: what optimising these builds costs is never won back by the tests.
-        meson setup "$directory" "$here" --buildtype=plain -Doptimization=0 -Db_sanitize="$what" -Db_lundef=false \
+        meson setup "$directory" "$here" --buildtype=plain -Doptimization=0 -Dunity_size=14 -Db_sanitize="$what" -Db_lundef=false \
             -Dcpp_args='-g1 -fno-omit-frame-pointer' >/dev/null || die "meson setup failed: see $directory/meson-logs/meson-log.txt"
     fi
     build=$(cd "$directory" && pwd)

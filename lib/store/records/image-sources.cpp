@@ -15,13 +15,13 @@ namespace {
 // Of some ten thousand images.
 constexpr std::size_t max_record_bytes = 16 * 1024 * 1024;
 constexpr const char* sources_directory = "extensions/imaged";
-constexpr const char* file_name = "sources.json";
+constexpr const char* sources_file = "sources.json";
 
 }  // namespace
 
 std::map<std::string, std::string> read_image_sources(int repository) {
     const auto directory = open_records(repository, sources_directory);
-    const auto text = directory ? read_record(directory.get(), file_name, max_record_bytes) : std::nullopt;
+    const auto text = directory ? read_record(directory.get(), sources_file, max_record_bytes) : std::nullopt;
     if (!text) return {};
     try {
         return parse_json(*text).get<std::map<std::string, std::string>>();
@@ -49,7 +49,7 @@ void note_image_source(int repository, const std::string& image, const std::stri
         }
         if (sources == before) return;
         if (const auto directory = make_records(repository, sources_directory))
-            write_record(directory.get(), file_name, json_text(nlohmann::json(sources)));
+            write_record(directory.get(), sources_file, json_text(nlohmann::json(sources)));
     } catch (const std::exception&) {
         // As the header says.
     }
