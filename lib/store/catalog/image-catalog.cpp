@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/image-catalog.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <ctime>
 #include <functional>
 #include <map>
 #include <set>
@@ -16,8 +12,10 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/file-stamp.hpp"
 #include "base/json.hpp"
 #include "base/system-failure.hpp"
+#include "layer/object-placement.hpp"
 #include "store/catalog/image-diff.hpp"
 #include "store/catalog/known-entries.hpp"
 #include "store/records/image-sources.hpp"
@@ -42,8 +40,6 @@ namespace {
 
 // Text that an image says of itself, in every list of images: some images must not make the list too long for the bus.
 constexpr std::size_t max_claim_bytes = 256;
-// As in ref-listing.cpp.
-constexpr std::int64_t settling_nanoseconds = 100'000'000;
 
 std::string limited(std::string text) {
     if (text.size() <= max_claim_bytes) return text;
@@ -90,7 +86,7 @@ public:
     explicit Impl(Repository repository) : repository_(std::move(repository)) {}
 
     bool is_current() const {
-        return imaged::is_in_place(repository_) && record_stamp(repository_.fd(), "config") == config_stamp_;
+        return imaged::is_in_place(repository_) && FileStamp::of(repository_.fd(), "config") == config_stamp_;
     }
 
     std::string mode() const { return repository_.mode(); }
@@ -191,7 +187,7 @@ private:
         bool may_be_kept = false;  // in known-entries.hpp
         bool has_layers = false;   // all, when they were looked for last
         UpdateDigests updates;     // that wait
-        MetadataStamp stamp = {};  // of the detached metadata, which may change under a commit
+        FileStamp stamp = {};      // of the detached metadata, which may change under a commit
     };
     using Cache = std::unordered_map<Checksum, Cached>;  // by merge commit
 
@@ -279,7 +275,7 @@ private:
     // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
     // next time.
     template <typename Read>
-    static bool read_anew(Read&& read, const RecordStamp& stamp, RecordStamp& known) {
+    static bool read_anew(Read&& read, const FileStamp& stamp, FileStamp& known) {
         try {
             read();
         } catch (const Error&) {
@@ -298,21 +294,21 @@ private:
 
     // True when what the last verification found may have changed.
     bool refresh_damage() {
-        const auto stamp = record_stamp(repository_.fd(), DamageRecord::path);
+        const auto stamp = FileStamp::of(repository_.fd(), DamageRecord::path);
         if (stamp == damage_stamp_) return false;
         return read_anew([&] { damage_ = DamageRecord::read(repository_.fd()); }, stamp, damage_stamp_);
     }
 
     // True when other sources may be known than before.
     bool refresh_sources() {
-        const auto stamp = record_stamp(repository_.fd(), image_sources_path);
+        const auto stamp = FileStamp::of(repository_.fd(), image_sources_path);
         if (stamp == sources_stamp_) return false;
         return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
     }
 
     // True when other sizes may have been counted than before.
     bool refresh_sizes() {
-        const auto stamp = record_stamp(repository_.fd(), UsageRecord::path);
+        const auto stamp = FileStamp::of(repository_.fd(), UsageRecord::path);
         if (stamp == sizes_stamp_) return false;
         return read_anew([&] { sizes_ = UsageRecord::read(repository_.fd()); }, stamp, sizes_stamp_);
     }
@@ -351,7 +347,7 @@ private:
 
     // Looks again for the updates that wait for images of COMMIT; true when there are others than before.
     bool refresh_update(const Checksum& commit, Cached& cached) const {
-        const auto stamp = MetadataStamp::of(repository_, commit);
+        const auto stamp = stamp_of(commit, PlacedType::commitmeta);
         if (stamp == cached.stamp) return false;
         cached.stamp = stamp;
         auto updates = waiting_updates(commit);
@@ -369,11 +365,24 @@ private:
         }
     }
 
+    FileStamp stamp_of(const Checksum& commit, PlacedType type) const {
+        return FileStamp::of(repository_.objects(), object_path(commit, type));
+    }
+
+    bool may_have_changed(DirectoryStamp& directory, std::size_t number) const {
+        char name[3];
+        std::snprintf(name, sizeof name, "%02zx", number);
+        try {
+            return directory.refresh(repository_.objects(), name);
+        } catch (const Error&) {
+            return true;
+        }
+    }
+
     // Detached metadata is replaced as a whole too, which shows in the directory of its object.
     bool refresh_updates() {
         std::array<bool, 256> may_differ{};
-        for (std::size_t i = 0; i < may_differ.size(); ++i)
-            may_differ[i] = object_directories_[i].refresh(repository_, i);
+        for (std::size_t i = 0; i < may_differ.size(); ++i) may_differ[i] = may_have_changed(object_directories_[i], i);
         bool changed = false;
         for (auto& [commit, cached] : cache_) {
             if (may_differ[commit.bytes.front()]) changed |= refresh_update(commit, cached);
@@ -416,7 +425,7 @@ private:
     Cached look_at(const std::string& name, const Checksum& commit) {
         try {
             // Before the commit is read.
-            const auto stamp = CommitStamp::of(repository_, commit);
+            const auto stamp = stamp_of(commit, PlacedType::commit);
             if (auto kept = kept_entries_.extract(commit);
                 kept && kept.mapped().stamp == stamp &&
                 repository_.has_object(ObjectType::dirtree, kept.mapped().tree)) {
@@ -428,7 +437,7 @@ private:
             if (!repository_.has_object(ObjectType::dirtree, image.tree))
                 return damaged_entry(name, "merge commit " + commit.hex() + ": the root of its tree is missing");
             Cached cached{{open_entry(summary(name, image)), image.tree, stamp, {}}, true};
-            cached.may_be_kept = (!image.layout.ostree || image.base_is_parent) && stamp != CommitStamp();
+            cached.may_be_kept = (!image.layout.ostree || image.base_is_parent) && stamp != FileStamp();
             cached.known.layers.reserve(image.layout.layers.size());
             for (const auto& layer : image.layout.layers)
                 cached.known.layers.push_back({*Checksum::from_hex(layer.blob.digest.hex()), layer.kind});
@@ -452,35 +461,12 @@ private:
     }
 
     Repository repository_;
-    const RecordStamp config_stamp_ = record_stamp(repository_.fd(), "config");
+    const FileStamp config_stamp_ = FileStamp::of(repository_.fd(), "config");
     RefState refs_{repository_};
     std::array<LayerNames, 3> layers_{{{repository_.fd(), layer_ref_directory},
                                        {repository_.fd(), derived_ref_directory},
                                        {repository_.fd(), objects_ref_directory}}};
-    // Of objects/00 to objects/ff.
-    struct ObjectDirectory {
-        ino_t inode = 0;
-        std::int64_t modified = 0;  // nanoseconds
-        bool settled = false;
-
-        // True when there may be other objects than the last time.
-        bool refresh(const Repository& repository, std::size_t number) {
-            char name[3];
-            std::snprintf(name, sizeof name, "%02zx", number);
-            struct stat status {};
-            ::fstatat(repository.objects(), name, &status, AT_SYMLINK_NOFOLLOW);
-            const auto time = status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec;
-            if (settled && inode == status.st_ino && modified == time) return false;
-            inode = status.st_ino;
-            modified = time;
-            timespec now{};
-            ::clock_gettime(CLOCK_REALTIME, &now);
-            // Two changes within a tick of the clock look like one (ref-listing.cpp).
-            settled = now.tv_sec * 1'000'000'000LL + now.tv_nsec - time > settling_nanoseconds;
-            return true;
-        }
-    };
-    std::array<ObjectDirectory, 256> object_directories_;
+    std::array<DirectoryStamp, 256> object_directories_;  // of objects/00 to objects/ff
     Cache cache_;
     KnownEntries kept_entries_;  // during the first list
     bool has_listed_ = false;
@@ -490,12 +476,12 @@ private:
     bool any_damaged_ = false;
     bool stale_ = true;  // something changed since listing_ was made
     DamageRecord damage_;
-    RecordStamp damage_stamp_{};
+    FileStamp damage_stamp_{};
     std::map<std::string, std::string> sources_;
-    RecordStamp sources_stamp_{};
+    FileStamp sources_stamp_{};
     SignatureRules rules_{repository_.fd()};
     UsageRecord sizes_;
-    RecordStamp sizes_stamp_{};
+    FileStamp sizes_stamp_{};
 };
 
 ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/known-entries.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string_view>
@@ -73,17 +71,6 @@ KnownEntry entry_at(Cursor& cursor) {
 }
 
 }  // namespace
-
-CommitStamp CommitStamp::of(const Repository& repository, const Checksum& commit) {
-    const auto hex = commit.hex();
-    struct stat status {};
-    if (::fstatat(repository.objects(), (hex.substr(0, 2) + "/" + hex.substr(2) + ".commit").c_str(), &status,
-                  AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(status.st_mode))
-        return {};
-    return {status.st_ino, static_cast<std::uint64_t>(status.st_size),
-            status.st_ctim.tv_sec * 1'000'000'000LL + status.st_ctim.tv_nsec};
-}
 
 KnownEntries read_known_entries(int repository) noexcept {
     try {

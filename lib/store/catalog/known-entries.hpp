@@ -8,27 +8,16 @@
 // absent, and so does each entry of a commit that was written again, restored or copied.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "base/file-stamp.hpp"
 #include "oci/layout.hpp"
-#include "store/repository/repository.hpp"
 
 namespace imaged {
-
-// The file of a commit.
-struct CommitStamp {
-    std::uint64_t inode = 0, size = 0;
-    std::int64_t changed = 0;  // nanoseconds
-
-    bool operator==(const CommitStamp&) const = default;
-    // All zero if there is none.
-    static CommitStamp of(const Repository& repository, const Checksum& commit);
-};
 
 struct KnownEntry {
     struct Layer {
@@ -37,7 +26,7 @@ struct KnownEntry {
     };
     std::string text;  // the caller's
     Checksum tree;     // of the merged root
-    CommitStamp stamp;
+    FileStamp stamp;   // of the commit
     std::vector<Layer> layers;
 };
 

@@ -6,13 +6,11 @@
 // Belongs to one thread; borrows the descriptor.
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "base/file-stamp.hpp"
 
 namespace imaged {
 
@@ -33,9 +31,7 @@ private:
 
     const int repository_;
     const std::string path_;
-    ino_t inode_ = 0;
-    std::int64_t modified_ = 0;  // nanoseconds
-    bool settled_ = false;       // as in RefListing
+    DirectoryStamp directory_;
     bool lost_ = false;
     std::vector<Checksum> blobs_;  // in order
 };

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/pending-update.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "base/error.hpp"
 
 namespace imaged {
@@ -143,14 +140,6 @@ bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit, 
     // libostree keeps no empty metadata: nothing is written as an empty dictionary, which all readers take.
     repository.write_detached_metadata(merge_commit, bytes);
     return true;
-}
-
-MetadataStamp MetadataStamp::of(const Repository& repository, const Checksum& commit) {
-    struct stat status;
-    const auto path = object_path(commit, PlacedType::commitmeta);
-    if (::fstatat(repository.objects(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return {};
-    return {status.st_ino, static_cast<std::uint64_t>(status.st_size),
-            status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec};
 }
 
 }  // namespace imaged

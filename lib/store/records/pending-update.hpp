@@ -8,7 +8,6 @@
 // ostree-ext is the update of all.
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,16 +43,6 @@ struct PendingUpdate {
     static void forget(Repository& repository, const Checksum& merge_commit, const std::string& image) {
         store(repository, merge_commit, image, std::nullopt);
     }
-};
-
-// What tells that a commit's detached metadata is another than it was: it is replaced as a whole. Costs one stat(2).
-struct MetadataStamp {
-    std::uint64_t inode = 0, size = 0;
-    std::int64_t modified = 0;  // nanoseconds
-    bool operator==(const MetadataStamp&) const = default;
-
-    // All zero where there is none.
-    static MetadataStamp of(const Repository& repository, const Checksum& commit);
 };
 
 }  // namespace imaged

@@ -7,10 +7,6 @@
 // ref has no rule, whatever that commit says of itself. The current version of an image and those that are kept of it
 // have one each, of the pull that was last. A file with nonsense in it counts as empty. Jobs that change it run one at
 // a time.
-//
-// Earlier versions kept all images in one file, extensions/imaged/rules.json. The first job that changes the record
-// spreads it and removes it. Its entries win over those of the same image and commit in HH.json: only an earlier
-// version that ran in the meantime can have made them others.
 #pragma once
 
 #include <array>
@@ -19,7 +15,7 @@
 #include <string>
 
 #include "base/checksum.hpp"
-#include "store/repository/record-file.hpp"
+#include "base/file-stamp.hpp"
 
 namespace imaged {
 
@@ -39,13 +35,13 @@ public:
 
 private:
     struct File {
-        RecordStamp stamp{};
+        FileStamp stamp;
         Rules rules;
     };
-    bool refresh(File& file, const std::string& directory, const std::string& name) const;
+    bool refresh(File& file, const std::string& name);
 
     const int repository_;
-    File earlier_;                 // rules.json
+    DirectoryStamp directory_;
     std::array<File, 256> files_;  // HH.json
 };
 

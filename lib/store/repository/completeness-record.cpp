@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/file-stamp.hpp"
 #include "store/repository/record-file.hpp"
 
 namespace imaged {
@@ -26,10 +26,6 @@ constexpr const char* last_line = "end";
 constexpr std::size_t max_bytes = 1024 * 1024;
 // Far beyond the resolution of any file system's clock.
 constexpr std::int64_t settle_nanoseconds = 2'000'000'000;
-
-std::int64_t nanoseconds(const timespec& time) {
-    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
 
 struct State {
     Checksum checksum;
@@ -47,7 +43,7 @@ State state_of(int objects) {
             if (errno != ENOENT) throw_errno("look at objects/" + std::string(name));
             continue;
         }
-        const auto changed = nanoseconds(status.st_ctim);
+        const auto changed = in_nanoseconds(status.st_ctim);
         state.changed = std::max(state.changed, changed);
         stamps[3UL * i] = status.st_dev;
         stamps[3UL * i + 1] = status.st_ino;
@@ -83,11 +79,10 @@ CompletenessRecord::CompletenessRecord(const Repository& repository) : repositor
     // The names of a parent repository are not ours to watch.
     if (repository.has_parent()) return;
     try {
-        timespec now;
-        ::clock_gettime(CLOCK_REALTIME, &now);
+        const auto now = now_in_nanoseconds();
         const auto state = state_of(repository.objects());
         state_ = state.checksum;
-        settled_ = state.changed + settle_nanoseconds < nanoseconds(now);
+        settled_ = state.changed + settle_nanoseconds < now;
         complete_ = complete_commits(repository, state.checksum);
     } catch (const Error&) {
         complete_.clear();

@@ -99,12 +99,6 @@ void write_record(int directory, const std::string& name, const std::string& tex
     replace_file(directory, name, text, Durability::later);
 }
 
-RecordStamp record_stamp(int repository, const std::string& path) {
-    struct stat status {};
-    ::fstatat(repository, path.c_str(), &status, AT_SYMLINK_NOFOLLOW);
-    return {static_cast<std::int64_t>(status.st_ino), status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
-}
-
 std::string record_place_fault(int repository) {
     std::string fault;
     try {

@@ -5,8 +5,6 @@
 // that fails) is neither: each function throws its error then, and takes nothing for absent.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -24,13 +22,8 @@ FileDescriptor make_records(int repository, const std::string& path);
 // The text of NAME in DIRECTORY; nullopt if it is missing, longer than LIMIT, no regular file, or if another user owns
 // or may write it.
 std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit);
-// Replaces NAME at once.
+// Replaces NAME at once, by rename(2): the stamps of NAME and of DIRECTORY change (base/file-stamp.hpp).
 void write_record(int directory, const std::string& name, const std::string& text);
-
-// Inode and change time of the file PATH of REPOSITORY; zero if there is none. A record whose stamp is the same has not
-// changed.
-using RecordStamp = std::array<std::int64_t, 3>;
-RecordStamp record_stamp(int repository, const std::string& path);
 
 // What is wrong with the places of records in REPOSITORY, for people; empty if nothing is.
 std::string record_place_fault(int repository);

@@ -3,10 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <ctime>
 #include <utility>
 
 #include "base/directory.hpp"
@@ -15,23 +12,6 @@
 #include "store/repository/ref-file.hpp"
 
 namespace imaged {
-
-namespace {
-
-// Times of files tick with the kernel's timer, a few milliseconds apart; two changes within a tick look like one.
-constexpr std::int64_t settling_nanoseconds = 100'000'000;
-
-std::int64_t in_nanoseconds(const timespec& time) {
-    return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
-}
-
-std::int64_t now() {
-    timespec time;
-    ::clock_gettime(CLOCK_REALTIME, &time);
-    return in_nanoseconds(time);
-}
-
-}  // namespace
 
 bool RefListing::refresh() {
     lost_ = false;
@@ -65,24 +45,13 @@ bool RefListing::contains(std::string_view ref) const {
 }
 
 bool RefListing::refresh(const std::string& path, Directory& directory) {
-    struct stat status;
-    const bool found = ::fstatat(repository_, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-    if (!found && errno != ENOENT && errno != ENOTDIR) throw_errno("look at " + path);
-    if (!found || !S_ISDIR(status.st_mode)) {
-        const bool changed = directory.inode != 0;
+    bool changed = directory.stamp.refresh(repository_, path);
+    if (!directory.stamp.exists()) {
         lost_ |= changed;
         directory = {};
         return changed;
     }
-    bool changed = false;
-    const auto modified = in_nanoseconds(status.st_mtim);
-    if (!directory.settled || directory.inode != status.st_ino || directory.modified != modified) {
-        directory.inode = status.st_ino;
-        directory.modified = modified;
-        directory.settled = now() - modified > settling_nanoseconds;
-        read(path, directory);
-        changed = true;
-    }
+    if (changed) read(path, directory);
     for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
     return changed;
 }
@@ -103,7 +72,7 @@ void RefListing::read(const std::string& path, Directory& directory) {
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {
             // What an alias leads to changes elsewhere.
-            if (entry.is_link) directory.settled = false;
+            if (entry.is_link) directory.stamp.distrust();
             const auto before = known_files.find(name);
             const auto* const file = before == known_files.end() ? nullptr : &before->second;
             if (const auto found = listed(entry.directory, name, file, directory)) {
@@ -122,7 +91,7 @@ std::optional<RefListing::File> RefListing::listed(int place, const std::string&
     if (::fstatat(place, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
         file.inode = status.st_ino;
         file.changed = in_nanoseconds(status.st_ctim);
-        file.settled = now() - file.changed > settling_nanoseconds;
+        file.settled = is_settled(file.changed);
         if (known != nullptr && known->settled && known->inode == file.inode && known->changed == file.changed)
             return *known;
     }
@@ -132,7 +101,8 @@ std::optional<RefListing::File> RefListing::listed(int place, const std::string&
         file.checksum = *checksum;
     } catch (const Error& error) {
         if (is_shortage(error)) throw;
-        directory.settled = file.settled = false;
+        directory.stamp.distrust();
+        file.settled = false;
         file.checksum = {};  // the others are listed all the same
     }
     return file;

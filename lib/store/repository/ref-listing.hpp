@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/checksum.hpp"
+#include "base/file-stamp.hpp"
 
 namespace imaged {
 
@@ -50,14 +51,11 @@ private:
     struct File {
         Checksum checksum;
         ino_t inode = 0;
-        std::int64_t changed = 0;
-        bool settled = false;  // likewise, of CHANGED
+        std::int64_t changed = 0;  // nanoseconds
+        bool settled = false;      // is_settled(), when it was read
     };
     struct Directory {
-        ino_t inode = 0;
-        std::int64_t modified = 0;  // nanoseconds
-        // Whether MODIFIED was old enough when the directory was read that a later change must show in it.
-        bool settled = false;
+        DirectoryStamp stamp;
         std::map<std::string, File, std::less<>> files;
         std::map<std::string, Directory, std::less<>> directories;
     };

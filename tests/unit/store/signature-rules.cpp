@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/signature-rules.hpp"
 
-#include <sys/stat.h>
-
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "catch.hpp"
 #include "store/repository/repository-writer.hpp"
@@ -20,7 +20,6 @@ struct Store {
     TemporaryRepository home;
     const int fd = home.repository.fd();
     const std::filesystem::path file = std::filesystem::path(home.path) / signature_rules_path(image);
-    const std::filesystem::path earlier = std::filesystem::path(home.path) / "extensions/imaged/rules.json";
     const Checksum first = *Checksum::from_hex(std::string(64, '1'));
     const Checksum second = *Checksum::from_hex(std::string(64, '2'));
 
@@ -123,44 +122,27 @@ TEST_CASE("what a rule costs to note does not depend on how many images have one
     CHECK(*rules.of(image, store.second) == "sigstoreSigned (default)");
 }
 
-TEST_CASE("rules that an earlier version noted are known, and spread by the first change") {
-    const Store store;
-    const std::string other = "docker://registry.example/other:1";
-    store.note(store.first, "as of a later version");
-    const auto text = "{\"" + image + "\":{\"" + store.first.hex() + "\":\"signedBy (default)\"},\"" + other +
-                      "\":{\"" + store.second.hex() + "\":\"insecureAcceptAnything (default)\"}}";
-    const auto check = [&] {
-        // What an earlier version wrote after a later one holds.
-        CHECK(store.rule(store.first) == "signedBy (default)");
-        CHECK(is_signature_rule_noted(store.fd, image, store.first, "signedBy (default)"));
-        CHECK_FALSE(is_signature_rule_noted(store.fd, image, store.first, "as of a later version"));
-        CHECK(store.rule(store.second, other) == "insecureAcceptAnything (default)");
-    };
-    std::ofstream(store.earlier) << text;
-    check();
-    const std::string third = "docker://registry.example/third:1";
-    note_signature_rule(store.fd, third, ref, store.first, "reject");
-    CHECK_FALSE(std::filesystem::exists(store.earlier));
-    CHECK(store.rule(store.first, third) == "reject");
-    check();
-    // Interrupted before the file was removed: once more.
-    std::ofstream(store.earlier) << text;
-    check();
-    forget_signature_rules(store.fd, third);
-    CHECK_FALSE(std::filesystem::exists(store.earlier));
-    CHECK(store.rule(store.first, third) == "unknown");
-    check();
-    forget_signature_rules(store.fd, image);
-    CHECK(store.rule(store.first) == "unknown");
-    // Nonsense in it, or of another writer, is worth nothing.
-    std::ofstream(store.earlier) << "nonsense";
-    store.note(store.first, "signedBy (default)");
-    CHECK_FALSE(std::filesystem::exists(store.earlier));
-    CHECK(store.rule(store.first) == "signedBy (default)");
-    std::ofstream(store.earlier) << "{\"" << image << "\":{\"" << store.first.hex() << "\":\"forged\"}}";
-    std::filesystem::permissions(store.earlier, std::filesystem::perms::all);
-    store.note(store.second, "reject");
-    CHECK(store.rule(store.first) == "unknown");
-    CHECK(store.rule(store.second) == "reject");
-    CHECK(std::filesystem::exists(store.earlier));
+TEST_CASE("a listing sees a rule that is noted at any time after it looked, and one that is forgotten") {
+    using namespace std::chrono_literals;
+    for (const auto pause : {0ms, 150ms}) {
+        const Store store;
+        SignatureRules rules(store.fd);
+        CHECK_FALSE(rules.refresh());
+        for (const std::string rule : {"signedBy (default)", "sigstoreSigned (default)"}) {
+            store.note(store.first, rule);
+            std::this_thread::sleep_for(pause);
+            CHECK(rules.refresh());
+            REQUIRE(rules.of(image, store.first) != nullptr);
+            CHECK(*rules.of(image, store.first) == rule);
+            CHECK_FALSE(rules.refresh());
+        }
+        forget_signature_rules(store.fd, image);
+        CHECK(rules.refresh());
+        CHECK(rules.of(image, store.first) == nullptr);
+        store.note(store.first, "reject");
+        CHECK(rules.refresh());
+        std::filesystem::remove_all(store.file.parent_path());
+        CHECK(rules.refresh());
+        CHECK(rules.of(image, store.first) == nullptr);
+    }
 }
