@@ -124,24 +124,13 @@ void no_arguments(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("unexpected argument '" + arguments.positional[0] + "'");
 }
 
-namespace {
-
-Variant ask(const Arguments& arguments, const char* method) {
+std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
     const Connection connection(arguments.bus);
     Call call;
     call.method = method;
     call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
-    return Variant(g_variant_get_child_value(connection.call(std::move(call)).body.get(), 0));
-}
-
-}  // namespace
-
-std::string ask_for_document(const Arguments& arguments, const char* method) {
-    return g_variant_get_string(ask(arguments, method).get(), nullptr);
-}
-
-std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method) {
-    return dictionaries(ask(arguments, method).get());
+    const Variant list(g_variant_get_child_value(connection.call(std::move(call)).body.get(), 0));
+    return dictionaries(list.get());
 }
 
 ExitCode print_document(const Arguments& arguments, const char* method, const char* key) {

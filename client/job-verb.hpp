@@ -64,8 +64,6 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const st
 // is said.
 void report_error(bool json, const std::string& name, const std::string& message, const std::string& image = {});
 
-// The document with which METHOD, which takes options and is given none, answers.
-std::string ask_for_document(const Arguments& arguments, const char* method);
 // What METHOD, which takes options and is given none, lists.
 std::vector<Dictionary> ask_for_list(const Arguments& arguments, const char* method);
 

@@ -13,7 +13,7 @@
 
 namespace imagectl {
 
-std::string list_json(const std::vector<ListedImage>& images);
+std::string list_json(const ImageList& images);
 std::string deployments_json(const std::vector<Dictionary>& deployments);
 std::string show_json(const Dictionary& image);
 // CHANGES: what Changes says of the same images, or null.

@@ -31,20 +31,15 @@ bool is_hexadecimal(std::string_view text) {
 
 // The name of the one image whose manifest or config has a digest that begins with DIGEST; nullopt if none has.
 std::optional<std::string> name_of_digest(const Connection& connection, const std::string& digest) {
-    Call call;
-    call.method = "DescribeImages";
-    call.arguments = adopt(g_variant_new("(a{sv})", nullptr));
-    const auto answer = connection.call(std::move(call)).body;
-    const char* document = nullptr;
-    g_variant_get(answer.get(), "(&s)", &document);
     std::vector<std::string> names;
-    for (const auto& image : listed_images(document)) {
+    const auto images = listed_images(connection);
+    for (const auto& image : images) {
         const auto has = [&](const char* key) {
             const auto* const text = image.text(key);
             return text != nullptr && text->starts_with(digest);
         };
         if (const auto* const name = image.text("image"); name != nullptr && (has("digest") || has("image-id")))
-            names.push_back(*name);
+            names.emplace_back(*name);
     }
     if (names.empty()) return std::nullopt;
     if (names.size() == 1) return names.front();

@@ -12,14 +12,14 @@ namespace imagectl {
 
 namespace {
 
-std::string or_dash(const std::string* text) {
-    return text == nullptr ? "-" : *text;
+std::string or_dash(const std::string_view* text) {
+    return text == nullptr ? "-" : std::string(*text);
 }
 
 // What is to be said of IMAGE besides: damage, or that an update waits.
 std::string state_of(const ListedImage& image) {
     const auto* const state = image.text("state");
-    if (state != nullptr && *state != "ok") return *state;
+    if (state != nullptr && *state != "ok") return std::string(*state);
     return image.text("update-digest") == nullptr ? "" : "update";
 }
 
@@ -28,12 +28,13 @@ std::string kept_of(const ListedImage& image) {
     std::string names;
     for (const auto& kept : image.kept) {
         const auto* version = kept.text("version");
-        names += (names.empty() ? "" : ", ") + (version ? *version : short_digest(or_dash(kept.text("digest"))));
+        if (!names.empty()) names += ", ";
+        names += version ? std::string(*version) : short_digest(or_dash(kept.text("digest")));
     }
     return names;
 }
 
-std::string text(const std::vector<ListedImage>& images, bool legend) {
+std::string text(const ImageList& images, bool legend) {
     std::vector<Column> columns = {{.title = "IMAGE", .may_be_long = true},
                                    {"DIGEST"},
                                    {"VERSION"},
@@ -46,23 +47,29 @@ std::string text(const std::vector<ListedImage>& images, bool legend) {
     if (any_state) columns.push_back({"STATE"});
     if (any_kept) columns.push_back({"KEPT"});
     std::vector<std::vector<std::string>> rows;
+    rows.reserve(images.size());
     for (const auto& image : images) {
         const auto created = image.number("created"), size = image.number("disk-size"),
                    unique = image.number("unique-size");
-        rows.push_back({or_dash(image.text("image")), short_digest(or_dash(image.text("digest"))),
-                        or_dash(image.text("version")), created ? human_date(*created) : "-",
-                        size ? human_bytes(*size) : "-", unique ? human_bytes(*unique) : "-"});
-        if (any_state) rows.back().push_back(state_of(image));
-        if (any_kept) rows.back().push_back(kept_of(image));
+        auto& row = rows.emplace_back();
+        row.reserve(columns.size());
+        row.push_back(or_dash(image.text("image")));
+        row.push_back(short_digest(or_dash(image.text("digest"))));
+        row.push_back(or_dash(image.text("version")));
+        row.push_back(created ? human_date(*created) : "-");
+        row.push_back(size ? human_bytes(*size) : "-");
+        row.push_back(unique ? human_bytes(*unique) : "-");
+        if (any_state) row.push_back(state_of(image));
+        if (any_kept) row.push_back(kept_of(image));
     }
-    return table(columns, rows, legend);
+    return table(columns, std::move(rows), legend);
 }
 
 constexpr VerbOption options[] = {no_legend};
 
 ExitCode run(const Arguments& arguments) {
     no_arguments(arguments);
-    const auto images = listed_images(ask_for_document(arguments, "DescribeImages"));
+    const auto images = listed_images(Connection(arguments.bus));
     print_result(arguments.json ? list_json(images) : text(images, !arguments.flag(no_legend.name)));
     return ExitCode::ok;
 }

@@ -19,10 +19,12 @@ struct Wanted {
 std::vector<Wanted> images_with_updates(const Arguments& arguments) {
     if (!arguments.positional.empty()) throw UsageError("--updates takes no image");
     std::vector<Wanted> images;
-    for (const auto& image : listed_images(ask_for_document(arguments, "DescribeImages"))) {
+    const auto stored = listed_images(Connection(arguments.bus));
+    for (const auto& image : stored) {
         const auto *name = image.text("image"), *source = image.text("source");
         if (image.text("update-digest") == nullptr || name == nullptr) continue;
-        images.push_back(source == nullptr ? Wanted{*name, {}} : Wanted{*source, *name});
+        images.push_back(source == nullptr ? Wanted{std::string(*name), {}}
+                                           : Wanted{std::string(*source), std::string(*name)});
     }
     return images;
 }

@@ -50,6 +50,10 @@ std::string escaped(std::string_view text) {
     return imaged::printable(text);
 }
 
+void escape(std::string& text) {
+    if (!is_plain(text)) text = imaged::printable(text);
+}
+
 std::string human_bytes(std::uint64_t bytes) {
     if (bytes < 1000) return print("%u B", static_cast<unsigned>(bytes));
     static constexpr const char* units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
@@ -115,9 +119,18 @@ std::string fit(std::string_view text, std::size_t width) {
 }
 
 std::string pad(std::string_view text, std::size_t width, bool right) {
+    std::string result;
+    append_padded(result, text, width, right);
+    return result;
+}
+
+bool append_padded(std::string& result, std::string_view text, std::size_t width, bool right) {
     const std::size_t used = display_width(text);
-    const std::string space(width > used ? width - used : 0, ' ');
-    return right ? space + std::string(text) : std::string(text) + space;
+    const std::size_t space = width > used ? width - used : 0;
+    if (right) result.append(space, ' ');
+    result += text;
+    if (!right) result.append(space, ' ');
+    return used <= width;
 }
 
 std::string bar(double fraction, std::size_t width) {

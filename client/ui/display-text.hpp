@@ -11,6 +11,8 @@ namespace imagectl {
 // TEXT with control characters (C0, DEL, C1, bidirectional controls, …) and invalid UTF-8 as \xNN or \u{NNNN}; what a
 // remote wrote must not move the cursor.
 std::string escaped(std::string_view text);
+// The same of TEXT itself.
+void escape(std::string& text);
 
 // "0 B", "999 B", "1.0 kB", "12.3 MB": powers of 1000, one decimal from kB on.
 std::string human_bytes(std::uint64_t bytes);
@@ -30,6 +32,8 @@ std::size_t display_width(std::string_view text);
 std::string fit(std::string_view text, std::size_t width);
 // TEXT with spaces to WIDTH columns, behind it or (right) in front.
 std::string pad(std::string_view text, std::size_t width, bool right = false);
+// Appends that to RESULT. False if TEXT is wider than WIDTH.
+bool append_padded(std::string& result, std::string_view text, std::size_t width, bool right = false);
 
 // "[#####-----]", WIDTH columns in all; FRACTION is clamped to 0…1.
 std::string bar(double fraction, std::size_t width);

@@ -44,31 +44,32 @@ std::size_t output_width() {
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual_width;
 }
 
-std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows, bool legend,
-                  std::size_t width) {
-    Cells cells;
+std::string table(const std::vector<Column>& columns, Cells rows, bool legend, std::size_t width) {
+    for (auto& row : rows) {
+        row.resize(columns.size());
+        for (auto& cell : row) {
+            if (cell.empty()) cell = "-";
+            escape(cell);
+        }
+    }
     if (legend) {
-        auto& titles = cells.emplace_back();
+        std::vector<std::string> titles;
         for (const auto& column : columns) titles.push_back(column.title);
+        rows.insert(rows.begin(), std::move(titles));
     }
-    for (const auto& row : rows) {
-        auto& line = cells.emplace_back(columns.size(), "-");
-        for (std::size_t i = 0; i < columns.size() && i < row.size(); i++)
-            if (!row[i].empty()) line[i] = escaped(row[i]);
-    }
-    const auto widths = column_widths(columns, cells, width);
+    const auto widths = column_widths(columns, rows, width);
     std::string result;
-    for (const auto& line : cells) {
-        std::string text;
+    for (const auto& line : rows) {
         std::size_t begin = 0;
         for (std::size_t i = 0; i < line.size(); i++) {
-            text += pad(line[i], widths[i], columns[i].right);
+            const bool fits = append_padded(result, line[i], widths[i], columns[i].right);
             begin += widths[i] + gap;
             if (i + 1 == line.size()) break;
-            text += display_width(line[i]) <= widths[i] ? std::string(gap, ' ') : "\n" + std::string(begin, ' ');
+            if (!fits) result += '\n';
+            result.append(fits ? gap : begin, ' ');
         }
-        text.erase(text.find_last_not_of(' ') + 1);
-        result += text + "\n";
+        result.erase(result.find_last_not_of(' ') + 1);
+        result += '\n';
     }
     return result;
 }

@@ -10,7 +10,7 @@ TEST_CASE("a list of images is read from its document") {
     const std::string document = R"({"images": [
         {"size": 12, "image": "docker://a/b:1", "digest": "sha256:ab", "state": "damaged", "created": 5, "layers": 3, "new": [1]},
         {}, {"image": 7, "size": -1, "created": "now", "layers": null, "version": {"a": "b"}}], "more": {}})";
-    const auto images = listed_images(document);
+    const ImageList images(document);
     REQUIRE(images.size() == 3);
     CHECK(*images[0].text("image") == "docker://a/b:1");
     CHECK(*images[0].text("digest") == "sha256:ab");
@@ -24,17 +24,34 @@ TEST_CASE("a list of images is read from its document") {
         for (const char* key : {"image", "digest", "version", "state", "a"}) CHECK(images[at].text(key) == nullptr);
         for (const char* key : {"created", "layers", "size", "new"}) CHECK_FALSE(images[at].number(key));
     }
-    CHECK(listed_images(R"({"images": []})").empty());
+    CHECK(ImageList(R"({"images": []})").size() == 0);
     const std::string nested = std::string(100000, '[') + std::string(100000, ']');
-    CHECK(listed_images(R"({"images": [{"image": )" + nested + "}]}").size() == 1);
+    CHECK(ImageList(R"({"images": [{"image": )" + nested + "}]}").size() == 1);
+}
+
+TEST_CASE("texts of an image are what their escapes stand for, and versions that are kept are apart") {
+    const ImageList images(
+        R"({"images": [{"image": "a\u00e9\n\"b\"\ud83d\ude00", "kept": [{"digest": "sha256:1", "version": "1\/2"}, {}], "digest":
+        "sha256:2", "digest": "sha256:3", "size": 18446744073709551615, "layers": 18446744073709551616}]})");
+    REQUIRE(images.size() == 1);
+    const auto& image = images[0];
+    CHECK(*image.text("image") == "aé\n\"b\"😀");
+    CHECK(*image.text("digest") == "sha256:3");
+    CHECK(image.number("size") == 18446744073709551615U);
+    CHECK_FALSE(image.number("layers"));
+    REQUIRE(image.kept.size() == 2);
+    CHECK(*image.kept[0].text("digest") == "sha256:1");
+    CHECK(*image.kept[0].text("version") == "1/2");
+    CHECK(image.kept[1].text("digest") == nullptr);
 }
 
 TEST_CASE("what is no list of images is an error") {
     for (const std::string& document :
          {std::string(), std::string("{"), std::string("[]"), std::string("7"), std::string("{}"),
           std::string(R"({"images": {}})"), std::string(R"([{"images": []}])"), std::string(R"({"images": [[{}]]})"),
-          std::string(R"({"images": [{}, "a"]})"), std::string(R"({"images": []} x)")}) {
+          std::string(R"({"images": [{}, "a"]})"), std::string(R"({"images": []} x)"),
+          std::string(R"({"images": [{"a": "\ud83d"}]})"), std::string(R"({"images": [{"a": ")")}) {
         INFO(document.substr(0, 100));
-        CHECK_THROWS_AS(listed_images(document), BusError);
+        CHECK_THROWS_AS(ImageList(document), BusError);
     }
 }
