@@ -5,14 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <span>
-#include <string_view>
-#include <vector>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
@@ -22,31 +18,20 @@
 
 namespace imaged {
 
-namespace {
-
-// Above what the bus takes in one message.
-constexpr std::size_t max_answer_bytes = 32 * 1024 * 1024;
-
-}  // namespace
-
 nlohmann::json ReaderProcess::ask(const nlohmann::json& question, std::string* document) {
     const bool is_new = !channel_;
     if (is_new) start();
+    nlohmann::json answer;
     std::string text;
     try {
-        text = exchange(json_text(question) + "\n");
+        answer = exchange(json_text(question) + "\n", text);
     } catch (const Error&) {
         if (is_new || channel_) throw;
         // It may have ended long ago.
         start();
-        text = exchange(json_text(question) + "\n");
+        answer = exchange(json_text(question) + "\n", text);
     }
-    const auto end = text.find('\n');
-    auto answer = parse_json(std::string_view(text).substr(0, end));
-    if (!answer.is_object()) throw Error(ErrorKind::failed, "the process that reads the repository answers nonsense");
     if (answer.contains("error")) throw Error(error_kind(answer.value("error", "")), answer.value("message", ""));
-    text.erase(0, end + 1);
-    if (!text.empty()) text.pop_back();
     if (document != nullptr) *document = std::move(text);
     return std::move(answer["value"]);
 }
@@ -65,23 +50,27 @@ void ReaderProcess::start() {
     channel_ = std::move(ours);
 }
 
-std::string ReaderProcess::exchange(const std::string& line) {
+nlohmann::json ReaderProcess::exchange(const std::string& line, std::string& document) {
     if (!send_all(channel_.get(), std::as_bytes(std::span(line)))) lose();
-    std::string answer, end;
-    std::vector<char> buffer(64 * 1024);
-    // To its end, so that the next answer is that of the next question.
-    while (end != end_of_answer) {
-        const auto count = ::recv(channel_.get(), buffer.data(), buffer.size(), 0);
+    AnswerHeader header{};
+    receive(std::as_writable_bytes(std::span(&header, 1)));
+    if (header.answer > max_answer_bytes || header.document > max_answer_bytes) lose();
+    std::string text(header.answer, '\0');
+    receive(std::as_writable_bytes(std::span(text)));
+    document.resize(header.document);
+    receive(std::as_writable_bytes(std::span(document)));
+    auto answer = parse_json(text);
+    if (!answer.is_object()) throw Error(ErrorKind::failed, "the process that reads the repository answers nonsense");
+    return answer;
+}
+
+void ReaderProcess::receive(std::span<std::byte> bytes) {
+    while (!bytes.empty()) {
+        const auto count = ::recv(channel_.get(), bytes.data(), bytes.size(), MSG_WAITALL);
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) lose();
-        const std::string_view part(buffer.data(), static_cast<std::size_t>(count));
-        if (answer.size() <= max_answer_bytes) answer += part;
-        end += part.substr(part.size() - std::min(part.size(), end_of_answer.size()));
-        if (end.size() > end_of_answer.size()) end.erase(0, end.size() - end_of_answer.size());
+        bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
-    if (answer.size() > max_answer_bytes) throw Error(ErrorKind::failed, "the answer is too long for the bus");
-    answer.pop_back();
-    return answer;
 }
 
 ChildProcess ReaderProcess::take_process() {

@@ -2,10 +2,13 @@
 // Another process of this program, which reads the repository for it (repository-service.hpp). A process that waits
 // for a file system that does not answer cannot be ended, not even by SIGKILL; the daemon, which does not wait, can.
 //
-// Over a socket: a question in JSON on one line, then the answer, {"value": …} or {"error": …, "message": …}.
+// Over a socket: a question in JSON on one line, then an AnswerHeader (repository-service.hpp), the answer in JSON,
+// {"value": …} or {"error": …, "message": …}, and the document.
 #pragma once
 
+#include <cstddef>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "base/child-process.hpp"
@@ -34,8 +37,9 @@ public:
 
 private:
     void start();
-    // The lines of the answer.
-    std::string exchange(const std::string& line);
+    // Returns the answer to LINE; DOCUMENT becomes what goes with it.
+    nlohmann::json exchange(const std::string& line, std::string& document);
+    void receive(std::span<std::byte> bytes);
     ChildProcess take_process();
     [[noreturn]] void lose();
 

@@ -172,14 +172,19 @@ int serve_repository(const std::string& repository) {
         input.append(buffer.data(), static_cast<std::size_t>(count));
         // The daemon asks one question at a time.
         if (!input.ends_with('\n')) continue;
-        const auto line = json_text(service.answer(std::exchange(input, {}))) + "\n";
-        const auto document = service.take_document();
-        const auto write = [](std::string_view text) {
-            write_all(reader_channel, std::as_bytes(std::span(text)), "answer imaged");
-        };
-        write(line);
-        if (document) write(*document);
-        write(document ? end_of_answer : end_of_answer.substr(1));
+        auto answer = json_text(service.answer(std::exchange(input, {})));
+        const auto taken = service.take_document();
+        auto document = taken ? std::string_view(*taken) : std::string_view();
+        if (std::max(answer.size(), document.size()) > max_answer_bytes) {
+            answer = json_text(nlohmann::json
+                {{"error", error_name(ErrorKind::failed)}, {"message", "the answer is too long for the bus"}});
+            document = {};
+        }
+        const AnswerHeader header{answer.size(), document.size()};
+        const auto write = [](std::span<const std::byte> bytes) { write_all(reader_channel, bytes, "answer imaged"); };
+        write(std::as_bytes(std::span(&header, 1)));
+        write(std::as_bytes(std::span(answer)));
+        write(std::as_bytes(std::span(document)));
     }
 }
 

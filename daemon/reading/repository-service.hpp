@@ -2,13 +2,19 @@
 // The process that reads the repository: answers the daemon's questions (reader-process.hpp) by way of the catalog.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
-#include <string_view>
 
 namespace imaged {
 
-// An answer is a line of JSON, and another one if a document goes with it.
-inline constexpr std::string_view end_of_answer = "\n\n";
+// The sizes of an answer, which comes before it: of its JSON, and of the document that goes with it, which may be
+// empty.
+struct AnswerHeader {
+    std::uint64_t answer, document;
+};
+// Of each. Above what the bus takes in one message.
+inline constexpr std::size_t max_answer_bytes = 32 * 1024 * 1024;
 
 // imaged starts itself as this process: with reader_option (process/command-line.hpp), the repository's path, and the
 // socket as this descriptor.

@@ -32,7 +32,8 @@ struct FileStamp {
 class DirectoryStamp {
 public:
     // Looks at PATH below the directory PLACE. True if there may have been a change since the last time; the caller
-    // reads the directory after this. Throws a system error, other than that there is no such directory.
+    // reads the directory after this, and calls distrust() if it cannot. Throws a system error, other than that there
+    // is no such directory.
     bool refresh(int place, const std::string& path);
     // Whether it was there.
     bool exists() const { return inode_ != 0; }

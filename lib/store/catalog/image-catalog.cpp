@@ -115,7 +115,7 @@ public:
                   [](const auto& one, const auto& other) { return one.name < other.name; });
         const auto size = listing_ ? listing_->size() : 0;
         listing_ = nullptr;  // before the next is made
-        Cache used;
+        ++round_;
         if (!std::exchange(has_listed_, true)) kept_entries_ = read_known_entries(repository_.fd());
         const auto kept = kept_by_image();
         any_damaged_ = false;
@@ -124,17 +124,17 @@ public:
         for (const auto& [name, ref, commit] : images) {
             if (text.back() == '}') text += ',';
             const auto found = kept.find(name);
-            auto* const cached = *commit == Checksum{} ? nullptr : &look_up(name, *commit, used);
+            auto* const cached = *commit == Checksum{} ? nullptr : &look_up(name, *commit);
             if (cached != nullptr && found == kept.end() && is_sound(name, *commit, *cached)) {
                 add_sound(text, name, *commit, *cached);
                 continue;
             }
             auto entry = entry_of(name, cached == nullptr ? broken(name, *ref) : *cached);
-            if (found != kept.end()) tell_kept(entry, found->second, used);
+            if (found != kept.end()) tell_kept(entry, found->second);
             text += json_text(entry);
         }
         text += "]}";
-        cache_ = std::move(used);
+        std::erase_if(cache_, [&](const auto& entry) { return entry.second.round != round_; });
         kept_entries_.clear();
         keep_entries();
         listing_ = std::make_shared<const std::string>(std::move(text));
@@ -188,6 +188,7 @@ private:
         bool has_layers = false;   // all, when they were looked for last
         UpdateDigests updates;     // that wait
         FileStamp stamp = {};      // of the detached metadata, which may change under a commit
+        unsigned round = 0;        // of the last list that it was in
     };
     using Cache = std::unordered_map<Checksum, Cached>;  // by merge commit
 
@@ -212,10 +213,10 @@ private:
     }
 
     // As kept_versions() has them, of what is known of their commits.
-    void tell_kept(json& entry, const Kept::mapped_type& kept, Cache& used) {
+    void tell_kept(json& entry, const Kept::mapped_type& kept) {
         std::set<std::string> seen{entry.value("digest", "")};
         for (const auto& [number, commit] : kept) {
-            const auto& known = look_up("", commit, used);
+            const auto& known = look_up("", commit);
             any_damaged_ |= !known.sound;
             const auto version = parse_json(known.known.text + "}");
             if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
@@ -264,12 +265,12 @@ private:
         return entry;
     }
 
-    // What is known of COMMIT moves to USED.
-    Cached& look_up(const std::string& name, const Checksum& commit, Cache& used) {
-        if (const auto found = used.find(commit); found != used.end()) return found->second;
-        if (auto known = cache_.extract(commit); known && known.mapped().sound)
-            return used.insert(std::move(known)).position->second;
-        return used.emplace(commit, look_at(name, commit)).first->second;
+    // What is known of COMMIT, looked at anew in each list if it is not sound. Valid until the list is made.
+    Cached& look_up(const std::string& name, const Checksum& commit) {
+        auto& cached = cache_[commit];
+        if (!cached.sound && cached.round != round_) cached = look_at(name, commit);
+        cached.round = round_;
+        return cached;
     }
 
     // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
@@ -468,6 +469,7 @@ private:
                                        {repository_.fd(), objects_ref_directory}}};
     std::array<DirectoryStamp, 256> object_directories_;  // of objects/00 to objects/ff
     Cache cache_;
+    unsigned round_ = 0;         // lists so far
     KnownEntries kept_entries_;  // during the first list
     bool has_listed_ = false;
     std::size_t unkept_ = 0;    // entries that were made since they were kept last

@@ -20,7 +20,14 @@ constexpr std::string_view name_prefix = "sha256_3A_";  // of layer_ref()
 bool LayerNames::refresh() {
     lost_ = false;
     if (!directory_.refresh(repository_, path_)) return false;
-    auto blobs = directory_.exists() ? read() : std::vector<Checksum>();
+    std::vector<Checksum> blobs;
+    try {
+        if (directory_.exists()) blobs = read();
+    } catch (...) {
+        directory_.distrust();
+        throw;
+    }
+    if (blobs == blobs_) return false;
     lost_ = !std::includes(blobs.begin(), blobs.end(), blobs_.begin(), blobs_.end());
     blobs_ = std::move(blobs);
     return true;

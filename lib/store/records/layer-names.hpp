@@ -20,7 +20,7 @@ public:
     LayerNames(int repository, const std::string& directory)
         : repository_(repository), path_("refs/heads/" + directory) {}
 
-    // Looks for changes. True when there may be any since the last time. Throws a system error.
+    // Looks for changes. True if there are any since the last time. Throws a system error.
     bool refresh();
     // Whether a blob that had a ref before the last refresh() has none any more.
     bool lost_any() const { return lost_; }

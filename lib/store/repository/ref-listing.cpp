@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/directory.hpp"
@@ -14,10 +15,12 @@
 namespace imaged {
 
 bool RefListing::refresh() {
-    lost_ = false;
-    if (!refresh(path_, root_)) return false;
-    refs_.reset();
-    return true;
+    if (failed_) root_ = {};
+    const bool failed = std::exchange(failed_, true);
+    const bool changed = refresh(path_, root_) || failed;
+    failed_ = false;
+    if (changed) refs_.reset();
+    return changed;
 }
 
 const std::unordered_map<std::string, Checksum>& RefListing::refs() const {
@@ -47,57 +50,63 @@ bool RefListing::contains(std::string_view ref) const {
 bool RefListing::refresh(const std::string& path, Directory& directory) {
     bool changed = directory.stamp.refresh(repository_, path);
     if (!directory.stamp.exists()) {
-        lost_ |= changed;
         directory = {};
         return changed;
     }
-    if (changed) read(path, directory);
+    if (changed) changed = read(path, directory);
     for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
     return changed;
 }
 
-void RefListing::read(const std::string& path, Directory& directory) {
-    const auto known_files = std::exchange(directory.files, {});
+bool RefListing::read(const std::string& path, Directory& directory) {
+    ++directory.readings;
     auto known = std::exchange(directory.directories, {});
-    const auto known_directories = known.size();
-    std::size_t still_there = 0, directories_still_there = 0;
+    const auto known_directories = known.size(), known_files = directory.files.size();
+    std::size_t directories_still_there = 0, still_there = 0, now = 0;
+    bool changed = false;
     auto opened = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     visit_directory(std::move(opened), path, [&](const DirectoryEntry& entry) {
-        const std::string name = entry.name;
+        const std::string_view name = entry.name;
         if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
         if (entry.is_directory) {
-            if (except_.contains(path + "/" + name)) return;
+            if (except_.contains(path + "/" + entry.name)) return;
             const auto found = known.find(name);
             if (found != known.end()) ++directories_still_there;
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {
             // What an alias leads to changes elsewhere.
             if (entry.is_link) directory.stamp.distrust();
-            const auto before = known_files.find(name);
-            const auto* const file = before == known_files.end() ? nullptr : &before->second;
-            if (const auto found = listed(entry.directory, name, file, directory)) {
-                if (file != nullptr) ++still_there;
-                directory.files.emplace(name, *found);
-            }
+            auto file = directory.files.find(name);
+            const bool is_new = file == directory.files.end();
+            if (is_new) file = directory.files.emplace(name, File{}).first;
+            const auto before = file->second.checksum;
+            if (!look(entry.directory, entry.name, file->second, directory)) return;
+            file->second.seen = directory.readings;
+            ++now;
+            still_there += is_new ? 0 : 1;
+            changed |= is_new || file->second.checksum != before || before == Checksum{};
         }
     });
-    lost_ |= still_there < known_files.size() || directories_still_there < known_directories;
+    if (now < directory.files.size())
+        std::erase_if(directory.files, [&](const auto& file) { return file.second.seen != directory.readings; });
+    return changed || still_there < known_files ||
+           directories_still_there < std::max(known_directories, directory.directories.size());
 }
 
-std::optional<RefListing::File> RefListing::listed(int place, const std::string& name, const File* known,
-                                                   Directory& directory) {
-    File file;
+bool RefListing::look(int place, const char* name, File& file, Directory& directory) {
     struct stat status;
-    if (::fstatat(place, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+    if (::fstatat(place, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+        const auto changed = in_nanoseconds(status.st_ctim);
+        if (file.settled && file.inode == status.st_ino && file.changed == changed) return true;
         file.inode = status.st_ino;
-        file.changed = in_nanoseconds(status.st_ctim);
-        file.settled = is_settled(file.changed);
-        if (known != nullptr && known->settled && known->inode == file.inode && known->changed == file.changed)
-            return *known;
+        file.changed = changed;
+        file.settled = is_settled(changed);
+    } else {
+        file.settled = false;
     }
     try {
         const auto checksum = read_ref_file(place, name);
-        if (!checksum) return std::nullopt;
+        if (!checksum) return false;
         file.checksum = *checksum;
     } catch (const Error& error) {
         if (is_shortage(error)) throw;
@@ -105,7 +114,7 @@ std::optional<RefListing::File> RefListing::listed(int place, const std::string&
         file.settled = false;
         file.checksum = {};  // the others are listed all the same
     }
-    return file;
+    return true;
 }
 
 void RefListing::collect(const std::string& name, const Directory& directory) const {

@@ -34,10 +34,9 @@ public:
         return {repository, "refs", "refs", std::move(except)};
     }
 
-    // Looks for changes. True when there may be any since the last time.
+    // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
+    // system error; the next call reads all refs then.
     bool refresh();
-    // Whether a ref that was there before the last refresh() may be gone.
-    bool lost_any() const { return lost_; }
     // By full name. A file with nonsense in it gives a checksum that no object has. Made when it is asked for, and
     // kept.
     const std::unordered_map<std::string, Checksum>& refs() const;
@@ -53,25 +52,32 @@ private:
         ino_t inode = 0;
         std::int64_t changed = 0;  // nanoseconds
         bool settled = false;      // is_settled(), when it was read
+        unsigned seen = 0;         // READINGS of its directory when it was there last
+    };
+    struct Hash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
     };
     struct Directory {
         DirectoryStamp stamp;
-        std::map<std::string, File, std::less<>> files;
+        std::unordered_map<std::string, File, Hash, std::equal_to<>> files;
+        unsigned readings = 0;
         std::map<std::string, Directory, std::less<>> directories;
     };
 
     bool refresh(const std::string& path, Directory& directory);
-    void read(const std::string& path, Directory& directory);
-    // The ref NAME in PLACE, of which KNOWN may be null; one that cannot be read counts as nonsense until DIRECTORY is
-    // read again.
-    static std::optional<File> listed(int place, const std::string& name, const File* known, Directory& directory);
+    // Whether anything is not as it was, or cannot be read.
+    bool read(const std::string& path, Directory& directory);
+    // Looks at the ref NAME in PLACE, of which FILE has what is known. False if it is gone. One that cannot be read
+    // counts as nonsense until DIRECTORY is read again.
+    static bool look(int place, const char* name, File& file, Directory& directory);
     void collect(const std::string& name, const Directory& directory) const;
 
     const int repository_;
     const std::string prefix_, path_;
     const std::set<std::string> except_;
     Directory root_;
-    bool lost_ = false;
+    bool failed_ = false;  // the last refresh()
     mutable std::optional<std::unordered_map<std::string, Checksum>> refs_;
 };
 

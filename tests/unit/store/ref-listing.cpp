@@ -2,6 +2,7 @@
 #include "store/repository/ref-listing.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/error.hpp"
 #include "catch.hpp"
 #include "temporary-repository.hpp"
 
@@ -90,27 +92,58 @@ TEST_CASE("an inode that a ref gets back tells nothing") {
     CHECK(refs.at("one") == checksum(static_cast<char>(file.get())));
 }
 
-TEST_CASE("refs that are gone are told from refs that came") {
+TEST_CASE("refs that are gone are not listed any more") {
+    Refs refs;
+    for (const auto* name : {"one", "other", "deep/two"}) refs.set(name, '1');
+    refs.listing.refresh();
+    fs::remove(refs.top / "one");
+    CHECK(refs.listing.refresh());
+    CHECK_FALSE(refs.listing.contains("some/one"));
+    CHECK(refs.listing.refs().size() == 2);
+    fs::remove_all(refs.top / "deep");
+    CHECK(refs.listing.refresh());
+    CHECK_FALSE(refs.listing.contains("some/deep/two"));
+    fs::remove_all(refs.top);
+    CHECK(refs.listing.refresh());
+    CHECK(refs.listing.refs().empty());
+}
+
+TEST_CASE("refs that could not be read for want of descriptors are read the next time") {
+    Refs refs;
+    refs.set("one", '1');
+    std::this_thread::sleep_for(a_while);
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    for (const bool is_known : {false, true}) {
+        const rlimit none{3, before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+        CHECK_THROWS_AS(refs.listing.refresh(), Error);
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+        CHECK(refs.listing.refresh());
+        CHECK(refs.at("one") == checksum(is_known ? '2' : '1'));
+        refs.set("one", '2');
+        std::this_thread::sleep_for(a_while);
+    }
+}
+
+TEST_CASE("a directory that is read again, with the same refs in it, is no change") {
     Refs refs;
     refs.set("one", '1');
     refs.set("deep/two", '2');
-    refs.listing.refresh();
-    CHECK_FALSE(refs.listing.lost_any());
-    refs.set("three", '3');
-    refs.set("one", '4');
-    refs.listing.refresh();
-    CHECK_FALSE(refs.listing.lost_any());
-    fs::remove(refs.top / "one");
-    refs.listing.refresh();
-    CHECK(refs.listing.lost_any());
-    refs.listing.refresh();
-    CHECK_FALSE(refs.listing.lost_any());
-    fs::remove_all(refs.top / "deep");
-    refs.listing.refresh();
-    CHECK(refs.listing.lost_any());
-    CHECK_FALSE(refs.listing.contains("some/deep/two"));
-    fs::remove_all(refs.top);
-    refs.listing.refresh();
-    CHECK(refs.listing.lost_any());
-    CHECK(refs.listing.refs().empty());
+    CHECK(refs.listing.refresh());
+    // A moment later, when it is not certain that nothing came in between.
+    CHECK_FALSE(refs.listing.refresh());
+    refs.set("one", '1');
+    CHECK_FALSE(refs.listing.refresh());
+    refs.set("one", '3');
+    CHECK(refs.listing.refresh());
+    fs::rename(refs.top / "one", refs.top / "other");
+    CHECK(refs.listing.refresh());
+    fs::create_directory(refs.top / "empty");
+    CHECK(refs.listing.refresh());
+    CHECK_FALSE(refs.listing.refresh());
+    std::ofstream(refs.top / "other") << "nonsense";
+    fs::rename(refs.top / "other", refs.top / "one");
+    CHECK(refs.listing.refresh());
+    CHECK(refs.listing.refresh());
 }
