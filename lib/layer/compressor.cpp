@@ -20,6 +20,11 @@ namespace {
 constexpr std::size_t output_bytes = 256 * 1024;
 // Where the curves of time and size bend.
 constexpr int zstd_level = 3;
+#ifdef IMAGED_HAVE_ISAL
+// Of a Debian root: 9 % more than gzip leaves, in a twelfth of its time; level 1 leaves 12 % more in two thirds of
+// this.
+constexpr unsigned isal_level = 3;
+#endif
 
 class Plain : public Compressor {
 public:
@@ -35,10 +40,10 @@ private:
 #ifdef IMAGED_HAVE_ISAL
 class Gzip : public Compressor {
 public:
-    explicit Gzip(ByteSink& sink) : sink_(sink), output_(output_bytes), level_buffer_(ISAL_DEF_LVL1_LARGE) {
+    explicit Gzip(ByteSink& sink) : sink_(sink), output_(output_bytes), level_buffer_(ISAL_DEF_LVL3_LARGE) {
         isal_deflate_init(&stream_);
         stream_.gzip_flag = IGZIP_GZIP;
-        stream_.level = 1;
+        stream_.level = isal_level;
         stream_.level_buf = level_buffer_.data();
         stream_.level_buf_size = static_cast<std::uint32_t>(level_buffer_.size());
     }
