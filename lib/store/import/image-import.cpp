@@ -74,8 +74,9 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
 // program's prune takes the refs of layers away that no image names yet; their objects stay while the lock is held.
 void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& layers,
                      const std::vector<Checksum>& commits) {
+    const VerifiedLayers verified(repository.fd());
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        if (layer_commit(repository, layers[i]) == commits[i]) continue;
+        if (placed_layer(repository, verified, layers[i]).commit == commits[i]) continue;
         for (const auto& [ref, commit] : refs_for(repository, layers[i], commits[i])) repository.set_ref(ref, commit);
     }
 }
@@ -88,7 +89,7 @@ LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const Sourc
         auto items = missing_items(source, plan, derived);
         // A base commit that lacks nothing but what chunks hold need not be fetched with them.
         const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
-                          layer_commit(repository, layers.front());
+                          placed_layer(repository, VerifiedLayers(repository.fd()), layers.front()).commit;
         const auto commit_layer = items.empty() ? FetchItem{} : items.back();
         if (base) items.pop_back();
         auto commits = fetch.run(items, found.rules);

@@ -51,8 +51,9 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
         const auto commit = repository.resolve(image_ref(target));
         if (!commit) return;
         const auto image = StoredImage::load(repository, *commit);
+        const VerifiedLayers verified(repository.fd());
         for (const auto& layer : image.layout.layers) {
-            if (const auto stored = layer_commit(repository, layer)) presence.complete(*stored);
+            if (const auto stored = placed_layer(repository, verified, layer).commit) presence.complete(*stored);
         }
         presence.complete(*commit);
         if (image.base_commit) presence.complete(*image.base_commit);

@@ -69,16 +69,17 @@ private:
 
 }  // namespace
 
-DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image) {
+DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image,
+                           const std::vector<Checksum>& layers) {
     std::optional<Checksum> base_tree;
     if (image.base_commit) base_tree = repository.load_commit(*image.base_commit).tree;
     auto rules = derived_layer_rules(&repository, base_tree);
-    for (const auto& layer : image.layout.layers) {
-        if (layer.kind != LayerKind::derived) continue;
-        const auto commit = layer_commit(repository, layer);
-        if (!commit) continue;
-        const auto record = LayerRecord::read(repository.load_commit(*commit));
-        if (record.has_implicit) rules.mapping.move_var = record.moved_var;
+    for (auto i = layers.size(); i-- > 0;) {
+        if (image.layout.layers[i].kind != LayerKind::derived) continue;
+        const auto record = LayerRecord::read(repository.load_commit(layers[i]));
+        if (!record.has_implicit) continue;
+        rules.mapping.move_var = record.moved_var;
+        break;
     }
     return rules;
 }
@@ -95,9 +96,9 @@ SourceImage as_source(const StoredImage& image) {
 MergeDifference MergeCheck::run(const StoredImage& image) {
     if (!staging_) staging_ = repository_.make_staging();
     if (!pool_) pool_.emplace(1);
-    const auto merged =
-        write_merge_commit(repository_, *staging_, as_source(image), layer_commits(repository_, image.layout),
-                           image.base_commit, rules_of(repository_, image), *pool_, cancellation_, [] {});
+    const auto layers = layer_commits(repository_, image.layout);
+    const auto merged = write_merge_commit(repository_, *staging_, as_source(image), layers, image.base_commit,
+                                           rules_of(repository_, image, layers), *pool_, cancellation_, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);
     return Comparison(repository_, *merged.sink, cancellation_)

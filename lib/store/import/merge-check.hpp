@@ -49,8 +49,9 @@ MergeDifference check_merge(const Repository& repository, const StoredImage& ima
 // Whether DIFFERENCE leaves the merge of IMAGE right. Only other programs' merges may differ, and in directories only.
 bool is_sound(const MergeDifference& difference, const StoredImage& image);
 
-// How the derived layers of a stored image were read: by the records that they carry, or as this host does it.
-DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image);
+// How the derived layers of a stored image were read: by the records that they carry, or as this host does it. LAYERS:
+// the commits of all layers.
+DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image, const std::vector<Checksum>& layers);
 
 // What an import would have had from the image's source.
 SourceImage as_source(const StoredImage& image);

@@ -11,14 +11,14 @@
 namespace imaged {
 
 std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
-    const auto place = place_of(repository_, layer);
-    if (const auto commit = repository_.resolve(place); commit && presence_.complete(*commit)) {
+    const auto [place, commit] = placed_layer(repository_, verified_, layer);
+    if (commit && presence_.complete(*commit)) {
         if (serves(layer, *commit, place)) return commit;
         if (other_content(layer, *commit)) return std::nullopt;
     }
     if (layer.kind != LayerKind::derived) return std::nullopt;
-    const auto commit = verified_.layer(layer.kind, layer.diff_id);
-    return commit && presence_.complete(*commit) && serves(layer, *commit, {}) ? commit : std::nullopt;
+    const auto recorded = verified_.layer(layer.kind, layer.diff_id);
+    return recorded && presence_.complete(*recorded) && serves(layer, *recorded, {}) ? recorded : std::nullopt;
 }
 
 std::optional<Digest> LayerLookup::other_content(const ImageLayer& layer, const Checksum& commit) const {

@@ -4,7 +4,6 @@
 #include "base/error.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/ref-name.hpp"
-#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 
@@ -12,8 +11,8 @@ namespace {
 
 // Whether COMMIT, which the ref of LAYER's blob names, is a derived layer. One that cannot be read, or that was made of
 // another content, is what is asked for: it has to be replaced.
-bool is_derived(const Repository& repository, const ImageLayer& layer, const Checksum& commit) {
-    const VerifiedLayers verified(repository.fd());
+bool is_derived(const Repository& repository, const VerifiedLayers& verified, const ImageLayer& layer,
+                const Checksum& commit) {
     for (const auto kind : {LayerKind::derived, LayerKind::chunk, LayerKind::commit}) {
         if (verified.layer(kind, layer.diff_id) == commit) return kind == LayerKind::derived;
     }
@@ -37,22 +36,29 @@ std::string own_ref(const ImageLayer& layer) {
     return layer.kind == LayerKind::derived ? derived_ref(layer.blob.digest) : objects_ref(layer.blob.digest);
 }
 
-std::string place_of(const Repository& repository, const ImageLayer& layer) {
-    const auto shared = layer_ref(layer.blob.digest), own = own_ref(layer);
-    if (repository.resolve(own)) return own;
-    if (layer.kind != LayerKind::derived) return shared;
+PlacedLayer placed_layer(const Repository& repository, const VerifiedLayers& verified, const ImageLayer& layer) {
+    auto own = own_ref(layer);
+    if (const auto commit = repository.resolve(own)) return {std::move(own), commit};
+    auto shared = layer_ref(layer.blob.digest);
     const auto commit = repository.resolve(shared);
-    return commit && !is_derived(repository, layer, *commit) ? own : shared;
+    if (layer.kind == LayerKind::derived && commit && !is_derived(repository, verified, layer, *commit))
+        return {std::move(own), std::nullopt};
+    return {std::move(shared), commit};
+}
+
+std::string place_of(const Repository& repository, const ImageLayer& layer) {
+    return placed_layer(repository, VerifiedLayers(repository.fd()), layer).ref;
 }
 
 std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer) {
-    return repository.resolve(place_of(repository, layer));
+    return placed_layer(repository, VerifiedLayers(repository.fd()), layer).commit;
 }
 
 std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout) {
+    const VerifiedLayers verified(repository.fd());
     std::vector<Checksum> commits;
     for (const auto& layer : layout.layers) {
-        const auto commit = layer_commit(repository, layer);
+        const auto commit = placed_layer(repository, verified, layer).commit;
         if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
         commits.push_back(*commit);
     }
@@ -60,7 +66,8 @@ std::vector<Checksum> layer_commits(const Repository& repository, const ImageLay
 }
 
 bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit) {
-    return is_derived(repository, layer, commit) == (layer.kind == LayerKind::derived);
+    const VerifiedLayers verified(repository.fd());
+    return is_derived(repository, verified, layer, commit) == (layer.kind == LayerKind::derived);
 }
 
 std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer,
@@ -68,7 +75,8 @@ std::map<std::string, Checksum> refs_for(const Repository& repository, const Ima
     std::map<std::string, Checksum> refs{{place_of(repository, layer), commit}};
     if (layer.kind == LayerKind::derived || refs.contains(own_ref(layer))) return refs;
     const auto before = repository.resolve(layer_ref(layer.blob.digest));
-    if (before && *before != commit && is_derived(repository, layer, *before))
+    const VerifiedLayers verified(repository.fd());
+    if (before && *before != commit && is_derived(repository, verified, layer, *before))
         refs.emplace(derived_ref(layer.blob.digest), *before);
     return refs;
 }

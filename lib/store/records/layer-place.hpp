@@ -15,6 +15,7 @@
 
 #include "oci/layout.hpp"
 #include "store/repository/repository.hpp"
+#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 
@@ -24,7 +25,12 @@ std::string blob_of_ref(const std::string& ref);
 std::string own_ref(const ImageLayer& layer);
 // The ref that names LAYER's commit, or would if it were stored.
 std::string place_of(const Repository& repository, const ImageLayer& layer);
-// What this ref names. The caller judges whether that is the layer.
+struct PlacedLayer {
+    std::string ref;
+    std::optional<Checksum> commit;  // that REF names; the caller judges whether that is the layer
+};
+// The same, and what is there. VERIFIED: of this repository; one for all layers of a job.
+PlacedLayer placed_layer(const Repository& repository, const VerifiedLayers& verified, const ImageLayer& layer);
 std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer);
 // Those of all layers; throws Error(repository_damaged) where there is none.
 std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout);

@@ -53,11 +53,17 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& t
     return record;
 }
 
+int VerifiedLayers::opened() const {
+    const std::lock_guard lock(mutex_);
+    if (!directory_) directory_ = open_records(repository_, layers_directory);
+    return directory_ ? directory_.get() : -1;
+}
+
 std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
     const std::string hex(key);
     try {
-        const auto directory = open_records(repository_, layers_directory);
-        const auto text = directory ? read_record(directory.get(), hex + "." + kind, max_bytes) : std::nullopt;
+        const auto directory = opened();
+        const auto text = directory >= 0 ? read_record(directory, hex + "." + kind, max_bytes) : std::nullopt;
         return text ? parse(*text, kind, hex) : std::nullopt;
     } catch (const Error&) {
         return std::nullopt;  // it is fetched again, and nothing is lost

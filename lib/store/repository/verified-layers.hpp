@@ -13,12 +13,14 @@
 
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "base/file-descriptor.hpp"
 #include "oci/digest.hpp"
 #include "oci/layout.hpp"
 
@@ -69,7 +71,12 @@ private:
     std::optional<Record> find(const std::string& kind, std::string_view key) const;
     void add(const Record& record) const;
 
+    // The directory of the records, -1 if there is none yet. Most jobs look for a record of each layer.
+    int opened() const;
+
     const int repository_;
+    mutable std::mutex mutex_;
+    mutable FileDescriptor directory_;  // once there is one
 };
 
 }  // namespace imaged

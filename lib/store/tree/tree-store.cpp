@@ -24,9 +24,16 @@ TreeStore::TreeStore(ObjectSink& sink)
       default_meta_(
           sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))) {}
 
-std::string TreeStore::bytes_of(const Checksum& tree) {
+const std::string& TreeStore::bytes_of(const Checksum& tree) {
     if (const auto found = pending_.find(tree); found != pending_.end()) return found->second;
-    return sink_.read_metadata(ObjectType::dirtree, tree);
+    if (const auto found = read_.find(tree); found != read_.end()) return found->second;
+    auto bytes = sink_.read_metadata(ObjectType::dirtree, tree);
+    if (read_bytes_ + bytes.size() > max_read_bytes) {
+        read_.clear();
+        read_bytes_ = 0;
+    }
+    read_bytes_ += bytes.size();
+    return read_.emplace(tree, std::move(bytes)).first->second;
 }
 
 Directory TreeStore::load(const Checksum& tree) {

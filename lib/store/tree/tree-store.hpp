@@ -66,6 +66,7 @@ public:
 private:
     // Dirtrees of a few thousand changed directories.
     static constexpr std::size_t max_pending_bytes = 8 * 1024 * 1024;
+    static constexpr std::size_t max_read_bytes = 1024 * 1024;
 
     // Directories that find() looked at last; they never change.
     static constexpr std::size_t max_cached = 8;
@@ -77,7 +78,8 @@ private:
 
     std::optional<TreeEntry> find_in(const Checksum& tree, const std::string& name);
     void spill();
-    std::string bytes_of(const Checksum& tree);
+    // Valid until the next call of a member.
+    const std::string& bytes_of(const Checksum& tree);
     TreeEntry replace_below(const TreeEntry& root, const Path& path, std::size_t depth,
                             const std::optional<TreeEntry>& entry);
 
@@ -86,6 +88,9 @@ private:
     std::unordered_map<Checksum, std::string> pending_;
     std::size_t pending_bytes_ = 0;
     std::unordered_set<Checksum> spilled_;
+    // What the sink has of the dirtrees that were read last: a merge looks at each of a layer's several times.
+    std::unordered_map<Checksum, std::string> read_;
+    std::size_t read_bytes_ = 0;
     std::array<Cached, max_cached> cached_;
     std::size_t next_cached_ = 0;
 };

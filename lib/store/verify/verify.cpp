@@ -164,11 +164,12 @@ private:
     }
 
     void check_layer(ImageVerdict& verdict, const ImageLayer& layer) {
-        const auto ref = place_of(repository_, layer);
+        const auto placed = placed_layer(repository_, verified_, layer);
+        const auto& ref = placed.ref;
+        const auto& commit = placed.commit;
         const auto refuse = [&](const std::string& why) {
             report(verdict, {DamageKind::ref, why, ref, layer.blob.digest.text(), "", ""});
         };
-        const auto commit = repository_.resolve(ref);
         if (!commit) return refuse("the layer's ref is missing");
         if (*commit == Checksum{}) return refuse("the layer's ref has nonsense in it");
         check_.walk(*commit);
