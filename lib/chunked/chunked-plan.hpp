@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/blob-range.hpp"
 #include "base/checksum.hpp"
 #include "base/spill-array.hpp"
 #include "chunked/table.hpp"
@@ -13,20 +14,18 @@
 
 namespace imaged {
 
-struct BlobRange {
-    std::uint64_t offset = 0, length = 0;
-    std::uint64_t end() const { return offset + length; }
-};
-
-std::uint64_t bytes_of(const std::vector<BlobRange>& ranges);
-
-// Asking for one range more costs as much as this many bytes that nobody needs, on any line.
+// Asking for one range more costs as much as this many bytes that nobody needs.
 inline constexpr std::uint64_t least_gap_bytes = 4096;
-// On a quick line: a registry takes some milliseconds for a request. Gaps up to this are fetched too, the smallest
-// first, while all of them together are one part of so many of what is wanted.
-inline constexpr std::uint64_t most_gap_bytes = 64 * 1024, most_gaps_part = 16;
-// For one layer: with more of them, larger gaps are fetched too.
-inline constexpr std::size_t max_ranges = 1000;
+// What else decides how far ranges are from each other: gaps are fetched too, the smallest first.
+struct RangeRules {
+    // Gaps up to this, while all of them together are one part of so many of what is wanted.
+    std::uint64_t most_gap_bytes;
+    static constexpr std::uint64_t most_gaps_part = 16;
+    // Any gaps while there are more ranges than this.
+    std::size_t max_ranges;
+};
+// Where each range is a request, which takes a registry some milliseconds, and where a request has many.
+inline constexpr RangeRules one_by_one{64 * 1024, 1000}, many_at_a_time{least_gap_bytes, 20'000};
 
 class ChunkedPlan {
 public:
@@ -43,9 +42,12 @@ public:
     const File& operator[](std::size_t index) const { return files_[index]; }
 
     // What to fetch, in ascending order.
-    std::vector<BlobRange> ranges() const;
+    std::vector<BlobRange> ranges(const RangeRules& rules) const;
 
 private:
+    // The largest gap in a range.
+    std::uint64_t gap_of(const RangeRules& rules) const;
+
     SpillArray<File> files_{max_table_files};
 };
 

@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <memory>
+#include <span>
 
+#include "base/blob-range.hpp"
 #include "base/cancellation.hpp"
 #include "base/rate-limit.hpp"
 #include "oci/manifest.hpp"
@@ -19,11 +21,13 @@ public:
     virtual std::unique_ptr<Blob> open(const Descriptor& blob) = 0;
     // Whether parts of blobs can be had. Thread-safe, as the next.
     virtual bool gives_parts() { return false; }
-    // Asks for LENGTH bytes of BLOB from OFFSET on, and waits for nothing; null where there are no parts. The verdict
-    // is on their number alone.
-    virtual std::unique_ptr<Blob> open_part(const Descriptor&, std::uint64_t /*offset*/, std::uint64_t /*length*/) {
-        return nullptr;
-    }
+    // Whether one request for several of them is as good as one for each, as far as is known from those that have
+    // ended.
+    virtual bool gives_several_parts() { return false; }
+    // Asks for RANGES of BLOB, at most max_parts of them, in ascending order, and waits for nothing; null where there
+    // are no parts. Their bytes come one after the other, and the verdict is on the number of them alone.
+    virtual std::unique_ptr<Blob> open_parts(const Descriptor&, std::span<const BlobRange>) { return nullptr; }
+    static constexpr std::size_t max_parts = 32;
     virtual const Cancellation& cancellation() const = 0;
     // Longest wait for the next byte.
     virtual std::chrono::milliseconds stall_time() const = 0;

@@ -57,9 +57,9 @@ void plan_of(std::span<const std::uint8_t> table, ChunkedPlan& plan) {
     fuzz::require(files == plan.size(), "the same files are found");
 }
 
-void look_at_ranges(const ChunkedPlan& plan) {
-    const auto ranges = plan.ranges();
-    fuzz::require(ranges.size() <= max_ranges, "ranges are not too many");
+void look_at_ranges(const ChunkedPlan& plan, const RangeRules& rules) {
+    const auto ranges = plan.ranges(rules);
+    fuzz::require(ranges.size() <= rules.max_ranges, "ranges are not too many");
     std::size_t at = 0;
     std::uint64_t end = 0;
     for (const auto& range : ranges) {
@@ -74,7 +74,7 @@ void look_at_ranges(const ChunkedPlan& plan) {
 }
 
 void assemble(const ChunkedPlan& plan, std::span<const std::uint8_t> split_bytes, std::span<const std::uint8_t> blob) {
-    const auto ranges = plan.ranges();
+    const auto ranges = plan.ranges(many_at_a_time);
     auto split_text = source(split_bytes), fetched = source(blob);
     WantedFrames frames(plan, ranges, fetched);
     const auto contents = decompress(frames);
@@ -93,7 +93,9 @@ void assemble(const ChunkedPlan& plan, std::span<const std::uint8_t> split_bytes
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto texts = split({data, size});
     ChunkedPlan plan;
-    if (fuzz::accepted([&] { plan_of(texts.parts[0], plan); })) look_at_ranges(plan);
+    if (fuzz::accepted([&] { plan_of(texts.parts[0], plan); })) {
+        for (const auto& rules : {one_by_one, many_at_a_time}) look_at_ranges(plan, rules);
+    }
     fuzz::accepted([&] { assemble(plan, texts.parts[1], texts.parts[2]); });
     // The annotations of a layer.
     Descriptor layer{"", Digest::from_hex(std::string(64, '0')), 1'000'000};

@@ -121,6 +121,19 @@ def silent(handler):
     handler.close_connection = True
 
 
+def ranges_asked(handler):
+    """What a request asks for of a blob: (offset, end) of each range."""
+    wanted = handler.headers.get("Range")
+    return [(int(first), int(last) + 1) for first, last in (one.split("-") for one in wanted.removeprefix("bytes=").split(","))] if wanted else []
+
+
+def several(data, ranges, boundary=b"boundary", size=None):
+    """The body of an answer with RANGES of DATA."""
+    size = len(data) if size is None else size
+    return b"".join(b"--%s\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%s\r\n" % (boundary, offset, end - 1, size, data[offset:end])
+                    for offset, end in ranges) + b"--%s--\r\n" % boundary
+
+
 def stalled(handler):
     _, headers, data = handler.answer
     head(handler, 200, headers, len(data))

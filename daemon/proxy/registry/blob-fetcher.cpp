@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "registry/byte-ranges.hpp"
 #include "registry/challenge.hpp"
 #include "registry/not-understood.hpp"
 
@@ -33,64 +34,72 @@ constexpr std::size_t max_other_body_bytes = 64 * 1024;
 // Nobody wants the bytes any more.
 struct Unwanted {};
 
-// One blob on its way to a pipe.
+// Ranges of one blob on their way to a pipe.
 class Delivery {
 public:
     Delivery(const BlobRequest& request, int pipe, const std::function<void(const BlobReport&)>& report)
-        : request_(request), pipe_(pipe), report_(report) {}
+        : request_(request),
+          pipe_(pipe),
+          report_(report),
+          left_(request.ranges.begin(), request.ranges.end()),
+          length_(bytes_of(request.ranges)) {}
 
     const BlobRequest& request() const { return request_; }
     bool has_started() const { return started_; }
     std::uint64_t delivered() const { return delivered_; }
-    bool is_complete() const { return delivered_ == request_.length; }
-    std::uint64_t position() const { return request_.offset + delivered_; }
-    std::uint64_t end() const { return request_.offset + request_.length; }
-    // Whether only a part of the blob is wanted now.
-    bool is_part() const { return position() != 0 || end() != request_.size; }
+    bool is_complete() const { return delivered_ == length_; }
     milliseconds silence() const { return request_.stall_time / 2; }
+    // Whether the registry has given more than one range in an answer.
+    bool had_several() const { return had_several_; }
 
-    // HEAD, status 200 or 206, is the answer: what follows it is the blob's. Throws where it is not what was asked for.
+    // What the next request asks for: all that is left or, if not SEVERAL, the first range of it. Returns the header;
+    // nothing where that is the whole blob.
+    std::optional<std::string> ask(bool several) {
+        asked_.assign(left_.begin(), several ? left_.end() : left_.begin() + 1);
+        answer_end_ = delivered_ + bytes_of(asked_);
+        if (asked_.front() == whole()) return std::nullopt;
+        std::string header = "Range: bytes=";
+        for (const auto& range : asked_) {
+            if (range != asked_.front()) header += ",";
+            header += std::to_string(range.offset) + "-" + std::to_string(range.end() - 1);
+        }
+        return header;
+    }
+    bool asked_several() const { return asked_.size() > 1; }
+    // Whether all that was asked for has come.
+    bool is_answered() const { return delivered_ == answer_end_; }
+
+    // HEAD, status 200 or 206, is the answer: what follows it is the blob's. Throws where it is not what was asked for:
+    // NotSeveralRanges if that may be had one by one.
     void begin(const HttpHead& head) {
         if (const auto encoding = head.first("content-encoding"); encoding && *encoding != "identity")
             throw Error(ErrorKind::failed, "the registry compresses what it sends");
         require_same(head.first("etag"));
         skip_ = 0;
-        auto following = end() - position();
-        if (head.status == 206) {
-            const auto range = parse_content_range(head.first("content-range").value_or(""));
-            if (!is_part() || !range || range->first != position() || range->last != end() - 1 ||
-                (range->size && *range->size != request_.size))
-                throw Error(ErrorKind::source_unreachable,
-                            "the registry sends another part of the blob than was asked for");
+        several_.reset();
+        if (asked_several()) {
+            const auto type = head.first("content-type").value_or("");
+            if (head.status != 206 || !has_several_ranges(type))
+                throw NotSeveralRanges("the registry gives one range at a time");
+            several_.emplace(type, asked_, request_.size, [this](std::span<const std::byte> bytes) { deliver(bytes); });
         } else {
-            if (request_.offset != 0 || request_.length != request_.size)
-                throw NotUnderstood("a registry without ranges");
-            // It sends all of it once more.
-            skip_ = delivered_;
-            following = request_.size;
+            begin_one(head);
         }
-        if (const auto length = head.first("content-length"); length && parse_number(*length) != following)
-            throw Error(
-                delivered_ == 0 ? ErrorKind::digest_mismatch : ErrorKind::source_unreachable,
-                "the registry sends " + *length + " bytes, and " + std::to_string(following) + " were asked for");
         if (!std::exchange(started_, true)) report_({BlobReport::State::started});
     }
 
     void take(std::span<const std::byte> bytes) {
+        if (several_) {
+            several_->read(bytes);
+            had_several_ |= is_answered();
+            return;
+        }
         const auto skipped = std::min<std::uint64_t>(skip_, bytes.size());
         skip_ -= skipped;
         bytes = bytes.subspan(skipped);
-        if (bytes.size() > request_.length - delivered_)
-            throw Error(ErrorKind::digest_mismatch, "the registry sends more than the " +
-                                                        std::to_string(request_.length) + " bytes that were asked for");
-        while (!bytes.empty()) {
-            const auto count = ::write(pipe_, bytes.data(), bytes.size());
-            if (count < 0 && errno == EINTR) continue;
-            if (count < 0 && errno == EPIPE) throw Unwanted{};
-            if (count < 0) throw_errno("write to the pipe of a blob");
-            delivered_ += static_cast<std::uint64_t>(count);
-            bytes = bytes.subspan(static_cast<std::size_t>(count));
-        }
+        if (bytes.size() > answer_end_ - delivered_)
+            throw Error(ErrorKind::digest_mismatch, "the registry sends more than was asked for");
+        deliver(bytes);
     }
 
     void require_wanted() const { wait({}); }
@@ -100,6 +109,50 @@ public:
     }
 
 private:
+    BlobRange whole() const { return {0, request_.size}; }
+
+    // As begin(), where one range was asked for.
+    void begin_one(const HttpHead& head) {
+        const auto& wanted = asked_.front();
+        auto following = wanted.length;
+        if (head.status == 206) {
+            const auto range = parse_content_range(head.first("content-range").value_or(""));
+            if (wanted == whole() || !range || range->first != wanted.offset || range->last != wanted.end() - 1 ||
+                (range->size && *range->size != request_.size))
+                throw Error(ErrorKind::source_unreachable,
+                            "the registry sends another part of the blob than was asked for");
+        } else {
+            if (request_.ranges.front() != whole()) throw NotUnderstood("a registry without ranges");
+            // It sends all of it once more.
+            skip_ = delivered_;
+            following = request_.size;
+        }
+        if (const auto length = head.first("content-length"); length && parse_number(*length) != following)
+            throw Error(
+                delivered_ == 0 ? ErrorKind::digest_mismatch : ErrorKind::source_unreachable,
+                "the registry sends " + *length + " bytes, and " + std::to_string(following) + " were asked for");
+    }
+
+    // BYTES are the next of what is left.
+    void deliver(std::span<const std::byte> bytes) {
+        while (!bytes.empty()) {
+            const auto count = ::write(pipe_, bytes.data(), bytes.size());
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0 && errno == EPIPE) throw Unwanted{};
+            if (count < 0) throw_errno("write to the pipe of a blob");
+            const auto done = static_cast<std::size_t>(count);
+            delivered_ += done;
+            bytes = bytes.subspan(done);
+            for (std::uint64_t rest = done; rest > 0;) {
+                auto& range = left_.front();
+                const auto part = std::min(rest, range.length);
+                range = {range.offset + part, range.length - part};
+                rest -= part;
+                if (range.length == 0) left_.pop_front();
+            }
+        }
+    }
+
     // Answers of one blob must agree on what they are about.
     void require_same(const std::optional<std::string>& tag) {
         if (tag_ && tag && *tag_ != *tag && delivered_ != 0)
@@ -110,14 +163,14 @@ private:
     const BlobRequest& request_;
     const int pipe_;
     const std::function<void(const BlobReport&)>& report_;
-    bool started_ = false;
-    std::uint64_t delivered_ = 0, skip_ = 0;
+    std::deque<BlobRange> left_;
+    std::vector<BlobRange> asked_;
+    const std::uint64_t length_;  // of all ranges
+    bool started_ = false, had_several_ = false;
+    std::uint64_t delivered_ = 0, answer_end_ = 0, skip_ = 0;
+    std::optional<ByteRanges> several_;  // reads the answer
     std::optional<std::string> tag_;
 };
-
-std::string range_header(const Delivery& delivery) {
-    return "Range: bytes=" + std::to_string(delivery.position()) + "-" + std::to_string(delivery.end() - 1);
-}
 
 // One request and what it is redirected to. Returns the head of the last answer, and where it redirects to in turn.
 class Exchange {
@@ -138,7 +191,7 @@ public:
 
     // Follows redirects.
     void run(const RegistryAccess& access, HttpRequest request) {
-        if (delivery_.is_part()) request.headers.push_back(range_header(delivery_));
+        if (auto range = delivery_.ask(access.gives_several())) request.headers.push_back(*std::move(range));
         for (unsigned step = 0;; ++step) {
             const auto next = client_.get(request, taker_);
             if (head_.status < 300 || head_.status >= 400 || next.empty()) return;
@@ -162,7 +215,13 @@ private:
     bool is_redirected_ = false;
 };
 
-// Asks ACCESS for what is missing, once, but for who asks. Throws Cut where it may be asked again.
+// Whether STATUS may be the answer of a server that does not understand a request for several ranges.
+bool may_refuse_several(long status) {
+    return status >= 400 && status < 500 && status != 401 && status != 404 && status != 408 && status != 429;
+}
+
+// Asks ACCESS for what is missing, once, but for who asks, and for each range where it gives no more at a time. Throws
+// Cut where it may be asked again.
 void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
     const auto go_on = [&] { delivery.require_wanted(); };
     bool authenticated = false;
@@ -171,6 +230,9 @@ void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
         Exchange exchange(client, delivery);
         try {
             exchange.run(access, request.http);
+        } catch (const NotSeveralRanges&) {
+            access.give_up_several();
+            continue;
         } catch (const Cut&) {
             if (exchange.head().status == 0 && access.fall_back(request)) continue;
             throw;
@@ -178,9 +240,15 @@ void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
         access.note_answer();
         const auto& head = exchange.head();
         if (exchange.is_blob()) {
-            if (!delivery.is_complete())
+            if (!delivery.is_answered())
                 throw Cut(ErrorKind::source_unreachable, access.endpoint().host() + ": the blob ends early");
-            return;
+            if (delivery.is_complete()) return;
+            authenticated = false;
+            continue;
+        }
+        if (delivery.asked_several() && may_refuse_several(head.status)) {
+            access.give_up_several();
+            continue;
         }
         if (head.status == 401 && !exchange.is_redirected() && !std::exchange(authenticated, true)) {
             access.authenticate(request, head, go_on);
@@ -228,7 +296,7 @@ void BlobFetcher::fetch(const BlobRequest& request, int bytes, const std::functi
             // With another to ask, nobody waits for one that does not answer.
             fetch_from(*endpoints_[number], client_, delivery, i + 1 < endpoints_.size() ? 1 : max_idle_attempts);
             first_ = number;
-            return report({BlobReport::State::done});
+            return report({.state = BlobReport::State::done, .several = delivery.had_several()});
         } catch (const Unwanted&) {
             return;
         } catch (const NotUnderstood& error) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches blobs of an image from any of its endpoints, and continues at the same position after a broken connection.
-// The bytes are what the registry says; their reader verifies them.
+// Fetches parts of blobs of an image from any of its endpoints, and continues at the same position after a broken
+// connection. The bytes are what the registry says; their reader verifies them.
 #pragma once
 
 #include <atomic>

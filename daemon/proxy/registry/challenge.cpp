@@ -10,7 +10,7 @@ namespace imaged {
 
 namespace {
 
-constexpr std::string_view spaces = " \t";
+constexpr std::string_view blanks = " \t";
 // Of a token (RFC 9110, 5.6.2).
 constexpr std::string_view token_characters =
     "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -43,10 +43,10 @@ std::optional<std::string> take_quoted(std::string_view& text) {
 bool take_parameter(std::string_view& text, Challenge& challenge) {
     auto rest = text;
     const auto key = take(rest, token_characters);
-    skip(rest, spaces);
+    skip(rest, blanks);
     if (key.empty() || !rest.starts_with('=')) return false;
     rest.remove_prefix(1);
-    skip(rest, spaces);
+    skip(rest, blanks);
     std::string value;
     if (rest.starts_with('"')) {
         auto quoted = take_quoted(rest);

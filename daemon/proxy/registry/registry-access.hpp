@@ -3,6 +3,7 @@
 // What a registry is told is for that registry, and for the token server that it names itself; nobody else.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <mutex>
@@ -61,6 +62,9 @@ public:
     // registry that has not answered yet.
     bool fall_back(const Request& request);
     void note_answer();
+    // Whether one answer may have several ranges: until it turns out that it does not.
+    bool gives_several() const { return gives_several_; }
+    void give_up_several() { gives_several_ = false; }
 
     const Endpoint& endpoint() const { return endpoint_; }
 
@@ -73,6 +77,7 @@ private:
     const Endpoint endpoint_;
     const RegistrySettings& settings_;
     HttpClient& client_;
+    std::atomic<bool> gives_several_ = true;
     mutable std::mutex mutex_;  // of what follows
     std::string scheme_ = "https";
     bool has_answered_ = false;

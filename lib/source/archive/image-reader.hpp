@@ -44,8 +44,9 @@ public:
     // After open() or open_for_layers(); also blobs of artifacts that the image's repository has.
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
     bool gives_parts() override { return !archive_ && registry_blobs_.gives_parts(); }
-    std::unique_ptr<Blob> open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length) override {
-        return registry_blobs_.open_part(blob, offset, length);
+    bool gives_several_parts() override { return registry_blobs_.gives_several_parts(); }
+    std::unique_ptr<Blob> open_parts(const Descriptor& blob, std::span<const BlobRange> ranges) override {
+        return registry_blobs_.open_parts(blob, ranges);
     }
     const Cancellation& cancellation() const override { return cancellation_; }
     std::chrono::milliseconds stall_time() const override { return options_.stall_time; }

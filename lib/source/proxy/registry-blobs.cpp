@@ -13,6 +13,7 @@
 #include "base/file-descriptor.hpp"
 #include "base/socket-message.hpp"
 #include "source/hashed-blob.hpp"
+#include "source/layer-source.hpp"
 #include "source/skopeo/blob-request.hpp"
 
 namespace imaged {
@@ -72,18 +73,22 @@ private:
     Reports reports_;
 };
 
-class PartOfBlob : public Blob {
+class PartsOfBlob : public Blob {
 public:
-    // REFUSED is borrowed, and set where the registry gives no parts.
-    PartOfBlob(FileDescriptor bytes, Reports reports, std::atomic<bool>& refused)
-        : bytes_(std::move(bytes)), reports_(std::move(reports)), refused_(refused) {}
+    // REFUSED is borrowed, and set where the registry gives no parts. SEVERAL, borrowed, is set to whether it gave some
+    // in one answer; null where only one was asked for.
+    PartsOfBlob(FileDescriptor bytes, Reports reports, std::atomic<bool>& refused, std::atomic<bool>* several)
+        : bytes_(std::move(bytes)), reports_(std::move(reports)), refused_(refused), several_(several) {}
 
     int fd() const override { return bytes_.get(); }
     void finish() override {
         for (;;) {
             const auto report = reports_.next();
             if (!report) throw Error(ErrorKind::source_unreachable, "the service that reads blobs has ended");
-            if (report->state == BlobReport::State::done) return;
+            if (report->state == BlobReport::State::done) {
+                if (several_ != nullptr) *several_ = report->several;
+                return;
+            }
             if (report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
             if (report->state == BlobReport::State::left_to_skopeo) {
                 refused_ = true;
@@ -96,6 +101,7 @@ private:
     const FileDescriptor bytes_;
     Reports reports_;
     std::atomic<bool>& refused_;
+    std::atomic<bool>* const several_;
 };
 
 }  // namespace
@@ -114,11 +120,11 @@ int RegistryBlobs::channel() {
     return service_->channel();
 }
 
-RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std::uint64_t offset,
-                                        std::uint64_t length) const {
+RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std::span<const BlobRange> ranges) const {
     auto bytes = make_pipe(), reports = make_pipe();
     widen_pipe(bytes.ours);
-    auto packet = encode(BlobRequest{blob.digest.text(), blob.size, offset, length, options_.stall_time});
+    auto packet =
+        encode(BlobRequest{blob.digest.text(), blob.size, {ranges.begin(), ranges.end()}, options_.stall_time});
     iovec buffer{packet.data(), packet.size()};
     const std::array descriptors{bytes.theirs.get(), reports.theirs.get()};
     const bool asked = send_message(service, std::span(&buffer, 1), descriptors) >= 0;
@@ -130,7 +136,8 @@ std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
         return nullptr;
     const int service = channel();
     if (service < 0) return nullptr;
-    auto pipes = ask(service, blob, 0, blob.size);
+    const BlobRange whole{0, blob.size};
+    auto pipes = ask(service, blob, std::span(&whole, 1));
     std::optional<BlobReport> report;
     Reports told(std::move(pipes.reports), cancellation_, options_.stall_time);
     if (pipes.asked) report = told.next();
@@ -146,12 +153,14 @@ bool RegistryBlobs::gives_parts() {
     return image_.transport() == Transport::registry && !options_.service.empty() && !refuses_parts_ && channel() >= 0;
 }
 
-std::unique_ptr<Blob> RegistryBlobs::open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length) {
+std::unique_ptr<Blob> RegistryBlobs::open_parts(const Descriptor& blob, std::span<const BlobRange> ranges) {
+    static_assert(LayerSource::max_parts <= max_blob_ranges);
     if (!gives_parts()) return nullptr;
-    auto pipes = ask(channel(), blob, offset, length);
+    auto pipes = ask(channel(), blob, ranges);
     if (!pipes.asked) return nullptr;
-    return std::make_unique<PartOfBlob>(
-        std::move(pipes.bytes), Reports(std::move(pipes.reports), cancellation_, options_.stall_time), refuses_parts_);
+    return std::make_unique<PartsOfBlob>(std::move(pipes.bytes),
+                                         Reports(std::move(pipes.reports), cancellation_, options_.stall_time),
+                                         refuses_parts_, ranges.size() > 1 ? &gives_several_ : nullptr);
 }
 
 }  // namespace imaged

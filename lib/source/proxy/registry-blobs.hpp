@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 
+#include "base/blob-range.hpp"
 #include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
 #include "oci/image-reference.hpp"
@@ -29,24 +31,27 @@ public:
     std::unique_ptr<Blob> open(const Descriptor& blob);
     // Whether parts of blobs may be had: not after a registry refused one. Thread-safe.
     bool gives_parts();
-    // LENGTH bytes of BLOB from OFFSET on, which are not verified but for their number. Waits for nothing: all that
-    // goes wrong is told by what the part throws. Null where there are no parts. Thread-safe.
-    std::unique_ptr<Blob> open_part(const Descriptor& blob, std::uint64_t offset, std::uint64_t length);
+    // Whether the registry has answered the last request for several parts with all of them. Thread-safe.
+    bool gives_several_parts() const { return gives_several_; }
+    // RANGES of BLOB, at most max_blob_ranges in ascending order, which are not verified but for the number of their
+    // bytes. Waits for nothing: all that goes wrong is told by what they throw. Null where there are no parts.
+    // Thread-safe.
+    std::unique_ptr<Blob> open_parts(const Descriptor& blob, std::span<const BlobRange> ranges);
 
 private:
     struct Pipes {
         FileDescriptor bytes, reports;
         bool asked = false;
     };
-    // Asks SERVICE for a part of BLOB.
-    Pipes ask(int service, const Descriptor& blob, std::uint64_t offset, std::uint64_t length) const;
+    // Asks SERVICE for parts of BLOB.
+    Pipes ask(int service, const Descriptor& blob, std::span<const BlobRange> ranges) const;
     // The channel of the service; -1 where there is none.
     int channel();
 
     const ImageReference& image_;
     const ProxyOptions& options_;
     const Cancellation& cancellation_;
-    std::atomic<bool> refuses_parts_ = false;
+    std::atomic<bool> refuses_parts_ = false, gives_several_ = false;
     std::mutex mutex_;
     std::shared_ptr<SkopeoRun> service_;
     bool left_to_skopeo_ = false;

@@ -34,6 +34,27 @@ public:
         if (found == document_.end() || !found->is_number_unsigned()) refuse(std::string("no number \"") + key + "\"");
         return found->get<std::uint64_t>();
     }
+    // False if there is none.
+    bool flag(const char* key) const {
+        const auto found = document_.find(key);
+        if (found == document_.end()) return false;
+        if (!found->is_boolean()) refuse(std::string("no \"") + key + "\"");
+        return found->get<bool>();
+    }
+    // Pairs of offset and length.
+    std::vector<BlobRange> ranges(const char* key) const {
+        const auto found = document_.find(key);
+        if (found == document_.end() || !found->is_array() || found->empty() || found->size() % 2 != 0 ||
+            found->size() / 2 > max_blob_ranges)
+            refuse("no ranges");
+        std::vector<BlobRange> ranges;
+        for (std::size_t i = 0; i < found->size(); i += 2) {
+            const auto &offset = (*found)[i], &length = (*found)[i + 1];
+            if (!offset.is_number_unsigned() || !length.is_number_unsigned()) refuse("no ranges");
+            ranges.push_back({offset.get<std::uint64_t>(), length.get<std::uint64_t>()});
+        }
+        return ranges;
+    }
     std::string text(const char* key) const {
         const auto found = document_.find(key);
         if (found == document_.end() || !found->is_string()) refuse(std::string("no text \"") + key + "\"");
@@ -47,29 +68,37 @@ private:
 }  // namespace
 
 std::string encode(const BlobRequest& request) {
+    auto ranges = json::array();
+    for (const auto& range : request.ranges) {
+        ranges.push_back(range.offset);
+        ranges.push_back(range.length);
+    }
     return json{{"digest", request.digest},
                 {"size", request.size},
-                {"offset", request.offset},
-                {"length", request.length},
+                {"ranges", std::move(ranges)},
                 {"stall-milliseconds", request.stall_time.count()}}
         .dump();
 }
 
 BlobRequest decode_blob_request(std::string_view packet) {
     const BlobMessage message(packet);
-    BlobRequest request{message.text("digest"), message.number("size"), message.number("offset"),
-                        message.number("length"),
+    BlobRequest request{message.text("digest"), message.number("size"), message.ranges("ranges"),
                         std::chrono::milliseconds(message.number("stall-milliseconds") & 0xffffffff)};
-    if (request.length == 0 || request.size > INT64_MAX || request.offset > request.size ||
-        request.length > request.size - request.offset)
-        BlobMessage::refuse("no part of the blob");
+    std::uint64_t end = 0;
+    for (const auto& range : request.ranges) {
+        if (range.length == 0 || request.size > INT64_MAX || range.offset < end || range.offset > request.size ||
+            range.length > request.size - range.offset)
+            BlobMessage::refuse("no part of the blob");
+        end = range.end();
+    }
     return request;
 }
 
 std::string encode(const BlobReport& report) {
     return json{{"state", states.name(report.state)},
                 {"kind", error_name(report.kind)},
-                {"message", printable(report.message).substr(0, max_reason_bytes)}}
+                {"message", printable(report.message).substr(0, max_reason_bytes)},
+                {"several", report.several}}
                .dump(-1, ' ', true, json::error_handler_t::replace) +
            "\n";
 }
@@ -78,7 +107,7 @@ BlobReport decode_blob_report(std::string_view line) {
     const BlobMessage message(line);
     const auto state = states.value(message.text("state"));
     if (!state) BlobMessage::refuse("an unknown state");
-    return {*state, error_kind(message.text("kind")), printable(message.text("message"))};
+    return {*state, error_kind(message.text("kind")), printable(message.text("message")), message.flag("several")};
 }
 
 }  // namespace imaged

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The messages on the channel of a service that reads blobs of a registry (SkopeoRequest::Kind::blobs): a packet for
-// each blob, with two pipes. The service writes the blob's bytes to the first, and to the second a line of JSON each
-// time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
+// some ranges of a blob, with two pipes. The service writes the bytes of them to the first, and to the second a line of
+// JSON each time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
 //
 // The worker verifies what comes: the service is not trusted.
 #pragma once
@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/blob-range.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -18,8 +20,8 @@ namespace imaged {
 struct BlobRequest {
     std::string digest;
     std::uint64_t size = 0;  // of the whole blob
-    // What is wanted of it, in bytes.
-    std::uint64_t offset = 0, length = 0;
+    // What is wanted of it: one range at least, in ascending order, without what is in two of them, none empty.
+    std::vector<BlobRange> ranges;
     // How long the worker waits for the next byte.
     std::chrono::milliseconds stall_time{};
 };
@@ -34,11 +36,14 @@ struct BlobReport {
     State state = State::failed;
     ErrorKind kind = ErrorKind::failed;  // of a failure
     std::string message = {};
+    bool several = false;  // whether the registry has given more than one range in an answer
 };
 
 // Of a packet: the bytes, the reports.
 inline constexpr std::size_t blob_descriptors = 2;
 inline constexpr std::size_t max_blob_report_bytes = 4096;
+// Of one request. The header of a request to a registry is less than 2 KiB then.
+inline constexpr std::size_t max_blob_ranges = 32;
 
 // One packet or line, and back. Both readers throw Error(failed) for what is none.
 std::string encode(const BlobRequest& request);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/blob-parts.hpp"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/error.hpp"
@@ -21,16 +23,33 @@ std::size_t BlobParts::read(std::span<std::byte> buffer) {
     return filled;
 }
 
+void BlobParts::finish() {
+    std::array<std::byte, 1> rest;
+    while (read(rest) > 0) {
+    }
+}
+
 void BlobParts::stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     for (auto& part : parts_) part.bytes->stop();
 }
 
+std::span<const BlobRange> BlobParts::next_ranges() const {
+    const auto left = std::span(ranges_).subspan(asked_);
+    std::size_t count = 1;
+    for (auto bytes = left.front().length; count < std::min(left.size(), LayerSource::max_parts); ++count) {
+        bytes += left[count].length;
+        if (bytes > most_bytes) break;
+    }
+    return left.first(count);
+}
+
 void BlobParts::ask_ahead() {
     while (parts_.size() < ahead && asked_ < ranges_.size()) {
-        const auto& range = ranges_[asked_];
-        auto blob = source_.open_part(blob_, range.offset, range.length);
+        const auto ranges = next_ranges();
+        const auto length = bytes_of(ranges);
+        auto blob = source_.open_parts(blob_, ranges);
         if (!blob) throw Error(ErrorKind::source_unreachable, "the source gives no parts of layers");
         auto* const part = blob.get();
         auto bytes = std::make_unique<DescriptorSource>(
@@ -41,12 +60,12 @@ void BlobParts::ask_ahead() {
                                               part->taken(taken);
                                               taken_(taken.size());
                                           },
-                                      .expected_bytes = range.length,
+                                      .expected_bytes = length,
                                       .rate = source_.rate()});
         const std::lock_guard lock(mutex_);
         if (stopped_) throw Error(ErrorKind::cancelled, "reading was stopped");
-        parts_.push_back({std::move(blob), std::move(bytes), range.length});
-        ++asked_;
+        parts_.push_back({std::move(blob), std::move(bytes), length});
+        asked_ += ranges.size();
     }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranges of a blob as one stream of bytes, some of them asked for ahead.
+// Ranges of a blob as one stream of bytes. Several are asked for at a time, and some ahead.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "chunked/chunked-plan.hpp"
@@ -24,17 +25,23 @@ public:
     // Throws what the source throws, and Error(source_unreachable) where it gives no part, or too little.
     std::size_t read(std::span<std::byte> buffer) override;
     void stop() override;
+    // After all bytes were read: what the source says of them, thrown as read() does.
+    void finish();
     std::uint64_t total() const { return total_; }
 
 private:
-    // On the way at the same time: as many round trips to the registry are one.
+    // Requests on the way at the same time: as many round trips to the registry are one.
     static constexpr std::size_t ahead = 6;
+    // Of one request, if it has several ranges: with more, others could be on their way at the same time.
+    static constexpr std::uint64_t most_bytes = 4 * 1024 * 1024;
 
     struct Part {
         std::unique_ptr<Blob> blob;
         std::unique_ptr<DescriptorSource> bytes;
         std::uint64_t length;
     };
+    // The next that one request asks for.
+    std::span<const BlobRange> next_ranges() const;
     void ask_ahead();
     void finish_first();
 
@@ -42,7 +49,7 @@ private:
     const Descriptor& blob_;
     const std::vector<BlobRange> ranges_;
     const std::function<void(std::size_t)> taken_;
-    std::size_t asked_ = 0;
+    std::size_t asked_ = 0;  // ranges
     std::uint64_t total_ = 0;
     std::mutex mutex_;  // of what follows
     std::deque<Part> parts_;

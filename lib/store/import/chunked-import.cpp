@@ -32,28 +32,27 @@ constexpr std::size_t block_bytes = 64 * 1024;
 class Tables {
 public:
     explicit Tables(const ChunkedParts& parts)
-        : parts_(parts),
-          range_{parts.table.offset, parts.split.offset + parts.split.bytes - parts.table.offset},
-          bytes_(range_.length) {}
+        : parts_(parts), begin_(parts.table.offset), bytes_(parts.split.offset + parts.split.bytes - begin_) {}
 
     static bool are_together(const ChunkedParts& parts) {
         const auto table_end = parts.table.offset + parts.table.bytes;
         return parts.split.offset >= table_end && parts.split.offset - table_end <= most_between;
     }
-    const BlobRange& range() const { return range_; }
+    // What to fetch: the least of which the answer shows whether there are several ranges in one.
+    std::vector<BlobRange> ranges() const {
+        return {{parts_.table.offset, parts_.table.bytes}, {parts_.split.offset, parts_.split.bytes}};
+    }
 
+    // SOURCE has the bytes of ranges().
     void fetch(ByteSource& source) {
-        for (auto left = range_.length; left > 0;) {
-            const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(left, block_bytes));
-            if (source.read({bytes_.extend(count), count}) < count)
-                throw Error(ErrorKind::source_unreachable, "the table of contents ends early");
-            left -= count;
-        }
+        fetch(source, parts_.table.bytes);
+        bytes_.extend(static_cast<std::size_t>(parts_.split.offset - begin_) - bytes_.size());
+        fetch(source, parts_.split.bytes);
     }
     // Of the frame of PART.
     Checksum digest(const PackedPart& part) const {
         Sha256 hash;
-        const auto begin = part.offset - range_.offset;
+        const auto begin = part.offset - begin_;
         for (std::uint64_t done = 0; done < part.bytes;) {
             const auto piece = piece_at(begin + done, part.bytes - done);
             hash.update(piece);
@@ -68,9 +67,20 @@ public:
         return {bytes_.data() + offset, size};
     }
 
+    std::uint64_t begin() const { return begin_; }
+
 private:
+    void fetch(ByteSource& source, std::uint64_t left) {
+        while (left > 0) {
+            const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(left, block_bytes));
+            if (source.read({bytes_.extend(count), count}) < count)
+                throw Error(ErrorKind::source_unreachable, "the table of contents ends early");
+            left -= count;
+        }
+    }
+
     const ChunkedParts& parts_;
-    const BlobRange range_;
+    const std::uint64_t begin_;  // in the blob
     SpillMapping bytes_;
 };
 
@@ -86,7 +96,7 @@ private:
     class Packed : public ByteSource {
     public:
         Packed(const Tables& tables, const PackedPart& part)
-            : tables_(tables), position_(part.offset - tables.range().offset), left_(part.bytes) {}
+            : tables_(tables), position_(part.offset - tables.begin()), left_(part.bytes) {}
         std::size_t read(std::span<std::byte> buffer) override {
             std::size_t filled = 0;
             while (filled < buffer.size() && left_ > 0) {
@@ -155,15 +165,16 @@ std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const Image
     };
     Tables tables(*parts);
     {
-        BlobParts head(source, layer.blob, {tables.range()}, taken);
+        BlobParts head(source, layer.blob, tables.ranges(), taken);
         tables.fetch(head);
+        head.finish();
     }
     ChunkedPlan plan;
     make_plan(*parts, tables, files, source.cancellation(), looked_at, plan);
     files.release_directories();
-    const auto ranges = plan.ranges();
+    const auto ranges = plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
     if (bytes_of(ranges) > layer.blob.size / 100 * most_percent) return std::nullopt;
-    hooks.expect_bytes(tables.range().length + bytes_of(ranges));
+    hooks.expect_bytes(bytes_of(tables.ranges()) + bytes_of(ranges));
 
     BlobParts blob(source, layer.blob, ranges, taken);
     WantedFrames frames(plan, ranges, blob);

@@ -186,51 +186,57 @@ TEST_CASE("ranges are merged over small gaps, and over larger ones where there w
     plan.add(wanted(1, 300, 400));
     plan.add(here(1, 400, 400 + least_gap_bytes + 1));
     plan.add(wanted(1, 400 + least_gap_bytes + 1, 400 + least_gap_bytes + 11));
-    const auto ranges = plan.ranges();
-    REQUIRE(ranges.size() == 2);
-    CHECK((ranges[0].offset == 100 && ranges[0].length == 300));
-    CHECK((ranges[1].offset == 400 + least_gap_bytes + 1 && ranges[1].length == 10));
+    const auto ranges = plan.ranges(many_at_a_time);
+    CHECK(ranges == std::vector<BlobRange>{{100, 300}, {400 + least_gap_bytes + 1, 10}});
     CHECK(bytes_of(ranges) == 310);
 
     ChunkedPlan many;
     for (std::uint64_t i = 0; i < 5000; ++i) many.add(wanted(1, i * 100'000, i * 100'000 + 10));
-    CHECK(many.ranges().size() <= max_ranges);
-    CHECK(many.ranges().front().offset == 0);
-    CHECK(many.ranges().back().end() == 4999 * 100'000 + 10);
-    CHECK(ChunkedPlan().ranges().empty());
+    CHECK(many.ranges(one_by_one) == std::vector<BlobRange>{{0, 4999 * 100'000 + 10}});
+    CHECK(many.ranges(many_at_a_time).size() == 5000);
+    CHECK(ChunkedPlan().ranges(one_by_one).empty());
 }
 
-TEST_CASE("the smallest gaps are fetched for fewer requests, as far as they are little of all") {
+TEST_CASE("of too many ranges those with the smallest gaps between are merged") {
+    // Gaps of all sizes up to the largest, as many of each.
+    ChunkedPlan plan;
+    std::uint64_t end = 0;
+    for (unsigned number = 0; number < 2000; ++number) {
+        plan.add(wanted(1, end, end + 1));
+        end += 1 + (std::uint64_t{1} << (13 + number % 40));
+    }
+    const auto ranges = plan.ranges({0, 500});
+    // 50 of each size, but for the last: those of the ten largest are left.
+    CHECK(ranges.size() == 500);
+    for (std::size_t i = 1; i < ranges.size(); ++i)
+        CHECK(ranges[i].offset - ranges[i - 1].end() >= std::uint64_t{1} << 43);
+    CHECK(ranges.back().end() <= end);
+}
+
+TEST_CASE("where each range is a request, the smallest gaps are fetched too, as far as they are little of all") {
     constexpr std::uint64_t wanted_bytes = 1024 * 1024;
-    const auto plan_with = [](const std::vector<std::uint64_t>& gaps) {
+    constexpr auto most_gap_bytes = one_by_one.most_gap_bytes;
+    const auto plan_with = [](const std::vector<std::uint64_t>& gaps, std::uint64_t file_bytes) {
         ChunkedPlan plan;
-        plan.add(wanted(1, 100, 100 + wanted_bytes));
-        auto end = 100 + wanted_bytes;
+        plan.add(wanted(1, 100, 100 + file_bytes));
+        auto end = 100 + file_bytes;
         for (const auto gap : gaps) {
             plan.add(here(1, end, end + gap));
             end += gap;
-            plan.add(wanted(1, end, end + wanted_bytes));
-            end += wanted_bytes;
+            plan.add(wanted(1, end, end + file_bytes));
+            end += file_bytes;
         }
-        return plan.ranges();
+        return plan;
     };
-    CHECK(plan_with({50'000, most_gap_bytes, most_gap_bytes}).size() == 1);
-    CHECK(plan_with({most_gap_bytes + 1}).size() == 2);
+    CHECK(plan_with({50'000, most_gap_bytes, most_gap_bytes}, wanted_bytes).ranges(one_by_one).size() == 1);
+    CHECK(plan_with({50'000, most_gap_bytes, most_gap_bytes}, wanted_bytes).ranges(many_at_a_time).size() == 4);
+    CHECK(plan_with({most_gap_bytes + 1}, wanted_bytes).ranges(one_by_one).size() == 2);
     const std::vector<std::uint64_t> gaps{60'000, 60'000, 60'000, 60'000, 6'000,
                                           60'000, 60'000, 60'000, 60'000, 60'000};
-    auto ranges = plan_with(gaps);
-    CHECK(ranges.size() == 1);
+    CHECK(plan_with(gaps, wanted_bytes).ranges(one_by_one).size() == 1);
     // With files of a tenth the same gaps are most of what is fetched.
-    ChunkedPlan small;
-    std::uint64_t end = 0;
-    for (const auto gap : gaps) {
-        small.add(wanted(1, end, end + wanted_bytes / 10));
-        end += wanted_bytes / 10;
-        small.add(here(1, end, end + gap));
-        end += gap;
-    }
-    ranges = small.ranges();
-    REQUIRE(ranges.size() == gaps.size() - 1);
+    const auto ranges = plan_with(gaps, wanted_bytes / 10).ranges(one_by_one);
+    REQUIRE(ranges.size() == gaps.size());
     CHECK(ranges[4].length == 2 * (wanted_bytes / 10) + 6'000);
 }
 
@@ -241,7 +247,7 @@ TEST_CASE("only the frames of wanted files are handed on") {
     plan.add(wanted(1, 7, 9));
     plan.add(here(1, 9, 5000));
     plan.add(wanted(1, 5000 + least_gap_bytes, 5002 + least_gap_bytes));
-    const auto ranges = plan.ranges();
+    const auto ranges = plan.ranges(many_at_a_time);
     REQUIRE(ranges.size() == 2);
     for (const std::size_t step : {1U, 3U, 100U}) {
         TextSource fetched("ABxxyCDEF");
@@ -259,7 +265,7 @@ TEST_CASE("a tar is put together of its parts") {
     plan.add(wanted(10, 0, first.size()));
     plan.add(here(4, first.size(), 100));
     plan.add(wanted(10, 100, 100 + second.size()));
-    const auto ranges = plan.ranges();
+    const auto ranges = plan.ranges(many_at_a_time);
     REQUIRE(ranges.size() == 1);
     const auto open_here = [](const ChunkedPlan::File&) {
         auto pipe = make_pipe();

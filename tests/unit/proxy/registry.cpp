@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catch.hpp"
 #include "registry/auth-document.hpp"
+#include "registry/byte-ranges.hpp"
 #include "registry/challenge.hpp"
 #include "registry/host-settings.hpp"
 #include "registry/not-understood.hpp"
@@ -182,6 +183,55 @@ TEST_CASE("a range is read digit for digit") {
     for (const char* text : {"", "bytes", "bytes */10", "bytes 9-5/10", "bytes -5-9/10", "bytes 5-9", "items 5-9/10",
                              "bytes 5-9/x", "bytes 5-9/10 ", "bytes 18446744073709551616-2/3"})
         CHECK_FALSE(parse_content_range(text));
+}
+
+std::string several_ranges(const std::string& body, const std::string& type = "multipart/byteranges; boundary=x",
+                           std::size_t step = 100) {
+    std::string taken;
+    ByteRanges reader(type, {{5, 3}, {100, 2}}, 200, [&](std::span<const std::byte> bytes) {
+        taken.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    });
+    const auto bytes = std::as_bytes(std::span(body));
+    for (std::size_t at = 0; at < bytes.size(); at += step)
+        reader.read(bytes.subspan(at, std::min(step, bytes.size() - at)));
+    return taken;
+}
+
+TEST_CASE("an answer with several ranges has those that were asked for and nothing else") {
+    const std::string first = "--x\r\nContent-Range: bytes 5-7/200\r\n\r\n",
+                      second = "--x\r\ncontent-range:bytes 100-101/*\r\n\r\n";
+    const auto right = first + "abc\r\n" + second + "de\r\n--x--\r\n";
+    for (const std::size_t step : {1U, 2U, 7U, 1000U})
+        CHECK(several_ranges(right, "multipart/byteranges; boundary=x", step) == "abcde");
+    CHECK(several_ranges("\r\n" + right) == "abcde");
+    CHECK(several_ranges(right, "Multipart/ByteRanges;charset=x; Boundary=\"x\"") == "abcde");
+    CHECK(several_ranges("--x\r\nContent-Type: a/b\r\nContent-Range: bytes 5-7/200\r\n\r\n--x") == "--x");
+    // It may be cut anywhere.
+    CHECK(several_ranges(right.substr(0, first.size() + 2)) == "ab");
+    const std::vector<std::string> wrong{
+        second + "de\r\n" + first + "abc\r\n--x--",
+        first + "abc\r\n" + first + "abc\r\n--x--",
+        first + "abc\r\n--x--\r\n",
+        first + "abcd\r\n" + second + "de",
+        first + "abc" + second + "de",
+        "--y\r\n" + right,
+        "x\r\n" + right,
+        "--x\r\n\r\nabc" + right,
+        "--x\r\nContent-Range: bytes 5-7/201\r\n\r\nabc",
+        "--x\r\nContent-Range: bytes 5-7/200\r\nContent-Range: bytes 5-7/200\r\n\r\nabc",
+        "--x\r\nContent-Range: bytes 5-8/200\r\n\r\nabc",
+        "--x\r\nnonsense\r\n\r\nabc",
+        "--x\r\nX: " + std::string(3000, 'x') + "\r\n",
+        right + std::string(3000, 'x'),
+        std::string(3000, '-')};
+    for (const auto& body : wrong) CHECK_THROWS_AS(several_ranges(body), NotSeveralRanges);
+    for (const std::string type :
+         {"multipart/byteranges", "multipart/byteranges; boundary=", "multipart/byteranges; boundary=\"x",
+          "multipart/byteranges; xboundary=x", "multipart/byteranges; boundary=\"\""})
+        CHECK_THROWS_AS(several_ranges(right, type), NotSeveralRanges);
+    CHECK_THROWS_AS(several_ranges(right, "multipart/byteranges; boundary=" + std::string(71, 'x')), NotSeveralRanges);
+    CHECK(has_several_ranges("multipart/byteranges; boundary=x"));
+    CHECK_FALSE(has_several_ranges("application/octet-stream"));
 }
 
 TEST_CASE("a registry that wants a pause says seconds or a date") {
