@@ -131,8 +131,9 @@ void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& file
         // What the table says of sizes decides how much is read here.
         looked_at.read(static_cast<std::size_t>(file.end - file.offset));
         looked_at.grow(file.size);
-        plan.add(files.find(file));
+        files.find(file, plan);
     });
+    files.finish(plan);
     if (split_digest != tables.digest(parts.split))
         throw Error(ErrorKind::digest_mismatch,
                     "the tar-split does not have the digest that the table of contents says");

@@ -8,22 +8,23 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <span>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/task-group.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
 #include "layer/staged-objects.hpp"
+#include "store/import/content-hash.hpp"
 #include "store/repository/object-listing.hpp"
 
 namespace imaged {
 
 namespace {
 
-constexpr std::size_t buffer_bytes = 256 * 1024;
 // Of one directory. A larger one would take the memory of the whole job.
 constexpr std::size_t max_dirtree_bytes = max_metadata_bytes;
 // Of one layer. A table in the order of the tree needs each directory once. One that alternates between large
@@ -46,47 +47,58 @@ bool is_symlink(int file) {
 
 }  // namespace
 
-Checksum LocalFiles::content_of(int file) const {
-    std::vector<std::byte> buffer(buffer_bytes);
-    Sha256 hash;
-    for (off_t offset = 0;;) {
-        cancellation_.check();
-        const auto count = ::pread(file, buffer.data(), buffer.size(), offset);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno("read an object");
-        if (count == 0) return hash.finish();
-        hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
-        offset += count;
-    }
-}
-
-ChunkedPlan::File LocalFiles::find(const TableFile& file) {
+void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
     ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
     if (!search_) {
         found.is_here = find_object(file.name, found) && try_open(found);
-        return found;
+        return plan.add(found);
     }
-    if (const auto object = at_path(file.name)) {
-        found.object = *object;
-        found.is_here = has_content(found, file.content);
-    }
-    if (found.is_here) return found;
-    if (const auto object = search_->find(file.size, file.content)) {
-        found.object = *object;
-        found.is_here = true;
-    }
-    return found;
+    const auto object = at_path(file.name);
+    if (object) found.object = *object;
+    asked_.push_back({found, file.content, object.has_value()});
+    if (asked_.size() == most_asked) finish(plan);
 }
 
-bool LocalFiles::has_content(const ChunkedPlan::File& found, const Checksum& content) const {
-    const auto file = try_open(found);
-    return file && content_of(file.get()) == content;
+void LocalFiles::finish(ChunkedPlan& plan) {
+    look_at_paths();
+    for (auto& [found, content, has_path] : asked_) {
+        const auto object = found.is_here ? std::nullopt : search_->find(found.size, content);
+        if (object) {
+            found.object = *object;
+            found.is_here = true;
+        }
+        plan.add(found);
+    }
+    asked_.clear();
+}
+
+void LocalFiles::look_at_paths() {
+    std::vector<Asked*> candidates;
+    for (auto& asked : asked_) {
+        if (asked.has_path) candidates.push_back(&asked);
+    }
+    // Two of about the same size are hashed together. The largest first: so all threads end at about the same time.
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Asked* a, const Asked* b) { return a->found.size > b->found.size; });
+    const auto look = [&](std::size_t number) {
+        const std::span these(&candidates[2 * number], std::min<std::size_t>(2, candidates.size() - 2 * number));
+        std::array<FileDescriptor, 2> files;
+        for (std::size_t i = 0; i < these.size(); ++i) files[i] = try_open(these[i]->found);
+        if (files[0] && files[1]) {
+            const auto contents = contents_of({files[0].get(), files[1].get()}, cancellation_);
+            for (std::size_t i = 0; i < these.size(); ++i) these[i]->found.is_here = contents[i] == these[i]->content;
+            return;
+        }
+        for (std::size_t i = 0; i < these.size(); ++i)
+            these[i]->found.is_here = files[i] && content_of(files[i].get(), cancellation_) == these[i]->content;
+    };
+    run_in_threads(threads, (candidates.size() + 1) / 2, look);
 }
 
 void LocalFiles::look_for_contents(std::function<const ObjectSizes&()> sizes) {
     search_.emplace(std::move(sizes), [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
         const auto file = try_open({object.size, 0, 0, object.checksum, ObjectType::file, true});
-        return file ? std::optional(content_of(file.get())) : std::nullopt;
+        return file ? std::optional(content_of(file.get(), cancellation_)) : std::nullopt;
     });
 }
 

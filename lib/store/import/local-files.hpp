@@ -36,8 +36,9 @@ public:
     // Whether OBJECTS has any file. Without one, no table need be read.
     static bool has_any(int objects);
 
-    // FILE as a plan has it.
-    ChunkedPlan::File find(const TableFile& file);
+    // Looks for FILE and adds it to PLAN, at once or in a later call of one of these.
+    void find(const TableFile& file, ChunkedPlan& plan);
+    void finish(ChunkedPlan& plan);
     // Call when all are found: gives memory back.
     void release_directories() { way_ = {}; }
     // The content of a file that was found. Throws Error(corrupt_input) where it is not there any more.
@@ -54,15 +55,23 @@ private:
     const std::string* directory(const Path& path, std::size_t depth);
     std::optional<std::string> read_directory(const Checksum& tree);
     FileDescriptor try_open(const ChunkedPlan::File& file) const;
-    Checksum content_of(int file) const;
-    // Whether the object of FOUND has the content CONTENT.
-    bool has_content(const ChunkedPlan::File& found, const Checksum& content) const;
+    // Which of what was asked for is at its path.
+    void look_at_paths();
 
     const int objects_;
     const std::optional<Checksum> tree_;
     const bool moved_var_;
     const Cancellation& cancellation_;
     std::optional<ContentSearch> search_;
+    // Files to look for, in the order of the plan: some together are hashed in several threads.
+    static constexpr std::size_t most_asked = 512;
+    static constexpr unsigned threads = 2;
+    struct Asked {
+        ChunkedPlan::File found;
+        Checksum content;
+        bool has_path;  // FOUND has the object that is at its path in the tree
+    };
+    std::vector<Asked> asked_;
     std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
