@@ -77,7 +77,9 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     auto& layer = layers_[index];
     const bool first = layer.progress.done == 0;
     layer.progress.state = "fetching";
-    layer.progress.done += bytes;
+    // A source may send some of it again.
+    layer.progress.done = std::min(layer.progress.done + bytes, layer.progress.total);
+    fetched_bytes_ += bytes;
     // A source that sends more than the manifest says fails later on; until then the sum must not pass its end.
     progress_.bytes_done = std::min(progress_.bytes_done + bytes, progress_.bytes_total);
     if (progress_.bytes_total > 0)

@@ -2,7 +2,9 @@
 // Turns the observer calls of a job into progress messages, at most ten of a kind a second.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <vector>
@@ -20,6 +22,8 @@ public:
     explicit ProgressMeter(std::function<bool(const job::Message&)> send) : send_(std::move(send)) {}
     // The latest states that there was no room for until now.
     std::vector<job::Message> unsent();
+    // Of layers, from the beginning of the job on: in all its attempts, and what a source sent more than once.
+    std::uint64_t fetched_bytes() const { return fetched_bytes_; }
 
     void phase(ImportPhase phase) override;
     void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
@@ -46,6 +50,7 @@ private:
     const std::function<bool(const job::Message&)> send_;
     std::mutex mutex_;
     job::Progress progress_;
+    std::atomic<std::uint64_t> fetched_bytes_ = 0;
     double phase_from_ = 0, phase_to_ = 1;
     Clock::time_point sent_{};
     std::vector<Layer> layers_;

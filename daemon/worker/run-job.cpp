@@ -205,7 +205,8 @@ private:
     job::Result import(const Work& work) {
         const auto import = import_request(request_, work);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
-            const auto imported = import_image(attempt_with(import, proxy_), attempt, meter_);
+            auto imported = import_image(attempt_with(import, proxy_), attempt, meter_);
+            imported.bytes_fetched = meter_.fetched_bytes();
             return import_result(import, imported,
                                  drop_replaced_layers(imported, import, request_.settings.keep, cancellation_));
         });

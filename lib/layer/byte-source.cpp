@@ -57,12 +57,12 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
                                                                " seconds");
         }
         if (slow_time_ >= slow_stall_times * options_.stall_time) {
-            if (total_ - slow_total_ < options_.least_bytes)
+            if (received_ - slow_received_ < options_.least_bytes)
                 throw Error(ErrorKind::source_unreachable,
-                            "the source is too slow: " + std::to_string(total_ - slow_total_) + " bytes in " +
+                            "the source is too slow: " + std::to_string(received_ - slow_received_) + " bytes in " +
                                 std::to_string(slow_stall_times * options_.stall_time.count() / 1000) + " seconds");
             slow_time_ = {};
-            slow_total_ = total_;
+            slow_received_ = received_;
         }
         if (ready <= 0) continue;
         waited = std::chrono::milliseconds(0);
@@ -75,9 +75,11 @@ std::size_t DescriptorSource::read(std::span<std::byte> buffer) {
         }
         if (count == 0) ended_ = true;
         if (options_.rate != nullptr) free_ = options_.rate->take(static_cast<std::size_t>(count));
-        if (options_.taken && count > 0) options_.taken(buffer.subspan(filled, static_cast<std::size_t>(count)));
-        filled += static_cast<std::size_t>(count);
-        total_ += static_cast<std::uint64_t>(count);
+        received_ += static_cast<std::uint64_t>(count);
+        auto left = static_cast<std::size_t>(count);
+        if (options_.taken && count > 0) left = options_.taken(buffer.subspan(filled, left));
+        filled += left;
+        total_ += left;
         if (total_ > options_.expected_bytes)
             throw Error(ErrorKind::digest_mismatch, "the blob has more than the " +
                                                         std::to_string(options_.expected_bytes) +

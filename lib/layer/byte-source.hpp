@@ -35,8 +35,9 @@ class DescriptorSource : public StoppableSource {
 public:
     struct Options {
         std::chrono::milliseconds stall_time;
-        // Told of the bytes of each read(2).
-        std::function<void(std::span<const std::byte>)> taken = {};
+        // Told of the bytes of each read(2). Returns how many of them are left, at the beginning: what it has taken out
+        // counts towards the rate and is a sign of life, but is not given to the reader.
+        std::function<std::size_t(std::span<std::byte>)> taken = {};
         // More is an error.
         std::uint64_t expected_bytes = UINT64_MAX;
         // Called once, when the expected bytes have come or nothing comes for a while: some writers do not end the
@@ -63,9 +64,10 @@ private:
     const Options options_;
     bool completed_ = false;
     std::uint64_t total_ = 0;
-    // Time spent waiting, and the total, since the source was last found quick enough.
+    std::uint64_t received_ = 0;  // what was taken out included
+    // Time spent waiting, and what was received, since the source was last found quick enough.
     std::chrono::steady_clock::duration slow_time_{};
-    std::uint64_t slow_total_ = 0;
+    std::uint64_t slow_received_ = 0;
     RateLimit::Clock::time_point free_{};  // when the rate allows to read on
     bool ended_ = false;
     std::atomic<bool> stopped_ = false;

@@ -17,8 +17,9 @@ public:
 
     // To be read to its end, by whoever has the blob; owned by it.
     virtual int fd() const = 0;
-    // Told of all bytes that were read, in order.
-    virtual void taken(std::span<const std::byte>) {}
+    // Told of all bytes that were read, in order. Returns how many of them are left, at the beginning: what the source
+    // has sent before is taken out.
+    virtual std::size_t take(std::span<std::byte> bytes) { return bytes.size(); }
     // To be called when all bytes have come, or nothing has come for a while: some sources end the stream only then.
     // Asking twice is fine.
     virtual void request_verdict() {}

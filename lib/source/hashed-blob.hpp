@@ -16,9 +16,10 @@ class HashedBlob : public Blob {
 public:
     explicit HashedBlob(const Descriptor& descriptor) : descriptor_(descriptor) {}
 
-    void taken(std::span<const std::byte> bytes) override {
+    std::size_t take(std::span<std::byte> bytes) override {
         hash_.update(bytes);
         size_ += bytes.size();
+        return bytes.size();
     }
     void finish() override {
         const auto digest = hash_.finish();

@@ -19,7 +19,7 @@ public:
     virtual ~LayerSource() = default;
     // Thread-safe. The source outlives the blob.
     virtual std::unique_ptr<Blob> open(const Descriptor& blob) = 0;
-    // Whether parts of blobs can be had. Thread-safe, as the next.
+    // Whether parts of blobs can be had; a source that is away for a while has them still. Thread-safe, as the next.
     virtual bool gives_parts() { return false; }
     // Whether one request for several of them is as good as one for each, as far as is known from those that have
     // ended.

@@ -248,6 +248,38 @@ class Partial(Case):
         self.assertLess(sum(end - begin for begin, end in asked[2]), sum(end - begin for begin, end in asked[1]) * 0.6)
         self.assertEqual(asked[2][-1], asked[1][-1])
 
+    def three_layers(self, *changed):
+        return [chunked_layer.layer([dataclasses.replace(entry, path=f"l{number}/{entry.path}") for entry in entries(*changed)]) for number in range(3)]
+
+    def away(self, seconds, how, **settings):
+        """An update of three layers from a registry that is away for SECONDS when some parts of the first have come."""
+        self.push("three", *self.three_layers())
+        after = self.three_layers(*range(0, FILES, 5))
+        self.push("three-after", *after)
+        self.pull("three")
+        front, asked, since = self.front(), [], len(self.registry.answers())
+
+        def answer(handler):
+            asked.append(time.monotonic())
+            (how if len(asked) > 1 and time.monotonic() < asked[1] + seconds else faults.send)(handler)
+        front.fault = ("|".join(layer.digest for layer in after), answer, None)
+        details = self.pull("three-after", front.address, **{"layers-at-once": 1, **settings})
+        self.assertGreater(asked[-1] - asked[1], seconds)
+        self.assertEqual(details["merge-commit"], self.whole("three-after"))
+        return details, after
+
+    def test_parts_of_a_registry_that_is_away_are_waited_for(self):
+        for what, how in (("resets", faults.cut_off), ("502", faults.status(502)), ("429", faults.status(429))):
+            with self.subTest(what):
+                self.make_repository()
+                details, after = self.away(3.5, how, **{"stall-milliseconds": 10000})
+                self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))
+                self.assertLess(details["bytes-fetched"], sum(len(layer.data) for layer in after) / 2)
+
+    def test_the_next_attempt_fetches_parts_too(self):
+        details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))
+
     def test_what_imaged_exports_is_fetched_in_part(self):
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{self.registry.address}"\ninsecure = true\n')
@@ -847,7 +879,7 @@ class Hostile(Case):
                 handler.answer = (status, headers, data_of(data))
                 faults.send(handler)
             return fault
-        for what, data_of in (("other bytes", lambda data: bytes(len(data))), ("one bit", lambda data: data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]),
+        for what, data_of in (("other bytes", lambda data: bytes(len(data))), ("one bit", lambda data: data[:len(data) // 3] + bytes([data[len(data) // 3] ^ 1]) + data[len(data) // 3 + 1:]),
                               ("a bomb", lambda data: (chunked_layer.frame(bytes(64 << 20)) + data)[:len(data)])):
             self.refused(what, fault=served(data_of))
             self.refused(what + " of a file", fault=served(data_of), where=lambda layer: layer.parts["table_offset"])

@@ -232,6 +232,10 @@ class Case(unittest.TestCase):
                     found.setdefault(self.layers.index(layer), set()).add(program(agent))
         return found
 
+    def read_here(self):
+        """The layers that are not left to skopeo."""
+        return "|".join(layer.digest for layer in self.layers[:2])
+
     @staticmethod
     def own_fault(front, where, fault):
         """FAULT for what does not come from skopeo."""
@@ -451,12 +455,14 @@ class Logins(Case):
         tokens = Server(lambda handler: [asked.append(handler.headers.get("User-Agent", "")), faults.head(handler, 401, [], 0)])
         self.addCleanup(tokens.stop)
         self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
-        for what, status, header in (("a redirect", 307, ("Location", f"http://{elsewhere.address}/x")), ("a token server", 401, ("WWW-Authenticate", f'Bearer realm="http://{tokens.address}/"'))):
+        for what, status, header, told in (("a redirect", 307, ("Location", f"http://{elsewhere.address}/x"), f"redirects from TLS to plain HTTP, http://{elsewhere.address}"),
+                                           ("a token server", 401, ("WWW-Authenticate", f'Bearer realm="http://{tokens.address}/"'), f"its token server has not: http://{tokens.address}")):
             with self.subTest(what):
-                self.own_fault(front, BLOBS, lambda handler, status=status, header=header: faults.head(handler, status, [header], 0))
+                # skopeo would follow, and some show the login.
+                front.fault = (self.layers[0].digest, lambda handler, status=status, header=header: faults.head(handler, status, [header], 0), None)
                 front.certified.clear()
-                self.assert_pulled(front.address)
-                self.assertEqual({program(agent) for path, _, agent in front.certified if self.layers[0].digest in path}, {OWN, SKOPEO})
+                self.assertIn(told, self.assert_failed(front.address, "SourceDenied"))
+                self.assertEqual({program(agent) for path, _, agent in front.certified if self.layers[0].digest in path}, {OWN})
         self.assertEqual((elsewhere.requests, asked), ([], []))
 
     @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
@@ -479,6 +485,33 @@ class Logins(Case):
         self.assert_pulled(front.address)
         self.assertEqual((shown(front), shown(elsewhere)), ({True}, {False}))
         self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_the_storage_behind_a_registry_is_trusted_as_the_registry_is_and_shown_nothing(self):
+        certificates = self.certificates()
+        front, elsewhere = self.tls_front(certificates, "client.cert", "client.key"), faults.FaultyRegistry(self.registry.address, certificates)
+        self.addCleanup(elsewhere.stop)
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        front.fault = (self.layers[0].digest, lambda handler: faults.head(handler, 307, [("Location", f"https://{elsewhere.address}{handler.path}")], 0), None)
+        self.assert_pulled(front.address)
+        self.assertEqual({(certified, program(agent)) for _, certified, agent in elsewhere.certified}, {(False, OWN)})
+        self.assertEqual({login for _, login, _ in elsewhere.logins}, {None})
+
+    def test_who_a_registry_redirects_to_and_gives_nothing_is_not_left_to_skopeo_with_a_login(self):
+        front, elsewhere = self.front(), faults.FaultyRegistry(self.registry.address)
+        self.addCleanup(elsewhere.stop)
+        front.fault = (self.read_here(), lambda handler: faults.head(handler, 307, [("Location", f"http://{elsewhere.address}{handler.path}")], 0), None)
+        for fault, error in ((faults.status(403), "SourceDenied"), (faults.cut_off, "SourceUnreachable")):
+            self.own_fault(elsewhere, BLOBS, fault)
+            for login in (False, True):
+                with self.subTest(error, login=login):
+                    self.authfile = {"auths": {front.address: {"auth": LOGIN}}} if login else None
+                    elsewhere.logins.clear()
+                    if login:
+                        self.assertIn(f"could show a login or a certificate to {elsewhere.address}", self.assert_failed(front.address, error, stall=4000))
+                    else:
+                        self.assert_pulled(front.address, stall=4000)
+                    self.assertEqual({program(agent) for _, _, agent in elsewhere.logins}, {OWN} if login else {OWN, SKOPEO})
 
     def test_a_token_server_that_redirects_hands_on_no_login(self):
         front, asked = self.front(), []
@@ -568,6 +601,115 @@ class Breaks(Case):
         front.fault = (large.digest, then(again([("Content-Range", f"bytes {half}-{size - 1}/{size}")], right)), None)
         self.assert_pulled(front.address)
 
+    def fetched(self, *again):
+        """What a pull fetches in all, with the bytes AGAIN that came twice."""
+        return sum(len(layer.data) for layer in self.layers) + sum(again)
+
+    def test_a_registry_that_is_away_is_waited_for_in_the_middle(self):
+        for what, away in (("resets", faults.cut_off), ("502", faults.status(502)), ("503", faults.status(503)), ("429", faults.status(429))):
+            with self.subTest(what):
+                front, back = self.front(), []
+
+                def leave(handler, back=back, front=front, away=away):
+                    back.append(time.monotonic() + 3.5)
+                    front.fault = (self.read_here(), lambda handler: (away if time.monotonic() < back[0] else faults.send)(handler), None)
+                    faults.truncated(handler)
+                front.fault = (self.layers[0].digest, leave, None)
+                before = len(self.registry.answers())
+                details = self.assert_pulled(front.address)
+                self.assertEqual(details["bytes-fetched"], self.fetched())
+                self.assertGreater(self.seconds, 3)
+                # The other layer began while it was away, or before.
+                self.assertEqual(self.readers(since=before), {0: {OWN}, 1: {OWN}, 2: {SKOPEO}})
+                front.stop()
+
+    def test_a_registry_that_stays_away_is_given_up_after_half_of_the_time(self):
+        front = self.front()
+
+        def leave(handler):
+            front.fault = (self.read_here(), faults.cut_off, None)
+            faults.truncated(handler)
+        front.fault = (self.layers[0].digest, leave, None)
+        self.assert_failed(front.address, "SourceUnreachable", stall=8000)
+        self.assertGreater(self.seconds, 4)
+        self.assertLess(self.seconds, 4 + 4 * sanitizers.SLOWER)
+
+    def test_few_bytes_are_progress(self):
+        front, asked = self.front(), []
+        layer = self.layers[1]
+
+        def piece(handler):
+            status, headers, data = handler.answer
+            asked.append(1)
+            faults.head(handler, status, headers, len(data))
+            handler.wfile.write(data[:30_000])
+            handler.close_connection = True
+        front.fault = (layer.digest, piece, None)
+        details = self.assert_pulled(front.address)
+        self.assertEqual((details["bytes-fetched"], len(asked)), (self.fetched(), -(-len(layer.data) // 30_000)))
+
+    def test_one_that_refuses_the_rest_sends_all_of_it_again(self):
+        large = self.layers[0]
+        half, size = len(large.data) // 2, len(large.data)
+
+        def another_part(handler):
+            handler.answer = (206, [("Content-Range", f"bytes 0-{size - 1}/{size}")], large.data)
+            faults.send(handler)
+        for what, fault in ((416, faults.status(416)), (400, faults.status(400)), (403, faults.status(403)), (404, faults.status(404)), (501, faults.status(501)), ("another part", another_part)):
+            with self.subTest(what):
+                front, asked = self.front(), []
+
+                def answer(handler, fault=fault, asked=asked):
+                    asked.append(handler.headers.get("Range"))
+                    (faults.truncated if len(asked) == 1 else fault if asked[-1] else faults.send)(handler)
+                front.fault = (large.digest, answer, None)
+                details = self.assert_pulled(front.address)
+                self.assertEqual(asked, [None, f"bytes={half}-{size - 1}", None])
+                self.assertEqual(details["bytes-fetched"], self.fetched(half))
+                front.stop()
+
+    def test_what_comes_again_is_limited_and_counted(self):
+        large, rate = self.layers[0], 8 << 20
+        front, asked = self.front(), []
+
+        def whole(handler):
+            asked.append(1)
+            handler.answer = (200, [], large.data)
+            # In the middle of what comes again, too.
+            sent = {1: len(large.data) // 2, 2: len(large.data) // 4}.get(len(asked), len(large.data))
+            faults.head(handler, 200, [], len(large.data))
+            handler.wfile.write(large.data[:sent])
+            handler.close_connection = True
+        front.fault = (large.digest, whole, None)
+        details = self.assert_pulled(front.address, settings={"rate": rate}, stall=2000)
+        wanted = self.fetched(len(large.data) // 2, len(large.data) // 4)
+        self.assertEqual(details["bytes-fetched"], wanted)
+        self.assertGreater(self.seconds, wanted / rate * 0.95)
+
+    def test_one_that_never_continues_is_given_up(self):
+        front, asked = self.front(), []
+
+        def whole(handler):
+            asked.append(1)
+            faults.head(handler, 200, [], LARGE)
+            handler.wfile.write(self.layers[0].data[:len(asked) * 100_000])
+            handler.close_connection = True
+        front.fault = (self.layers[0].digest, whole, None)
+        self.assert_failed(front.address, "SourceUnreachable", "DigestMismatch")
+        self.assertLess(len(asked), 10)
+
+    def test_all_attempts_of_a_job_are_counted(self):
+        front, half = self.front(), len(self.layers[0].data) // 2
+        gone = []
+
+        def leave(handler):
+            gone.append(1)
+            (faults.truncated if len(gone) == 1 else faults.status(404) if len(gone) < 4 else faults.send)(handler)
+        front.fault = (self.layers[0].digest, leave, None)
+        details = self.assert_pulled(front.address, settings={"retries": 1, "layers-at-once": 1})
+        # After the first attempt, which the registry ended in the middle: the rest, and all of it again.
+        self.assertEqual((details["bytes-fetched"], len(gone)), (self.fetched(half), 4))
+
     def test_one_that_cuts_for_ever_is_given_up(self):
         front = self.front()
         sent = []
@@ -580,7 +722,7 @@ class Breaks(Case):
             handler.close_connection = True
         front.fault = (self.layers[0].digest, little, None)
         self.assert_failed(front.address, "SourceUnreachable")
-        self.assertLess(len(sent), 10)
+        self.assertLess(len(sent), 70)
 
     def test_busy_registries_are_asked_again_when_they_say(self):
         front = self.front()
@@ -658,12 +800,12 @@ class FalseService(skopeo_service.SkopeoService):
                 packet, files, _, _ = socket.recv_fds(connection, 4096, 2)
                 if not packet:
                     return
-                with open(files[0], "wb") as data, open(files[1], "wb") as reports:
-                    try:
+                try:
+                    with open(files[0], "wb") as data, open(files[1], "wb") as reports:
                         if self.lie(data, reports, json.loads(packet)):
                             return
-                    except OSError:
-                        pass
+                except OSError:
+                    pass
 
 
 class Lies(Case):
@@ -686,6 +828,16 @@ class Lies(Case):
                 if state:
                     said(reports, state)
             return lie
+        def moved(steps):
+            def lie(data, reports, request):
+                said(reports, "started")
+                for content_of, after, offset in steps(content[request["digest"]]):
+                    if after or not content_of:
+                        said(reports, "moved", after=after, offset=offset)
+                    data.write(content_of)
+                    data.flush()
+                said(reports, "done")
+            return lie
         for what, lie, errors in (
                 ("it ends", lambda *_: True, None), ("it says nothing and closes", lambda *_: None, None),
                 ("it leaves it", lambda _, reports, __: said(reports, "left-to-skopeo"), None), ("the truth", sent(lambda data: data), None),
@@ -696,6 +848,11 @@ class Lies(Case):
                 ("no report", lambda _, reports, __: reports.write(b"nonsense\n"), ("Failed",)), ("an endless report", lambda _, reports, __: reports.write(b"x" * 1_000_000), ("Failed",)),
                 ("deep nonsense", lambda _, reports, __: reports.write(b"[" * 3000 + b"\n"), ("Failed",)),
                 ("an error of its choice", lambda _, reports, __: said(reports, "failed", kind="NotFound", message="\x1b[31mred"), ("NotFound",)),
+                ("some of it again", moved(lambda data: [(data[:9000], 9000, 4000), (data[4000:], 0, 0)]), None), ("some of it is left out", moved(lambda data: [(data[:9000], 9000, 9001), (data[9001:], 0, 0)]), ("Failed",)),
+                ("it goes back too late", moved(lambda data: [(data[:9000], 0, 0), (b"", 8000, 10), (data[4000:], 0, 0)]), ("Failed", "DigestMismatch", "CorruptInput")),
+                ("it goes back and brings other bytes", moved(lambda data: [(data[:9000], 9000, 4000), (bytes(len(data)), 0, 0)]), ("DigestMismatch", "CorruptInput")),
+                ("it goes back to what comes later", moved(lambda data: [(b"", 9000, 9000), (data, 0, 0)]), None),
+                ("it goes back for ever", moved(lambda data: [(b"", 0, 0)] * 100_000), ("SourceUnreachable",)), ("it starts for ever", lambda _, reports, __: [said(reports, "started") for _ in range(100_000)], ("Failed",)),
                 ("silence", lambda *_: time.sleep(4), ("SourceUnreachable",))):
             with self.subTest(what):
                 self.service = FalseService(lie)

@@ -21,21 +21,38 @@ namespace imaged {
 namespace {
 
 using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
 constexpr unsigned max_redirects = 10;
-// Attempts one after another that bring less than this, and attempts in all for one blob: a server that cuts after
-// each few bytes is not asked for ever.
-constexpr unsigned max_idle_attempts = 4, max_attempts = 64;
-constexpr std::uint64_t progress_bytes = 64 * 1024;
-constexpr milliseconds first_delay(100);
+// Between attempts; doubled while they bring nothing.
+constexpr milliseconds first_pause(100), longest_pause(2000);
+// After an attempt that brings this much the next needs no pause.
+constexpr std::uint64_t quick_bytes = 64 * 1024;
+// A server that cuts after each few bytes is not asked for ever: attempts for one blob, and one more for each so many
+// bytes of it.
+constexpr std::uint64_t max_attempts = 64, attempt_bytes = 16 * 1024;
+// How often one that does not continue a blob may send it from its beginning again.
+constexpr unsigned max_repeats = 4;
 // Of an answer that is not the blob.
 constexpr std::size_t max_other_body_bytes = 64 * 1024;
 
 // Nobody wants the bytes any more.
 struct Unwanted {};
 
+// The server does not continue a blob; it may send all of it again.
+class NotContinued : public Error {
+public:
+    explicit NotContinued(const std::string& why) : Error(ErrorKind::source_unreachable, why) {}
+};
+
+BlobReport failure(const Error& error) {
+    return {BlobReport::State::failed, error.kind(), error.what()};
+}
+
+}  // namespace
+
 // Ranges of one blob on their way to a pipe.
-class Delivery {
+class BlobFetcher::Delivery {
 public:
     Delivery(const BlobRequest& request, int pipe, const std::function<void(const BlobReport&)>& report)
         : request_(request),
@@ -49,6 +66,8 @@ public:
     std::uint64_t delivered() const { return delivered_; }
     bool is_complete() const { return delivered_ == length_; }
     milliseconds silence() const { return request_.stall_time / 2; }
+    Clock::time_point heard() const { return heard_; }
+    bool is_whole() const { return request_.ranges.front() == whole(); }
     // Whether the registry has given more than one range in an answer.
     bool had_several() const { return had_several_; }
 
@@ -57,7 +76,7 @@ public:
     std::optional<std::string> ask(bool several) {
         asked_.assign(left_.begin(), several ? left_.end() : left_.begin() + 1);
         answer_end_ = delivered_ + bytes_of(asked_);
-        if (asked_.front() == whole()) return std::nullopt;
+        if (asked_.front() == whole() || from_beginning_) return std::nullopt;
         std::string header = "Range: bytes=";
         for (const auto& range : asked_) {
             if (range != asked_.front()) header += ",";
@@ -66,6 +85,13 @@ public:
         return header;
     }
     bool asked_several() const { return asked_.size() > 1; }
+    // Whether the rest of a whole blob was asked for.
+    bool asked_rest() const { return is_whole() && delivered_ > 0 && !from_beginning_; }
+    // That is not asked for any more: the server sends all of it, or nothing.
+    void ask_from_beginning() { from_beginning_ = true; }
+    // After a redirect to another server, and with secrets of the first: skopeo would show them to it.
+    void keep_from_skopeo(const std::string& where) { kept_from_ = where; }
+    const std::string& kept_from() const { return kept_from_; }
     // Whether all that was asked for has come.
     bool is_answered() const { return delivered_ == answer_end_; }
 
@@ -75,7 +101,7 @@ public:
         if (const auto encoding = head.first("content-encoding"); encoding && *encoding != "identity")
             throw Error(ErrorKind::failed, "the registry compresses what it sends");
         require_same(head.first("etag"));
-        skip_ = 0;
+        repeat_ = 0;
         several_.reset();
         if (asked_several()) {
             const auto type = head.first("content-type").value_or("");
@@ -86,6 +112,11 @@ public:
             begin_one(head);
         }
         if (!std::exchange(started_, true)) report_({BlobReport::State::started});
+        // Its reader is told what it gets again, and takes it out: so it counts as all that the registry sends.
+        const auto position = delivered_ - repeat_;
+        if (position == position_) return;
+        report_({.state = BlobReport::State::moved, .after = written_, .offset = position});
+        position_ = position;
     }
 
     void take(std::span<const std::byte> bytes) {
@@ -94,9 +125,10 @@ public:
             had_several_ |= is_answered();
             return;
         }
-        const auto skipped = std::min<std::uint64_t>(skip_, bytes.size());
-        skip_ -= skipped;
-        bytes = bytes.subspan(skipped);
+        const auto repeated = static_cast<std::size_t>(std::min<std::uint64_t>(repeat_, bytes.size()));
+        write(bytes.first(repeated));
+        repeat_ -= repeated;
+        bytes = bytes.subspan(repeated);
         if (bytes.size() > answer_end_ - delivered_)
             throw Error(ErrorKind::digest_mismatch, "the registry sends more than was asked for");
         deliver(bytes);
@@ -117,14 +149,14 @@ private:
         auto following = wanted.length;
         if (head.status == 206) {
             const auto range = parse_content_range(head.first("content-range").value_or(""));
-            if (wanted == whole() || !range || range->first != wanted.offset || range->last != wanted.end() - 1 ||
-                (range->size && *range->size != request_.size))
-                throw Error(ErrorKind::source_unreachable,
-                            "the registry sends another part of the blob than was asked for");
+            if (wanted == whole() || from_beginning_ || !range || range->first != wanted.offset ||
+                range->last != wanted.end() - 1 || (range->size && *range->size != request_.size))
+                throw NotContinued("the registry sends another part of the blob than was asked for");
         } else {
-            if (request_.ranges.front() != whole()) throw NotUnderstood("a registry without ranges");
-            // It sends all of it once more.
-            skip_ = delivered_;
+            if (!is_whole()) throw NotUnderstood("a registry without ranges");
+            if (delivered_ > 0 && ++repeats_ > max_repeats)
+                throw Error(ErrorKind::source_unreachable, "the registry sends the blob from its beginning each time");
+            repeat_ = delivered_;
             following = request_.size;
         }
         if (const auto length = head.first("content-length"); length && parse_number(*length) != following)
@@ -133,14 +165,28 @@ private:
                 "the registry sends " + *length + " bytes, and " + std::to_string(following) + " were asked for");
     }
 
-    // BYTES are the next of what is left.
-    void deliver(std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
+    // Returns after some of BYTES, as many as it says.
+    std::size_t write_some(std::span<const std::byte> bytes) {
+        for (;;) {
             const auto count = ::write(pipe_, bytes.data(), bytes.size());
             if (count < 0 && errno == EINTR) continue;
             if (count < 0 && errno == EPIPE) throw Unwanted{};
             if (count < 0) throw_errno("write to the pipe of a blob");
             const auto done = static_cast<std::size_t>(count);
+            written_ += done;
+            position_ += done;
+            heard_ = Clock::now();
+            return done;
+        }
+    }
+    void write(std::span<const std::byte> bytes) {
+        while (!bytes.empty()) bytes = bytes.subspan(write_some(bytes));
+    }
+
+    // BYTES are the next of what is left.
+    void deliver(std::span<const std::byte> bytes) {
+        while (!bytes.empty()) {
+            const auto done = write_some(bytes);
             delivered_ += done;
             bytes = bytes.subspan(done);
             for (std::uint64_t rest = done; rest > 0;) {
@@ -166,11 +212,20 @@ private:
     std::deque<BlobRange> left_;
     std::vector<BlobRange> asked_;
     const std::uint64_t length_;  // of all ranges
-    bool started_ = false, had_several_ = false;
-    std::uint64_t delivered_ = 0, answer_end_ = 0, skip_ = 0;
+    bool started_ = false, had_several_ = false, from_beginning_ = false;
+    std::uint64_t delivered_ = 0, answer_end_ = 0;
+    std::uint64_t repeat_ = 0;                  // of the answer: was delivered before
+    std::uint64_t written_ = 0, position_ = 0;  // to the pipe, and where in what was asked for its next byte is
+    unsigned repeats_ = 0;
+    Clock::time_point heard_ = Clock::now();
+    std::string kept_from_;
     std::optional<ByteRanges> several_;  // reads the answer
     std::optional<std::string> tag_;
 };
+
+namespace {
+
+using Delivery = BlobFetcher::Delivery;
 
 // One request and what it is redirected to. Returns the head of the last answer, and where it redirects to in turn.
 class Exchange {
@@ -197,6 +252,8 @@ public:
             if (head_.status < 300 || head_.status >= 400 || next.empty()) return;
             if (step == max_redirects)
                 throw Error(ErrorKind::failed, access.endpoint().host() + " redirects without an end");
+            const auto from = origin_of(request.url), to = origin_of(next);
+            if (from != to && access.has_secrets()) delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "none");
             request = access.redirected(request, next);
             is_redirected_ = true;
         }
@@ -220,6 +277,24 @@ bool may_refuse_several(long status) {
     return status >= 400 && status < 500 && status != 401 && status != 404 && status != 408 && status != 429;
 }
 
+// Whether STATUS may be the answer of a server that sends a whole blob but does not continue one.
+bool may_refuse_rest(long status) {
+    return may_refuse_several(status) || status == 404 || status == 501;
+}
+
+// What HEAD says in place of the blob. In the middle of a whole one only the next attempt of the job shows whether it
+// is not there any more.
+[[noreturn]] void refuse_blob(const HttpHead& head, const std::string& host, const Delivery& delivery) {
+    try {
+        refuse(head, host, delivery.silence());
+    } catch (const Cut&) {
+        throw;
+    } catch (const Error& error) {
+        if (delivery.is_whole() && delivery.delivered() > 0) throw Error(ErrorKind::source_unreachable, error.what());
+        throw;
+    }
+}
+
 // Asks ACCESS for what is missing, once, but for who asks, and for each range where it gives no more at a time. Throws
 // Cut where it may be asked again.
 void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
@@ -232,6 +307,11 @@ void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
             exchange.run(access, request.http);
         } catch (const NotSeveralRanges&) {
             access.give_up_several();
+            if (delivery.is_complete()) return;  // wrong is what follows all of them
+            continue;
+        } catch (const NotContinued&) {
+            if (!delivery.asked_rest()) throw;
+            delivery.ask_from_beginning();
             continue;
         } catch (const Cut&) {
             if (exchange.head().status == 0 && access.fall_back(request)) continue;
@@ -250,33 +330,49 @@ void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
             access.give_up_several();
             continue;
         }
+        if (delivery.asked_rest() && may_refuse_rest(head.status)) {
+            delivery.ask_from_beginning();
+            continue;
+        }
         if (head.status == 401 && !exchange.is_redirected() && !std::exchange(authenticated, true)) {
             access.authenticate(request, head, go_on);
             continue;
         }
-        refuse(head, access.endpoint().host(), delivery.silence());
+        refuse_blob(head, access.endpoint().host(), delivery);
     }
 }
 
-// IDLE_ATTEMPTS: how often it is asked in vain.
-void fetch_from(RegistryAccess& access, HttpClient& client, Delivery& delivery, unsigned idle_attempts) {
-    unsigned idle = 0;
-    for (unsigned attempts = 1;; ++attempts) {
-        const auto before = delivery.delivered();
-        milliseconds delay(0);
-        try {
-            return attempt(access, client, delivery);
-        } catch (const Cut& cut) {
-            // All of it may have come before.
-            if (delivery.has_started() && delivery.is_complete()) return;
-            idle = delivery.delivered() - before >= progress_bytes ? 0 : idle + 1;
-            if (idle >= idle_attempts || attempts >= max_attempts) throw;
-            if (idle > 0) delay = first_delay * (1 << (2 * (idle - 1)));
-            if (const auto* const later = dynamic_cast<const Later*>(&cut)) delay = std::max(delay, later->delay());
+// When a registry is asked again. One that is away, or has too much to do, is waited for until nothing has come for
+// DELIVERY's silence.
+class Patience {
+public:
+    explicit Patience(const Delivery& delivery) : delivery_(delivery) {}
+
+    // After attempts in vain, one of which asks for a pause of LATER. INSISTS: another one is made in any case. Returns
+    // the pause before the next; nothing for none.
+    std::optional<milliseconds> next(milliseconds later, bool insists) {
+        const auto brought = delivery_.delivered() - std::exchange(before_, delivery_.delivered());
+        if (++attempts_ > max_attempts + before_ / attempt_bytes) return std::nullopt;
+        milliseconds pause(0);
+        if (brought > 0) {
+            idle_ = 0;
+            pause_ = first_pause;
+            if (brought < quick_bytes) pause = first_pause;
+        } else {
+            const auto left = std::chrono::ceil<milliseconds>(delivery_.heard() + delivery_.silence() - Clock::now());
+            if (left <= milliseconds(0) && (++idle_ > 1 || !insists)) return std::nullopt;
+            pause = std::clamp(left, milliseconds(0), pause_);
+            pause_ = std::min(2 * pause_, longest_pause);
         }
-        delivery.wait(delay);
+        return std::max(pause, later);
     }
-}
+
+private:
+    const Delivery& delivery_;
+    milliseconds pause_ = first_pause;
+    std::uint64_t before_ = 0, attempts_ = 0;
+    unsigned idle_ = 0;
+};
 
 }  // namespace
 
@@ -288,28 +384,72 @@ BlobFetcher::BlobFetcher(const std::vector<Endpoint>& endpoints, RegistrySetting
 
 void BlobFetcher::fetch(const BlobRequest& request, int bytes, const std::function<void(const BlobReport&)>& report) {
     Delivery delivery(request, bytes, report);
-    std::string reason;
-    const std::size_t first = first_;
-    for (std::size_t i = 0; i < endpoints_.size() && !delivery.has_started(); ++i) {
-        const auto number = (first + i) % endpoints_.size();
-        try {
-            // With another to ask, nobody waits for one that does not answer.
-            fetch_from(*endpoints_[number], client_, delivery, i + 1 < endpoints_.size() ? 1 : max_idle_attempts);
-            first_ = number;
-            return report({.state = BlobReport::State::done, .several = delivery.had_several()});
-        } catch (const Unwanted&) {
-            return;
-        } catch (const NotUnderstood& error) {
-            reason = error.what();
-        } catch (...) {
-            const auto error = current_error();
-            if (delivery.has_started()) return report({BlobReport::State::failed, error.kind(), error.what()});
-            reason = error.what();
-        }
+    try {
+        report(deliver(delivery));
+    } catch (const Unwanted&) {
     }
+}
+
+BlobReport BlobFetcher::deliver(Delivery& delivery) {
+    auto& gave = delivery.is_whole() ? gave_whole_ : gave_part_;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < endpoints_.size(); ++i) places.push_back((first_ + i) % endpoints_.size());
+    Patience patience(delivery);
+    std::optional<Error> failed, unsafe;
+    for (;;) {
+        // With another to ask, nobody waits for one that does not answer.
+        std::optional<Error> temporary;
+        milliseconds later(0);
+        for (auto place = places.begin(); place != places.end();) {
+            try {
+                attempt(*endpoints_[*place], client_, delivery);
+                first_ = *place;
+                gave = true;
+                return {.state = BlobReport::State::done, .several = delivery.had_several()};
+            } catch (const Unwanted&) {
+                throw;
+            } catch (const Cut& cut) {
+                // All of it may have come before.
+                if (delivery.has_started() && delivery.is_complete()) return {.state = BlobReport::State::done};
+                temporary = cut;
+                if (const auto* const when = dynamic_cast<const Later*>(&cut)) later = std::max(later, when->delay());
+                if (delivery.has_started()) {
+                    places = {*place};
+                    break;
+                }
+                ++place;
+                continue;
+            } catch (const Unsafe& error) {
+                unsafe = error;
+            } catch (const NotUnderstood& error) {
+                failed = Error(ErrorKind::source_unreachable, error.what());
+            } catch (...) {
+                failed = current_error();
+            }
+            place = places.erase(place);
+            if (delivery.has_started()) break;
+        }
+        // What came from a registry once will come from it again: it is waited for, and skopeo would not get it either.
+        if (delivery.has_started()) gave = true;
+        if (!temporary || places.empty()) break;
+        const auto pause = patience.next(later, gave);
+        if (!pause && gave) return failure(*temporary);
+        if (!pause) {
+            failed = temporary;
+            break;
+        }
+        delivery.wait(*pause);
+    }
+    if (unsafe) return failure(*unsafe);
+    // Parts that a registry does not give, or gives wrong, are no registry that is away.
+    if (!delivery.is_whole() && delivery.has_started()) return failure(Error(ErrorKind::failed, failed->what()));
+    if (delivery.has_started()) return failure(*failed);
+    if (delivery.is_whole() && !delivery.kept_from().empty())
+        return failure(Error(failed->kind(), std::string(failed->what()) +
+                                                 " (skopeo is not asked: it could show a login or a certificate to " +
+                                                 delivery.kept_from() + ", where the registry redirects)"));
     // skopeo knows other ways, and the words for why there is none.
-    report({delivery.has_started() ? BlobReport::State::failed : BlobReport::State::left_to_skopeo,
-            ErrorKind::source_unreachable, reason});
+    return {BlobReport::State::left_to_skopeo, ErrorKind::source_unreachable, failed->what()};
 }
 
 }  // namespace imaged

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fetches parts of blobs of an image from any of its endpoints, and continues at the same position after a broken
-// connection. The bytes are what the registry says; their reader verifies them.
+// connection, also if the registry is away for a while. The bytes are what the registry says; their reader verifies
+// them.
 #pragma once
 
 #include <atomic>
@@ -23,11 +24,18 @@ public:
     // without a word where nobody reads from BYTES any more. SIGPIPE is ignored.
     void fetch(const BlobRequest& request, int bytes, const std::function<void(const BlobReport&)>& report);
 
+    class Delivery;  // one on its way
+
 private:
+    // Asks until all has come, or nothing more will. Returns what to report of that.
+    BlobReport deliver(Delivery& delivery);
+
     const RegistrySettings settings_;
     HttpClient client_;
     std::vector<std::unique_ptr<RegistryAccess>> endpoints_;
     std::atomic<std::size_t> first_ = 0;
+    // Whether there was a whole blob, a part of one: what does not come then will come later, here.
+    std::atomic<bool> gave_whole_ = false, gave_part_ = false;
 };
 
 }  // namespace imaged

@@ -71,7 +71,8 @@ void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseco
                         message + ", for " + std::to_string(delay.count() / 1000) + " seconds");
         throw Later(message, delay);
     }
-    if (head.status >= 500 || head.status == 408) throw Cut(ErrorKind::source_unreachable, message);
+    const bool never = head.status == 501 || head.status == 505;  // not implemented
+    if ((head.status >= 500 && !never) || head.status == 408) throw Cut(ErrorKind::source_unreachable, message);
     throw Error(ErrorKind::failed, message);
 }
 
@@ -108,9 +109,12 @@ RegistryAccess::Request RegistryAccess::blob(const std::string& digest, std::chr
 HttpRequest RegistryAccess::redirected(const HttpRequest& from, const std::string& url) const {
     const auto before = origin_of(from.url), after = origin_of(url);
     if (!after) throw Error(ErrorKind::failed, endpoint_.host() + " redirects to what is no web server");
-    if (before->scheme == "https" && after->scheme != "https")
-        throw Error(ErrorKind::failed, endpoint_.host() + " redirects from TLS to plain HTTP");
+    if (before->scheme == "https" && after->scheme != "https" && !endpoint_.insecure)
+        throw Unsafe(endpoint_.host() + " redirects from TLS to plain HTTP, http://" + after->host + ":" + after->port);
     auto next = request_for(url, from.silence);
+    // As skopeo does, which trusts the storage behind a registry with the registry's certificates.
+    next.trust.ca += host_trust(endpoint_.host(), false).ca;
+    next.trust.verify = !endpoint_.insecure;
     if (before == after) {
         next.headers = from.headers;
     } else {
@@ -124,9 +128,20 @@ HttpRequest RegistryAccess::redirected(const HttpRequest& from, const std::strin
 
 bool RegistryAccess::fall_back(const Request& request) {
     const std::lock_guard lock(mutex_);
-    if (!endpoint_.insecure || has_answered_ || !request.http.url.starts_with("https:")) return false;
-    scheme_ = "http";
-    return true;
+    if (!endpoint_.insecure || has_answered_) return false;
+    // It may be away: what it speaks is tried again then.
+    const bool had_tls = request.http.url.starts_with("https:");
+    scheme_ = had_tls ? "http" : "https";
+    return had_tls;
+}
+
+bool RegistryAccess::has_secrets() const {
+    try {
+        return settings_.logins.login(endpoint_.repository) ||
+               (settings_.client_certificates && !host_trust(endpoint_.host(), true).certificate.empty());
+    } catch (const NotUnderstood&) {
+        return true;
+    }
 }
 
 void RegistryAccess::note_answer() {
@@ -143,8 +158,10 @@ void RegistryAccess::authenticate(const Request& request, const HttpHead& head, 
         const auto realm = parameter(*bearer, "realm");
         const auto server = origin_of(realm);
         if (!server) throw NotUnderstood("the token server has no URL that can be asked");
-        if (request.http.url.starts_with("https:") && server->scheme != "https")
-            throw NotUnderstood("a token server without TLS");
+        if (request.http.url.starts_with("https:") && server->scheme != "https") {
+            if (!login || endpoint_.insecure) throw NotUnderstood("a token server without TLS");
+            throw Unsafe(host + " has TLS, and its token server has not: http://" + server->host + ":" + server->port);
+        }
         std::vector<std::pair<std::string, std::string>> query;
         if (login) query.emplace_back("account", login->substr(0, login->find(':')));
         if (const auto service = parameter(*bearer, "service"); !service.empty())

@@ -35,6 +35,12 @@ private:
     std::chrono::milliseconds delay_;
 };
 
+// A registry leads to where nobody should follow: skopeo, which might, is not asked either.
+class Unsafe : public Error {
+public:
+    explicit Unsafe(const std::string& message) : Error(ErrorKind::source_denied, message) {}
+};
+
 // Throws what the status of HEAD, which WHO answered with in place of what was asked for, means: Later if WHO asks for
 // a pause of PATIENCE at most, Cut where it may be asked again, else Error.
 [[noreturn]] void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseconds patience);
@@ -52,19 +58,22 @@ public:
     };
     // For the blob DIGEST, without a range.
     Request blob(const std::string& digest, std::chrono::milliseconds silence) const;
-    // For where an answer to it leads: without credentials, unless it is the same origin. Throws Error(failed) where it
-    // must not lead.
+    // For where an answer to it leads: without credentials, unless it is the same origin; trusted as the registry is.
+    // Throws Unsafe where it must not lead, and Error(failed) for no web server.
     HttpRequest redirected(const HttpRequest& from, const std::string& url) const;
     // After HEAD, status 401, was the answer to REQUEST: the next may be another one. Calls GO_ON now and then. Throws
-    // Error(source_denied), Cut and NotUnderstood.
+    // Error(source_denied), Unsafe, Cut and NotUnderstood.
     void authenticate(const Request& request, const HttpHead& head, const std::function<void()>& go_on);
-    // After REQUEST could not be made at all: whether the next is made without TLS, as the configuration allows it of a
-    // registry that has not answered yet.
+    // After REQUEST could not be made at all: whether the next is made at once without TLS, as the configuration allows
+    // it of a registry that has not answered yet.
     bool fall_back(const Request& request);
     void note_answer();
     // Whether one answer may have several ranges: until it turns out that it does not.
     bool gives_several() const { return gives_several_; }
     void give_up_several() { gives_several_ = false; }
+
+    // Whether there is a login or a client certificate that the registry is shown.
+    bool has_secrets() const;
 
     const Endpoint& endpoint() const { return endpoint_; }
 

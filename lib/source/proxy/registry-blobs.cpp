@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/proxy/registry-blobs.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,36 +27,67 @@ namespace {
 // Below this a blob is here sooner than another process is started that fetches it.
 constexpr std::uint64_t least_bytes = 256 * 1024;
 
+// Of one blob: a service that sends it again and again is not read for ever.
+constexpr std::size_t max_moves = 64;
+
 // The lines that the service writes of one blob.
 class Reports {
 public:
     Reports(FileDescriptor pipe, const Cancellation& cancellation, std::chrono::milliseconds stall_time)
         : pipe_(std::move(pipe)), cancellation_(cancellation), stall_time_(stall_time) {}
 
-    // Nothing after the last.
+    // Waits for the next; nothing after the last. Those of moves are for moves().
     std::optional<BlobReport> next() {
         for (;;) {
-            if (const auto end = text_.find('\n'); end != std::string::npos) {
-                const auto report = decode_blob_report(std::string_view(text_).substr(0, end));
-                text_.erase(0, end + 1);
+            parse();
+            if (!reports_.empty()) {
+                auto report = std::move(reports_.front());
+                reports_.pop_front();
                 return report;
             }
-            if (text_.size() > max_blob_report_bytes)
-                throw Error(ErrorKind::failed, "a report of the service is too long");
+            if (ended_) return std::nullopt;
             wait_readable(pipe_.get(), cancellation_, stall_time_, "the registry");
-            std::array<char, max_blob_report_bytes> buffer;
-            const auto count = ::read(pipe_.get(), buffer.data(), buffer.size());
-            if (count < 0 && errno != EINTR) throw_errno("read from the service that reads blobs");
-            if (count == 0) return std::nullopt;
-            if (count > 0) text_.append(buffer.data(), static_cast<std::size_t>(count));
+            receive();
         }
     }
 
+    // All that were written before the bytes that are here.
+    std::deque<BlobReport>& moves() {
+        for (pollfd pipe{pipe_.get(), POLLIN, 0}; !ended_ && ::poll(&pipe, 1, 0) > 0;) receive();
+        parse();
+        return moves_;
+    }
+
 private:
+    void receive() {
+        std::array<char, max_blob_report_bytes> buffer;
+        const auto count = ::read(pipe_.get(), buffer.data(), buffer.size());
+        if (count < 0 && errno != EINTR) throw_errno("read from the service that reads blobs");
+        if (count == 0) ended_ = true;
+        if (count > 0) text_.append(buffer.data(), static_cast<std::size_t>(count));
+        if (text_.size() > 2 * max_blob_report_bytes) parse();
+    }
+    void parse() {
+        for (auto end = text_.find('\n'); end != std::string::npos; end = text_.find('\n')) {
+            auto report = decode_blob_report(std::string_view(text_).substr(0, end));
+            text_.erase(0, end + 1);
+            const bool moved = report.state == BlobReport::State::moved;
+            if (moved && ++move_count_ > max_moves)
+                throw Error(ErrorKind::source_unreachable, "the registry sends the blob again and again");
+            auto& list = moved ? moves_ : reports_;
+            list.push_back(std::move(report));
+            if (reports_.size() > max_moves) throw Error(ErrorKind::failed, "the service says too much of a blob");
+        }
+        if (text_.size() > max_blob_report_bytes) throw Error(ErrorKind::failed, "a report of the service is too long");
+    }
+
     FileDescriptor pipe_;
     const Cancellation& cancellation_;
     const std::chrono::milliseconds stall_time_;
     std::string text_;
+    std::deque<BlobReport> reports_, moves_;
+    std::size_t move_count_ = 0;
+    bool ended_ = false;
 };
 
 class RegistryBlob : public HashedBlob {
@@ -61,6 +96,10 @@ public:
         : HashedBlob(descriptor), bytes_(std::move(bytes)), reports_(std::move(reports)) {}
 
     int fd() const override { return bytes_.get(); }
+    std::size_t take(std::span<std::byte> bytes) override {
+        const auto left = take_out(bytes);
+        return HashedBlob::take(bytes.first(left));
+    }
     void finish() override {
         const auto report = reports_.next();
         if (!report) throw Error(ErrorKind::source_unreachable, "the service that reads blobs has ended");
@@ -69,8 +108,42 @@ public:
     }
 
 private:
+    // Moves what is new in BYTES, the next of the stream, to their beginning, and returns how much that is.
+    std::size_t take_out(std::span<std::byte> bytes) {
+        auto& moves = reports_.moves();
+        std::size_t left = 0;
+        for (std::size_t done = 0; done < bytes.size();) {
+            auto piece = bytes.size() - done;
+            if (!moves.empty()) {
+                const auto& move = moves.front();
+                if (move.after < received_ || (move.after == received_ && move.offset > new_))
+                    throw Error(ErrorKind::failed, "the service that reads blobs leaves some of one out");
+                if (move.after == received_) {
+                    position_ = move.offset;
+                    moves.pop_front();
+                    continue;
+                }
+                piece = std::min<std::uint64_t>(piece, move.after - received_);
+            }
+            const bool is_new = position_ == new_;
+            if (is_new) {
+                if (left != done) std::memmove(bytes.data() + left, bytes.data() + done, piece);
+                left += piece;
+                new_ += piece;
+            } else {
+                piece = std::min<std::uint64_t>(piece, new_ - position_);
+            }
+            done += piece;
+            received_ += piece;
+            position_ += piece;
+        }
+        return left;
+    }
+
     const FileDescriptor bytes_;
     Reports reports_;
+    // Of the stream; of it, what was new; where in the blob the next byte is.
+    std::uint64_t received_ = 0, new_ = 0, position_ = 0;
 };
 
 class PartsOfBlob : public Blob {

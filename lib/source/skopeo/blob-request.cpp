@@ -14,6 +14,7 @@ using State = BlobReport::State;
 
 constexpr auto states = enum_names<State>({
     {State::started, "started"},
+    {State::moved, "moved"},
     {State::done, "done"},
     {State::left_to_skopeo, "left-to-skopeo"},
     {State::failed, "failed"},
@@ -98,6 +99,8 @@ std::string encode(const BlobReport& report) {
     return json{{"state", states.name(report.state)},
                 {"kind", error_name(report.kind)},
                 {"message", printable(report.message).substr(0, max_reason_bytes)},
+                {"after", report.after},
+                {"offset", report.offset},
                 {"several", report.several}}
                .dump(-1, ' ', true, json::error_handler_t::replace) +
            "\n";
@@ -107,7 +110,12 @@ BlobReport decode_blob_report(std::string_view line) {
     const BlobMessage message(line);
     const auto state = states.value(message.text("state"));
     if (!state) BlobMessage::refuse("an unknown state");
-    return {*state, error_kind(message.text("kind")), printable(message.text("message")), message.flag("several")};
+    return {*state,
+            error_kind(message.text("kind")),
+            printable(message.text("message")),
+            *state == State::moved ? message.number("after") : 0,
+            *state == State::moved ? message.number("offset") : 0,
+            message.flag("several")};
 }
 
 }  // namespace imaged

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The messages on the channel of a service that reads blobs of a registry (SkopeoRequest::Kind::blobs): a packet for
 // some ranges of a blob, with two pipes. The service writes the bytes of them to the first, and to the second a line of
-// JSON each time that it has something to say: that the bytes begin, then how it ended. It answers nothing else.
+// JSON each time that it has something to say: that the bytes begin, that some come again (before it writes them), then
+// how it ended. It answers nothing else.
 //
 // The worker verifies what comes: the service is not trusted.
 #pragma once
@@ -29,6 +30,7 @@ struct BlobRequest {
 struct BlobReport {
     enum class State {
         started,         // the registry has answered, and the bytes follow
+        moved,           // what follows in the stream is not what comes next, but was written before
         done,            // all of them are written
         left_to_skopeo,  // something is not understood here; nothing was written
         failed,
@@ -36,6 +38,8 @@ struct BlobReport {
     State state = State::failed;
     ErrorKind kind = ErrorKind::failed;  // of a failure
     std::string message = {};
+    // Of moved: after so many bytes of the stream come those of OFFSET of what was asked for.
+    std::uint64_t after = 0, offset = 0;
     bool several = false;  // whether the registry has given more than one range in an answer
 };
 

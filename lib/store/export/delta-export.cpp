@@ -202,9 +202,9 @@ private:
     template <typename Read>
     void read_blob(const ImageLayer& layer, const std::function<void(std::size_t)>& progress, Read&& read) {
         const auto blob = reader_.open(layer.blob);
-        const auto taken = [&](std::span<const std::byte> bytes) {
-            blob->taken(bytes);
+        const auto taken = [&](std::span<std::byte> bytes) {
             progress(bytes.size());
+            return blob->take(bytes);
         };
         DescriptorSource source(blob->fd(), cancellation_,
                                 {.stall_time = reader_.stall_time(),

@@ -56,9 +56,9 @@ void BlobParts::ask_ahead() {
             part->fd(), source_.cancellation(),
             DescriptorSource::Options{.stall_time = source_.stall_time(),
                                       .taken =
-                                          [this, part](std::span<const std::byte> taken) {
-                                              part->taken(taken);
+                                          [this, part](std::span<std::byte> taken) {
                                               taken_(taken.size());
+                                              return part->take(taken);
                                           },
                                       .expected_bytes = length,
                                       .rate = source_.rate()});

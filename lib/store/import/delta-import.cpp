@@ -28,9 +28,9 @@ StagedLayer import_tar_diff(LayerSource& source, const ImageLayer& layer, const 
                             const DerivedLayerRules& rules, LocalFiles& files, const ChunkedHooks& hooks,
                             ExpansionLimit& limit) {
     const auto blob = source.open(diff);
-    const auto taken = [&](std::span<const std::byte> bytes) {
-        blob->taken(bytes);
+    const auto taken = [&](std::span<std::byte> bytes) {
         hooks.progress(bytes.size());
+        return blob->take(bytes);
     };
     DescriptorSource packed(blob->fd(), source.cancellation(),
                             {.stall_time = source.stall_time(),

@@ -132,7 +132,8 @@ std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     return unless_refused(layer, limit,
-                          [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); });
+                          [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); },
+                          true);
 }
 
 const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_part) const {
@@ -154,12 +155,15 @@ std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const
 }
 
 std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
-                                                      const std::function<std::optional<StagedLayer>()>& fetch) {
+                                                      const std::function<std::optional<StagedLayer>()>& fetch,
+                                                      bool by_parts) {
     try {
         return fetch();
     } catch (const Error& error) {
         limit.forget();
         if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
+        // It is away, and will give parts again: the whole layer would not come now, and later it would be a waste.
+        if (by_parts && error.kind() == ErrorKind::source_unreachable && source_.gives_parts()) throw;
         const std::lock_guard lock(mutex_);
         counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + error.what());
         return std::nullopt;

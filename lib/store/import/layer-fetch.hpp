@@ -96,9 +96,11 @@ private:
     // Returns nullopt if the delta does not make it.
     std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,
                                           const DerivedLayerRules& rules, const ChunkedHooks& hooks);
-    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's.
+    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's. BY_PARTS: it reads
+    // parts of the layer's blob.
     std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
-                                              const std::function<std::optional<StagedLayer>()>& fetch);
+                                              const std::function<std::optional<StagedLayer>()>& fetch,
+                                              bool by_parts = false);
 
     std::optional<UsableDelta> delta_;
     bool only_delta_ = false;

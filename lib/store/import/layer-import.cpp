@@ -102,10 +102,11 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
     StagedLayer staged;
     staged.sink = std::move(sink);
     const auto blob = source.open(layer.blob);
-    const auto taken = [&](std::span<const std::byte> bytes) {
-        blob->taken(bytes);
-        limit.read(bytes.size());
+    const auto taken = [&](std::span<std::byte> bytes) {
         progress(bytes.size());
+        const auto left = blob->take(bytes);
+        limit.read(left);
+        return left;
     };
     DescriptorSource compressed(blob->fd(), source.cancellation(),
                                 {.stall_time = source.stall_time(),

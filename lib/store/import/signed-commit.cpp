@@ -30,9 +30,10 @@ CommitHead fetched_head(LayerSource& layers, const ImageLayer& layer) {
     bool asked = false;
     std::atomic<std::uint64_t> image_bytes = 0;
     ExpansionLimit limit({}, image_bytes, [] {});  // nothing of it is stored
-    const auto taken = [&](std::span<const std::byte> bytes) {
-        blob->taken(bytes);
-        limit.read(bytes.size());
+    const auto taken = [&](std::span<std::byte> bytes) {
+        const auto left = blob->take(bytes);
+        limit.read(left);
+        return left;
     };
     DescriptorSource compressed(blob->fd(), layers.cancellation(),
                                 {.stall_time = layers.stall_time(),
