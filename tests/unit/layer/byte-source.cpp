@@ -59,6 +59,26 @@ TEST_CASE("two sources share a rate") {
     CHECK(now() - began >= 390ms);
 }
 
+TEST_CASE("what is taken out counts towards the rate and is not given to the reader") {
+    const auto pipe = pipe_with(20'000);
+    const Cancellation cancellation;
+    RateLimit rate(slow_rate);
+    std::size_t told = 0;
+    const auto every_other = [&](std::span<std::byte> bytes) {
+        told += bytes.size();
+        return bytes.size() / 2;
+    };
+    DescriptorSource source(
+        pipe.get(), cancellation,
+        {.stall_time = 100ms, .taken = every_other, .expected_bytes = 10'000, .least_bytes = 20'000, .rate = &rate});
+    std::array<std::byte, 30'000> buffer;
+    const auto began = now();
+    const auto count = source.read(buffer);
+    CHECK(count <= 10'000);
+    CHECK((source.total() == count && told == 20'000));
+    CHECK(now() - began >= 390ms);
+}
+
 TEST_CASE("a source that waits for its rate hears of a cancellation") {
     const auto pipe = pipe_with(20'000);
     Cancellation cancellation;
