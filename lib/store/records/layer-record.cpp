@@ -5,6 +5,8 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <string_view>
+#include <utility>
 
 #include "store/records/stored-image.hpp"
 
@@ -33,27 +35,53 @@ constexpr const char* whiteouts_key = "imaged.whiteouts";
 constexpr const char* everything = "everything";
 constexpr const char* usr_etc_var = "usr-etc-var";
 
-VariantPtr lookup(const Repository::Commit& commit, const char* key, const char* type) {
-    return VariantPtr(g_variant_lookup_value(commit.metadata.get(), key, G_VARIANT_TYPE(type)));
-}
+// The metadata of a commit, taken apart once: each g_variant_lookup_value() unpacks every entry before the one it looks
+// for. Borrows the commit.
+class Metadata {
+public:
+    explicit Metadata(const Repository::Commit& commit) {
+        GVariantIter iterator;
+        g_variant_iter_init(&iterator, commit.metadata.get());
+        const char* key = nullptr;
+        GVariant* value = nullptr;
+        while (g_variant_iter_next(&iterator, "{&sv}", &key, &value) != FALSE)
+            entries_.emplace_back(key, VariantPtr(value));
+    }
+
+    // Null if there is none, or one of another type than TYPE. The first of a key counts.
+    GVariant* find(std::string_view key, const char* type) const {
+        const auto found =
+            std::find_if(entries_.begin(), entries_.end(), [&](const auto& e) { return e.first == key; });
+        if (found == entries_.end() || g_variant_is_of_type(found->second.get(), G_VARIANT_TYPE(type)) == FALSE)
+            return nullptr;
+        return found->second.get();
+    }
+    std::optional<std::string> text(std::string_view key) const {
+        auto* const value = find(key, "s");
+        return value == nullptr ? std::nullopt : std::optional<std::string>(g_variant_get_string(value, nullptr));
+    }
+
+private:
+    std::vector<std::pair<std::string_view, VariantPtr>> entries_;
+};
 
 template <typename Container = std::vector<std::string>>
-Container strings(const VariantPtr& array) {
+Container strings(GVariant* array) {
     Container found;
-    if (!array) return found;
+    if (array == nullptr) return found;
     GVariantIter iterator;
-    g_variant_iter_init(&iterator, array.get());
+    g_variant_iter_init(&iterator, array);
     const char* text = nullptr;
     while (g_variant_iter_next(&iterator, "&s", &text) != FALSE) found.insert(found.end(), text);
     return found;
 }
 
-std::vector<UnresolvedLink> links(const Repository::Commit& commit, const char* key) {
+std::vector<UnresolvedLink> links(const Metadata& metadata, const char* key) {
     std::vector<UnresolvedLink> links;
-    const auto array = lookup(commit, key, "a(ss)");
-    if (!array) return links;
+    auto* const array = metadata.find(key, "a(ss)");
+    if (array == nullptr) return links;
     GVariantIter iterator;
-    g_variant_iter_init(&iterator, array.get());
+    g_variant_iter_init(&iterator, array);
     const char *path = nullptr, *target = nullptr;
     while (g_variant_iter_next(&iterator, "(&s&s)", &path, &target) != FALSE) links.push_back({path, target});
     return links;
@@ -121,37 +149,37 @@ GVariant* string_array(const std::vector<std::string>& strings) {
 }  // namespace
 
 LayerRecord LayerRecord::read(const Repository::Commit& commit) {
+    const Metadata metadata(commit);
     LayerRecord record;
-    if (const auto diff_id = commit.text(diff_id_key)) record.diff_id = parse_digest(*diff_id);
-    if (const auto implicit = lookup(commit, implicit_key, "as")) {
+    if (const auto diff_id = metadata.text(diff_id_key)) record.diff_id = parse_digest(*diff_id);
+    if (auto* const implicit = metadata.find(implicit_key, "as")) {
         record.has_implicit = true;
         record.implicit_directories = strings<std::unordered_set<std::string>>(implicit);
     }
-    if (const auto listed = lookup(commit, listed_key, "as")) {
+    if (auto* const listed = metadata.find(listed_key, "as")) {
         record.has_implicit = true;
         record.listed_directories = strings<std::unordered_set<std::string>>(listed);
     }
-    record.hollow_directories = strings<std::unordered_set<std::string>>(lookup(commit, hollow_key, "as"));
-    record.whiteouts_behind = strings(lookup(commit, behind_key, "as"));
-    record.lost = strings(lookup(commit, lost_key, "as"));
-    record.order = strings(lookup(commit, order_key, "as"));
-    record.links_first = links(commit, links_first_key);
-    record.unresolved = links(commit, unresolved_key);
-    record.hard_links = links(commit, hard_links_key);
-    record.link_rivals = links(commit, link_rivals_key);
-    if (commit.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
-    if (const auto filtered = lookup(commit, layer_filtered_key, "a{su}")) {
+    record.hollow_directories = strings<std::unordered_set<std::string>>(metadata.find(hollow_key, "as"));
+    record.whiteouts_behind = strings(metadata.find(behind_key, "as"));
+    record.lost = strings(metadata.find(lost_key, "as"));
+    record.order = strings(metadata.find(order_key, "as"));
+    record.links_first = links(metadata, links_first_key);
+    record.unresolved = links(metadata, unresolved_key);
+    record.hard_links = links(metadata, hard_links_key);
+    record.link_rivals = links(metadata, link_rivals_key);
+    if (metadata.text(root_key).value_or("") == everything) record.root = RootPolicy::everything;
+    if (auto* const filtered = metadata.find(layer_filtered_key, "a{su}")) {
         GVariantIter iterator;
-        g_variant_iter_init(&iterator, filtered.get());
+        g_variant_iter_init(&iterator, filtered);
         const char* path = nullptr;
         guint32 count = 0;
         while (g_variant_iter_next(&iterator, "{&su}", &path, &count) != FALSE) record.filtered[path] = count;
     }
     record.dropped = DroppedCounts::read(commit);
-    if (const auto moved = lookup(commit, moved_var_key, "b"))
-        record.moved_var = g_variant_get_boolean(moved.get()) != FALSE;
-    if (const auto whiteouts = lookup(commit, whiteouts_key, "b"))
-        record.has_whiteouts = g_variant_get_boolean(whiteouts.get()) != FALSE;
+    if (auto* const moved = metadata.find(moved_var_key, "b")) record.moved_var = g_variant_get_boolean(moved) != FALSE;
+    if (auto* const whiteouts = metadata.find(whiteouts_key, "b"))
+        record.has_whiteouts = g_variant_get_boolean(whiteouts) != FALSE;
     return record;
 }
 
