@@ -5,6 +5,18 @@
 
 namespace imaged {
 
+Path merged_path(Path path, bool move_var) {
+    // One directory for what was moved to a place and what the image has there itself.
+    const PathMapping mapping{move_var};
+    for (const auto& move : mapping.moves()) {
+        if (!path.empty() && path.front() == move.name) {
+            path.insert(path.begin(), move.parent.begin(), move.parent.end());
+            break;
+        }
+    }
+    return path;
+}
+
 bool is_or_hides(std::string_view name, std::string_view moved) {
     if (name.starts_with(whiteout_prefix)) name.remove_prefix(whiteout_prefix.size());
     return name == moved;
@@ -26,7 +38,7 @@ const std::vector<MovedDirectory>& PathMapping::moves() const {
 Path PathMapping::stored(Path path) const {
     for (const auto& move : moves()) {
         const auto place = move.place();
-        if (path.front() == move.name) {
+        if (!path.empty() && path.front() == move.name) {
             path.insert(path.begin(), move.parent.begin(), move.parent.end());
             break;
         }

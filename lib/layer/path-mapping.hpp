@@ -44,6 +44,9 @@ inline constexpr std::string_view opaque_whiteout = ".wh..wh..opq";
 // have the name.
 inline constexpr std::string_view displaced_directory = ".wh..wh.displaced";
 
+// Where a merged tree has the image's PATH.
+Path merged_path(Path path, bool move_var);
+
 // Whether the mapping moves the root's entry NAME, "etc" or ".wh.etc" for instance: NAME is MOVED or its whiteout.
 bool is_or_hides(std::string_view name, std::string_view moved);
 

@@ -238,12 +238,17 @@ class Generic(Case):
 
     def test_hard_links_have_the_owner_and_mode_of_their_file(self):
         # Docker and podman give them to the file.
-        self.layout.image("links", [oci_layout.layer([Entry("usr/tool", content=b"t", mode=0o4751, uid=3, gid=4), Entry("usr/alias", "hardlink", target="usr/tool", mode=0o4751, uid=3, gid=4)])])
+        of_tool = {"target": "usr/tool", "mode": 0o4751, "uid": 3, "gid": 4}
+        self.layout.image("links", [oci_layout.layer([Entry("usr/tool", content=b"t", mode=0o4751, uid=3, gid=4), Entry("usr/alias", "hardlink", **of_tool)]),
+                                    oci_layout.layer([Entry("usr/late", "hardlink", **of_tool), Entry("etc/late", "hardlink", **of_tool)])])
         self.pulled(self.layout.reference("links"), self.source)
         self.exported(self.layout.reference("links"), self.source, f"oci:{self.directory}/out:x", compression="zstd:chunked")
-        layer, = documents(self.directory / "out", "x")[1]["layers"]
-        rows, _ = chunked_layer.read((self.directory / "out/blobs" / layer["digest"].replace(":", "/")).read_bytes(), layer["annotations"])
-        self.assertEqual([(row["type"], row["mode"], row["uid"], row["gid"]) for row in rows if row["type"] != "dir"], [("reg", 0o4751, 3, 4), ("hardlink", 0o4751, 3, 4)])
+        found = []
+        for layer in documents(self.directory / "out", "x")[1]["layers"]:
+            rows, _ = chunked_layer.read((self.directory / "out/blobs" / layer["digest"].replace(":", "/")).read_bytes(), layer["annotations"])
+            found += [(row["type"], row["mode"], row["uid"], row["gid"]) for row in rows if row["type"] != "dir"]
+        # Of lower layers too.
+        self.assertEqual(found, [("reg", 0o4751, 3, 4)] + 3 * [("hardlink", 0o4751, 3, 4)])
 
     def test_documents_keep_what_is_not_about_bytes(self):
         self.exported(self.image, self.source, f"oci:{self.directory}/out:x")

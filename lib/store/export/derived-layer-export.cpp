@@ -38,12 +38,13 @@ std::string below(const std::string& directory, const std::string& name) {
 
 class DerivedExport {
 public:
-    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer, ByteSink& sink,
-                  const TarEntryHook& entry)
+    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
+                  const Checksum& merged, ByteSink& sink, const TarEntryHook& entry)
         : repository_(repository),
           cancellation_(cancellation),
           commit_(repository.load_commit(layer)),
           record_(LayerRecord::read(commit_)),
+          merged_(merged),
           default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
           tar_(sink, TarStyle::pax, entry) {
         for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
@@ -95,7 +96,7 @@ private:
     template <typename Wanted>
     void links(Wanted&& wanted) {
         for (const auto& link : record_.unresolved) {
-            if (wanted(link)) tar_.add({TarItem::Type::hardlink, own_path(link.path), link.target});
+            if (wanted(link)) hard_link(own_path(link.path), link.target, std::nullopt);
         }
     }
 
@@ -242,10 +243,27 @@ private:
         item.gid = meta.gid;
         tar_.add(item);
     }
-    // CHILD is what PATH is in the layer's commit, if it is there.
-    void hard_link(const std::string& path, const std::string& target, const std::optional<TreeEntry>& child) {
-        if (!child || child->directory) return tar_.add({TarItem::Type::hardlink, path, target});
+    // CHILD is what PATH is in the layer's commit, if it is there. Otherwise the file is a lower layer's: as the image
+    // has it.
+    void hard_link(const std::string& path, const std::string& target, std::optional<TreeEntry> child) {
+        if (!child || child->directory) child = merged_file(path);
+        if (!child) child = merged_file(target);
+        if (!child) return tar_.add({TarItem::Type::hardlink, path, target});
         hard_link(path, target, FileObject(repository_, child->object).meta());
+    }
+
+    // The file that the image has at PATH; nothing if there is none.
+    std::optional<TreeEntry> merged_file(const std::string& path) const {
+        const auto names = merged_path(split_path(path), record_.moved_var);
+        auto tree = merged_;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            const auto directory = load(tree);
+            const auto found = directory.find(names[i]);
+            if (found == directory.end() || found->second.directory == (i + 1 == names.size())) return std::nullopt;
+            if (!found->second.directory) return found->second;
+            tree = found->second.object;
+        }
+        return std::nullopt;
     }
 
     // The path that has the content of PATH's hard links already; PATH is the one from now on if there is none.
@@ -265,6 +283,7 @@ private:
     const Cancellation& cancellation_;
     const Repository::Commit commit_;
     const LayerRecord record_;
+    const Checksum merged_;  // root of the image's tree
     const Checksum default_meta_;
     TarWriter tar_;
     std::set<std::string> moved_;                   // where the commit has what is at the root
@@ -280,8 +299,8 @@ private:
 }  // namespace
 
 void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                         ByteSink& sink, const TarEntryHook& entry) {
-    DerivedExport(repository, cancellation, layer, sink, entry).run();
+                         const Checksum& merged, ByteSink& sink, const TarEntryHook& entry) {
+    DerivedExport(repository, cancellation, layer, merged, sink, entry).run();
 }
 
 }  // namespace imaged

@@ -149,7 +149,8 @@ private:
         switch (kind) {
             case LayerKind::commit: return objects_->write_commit(sink, entry);
             case LayerKind::chunk: return objects_->write_chunk(commit, sink, entry);
-            case LayerKind::derived: return write_derived_layer(repository_, cancellation_, commit, sink, entry);
+            case LayerKind::derived:
+                return write_derived_layer(repository_, cancellation_, commit, image_.tree, sink, entry);
         }
     }
 

@@ -164,11 +164,7 @@ std::optional<Checksum> LocalFiles::at_path(const std::string& name) {
     if (!tree_ || name.size() > max_path_bytes) return std::nullopt;
     auto path = split_path(name);
     if (path.empty() || path.size() > max_path_depth) return std::nullopt;
-    // A merged tree has one directory for what was moved to a place and what the image has there itself.
-    const PathMapping mapping{moved_var_};
-    for (const auto& move : mapping.moves()) {
-        if (path.front() == move.name) path.insert(path.begin(), move.parent.begin(), move.parent.end());
-    }
+    path = merged_path(std::move(path), moved_var_);
     const auto* const dirtree = directory(path, path.size() - 1);
     return dirtree != nullptr ? DirtreeView(*dirtree).file(path.back()) : std::nullopt;
 }
