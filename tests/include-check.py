@@ -12,7 +12,7 @@ import unittest
 ROOT = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else os.getcwd()
 
 SOURCE = {"lib/source", "lib/source/skopeo", "lib/source/proxy", "lib/source/archive"}
-STORE = {"lib/store/" + room for room in ("repository", "records", "tree", "export", "upkeep", "import", "verify", "catalog")}
+STORE = {"lib/store/" + room for room in ("files", "repository", "objects", "records", "tree", "fetch", "export", "upkeep", "import", "verify", "catalog")}
 
 
 def floors(folder, rooms, others):
@@ -34,7 +34,7 @@ ALLOWED = {
     "lib/chunked": {"lib/chunked", "lib/layer", "lib/oci", "lib/base"},
     "lib/delta": {"lib/delta", "lib/layer", "lib/oci", "lib/base"},
     "lib/packages": {"lib/packages", "lib/base"},
-    **floors("lib/store", [["repository"], ["records"], ["tree"], ["export", "upkeep", "import"], ["verify"], ["catalog"]],
+    **floors("lib/store", [["files"], ["repository"], ["objects"], ["records"], ["tree"], ["fetch"], ["export", "upkeep", "import"], ["verify"], ["catalog"]],
              {*SOURCE, "lib/layer", "lib/chunked", "lib/delta", "lib/packages", "lib/oci", "lib/base"}),
     "lib/job": {"lib/job", "lib/oci", "lib/base/enum-names.hpp", "lib/base/error.hpp", "lib/base/json.hpp", "lib/base/json-fwd.hpp", "lib/base/json-nesting.hpp"},
     **floors("daemon", [["process"], ["jobs"], ["reading"], ["bus"], [""]],

@@ -22,14 +22,14 @@
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/record-file.hpp"
+#include "store/files/ref-file.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/files/repository-writer.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/signature-rules.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/record-file.hpp"
-#include "store/repository/ref-file.hpp"
-#include "store/repository/ref-name.hpp"
-#include "store/repository/repository-writer.hpp"
-#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 

@@ -26,7 +26,7 @@
 #include "base/file-descriptor.hpp"
 #include "job/kinds.hpp"
 #include "layer/staging-area.hpp"
-#include "store/repository/publisher-protocol.hpp"
+#include "store/files/publisher-protocol.hpp"
 
 namespace imaged {
 

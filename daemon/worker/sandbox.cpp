@@ -24,7 +24,7 @@
 #include "oci/export-destination.hpp"
 #include "oci/image-reference.hpp"
 #include "publisher.hpp"
-#include "store/repository/repository-creation.hpp"
+#include "store/files/repository-creation.hpp"
 #include "supervisor.hpp"
 #include "system-call-filter.hpp"
 

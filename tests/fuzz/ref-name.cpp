@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Escaping is lossless, and what is unescaped escapes to where it came from.
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 
 #include <ostree.h>
 

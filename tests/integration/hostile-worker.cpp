@@ -39,7 +39,7 @@
 #include "job/job.hpp"
 #include "job/kinds.hpp"
 #include "sandbox.hpp"
-#include "store/repository/publisher-protocol.hpp"
+#include "store/files/publisher-protocol.hpp"
 
 namespace {
 

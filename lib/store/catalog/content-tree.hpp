@@ -11,7 +11,7 @@
 #include "base/file-descriptor.hpp"
 #include "base/tree-path.hpp"
 #include "packages/rpm-database.hpp"
-#include "store/repository/file-object.hpp"
+#include "store/objects/file-object.hpp"
 
 namespace imaged {
 

@@ -10,9 +10,9 @@
 #include "base/json.hpp"
 #include "oci/image-reference.hpp"
 #include "store/catalog/deployment-listing.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {

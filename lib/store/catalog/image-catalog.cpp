@@ -18,6 +18,8 @@
 #include "layer/object-placement.hpp"
 #include "store/catalog/image-diff.hpp"
 #include "store/catalog/known-entries.hpp"
+#include "store/files/ref-listing.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-names.hpp"
@@ -27,8 +29,6 @@
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/records/usage-record.hpp"
-#include "store/repository/ref-listing.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
 #include "store/verify/damage-record.hpp"
 

@@ -7,11 +7,11 @@
 
 #include "base/error.hpp"
 #include "store/catalog/update-tree.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 

@@ -9,8 +9,8 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
-#include "store/repository/record-file.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/record-file.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 

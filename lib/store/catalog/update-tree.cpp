@@ -18,7 +18,7 @@
 #include "layer/object-layer.hpp"
 #include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
-#include "store/import/blob-parts.hpp"
+#include "store/fetch/blob-parts.hpp"
 #include "store/tree/tree-store.hpp"
 
 namespace imaged {

@@ -25,8 +25,8 @@
 #include "store/export/delta-documents.hpp"
 #include "store/export/delta-sources.hpp"
 #include "store/export/export-layout.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/image-sources.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 
@@ -287,8 +287,8 @@ void push_delta(ExportLayout& layout, const Descriptor& artifact, DeltaExport& w
                 const Cancellation& cancellation) {
     const auto& options = request.proxy;
     const int directory = work.scratch().fd();
-    push_layout(directory, artifact_tag, artifact.digest,
-                request.destination.with_digest(artifact.digest), cancellation, options);
+    push_layout(directory, artifact_tag, artifact.digest, request.destination.with_digest(artifact.digest),
+                cancellation, options);
     const auto list = request.destination.with_tag(delta::referrers_tag(work.target()));
     // A list that is not seen would be replaced.
     ImageProxy proxy(cancellation, options);

@@ -12,11 +12,11 @@
 #include "base/error.hpp"
 #include "base/tree-path.hpp"
 #include "layer/path-mapping.hpp"
+#include "store/objects/file-object.hpp"
+#include "store/objects/object-check.hpp"
+#include "store/objects/tree-walk.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
-#include "store/repository/file-object.hpp"
-#include "store/repository/object-check.hpp"
-#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 

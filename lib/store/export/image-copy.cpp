@@ -8,15 +8,15 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/objects/tree-walk.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/presence.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/repository/foreign-repository.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/ref-place.hpp"
-#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 

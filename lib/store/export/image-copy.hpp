@@ -14,9 +14,9 @@
 
 #include "base/cancellation.hpp"
 #include "oci/image-reference.hpp"
+#include "store/objects/object-transfer.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/import-observer.hpp"
-#include "store/repository/object-transfer.hpp"
 
 namespace imaged {
 

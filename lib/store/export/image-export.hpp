@@ -16,8 +16,8 @@
 #include "layer/compressor.hpp"
 #include "oci/image-reference.hpp"
 #include "source/proxy/image-proxy.hpp"
+#include "store/files/repository-writer.hpp"
 #include "store/repository/import-observer.hpp"
-#include "store/repository/repository-writer.hpp"
 
 namespace imaged {
 

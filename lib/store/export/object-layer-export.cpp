@@ -10,8 +10,8 @@
 #include "base/tree-path.hpp"
 #include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
+#include "store/objects/tree-walk.hpp"
 #include "store/repository/detached-metadata.hpp"
-#include "store/repository/tree-walk.hpp"
 
 namespace imaged {
 

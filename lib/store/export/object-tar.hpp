@@ -5,7 +5,7 @@
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
 #include "layer/tar-writer.hpp"
-#include "store/repository/file-object.hpp"
+#include "store/objects/file-object.hpp"
 
 namespace imaged {
 

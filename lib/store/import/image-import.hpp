@@ -19,10 +19,10 @@
 #include "oci/image-reference.hpp"
 #include "source/proxy/image-proxy.hpp"
 #include "source/proxy/source-image.hpp"
-#include "store/import/import-plan.hpp"
+#include "store/fetch/import-plan.hpp"
+#include "store/files/repository-writer.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/import-observer.hpp"
-#include "store/repository/repository-writer.hpp"
 
 namespace imaged {
 

@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "store/import/import-plan.hpp"
+#include "store/fetch/import-plan.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/tree/merge-commit.hpp"
 #include "store/tree/tree-store.hpp"
 

@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
-#include "store/repository/record-file.hpp"
+#include "store/files/record-file.hpp"
 
 namespace imaged {
 

@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 
 namespace imaged {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "store/files/kept-ref.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/kept-ref.hpp"
 
 namespace imaged {
 

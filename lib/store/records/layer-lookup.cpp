@@ -2,11 +2,11 @@
 #include "store/records/layer-lookup.hpp"
 
 #include "base/error.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/detached-metadata.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 

@@ -7,9 +7,9 @@
 
 #include "layer/derived-layer.hpp"
 #include "oci/layout.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/records/presence.hpp"
 #include "store/repository/repository.hpp"
-#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 

@@ -2,8 +2,8 @@
 #include "store/records/layer-place.hpp"
 
 #include "base/error.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "oci/layout.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/repository/repository.hpp"
-#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 

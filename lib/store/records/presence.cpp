@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
-#include "store/repository/tree-walk.hpp"
+#include "store/objects/tree-walk.hpp"
 
 namespace imaged {
 

@@ -9,8 +9,8 @@
 #include <unordered_set>
 
 #include "base/cancellation.hpp"
+#include "store/objects/object-names.hpp"
 #include "store/repository/completeness-record.hpp"
-#include "store/repository/object-names.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {

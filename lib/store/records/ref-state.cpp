@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
 
 namespace imaged {
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/checksum.hpp"
-#include "store/repository/ref-listing.hpp"
+#include "store/files/ref-listing.hpp"
 #include "store/repository/repository.hpp"
 
 namespace imaged {

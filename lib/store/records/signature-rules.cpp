@@ -8,9 +8,9 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/record-file.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/record-file.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "base/system-failure.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/layer-place.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "base/checksum.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 

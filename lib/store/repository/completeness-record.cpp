@@ -15,7 +15,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/file-stamp.hpp"
-#include "store/repository/record-file.hpp"
+#include "store/files/record-file.hpp"
 
 namespace imaged {
 

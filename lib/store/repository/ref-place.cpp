@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 
 namespace imaged {
 

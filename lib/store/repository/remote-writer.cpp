@@ -11,8 +11,8 @@
 
 #include "base/error.hpp"
 #include "base/socket-message.hpp"
-#include "store/repository/moved-var.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/moved-var.hpp"
+#include "store/files/ref-name.hpp"
 
 namespace imaged {
 

@@ -10,8 +10,8 @@
 
 #include "base/file-descriptor.hpp"
 #include "oci/image-reference.hpp"
-#include "store/repository/publisher-protocol.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/publisher-protocol.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 

@@ -16,9 +16,9 @@
 #include "layer/direct-sink.hpp"
 #include "layer/libostree-sink.hpp"
 #include "layer/pipe-object.hpp"
-#include "store/repository/direct-writer.hpp"
-#include "store/repository/ref-file.hpp"
-#include "store/repository/repository-creation.hpp"
+#include "store/files/direct-writer.hpp"
+#include "store/files/ref-file.hpp"
+#include "store/files/repository-creation.hpp"
 #include "store/repository/repository-place.hpp"
 
 namespace imaged {

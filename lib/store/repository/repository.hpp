@@ -19,8 +19,8 @@
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
 #include "layer/writer-pool.hpp"
-#include "store/repository/ref-file.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/ref-file.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 

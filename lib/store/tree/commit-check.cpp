@@ -11,7 +11,7 @@
 #include "base/error.hpp"
 #include "base/glib.hpp"
 #include "base/tree-path.hpp"
-#include "store/repository/tree-walk.hpp"
+#include "store/objects/tree-walk.hpp"
 
 namespace imaged {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "store/repository/file-object.hpp"
+#include "store/objects/file-object.hpp"
 #include "store/tree/selinux-policy.hpp"
 
 namespace imaged {

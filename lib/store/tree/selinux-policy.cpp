@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
-#include "store/repository/file-object.hpp"
+#include "store/objects/file-object.hpp"
 
 namespace imaged {
 

@@ -15,11 +15,11 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/objects/checksum-set.hpp"
+#include "store/objects/object-listing.hpp"
+#include "store/objects/tree-walk.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/checksum-set.hpp"
-#include "store/repository/object-listing.hpp"
-#include "store/repository/ref-name.hpp"
-#include "store/repository/tree-walk.hpp"
 #include "store/upkeep/deployed-commits.hpp"
 
 namespace imaged {

@@ -5,10 +5,10 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/ref-name.hpp"
 
 namespace imaged {
 

@@ -18,7 +18,7 @@
 #include "base/system-failure.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/object-placement.hpp"
-#include "store/repository/record-file.hpp"
+#include "store/files/record-file.hpp"
 
 namespace imaged {
 

@@ -18,7 +18,7 @@
 
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
-#include "store/repository/object-listing.hpp"
+#include "store/objects/object-listing.hpp"
 #include "store/repository/repository.hpp"
 #include "store/repository/work-observer.hpp"
 

@@ -6,15 +6,15 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
-#include "store/repository/verified-layers.hpp"
 #include "store/upkeep/layer-use.hpp"
 
 namespace imaged {

@@ -6,14 +6,14 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/presence.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
-#include "store/repository/verified-layers.hpp"
 
 namespace imaged {
 

@@ -7,10 +7,10 @@
 
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/ref-state.hpp"
 #include "store/repository/disk-usage.hpp"
-#include "store/repository/kept-ref.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository.hpp"
 #include "store/upkeep/deployed-commits.hpp"
 #include "store/upkeep/garbage.hpp"

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "store/files/repository-writer.hpp"
 #include "store/records/usage-record.hpp"
-#include "store/repository/repository-writer.hpp"
 #include "store/repository/work-observer.hpp"
 
 namespace imaged {

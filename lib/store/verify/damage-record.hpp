@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/repository-writer.hpp"
 #include "store/verify/verify.hpp"
 
 namespace imaged {

@@ -2,7 +2,7 @@
 #include "store/verify/damage-search.hpp"
 
 #include "base/error.hpp"
-#include "store/repository/tree-walk.hpp"
+#include "store/objects/tree-walk.hpp"
 
 namespace imaged {
 

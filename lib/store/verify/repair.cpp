@@ -4,14 +4,14 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/files/verified-layers.hpp"
 #include "store/import/image-import.hpp"
 #include "store/import/merge-check.hpp"
+#include "store/objects/quarantine.hpp"
 #include "store/records/layer-place.hpp"
 #include "store/records/presence.hpp"
-#include "store/repository/quarantine.hpp"
-#include "store/repository/ref-name.hpp"
 #include "store/repository/repository-place.hpp"
-#include "store/repository/verified-layers.hpp"
 #include "store/verify/damage-record.hpp"
 
 namespace imaged {

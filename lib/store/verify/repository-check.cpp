@@ -8,7 +8,7 @@
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "layer/object-placement.hpp"
-#include "store/repository/tree-walk.hpp"
+#include "store/objects/tree-walk.hpp"
 
 namespace imaged {
 

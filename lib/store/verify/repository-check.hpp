@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
-#include "store/repository/checksum-set.hpp"
-#include "store/repository/object-check.hpp"
-#include "store/repository/object-listing.hpp"
-#include "store/repository/object-names.hpp"
+#include "store/objects/checksum-set.hpp"
+#include "store/objects/object-check.hpp"
+#include "store/objects/object-listing.hpp"
+#include "store/objects/object-names.hpp"
 #include "store/repository/repository.hpp"
 #include "store/repository/work-observer.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/kept-ref.hpp"
+#include "store/files/kept-ref.hpp"
 
 #include "catch.hpp"
 #include "image-builder.hpp"

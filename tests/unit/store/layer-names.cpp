@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "catch.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;

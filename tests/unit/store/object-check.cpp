@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/object-check.hpp"
+#include "store/objects/object-check.hpp"
 
 #include <unistd.h>
 

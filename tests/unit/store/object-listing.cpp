@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/object-listing.hpp"
+#include "store/objects/object-listing.hpp"
 
 #include <array>
 #include <atomic>

@@ -13,7 +13,7 @@
 #include "catch.hpp"
 #include "image-builder.hpp"
 #include "layer/dirtree.hpp"
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/upkeep/layer-use.hpp"
 
 using namespace imaged;

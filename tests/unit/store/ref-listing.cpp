@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/ref-listing.hpp"
+#include "store/files/ref-listing.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>

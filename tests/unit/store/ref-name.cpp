@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/ref-name.hpp"
+#include "store/files/ref-name.hpp"
 
 #include <ostree.h>
 

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "catch.hpp"
-#include "store/repository/repository-writer.hpp"
+#include "store/files/repository-writer.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;

@@ -8,9 +8,9 @@
 
 #include "base/json.hpp"
 #include "layer/layer-tree.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/ref-name.hpp"
 #include "temporary-repository.hpp"
 
 namespace imaged {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/tree-walk.hpp"
+#include "store/objects/tree-walk.hpp"
 
 #include <filesystem>
 #include <set>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/verified-layers.hpp"
+#include "store/files/verified-layers.hpp"
 
 #include <unistd.h>
 

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// One zstd:chunked layer of which only those files are fetched that the repository lacks. Its tar is put together again
+// and goes the way of every layer's, so objects, commit and diff-id are those of a full pull. What is not read, and so
+// not verified, is the digest of the blob: what the layer holds is what the config says (diff-id), which the manifest
+// names.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "store/fetch/layer-import.hpp"
+#include "store/fetch/local-files.hpp"
+
+namespace imaged {
+
+struct ChunkedHooks {
+    std::function<std::unique_ptr<ObjectSink>()> make_sink;
+    std::function<void(std::size_t)> progress;  // as of import_layer()
+    EarlyPublishing early;
+    std::function<void(std::uint64_t)> expect_bytes;  // told what is fetched in all, as soon as that is known
+};
+
+// As import_layer(). LOOKED_AT limits what is read of local files before anything is fetched for them. Returns nullopt
+// if import_layer() is to be used in its place: for a layer that is not zstd:chunked, a source without parts of blobs,
+// and a layer of which most is to be fetched. Throws Error in whichever way parts, table and tar-split are not what
+// they should be; import_layer() may still do.
+std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
+                                                const DerivedLayerRules& rules, LocalFiles& files,
+                                                const ChunkedHooks& hooks, ExpansionLimit& looked_at,
+                                                ExpansionLimit& limit);
+
+}  // namespace imaged

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/fetch/content-search.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <mutex>
+#include <tuple>
+
+#include "store/objects/object-listing.hpp"
+
+namespace imaged {
+
+ObjectSizes::ObjectSizes(int objects, const Cancellation& cancellation) {
+    std::mutex mutex;
+    for_each_object_directory(object_threads(), [&](unsigned directory) {
+        cancellation.check();
+        std::vector<Object> found;
+        visit_objects(objects, directory, [&](const LooseObject& object) {
+            struct stat status {};
+            if (object.type != "file" || ::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+                !S_ISREG(status.st_mode))
+                return;
+            const auto size = static_cast<std::uint64_t>(status.st_size);
+            if (size >= least_bytes) found.push_back({size, object.checksum});
+        });
+        const std::lock_guard lock(mutex);
+        objects_.insert(objects_.end(), found.begin(), found.end());
+    });
+    std::sort(objects_.begin(), objects_.end(), [](const Object& a, const Object& b) {
+        return std::tie(a.size, a.checksum) < std::tie(b.size, b.checksum);
+    });
+}
+
+std::span<const ObjectSizes::Object> ObjectSizes::of_size(std::uint64_t size) const {
+    const auto less = [](const Object& a, const Object& b) { return a.size < b.size; };
+    const auto [begin, end] = std::equal_range(objects_.begin(), objects_.end(), Object{size, {}}, less);
+    return {begin, end};
+}
+
+std::optional<Checksum> ContentSearch::find(std::uint64_t size, const Checksum& content) {
+    if (size < ObjectSizes::least_bytes) return std::nullopt;
+    may_read_ += files_of_size * size + more_bytes;
+    for (const auto& object : sizes_().of_size(size)) {
+        auto known = contents_.find(object.checksum);
+        if (known == contents_.end()) {
+            if (size + open_bytes > may_read_) continue;
+            may_read_ -= size + open_bytes;
+            known = contents_.emplace(object.checksum, content_of_(object)).first;
+        }
+        if (known->second == content) return object.checksum;
+    }
+    return std::nullopt;
+}
+
+}  // namespace imaged

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer that a delta makes of files of a stored image. Its tar is produced as a stream and goes the way of every
+// layer's, so objects, commit and diff-id are those of a full pull. The layer's own blob is not read: what the layer
+// holds is what the config says (diff-id), which the manifest names. Nothing that the delta says is trusted.
+#pragma once
+
+#include "layer/expansion-limit.hpp"
+#include "oci/delta-artifact.hpp"
+#include "store/fetch/chunked-import.hpp"
+#include "store/fetch/layer-import.hpp"
+#include "store/fetch/local-files.hpp"
+
+namespace imaged {
+
+// As import_layer(). SOURCE has the blobs of the delta, FILES those of the image that it starts from. Throws Error in
+// whichever way the delta is not what it should be; import_layer() may still do.
+StagedLayer import_delta_layer(LayerSource& source, const ImageLayer& layer, const DeltaLayer& made,
+                               const DerivedLayerRules& rules, LocalFiles& files, const ChunkedHooks& hooks,
+                               ExpansionLimit& limit);
+
+}  // namespace imaged

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/fetch/import-plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "store/files/moved-var.hpp"
+#include "store/files/ref-name.hpp"
+#include "store/objects/tree-walk.hpp"
+#include "store/records/layer-lookup.hpp"
+#include "store/records/layer-place.hpp"
+#include "store/tree/root-policy.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Whether the stored image is SOURCE's, complete, and made of the layers that PLAN found.
+bool is_current(const Repository& repository, Presence& presence, const SourceImage& source, const ImportPlan& plan) {
+    if (!plan.previous || plan.previous->digest != source.digest) return false;
+    for (std::size_t i = 0; i < plan.present.size(); ++i) {
+        if (layer_commit(repository, source.layout.layers[i]) != plan.present[i]) return false;
+    }
+    // A merge that says to be this program's and is not recorded may have been made of layers that are not believed.
+    if (plan.previous->importer.starts_with(own_importer) &&
+        !VerifiedLayers(repository.fd()).has_image(source.digest, plan.previous->merge_commit))
+        return false;
+    return presence.complete(plan.previous->merge_commit) &&
+           (!plan.previous->base_commit || presence.complete(*plan.previous->base_commit));
+}
+
+}  // namespace
+
+DerivedLayerRules derived_layer_rules(const Repository* repository, const std::optional<Checksum>& base_tree) {
+    DerivedLayerRules rules;
+    rules.mapping.move_var = moves_var();
+    if (!base_tree) return rules;
+    rules.root = root_policy([&](const std::string& path) {
+        // A commit has /etc as usr/etc.
+        const auto stored = path.starts_with("etc/") ? "usr/" + path : path;
+        return read_text(*repository, *base_tree, stored, max_prepare_root_bytes);
+    });
+    return rules;
+}
+
+void look_ahead(const Repository& repository, Presence& presence, const ImageReference& target) {
+    try {
+        const auto commit = repository.resolve(image_ref(target));
+        if (!commit) return;
+        const auto image = StoredImage::load(repository, *commit);
+        const VerifiedLayers verified(repository.fd());
+        for (const auto& layer : image.layout.layers) {
+            if (const auto stored = placed_layer(repository, verified, layer).commit) presence.complete(*stored);
+        }
+        presence.complete(*commit);
+        if (image.base_commit) presence.complete(*image.base_commit);
+    } catch (const Error&) {
+        // Whoever needs it will look again, and say what is wrong.
+    }
+}
+
+ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, const SourceImage& source,
+                            const ImageReference& target, LayerTrust trust) {
+    ImportPlan plan;
+    const auto& layers = source.layout.layers;
+    plan.present.resize(layers.size());
+    std::set<Digest> counted;
+    const auto count = [&] {
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            if (!counted.insert(layers[i].blob.digest).second) continue;
+            (plan.present[i] ? plan.present_bytes : plan.missing_bytes) += layers[i].blob.size;
+            if (!plan.present[i]) ++plan.missing;
+        }
+    };
+    if (repository == nullptr) {
+        count();
+        return plan;
+    }
+
+    if (const auto commit = repository->resolve(image_ref(target))) {
+        try {
+            plan.previous = StoredImage::load(*repository, *commit);
+            plan.previous_digest = plan.previous->digest.text();
+        } catch (const Error& error) {
+            if (is_system_failure(error)) throw;
+            // A damaged image is replaced.
+        }
+    }
+    std::optional<Checksum> base_tree;
+    if (source.layout.ostree) {
+        const auto base = LayerLookup(*repository, *presence, {}, trust).find(layers.front());
+        if (base) base_tree = repository->load_commit(*base).tree;
+    }
+    auto rules = derived_layer_rules(repository, base_tree);
+    if (source.layout.ostree && !base_tree) rules.root = RootPolicy::usr_etc_var;
+    const LayerLookup lookup(*repository, *presence, rules, trust);
+    std::map<Digest, std::optional<Checksum>> looked_up;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        auto found = looked_up.find(layers[i].blob.digest);
+        if (found == looked_up.end()) found = looked_up.emplace(layers[i].blob.digest, lookup.find(layers[i])).first;
+        plan.present[i] = found->second;
+    }
+    count();
+    plan.up_to_date = plan.missing == 0 && is_current(*repository, *presence, source, plan);
+    return plan;
+}
+
+}  // namespace imaged

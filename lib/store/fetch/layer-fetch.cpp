@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/fetch/layer-fetch.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/task-group.hpp"
+#include "store/fetch/delta-import.hpp"
+#include "store/fetch/layer-publisher.hpp"
+#include "store/files/moved-var.hpp"
+#include "store/records/layer-place.hpp"
+
+namespace imaged {
+
+LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
+                       ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion)
+    : source_(source),
+      repository_(repository),
+      staging_(staging),
+      cancellation_(cancellation),
+      observer_(observer),
+      lanes_(repository.lanes(lanes)),
+      expansion_(expansion) {}
+
+std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
+    std::map<Digest, Checksum> commits;
+    if (items.empty()) return commits;
+    LayerPublisher publisher(repository_, [&](const StagedLayer& staged, std::size_t layer) {
+        for (const auto& counts : {staged.sink->counts(), staged.early}) {
+            counts_.objects.objects_written += counts.objects_written;
+            counts_.objects.objects_reused += counts.objects_reused;
+            counts_.objects.bytes_written += counts.bytes_written;
+        }
+        observer_.finished(layer);
+    });
+    std::optional<LayerPublisher::Item> commit_layer;
+    // Where the ref of a blob names another content, only all of the blob tells which of them it has.
+    std::set<std::size_t> in_part;
+    for (const auto& item : items) {
+        if (!layer_commit(repository_, *item.layer)) in_part.insert(item.index);
+    }
+    const auto make_sink = [&] {
+        const std::lock_guard lock(mutex_);
+        return repository_.make_sink(staging_, pool_);
+    };
+    const bool sinks_beside = repository_.lanes(2) > 1;
+    // Only of zstd:chunked layers can the next job fetch what is missing alone.
+    const auto early_of = [&](const FetchItem& item) {
+        EarlyPublishing early;
+        if (in_part.contains(item.index) && known_ && sinks_beside && !item.layer->blob.chunked.empty() &&
+            source_.gives_parts())
+            early = {make_sink, [&] { repository_.sync(); }};
+        return early;
+    };
+    const auto fetch = [&](const FetchItem& item, std::atomic<std::uint64_t>& bytes) {
+        repository_.require_space(item.layer->blob.size);
+        const auto progress = [&](std::size_t count) {
+            bytes += count;
+            observer_.fetched(item.index, count);
+        };
+        std::optional<StagedLayer> staged;
+        std::uint64_t in_vain = 0;
+        const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, in_vain + count); };
+        const ChunkedHooks hooks{make_sink, progress, early_of(item), expect};
+        const bool may_be_part = in_part.contains(item.index);
+        if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
+            staged = make_layer(*item.layer, *made, rules, hooks);
+            in_vain = bytes;
+        }
+        if (!staged && only_delta_)
+            throw Error(ErrorKind::corrupt_input, "the delta does not make it, and its own blob is not there");
+        if (!staged && may_be_part) {
+            staged = fetch_part(*item.layer, rules, hooks);
+            in_vain = bytes;
+        }
+        if (!staged && in_vain > 0) expect(item.layer->blob.size);
+        if (!staged) {
+            ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+            staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress, early_of(item));
+        }
+        if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
+            throw Error(ErrorKind::policy_rejected,
+                        "it holds the commit " + staged->commit.hex() + ", not the one whose signature was verified");
+        return *std::move(staged);
+    };
+    const auto take = [&](std::size_t number) {
+        const auto& item = items[number];
+        std::atomic<std::uint64_t> bytes = 0;
+        auto staged = in_context("layer " + item.layer->blob.digest.text(), [&] { return fetch(item, bytes); });
+        const std::lock_guard lock(mutex_);
+        ++counts_.layers;
+        counts_.compressed_bytes += bytes;
+        if (staged.by_delta) {
+            ++counts_.delta_layers;
+            counts_.delta_bytes += bytes;
+        } else if (staged.partial) {
+            ++counts_.partial_layers;
+        }
+        if (staged.partial) {
+            counts_.spared_bytes += item.layer->blob.size - std::min<std::uint64_t>(bytes, item.layer->blob.size);
+        }
+        commits.emplace(item.layer->blob.digest, staged.commit);
+        LayerPublisher::Item published{std::move(staged), *item.layer, item.index};
+        if (item.layer->kind == LayerKind::commit) {
+            commit_layer = std::move(published);
+        } else {
+            publisher.add(std::move(published));
+            // libostree has one transaction at a time: the next layer's can begin when this one's has ended.
+            if (lanes_ == 1) publisher.wait();
+        }
+    };
+    run_in_threads(lanes_, items.size(), take, [&] { cancellation_.request(); });
+    publisher.wait();
+    if (commit_layer) {
+        publisher.add(std::move(*commit_layer));
+        publisher.wait();
+    }
+    return commits;
+}
+
+std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
+                                                  const ChunkedHooks& hooks) {
+    if (!known_ || !known_->objects) return std::nullopt;
+    LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
+    if (layer.kind == LayerKind::derived) {
+        files.look_for_contents([this]() -> const ObjectSizes& {
+            std::call_once(sizes_once_, [this] { sizes_.emplace(repository_.objects(), cancellation_); });
+            return *sizes_;
+        });
+    }
+    ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
+    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+    return unless_refused(
+        layer, limit, [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); },
+        true);
+}
+
+const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_part) const {
+    if (!delta_) return nullptr;
+    const auto found = delta_->artifact.made.find(layer.blob.digest);
+    if (found == delta_->artifact.made.end()) return nullptr;
+    const auto& blob = found->second.blob;
+    if (blob.digest == layer.blob.digest) return only_delta_ ? &found->second : nullptr;
+    return in_part && (only_delta_ || blob.size < layer.blob.size) ? &found->second : nullptr;
+}
+
+std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const DeltaLayer& made,
+                                                  const DerivedLayerRules& rules, const ChunkedHooks& hooks) {
+    LocalFiles files(repository_.objects(), delta_->source_tree, moves_var(), cancellation_);
+    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+    const auto make = [&] { return import_delta_layer(source_, layer, made, rules, files, hooks, limit); };
+    if (only_delta_) return make();
+    return unless_refused(layer, limit, make);
+}
+
+std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+                                                      const std::function<std::optional<StagedLayer>()>& fetch,
+                                                      bool by_parts) {
+    try {
+        return fetch();
+    } catch (const Error& error) {
+        limit.forget();
+        if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
+        // It is away, and will give parts again: the whole layer would not come now, and later it would be a waste.
+        if (by_parts && error.kind() == ErrorKind::source_unreachable && source_.gives_parts()) throw;
+        const std::lock_guard lock(mutex_);
+        counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + error.what());
+        return std::nullopt;
+    }
+}
+
+}  // namespace imaged

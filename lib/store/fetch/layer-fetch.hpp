@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetches the layers that are missing, several at once where the repository allows, and hands each to the publisher
+// when it is verified.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "layer/expansion-limit.hpp"
+#include "layer/staging-area.hpp"
+#include "layer/writer-pool.hpp"
+#include "source/layer-source.hpp"
+#include "store/fetch/chunked-import.hpp"
+#include "store/fetch/delta-search.hpp"
+#include "store/fetch/layer-import.hpp"
+#include "store/repository/import-observer.hpp"
+#include "store/repository/repository.hpp"
+
+namespace imaged {
+
+struct FetchItem {
+    std::size_t index;        // in the manifest
+    const ImageLayer* layer;  // borrowed
+};
+
+struct FetchCounts {
+    unsigned layers = 0;
+    std::uint64_t compressed_bytes = 0;  // fetched
+    // Layers of which only a part was fetched, and the compressed size of the rest.
+    unsigned partial_layers = 0;
+    std::uint64_t spared_bytes = 0;
+    std::vector<std::string> fetched_whole;  // why parts of a layer that has them, or its delta, did not do
+    unsigned delta_layers = 0;               // made by a delta
+    std::uint64_t delta_bytes = 0;           // fetched of it
+    SinkCounts objects;
+};
+
+class LayerFetch {
+public:
+    // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
+    // once, where the repository allows.
+    LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
+               ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion);
+
+    // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
+    // layer; all of them have their refs then. Throws the first failure, naming the layer.
+    std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
+
+    // What the repository has need not be fetched with zstd:chunked layers: its objects. Files of derived layers are
+    // looked for in the merged tree TREE first, if there is one. Before run().
+    void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
+        known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
+    }
+    // Layers that DELTA makes with fewer bytes than they have are made by it; the source has its blobs. ONLY: all
+    // layers are, for the source has nothing else. Before run().
+    void use_delta(UsableDelta delta, bool only) {
+        delta_ = std::move(delta);
+        only_delta_ = only;
+    }
+    // A commit layer must hold this commit, whose signature was verified; without one any will do. Before run().
+    void require_commit(const std::optional<Checksum>& commit) { required_commit_ = commit; }
+
+    const FetchCounts& counts() const { return counts_; }
+    WriterPool& pool() { return pool_; }
+
+private:
+    // Object writers beside the lanes' own threads.
+    static constexpr unsigned writers = 2;
+
+    LayerSource& source_;
+    Repository& repository_;
+    StagingArea& staging_;
+    Cancellation& cancellation_;
+    ImportObserver& observer_;
+    const unsigned lanes_;
+    const ExpansionLimits expansion_;
+    struct Known {
+        std::optional<Checksum> tree;
+        bool moved_var;
+        bool objects;  // whether there are any
+    };
+    // Without what the repository has. Returns nullopt if all of it is to be fetched.
+    std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
+                                          const ChunkedHooks& hooks);
+
+    // What makes LAYER; null if it is to be fetched.
+    const DeltaLayer* made_by_delta(const ImageLayer& layer, bool in_part) const;
+    // Returns nullopt if the delta does not make it.
+    std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,
+                                          const DerivedLayerRules& rules, const ChunkedHooks& hooks);
+    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's. BY_PARTS: it
+    // reads parts of the layer's blob.
+    std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+                                              const std::function<std::optional<StagedLayer>()>& fetch,
+                                              bool by_parts = false);
+
+    std::optional<UsableDelta> delta_;
+    bool only_delta_ = false;
+    std::optional<Checksum> required_commit_;
+    std::optional<Known> known_;
+    std::once_flag sizes_once_;
+    std::optional<ObjectSizes> sizes_;
+    std::mutex mutex_;  // of what follows, and of making sinks
+    WriterPool pool_{writers};
+    FetchCounts counts_;
+    std::atomic<std::uint64_t> image_bytes_ = 0, looked_at_bytes_ = 0;  // unpacked; of local files
+};
+
+}  // namespace imaged

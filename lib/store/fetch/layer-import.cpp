@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/fetch/layer-import.hpp"
+
+#include <array>
+
+#include "base/error.hpp"
+#include "layer/byte-source.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/layer-stream.hpp"
+#include "layer/object-layer.hpp"
+#include "layer/tar-reader.hpp"
+#include "store/fetch/early-files.hpp"
+#include "store/records/layer-record.hpp"
+
+namespace imaged {
+
+namespace {
+
+Checksum put_commit(ObjectSink& sink, VariantPtr metadata, const Checksum& tree, const Checksum& meta) {
+    CommitContent commit;
+    commit.metadata = std::move(metadata);
+    commit.tree = tree;
+    commit.meta = meta;
+    return sink.put_metadata(ObjectType::commit, serialise_commit(commit));
+}
+
+// A chunk layer has files and no tree of its own: its commit is a flat directory in which every file is named by its
+// checksum.
+Checksum put_chunk_commit(ObjectSink& sink, const std::vector<Checksum>& files) {
+    DirectoryListing listing;
+    for (const auto& file : files) listing.files.push_back({file.hex(), file});
+    const auto tree = sink.put_metadata(ObjectType::dirtree, serialise_dirtree(listing));
+    const auto meta =
+        sink.put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}));
+    return put_commit(sink, nullptr, tree, meta);
+}
+
+void read_tar(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged,
+              EarlyFiles* early) {
+    if (layer.kind == LayerKind::derived) {
+        auto derived = read_derived_layer(tar, *staged.sink, rules);
+        staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
+                                   derived.root.meta);
+        return;
+    }
+    SinkOfFile sink_of_file;
+    if (early != nullptr) sink_of_file = [early](std::uint64_t size) -> ObjectSink& { return early->sink_of(size); };
+    const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit, sink_of_file);
+    if (early != nullptr) {
+        early->finish();
+        staged.early = early->counts();
+    }
+    if (layer.kind == LayerKind::commit) {
+        staged.commit = *objects.commit;
+        staged.foreign_commit = true;
+        staged.detached_metadata = objects.commit_metadata;
+    } else {
+        staged.commit = put_chunk_commit(*staged.sink, objects.files);
+    }
+}
+
+// SINK has files hashed beside the stream, for as long as there is one.
+class HashedBeside {
+public:
+    HashedBeside(ObjectSink& sink, LayerStream& stream) : sink_(sink) { sink_.hash_beside(stream.backlog()); }
+    ~HashedBeside() { sink_.hash_beside(nullptr); }
+    HashedBeside(const HashedBeside&) = delete;
+    HashedBeside& operator=(const HashedBeside&) = delete;
+
+private:
+    ObjectSink& sink_;
+};
+
+void drain(DescriptorSource& source) {
+    std::array<std::byte, 65536> buffer;
+    while (source.read(buffer) > 0) {
+    }
+}
+
+}  // namespace
+
+Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
+                    StagedLayer& staged, const EarlyPublishing& early) {
+    const HashedBeside hashed_beside(*staged.sink, stream);
+    TarReader tar(stream, &limit);
+    std::optional<EarlyFiles> files;
+    if (early.make_sink && layer.kind != LayerKind::derived)
+        files.emplace(early.make_sink, early.sync, stream.backlog());
+    read_tar(tar, layer, rules, staged, files ? &*files : nullptr);
+    return stream.finish();
+}
+
+void require_diff_id(const ImageLayer& layer, const Checksum& diff_id) {
+    if (diff_id.hex() != layer.diff_id.hex())
+        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
+                                                    ", the config says " + layer.diff_id.text());
+}
+
+StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
+                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early) {
+    StagedLayer staged;
+    staged.sink = std::move(sink);
+    const auto blob = source.open(layer.blob);
+    const auto taken = [&](std::span<std::byte> bytes) {
+        progress(bytes.size());
+        const auto left = blob->take(bytes);
+        limit.read(left);
+        return left;
+    };
+    DescriptorSource compressed(blob->fd(), source.cancellation(),
+                                {.stall_time = source.stall_time(),
+                                 .taken = taken,
+                                 .expected_bytes = layer.blob.size,
+                                 .complete = [&] { blob->request_verdict(); },
+                                 .rate = source.rate()});
+    Checksum diff_id;
+    try {
+        LayerStream stream(compressed, limit);
+        diff_id = read_layer(stream, layer, rules, limit, staged, early);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
+        // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
+        compressed.resume();
+        drain(compressed);
+        blob->finish();
+        throw;
+    }
+    blob->finish();
+    require_diff_id(layer, diff_id);
+    return staged;
+}
+
+}  // namespace imaged

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/fetch/local-files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/task-group.hpp"
+#include "layer/dirtree.hpp"
+#include "layer/object-layer.hpp"
+#include "layer/object-placement.hpp"
+#include "layer/path-mapping.hpp"
+#include "layer/staged-objects.hpp"
+#include "store/fetch/content-hash.hpp"
+#include "store/objects/object-listing.hpp"
+
+namespace imaged {
+
+namespace {
+
+// Of one directory. A larger one would take the memory of the whole job.
+constexpr std::size_t max_dirtree_bytes = max_metadata_bytes;
+// Of one layer. A table in the order of the tree needs each directory once. One that alternates between large
+// directories would have them read for each file; beyond this, files count as absent.
+constexpr std::uint64_t max_listings_bytes = 1024ULL * 1024 * 1024;
+
+// Where a repository of mode bare-user has the owner, group and mode of an object, which may be a symbolic link's.
+constexpr const char* user_meta = "user.ostreemeta";
+constexpr std::size_t mode_offset = 8;
+// XATTR_SIZE_MAX.
+constexpr std::size_t max_xattr_bytes = 64 * 1024;
+
+bool is_symlink(int file) {
+    std::array<unsigned char, max_xattr_bytes> meta;
+    const auto size = ::fgetxattr(file, user_meta, meta.data(), meta.size());
+    if (size < static_cast<ssize_t>(mode_offset + 4)) return false;
+    const auto* const mode = meta.data() + mode_offset;
+    return S_ISLNK(static_cast<mode_t>(mode[0] << 24 | mode[1] << 16 | mode[2] << 8 | mode[3]));
+}
+
+}  // namespace
+
+void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
+    ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
+    if (!search_) {
+        found.is_here = find_object(file.name, found) && try_open(found);
+        return plan.add(found);
+    }
+    const auto object = at_path(file.name);
+    if (object) found.object = *object;
+    asked_.push_back({found, file.content, object.has_value()});
+    if (asked_.size() == most_asked) finish(plan);
+}
+
+void LocalFiles::finish(ChunkedPlan& plan) {
+    look_at_paths();
+    for (auto& [found, content, has_path] : asked_) {
+        const auto object = found.is_here ? std::nullopt : search_->find(found.size, content);
+        if (object) {
+            found.object = *object;
+            found.is_here = true;
+        }
+        plan.add(found);
+    }
+    asked_.clear();
+}
+
+void LocalFiles::look_at_paths() {
+    std::vector<Asked*> candidates;
+    for (auto& asked : asked_) {
+        if (asked.has_path) candidates.push_back(&asked);
+    }
+    // Two of about the same size are hashed together. The largest first: so all threads end at about the same time.
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Asked* a, const Asked* b) { return a->found.size > b->found.size; });
+    const auto look = [&](std::size_t number) {
+        const std::span these(&candidates[2 * number], std::min<std::size_t>(2, candidates.size() - 2 * number));
+        std::array<FileDescriptor, 2> files;
+        for (std::size_t i = 0; i < these.size(); ++i) files[i] = try_open(these[i]->found);
+        if (files[0] && files[1]) {
+            const auto contents = contents_of({files[0].get(), files[1].get()}, cancellation_);
+            for (std::size_t i = 0; i < these.size(); ++i) these[i]->found.is_here = contents[i] == these[i]->content;
+            return;
+        }
+        for (std::size_t i = 0; i < these.size(); ++i)
+            these[i]->found.is_here = files[i] && content_of(files[i].get(), cancellation_) == these[i]->content;
+    };
+    run_in_threads(threads, (candidates.size() + 1) / 2, look);
+}
+
+void LocalFiles::look_for_contents(std::function<const ObjectSizes&()> sizes) {
+    search_.emplace(std::move(sizes), [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
+        const auto file = try_open({object.size, 0, 0, object.checksum, ObjectType::file, true});
+        return file ? std::optional(content_of(file.get(), cancellation_)) : std::nullopt;
+    });
+}
+
+bool LocalFiles::has_any(int objects) {
+    bool found = false;
+    for (unsigned directory = 0; directory < object_directories && !found; ++directory)
+        visit_objects(objects, directory, [&](const LooseObject& object) { found |= object.type == "file"; });
+    return found;
+}
+
+bool LocalFiles::find_object(const std::string& name, ChunkedPlan::File& found) const {
+    if (name.size() > max_path_bytes) return false;
+    const auto object = object_in_layer(split_path(name));
+    if (!object) return false;
+    found.object = object->checksum;
+    for (const auto type : {ObjectType::file, ObjectType::dirtree, ObjectType::dirmeta, ObjectType::commit}) {
+        found.type = type;
+        if (object->type == suffix(type)) return true;
+    }
+    return false;
+}
+
+FileDescriptor LocalFiles::open(const ChunkedPlan::File& file) const {
+    auto content = try_open(file);
+    if (!content)
+        throw Error(ErrorKind::corrupt_input, "the object " + object_name(file.object, file.type) + " is gone");
+    return content;
+}
+
+FileDescriptor LocalFiles::open_named(const std::string& name) {
+    const auto refuse = [&](const char* why) {
+        throw Error(ErrorKind::corrupt_input, "the delta names the file \"" + name + "\", which " + why);
+    };
+    const auto path = split_path(name);
+    if (name.starts_with('/') || std::find(path.begin(), path.end(), "..") != path.end())
+        refuse("is no path in an image");
+    ChunkedPlan::File found{};
+    if (!find_object(name, found)) {
+        const auto object = at_path(name);
+        if (!object) refuse("the stored image does not have");
+        found.object = *object;
+        found.type = ObjectType::file;
+    }
+    FileDescriptor file(::openat(objects_, object_path(found.object, found.type).c_str(),
+                                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || is_symlink(file.get()))
+        refuse("is no regular file");
+    return file;
+}
+
+FileDescriptor LocalFiles::try_open(const ChunkedPlan::File& wanted) const {
+    FileDescriptor file(::openat(objects_, object_path(wanted.object, wanted.type).c_str(),
+                                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+        static_cast<std::uint64_t>(status.st_size) != wanted.size)
+        return {};
+    return file;
+}
+
+std::optional<Checksum> LocalFiles::at_path(const std::string& name) {
+    if (!tree_ || name.size() > max_path_bytes) return std::nullopt;
+    auto path = split_path(name);
+    if (path.empty() || path.size() > max_path_depth) return std::nullopt;
+    path = merged_path(std::move(path), moved_var_);
+    const auto* const dirtree = directory(path, path.size() - 1);
+    return dirtree != nullptr ? DirtreeView(*dirtree).file(path.back()) : std::nullopt;
+}
+
+std::optional<std::string> LocalFiles::read_directory(const Checksum& tree) {
+    const auto file = try_open_file(objects_, object_path(tree, ObjectType::dirtree));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0) return std::nullopt;
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    if (size > max_dirtree_bytes || size > max_listings_bytes - directories_bytes_) return std::nullopt;
+    directories_bytes_ += size;
+    return read_all(file.get(), max_dirtree_bytes, "a directory");
+}
+
+// The dirtree that the first DEPTH names of PATH lead to; null if there is none.
+const std::string* LocalFiles::directory(const Path& path, std::size_t depth) {
+    if (way_.empty()) way_.push_back({"", read_directory(*tree_)});
+    std::size_t known = 0;
+    while (known < depth && known + 1 < way_.size() && way_[known + 1].name == path[known]) ++known;
+    way_.resize(known + 1);
+    for (; known < depth; ++known) {
+        std::optional<std::string> below;
+        if (const auto& dirtree = way_.back().dirtree) {
+            if (const auto tree = DirtreeView(*dirtree).directory(path[known])) below = read_directory(*tree);
+        }
+        way_.push_back({path[known], std::move(below)});
+    }
+    const auto& dirtree = way_.back().dirtree;
+    return dirtree ? &*dirtree : nullptr;
+}
+
+}  // namespace imaged

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
+//
+// Files of a derived layer are looked for at the same path of the version that is stored, then among all objects of
+// their size, and taken if their content has the digest that the table says. Those of a layer of OSTree objects are
+// named by their checksum; they are taken if they have the size.
+//
+// What is found is a hint: who uses it verifies the whole layer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cancellation.hpp"
+#include "base/file-descriptor.hpp"
+#include "base/tree-path.hpp"
+#include "chunked/chunked-plan.hpp"
+#include "store/fetch/content-search.hpp"
+
+namespace imaged {
+
+// Belongs to one thread.
+class LocalFiles {
+public:
+    // OBJECTS, the objects directory of a repository whose file objects are their content, and CANCELLATION are
+    // borrowed. TREE is the root of the stored version's merged tree, if there is one.
+    LocalFiles(int objects, const std::optional<Checksum>& tree, bool moved_var, const Cancellation& cancellation)
+        : objects_(objects), tree_(tree), moved_var_(moved_var), cancellation_(cancellation) {}
+
+    // Has find() look for files of a derived layer; otherwise it does for those of a layer of OSTree objects. SIZES is
+    // called when an object is first looked for by its content, and gives those of the same repository.
+    void look_for_contents(std::function<const ObjectSizes&()> sizes);
+
+    // Whether OBJECTS has any file. Without one, no table need be read.
+    static bool has_any(int objects);
+
+    // Looks for FILE and adds it to PLAN, at once or in a later call of one of these.
+    void find(const TableFile& file, ChunkedPlan& plan);
+    void finish(ChunkedPlan& plan);
+    // Call when all are found: gives memory back.
+    void release_directories() { way_ = {}; }
+    // The content of a file that was found. Throws Error(corrupt_input) where it is not there any more.
+    FileDescriptor open(const ChunkedPlan::File& file) const;
+    // The regular file that a delta calls NAME: a path in the tree, from its root on and without ".." or links on the
+    // way, or an object as a layer of OSTree objects names it, whichever image brought it. TREE is the root of the
+    // image that the delta starts from. Throws Error(corrupt_input) if there is none.
+    FileDescriptor open_named(const std::string& name);
+
+private:
+    // Sets OBJECT and TYPE of FOUND. Returns whether there is one with this name.
+    bool find_object(const std::string& name, ChunkedPlan::File& found) const;
+    std::optional<Checksum> at_path(const std::string& name);
+    const std::string* directory(const Path& path, std::size_t depth);
+    std::optional<std::string> read_directory(const Checksum& tree);
+    FileDescriptor try_open(const ChunkedPlan::File& file) const;
+    // Which of what was asked for is at its path.
+    void look_at_paths();
+
+    const int objects_;
+    const std::optional<Checksum> tree_;
+    const bool moved_var_;
+    const Cancellation& cancellation_;
+    std::optional<ContentSearch> search_;
+    // Files to look for, in the order of the plan: some together are hashed in several threads.
+    static constexpr std::size_t most_asked = 512;
+    static constexpr unsigned threads = 2;
+    struct Asked {
+        ChunkedPlan::File found;
+        Checksum content;
+        bool has_path;  // FOUND has the object that is at its path in the tree
+    };
+    std::vector<Asked> asked_;
+    std::uint64_t directories_bytes_ = 0;  // that were read
+    // The directories on the way to the last path that was looked for, from the root on.
+    struct Level {
+        std::string name;
+        std::optional<std::string> dirtree;
+    };
+    std::vector<Level> way_;
+};
+
+}  // namespace imaged

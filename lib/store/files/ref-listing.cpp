@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/files/ref-listing.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/directory.hpp"
+#include "base/error.hpp"
+#include "base/system-failure.hpp"
+#include "store/files/ref-file.hpp"
+
+namespace imaged {
+
+bool RefListing::refresh() {
+    if (failed_) root_ = {};
+    const bool failed = std::exchange(failed_, true);
+    const bool changed = refresh(path_, root_) || failed;
+    failed_ = false;
+    if (changed) refs_.reset();
+    return changed;
+}
+
+const std::unordered_map<std::string, Checksum>& RefListing::refs() const {
+    if (!refs_) {
+        refs_.emplace();
+        collect(prefix_, root_);
+    }
+    return *refs_;
+}
+
+bool RefListing::contains(std::string_view ref) const {
+    if (!ref.starts_with(prefix_)) return false;
+    ref.remove_prefix(prefix_.size());
+    const auto* directory = &root_;
+    while (ref.starts_with('/')) {
+        ref.remove_prefix(1);
+        const auto slash = ref.find('/');
+        if (slash == ref.npos) return directory->files.contains(ref);
+        const auto found = directory->directories.find(ref.substr(0, slash));
+        if (found == directory->directories.end()) return false;
+        directory = &found->second;
+        ref.remove_prefix(slash);
+    }
+    return false;
+}
+
+bool RefListing::refresh(const std::string& path, Directory& directory) {
+    bool changed = directory.stamp.refresh(repository_, path);
+    if (!directory.stamp.exists()) {
+        directory = {};
+        return changed;
+    }
+    if (changed) changed = read(path, directory);
+    for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
+    return changed;
+}
+
+bool RefListing::read(const std::string& path, Directory& directory) {
+    ++directory.readings;
+    auto known = std::exchange(directory.directories, {});
+    const auto known_directories = known.size(), known_files = directory.files.size();
+    std::size_t directories_still_there = 0, still_there = 0, now = 0;
+    bool changed = false;
+    auto opened = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    visit_directory(std::move(opened), path, [&](const DirectoryEntry& entry) {
+        const std::string_view name = entry.name;
+        if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
+        if (entry.is_directory) {
+            if (except_.contains(path + "/" + entry.name)) return;
+            const auto found = known.find(name);
+            if (found != known.end()) ++directories_still_there;
+            directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
+        } else {
+            // What an alias leads to changes elsewhere.
+            if (entry.is_link) directory.stamp.distrust();
+            auto file = directory.files.find(name);
+            const bool is_new = file == directory.files.end();
+            if (is_new) file = directory.files.emplace(name, File{}).first;
+            const auto before = file->second.checksum;
+            if (!look(entry.directory, entry.name, file->second, directory)) return;
+            file->second.seen = directory.readings;
+            ++now;
+            still_there += is_new ? 0 : 1;
+            changed |= is_new || file->second.checksum != before || before == Checksum{};
+        }
+    });
+    if (now < directory.files.size())
+        std::erase_if(directory.files, [&](const auto& file) { return file.second.seen != directory.readings; });
+    return changed || still_there < known_files ||
+           directories_still_there < std::max(known_directories, directory.directories.size());
+}
+
+bool RefListing::look(int place, const char* name, File& file, Directory& directory) {
+    struct stat status;
+    if (::fstatat(place, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+        const auto changed = in_nanoseconds(status.st_ctim);
+        if (file.settled && file.inode == status.st_ino && file.changed == changed) return true;
+        file.inode = status.st_ino;
+        file.changed = changed;
+        file.settled = is_settled(changed);
+    } else {
+        file.settled = false;
+    }
+    try {
+        const auto checksum = read_ref_file(place, name);
+        if (!checksum) return false;
+        file.checksum = *checksum;
+    } catch (const Error& error) {
+        if (is_shortage(error)) throw;
+        directory.stamp.distrust();
+        file.settled = false;
+        file.checksum = {};  // the others are listed all the same
+    }
+    return true;
+}
+
+void RefListing::collect(const std::string& name, const Directory& directory) const {
+    for (const auto& [file, content] : directory.files) refs_->emplace(name + "/" + file, content.checksum);
+    for (const auto& [child, content] : directory.directories) collect(name + "/" + child, content);
+}
+
+}  // namespace imaged
