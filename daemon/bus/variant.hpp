@@ -4,10 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/json.hpp"
@@ -50,7 +48,9 @@ auto bus_value(const std::string& key, const nlohmann::json& value) {
         if (!value.is_boolean()) refuse_value(key);
         return value.get<bool>();
     } else {
-        static_assert(std::same_as<T, std::uint32_t> || std::same_as<T, std::uint64_t>);
+        static_assert(
+            std::same_as<T, std::uint32_t> || std::same_as<T, std::uint64_t>,
+            "a value on the bus is a text, a bool, a std::uint32_t or std::uint64_t, or a list or map of them");
         if (!value.is_number_unsigned() && !(value.is_number_integer() && value.get<std::int64_t>() >= 0))
             refuse_value(key);
         const auto number = value.get<std::uint64_t>();

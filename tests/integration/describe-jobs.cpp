@@ -26,8 +26,11 @@ std::string bus_type() {
         return "u";
     else if constexpr (std::same_as<T, std::uint64_t>)
         return "t";
-    else
+    else {
+        static_assert(std::same_as<T, std::string> || !std::is_arithmetic_v<T>,
+                      "a number on the bus is a std::uint32_t or std::uint64_t");
         return "s";
+    }
 }
 
 struct Describer : job::FieldVisitor<Describer> {

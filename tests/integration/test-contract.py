@@ -11,7 +11,8 @@ import xml.etree.ElementTree
 import interface_xml
 
 ROOT = pathlib.Path(os.environ["SOURCE_ROOT"])
-KINDS = {kind["name"]: kind for kind in json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)}
+DESCRIBED = json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)
+KINDS = {kind["name"]: kind for kind in DESCRIBED}
 METHODS = {method.name: method for method in interface_xml.methods_of("org.imaged1.Manager").values() if method.starts_job}
 COMMON = {"background": "b", "bind-to-caller": "b", "interactive": "b"}
 # The daemon decides it, no caller.
@@ -20,6 +21,9 @@ DECIDED = {"verify": {"signed"}}
 OTHERS = {"pull-unverified", "store-as", "cancel"}
 # A verb of imagectl for each but this, which check does for several images.
 VERBS = {"disk-usage": "df", "check-images": "check"}
+# Options of methods that imagectl has no option for: it sets the first by itself, others are words of the command line or options of another verb.
+WITHOUT_OPTION = {"place"}
+SAID_OTHERWISE = {"changes": {"commit", "digest"}, "rollback": {"digest"}, "export": {"compatible", "delta-from"}}
 
 
 def method_of(name):
@@ -28,7 +32,13 @@ def method_of(name):
 
 
 def comment_of(method):
-    return re.search(rf"<!--\n\s+{method}:\n(.*?)-->", interface_xml.text_of("org.imaged1.Manager"), re.S).group(1)
+    found = re.search(rf"<!--\n\s+{method}:\n(.*?)-->", interface_xml.text_of("org.imaged1.Manager"), re.S)
+    assert found, f"dbus/org.imaged1.Manager.xml has no comment for the method {method}"
+    return found.group(1)
+
+
+def imagectl(*words):
+    return subprocess.run([os.environ["IMAGECTL"], *words], check=True, capture_output=True, text=True).stdout
 
 
 def kinds():
@@ -39,6 +49,7 @@ def kinds():
 class Contract(unittest.TestCase):
     def test_each_kind_is_a_method_and_the_other_way_round(self):
         for name in KINDS:
+            self.assertEqual([kind["name"] for kind in DESCRIBED].count(name), 1, f"two kinds of lib/job/kinds.hpp are called {name}")
             self.assertTrue(method_of(name) in METHODS, f"dbus/org.imaged1.Manager.xml has no method {method_of(name)} for the kind {name}")
         self.assertEqual(set(METHODS), {method_of(name) for name in KINDS}, "a method that starts a job has no kind in lib/job/kinds.hpp")
 
@@ -52,7 +63,9 @@ class Contract(unittest.TestCase):
         for name, kind in kinds().items():
             with self.subTest(name):
                 method = {argument: kind for argument, kind in METHODS[method_of(name)].arguments if argument not in ("options", "archive")}
-                self.assertEqual(method, {key: types[value] for key, value in kind["arguments"].items() if key not in DECIDED.get(name, ())})
+                asked = {key: value for key, value in kind["arguments"].items() if key not in DECIDED.get(name, ())}
+                self.assertTrue(set(asked.values()) <= set(types), f"{asked}: what is no argument of the method is an option() in lib/job/kinds.hpp")
+                self.assertEqual(method, {key: types[value] for key, value in asked.items()})
 
     def test_the_outcome_is_what_the_interface_documents(self):
         for name, kind in kinds().items():
@@ -64,6 +77,11 @@ class Contract(unittest.TestCase):
                 with self.subTest(name, key=key):
                     self.assertTrue(re.search(rf"(?<![\w-]){key} \({re.escape(value)}[,)]", told),
                                     f"dbus/org.imaged1.Manager.xml, {method_of(name)}, has no outcome key {key} ({value})")
+            # An entry begins behind each semicolon; what else has a type in it is a member of its values.
+            for entry in told.split("\n\n")[0].split(";"):
+                first = re.match(r"\s*([a-z][a-z-]*) \(([a-z{}]+)[,)]", entry)
+                if first:
+                    self.assertEqual(kind["outcome"].get(first[1]), first[2], f"the outcome of {name} in lib/job/kinds.hpp has no field {first[1]}: fields() of its struct")
 
     def test_the_policy_has_each_action_with_its_texts(self):
         root = xml.etree.ElementTree.parse(ROOT / "dbus/org.imaged1.policy").getroot()
@@ -80,13 +98,19 @@ class Contract(unittest.TestCase):
     def test_imagectl_has_a_verb_for_each_and_its_json_is_documented(self):
         page = (ROOT / "docs/imagectl-json.md").read_text()
         table = page.split("|---|---|\n", 1)[1].split("\n\n")[0]
-        verbs = set(re.findall(r"^  ([a-z-]+) ", subprocess.run([os.environ["IMAGECTL"], "--help"], check=True, capture_output=True, text=True).stdout, re.M))
+        verbs = set(re.findall(r"^  ([a-z-]+) ", imagectl("--help"), re.M))
         for name, kind in KINDS.items():
             with self.subTest(name):
                 self.assertTrue(VERBS.get(name, name) in verbs, f"imagectl has no verb {name}: client/commands, client/meson.build")
                 self.assertTrue(f"`{VERBS.get(name, name)}`" in table, f"the first table of docs/imagectl-json.md has no verb {name}")
                 for key in kind["outcome"]:
                     self.assertTrue(re.search(rf"\n\| (`[a-z-]+`, )*`{key}`", page), f"docs/imagectl-json.md has no row for {key}")
+
+    def test_imagectl_has_each_option(self):
+        for name, kind in KINDS.items():
+            with self.subTest(name):
+                lacking = {option for option in kind["options"] if not re.search(rf"--{option}\b", imagectl(VERBS.get(name, name), "--help"))}
+                self.assertEqual(lacking - WITHOUT_OPTION, SAID_OTHERWISE.get(name, set()), f"options of {method_of(name)} that imagectl {name} lacks: client/commands")
 
 
 if __name__ == "__main__":
