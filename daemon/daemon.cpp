@@ -12,7 +12,6 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "base/error.hpp"

@@ -2,7 +2,6 @@
 #include "bus/manager.hpp"
 
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "bus/job-record.hpp"

@@ -4,10 +4,8 @@
 #include <malloc.h>
 #include <systemd/sd-bus.h>
 
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "base/error.hpp"
 

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
 #include "base/error.hpp"
 #include "sandbox.hpp"

@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
-#include <string>
 
 #include "base/error.hpp"
 

@@ -5,9 +5,7 @@
 #include <gio/gio.h>
 
 #include <memory>
-#include <string>
 #include <string_view>
-#include <utility>
 
 #include "base/error.hpp"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chunked/chunked-plan.hpp"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 

@@ -14,7 +14,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 namespace imaged::job {

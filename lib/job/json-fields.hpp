@@ -5,8 +5,6 @@
 #include <chrono>
 #include <concepts>
 #include <cstdint>
-#include <limits>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -6,8 +6,6 @@
 
 #include <deque>
 #include <exception>
-#include <memory>
-#include <optional>
 #include <thread>
 #include <vector>
 

@@ -5,7 +5,6 @@
 // A sink belongs to the thread that fills it. Objects that the repository has already are not written again.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>

@@ -3,7 +3,6 @@
 
 #include <glib.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/error.hpp"

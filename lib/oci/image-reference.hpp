@@ -3,7 +3,6 @@
 // in front as ostree-ext writes it. A value type; parsing throws Error(invalid_reference) ending in what was refused.
 #pragma once
 
-#include <compare>
 #include <string>
 #include <string_view>
 

@@ -6,7 +6,6 @@
 // a derived layer.
 #pragma once
 
-#include <string_view>
 #include <vector>
 
 #include "base/enum-names.hpp"

@@ -3,7 +3,6 @@
 
 #include <set>
 #include <string>
-#include <vector>
 
 #include "base/error.hpp"
 #include "base/json.hpp"

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>

@@ -8,7 +8,6 @@
 // A copy that was ended half-way leaves no ref and no commit, and what it brought serves the next one.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 

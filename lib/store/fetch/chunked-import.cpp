@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
-#include <utility>
 
 #include "base/error.hpp"
 #include "base/spill-array.hpp"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/fetch/import-plan.hpp"
 
-#include <algorithm>
 #include <map>
 #include <set>
 

@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <span>
 
 #include "base/error.hpp"
 #include "base/glib.hpp"

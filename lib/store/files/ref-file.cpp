@@ -9,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
-#include <string_view>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"

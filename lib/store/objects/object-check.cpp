@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "base/error.hpp"

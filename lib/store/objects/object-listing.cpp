@@ -8,7 +8,6 @@
 #include <cstring>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "base/directory.hpp"
 #include "base/task-group.hpp"

@@ -2,7 +2,6 @@
 #include "store/records/kept-versions.hpp"
 
 #include <set>
-#include <string_view>
 #include <utility>
 
 #include "base/error.hpp"

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include "base/checksum.hpp"
 #include "store/files/ref-listing.hpp"

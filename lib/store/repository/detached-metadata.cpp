@@ -2,7 +2,6 @@
 #include "store/repository/detached-metadata.hpp"
 
 #include <string_view>
-#include <vector>
 
 #include "base/error.hpp"
 

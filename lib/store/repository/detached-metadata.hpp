@@ -4,7 +4,6 @@
 // meaning of their own (ostree-ext.cached.*).
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "store/repository/repository.hpp"

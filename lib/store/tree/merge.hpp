@@ -10,7 +10,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "layer/object-sink.hpp"
 #include "oci/digest.hpp"

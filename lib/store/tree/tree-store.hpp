@@ -13,7 +13,6 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
-#include <vector>
 
 #include "layer/object-sink.hpp"
 #include "layer/path-mapping.hpp"

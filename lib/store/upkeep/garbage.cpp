@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <filesystem>
 #include <mutex>
 #include <vector>
 

@@ -7,7 +7,6 @@
 #include <map>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "oci/digest.hpp"
 #include "store/repository/repository.hpp"
