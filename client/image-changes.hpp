@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes (org.imaged1.Manager) beside another answer about the same images.
+// Calls the method Changes for images, and adds what it finds to another answer about the same images.
 #pragma once
 
 #include <map>

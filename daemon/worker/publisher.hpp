@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes the repository for a confined job that reads an image, exports, verifies or counts
-// (store/repository/remote-writer.hpp), and for nothing else that the job may want: all that is done is in the .cpp
-// file beside this one. It knows neither libostree nor any image, and takes the job for an enemy.
+// Changes the repository for a confined job that reads an image, exports, verifies or counts. The job asks for each
+// change (store/repository/remote-writer.hpp), and nothing in such a request is trusted. The publisher knows neither
+// libostree nor any image.
 //
 // What a job can do by it: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the

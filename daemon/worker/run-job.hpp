@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A request, done, in the module that imaged-worker loads: the function of the store that its kind stands for, with its
-// arguments, and what that found as a result. Throws what the store throws.
+// Runs one job: calls the function of the store for the request's kind, and returns the outcome as a result. Is in the
+// module that imaged-worker loads. Throws what the store throws.
 #pragma once
 
 #include <memory>

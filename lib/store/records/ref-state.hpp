@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Computes a state of the refs that keep objects in a repository; it changes with any of them. Layers' refs do not
-// count, as a layer that no other ref needs is kept by none.
+// Computes a value that changes whenever a ref changes that keeps objects in the repository. Refs of layers do not
+// count, because a layer without another ref is removed.
 //
 // Costs as little as RefListing when nothing has changed. Belongs to one thread; borrows the repository.
 #pragma once
