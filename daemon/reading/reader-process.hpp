@@ -37,7 +37,7 @@ public:
 
 private:
     void start();
-    // Returns the answer to LINE; DOCUMENT becomes what goes with it.
+    // Sends LINE and returns the answer. Stores the document that follows the answer, if any, in DOCUMENT.
     nlohmann::json exchange(const std::string& line, std::string& document);
     void receive(std::span<std::byte> bytes);
     ChildProcess take_process();

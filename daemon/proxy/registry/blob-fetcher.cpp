@@ -71,8 +71,8 @@ public:
     // Whether the registry has given more than one range in an answer.
     bool had_several() const { return had_several_; }
 
-    // What the next request asks for: all that is left or, if not SEVERAL, the first range of it. Returns the header;
-    // nothing where that is the whole blob.
+    // What the next request asks for: all that is left or, if not SEVERAL, the first range of it. Returns the Range
+    // header, or nullopt if the request asks for the whole blob.
     std::optional<std::string> ask(bool several) {
         asked_.assign(left_.begin(), several ? left_.end() : left_.begin() + 1);
         answer_end_ = delivered_ + bytes_of(asked_);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/fetch/delta-import.hpp"
 
-#include <array>
-
 #include "base/error.hpp"
 #include "delta/tar-diff-reader.hpp"
 #include "layer/layer-stream.hpp"
@@ -47,10 +45,7 @@ StagedLayer import_tar_diff(LayerSource& source, const ImageLayer& layer, const 
         LayerStream stream(tar, limit, LayerStream::Form::plain);
         require_diff_id(layer, read_layer(stream, layer, rules, limit, staged, hooks.early));
     }
-    packed.resume();
-    std::array<std::byte, 65536> rest;
-    while (packed.read(rest) > 0) {
-    }
+    drain(packed);
     blob->finish();
     return staged;
 }

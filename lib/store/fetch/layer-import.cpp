@@ -71,13 +71,14 @@ private:
     ObjectSink& sink_;
 };
 
+}  // namespace
+
 void drain(DescriptorSource& source) {
+    source.resume();
     std::array<std::byte, 65536> buffer;
     while (source.read(buffer) > 0) {
     }
 }
-
-}  // namespace
 
 Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
                     StagedLayer& staged, const EarlyPublishing& early) {
@@ -121,7 +122,6 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
         // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
-        compressed.resume();
         drain(compressed);
         blob->finish();
         throw;

@@ -42,6 +42,9 @@ Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedL
 // Throws Error(digest_mismatch) unless DIFF_ID is LAYER's.
 void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 
+// Reads SOURCE, also one that was stopped, to its end.
+void drain(DescriptorSource& source);
+
 // Fetches LAYER from SOURCE into SINK, within LIMIT. PROGRESS is told the number of compressed bytes of each
 // read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not
 // its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.

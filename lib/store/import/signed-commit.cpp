@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/signed-commit.hpp"
 
-#include <array>
 #include <atomic>
 #include <span>
 
@@ -11,6 +10,7 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
+#include "store/fetch/layer-import.hpp"
 #include "store/import/remote-keys.hpp"
 
 namespace imaged {
@@ -51,10 +51,7 @@ CommitHead fetched_head(LayerSource& layers, const ImageLayer& layer) {
         return read_commit_head(tar);
     }();
     if (asked) {
-        compressed.resume();
-        std::array<std::byte, 65536> rest;
-        while (compressed.read(rest) > 0) {
-        }
+        drain(compressed);
         blob->finish();
     }
     return head;
