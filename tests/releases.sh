@@ -17,7 +17,7 @@ test_release() {
     local release=$1 tests=(--suite unit) options='' root directory status=0
     shift
     # For the unit tests alone programs are compiled quickly, and small; a package build has them optimised.
-    if [[ ${1:-} == all ]]; then tests=(); elif (($#)); then tests=("$@"); else options="-Doptimization=0 -Ddebug=false"; fi
+    if [[ ${1:-} == all ]]; then tests=(); elif (($#)); then tests=("$@"); else options="-Doptimization=0 -Ddebug=false -Dunity_size=14"; fi
     [[ $release =~ ^[a-z]+$ ]] || die "test-release takes a Debian release: bookworm, trixie, testing… or other"
     if [[ $release == other ]]; then
         if grep -qs '^VERSION_CODENAME=trixie' /etc/os-release; then release=bookworm; else release=trixie; fi
