@@ -19,6 +19,7 @@ soak() {
             /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@"
             /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Mixed
             /usr/bin/python3 "$here/tests/integration/test-delta.py" --long "$@" Hostile
+            /usr/bin/python3 "$here/tests/integration/test-delta-export.py" --long "$@" Hostile
             ;;
         callers)
             LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"

@@ -17,11 +17,13 @@ import oci_layout
 import ostree_repository
 import real_daemon
 import registry
+import run_options
 import sanitizers
 import tar_diff
 import worker
 from oci_layout import Entry, directory, whiteout
 from repository_case import ScratchCase
+from run_options import OPTIONS
 
 IMAGECTL = os.environ.get("IMAGECTL", "imagectl")
 MIB = 1024 * 1024
@@ -439,7 +441,7 @@ class Hostile(Case):
         for cut in (100, 600, 5000, MIB, 3 * MIB + 777, len(base) - 3000):
             yield f"cut at {cut}", base[:cut]
         source = random.Random(3)
-        for number in range(30):
+        for number in range(30 if OPTIONS.long else 8):
             data = bytearray(base)
             for _ in range(source.randrange(1, 6)):
                 at = source.choice((source.randrange(len(data)), source.randrange(len(data) // 512) * 512 + source.randrange(512), source.randrange(1024)))
@@ -549,4 +551,4 @@ class Hostile(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    run_options.main(__doc__)

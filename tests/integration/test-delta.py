@@ -519,7 +519,7 @@ class Hostile(Case):
         right = {version: delta_artifact.operations(self.files, self.tars["new"][0], version) for version in (1, 2)}
         subprocess.run(["cp", "-aT", self.repository, stored], check=True)
         self.addCleanup(lambda: print(f"    {ends}"))
-        for seed in [OPTIONS.seed] if OPTIONS.seed is not None else range(300 if OPTIONS.long else 40):
+        for seed in [OPTIONS.seed] if OPTIONS.seed is not None else range(300 if OPTIONS.long else 16):
             random = randomness.Random(seed)
             version = 1 + seed % 2
             parts = {"operations": list(right[version]), "change": [], "document": []}
