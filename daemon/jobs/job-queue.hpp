@@ -96,7 +96,7 @@ struct QueuedJob {
     // What is reported of a job that the queue itself ended early, unless its work succeeds.
     std::optional<job::Result> early_end;
 
-    bool looks() const { return request.traits().looks; }
+    bool looks() const { return request.traits().only_reads; }
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
     bool is_private() const { return credentials == Credentials::caller || looks(); }
     Lane lane() const;

@@ -97,7 +97,7 @@ std::string other_repository(const job::Request& request) {
 
 // Whether REQUEST's job writes nothing at all, and takes no lock.
 bool only_reads(const job::Request& request) {
-    return request.traits().looks && request.traits().publishing == job::Publishing::none;
+    return request.traits().only_reads && request.traits().publishing == job::Publishing::none;
 }
 
 // Where REQUEST's job writes, or takes the lock of what it reads. What is not there yet is made inside the directory

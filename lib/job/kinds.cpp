@@ -103,7 +103,7 @@ void keep_own_news(Result& result, const Request& request) {
         return image != nullptr && is_named(*image);
     };
     const auto* const verify = request.as<Verify>();
-    const bool changes = verify != nullptr ? verify->repair : !request.traits().looks;
+    const bool changes = verify != nullptr ? verify->repair : !request.traits().only_reads;
     const bool finds = request.as<Check>() != nullptr;
     const auto keep = [&](auto& news, bool may) {
         std::erase_if(news, [&](const auto& one) { return !may || !is_own(one.image); });

@@ -36,7 +36,7 @@ enum class Publishing {
 struct Traits {
     std::string_view name;     // on the bus and in the journal
     std::string_view action;   // what must be allowed: org.imaged1.ACTION of polkit; empty for what anybody may ask for
-    bool looks = false;        // changes nothing but what is known of an image: such jobs wait for no others
+    bool only_reads = false;   // changes nothing but what is known of an image: such jobs wait for no others
     bool reads_image = false;  // opens its image where it comes from
     bool stores_image = false;  // and keeps it: whether it needs a signature is a question
     bool takes_authfile = false;
@@ -118,7 +118,7 @@ struct PrepareOutcome {
 
 struct Prepare {
     static constexpr Traits traits{
-        .name = "prepare", .looks = true, .reads_image = true, .takes_authfile = true, .takes_place = true};
+        .name = "prepare", .only_reads = true, .reads_image = true, .takes_authfile = true, .takes_place = true};
     using Outcome = PrepareOutcome;
 
     ImageReference image;
@@ -464,7 +464,7 @@ struct CheckOutcome {
 struct Check {
     static constexpr Traits traits{.name = "check",
                                    .action = "check",
-                                   .looks = true,
+                                   .only_reads = true,
                                    .reads_image = true,
                                    .takes_authfile = true,
                                    .publishing = Publishing::metadata};
@@ -485,7 +485,7 @@ struct Check {
 
 // Reads stored trees, whose package databases are the images' own.
 struct Changes {
-    static constexpr Traits traits{.name = "changes", .looks = true};
+    static constexpr Traits traits{.name = "changes", .only_reads = true};
     using Outcome = ChangesOutcome;
 
     ImageReference image;
@@ -556,7 +556,7 @@ struct CheckImagesOutcome {
 
 // A worker does Check for each image (daemon/jobs/check-round.hpp).
 struct CheckImages {
-    static constexpr Traits traits{.name = "check-images", .action = "check", .looks = true};
+    static constexpr Traits traits{.name = "check-images", .action = "check", .only_reads = true};
     using Outcome = CheckImagesOutcome;
 
     std::vector<ImageReference> images;  // none for all
@@ -736,7 +736,7 @@ struct DiskUsageOutcome {
 };
 
 struct DiskUsage {
-    static constexpr Traits traits{.name = "disk-usage", .looks = true, .publishing = Publishing::usage};
+    static constexpr Traits traits{.name = "disk-usage", .only_reads = true, .publishing = Publishing::usage};
     using Outcome = DiskUsageOutcome;
 
     template <typename Self, typename Fields>

@@ -23,13 +23,13 @@
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-names.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/ref-state.hpp"
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/records/usage-record.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 #include "store/verify/damage-record.hpp"
 
 namespace imaged {
@@ -148,7 +148,7 @@ public:
         auto layers = json::array();
         for (std::size_t i = 0; i < image.layout.layers.size(); ++i) {
             const auto& layer = image.layout.layers[i];
-            const auto ref = place_of(repository_, layer);
+            const auto ref = ref_of_layer(repository_, layer);
             json entry{{"digest", layer.blob.digest.text()},
                        {"size", layer.blob.size},
                        {"kind", to_string(layer.kind)},

@@ -9,7 +9,7 @@
 #include "store/catalog/update-tree.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/records/kept-versions.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/stored-image.hpp"
 

@@ -15,8 +15,8 @@
 #include "store/objects/file-object.hpp"
 #include "store/objects/object-check.hpp"
 #include "store/objects/tree-walk.hpp"
-#include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
+#include "store/records/layer-ref.hpp"
 
 namespace imaged {
 

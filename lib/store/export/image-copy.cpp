@@ -11,11 +11,11 @@
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
 #include "store/records/image-sources.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/presence.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/repository/foreign-repository.hpp"
-#include "store/repository/ref-place.hpp"
+#include "store/repository/free-ref.hpp"
 
 namespace imaged {
 
@@ -81,7 +81,7 @@ public:
 
     CopiedImage run() {
         const auto image = in_context(source_.path(), [&] { return StoredImage::find(source_, request_.image); });
-        require_ref_place(destination_, target_);
+        require_free_ref(destination_, target_);
         CopiedImage copied{previous_digest(), false, image, {}};
         const auto staging = destination_.make_staging();
         WriterPool pool(link_threads);

@@ -12,7 +12,7 @@
 #include "store/export/export-layout.hpp"
 #include "store/export/exported-documents.hpp"
 #include "store/export/object-layer-export.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 
 namespace imaged {
 

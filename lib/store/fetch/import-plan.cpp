@@ -10,7 +10,7 @@
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
 #include "store/records/layer-lookup.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/tree/root-policy.hpp"
 
 namespace imaged {

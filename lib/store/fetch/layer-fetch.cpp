@@ -9,7 +9,7 @@
 #include "store/fetch/delta-import.hpp"
 #include "store/fetch/layer-publisher.hpp"
 #include "store/files/moved-var.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 
 namespace imaged {
 

@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "store/files/ref-name.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/tree/commit-check.hpp"
 

@@ -33,7 +33,7 @@ std::string escape_for_ref(std::string_view text);
 std::optional<std::string> unescape_ref(std::string_view escaped);
 
 std::string layer_ref(const Digest& digest);
-// Refs that no other program looks at, of a derived layer and of one of OSTree objects (layer-place.hpp).
+// Refs that no other program looks at, of a derived layer and of one of OSTree objects (layer-ref.hpp).
 std::string derived_ref(const Digest& blob);
 std::string objects_ref(const Digest& blob);
 // Whether REF has the name of one of a layer's refs.

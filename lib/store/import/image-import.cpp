@@ -19,12 +19,12 @@
 #include "store/import/merge-check.hpp"
 #include "store/import/signed-commit.hpp"
 #include "store/records/image-sources.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/signature-rules.hpp"
 #include "store/repository/detached-metadata.hpp"
-#include "store/repository/ref-place.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/free-ref.hpp"
+#include "store/repository/moved-repository.hpp"
 #include "store/tree/merge-commit.hpp"
 
 namespace imaged {
@@ -186,7 +186,7 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
         verify_signed_commit(nullptr, reader, request.image, source, plan.present);
         return {std::move(source), std::move(plan)};
     }
-    require_ref_place(*repository, target);
+    require_free_ref(*repository, target);
     Presence presence(*repository, cancellation);
     auto source = open_while_looking_ahead(reader, request, *repository, presence, target);
     auto plan = ImportPlan::make(&*repository, &presence, source, target);
@@ -271,7 +271,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     repository.writer().clear_leftovers();
     const auto target = request.target.value_or(request.image);
-    require_ref_place(repository, target);
+    require_free_ref(repository, target);
     Presence presence(repository, cancellation);
     std::unique_ptr<ImageArchive> archive;
     if (request.archive)

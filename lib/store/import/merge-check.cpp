@@ -8,8 +8,8 @@
 #include "base/error.hpp"
 #include "store/fetch/import-plan.hpp"
 #include "store/files/ref-name.hpp"
-#include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/tree/merge-commit.hpp"
 #include "store/tree/tree-store.hpp"
 

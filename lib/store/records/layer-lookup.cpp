@@ -3,8 +3,8 @@
 
 #include "base/error.hpp"
 #include "store/files/ref-name.hpp"
-#include "store/records/layer-place.hpp"
 #include "store/records/layer-record.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/detached-metadata.hpp"
 

@@ -5,7 +5,7 @@
 
 #include "base/system-failure.hpp"
 #include "store/files/ref-name.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 
 namespace imaged {
 

@@ -18,7 +18,7 @@
 #include "store/files/direct-writer.hpp"
 #include "store/files/ref-file.hpp"
 #include "store/files/repository-creation.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 
 namespace imaged {
 

@@ -7,7 +7,7 @@
 #include "base/system-failure.hpp"
 #include "store/files/kept-ref.hpp"
 #include "store/files/ref-name.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/stored-image.hpp"
 
 namespace imaged {

@@ -10,11 +10,11 @@
 #include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 #include "store/upkeep/layer-use.hpp"
 
 namespace imaged {

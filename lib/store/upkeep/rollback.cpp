@@ -10,10 +10,10 @@
 #include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
 #include "store/records/presence.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 
 namespace imaged {
 

@@ -9,9 +9,9 @@
 #include "store/import/image-import.hpp"
 #include "store/import/merge-check.hpp"
 #include "store/objects/quarantine.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 #include "store/records/presence.hpp"
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 #include "store/verify/damage-record.hpp"
 
 namespace imaged {
@@ -126,7 +126,7 @@ private:
             if (damage.kind != DamageKind::ref || damage.ref.empty()) continue;
             std::map<std::string, Checksum> refs;
             for (const auto& layer : verdict.stored->layout.layers) {
-                if (place_of(repository_, layer) != damage.ref) continue;
+                if (ref_of_layer(repository_, layer) != damage.ref) continue;
                 // A ref names nothing that is not all there.
                 const auto commit = verified.layer(layer.kind, layer.diff_id);
                 if (commit && Presence(repository_, cancellation_).complete(*commit))

@@ -3,7 +3,7 @@
 
 #include "catch.hpp"
 #include "image-builder.hpp"
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 
 using namespace imaged;
 

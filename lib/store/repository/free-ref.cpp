@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/ref-place.hpp"
+#include "store/repository/free-ref.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -32,7 +32,7 @@ mode_t type_of(const Repository& repository, const std::string& ref) {
 
 }  // namespace
 
-void require_ref_place(const Repository& repository, const ImageReference& image) {
+void require_free_ref(const Repository& repository, const ImageReference& image) {
     const auto ref = image_ref(image);
     for (auto begin = image_ref_prefix.size(); begin <= ref.size();) {
         const auto end = std::min(ref.find('/', begin), ref.size());

@@ -10,6 +10,6 @@ namespace imaged {
 
 // Call it before anything is fetched for IMAGE. Throws Error(invalid_reference) if an image that REPOSITORY holds is in
 // the way of IMAGE's ref, naming that image, or if a part of the ref would be longer than the name of a file may be.
-void require_ref_place(const Repository& repository, const ImageReference& image);
+void require_free_ref(const Repository& repository, const ImageReference& image);
 
 }  // namespace imaged

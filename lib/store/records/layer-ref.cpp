@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/records/layer-place.hpp"
+#include "store/records/layer-ref.hpp"
 
 #include "base/error.hpp"
 #include "store/files/ref-name.hpp"
@@ -46,7 +46,7 @@ PlacedLayer placed_layer(const Repository& repository, const VerifiedLayers& ver
     return {std::move(shared), commit};
 }
 
-std::string place_of(const Repository& repository, const ImageLayer& layer) {
+std::string ref_of_layer(const Repository& repository, const ImageLayer& layer) {
     return placed_layer(repository, VerifiedLayers(repository.fd()), layer).ref;
 }
 
@@ -72,7 +72,7 @@ bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Che
 
 std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer,
                                          const Checksum& commit) {
-    std::map<std::string, Checksum> refs{{place_of(repository, layer), commit}};
+    std::map<std::string, Checksum> refs{{ref_of_layer(repository, layer), commit}};
     if (layer.kind == LayerKind::derived || refs.contains(own_ref(layer))) return refs;
     const auto before = repository.resolve(layer_ref(layer.blob.digest));
     const VerifiedLayers verified(repository.fd());

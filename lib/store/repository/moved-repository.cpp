@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/repository/repository-place.hpp"
+#include "store/repository/moved-repository.hpp"
 
 #include <fcntl.h>
 

@@ -24,7 +24,7 @@ std::string blob_of_ref(const std::string& ref);
 // The ref of LAYER that only imaged looks at.
 std::string own_ref(const ImageLayer& layer);
 // The ref that names LAYER's commit, or would if it were stored.
-std::string place_of(const Repository& repository, const ImageLayer& layer);
+std::string ref_of_layer(const Repository& repository, const ImageLayer& layer);
 struct PlacedLayer {
     std::string ref;
     std::optional<Checksum> commit;  // that REF names; the caller judges whether that is the layer
