@@ -368,10 +368,40 @@ class Partial(Case):
         _, details, _ = self.update((5, 50), confined=True)
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
 
-    def test_where_most_has_changed_all_of_it_is_fetched(self):
-        after, details, _ = self.update(tuple(range(140)))
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
-        self.assertGreater(details["bytes-fetched"], len(after.data))  # and its table
+    def test_where_nearly_all_has_changed_all_of_it_is_fetched_once(self):
+        """Its tables, which show that, are not fetched again, and it is a layer that other programs use."""
+        after, details, since = self.update(tuple(range(140)))
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, [f"layer {after.digest}: little of it would be saved"]))
+        self.assertEqual((details["bytes-fetched"], details["bytes-reused"]), (len(after.data), 0))
+        self.assert_counted(self.wire_bytes(after, since), 2 * len(after.data))  # and a full pull
+        self.assertNotEqual(self.resolve("ostree/container/blob/" + after.digest.replace(":", "_3A_")), "")
+
+    def test_a_tenth_is_saved(self):
+        after, details, _ = self.update(tuple(range(20, 150)))
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
+        self.assertLess(details["bytes-fetched"], 0.91 * len(after.data))
+
+    def test_nearly_all_of_a_blob_that_is_another_is_not_taken(self):
+        """What is put together of the parts of a layer and its tables has to have the digest of its blob."""
+        self.push("after", after := chunked_layer.layer(entries(*range(140))))
+        self.pull("before")
+        whole, front = self.whole("after"), self.front()
+        spoilt = dataclasses.replace(after, data=after.data[:-40] + bytes([after.data[-40] ^ 1]) + after.data[-39:])  # in the footer, which no reader needs
+
+        def other(handler):
+            (begin, _), *_ = faults.ranges_asked(handler) or [(None, None)]
+            (other_blob(handler, spoilt) if begin is not None and begin != after.parts["table_offset"] else faults.send(handler))
+        front.fault = (after.digest, other, None)
+        details = self.pull("after", front.address)
+        self.assertEqual((details["layers-partial"], len(details["fetched-whole"]), details["merge-commit"]), (0, 2, whole))
+        self.assertRegex(details["fetched-whole"][1], "digest")
+
+    def test_layers_that_are_fetched_as_a_whole_all_alike_are_counted(self):
+        small = [chunked_layer.layer([Entry(f"srv/{number}", content=random_bytes(number, 9000))]) for number in range(3)]
+        self.push("small", *small, self.before)
+        self.pull("before", target="docker://another/image:x")
+        details = self.pull("small")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, ["3 layers: smaller than 1 MiB"]))
 
     def test_a_layer_of_another_compression_is_fetched_as_ever(self):
         self.pull("before")
@@ -533,6 +563,18 @@ class CommitImages(Case):
         return int(entry.path.split("/")[4][0], 16) % 2 if "/objects/" in entry.path else 0
 
 
+class Archive(Case):
+    mode = "archive"
+
+    def test_files_of_an_archive_repository_are_fetched_and_that_is_reported(self):
+        after = chunked_layer.layer(entries(3))
+        self.push("after", after)
+        self.assertEqual(self.pull("before")["fetched-whole"], [])
+        details = self.pull("after")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, ["1 layer: the mode of the repository keeps files compressed"]))
+        self.assertEqual(details["bytes-fetched"], len(after.data))
+
+
 class Objects(CommitImages):
     """Layers of OSTree objects, whose names say which objects they are: those that are here are not fetched, whatever image brought them."""
 
@@ -542,8 +584,7 @@ class Objects(CommitImages):
         self.pull("one")
         since = len(self.registry.answers())
         details = self.pull("two")
-        self.assertEqual((details["layers-fetched"], details["fetched-whole"]), (3, []), details)
-        self.assertEqual(details["layers-partial"], 2)  # and a small commit layer
+        self.assertEqual((details["layers-fetched"], details["layers-partial"], details["fetched-whole"]), (3, 2, ["1 layer: smaller than 1 MiB"]), details)
         wire = sum(self.wire_bytes(layer, since) for layer in after[1:])
         whole = sum(len(layer.data) for layer in after[1:])
         tables = sum(layer.parts["tables"] for layer in after[1:])
@@ -585,7 +626,7 @@ class Objects(CommitImages):
         self.push_commit("two", *range(9, 15), split=self.two_chunks)
         self.pull("one", target="ostree-unverified-image:docker://another/image:x")
         details = self.pull("two")
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, []), details)
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, ["1 layer: smaller than 1 MiB"]), details)
         self.assertEqual(details["merge-commit"], self.whole("two"))
 
     @unittest.skipUnless(os.getuid() == 0, "needs root to make a mount namespace")
@@ -594,7 +635,7 @@ class Objects(CommitImages):
         self.push_commit("two", *range(40, 46), split=self.two_chunks)
         self.pull("one", confined=True)
         details = self.pull("two", confined=True)
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, []), details)
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (2, ["1 layer: smaller than 1 MiB"]), details)
         self.assertEqual(details["merge-commit"], self.whole("two"))
 
     def test_what_a_killed_pull_fetched_is_not_fetched_again(self):
@@ -913,7 +954,7 @@ class Hostile(Case):
         self.assertEqual(result["outcome"], "success", result)
         self.assertEqual(result["details"]["layers-partial"], 1)
         details = self.pull("right")
-        self.assertEqual(details["layers-fetched"], 1)
+        self.assertEqual((details["layers-fetched"], details["fetched-whole"]), (1, ["1 layer: another image says that the blob has another content"]))
         self.assertEqual(details["merge-commit"], self.whole("right"))
 
 

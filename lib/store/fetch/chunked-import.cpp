@@ -2,6 +2,7 @@
 #include "store/fetch/chunked-import.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -18,10 +19,8 @@ namespace imaged {
 
 namespace {
 
-// Below this a layer is here sooner than its table is read.
-constexpr std::uint64_t least_layer_bytes = 1024 * 1024;
-// With more of it to fetch, all of it is: of a hundred.
-constexpr std::uint64_t most_percent = 80;
+// With more of it to fetch, tables included, all of it is: of a hundred. That is at most a tenth more.
+constexpr std::uint64_t most_percent = 91;
 // Between the table and the tar-split there is the head of a frame.
 constexpr std::uint64_t most_between = 4096;
 constexpr std::size_t block_bytes = 64 * 1024;
@@ -116,6 +115,79 @@ private:
     UnpackedPart text_;
 };
 
+// All bytes of a blob of which the tables were fetched before.
+class WholeBlob : public StoppableSource {
+public:
+    // All borrowed. REST gives the bytes of rest_of().
+    WholeBlob(const Descriptor& blob, const ChunkedParts& parts, const Tables& tables, BlobParts& rest)
+        : blob_(blob), tables_(tables), rest_(rest), parts_{parts.table, parts.split} {}
+
+    // The ranges of BLOB that are in neither table.
+    static std::vector<BlobRange> rest_of(const Descriptor& blob, const ChunkedParts& parts) {
+        std::vector<BlobRange> ranges;
+        std::uint64_t position = 0;
+        const auto add = [&](std::uint64_t end, std::uint64_t next) {
+            if (end > position) ranges.push_back({position, end - position});
+            position = next;
+        };
+        for (const auto& part : {parts.table, parts.split}) add(part.offset, part.offset + part.bytes);
+        add(blob.size, blob.size);
+        return ranges;
+    }
+
+    std::size_t read(std::span<std::byte> buffer) override {
+        std::size_t filled = 0;
+        while (filled < buffer.size() && position_ < blob_.size) {
+            const auto count = read_some(buffer.subspan(filled));
+            hash_.update(buffer.subspan(filled, count));
+            filled += count;
+            position_ += count;
+        }
+        return filled;
+    }
+    void stop() override { rest_.stop(); }
+    // Reads what is left; to be called when nobody else reads. Throws Error(digest_mismatch) if the bytes are not the
+    // blob's.
+    void finish() {
+        std::vector<std::byte> buffer(block_bytes);
+        while (read(buffer) > 0) {
+        }
+        rest_.finish();
+        if (const auto digest = hash_.finish(); digest.hex() != blob_.digest.hex())
+            throw Error(ErrorKind::digest_mismatch,
+                        "its parts have the digest sha256:" + digest.hex() + " together, not its own");
+    }
+
+private:
+    // At most to the end of the part that the position is in.
+    std::size_t read_some(std::span<std::byte> room) {
+        auto end = blob_.size;
+        for (const auto& part : parts_) {
+            const auto part_end = part.offset + part.bytes;
+            if (position_ >= part_end) continue;
+            if (position_ >= part.offset) {
+                const auto wanted = std::min<std::uint64_t>(room.size(), part_end - position_);
+                const auto piece = tables_.piece_at(position_ - tables_.begin(), wanted);
+                std::memcpy(room.data(), piece.data(), piece.size());
+                return piece.size();
+            }
+            end = part.offset;
+            break;
+        }
+        const auto count =
+            rest_.read(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), end - position_))));
+        if (count == 0) throw Error(ErrorKind::source_unreachable, "the layer ends early");
+        return count;
+    }
+
+    const Descriptor& blob_;
+    const Tables& tables_;
+    BlobParts& rest_;
+    const std::array<PackedPart, 2> parts_;
+    Sha256 hash_;
+    std::uint64_t position_ = 0;
+};
+
 // Which files are here. Verifies both tables.
 void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& files, const Cancellation& cancellation,
                ExpansionLimit& looked_at, ChunkedPlan& plan) {
@@ -150,11 +222,9 @@ private:
 
 }  // namespace
 
-std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
-                                                const DerivedLayerRules& rules, LocalFiles& files,
-                                                const ChunkedHooks& hooks, ExpansionLimit& looked_at,
-                                                ExpansionLimit& limit) {
-    if (layer.blob.chunked.empty() || layer.blob.size < least_layer_bytes || !source.gives_parts()) return std::nullopt;
+StagedLayer import_chunked_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                                 LocalFiles& files, const ChunkedHooks& hooks, ExpansionLimit& looked_at,
+                                 ExpansionLimit& limit) {
     const auto parts = chunked_parts(layer.blob);
     if (!parts || !Tables::are_together(*parts))
         throw Error(ErrorKind::unsupported_image, "its annotations name no table of contents with a tar-split");
@@ -172,8 +242,21 @@ std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const Image
     make_plan(*parts, tables, files, source.cancellation(), looked_at, plan);
     files.release_directories();
     const auto ranges = plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
-    if (bytes_of(ranges) > layer.blob.size / 100 * most_percent) return std::nullopt;
-    hooks.expect_bytes(bytes_of(tables.ranges()) + bytes_of(ranges));
+    StagedLayer staged;
+    staged.sink = hooks.make_sink();
+    const auto bytes = bytes_of(tables.ranges()) + bytes_of(ranges);
+    if (bytes > layer.blob.size / 100 * most_percent) {
+        hooks.little_saved();
+        hooks.expect_bytes(layer.blob.size);
+        BlobParts rest(source, layer.blob, WholeBlob::rest_of(layer.blob, *parts), taken);
+        WholeBlob blob(layer.blob, *parts, tables, rest);
+        LayerStream stream(blob, limit);
+        const auto diff_id = read_layer(stream, layer, rules, limit, staged, hooks.early);
+        blob.finish();
+        require_diff_id(layer, diff_id);
+        return staged;
+    }
+    hooks.expect_bytes(bytes);
 
     BlobParts blob(source, layer.blob, ranges, taken);
     WantedFrames frames(plan, ranges, blob);
@@ -185,8 +268,6 @@ std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const Image
         return files.open(file);
     });
     AssembledStream assembled(tar, blob);
-    StagedLayer staged;
-    staged.sink = hooks.make_sink();
     LayerStream stream(assembled, limit, LayerStream::Form::plain);
     require_diff_id(layer, read_layer(stream, layer, rules, limit, staged, hooks.early));
     staged.partial = true;

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <optional>
 
 #include "store/fetch/layer-import.hpp"
 #include "store/fetch/local-files.hpp"
@@ -20,15 +19,18 @@ struct ChunkedHooks {
     std::function<void(std::size_t)> progress;  // as of import_layer()
     EarlyPublishing early;
     std::function<void(std::uint64_t)> expect_bytes;  // told what is fetched in all, as soon as that is known
+    std::function<void()> little_saved;               // called if all of the layer is fetched, for it is nearly all
 };
 
-// As import_layer(). LOOKED_AT limits what is read of local files before anything is fetched for them. Returns nullopt
-// if import_layer() is to be used in its place: for a layer that is not zstd:chunked, a source without parts of blobs,
-// and a layer of which most is to be fetched. Throws Error in whichever way parts, table and tar-split are not what
-// they should be; import_layer() may still do.
-std::optional<StagedLayer> import_chunked_layer(LayerSource& source, const ImageLayer& layer,
-                                                const DerivedLayerRules& rules, LocalFiles& files,
-                                                const ChunkedHooks& hooks, ExpansionLimit& looked_at,
-                                                ExpansionLimit& limit);
+// Below this a layer is here sooner than its table is read.
+inline constexpr std::uint64_t least_chunked_bytes = 1024 * 1024;
+
+// As import_layer(), of a layer that has annotations of zstd:chunked, from a source that gives parts. LOOKED_AT limits
+// what is read of local files before anything is fetched for them. Where most of the layer is to be fetched, the rest
+// of it is too: such a layer is complete, and its blob verified. Throws Error in whichever way parts, table and
+// tar-split are not what they should be; import_layer() may still do.
+StagedLayer import_chunked_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                                 LocalFiles& files, const ChunkedHooks& hooks, ExpansionLimit& looked_at,
+                                 ExpansionLimit& limit);
 
 }  // namespace imaged

@@ -62,7 +62,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         std::optional<StagedLayer> staged;
         std::uint64_t in_vain = 0;
         const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, in_vain + count); };
-        const ChunkedHooks hooks{make_sink, progress, early_of(item), expect};
+        const auto little_saved = [&] { note_whole(*item.layer, "little of it would be saved"); };
+        const ChunkedHooks hooks{make_sink, progress, early_of(item), expect, little_saved};
         const bool may_be_part = in_part.contains(item.index);
         if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
             staged = make_layer(*item.layer, *made, rules, hooks);
@@ -70,7 +71,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         }
         if (!staged && only_delta_)
             throw Error(ErrorKind::corrupt_input, "the delta does not make it, and its own blob is not there");
-        if (!staged && may_be_part) {
+        if (!staged && may_come_in_part(*item.layer, may_be_part)) {
             staged = fetch_part(*item.layer, rules, hooks);
             in_vain = bytes;
         }
@@ -116,12 +117,30 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         publisher.add(std::move(*commit_layer));
         publisher.wait();
     }
+    for (const auto& [why, count] : whole_alike_)
+        counts_.fetched_whole.push_back(std::to_string(count) + (count == 1 ? " layer: " : " layers: ") + why);
+    whole_alike_.clear();
     return commits;
+}
+
+bool LayerFetch::may_come_in_part(const ImageLayer& layer, bool in_part) {
+    if (!known_ || !known_->objects || layer.blob.chunked.empty()) return false;
+    const bool gives_parts = source_.gives_parts();
+    const std::lock_guard lock(mutex_);
+    gave_parts_ |= gives_parts;
+    // Of a source that never gives any nothing could be fetched in part.
+    if (!gave_parts_) return false;
+    const auto* const why = repository_.file_suffix() != ".file" ? "the mode of the repository keeps files compressed"
+                            : layer.blob.size < least_chunked_bytes ? "smaller than 1 MiB"
+                            : !gives_parts                          ? "the source gives no parts of layers"
+                            : !in_part ? "another image says that the blob has another content"
+                                       : nullptr;
+    if (why != nullptr) ++whole_alike_[why];
+    return why == nullptr;
 }
 
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                                   const ChunkedHooks& hooks) {
-    if (!known_ || !known_->objects) return std::nullopt;
     LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
     if (layer.kind == LayerKind::derived) {
         files.look_for_contents([this]() -> const ObjectSizes& {
@@ -164,10 +183,14 @@ std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, E
         if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
         // It is away, and will give parts again: the whole layer would not come now, and later it would be a waste.
         if (by_parts && error.kind() == ErrorKind::source_unreachable && source_.gives_parts()) throw;
-        const std::lock_guard lock(mutex_);
-        counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + error.what());
+        note_whole(layer, error.what());
         return std::nullopt;
     }
+}
+
+void LayerFetch::note_whole(const ImageLayer& layer, const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    counts_.fetched_whole.push_back("layer " + layer.blob.digest.text() + ": " + why);
 }
 
 }  // namespace imaged

@@ -86,7 +86,10 @@ private:
         bool moved_var;
         bool objects;  // whether there are any
     };
-    // Without what the repository has. Returns nullopt if all of it is to be fetched.
+    // Whether to try fetch_part(). If not, but another repository, layer or source could have, that is reported.
+    // IN_PART: no other content is known of the blob.
+    bool may_come_in_part(const ImageLayer& layer, bool in_part);
+    // Without what the repository has. Returns nullopt if all of it is still to be fetched.
     std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                           const ChunkedHooks& hooks);
 
@@ -101,6 +104,8 @@ private:
                                               const std::function<std::optional<StagedLayer>()>& fetch,
                                               bool by_parts = false);
 
+    void note_whole(const ImageLayer& layer, const std::string& why);
+
     std::optional<UsableDelta> delta_;
     bool only_delta_ = false;
     std::optional<Checksum> required_commit_;
@@ -110,6 +115,8 @@ private:
     std::mutex mutex_;  // of what follows, and of making sinks
     WriterPool pool_{writers};
     FetchCounts counts_;
+    bool gave_parts_ = false;                      // SOURCE did, for some layer
+    std::map<std::string, unsigned> whole_alike_;  // layers that are fetched as a whole, by the reason
     std::atomic<std::uint64_t> image_bytes_ = 0, looked_at_bytes_ = 0;  // unpacked; of local files
 };
 

@@ -105,7 +105,7 @@ void LocalFiles::look_for_contents(std::function<const ObjectSizes&()> sizes) {
 bool LocalFiles::has_any(int objects) {
     bool found = false;
     for (unsigned directory = 0; directory < object_directories && !found; ++directory)
-        visit_objects(objects, directory, [&](const LooseObject& object) { found |= object.type == "file"; });
+        visit_objects(objects, directory, [&](const LooseObject& object) { found |= object.type.starts_with("file"); });
     return found;
 }
 

@@ -33,7 +33,7 @@ public:
     // called when an object is first looked for by its content, and gives those of the same repository.
     void look_for_contents(std::function<const ObjectSizes&()> sizes);
 
-    // Whether OBJECTS has any file. Without one, no table need be read.
+    // Whether OBJECTS, of a repository of any mode, has any file. Without one, no table need be read.
     static bool has_any(int objects);
 
     // Looks for FILE and adds it to PLAN, at once or in a later call of one of these.

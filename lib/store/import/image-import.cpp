@@ -319,7 +319,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     LayerFetch fetch(layer_source, repository, *staging, cancellation, observer, request.layers_at_once,
                      request.expansion);
     if (signed_commit) fetch.require_commit(signed_commit->checksum);
-    if (!request.known && repository.file_suffix() == ".file")
+    if (!request.known)
         fetch.reuse_files(plan.previous ? std::optional(plan.previous->tree) : std::nullopt, moves_var());
     const auto delta_digest = delta ? delta->artifact.digest.text() : std::string();
     if (delta) fetch.use_delta(*std::move(delta), source.delta.has_value());
