@@ -79,6 +79,13 @@ bool DirectSink::reuse(const Checksum& checksum, ObjectType type) {
     return true;
 }
 
+bool DirectSink::reuse_file(const Checksum& checksum) {
+    if (!reuse(checksum, ObjectType::file)) return false;
+    if (check_present_) check_present_(checksum);
+    ++objects_reused_;
+    return true;
+}
+
 void DirectSink::count_written(std::uint64_t bytes) {
     ++objects_written_;
     bytes_written_ += bytes;
@@ -93,10 +100,7 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
     small_hash_.update(file_header(meta, {}));
     hash(small_hash_, content);
     const auto checksum = small_hash_.finish();
-    if (reuse(checksum, ObjectType::file)) {
-        ++objects_reused_;
-        return checksum;
-    }
+    if (reuse_file(checksum)) return checksum;
     const auto size = content.size();
     auto task =
         writes_.add([this, checksum, meta, content = std::move(content)] { write_file(checksum, meta, content); });
@@ -226,10 +230,7 @@ public:
         if (writer_->size() != size_)
             throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
         const auto checksum = hash_.finish();
-        if (sink_.reuse(checksum, ObjectType::file)) {
-            ++sink_.objects_reused_;
-            return checksum;  // the destructor drops the copy
-        }
+        if (sink_.reuse_file(checksum)) return checksum;  // the destructor drops the copy
         sink_.set_metadata(fd_.get(), meta_);
         if (::renameat(directory(), name_.c_str(), sink_.directory(checksum),
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
@@ -339,6 +340,7 @@ std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
 std::unique_ptr<ObjectSink> DirectSink::limbo() {
     std::unique_ptr<DirectSink> limbo(new DirectSink(format_, objects_, scratch_, pool_));
     limbo->hash_beside(backlog_);
+    limbo->check_present(check_present_);
     return limbo;
 }
 

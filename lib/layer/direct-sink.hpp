@@ -34,6 +34,7 @@ public:
         : DirectSink(format, objects, staging.make_scratch(), pool) {}
 
     void hash_beside(HashBacklog* backlog) override { backlog_ = backlog; }
+    void check_present(const CheckPresent& check) override { check_present_ = check; }
     Checksum put_file(const FileMeta& meta, std::vector<std::byte> content) override;
     Checksum put_symlink(const FileMeta& meta, const std::string& target) override;
     Checksum put_metadata(ObjectType type, std::string_view bytes) override;
@@ -62,6 +63,8 @@ private:
     bool in_repository(const Checksum& checksum, ObjectType type) const;
     // True for an object that the repository has already; it must still be there when this sink is published.
     bool reuse(const Checksum& checksum, ObjectType type);
+    // The same for a regular file.
+    bool reuse_file(const Checksum& checksum);
     void write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content);
     mode_t object_mode(const FileMeta& meta) const;
     void set_metadata(int fd, const FileMeta& meta) const;
@@ -87,6 +90,7 @@ private:
     unsigned large_files_ = 0;
     PairedSha256 small_hash_;
     HashBacklog* backlog_ = nullptr;
+    CheckPresent check_present_;
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
     StagedObjects staged_;
     TaskGroup writes_;  // last: they use all of the above

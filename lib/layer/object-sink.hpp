@@ -34,6 +34,10 @@ public:
 
     // What puts files here may have them hashed beside BACKLOG, until this is called again; null for no backlog.
     virtual void hash_beside(HashBacklog*) {}
+    // Has CHECK called for each regular file that is put here and is in the repository already: it throws if that one
+    // must not be used. Not called in archive repositories.
+    using CheckPresent = std::function<void(const Checksum&)>;
+    virtual void check_present(const CheckPresent&) {}
 
     // Content up to this size is handed over whole; more goes through begin_large().
     static constexpr std::size_t max_small_bytes = 128 * 1024;

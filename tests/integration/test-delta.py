@@ -864,6 +864,7 @@ class Found(RegistryCase):
                 print(f"    {what}: {details['fetched-whole'][0][:200]}")
 
     def test_a_missing_or_damaged_file_of_the_source_has_the_layer_fetched(self):
+        """The image needs the file too. A damaged one is given to no image."""
         self.offer(6)
         expected = self.whole("after")
         for change in (lambda path: path.write_bytes(bytes(32768)), os.unlink, lambda path: path.write_bytes(b"short")):
@@ -871,6 +872,11 @@ class Found(RegistryCase):
             self.pull("before")
             victim = next(path for path in sorted(self.repository.glob("objects/*/*.file")) if path.stat().st_size == 32768)
             change(victim)
+            if victim.exists():
+                result = self.start_pull("after").finish().result
+                self.assertEqual(result.get("error-name"), "RepositoryDamaged", result)
+                self.assertIn(victim.parent.name + victim.stem, result["message"])
+                victim.unlink()
             details = self.pull("after")
             self.assertEqual((details["delta-layers"], len(details["fetched-whole"]), details["merge-commit"]), (0, 1, expected), details)
 

@@ -53,6 +53,7 @@ public:
     // An object whose content has SIZE bytes and the checksum CONTENT. Reads no object twice, and on average no more
     // than some files of that size for each call, so that fetching the file would take longer.
     std::optional<Checksum> find(std::uint64_t size, const Checksum& content);
+    bool has_read(const Checksum& object) const { return contents_.contains(object); }
 
 private:
     // What all calls may read together: so many bytes, which takes a tenth of a second, and for each call so many files

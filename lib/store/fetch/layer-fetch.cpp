@@ -6,9 +6,11 @@
 
 #include "base/error.hpp"
 #include "base/task-group.hpp"
+#include "layer/staged-objects.hpp"
 #include "store/fetch/delta-import.hpp"
 #include "store/fetch/layer-publisher.hpp"
 #include "store/files/moved-var.hpp"
+#include "store/objects/object-check.hpp"
 #include "store/records/layer-ref.hpp"
 
 namespace imaged {
@@ -62,23 +64,36 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         std::optional<StagedLayer> staged;
         std::uint64_t in_vain = 0;
         const auto expect = [&](std::uint64_t count) { observer_.expected(item.index, in_vain + count); };
+        // What was found to have another content than it should, or any object once local files made a wrong layer, is
+        // not taken for a file of the layer without a look.
+        const auto doubts = std::make_shared<Doubts>();
+        const auto make_checked_sink = [this, &make_sink, doubts] {
+            auto sink = make_sink();
+            sink->check_present([this, doubts](const Checksum& object) {
+                if (doubts->all || (doubts->files != nullptr && doubts->files->is_doubtful(object)))
+                    require_sound(object);
+            });
+            return sink;
+        };
+        auto early = early_of(item);
+        if (early.make_sink) early.make_sink = make_checked_sink;
         const auto little_saved = [&] { note_whole(*item.layer, "little of it would be saved"); };
-        const ChunkedHooks hooks{make_sink, progress, early_of(item), expect, little_saved};
+        const ChunkedHooks hooks{make_checked_sink, progress, early, expect, little_saved};
         const bool may_be_part = in_part.contains(item.index);
         if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
-            staged = make_layer(*item.layer, *made, rules, hooks);
+            staged = make_layer(*item.layer, *made, rules, hooks, *doubts);
             in_vain = bytes;
         }
         if (!staged && only_delta_)
             throw Error(ErrorKind::corrupt_input, "the delta does not make it, and its own blob is not there");
         if (!staged && may_come_in_part(*item.layer, may_be_part)) {
-            staged = fetch_part(*item.layer, rules, hooks);
+            staged = fetch_part(*item.layer, rules, hooks, *doubts);
             in_vain = bytes;
         }
         if (!staged && in_vain > 0) expect(item.layer->blob.size);
         if (!staged) {
             ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-            staged = import_layer(source_, *item.layer, rules, make_sink(), limit, progress, early_of(item));
+            staged = import_layer(source_, *item.layer, rules, make_checked_sink(), limit, progress, early);
         }
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected,
@@ -140,7 +155,7 @@ bool LayerFetch::may_come_in_part(const ImageLayer& layer, bool in_part) {
 }
 
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                                  const ChunkedHooks& hooks) {
+                                                  const ChunkedHooks& hooks, Doubts& doubts) {
     LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
     if (layer.kind == LayerKind::derived) {
         files.look_for_contents([this]() -> const ObjectSizes& {
@@ -150,9 +165,22 @@ std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const
     }
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-    return unless_refused(
-        layer, limit, [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); },
-        true);
+    doubts.files = &files;
+    auto staged = unless_refused(
+        layer, limit, doubts,
+        [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); }, true);
+    doubts.files = nullptr;
+    return staged;
+}
+
+void LayerFetch::require_sound(const Checksum& object) {
+    const auto file = try_open_file(repository_.objects(), object_path(object, ObjectType::file));
+    ContentSize size;
+    if (file && !ObjectCheck(repository_, cancellation_).fault_of(file.get(), object, size)) return;
+    found_damage_ = true;
+    throw Error(ErrorKind::repository_damaged, "the object " + object.hex() +
+                                                   ".file of the repository is damaged, and the image needs it; "
+                                                   "verify with repair replaces it");
 }
 
 const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_part) const {
@@ -165,25 +193,28 @@ const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_par
 }
 
 std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const DeltaLayer& made,
-                                                  const DerivedLayerRules& rules, const ChunkedHooks& hooks) {
+                                                  const DerivedLayerRules& rules, const ChunkedHooks& hooks,
+                                                  Doubts& doubts) {
     LocalFiles files(repository_.objects(), delta_->source_tree, moves_var(), cancellation_);
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     const auto make = [&] { return import_delta_layer(source_, layer, made, rules, files, hooks, limit); };
     if (only_delta_) return make();
-    return unless_refused(layer, limit, make);
+    return unless_refused(layer, limit, doubts, make);
 }
 
-std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit, Doubts& doubts,
                                                       const std::function<std::optional<StagedLayer>()>& fetch,
                                                       bool by_parts) {
     try {
         return fetch();
     } catch (const Error& error) {
         limit.forget();
-        if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space) throw;
+        if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space || found_damage_) throw;
         // It is away, and will give parts again: the whole layer would not come now, and later it would be a waste.
         if (by_parts && error.kind() == ErrorKind::source_unreachable && source_.gives_parts()) throw;
         note_whole(layer, error.what());
+        // Perhaps for a damaged file of the repository.
+        doubts.all |= error.kind() == ErrorKind::digest_mismatch || error.kind() == ErrorKind::corrupt_input;
         return std::nullopt;
     }
 }

@@ -86,21 +86,28 @@ private:
         bool moved_var;
         bool objects;  // whether there are any
     };
+    // Which objects to look at before they are taken for files of a layer.
+    struct Doubts {
+        const LocalFiles* files = nullptr;  // those that these doubt
+        bool all = false;
+    };
     // Whether to try fetch_part(). If not, but another repository, layer or source could have, that is reported.
     // IN_PART: no other content is known of the blob.
     bool may_come_in_part(const ImageLayer& layer, bool in_part);
     // Without what the repository has. Returns nullopt if all of it is still to be fetched.
     std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                          const ChunkedHooks& hooks);
+                                          const ChunkedHooks& hooks, Doubts& doubts);
+    // Throws Error(repository_damaged) unless the file OBJECT has the content and metadata that its name says.
+    void require_sound(const Checksum& object);
 
     // What makes LAYER; null if it is to be fetched.
     const DeltaLayer* made_by_delta(const ImageLayer& layer, bool in_part) const;
     // Returns nullopt if the delta does not make it.
     std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,
-                                          const DerivedLayerRules& rules, const ChunkedHooks& hooks);
-    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's. BY_PARTS: it
-    // reads parts of the layer's blob.
-    std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit,
+                                          const DerivedLayerRules& rules, const ChunkedHooks& hooks, Doubts& doubts);
+    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's. DOUBTS
+    // become more if files of the repository may be the cause. BY_PARTS: it reads parts of the layer's blob.
+    std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit, Doubts& doubts,
                                               const std::function<std::optional<StagedLayer>()>& fetch,
                                               bool by_parts = false);
 
@@ -117,6 +124,7 @@ private:
     FetchCounts counts_;
     bool gave_parts_ = false;                      // SOURCE did, for some layer
     std::map<std::string, unsigned> whole_alike_;  // layers that are fetched as a whole, by the reason
+    std::atomic<bool> found_damage_ = false;
     std::atomic<std::uint64_t> image_bytes_ = 0, looked_at_bytes_ = 0;  // unpacked; of local files
 };
 

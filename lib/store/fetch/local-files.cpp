@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/task-group.hpp"
 #include "layer/dirtree.hpp"
@@ -50,18 +51,35 @@ bool is_symlink(int file) {
 void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
     ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
     if (!search_) {
-        found.is_here = find_object(file.name, found) && try_open(found);
+        const bool named = find_object(file.name, found);
+        found.is_here = named && try_open(found);
+        if (named && !found.is_here && exists(objects_, object_path(found.object, found.type))) doubt(found.object);
         return plan.add(found);
     }
     const auto object = at_path(file.name);
     if (object) found.object = *object;
     asked_.push_back({found, file.content, object.has_value()});
-    if (asked_.size() == most_asked) finish(plan);
+    if (asked_.size() == most_asked) look(plan);
 }
 
 void LocalFiles::finish(ChunkedPlan& plan) {
+    look(plan);
+    std::sort(doubtful_.begin(), doubtful_.end());
+}
+
+bool LocalFiles::is_doubtful(const Checksum& object) const {
+    return (search_ && search_->has_read(object)) ||
+           std::binary_search(doubtful_.begin(), doubtful_.end(), std::hash<Checksum>()(object));
+}
+
+void LocalFiles::doubt(const Checksum& object) {
+    doubtful_.push_back(std::hash<Checksum>()(object));
+}
+
+void LocalFiles::look(ChunkedPlan& plan) {
     look_at_paths();
     for (auto& [found, content, has_path] : asked_) {
+        if (has_path && !found.is_here) doubt(found.object);
         const auto object = found.is_here ? std::nullopt : search_->find(found.size, content);
         if (object) {
             found.object = *object;

@@ -41,6 +41,8 @@ public:
     void finish(ChunkedPlan& plan);
     // Call when all are found: gives memory back.
     void release_directories() { way_ = {}; }
+    // Whether OBJECT was looked at for a file and not found to be it: it may be damaged. After finish().
+    bool is_doubtful(const Checksum& object) const;
     // The content of a file that was found. Throws Error(corrupt_input) where it is not there any more.
     FileDescriptor open(const ChunkedPlan::File& file) const;
     // The regular file that a delta calls NAME: a path in the tree, from its root on and without ".." or links on the
@@ -55,6 +57,8 @@ private:
     const std::string* directory(const Path& path, std::size_t depth);
     std::optional<std::string> read_directory(const Checksum& tree);
     FileDescriptor try_open(const ChunkedPlan::File& file) const;
+    void look(ChunkedPlan& plan);
+    void doubt(const Checksum& object);
     // Which of what was asked for is at its path.
     void look_at_paths();
 
@@ -72,6 +76,7 @@ private:
         bool has_path;  // FOUND has the object that is at its path in the tree
     };
     std::vector<Asked> asked_;
+    std::vector<std::size_t> doubtful_;    // hashes of the objects; sorted after finish()
     std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
