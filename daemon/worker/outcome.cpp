@@ -119,7 +119,7 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
                                   present, source.config.created_by[i]});
         ++(present ? outcome.layers_present : outcome.layers_missing);
     }
-    outcome.bytes_to_fetch = plan.missing_bytes;
+    outcome.bytes_to_fetch = plan.bytes_to_fetch;
     return success(outcome);
 }
 

@@ -92,11 +92,11 @@ class Case(unittest.TestCase):
         self.repository = self.directory / f"repo{self.number}"
         ostree_repository.init(self.repository, self.mode)
 
-    def start_pull(self, tag, address=None, target="docker://stored/image:t", **settings):
+    def start_pull(self, tag, address=None, target="docker://stored/image:t", kind="pull", **settings):
         address = address or self.registry.address
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
-        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target,
+        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target if kind == "pull" else "", kind=kind,
                           settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, **settings},
                           env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy)})
 
@@ -403,6 +403,43 @@ class Partial(Case):
         self.assertEqual((details["bytes-fetched"], details["bytes-reused"]), (len(after.data), 0))
         self.assert_counted(self.wire_bytes(after, since), 2 * len(after.data))  # and a full pull
         self.assertNotEqual(self.resolve("ostree/container/blob/" + after.digest.replace(":", "_3A_")), "")
+
+    def prepared(self, tag, address=None, kind="prepare", **options):
+        result = self.run_pull(tag, address, kind=kind, **options)
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
+    def test_prepare_says_what_is_fetched(self):
+        small = chunked_layer.layer([Entry("srv/x", content=random_bytes("x", 9000))])
+        moved = [dataclasses.replace(entry, path="srv/" + entry.path) for entry in entries(1)]
+        cases = {"some": [chunked_layer.layer(entries(3, 80))], "nearly all": [chunked_layer.layer(entries(*range(140)))], "several": [chunked_layer.layer(entries(5)), small, chunked_layer.layer(moved)],
+                 "plain": [oci_layout.layer(entries(7))], "no split": [chunked_layer.layer(entries(8), lambda parts: parts["annotations"].update({chunked_layer.PREFIX + "tarsplit-position": None}))],
+                 "a table that lies": [chunked_layer.layer(entries(9), lambda parts: parts["table"]["entries"][4].update(endOffset=1 << 40))]}
+        self.pull("before")
+        stored = self.repository
+        for name, layers in cases.items():
+            with self.subTest(name):
+                tag = name.replace(" ", "-")
+                self.push(tag, *layers)
+                self.repository = stored
+                before = sorted(str(path) for path in stored.rglob("*"))
+                told = self.prepared(tag)["bytes-to-fetch"]
+                self.assertEqual(sorted(str(path) for path in stored.rglob("*")), before)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                fetched = self.pull(tag)["bytes-fetched"]
+                tables = sum(layer.parts["tables"] - len(chunked_layer.skippable(b"")) for layer in layers if name == "a table that lies")
+                self.assertEqual(told + tables, fetched)
+        # A registry that gives no parts, and into an empty repository.
+        self.repository = stored
+        layer, = cases["some"]
+        front = self.front()
+        front.fault = (layer.digest, lambda handler: (faults.status(416) if handler.headers.get("Range") else faults.send)(handler), None)
+        self.assertEqual(self.prepared("some", front.address)["bytes-to-fetch"], len(layer.data))
+        self.make_repository()
+        since = len(self.registry.answers())
+        self.assertEqual(self.prepared("some")["bytes-to-fetch"], len(layer.data))
+        self.assertEqual(self.wire_bytes(layer, since), 0)
 
     def test_a_tenth_is_saved(self):
         after, details, _ = self.update(tuple(range(20, 150)))

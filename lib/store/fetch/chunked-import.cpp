@@ -220,48 +220,79 @@ private:
     BlobParts& parts_;
 };
 
+// What to fetch of a layer, beside its tables.
+struct ChunkedLayer {
+    ChunkedParts parts;
+    Tables tables{parts};
+    ChunkedPlan plan;
+    std::vector<BlobRange> ranges;
+
+    std::uint64_t bytes() const { return bytes_of(tables.ranges()) + bytes_of(ranges); }
+    bool is_nearly_whole(const Descriptor& blob) const { return bytes() > blob.size / 100 * most_percent; }
+};
+
+ChunkedParts require_parts(const Descriptor& blob) {
+    const auto parts = chunked_parts(blob);
+    if (!parts || !Tables::are_together(*parts))
+        throw Error(ErrorKind::unsupported_image, "its annotations name no table of contents with a tar-split");
+    return *parts;
+}
+
+// Fetches the tables of LAYER, into it, and looks for its files.
+void look_at_tables(LayerSource& source, const Descriptor& blob, LocalFiles& files, ExpansionLimit& looked_at,
+                    const std::function<void(std::size_t)>& taken, ChunkedLayer& layer) {
+    BlobParts head(source, blob, layer.tables.ranges(), taken);
+    layer.tables.fetch(head);
+    head.finish();
+    make_plan(layer.parts, layer.tables, files, source.cancellation(), looked_at, layer.plan);
+    files.release_directories();
+    layer.ranges = layer.plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
+}
+
 }  // namespace
+
+std::uint64_t chunked_table_bytes(const Descriptor& blob) {
+    const auto parts = chunked_parts(blob);
+    return parts ? parts->table.bytes + parts->split.bytes : 0;
+}
+
+std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,
+                                  ExpansionLimit& looked_at) {
+    ChunkedLayer layer{.parts = require_parts(blob)};
+    look_at_tables(
+        source, blob, files, looked_at, [](std::size_t) {}, layer);
+    return layer.is_nearly_whole(blob) ? blob.size : layer.bytes();
+}
 
 StagedLayer import_chunked_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
                                  LocalFiles& files, const ChunkedHooks& hooks, ExpansionLimit& looked_at,
                                  ExpansionLimit& limit) {
-    const auto parts = chunked_parts(layer.blob);
-    if (!parts || !Tables::are_together(*parts))
-        throw Error(ErrorKind::unsupported_image, "its annotations name no table of contents with a tar-split");
     const auto taken = [&](std::size_t bytes) {
         limit.read(bytes);
         hooks.progress(bytes);
     };
-    Tables tables(*parts);
-    {
-        BlobParts head(source, layer.blob, tables.ranges(), taken);
-        tables.fetch(head);
-        head.finish();
-    }
-    ChunkedPlan plan;
-    make_plan(*parts, tables, files, source.cancellation(), looked_at, plan);
-    files.release_directories();
-    const auto ranges = plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
+    ChunkedLayer chunked{.parts = require_parts(layer.blob)};
+    const auto& [parts, tables, plan, ranges] = chunked;
+    look_at_tables(source, layer.blob, files, looked_at, taken, chunked);
     StagedLayer staged;
     staged.sink = hooks.make_sink();
-    const auto bytes = bytes_of(tables.ranges()) + bytes_of(ranges);
-    if (bytes > layer.blob.size / 100 * most_percent) {
+    if (chunked.is_nearly_whole(layer.blob)) {
         hooks.little_saved();
         hooks.expect_bytes(layer.blob.size);
-        BlobParts rest(source, layer.blob, WholeBlob::rest_of(layer.blob, *parts), taken);
-        WholeBlob blob(layer.blob, *parts, tables, rest);
+        BlobParts rest(source, layer.blob, WholeBlob::rest_of(layer.blob, parts), taken);
+        WholeBlob blob(layer.blob, parts, tables, rest);
         LayerStream stream(blob, limit);
         const auto diff_id = read_layer(stream, layer, rules, limit, staged, hooks.early);
         blob.finish();
         require_diff_id(layer, diff_id);
         return staged;
     }
-    hooks.expect_bytes(bytes);
+    hooks.expect_bytes(chunked.bytes());
 
     BlobParts blob(source, layer.blob, ranges, taken);
     WantedFrames frames(plan, ranges, blob);
     const auto contents = decompress(frames);
-    TableText split(tables, parts->split);
+    TableText split(tables, parts.split);
     AssembledTar tar(split, plan, *contents, [&](const ChunkedPlan::File& file) {
         // As if they had been read.
         limit.read(static_cast<std::size_t>(file.end - file.offset));

@@ -25,6 +25,12 @@ struct ChunkedHooks {
 // Below this a layer is here sooner than its table is read.
 inline constexpr std::uint64_t least_chunked_bytes = 1024 * 1024;
 
+// Bytes of the tables of a layer; 0 if it has none.
+std::uint64_t chunked_table_bytes(const Descriptor& blob);
+// What import_chunked_layer() would fetch of such a layer, its tables included, which this fetches. Throws likewise.
+std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,
+                                  ExpansionLimit& looked_at);
+
 // As import_layer(), of a layer that has annotations of zstd:chunked, from a source that gives parts. LOOKED_AT limits
 // what is read of local files before anything is fetched for them. Where most of the layer is to be fetched, the rest
 // of it is too: such a layer is complete, and its blob verified. Throws Error in whichever way parts, table and

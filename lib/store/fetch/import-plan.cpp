@@ -73,6 +73,7 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
             (plan.present[i] ? plan.present_bytes : plan.missing_bytes) += layers[i].blob.size;
             if (!plan.present[i]) ++plan.missing;
         }
+        plan.bytes_to_fetch = plan.missing_bytes;
     };
     if (repository == nullptr) {
         count();

@@ -27,6 +27,7 @@ struct ImportPlan {
     std::vector<std::optional<Checksum>> present;
     std::uint64_t missing_bytes = 0, present_bytes = 0;  // compressed; a layer that is there twice counts once
     unsigned missing = 0;                                // distinct layers
+    std::uint64_t bytes_to_fetch = 0;                    // missing_bytes, or less where somebody has looked closer
 
     // REPOSITORY may be null, and PRESENCE with it: nothing is there then. Throws Error(digest_mismatch) when a layer's
     // verified diff-id is not what the config says.

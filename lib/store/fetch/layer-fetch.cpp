@@ -15,6 +15,54 @@
 
 namespace imaged {
 
+namespace {
+
+// What bytes_to_fetch() reads of tables, and how many layers at once: it should not take long.
+constexpr std::uint64_t max_looked_up_table_bytes = 32 * 1024 * 1024;
+constexpr unsigned looked_up_at_once = 4;
+
+}  // namespace
+
+std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
+                             const std::vector<const ImageLayer*>& layers, const std::optional<Checksum>& tree,
+                             const ExpansionLimits& expansion) {
+    std::uint64_t table_bytes = 0;
+    std::atomic<std::uint64_t> bytes = 0, looked_at_bytes = 0;
+    std::vector<const ImageLayer*> in_part;
+    const bool has_files = repository.file_suffix() == ".file" && LocalFiles::has_any(repository.objects());
+    for (const auto* const layer : layers) {
+        const auto table = chunked_table_bytes(layer->blob);
+        if (has_files && table > 0 && layer->blob.size >= least_chunked_bytes && !layer_commit(repository, *layer) &&
+            table <= max_looked_up_table_bytes - table_bytes && source.gives_parts()) {
+            table_bytes += table;
+            in_part.push_back(layer);
+        } else {
+            bytes += layer->blob.size;
+        }
+    }
+    std::once_flag sizes_once;
+    std::optional<ObjectSizes> sizes;
+    run_in_threads(looked_up_at_once, in_part.size(), [&](std::size_t number) {
+        const auto& layer = *in_part[number];
+        const auto& cancellation = source.cancellation();
+        LocalFiles files(repository.objects(), tree, moves_var(), cancellation);
+        if (layer.kind == LayerKind::derived) {
+            files.look_for_contents([&]() -> const ObjectSizes& {
+                std::call_once(sizes_once, [&] { sizes.emplace(repository.objects(), cancellation); });
+                return *sizes;
+            });
+        }
+        ExpansionLimit looked_at(expansion, looked_at_bytes, {});
+        try {
+            bytes += chunked_layer_bytes(source, layer.blob, files, looked_at);
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            bytes += layer.blob.size;
+        }
+    });
+    return bytes;
+}
+
 LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
                        ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion)
     : source_(source),

@@ -42,6 +42,13 @@ struct FetchCounts {
     SinkCounts objects;
 };
 
+// Bytes that a pull fetches of LAYERS, each of which is missing and another, without a delta: of zstd:chunked layers
+// what the repository lacks, TREE being the root of the stored version's merged tree, and all of a layer whose tables
+// cannot be read. Fetches these tables. Throws Error(cancelled).
+std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
+                             const std::vector<const ImageLayer*>& layers, const std::optional<Checksum>& tree,
+                             const ExpansionLimits& expansion);
+
 class LayerFetch {
 public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at

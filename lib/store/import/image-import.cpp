@@ -191,6 +191,15 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     auto source = open_while_looking_ahead(reader, request, *repository, presence, target);
     auto plan = ImportPlan::make(&*repository, &presence, source, target);
     verify_signed_commit(&*repository, reader, request.image, source, plan.present);
+    std::set<Digest> seen;
+    std::vector<const ImageLayer*> missing;
+    for (std::size_t i = 0; i < plan.present.size(); ++i) {
+        const auto& layer = source.layout.layers[i];
+        if (!plan.present[i] && seen.insert(layer.blob.digest).second) missing.push_back(&layer);
+    }
+    plan.bytes_to_fetch =
+        bytes_to_fetch(reader, *repository, missing, plan.previous ? std::optional(plan.previous->tree) : std::nullopt,
+                       request.expansion);
     return {std::move(source), std::move(plan)};
 }
 
