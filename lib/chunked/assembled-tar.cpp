@@ -47,15 +47,22 @@ bool AssembledTar::next_piece_of_tar() {
     literal_ = std::move(piece->bytes);
     literal_position_ = 0;
     file_left_ = piece->file_size;
-    if (file_left_ == 0) return true;
-    if (next_file_ == plan_.size()) refuse_tar("the tar has more files than the table");
-    const auto& file = plan_[next_file_++];
-    if (file.size != file_left_) refuse_tar("a file has two sizes");
-    here_ = file.is_here ? open_here_(file) : FileDescriptor();
     return true;
 }
 
+void AssembledTar::next_part_of_file() {
+    if (next_file_ == plan_.size()) refuse_tar("the tar has more files than the table");
+    const auto& part = plan_[next_file_++];
+    if (part.ends ? part.size != file_left_ : part.size >= file_left_) refuse_tar("a file has two sizes");
+    part_left_ = part.size;
+    here_ = part.is_here ? open_here_(part) : FileDescriptor();
+    if (here_ && part.from > 0 && ::lseek(here_.get(), static_cast<off_t>(part.from), SEEK_SET) < 0)
+        throw_errno("read a file of the repository");
+}
+
 std::size_t AssembledTar::read_file(std::span<std::byte> buffer) {
+    if (part_left_ == 0) next_part_of_file();
+    buffer = buffer.first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), part_left_)));
     std::size_t count = 0;
     if (here_) {
         const auto got = ::read(here_.get(), buffer.data(), buffer.size());
@@ -67,6 +74,7 @@ std::size_t AssembledTar::read_file(std::span<std::byte> buffer) {
     }
     if (count == 0) refuse_tar("a file ends early");
     file_left_ -= count;
+    part_left_ -= count;
     return count;
 }
 

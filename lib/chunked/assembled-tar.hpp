@@ -16,7 +16,7 @@ namespace imaged {
 
 class AssembledTar : public ByteSource {
 public:
-    // The content of a file of the plan that is here.
+    // The object with the content of a file of the plan that is here, from its beginning or from that content's.
     using OpenHere = std::function<FileDescriptor(const ChunkedPlan::File&)>;
     // All borrowed but OPEN_HERE. FETCHED gives the contents of the plan's other files, one after the other.
     AssembledTar(ByteSource& split_text, const ChunkedPlan& plan, ByteSource& fetched, OpenHere open_here)
@@ -28,6 +28,7 @@ public:
 private:
     // False at the end.
     bool next_piece_of_tar();
+    void next_part_of_file();
     std::size_t read_file(std::span<std::byte> buffer);
 
     TarSplit split_;
@@ -37,8 +38,8 @@ private:
     std::string literal_;
     std::size_t literal_position_ = 0;
     std::size_t next_file_ = 0;
-    std::uint64_t file_left_ = 0;
-    FileDescriptor here_;  // of the current file; empty where it is fetched
+    std::uint64_t file_left_ = 0, part_left_ = 0;
+    FileDescriptor here_;  // of the current part of a file; empty where it is fetched
 };
 
 }  // namespace imaged

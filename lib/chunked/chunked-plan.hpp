@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decides which files of a zstd:chunked layer are stored already, and which ranges of its blob to fetch for the others.
+// Decides which files, and which parts of them, of a zstd:chunked layer are stored already, and which ranges of its
+// blob to fetch for the others.
 #pragma once
 
 #include <cstddef>
@@ -27,16 +28,22 @@ struct RangeRules {
 // Where each range is a request, which takes a registry some milliseconds, and where a request has many.
 inline constexpr RangeRules one_by_one{64 * 1024, 1000}, many_at_a_time{least_gap_bytes, 20'000};
 
+// How many more there may be in a plan than files, for parts of these.
+inline constexpr std::size_t max_plan_parts = max_table_files;
+
 class ChunkedPlan {
 public:
+    // Or a part of one.
     struct File {
         std::uint64_t size, offset, end;  // as TableFile
         Checksum object;                  // has the content, where it IS_HERE
         ObjectType type;
         bool is_here;
+        bool ends = true;        // the file of the table; otherwise the next is another part of it
+        std::uint64_t from = 0;  // where the content begins in the object
     };
 
-    // The next file of the table. A content that is not here is fetched.
+    // The next file of the table, or part of it. A content that is not here is fetched.
     void add(const File& file);
     std::size_t size() const { return files_.size(); }
     const File& operator[](std::size_t index) const { return files_[index]; }
@@ -48,7 +55,7 @@ private:
     // The largest gap in a range.
     std::uint64_t gap_of(const RangeRules& rules) const;
 
-    SpillArray<File> files_{max_table_files};
+    SpillArray<File> files_{max_table_files + max_plan_parts};
 };
 
 }  // namespace imaged

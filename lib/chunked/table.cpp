@@ -105,6 +105,8 @@ public:
             if (key_ == "size") file_.size = number;
             if (key_ == "offset") file_.offset = number;
             if (key_ == "endOffset") file_.end = number;
+            if (key_ == "chunkOffset") chunk_offset_ = number;
+            if (key_ == "chunkSize") chunk_.size = number;
         }
         return value();
     }
@@ -115,6 +117,7 @@ public:
             if (key_ == "name") file_.name = std::move(text);
             if (key_ == "digest") digest_ = std::move(text);
             if (key_ == "linkName") target_ = std::move(text);
+            if (key_ == "chunkDigest") chunk_digest_ = std::move(text);
         }
         return value();
     }
@@ -122,6 +125,9 @@ public:
         enter();
         if (depth_ == 3 && in_entries_) {
             file_ = {};
+            chunk_ = {};
+            chunk_offset_ = 0;
+            chunk_digest_.clear();
             type_.clear();
             digest_.clear();
             target_.clear();
@@ -151,7 +157,8 @@ public:
         refuse_table("not JSON at byte " + std::to_string(position));
     }
 
-    std::optional<Checksum> finish() const {
+    std::optional<Checksum> finish() {
+        hand_over();
         if (version_ != known_version)
             throw Error(ErrorKind::unsupported_image, "a table of contents of another version");
         return split_;
@@ -169,7 +176,8 @@ private:
 
     void take_entry() {
         // Chunks are parts of the file that they follow.
-        if (type_ == "chunk") return;
+        if (type_ == "chunk") return take_chunk();
+        hand_over();
         const bool is_file = type_ == "reg" && file_.size > 0;
         if (!is_file && !take_other_) return;
         if (++files_ > max_table_files)
@@ -182,7 +190,35 @@ private:
         if (file_.offset < end_ || file_.end <= file_.offset)
             refuse_table("file number " + std::to_string(files_) + " is at no place of its own");
         end_ = file_.end;
-        take_(file_);
+        whole_ = std::move(file_);
+        chunks_fit_ = true;
+        covered_ = 0;
+        if (!chunk_digest_.empty()) take_chunk_at(whole_->offset);
+    }
+
+    // What a table says of chunks may be anything; then the file has none.
+    void take_chunk() {
+        if (whole_) take_chunk_at(file_.offset);
+    }
+    void take_chunk_at(std::uint64_t offset) {
+        auto& chunks = whole_->chunks;
+        std::optional<Checksum> content;
+        if (chunk_digest_.starts_with(digest_prefix))
+            content = Checksum::from_hex(std::string_view(chunk_digest_).substr(digest_prefix.size()));
+        const auto begin = chunks.empty() ? whole_->offset : chunks.back().offset + 1;
+        chunks_fit_ = chunks_fit_ && content && chunks.size() < max_file_chunks && chunk_offset_ == covered_ &&
+                      chunk_.size > 0 && chunk_.size <= whole_->size - covered_ && offset >= begin &&
+                      offset < whole_->end && (!chunks.empty() || offset == whole_->offset);
+        if (!chunks_fit_) return;
+        chunks.push_back({chunk_.size, offset, *content});
+        covered_ += chunk_.size;
+    }
+    // The last file, of which all chunks have been read.
+    void hand_over() {
+        if (!whole_) return;
+        if (!chunks_fit_ || covered_ != whole_->size || whole_->chunks.size() == 1) whole_->chunks.clear();
+        take_(*whole_);
+        whole_.reset();
     }
 
     Characters& characters_;
@@ -191,7 +227,12 @@ private:
     std::size_t depth_ = 0, files_ = 0;
     bool in_entries_ = false;
     std::string key_, type_, digest_, target_;
-    TableFile file_;
+    TableFile file_;                  // that is read
+    std::optional<TableFile> whole_;  // that was read, but perhaps for chunks
+    TableChunk chunk_{};
+    std::uint64_t chunk_offset_ = 0, covered_ = 0;
+    std::string chunk_digest_;
+    bool chunks_fit_ = true;
     std::uint64_t end_ = 0, version_ = 0;
     std::optional<Checksum> split_;
 };

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/checksum.hpp"
 #include "layer/byte-source.hpp"
@@ -23,12 +24,23 @@ struct TableEntry {
     std::string target;      // of a link
 };
 
+// Beyond this many chunks, those of a file are not told.
+inline constexpr std::size_t max_file_chunks = 100'000;
+
+// A part of a file's content with frames of its own; they end where those of the next begin, or the file's.
+struct TableChunk {
+    std::uint64_t size, offset;  // of the content; of the frames in the blob
+    Checksum content;            // SHA-256 of it
+};
+
 // A regular file that is not empty. In several chunks or one: its frames are its content from beginning to end.
 struct TableFile {
     std::string name;  // as the tar has it
     std::uint64_t size = 0;
     Checksum content;                   // SHA-256 of it
     std::uint64_t offset = 0, end = 0;  // of its frames in the blob; END is behind the last byte
+    // In order, together all of it. Empty if there is one, or if what the table says of them does not fit together.
+    std::vector<TableChunk> chunks = {};
 };
 
 // Reads a table, JSON, to its end and calls TAKE for each file and, if it is given, TAKE_OTHER for each other entry, in

@@ -44,17 +44,32 @@ fuzz::MemorySource source(std::span<const std::uint8_t> bytes) {
 void plan_of(std::span<const std::uint8_t> table, ChunkedPlan& plan) {
     auto text = source(table);
     std::uint64_t end = 0;
+    std::size_t planned = 0;
     read_table(text, [&](TableFile& file) {
         fuzz::require(file.size > 0 && file.offset >= end && file.end > file.offset, "files are in order");
         end = file.end;
-        plan.add({file.size, file.offset, file.end, file.content, ObjectType::file, plan.size() % 2 == 1});
+        std::uint64_t size = 0;
+        for (std::size_t i = 0; i < file.chunks.size(); ++i) {
+            const auto& chunk = file.chunks[i];
+            const bool last = i + 1 == file.chunks.size();
+            const auto chunk_end = last ? file.end : file.chunks[i + 1].offset;
+            fuzz::require(chunk.size > 0 && chunk.offset < chunk_end && chunk_end <= file.end, "chunks are in order");
+            size += chunk.size;
+            plan.add(
+                {chunk.size, chunk.offset, chunk_end, chunk.content, ObjectType::file, plan.size() % 2 == 1, last});
+        }
+        fuzz::require(file.chunks.empty() || (size == file.size && file.chunks[0].offset == file.offset),
+                      "chunks are all of a file");
+        ++planned;
+        if (file.chunks.empty())
+            plan.add({file.size, file.offset, file.end, file.content, ObjectType::file, plan.size() % 2 == 1});
     });
     // With all entries, as a check looks at it.
     auto again = source(table);
     std::size_t files = 0;
     read_table(
         again, [&](TableFile&) { ++files; }, [](TableEntry&) {});
-    fuzz::require(files == plan.size(), "the same files are found");
+    fuzz::require(files == planned, "the same files are found");
 }
 
 void look_at_ranges(const ChunkedPlan& plan, const RangeRules& rules) {

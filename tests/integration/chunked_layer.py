@@ -48,8 +48,11 @@ def pieces_of(tar):
 
 
 def chunks_of(content):
-    """The parts of a file that skopeo makes frames of. It splits long ones elsewhere too, by their content."""
-    return [part for part in re.split(rb"(\x00{1024,})", content) if part]
+    """The parts of a file that skopeo makes frames of: runs of zeros, and of long files those that end at places that their content says, about 64 KiB from each other."""
+    parts = [part for part in re.split(rb"(\x00{1024,})", content) if part]
+    if len(content) < 1 << 20:
+        return parts
+    return [chunk for part in parts for chunk in (re.findall(rb"(?s).+?(?:\x42\x17|$)", part) if part.strip(b"\0") else [part])]
 
 
 def rows_of(member, content, offset):

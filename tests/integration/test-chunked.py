@@ -138,6 +138,29 @@ class Case(unittest.TestCase):
         """What the registry says it sent of LAYER to the reader."""
         return sum(size for path, status, size, agent in self.registry.answers()[since:] if path.endswith(layer.digest) and agent.startswith(OWN))
 
+    def assert_counted(self, wire, told):
+        """WIRE has what is between the parts of an answer, too."""
+        self.assertLessEqual(told, wire)
+        self.assertLess(wire, told + 4096)
+
+    def assert_reused(self, tag, layer, most):
+        """Pulls TAG, of LAYER, and sees that at most MOST bytes beside the tables were fetched, by the registry's count."""
+        since = len(self.registry.answers())
+        details = self.pull(tag)
+        wire = self.wire_bytes(layer, since)
+        print(f"    {wire} bytes of {len(layer.data)}, {layer.parts['tables']} of them table and tar-split")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
+        self.assert_counted(wire, details["bytes-fetched"])
+        self.assertLess(wire, layer.parts["tables"] + most)
+        self.assertEqual(details["merge-commit"], self.whole(tag))
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+        return details
+
+    def prepared(self, tag, address=None, kind="prepare", **options):
+        result = self.run_pull(tag, address, kind=kind, **options)
+        self.assertEqual(result["outcome"], "success", result)
+        return result["details"]
+
     def front(self):
         front = faults.FaultyRegistry(self.registry.address)
         self.addCleanup(front.stop)
@@ -166,11 +189,6 @@ class Partial(Case):
         self.assertLess(wire, 1.1 * (wanted + table))
         # Counted where they come from; a full pull of the same layer is among the answers.
         self.assert_counted(self.wire_bytes(after, since), wire + len(after.data))
-
-    def assert_counted(self, wire, told):
-        """WIRE has what is between the parts of an answer, too."""
-        self.assertLessEqual(told, wire)
-        self.assertLess(wire, told + 4096)
 
     def answered(self, after, since):
         """What the registry answered to requests for parts of AFTER."""
@@ -304,19 +322,6 @@ class Partial(Case):
         self.assertLess(wire, 3 * 30 * 1024 + 16 * 1024)
         encapsulation.ostree(self.repository, "fsck", "--quiet")
 
-    def assert_reused(self, tag, layer, most):
-        """Pulls TAG, of LAYER, and sees that at most MOST bytes beside the tables were fetched, by the registry's count."""
-        since = len(self.registry.answers())
-        details = self.pull(tag)
-        wire = self.wire_bytes(layer, since)
-        print(f"    {wire} bytes of {len(layer.data)}, {layer.parts['tables']} of them table and tar-split")
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
-        self.assert_counted(wire, details["bytes-fetched"])
-        self.assertLess(wire, layer.parts["tables"] + most)
-        self.assertEqual(details["merge-commit"], self.whole(tag))
-        encapsulation.ostree(self.repository, "fsck", "--quiet")
-        return details
-
     def test_files_that_moved_or_have_another_owner_are_not_fetched(self):
         moved = [dataclasses.replace(entry, path=entry.path.replace("usr/bin/", "usr/lib/new/"), uid=7, mode=0o750) if entry.path.startswith("usr/bin/") else entry for entry in entries()]
         after = chunked_layer.layer(moved)
@@ -370,17 +375,6 @@ class Partial(Case):
                     self.pull("before")
                     self.assert_not_named(tag, change)
 
-    def test_a_table_that_lies_of_contents_makes_no_damage(self):
-        """A file is fetched that is here; what is here is looked at, and stays."""
-        def lie(parts):
-            for row in parts["table"]["entries"][:20]:
-                row["digest"] = "sha256:" + "0" * 64
-        self.push("after", chunked_layer.layer(entries(9), lie))
-        self.pull("before")
-        details = self.pull("after")
-        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole("after")))
-        self.assertGreater(details["bytes-fetched"], 20 * 28 * 1024)
-
     def test_nothing_but_the_table_is_fetched_where_all_is_here(self):
         after, details, _ = self.update(())
         self.assertEqual(details["layers-fetched"], 0)  # the same diff-id
@@ -404,69 +398,10 @@ class Partial(Case):
         self.assert_counted(self.wire_bytes(after, since), 2 * len(after.data))  # and a full pull
         self.assertNotEqual(self.resolve("ostree/container/blob/" + after.digest.replace(":", "_3A_")), "")
 
-    def prepared(self, tag, address=None, kind="prepare", **options):
-        result = self.run_pull(tag, address, kind=kind, **options)
-        self.assertEqual(result["outcome"], "success", result)
-        return result["details"]
-
-    def test_prepare_says_what_is_fetched(self):
-        small = chunked_layer.layer([Entry("srv/x", content=random_bytes("x", 9000))])
-        moved = [dataclasses.replace(entry, path="srv/" + entry.path) for entry in entries(1)]
-        cases = {"some": [chunked_layer.layer(entries(3, 80))], "nearly all": [chunked_layer.layer(entries(*range(140)))], "several": [chunked_layer.layer(entries(5)), small, chunked_layer.layer(moved)],
-                 "plain": [oci_layout.layer(entries(7))], "no split": [chunked_layer.layer(entries(8), lambda parts: parts["annotations"].update({chunked_layer.PREFIX + "tarsplit-position": None}))],
-                 "a table that lies": [chunked_layer.layer(entries(9), lambda parts: parts["table"]["entries"][4].update(endOffset=1 << 40))]}
-        self.pull("before")
-        stored = self.repository
-        for name, layers in cases.items():
-            with self.subTest(name):
-                tag = name.replace(" ", "-")
-                self.push(tag, *layers)
-                self.repository = stored
-                before = sorted(str(path) for path in stored.rglob("*"))
-                told = self.prepared(tag)["bytes-to-fetch"]
-                self.assertEqual(sorted(str(path) for path in stored.rglob("*")), before)
-                self.make_repository()
-                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
-                fetched = self.pull(tag)["bytes-fetched"]
-                tables = sum(layer.parts["tables"] - len(chunked_layer.skippable(b"")) for layer in layers if name == "a table that lies")
-                self.assertEqual(told + tables, fetched)
-        # A registry that gives no parts, and into an empty repository.
-        self.repository = stored
-        layer, = cases["some"]
-        front = self.front()
-        front.fault = (layer.digest, lambda handler: (faults.status(416) if handler.headers.get("Range") else faults.send)(handler), None)
-        self.assertEqual(self.prepared("some", front.address)["bytes-to-fetch"], len(layer.data))
-        self.make_repository()
-        since = len(self.registry.answers())
-        self.assertEqual(self.prepared("some")["bytes-to-fetch"], len(layer.data))
-        self.assertEqual(self.wire_bytes(layer, since), 0)
-
     def test_a_tenth_is_saved(self):
         after, details, _ = self.update(tuple(range(20, 150)))
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
         self.assertLess(details["bytes-fetched"], 0.91 * len(after.data))
-
-    def test_nearly_all_of_a_blob_that_is_another_is_not_taken(self):
-        """What is put together of the parts of a layer and its tables has to have the digest of its blob."""
-        self.push("after", after := chunked_layer.layer(entries(*range(140))))
-        self.pull("before")
-        whole, front = self.whole("after"), self.front()
-        spoilt = dataclasses.replace(after, data=after.data[:-40] + bytes([after.data[-40] ^ 1]) + after.data[-39:])  # in the footer, which no reader needs
-
-        def other(handler):
-            (begin, _), *_ = faults.ranges_asked(handler) or [(None, None)]
-            (other_blob(handler, spoilt) if begin is not None and begin != after.parts["table_offset"] else faults.send(handler))
-        front.fault = (after.digest, other, None)
-        details = self.pull("after", front.address)
-        self.assertEqual((details["layers-partial"], len(details["fetched-whole"]), details["merge-commit"]), (0, 2, whole))
-        self.assertRegex(details["fetched-whole"][1], "digest")
-
-    def test_layers_that_are_fetched_as_a_whole_all_alike_are_counted(self):
-        small = [chunked_layer.layer([Entry(f"srv/{number}", content=random_bytes(number, 9000))]) for number in range(3)]
-        self.push("small", *small, self.before)
-        self.pull("before", target="docker://another/image:x")
-        details = self.pull("small")
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, ["3 layers: smaller than 1 MiB"]))
 
     def test_a_layer_of_another_compression_is_fetched_as_ever(self):
         self.pull("before")
@@ -475,7 +410,7 @@ class Partial(Case):
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
 
     def test_files_with_runs_of_zeros(self):
-        """The table has a row for each run and each part between. A reader who does not know of them gets the file all the same: they decide nothing."""
+        """The table has a row for each run and each part between. A reader who does not know of them gets the file all the same: they decide at most how much is fetched."""
         zeros, some = bytes, random_bytes
 
         def files(number):
@@ -614,6 +549,157 @@ class CommitImages(Case):
     @staticmethod
     def two_chunks(entry):
         return int(entry.path.split("/")[4][0], 16) % 2 if "/objects/" in entry.path else 0
+
+
+class Reported(Case):
+    """What is fetched, and why not less."""
+
+    def test_prepare_says_what_is_fetched(self):
+        small = chunked_layer.layer([Entry("srv/x", content=random_bytes("x", 9000))])
+        moved = [dataclasses.replace(entry, path="srv/" + entry.path) for entry in entries(1)]
+        cases = {"some": [chunked_layer.layer(entries(3, 80))], "nearly all": [chunked_layer.layer(entries(*range(140)))], "several": [chunked_layer.layer(entries(5)), small, chunked_layer.layer(moved)],
+                 "plain": [oci_layout.layer(entries(7))], "no split": [chunked_layer.layer(entries(8), lambda parts: parts["annotations"].update({chunked_layer.PREFIX + "tarsplit-position": None}))],
+                 "a table that lies": [chunked_layer.layer(entries(9), lambda parts: parts["table"]["entries"][4].update(endOffset=1 << 40))]}
+        self.pull("before")
+        stored = self.repository
+        for name, layers in cases.items():
+            with self.subTest(name):
+                tag = name.replace(" ", "-")
+                self.push(tag, *layers)
+                self.repository = stored
+                before = sorted(str(path) for path in stored.rglob("*"))
+                told = self.prepared(tag)["bytes-to-fetch"]
+                self.assertEqual(sorted(str(path) for path in stored.rglob("*")), before)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                fetched = self.pull(tag)["bytes-fetched"]
+                tables = sum(layer.parts["tables"] - len(chunked_layer.skippable(b"")) for layer in layers if name == "a table that lies")
+                self.assertEqual(told + tables, fetched)
+        # A registry that gives no parts, and into an empty repository.
+        self.repository = stored
+        layer, = cases["some"]
+        front = self.front()
+        front.fault = (layer.digest, lambda handler: (faults.status(416) if handler.headers.get("Range") else faults.send)(handler), None)
+        self.assertEqual(self.prepared("some", front.address)["bytes-to-fetch"], len(layer.data))
+        self.make_repository()
+        since = len(self.registry.answers())
+        self.assertEqual(self.prepared("some")["bytes-to-fetch"], len(layer.data))
+        self.assertEqual(self.wire_bytes(layer, since), 0)
+
+    def test_nearly_all_of_a_blob_that_is_another_is_not_taken(self):
+        """What is put together of the parts of a layer and its tables has to have the digest of its blob."""
+        self.push("after", after := chunked_layer.layer(entries(*range(140))))
+        self.pull("before")
+        whole, front = self.whole("after"), self.front()
+        spoilt = dataclasses.replace(after, data=after.data[:-40] + bytes([after.data[-40] ^ 1]) + after.data[-39:])  # in the footer, which no reader needs
+
+        def other(handler):
+            (begin, _), *_ = faults.ranges_asked(handler) or [(None, None)]
+            (other_blob(handler, spoilt) if begin is not None and begin != after.parts["table_offset"] else faults.send(handler))
+        front.fault = (after.digest, other, None)
+        details = self.pull("after", front.address)
+        self.assertEqual((details["layers-partial"], len(details["fetched-whole"]), details["merge-commit"]), (0, 2, whole))
+        self.assertRegex(details["fetched-whole"][1], "digest")
+
+    def test_layers_that_are_fetched_as_a_whole_all_alike_are_counted(self):
+        small = [chunked_layer.layer([Entry(f"srv/{number}", content=random_bytes(number, 9000))]) for number in range(3)]
+        self.push("small", *small, self.before)
+        self.pull("before", target="docker://another/image:x")
+        details = self.pull("small")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, ["3 layers: smaller than 1 MiB"]))
+
+    def test_a_table_that_lies_of_contents_makes_no_damage(self):
+        """A file is fetched that is here; what is here is looked at, and stays."""
+        def lie(parts):
+            for row in parts["table"]["entries"][:20]:
+                row["digest"] = "sha256:" + "0" * 64
+        self.push("after", chunked_layer.layer(entries(9), lie))
+        self.pull("before")
+        details = self.pull("after")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole("after")))
+        self.assertGreater(details["bytes-fetched"], 20 * 28 * 1024)
+
+
+class Chunks(Case):
+    """Large files that changed in some places."""
+    LARGE = 6 << 20
+
+    def large(self, *edits):
+        """entries() and a large file with EDITS, each a place and what takes the place of how many bytes there."""
+        content = random_bytes("large", self.LARGE)
+        for place, data, count in edits:
+            content = content[:place] + data + content[place + count:]
+        return [*entries(), Entry("usr/large", content=content)]
+
+    def test_of_a_large_file_the_chunks_that_changed_are_fetched(self):
+        self.push("large", chunked_layer.layer(self.large()))
+        self.pull("large")
+        stored = self.repository
+        middle = self.LARGE // 2
+        # About 64 KiB a chunk: of each edit there are one or two, and some around it.
+        for what, edits, chunks in (("some bytes", [(middle, b"changed", 7)], 1), ("at the begin and end", [(0, b"changed", 7), (self.LARGE - 7, b"changed", 7)], 2), ("bytes more", [(middle, b"changed", 0)], 1),
+                                    ("bytes fewer", [(middle, b"", 5)], 1), ("longer", [(self.LARGE, b"changed" * 10, 0)], 1), ("shorter", [(self.LARGE - 300_000, b"", 300_000)], 1)):
+            with self.subTest(what):
+                after = chunked_layer.layer(self.large(*edits))
+                self.push("after", after)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                told = self.prepared("after")["bytes-to-fetch"]
+                details = self.assert_reused("after", after, chunks * 512 * 1024)
+                if what == "some bytes":
+                    print(f"    {told} bytes without the stored version's paths")
+
+    def test_chunks_that_lie(self):
+        """The tree is that of a full pull; a layer that is put together wrongly is fetched as a whole."""
+        def rows(change):
+            def changed(parts):
+                of_large = [row for row in parts["table"]["entries"] if row["name"] == "usr/large"]
+                assert len(of_large) > 50
+                change(of_large)
+            return changed
+
+        def swapped(of_large):
+            of_large[3]["chunkDigest"], of_large[4]["chunkDigest"] = of_large[4]["chunkDigest"], of_large[3]["chunkDigest"]
+
+        def old(of_large):
+            # The chunk that changed is said to be what it was.
+            before = json.loads(chunks_before)["entries"]
+            for row, was in zip(of_large, [row for row in before if row["name"] == "usr/large"]):
+                row["chunkDigest"] = was["chunkDigest"]
+
+        def offsets(of_large):
+            for row in of_large[5:9]:
+                row["offset"] += 3
+        large = chunked_layer.layer(self.large())
+        chunks_before = large.parts["table"]
+        self.push("large", large)
+        self.pull("large")
+        stored, whole = self.repository, None
+        edit = (self.LARGE // 2, b"changed", 7)
+        # In part, with all of the file; in part, with chunks; as a whole.
+        all_of_it, in_part, as_a_whole = range(3)
+        for what, change, end in (
+                ("overlapping", lambda rows: rows[5].update(chunkOffset=rows[4]["chunkOffset"]), all_of_it), ("sizes", lambda rows: rows[5].update(chunkSize=rows[5]["chunkSize"] + 1), all_of_it),
+                ("too large", lambda rows: rows[-1].update(chunkSize=1 << 63), all_of_it), ("fewer", lambda rows: rows[-1].update(type="dir", name="x"), all_of_it), ("no digests", lambda rows: [row.pop("chunkDigest") for row in rows], all_of_it),
+                ("behind the file", lambda rows: rows[-1].update(offset=1 << 40), all_of_it), ("order", lambda rows: rows[6].update(offset=rows[4]["offset"]), all_of_it),
+                ("other digests", lambda rows: [row.update(chunkDigest="sha256:" + "0" * 64) for row in rows], all_of_it), ("swapped", swapped, in_part), ("no change", old, as_a_whole), ("in the middle of frames", offsets, in_part)):
+            with self.subTest(what):
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                after = chunked_layer.layer(self.large(edit), rows(change))
+                self.push("after", after)
+                details = self.pull("after")
+                tree = encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/")
+                if whole is None:
+                    repository = self.repository
+                    commit, self.repository = self.whole("after"), self.directory / f"repo{self.number}"
+                    whole = encapsulation.ostree(self.repository, "ls", "-d", "-C", commit, "/")
+                    self.repository = repository
+                self.assertEqual(tree, whole)
+                print(f"    {what}: {details['bytes-fetched']} of {len(after.data)} bytes, {details['fetched-whole']}")
+                self.assertEqual((details["layers-partial"], len(details["fetched-whole"])), (0, 1) if end == as_a_whole else (1, 0))
+                if end != as_a_whole:
+                    (self.assertLess if end == in_part else self.assertGreater)(details["bytes-fetched"], self.LARGE)
 
 
 class Archive(Case):

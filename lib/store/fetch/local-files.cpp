@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -38,6 +39,23 @@ constexpr std::size_t mode_offset = 8;
 // XATTR_SIZE_MAX.
 constexpr std::size_t max_xattr_bytes = 64 * 1024;
 
+// Of SIZE bytes of FILE at OFFSET; of fewer if there are no more.
+Checksum hash_part(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation) {
+    thread_local std::vector<std::byte> buffer(std::size_t{256} * 1024);
+    Sha256 hash;
+    while (size > 0) {
+        cancellation.check();
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(size, buffer.size()));
+        const auto count = ::pread(file, buffer.data(), wanted, static_cast<off_t>(offset));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) break;
+        hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
+        offset += static_cast<std::uint64_t>(count);
+        size -= static_cast<std::uint64_t>(count);
+    }
+    return hash.finish();
+}
+
 bool is_symlink(int file) {
     std::array<unsigned char, max_xattr_bytes> meta;
     const auto size = ::fgetxattr(file, user_meta, meta.data(), meta.size());
@@ -58,8 +76,9 @@ void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
     }
     const auto object = at_path(file.name);
     if (object) found.object = *object;
-    asked_.push_back({found, file.content, object.has_value()});
-    if (asked_.size() == most_asked) look(plan);
+    asked_.push_back({found, file.content, object.has_value(), object ? file.chunks : std::vector<TableChunk>()});
+    asked_chunks_ += asked_.back().chunks.size();
+    if (asked_.size() == most_asked || asked_chunks_ >= max_file_chunks) look(plan);
 }
 
 void LocalFiles::finish(ChunkedPlan& plan) {
@@ -78,16 +97,59 @@ void LocalFiles::doubt(const Checksum& object) {
 
 void LocalFiles::look(ChunkedPlan& plan) {
     look_at_paths();
-    for (auto& [found, content, has_path] : asked_) {
+    for (auto& asked : asked_) {
+        auto& [found, content, has_path, chunks] = asked;
         if (has_path && !found.is_here) doubt(found.object);
         const auto object = found.is_here ? std::nullopt : search_->find(found.size, content);
         if (object) {
             found.object = *object;
             found.is_here = true;
         }
-        plan.add(found);
+        if (found.is_here || chunks.empty())
+            plan.add(found);
+        else
+            add_parts(asked, plan);
     }
     asked_.clear();
+    asked_chunks_ = 0;
+}
+
+void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
+    const auto& [found, content, has_path, chunks] = asked;
+    const auto file = open_content(found);
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0 || chunks.size() > parts_left_) return plan.add(found);
+    parts_left_ -= chunks.size();
+    const auto here = static_cast<std::uint64_t>(status.st_size);
+    // Where a chunk is in it, if it is.
+    const auto place_of = [&](std::uint64_t position, const TableChunk& chunk) -> std::optional<std::uint64_t> {
+        const auto behind = found.size - position;
+        for (const auto place : {position, here - std::min(here, behind)}) {
+            if (place > here || chunk.size > here - place) continue;
+            if (hash_part(file.get(), place, chunk.size, cancellation_) == chunk.content) return place;
+            if (here == found.size) break;
+        }
+        return std::nullopt;
+    };
+    std::optional<ChunkedPlan::File> part;  // as many neighbours as are alike
+    std::uint64_t position = 0;
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+        cancellation_.check();
+        const auto& chunk = chunks[i];
+        const auto end = i + 1 < chunks.size() ? chunks[i + 1].offset : found.end;
+        const auto place = place_of(position, chunk);
+        position += chunk.size;
+        if (part && part->is_here == place.has_value() && (!place || part->from + part->size == *place)) {
+            part->size += chunk.size;
+            part->end = end;
+            continue;
+        }
+        if (part) plan.add(*part);
+        part = ChunkedPlan::File{chunk.size,       chunk.offset,      end,   found.object,
+                                 ObjectType::file, place.has_value(), false, place.value_or(0)};
+    }
+    part->ends = true;
+    plan.add(*part);
 }
 
 void LocalFiles::look_at_paths() {
@@ -140,7 +202,7 @@ bool LocalFiles::find_object(const std::string& name, ChunkedPlan::File& found) 
 }
 
 FileDescriptor LocalFiles::open(const ChunkedPlan::File& file) const {
-    auto content = try_open(file);
+    auto content = open_content(file);
     if (!content)
         throw Error(ErrorKind::corrupt_input, "the object " + object_name(file.object, file.type) + " is gone");
     return content;
@@ -169,12 +231,18 @@ FileDescriptor LocalFiles::open_named(const std::string& name) {
 }
 
 FileDescriptor LocalFiles::try_open(const ChunkedPlan::File& wanted) const {
+    auto file = open_content(wanted);
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0 || static_cast<std::uint64_t>(status.st_size) != wanted.size)
+        return {};
+    return file;
+}
+
+FileDescriptor LocalFiles::open_content(const ChunkedPlan::File& wanted) const {
     FileDescriptor file(::openat(objects_, object_path(wanted.object, wanted.type).c_str(),
                                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status {};
-    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        static_cast<std::uint64_t>(status.st_size) != wanted.size)
-        return {};
+    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
     return file;
 }
 

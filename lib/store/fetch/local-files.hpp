@@ -2,8 +2,9 @@
 // Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
 //
 // Files of a derived layer are looked for at the same path of the version that is stored, then among all objects of
-// their size, and taken if their content has the digest that the table says. Those of a layer of OSTree objects are
-// named by their checksum; they are taken if they have the size.
+// their size, and taken if their content has the digest that the table says. Of one that is not found, those chunks are
+// taken that the file at its path has as far from its beginning, or from its end. Those of a layer of OSTree objects
+// are named by their checksum; they are taken if they have the size.
 //
 // What is found is a hint: who uses it verifies the whole layer.
 #pragma once
@@ -56,7 +57,9 @@ private:
     std::optional<Checksum> at_path(const std::string& name);
     const std::string* directory(const Path& path, std::size_t depth);
     std::optional<std::string> read_directory(const Checksum& tree);
+    // An empty descriptor if there is none, for the first also if it has another size.
     FileDescriptor try_open(const ChunkedPlan::File& file) const;
+    FileDescriptor open_content(const ChunkedPlan::File& file) const;
     void look(ChunkedPlan& plan);
     void doubt(const Checksum& object);
     // Which of what was asked for is at its path.
@@ -74,8 +77,14 @@ private:
         ChunkedPlan::File found;
         Checksum content;
         bool has_path;  // FOUND has the object that is at its path in the tree
+        std::vector<TableChunk> chunks;
     };
+    // Adds the parts of a file: those that the object at its path has are here.
+    void add_parts(const Asked& asked, ChunkedPlan& plan);
+
     std::vector<Asked> asked_;
+    std::size_t asked_chunks_ = 0;
+    std::size_t parts_left_ = max_plan_parts;
     std::vector<std::size_t> doubtful_;    // hashes of the objects; sorted after finish()
     std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.

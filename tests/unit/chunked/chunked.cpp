@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #include <string>
@@ -108,6 +110,42 @@ TEST_CASE("a table lists the files that have content, in their order") {
     CHECK((files[0].name == "opt/a" && files[0].size == 5 && files[0].offset == 10 && files[0].end == 20));
     CHECK((files[1].name == "opt/b" && files[1].size == 7 && files[1].content.hex() == hex));
     CHECK(files_of(table("", "")).empty());
+}
+
+TEST_CASE("a file has the chunks that the table says, if they fit together") {
+    const auto chunk = [](const std::string& more) {
+        return R"({"type":"chunk","name":"f","chunkDigest":"sha256:)" + hex + "\"," + more + "}";
+    };
+    const auto first = [](const std::string& size) {
+        auto text = entry("f", 9, 10, 40);
+        text.insert(text.size() - 1, R"(,"chunkDigest":"sha256:)" + hex + R"(","chunkSize":)" + size);
+        return text;
+    };
+    const auto chunks_of = [](const std::string& entries) {
+        const auto files = files_of(table(entries + "," + entry("g", 1, 50, 60)));
+        REQUIRE(files.size() == 2);
+        CHECK((files[0].size == 9 && files[0].end == 40 && files[1].chunks.empty()));
+        return files[0].chunks;
+    };
+    const auto second = R"("chunkOffset":4,"chunkSize":3,"offset":20)",
+               third = R"("chunkOffset":7,"chunkSize":2,"offset":30)";
+    const auto chunks = chunks_of(first("4") + "," + chunk(second) + "," + chunk(third));
+    REQUIRE(chunks.size() == 3);
+    CHECK((chunks[0].size == 4 && chunks[0].offset == 10 && chunks[1].size == 3 && chunks[1].offset == 20));
+    CHECK((chunks[2].size == 2 && chunks[2].offset == 30 && chunks[2].content.hex() == hex));
+    CHECK(chunks_of(first("9")).empty());
+    CHECK(chunks_of(first("4") + "," + chunk(second)).empty());
+    CHECK(chunks_of(first("4") + "," + chunk(third) + "," + chunk(second)).empty());
+    CHECK(chunks_of(first("5") + "," + chunk(second) + "," + chunk(third)).empty());
+    CHECK(chunks_of(first("4") + "," + chunk(second) + R"(,{"type":"chunk","chunkOffset":7,"chunkSize":2,"offset":30})")
+              .empty());
+    for (const char* last :
+         {R"("chunkOffset":7,"chunkSize":3,"offset":30)", R"("chunkOffset":7,"chunkSize":2,"offset":20)",
+          R"("chunkOffset":7,"chunkSize":2,"offset":40)", R"("chunkOffset":7,"chunkSize":0,"offset":30)",
+          R"("chunkOffset":7,"chunkSize":18446744073709551615,"offset":30)"})
+        CHECK(chunks_of(first("4") + "," + chunk(second) + "," + chunk(last)).empty());
+    CHECK(chunks_of(first("4") + "," + chunk(second) + "," + chunk(third) + "," + chunk(third)).empty());
+    CHECK(files_of(table(chunk(second))).empty());
 }
 
 TEST_CASE("a table says which tar-split goes with it, before its entries or behind") {
@@ -285,6 +323,35 @@ TEST_CASE("a tar is put together of its parts") {
     CHECK_THROWS_AS(assembled(literal("H1") + file_line(10)), Error);
     CHECK_THROWS_AS(assembled(file_line(10) + file_line(4) + file_line(10) + file_line(1)), Error);
     CHECK_THROWS_AS(assembled(file_line(10) + file_line(5) + file_line(10)), Error);
+}
+
+TEST_CASE("a file is put together of parts that are here and parts that are not") {
+    const auto fetched_frame = frame("fetched");
+    const auto part = [](ChunkedPlan::File file, bool ends, std::uint64_t from) {
+        file.ends = ends;
+        file.from = from;
+        return file;
+    };
+    ChunkedPlan plan;
+    plan.add(part(here(3, 0, 10), false, 2));
+    plan.add(part(wanted(7, 10, 10 + fetched_frame.size()), false, 0));
+    plan.add(part(here(2, 10 + fetched_frame.size(), 100), true, 6));
+    const auto assembled = [&](const std::string& split_text) {
+        TextSource split(split_text), fetched(fetched_frame);
+        const auto ranges = plan.ranges(many_at_a_time);
+        WantedFrames frames(plan, ranges, fetched);
+        const auto contents = decompress(frames);
+        AssembledTar tar(split, plan, *contents, [](const ChunkedPlan::File&) {
+            FileDescriptor file(::memfd_create("object", MFD_CLOEXEC));
+            write_all(file.get(), std::as_bytes(std::span("01234567", 8)), "an object");
+            ::lseek(file.get(), 0, SEEK_SET);
+            return file;
+        });
+        return all_of(tar, 2);
+    };
+    CHECK(assembled(literal("H") + file_line(12) + literal("end")) == "H234fetched67end");
+    for (const unsigned size : {2U, 3U, 10U, 11U, 13U}) CHECK_THROWS_AS(assembled(file_line(size)), Error);
+    CHECK_THROWS_AS(assembled(file_line(3) + file_line(9)), Error);
 }
 
 TEST_CASE("a file that is shorter than the table says ends the assembly") {
