@@ -12,7 +12,6 @@
 #include "base/json.hpp"
 #include "base/spill-array.hpp"
 #include "chunked/chunked-parts.hpp"
-#include "chunked/table.hpp"
 
 namespace imaged {
 
@@ -102,6 +101,23 @@ std::uint64_t crc64(std::uint64_t crc, std::span<const std::byte> bytes) {
         crc = crc_tables[0][(crc ^ std::to_integer<std::uint64_t>(bytes[i])) & 0xff] ^ crc >> 8;
     return ~crc;
 }
+
+// Files from this size on have chunks of these sizes; between the limits one byte in so many ends a chunk.
+constexpr std::uint64_t least_large_bytes = 1024 * 1024;
+constexpr std::uint64_t least_chunk_bytes = 32 * 1024, most_chunk_bytes = 512 * 1024, mean_chunk_bytes = 128 * 1024;
+// A chunk ends where some bits of a hash of the last bytes are zero ("gear hash").
+constexpr std::uint64_t cut_mask = (mean_chunk_bytes - 1) << 40;
+constexpr auto gear = [] {
+    std::array<std::uint64_t, 256> table{};
+    std::uint64_t state = 0;
+    for (auto& value : table) {  // splitmix64
+        state += 0x9E3779B97F4A7C15;
+        auto mixed = (state ^ state >> 30) * 0xBF58476D1CE4E5B9;
+        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB;
+        value = mixed ^ mixed >> 31;
+    }
+    return table;
+}();
 
 std::string big_endian(std::uint64_t value) {
     std::string bytes(8, '\0');
@@ -223,7 +239,7 @@ ChunkedWriter::~ChunkedWriter() = default;
 void ChunkedWriter::write(std::span<const std::byte> bytes) {
     if (file_) {
         const auto content = bytes.first(std::min<std::uint64_t>(bytes.size(), file_->left));
-        frames_->stream.write(content);
+        write_content(content);
         content_.update(content);
         file_->crc = crc64(file_->crc, content);
         file_->left -= content.size();
@@ -231,6 +247,39 @@ void ChunkedWriter::write(std::span<const std::byte> bytes) {
         bytes = bytes.subspan(content.size());
     }
     segment_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void ChunkedWriter::write_content(std::span<const std::byte> content) {
+    if (file_->item.size < least_large_bytes) return frames_->stream.write(content);
+    while (!content.empty()) {
+        bool cut = false;
+        const auto piece = content.first(rest_of_chunk(content, cut));
+        frames_->stream.write(piece);
+        chunk_content_.update(piece);
+        file_->chunk.size += piece.size();
+        if (cut) end_chunk();
+        content = content.subspan(piece.size());
+    }
+}
+
+std::size_t ChunkedWriter::rest_of_chunk(std::span<const std::byte> bytes, bool& cut) {
+    auto& [item, left, offset, crc, chunks, chunk, window] = *file_;
+    if (chunks.size() + 1 == max_file_chunks) return bytes.size();
+    auto size = chunk.size;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        window = (window << 1) + gear[std::to_integer<std::size_t>(bytes[i])];
+        cut = (++size >= least_chunk_bytes && (window & cut_mask) == 0) || size == most_chunk_bytes;
+        if (cut) return i + 1;
+    }
+    return bytes.size();
+}
+
+void ChunkedWriter::end_chunk() {
+    frames_->stream.end();
+    auto& chunk = file_->chunk;
+    chunk.content = chunk_content_.finish();
+    file_->chunks.push_back(chunk);
+    chunk = {0, position_, {}};
 }
 
 // The tar-split has a piece for each entry's headers, with the padding before them: its readers expect it.
@@ -248,11 +297,12 @@ void ChunkedWriter::entry(const TarItem& item) {
     file_ = File{item, item.size, position_};
     if (item.size == 0) return end_file();
     frames_->stream.end();
-    file_->offset = position_;
-    frames_->stream.announce(item.size);
+    file_->offset = file_->chunk.offset = position_;
+    if (item.size < least_large_bytes) frames_->stream.announce(item.size);
 }
 
 void ChunkedWriter::end_file() {
+    if (file_->chunk.size > 0) end_chunk();
     const auto file = *std::exchange(file_, std::nullopt);
     auto row = row_of(file.item);
     ordered_json piece{{"type", file_piece}, {"name", file.item.path}};
@@ -267,7 +317,24 @@ void ChunkedWriter::end_file() {
         piece["payload"] = nullptr;
     }
     try {
+        const auto digest_of = [](const TableChunk& chunk) { return "sha256:" + chunk.content.hex(); };
+        if (file.chunks.size() > 1) {
+            row["chunkSize"] = file.chunks.front().size;
+            row["chunkDigest"] = digest_of(file.chunks.front());
+        }
         table_->write((std::exchange(first_row_, false) ? "" : ",") + row.dump());
+        std::uint64_t position = 0;
+        for (const auto& chunk : file.chunks) {
+            if (position > 0)
+                table_->write("," + ordered_json{{"type", "chunk"},
+                                                 {"name", file.item.path},
+                                                 {"offset", chunk.offset},
+                                                 {"chunkSize", chunk.size},
+                                                 {"chunkOffset", position},
+                                                 {"chunkDigest", digest_of(chunk)}}
+                                        .dump());
+            position += chunk.size;
+        }
         split_->write(piece.dump() + "\n");
     } catch (const ordered_json::exception&) {  // not UTF-8
         describable_ = false;

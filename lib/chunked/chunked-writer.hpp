@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the tar of a layer as zstd:chunked. The content of each regular file is a zstd frame of its own, and behind
-// the tar there are a table of contents, a tar-split and a footer in frames that ordinary readers skip. The same tar
-// gives the same bytes in one build.
+// Writes the tar of a layer as zstd:chunked. The content of each regular file is a zstd frame of its own, that of a
+// large one a frame for each chunk; chunks end where the content says, so that most are those of its next version.
+// Behind the tar there are a table of contents, a tar-split and a footer in frames that ordinary readers skip. The same
+// tar gives the same bytes in one build.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "chunked/table.hpp"
 #include "layer/byte-sink.hpp"
 #include "layer/tar-writer.hpp"
 
@@ -39,6 +41,10 @@ private:
     class Table;
 
     void end_segment();
+    void write_content(std::span<const std::byte> content);
+    // How many of BYTES the current chunk has still. CUT is set where it ends then.
+    std::size_t rest_of_chunk(std::span<const std::byte> bytes, bool& cut);
+    void end_chunk();
     void end_file();
 
     ByteSink& sink_;
@@ -54,9 +60,13 @@ private:
         TarItem item;
         std::uint64_t left, offset;
         std::uint64_t crc = 0;
+        // Those that have ended, if it is large; and the current one.
+        std::vector<TableChunk> chunks = {};
+        TableChunk chunk{};
+        std::uint64_t window = 0;
     };
     std::optional<File> file_;
-    Sha256 content_;
+    Sha256 content_, chunk_content_;
     bool first_row_ = true;
 };
 

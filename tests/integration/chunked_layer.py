@@ -111,11 +111,22 @@ def read(blob, annotations):
     assert (table["version"], table["tarSplitDigest"], annotations[PREFIX + "manifest-checksum"]) == (1, split_digest, table_digest)
     numbers = [int(number) for key in ("manifest-position", "tarsplit-position") for number in annotations[PREFIX + key].split(":")]
     assert blob[-72:] == skippable(struct.pack("<7Q", *numbers) + b"GNUlInUx"), "footer"
-    contents = {}
+    contents, chunks = {}, {}
     for row in table["entries"]:
+        if "chunkSize" in row:
+            chunks.setdefault(row["name"], []).append(row)
         if row["type"] == "reg" and row["size"]:
             contents[row["name"]] = unpacked(blob[row["offset"]:row["endOffset"]])
             assert (len(contents[row["name"]]), digest(contents[row["name"]])) == (row["size"], row["digest"]), row
+    for name, rows in chunks.items():
+        position = 0
+        for row, following in zip(rows, [*rows[1:], None]):
+            chunk = unpacked(blob[row["offset"]:following["offset"] if following else rows[0]["endOffset"]])
+            assert (row.get("chunkOffset", 0), row["chunkSize"], row["chunkDigest"], contents[name][position:position + len(chunk)]) == (position, len(chunk), digest(chunk), chunk), row
+            position += len(chunk)
+        assert position == len(contents[name]) and len(rows) > 1, name
+    assert sorted(chunks) == sorted(name for name, content in contents.items() if len(content) >= 1 << 20), "files in chunks"
+    table["entries"] = [row for row in table["entries"] if row["type"] != "chunk"]
     tar, pieces = b"", [json.loads(line) for line in split_text.splitlines()]
     for piece in pieces:
         if piece["type"] == 2:

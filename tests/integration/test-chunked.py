@@ -649,6 +649,31 @@ class Chunks(Case):
                 if what == "some bytes":
                     print(f"    {told} bytes without the stored version's paths")
 
+    def test_what_imaged_exports_has_chunks(self):
+        """They end where the content says, so those of another version are the same but for some."""
+        edits = {"plain": [], "changed": [(3 << 20, b"changed", 7)], "longer": [(3 << 20, b"changed", 0)], "zeros": [(1 << 20, bytes(2 << 20), 2 << 20)]}
+        for tag, changes in edits.items():
+            self.push(tag, oci_layout.layer(self.large(*changes)))
+            self.pull(tag)
+            result = worker.Run("docker://stored/image:t", self.repository, kind="export", arguments={"destination": f"oci:{self.directory}/out:{tag}", "compression": "zstd:chunked"}).finish().result
+            self.assertEqual(result["outcome"], "success", result)
+            self.registry.push(f"oci:{self.directory}/out:{tag}", f"test/image:out-{tag}")
+        index = json.loads((self.directory / "out/index.json").read_text())
+        for manifest in index["manifests"]:
+            def blob(digest):
+                return (self.directory / "out/blobs" / digest.replace(":", "/")).read_bytes()
+            layer, = json.loads(blob(manifest["digest"]))["layers"]
+            chunked_layer.read(blob(layer["digest"]), layer["annotations"])
+        for tag in list(edits)[1:]:
+            with self.subTest(tag):
+                whole = self.whole(f"out-{tag}")
+                self.make_repository()
+                self.pull("out-plain")
+                details = self.pull(f"out-{tag}")
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], whole))
+                print(f"    {tag}: {details['bytes-fetched']} bytes")
+                self.assertLess(details["bytes-fetched"], 1 << 20)
+
     def test_chunks_that_lie(self):
         """The tree is that of a full pull; a layer that is put together wrongly is fetched as a whole."""
         def rows(change):
