@@ -51,6 +51,18 @@ class Case(RepositoryCase):
         return self.repository / BLOBS / read(manifest["digest"])["layers"][layer]["digest"].replace(":", "_3A_")
 
 
+def listed_anew(repository, environment=None):
+    """What a new daemon lists."""
+    with tempfile.TemporaryDirectory() as directory:
+        daemon = real_daemon.Daemon(directory, repository, environment=environment)
+        client = daemon.client()
+        try:
+            return json.loads(client.call(MANAGER, "DescribeImages", GLib.Variant("(a{sv})", ({},)))[0])["images"]
+        finally:
+            client.close()
+            daemon.stop()
+
+
 class Many(Case):
     def test_unused_layers_stay_until_the_next_prune_and_used_ones_longer(self):
         base = [Entry("usr/base", content=b"base")]
@@ -126,6 +138,60 @@ class Listed(Case):
             time.sleep(pause)
             self.assertEqual([image.get("update-digest") for _, image in sorted(self.listed().items())], [None] * 3)
 
+    def test_after_each_change_the_list_is_that_of_a_new_daemon(self):
+        refs, kept = self.repository / IMAGES, self.repository / "refs/heads/imaged/kept/oci_3A_stored_3A_1"
+        records = self.repository / "extensions/imaged"
+        first, second, third = self.commits
+
+        def keep(number, commit):
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / f"version.{number}").write_text(commit + "\n")
+
+        def note(record, value):
+            path = records / record
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_name("new")
+            new.write_text(json.dumps(value))
+            new.chmod(0o600)
+            new.rename(path)
+
+        def nest():
+            (refs / "deep/er").mkdir(parents=True)
+            (refs / "deep/er/image").write_text(first + "\n")
+
+        def unnest():
+            (refs / "deep/er/image").unlink()
+            (refs / "deep/er").rmdir()
+
+        def pull():
+            self.stored("new", [[Entry("usr/new", content=b"new")]])
+
+        rules = sorted((records / "rules").glob("*.json"))
+        changes = {
+            "another commit": lambda: self.set_ref("0", second), "and back": lambda: self.set_ref("0", first), "a new name": lambda: self.set_ref("a", first),
+            "nonsense": lambda: self.set_ref("b", "nonsense"), "that is none any more": lambda: self.set_ref("b", third), "a directory": nest,
+            "a kept version": lambda: keep(1, first), "another one": lambda: keep(2, third), "the same as another name's": lambda: self.set_ref("1", third),
+            "no kept version": lambda: (kept / "version.1").unlink(), "an update": lambda: self.write_metadata(first, {"imaged.updates": GLib.Variant("a{ss}", {"oci:stored:0": "sha256:" + "2" * 64})}),
+            "a source": lambda: note("sources.json", {"oci:stored:2": "archive"}), "no source": lambda: note("sources.json", {}),
+            "damage": lambda: note("damaged.json", {"oci:stored:2": {"commit": third, "error": "damaged"}}), "no damage": lambda: note("damaged.json", {}),
+            "rules": lambda: [path.unlink() for path in rules], "a pull": pull, "none of the names": lambda: self.set_ref("a", first).unlink(), "nor of the directories": unnest,
+        }
+        self.assertTrue(rules)
+        self.listed()
+        for pause in (0, A_WHILE):
+            for what, change in changes.items():
+                if pause and what in ("rules", "a pull"):
+                    continue
+                with self.subTest(what, pause=pause):
+                    change()
+                    time.sleep(pause)
+                    expected = listed_anew(self.repository)
+                    self.assertEqual(sorted(self.listed().values(), key=lambda image: image["image"]), sorted(expected, key=lambda image: image["image"]))
+            self.write_metadata(first, {})
+            (kept / "version.2").unlink()
+            self.set_ref("1", second)
+            self.set_ref("b", first).unlink()
+
     def write_metadata(self, commit, values):
         path = self.repository / "objects" / commit[:2] / f"{commit[2:]}.commitmeta"
         new = path.with_name("new")
@@ -137,15 +203,7 @@ class ListedAgain(Case):
     IMAGES = 70
 
     def listed(self, environment=None):
-        """What a new daemon lists."""
-        with tempfile.TemporaryDirectory() as directory:
-            daemon = real_daemon.Daemon(directory, self.repository, environment=environment)
-            client = daemon.client()
-            try:
-                return json.loads(client.call(MANAGER, "DescribeImages", GLib.Variant("(a{sv})", ({},)))[0])["images"]
-            finally:
-                client.close()
-                daemon.stop()
+        return listed_anew(self.repository, environment)
 
     def test_the_next_daemon_reads_no_commit_again_but_those_that_are_other_files(self):
         base = [Entry("usr/base", content=b"base")]

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/image-catalog.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -69,7 +72,7 @@ json summary(const std::string& name, const StoredImage& image) {
 }
 
 // TEXT in JSON, with its quotation marks.
-std::string quoted(const std::string& text) {
+std::string json_string(const std::string& text) {
     const auto is_plain = [](char c) { return c >= ' ' && c < '\x7f' && c != '"' && c != '\\'; };
     return std::all_of(text.begin(), text.end(), is_plain) ? '"' + text + '"' : json_text(json(text));
 }
@@ -95,50 +98,23 @@ public:
     std::shared_ptr<const std::string> list() {
         // Each looks again, whatever another found.
         stale_ |= refresh_updates();
-        stale_ |= refs_.refresh();
+        refs_.refresh();
         for (auto& listing : layers_) {
             stale_ |= listing.refresh();
             layers_lost_ |= listing.lost_any();
         }
         refresh_records();
-        // Damage is looked at again each time: it may have been repaired.
-        if (listing_ && !stale_ && !any_damaged_) return listing_;
-        struct Image {
-            std::string name;
-            const std::string* ref;
-            const Checksum* commit;
-        };
-        std::vector<Image> images;
-        images.reserve(refs_.images().refs().size());
-        for (const auto& [ref, commit] : refs_.images().refs()) images.push_back({image_of_ref(ref), &ref, &commit});
-        std::sort(images.begin(), images.end(),
-                  [](const auto& one, const auto& other) { return one.name < other.name; });
-        const auto size = listing_ ? listing_->size() : 0;
-        listing_ = nullptr;  // before the next is made
-        ++round_;
-        if (!std::exchange(has_listed_, true)) kept_entries_ = read_known_entries(repository_.fd());
-        const auto kept = kept_by_image();
-        any_damaged_ = false;
-        std::string text = R"({"images":[)";
-        text.reserve(size + size / 8);
-        for (const auto& [name, ref, commit] : images) {
-            if (text.back() == '}') text += ',';
-            const auto found = kept.find(name);
-            auto* const cached = *commit == Checksum{} ? nullptr : &look_up(name, *commit);
-            if (cached != nullptr && found == kept.end() && is_sound(name, *commit, *cached)) {
-                add_sound(text, name, *commit, *cached);
-                continue;
-            }
-            auto entry = entry_of(name, cached == nullptr ? broken(name, *ref) : *cached);
-            if (found != kept.end()) tell_kept(entry, found->second);
-            text += json_text(entry);
+        try {
+            take_refs();
+            // Damage is looked at again each time: it may have been repaired.
+            if (listing_ && !stale_ && !any_damaged_) return listing_;
+            write_listing();
+        } catch (...) {
+            // Some lines may be in one text and some in the other.
+            lines_.clear();
+            listing_ = nullptr;
+            throw;
         }
-        text += "]}";
-        std::erase_if(cache_, [&](const auto& entry) { return entry.second.round != round_; });
-        kept_entries_.clear();
-        keep_entries();
-        listing_ = std::make_shared<const std::string>(std::move(text));
-        stale_ = layers_lost_ = false;
         return listing_;
     }
 
@@ -162,7 +138,7 @@ public:
             if (const auto& created_by = image.config.created_by[i]) entry["created-by"] = *created_by;
             layers.push_back(std::move(entry));
         }
-        stale_ |= refs_.refresh();
+        refs_.refresh();
         refresh_records();
         tell_damage(description);
         tell_source(description);
@@ -184,18 +160,26 @@ private:
         // Its text is JSON, without the image's name and the last brace.
         KnownEntry known;
         bool sound = false;
-        bool may_be_kept = false;  // in known-entries.hpp
-        bool has_layers = false;   // all, when they were looked for last
-        UpdateDigests updates;     // that wait
-        FileStamp stamp = {};      // of the detached metadata, which may change under a commit
-        unsigned round = 0;        // of the last list that it was in
+        bool may_be_kept = false;                // in known-entries.hpp
+        bool has_layers = false;                 // all, when they were looked for last
+        std::unique_ptr<UpdateDigests> updates;  // that wait; null for none
+        FileStamp stamp = {};                    // of the detached metadata, which may change under a commit
     };
-    using Cache = std::unordered_map<Checksum, Cached>;  // by merge commit
+
+    // The name of an image, or, if true, a ref that is no image's.
+    using Key = std::pair<std::string, bool>;
+    // An image in the listing. The listing has its text: that of what is known of its commit, then the rest.
+    struct Line {
+        Checksum commit;  // none: of a ref that cannot be read
+        Cached cached;    // its text is empty if it is in the listing
+        std::size_t begin = 0, known_size = 0, size = 0;
+        bool written = false;  // its text is as it is to be
+    };
 
     // By image and number, the merge commits of kept versions.
     using Kept = std::map<std::string, std::map<std::uint64_t, Checksum, std::greater<>>>;
 
-    Kept kept_by_image() const {
+    Kept kept_by_image() {
         Kept kept;
         for (const auto& [ref, commit] : refs_.kept().refs()) {
             const auto parsed = parse_kept_ref(ref);
@@ -212,47 +196,167 @@ private:
         return version;
     }
 
-    // As kept_versions() has them, of what is known of their commits.
-    void tell_kept(json& entry, const Kept::mapped_type& kept) {
-        std::set<std::string> seen{entry.value("digest", "")};
+    // As kept_versions() has them, of what is known of their commits, beside an image of DIGEST.
+    json versions(const std::string& digest, const Kept::mapped_type& kept) {
+        auto versions = json::array();
+        std::set<std::string> seen{digest};
         for (const auto& [number, commit] : kept) {
-            const auto& known = look_up("", commit);
+            auto& known = kept_commits_[commit];
+            if (!known.sound) known = look_at("", commit);
             any_damaged_ |= !known.sound;
             const auto version = parse_json(known.known.text + "}");
             if (version.contains("digest") && seen.insert(version["digest"].get<std::string>()).second)
-                entry["kept"].push_back(version_of(version));
+                versions.push_back(version_of(version));
         }
+        return versions;
     }
 
-    // Whether nothing is wrong with the image, as far as it is known.
-    bool is_sound(const std::string& name, const Checksum& commit, Cached& cached) {
-        if (!cached.sound || damage_.error_of(name, commit) != nullptr) return false;
+    static Key key_of(const std::string& ref) {
+        auto name = image_of_ref(ref);
+        const bool is_ref = name == ref;
+        return {std::move(name), is_ref};
+    }
+    static std::string ref_of(const Key& key) {
+        return key.second ? key.first : std::string(image_ref_prefix) + escape_for_ref(key.first);
+    }
+
+    void take_ref(const Key& key, const Checksum* commit) {
+        if (commit == nullptr) {
+            stale_ |= lines_.erase(key) > 0;
+            return;
+        }
+        auto& line = lines_[key];
+        if (line.commit == *commit && *commit != Checksum{}) return;
+        line = {};
+        line.commit = *commit;
+        stale_ = true;
+    }
+
+    // Takes over which refs there are.
+    void take_refs() {
+        const auto changes = refs_.images().take_changes();
+        if (changes && listing_) {
+            for (const auto& ref : *changes) take_ref(key_of(ref), refs_.images().find(ref));
+        } else {
+            std::erase_if(lines_, [&](const auto& line) { return !refs_.images().contains(ref_of(line.first)); });
+            refs_.images().visit(
+                [&](const std::string& ref, const Checksum& commit) { take_ref(key_of(ref), &commit); });
+            stale_ = true;
+        }
+        const auto kept_changes = refs_.kept().take_changes();
+        if (kept_changes && kept_changes->empty() && listing_) return;
+        stale_ = true;
+        auto before = std::exchange(kept_, kept_by_image());
+        std::set<Checksum> commits;
+        for (const auto& [image, kept] : kept_) {
+            for (const auto& [number, commit] : kept) commits.insert(commit);
+            const auto known = before.find(image);
+            if (known == before.end() || known->second != kept) rewrite(image);
+            if (known != before.end()) before.erase(known);
+        }
+        for (const auto& [image, kept] : before) rewrite(image);
+        std::erase_if(kept_commits_, [&](const auto& kept) { return !commits.contains(kept.first); });
+    }
+
+    void rewrite(const std::string& image) {
+        if (const auto line = lines_.find(Key(image, false)); line != lines_.end()) line->second.written = false;
+    }
+
+    void write_listing() {
+        const bool first = !listing_;
+        if (first) kept_entries_ = read_known_entries(repository_.fd());
+        any_damaged_ = false;
+        std::string text = R"({"images":[)";
+        text.reserve(first ? 0 : listing_->size() + listing_->size() / 8);
+        for (auto& [key, line] : lines_) {
+            if (text.back() == '}') text += ',';
+            const auto begin = text.size();
+            if (line.written && !rewrite_all_ && !rules_.has_changed(key.first) && has_layers(line.cached))
+                text.append(*listing_, line.begin, line.size);
+            else
+                write(text, key, line);
+            line.begin = begin;
+            line.size = text.size() - begin;
+        }
+        text += "]}";
+        listing_ = std::make_shared<const std::string>(std::move(text));
+        stale_ = layers_lost_ = rewrite_all_ = false;
+        rules_.forget();
+        kept_entries_.clear();
+        keep_entries();
+        // What the first list needs for each image is in many small pieces.
+        if (first) ::malloc_trim(0);
+    }
+
+    // Adds the entry of LINE to TEXT.
+    void write(std::string& text, const Key& key, Line& line) {
+        const auto& name = key.first;
+        line.written = false;
+        auto& cached = line.cached;
+        if (line.commit == Checksum{})
+            cached = broken(name, ref_of(key));
+        else if (!cached.sound)
+            cached = look_at(name, line.commit);
+        else if (cached.known.text.empty())
+            cached.known.text.assign(*listing_, line.begin, line.known_size);
+        const bool any_damaged = std::exchange(any_damaged_, false);
+        const auto kept = key.second ? kept_.end() : kept_.find(name);
+        if (line.commit == Checksum{} || !is_sound(name, line.commit, cached)) {
+            auto entry = entry_of(name, cached);
+            if (kept != kept_.end())
+                if (auto found = versions(entry.value("digest", ""), kept->second); !found.empty())
+                    entry["kept"] = std::move(found);
+            text += json_text(entry);
+            any_damaged_ |= any_damaged;
+            return;
+        }
+        add_sound(text, name, line.commit, cached);
+        if (kept != kept_.end()) {
+            const auto digest = parse_json(cached.known.text + "}").value("digest", "");
+            if (const auto found = versions(digest, kept->second); !found.empty())
+                add_member(text, "kept", json_text(found));
+        }
+        text += '}';
+        line.known_size = cached.known.text.size();
+        cached.known.text.clear();
+        cached.known.text.shrink_to_fit();
+        line.written = !std::exchange(any_damaged_, any_damaged_ || any_damaged);
+    }
+
+    bool has_layers(Cached& cached) const {
         if (!cached.has_layers || layers_lost_) cached.has_layers = !missing_layer(cached);
         return cached.has_layers;
     }
 
-    // As json_text(entry_of()) of an image with which nothing is wrong, without reading and writing what is known.
-    void add_sound(std::string& text, const std::string& name, const Checksum& commit, const Cached& cached) const {
+    // Whether nothing is wrong with the image, as far as it is known.
+    bool is_sound(const std::string& name, const Checksum& commit, Cached& cached) {
+        return cached.sound && damage_.error_of(name, commit) == nullptr && has_layers(cached);
+    }
+
+    // As json_text(entry_of()) of an image with which nothing is wrong, without reading and writing what is known, and
+    // without the last brace.
+    void add_sound(std::string& text, const std::string& name, const Checksum& commit, const Cached& cached) {
         text += cached.known.text;
-        add_member(text, "image", quoted(name));
-        if (const auto update = cached.updates.of(name); !update.empty())
-            add_member(text, "update-digest", quoted(update));
+        add_member(text, "image", json_string(name));
+        if (cached.updates)
+            if (const auto update = cached.updates->of(name); !update.empty())
+                add_member(text, "update-digest", json_string(update));
         if (const auto found = sources_.find(name); found != sources_.end())
-            add_member(text, "source", quoted(found->second));
+            add_member(text, "source", json_string(found->second));
         if (const auto* const rule = rules_.of(name, commit))
-            add_member(text, "signature-policy", quoted(limited(*rule)));
+            add_member(text, "signature-policy", json_string(limited(*rule)));
         if (const auto* const size = size_of(name)) {
             add_member(text, "disk-size", std::to_string(size->bytes));
             add_member(text, "unique-size", std::to_string(size->unique));
             add_member(text, "shared-size", std::to_string(size->bytes - size->unique));
         }
-        text += '}';
     }
 
     json entry_of(const std::string& name, const Cached& cached) {
         auto entry = parse_json(cached.known.text + "}");
         entry["image"] = name;
-        if (auto update = cached.updates.of(name); !update.empty()) entry["update-digest"] = std::move(update);
+        if (cached.updates)
+            if (auto update = cached.updates->of(name); !update.empty()) entry["update-digest"] = std::move(update);
         if (const auto missing = missing_layer(cached)) {
             entry["state"] = "damaged";
             entry["error"] = "layer " + *missing + " is missing";
@@ -263,14 +367,6 @@ private:
         tell_size(entry);
         any_damaged_ |= entry["state"] != "ok";
         return entry;
-    }
-
-    // What is known of COMMIT, looked at anew in each list if it is not sound. Valid until the list is made.
-    Cached& look_up(const std::string& name, const Checksum& commit) {
-        auto& cached = cache_[commit];
-        if (!cached.sound && cached.round != round_) cached = look_at(name, commit);
-        cached.round = round_;
-        return cached;
     }
 
     // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
@@ -287,10 +383,13 @@ private:
     }
 
     void refresh_records() {
-        stale_ |= refresh_damage();
-        stale_ |= refresh_sources();
+        rewrite_all_ |= refresh_damage();
+        rewrite_all_ |= refresh_sources();
         stale_ |= rules_.refresh();
-        stale_ |= refresh_sizes();
+        rewrite_all_ |= refresh_sizes();
+        const bool sized = !sizes_.empty() && sizes_.is_of(refs_.value());
+        rewrite_all_ |= std::exchange(sized_, sized) != sized;
+        stale_ |= rewrite_all_;
     }
 
     // True when what the last verification found may have changed.
@@ -331,7 +430,7 @@ private:
         if (found != sources_.end()) entry["source"] = found->second;
     }
 
-    void tell_rule(json& entry) const {
+    void tell_rule(json& entry) {
         const auto commit = Checksum::from_hex(entry.value("merge-commit", ""));
         const auto* const rule = commit ? rules_.of(entry["image"].get<std::string>(), *commit) : nullptr;
         if (rule != nullptr) entry["signature-policy"] = limited(*rule);
@@ -352,8 +451,9 @@ private:
         if (stamp == cached.stamp) return false;
         cached.stamp = stamp;
         auto updates = waiting_updates(commit);
-        if (updates == cached.updates) return false;
-        cached.updates = std::move(updates);
+        const UpdateDigests none;
+        if (updates == (cached.updates ? *cached.updates : none)) return false;
+        cached.updates = updates == none ? nullptr : std::make_unique<UpdateDigests>(std::move(updates));
         return true;
     }
 
@@ -385,8 +485,12 @@ private:
         std::array<bool, 256> may_differ{};
         for (std::size_t i = 0; i < may_differ.size(); ++i) may_differ[i] = may_have_changed(object_directories_[i], i);
         bool changed = false;
-        for (auto& [commit, cached] : cache_) {
-            if (may_differ[commit.bytes.front()]) changed |= refresh_update(commit, cached);
+        for (auto& [key, line] : lines_) {
+            if (!line.cached.sound || !may_differ[line.commit.bytes.front()] ||
+                !refresh_update(line.commit, line.cached))
+                continue;
+            line.written = false;
+            changed = true;
         }
         return changed;
     }
@@ -427,10 +531,10 @@ private:
         try {
             // Before the commit is read.
             const auto stamp = stamp_of(commit, PlacedType::commit);
-            if (auto kept = kept_entries_.extract(commit);
-                kept && kept.mapped().stamp == stamp &&
-                repository_.has_object(ObjectType::dirtree, kept.mapped().tree)) {
-                Cached cached{std::move(kept.mapped()), true, true};
+            if (const auto kept = kept_entries_.find(commit);
+                kept != kept_entries_.end() && kept->second.stamp == stamp &&
+                repository_.has_object(ObjectType::dirtree, kept->second.tree)) {
+                Cached cached{kept->second, true, true};
                 refresh_update(commit, cached);
                 return cached;
             }
@@ -453,12 +557,19 @@ private:
 
     // When so many are not in the file that reading them again would take longer than it does.
     void keep_entries() {
-        if (unkept_ < 64 || unkept_ < cache_.size() / 16) return;
+        if (unkept_ < 64 || unkept_ < lines_.size() / 16) return;
         unkept_ = 0;
-        std::vector<std::pair<Checksum, const KnownEntry*>> entries;
-        for (const auto& [commit, cached] : cache_)
-            if (cached.may_be_kept) entries.emplace_back(commit, &cached.known);
+        std::vector<KnownText> entries;
+        for (const auto& [key, line] : lines_) {
+            const auto& known = line.cached.known;
+            const auto text = known.text.empty() ? std::string_view(*listing_).substr(line.begin, line.known_size)
+                                                 : std::string_view(known.text);
+            if (line.cached.may_be_kept && line.commit != Checksum{}) entries.push_back({line.commit, &known, text});
+        }
+        for (const auto& [commit, cached] : kept_commits_)
+            if (cached.may_be_kept) entries.push_back({commit, &cached.known, cached.known.text});
         write_known_entries(repository_.fd(), entries);
+        ::malloc_trim(0);
     }
 
     Repository repository_;
@@ -468,15 +579,17 @@ private:
                                        {repository_.fd(), derived_ref_directory},
                                        {repository_.fd(), objects_ref_directory}}};
     std::array<DirectoryStamp, 256> object_directories_;  // of objects/00 to objects/ff
-    Cache cache_;
-    unsigned round_ = 0;         // lists so far
-    KnownEntries kept_entries_;  // during the first list
-    bool has_listed_ = false;
-    std::size_t unkept_ = 0;    // entries that were made since they were kept last
-    bool layers_lost_ = false;  // since listing_ was made
+    std::map<Key, Line> lines_;                           // of listing_, in its order
+    Kept kept_;
+    std::unordered_map<Checksum, Cached> kept_commits_;  // of kept_
+    KnownEntries kept_entries_;                          // during the first list
+    std::size_t unkept_ = 0;                             // entries that were made since they were kept last
+    bool layers_lost_ = false;                           // since listing_ was made
     std::shared_ptr<const std::string> listing_;
     bool any_damaged_ = false;
-    bool stale_ = true;  // something changed since listing_ was made
+    bool stale_ = true;         // something changed since listing_ was made
+    bool rewrite_all_ = false;  // likewise, of all images
+    bool sized_ = false;        // sizes_ counts
     DamageRecord damage_;
     FileStamp damage_stamp_{};
     std::map<std::string, std::string> sources_;

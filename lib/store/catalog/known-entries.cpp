@@ -91,10 +91,10 @@ KnownEntries read_known_entries(int repository) noexcept {
     }
 }
 
-void write_known_entries(int repository, const std::vector<std::pair<Checksum, const KnownEntry*>>& entries) noexcept {
+void write_known_entries(int repository, const std::vector<KnownText>& entries) noexcept {
     try {
         std::string text(first_line);
-        for (const auto& [commit, entry] : entries) {
+        for (const auto& [commit, entry, known] : entries) {
             append(text, commit);
             append(text, entry->tree);
             append(text, entry->stamp.inode);
@@ -105,8 +105,8 @@ void write_known_entries(int repository, const std::vector<std::pair<Checksum, c
                 append(text, layer.blob);
                 append(text, static_cast<std::uint8_t>(layer.kind));
             }
-            append(text, static_cast<std::uint32_t>(entry->text.size()));
-            text += entry->text;
+            append(text, static_cast<std::uint32_t>(known.size()));
+            text += known;
             if (text.size() > max_bytes) return;
         }
         append(text, sha256(text));

@@ -9,8 +9,8 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "base/checksum.hpp"
@@ -34,7 +34,13 @@ using KnownEntries = std::unordered_map<Checksum, KnownEntry>;  // by merge comm
 
 // Empty if there is no usable file. REPOSITORY is the repository's directory.
 KnownEntries read_known_entries(int repository) noexcept;
+// An entry of COMMIT whose text is TEXT, and not in ENTRY.
+struct KnownText {
+    Checksum commit;
+    const KnownEntry* entry;
+    std::string_view text;
+};
 // What cannot be written is not.
-void write_known_entries(int repository, const std::vector<std::pair<Checksum, const KnownEntry*>>& entries) noexcept;
+void write_known_entries(int repository, const std::vector<KnownText>& entries) noexcept;
 
 }  // namespace imaged

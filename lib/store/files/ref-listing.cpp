@@ -15,7 +15,10 @@
 namespace imaged {
 
 bool RefListing::refresh() {
-    if (failed_) root_ = {};
+    if (failed_) {
+        root_ = {};
+        changes_.reset();
+    }
     const bool failed = std::exchange(failed_, true);
     const bool changed = refresh(path_, root_) || failed;
     failed_ = false;
@@ -26,30 +29,42 @@ bool RefListing::refresh() {
 const std::unordered_map<std::string, Checksum>& RefListing::refs() const {
     if (!refs_) {
         refs_.emplace();
-        collect(prefix_, root_);
+        visit([&](std::string ref, const Checksum& commit) { refs_->emplace(std::move(ref), commit); });
     }
     return *refs_;
 }
 
-bool RefListing::contains(std::string_view ref) const {
-    if (!ref.starts_with(prefix_)) return false;
+std::optional<std::vector<std::string>> RefListing::take_changes() {
+    return std::exchange(changes_, std::vector<std::string>());
+}
+
+void RefListing::note_change(const std::string& path, std::string_view name) {
+    if (changes_) changes_->push_back(prefix_ + path.substr(path_.size()) + '/' + std::string(name));
+}
+
+const Checksum* RefListing::find(std::string_view ref) const {
+    if (!ref.starts_with(prefix_)) return nullptr;
     ref.remove_prefix(prefix_.size());
     const auto* directory = &root_;
     while (ref.starts_with('/')) {
         ref.remove_prefix(1);
         const auto slash = ref.find('/');
-        if (slash == ref.npos) return directory->files.contains(ref);
+        if (slash == ref.npos) {
+            const auto file = directory->files.find(ref);
+            return file == directory->files.end() ? nullptr : &file->second.checksum;
+        }
         const auto found = directory->directories.find(ref.substr(0, slash));
-        if (found == directory->directories.end()) return false;
+        if (found == directory->directories.end()) return nullptr;
         directory = &found->second;
         ref.remove_prefix(slash);
     }
-    return false;
+    return nullptr;
 }
 
 bool RefListing::refresh(const std::string& path, Directory& directory) {
     bool changed = directory.stamp.refresh(repository_, path);
     if (!directory.stamp.exists()) {
+        if (changed) changes_.reset();
         directory = {};
         return changed;
     }
@@ -84,11 +99,19 @@ bool RefListing::read(const std::string& path, Directory& directory) {
             file->second.seen = directory.readings;
             ++now;
             still_there += is_new ? 0 : 1;
-            changed |= is_new || file->second.checksum != before || before == Checksum{};
+            if (!is_new && file->second.checksum == before && before != Checksum{}) return;
+            changed = true;
+            note_change(path, name);
         }
     });
-    if (now < directory.files.size())
-        std::erase_if(directory.files, [&](const auto& file) { return file.second.seen != directory.readings; });
+    if (now < directory.files.size()) {
+        std::erase_if(directory.files, [&](const auto& file) {
+            if (file.second.seen == directory.readings) return false;
+            note_change(path, file.first);
+            return true;
+        });
+    }
+    if (directories_still_there < known_directories) changes_.reset();
     return changed || still_there < known_files ||
            directories_still_there < std::max(known_directories, directory.directories.size());
 }
@@ -117,9 +140,10 @@ bool RefListing::look(int place, const char* name, File& file, Directory& direct
     return true;
 }
 
-void RefListing::collect(const std::string& name, const Directory& directory) const {
-    for (const auto& [file, content] : directory.files) refs_->emplace(name + "/" + file, content.checksum);
-    for (const auto& [child, content] : directory.directories) collect(name + "/" + child, content);
+void RefListing::visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor,
+                       const std::string& name, const Directory& directory) {
+    for (const auto& [file, content] : directory.files) visitor(name + "/" + file, content.checksum);
+    for (const auto& [child, content] : directory.directories) visit(visitor, name + "/" + child, content);
 }
 
 }  // namespace imaged

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "base/checksum.hpp"
 #include "base/file-stamp.hpp"
@@ -40,8 +41,16 @@ public:
     // By full name. A file with nonsense in it gives a checksum that no object has. Made when it is asked for, and
     // kept.
     const std::unordered_map<std::string, Checksum>& refs() const;
-    // The same without making that.
-    bool contains(std::string_view ref) const;
+    // The same without making that, in no order.
+    void visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor) const {
+        visit(visitor, prefix_, root_);
+    }
+    // Null if there is no such ref. Valid until the next refresh().
+    const Checksum* find(std::string_view ref) const;
+    bool contains(std::string_view ref) const { return find(ref) != nullptr; }
+    // The refs that are new, gone, or name another commit since the last call, some perhaps twice. Nothing if that is
+    // not known, as in the first call: any ref may have changed.
+    std::optional<std::vector<std::string>> take_changes();
 
 private:
     RefListing(int repository, std::string prefix, std::string path, std::set<std::string> except)
@@ -66,18 +75,21 @@ private:
     };
 
     bool refresh(const std::string& path, Directory& directory);
+    void note_change(const std::string& path, std::string_view name);
     // Whether anything is not as it was, or cannot be read.
     bool read(const std::string& path, Directory& directory);
     // Looks at the ref NAME in PLACE, of which FILE has what is known. False if it is gone. One that cannot be read
     // counts as nonsense until DIRECTORY is read again.
     static bool look(int place, const char* name, File& file, Directory& directory);
-    void collect(const std::string& name, const Directory& directory) const;
+    static void visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor,
+                      const std::string& name, const Directory& directory);
 
     const int repository_;
     const std::string prefix_, path_;
     const std::set<std::string> except_;
     Directory root_;
-    bool failed_ = false;  // the last refresh()
+    bool failed_ = false;                              // the last refresh()
+    std::optional<std::vector<std::string>> changes_;  // since they were taken
     mutable std::optional<std::unordered_map<std::string, Checksum>> refs_;
 };
 

@@ -21,8 +21,8 @@ public:
     bool refresh();
     // Of this repository and no copy of it. Of what refresh() saw. Computed when it is asked for.
     const Checksum& value() const;
-    const RefListing& images() const { return images_; }
-    const RefListing& kept() const { return kept_; }
+    RefListing& images() { return images_; }
+    RefListing& kept() { return kept_; }
 
 private:
     Checksum compute() const;

@@ -79,11 +79,34 @@ bool SignatureRules::refresh(File& file, const std::string& name) {
         return false;
     }
     file.stamp = stamp;
+    file.changed = true;
     return true;
 }
 
-const std::string* SignatureRules::of(const std::string& image, const Checksum& commit) const {
-    return find(files_[file_number(image)].rules, image, commit);
+bool SignatureRules::has_changed(const std::string& image) const {
+    return files_[file_number(image)].changed;
+}
+
+const std::string* SignatureRules::of(const std::string& image, const Checksum& commit) {
+    auto& file = files_[file_number(image)];
+    if (!file.rules) {
+        if (file.stamp == FileStamp()) return nullptr;
+        try {
+            file.rules = read(repository_, file_name(file_number(image)));
+        } catch (const Error&) {
+            directory_.distrust();
+            file.stamp = {};
+            return nullptr;
+        }
+    }
+    return find(*file.rules, image, commit);
+}
+
+void SignatureRules::forget() {
+    for (auto& file : files_) {
+        file.rules.reset();
+        file.changed = false;
+    }
 }
 
 std::string signature_rules_path(const std::string& image) {

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/checksum.hpp"
@@ -26,8 +27,13 @@ public:
     // Reads the files that changed since the last time; true if there are any. If the system cannot read one
     // (record-file.hpp), what was known of it holds until the next time.
     bool refresh();
-    // Null where it is not known by which rule COMMIT became IMAGE.
-    const std::string* of(const std::string& image, const Checksum& commit) const;
+    // Whether refresh() has read another file with the rules of IMAGE since forget().
+    bool has_changed(const std::string& image) const;
+    // Null where it is not known by which rule COMMIT became IMAGE. Reads the file again after forget(); valid until
+    // then.
+    const std::string* of(const std::string& image, const Checksum& commit);
+    // Gives back the memory that the rules take. Nothing has changed since.
+    void forget();
 
     // By image, as its name is stored, and by merge commit in hexadecimal.
     using Rules = std::map<std::string, std::map<std::string, std::string>>;
@@ -35,7 +41,8 @@ public:
 private:
     struct File {
         FileStamp stamp;
-        Rules rules;
+        std::optional<Rules> rules;  // none: not in memory
+        bool changed = false;
     };
     bool refresh(File& file, const std::string& name);
 

@@ -31,6 +31,8 @@ public:
     void write(RepositoryWriter& writer) const;
 
     bool empty() const { return images_.empty(); }
+    // Whether it counts while the refs are in STATE.
+    bool is_of(const Checksum& state) const { return !empty() && state == state_; }
     // Null unless the size of IMAGE was counted when the refs were in STATE.
     const Size* size_of(const std::string& image, const Checksum& state) const;
 

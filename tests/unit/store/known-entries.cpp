@@ -24,7 +24,7 @@ struct Kept {
     const KnownEntry one{R"({"state":"ok")", checksum('a'), {1, 2, 3}, {{checksum('b'), LayerKind::commit}}};
     const KnownEntry other{"", checksum('c'), {4, 5, 6}, {}};
 
-    Kept() { write_known_entries(fd, {{checksum('1'), &one}, {checksum('2'), &other}}); }
+    Kept() { write_known_entries(fd, {{checksum('1'), &one, one.text}, {checksum('2'), &other, other.text}}); }
     std::string text() const {
         std::ifstream stream(file, std::ios::binary);
         return {std::istreambuf_iterator<char>(stream), {}};
@@ -75,6 +75,6 @@ TEST_CASE("a file of entries that is truncated, changed in any byte or not image
     fs::remove(kept.file);
     fs::create_directory(kept.file);
     CHECK(read_known_entries(kept.fd).empty());
-    write_known_entries(kept.fd, {{checksum('1'), &kept.one}});
+    write_known_entries(kept.fd, {{checksum('1'), &kept.one, kept.one.text}});
     CHECK(read_known_entries(kept.fd).size() == 1);
 }
