@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t max_document_bytes = 24 * 1024 * 1024;
 // The same for dictionaries, as JSON: on the bus they are up to twice as long.
 constexpr std::size_t max_dictionary_bytes = 12 * 1024 * 1024;
-// Of the images as JSON; some ten thousand of them. imaged has this text twice while it is being sent.
+// Of the images as JSON; some ten thousand of them. imaged has this text twice while it is being sent, and then not.
 constexpr std::size_t max_listing_bytes = 6 * 1024 * 1024;
 // The same where they are sent as dictionaries, whose values take ten times as much memory as the text.
 constexpr std::size_t max_listed_bytes = 2 * 1024 * 1024;
@@ -60,16 +60,14 @@ void Manager::read(sdbus::Result<Value>&& result, const std::string& image,
 
 template <typename Form>
 void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& options,
-                          std::shared_ptr<const Form> (*make)(Listing& listing)) {
+                          std::shared_ptr<const Form> (*make)(Listing& listing, RemoteCatalog* catalog)) {
     activity_.touch();
     refuse_all_options(options);
     const Reply<Form> reply(std::move(result), activity_);
     ask_catalog(reply, [reply, make, listing = listing_](RemoteCatalog& catalog) {
         try {
-            const auto text = catalog.open() ? catalog.list() : std::make_shared<const std::string>(R"({"images":[]})");
-            if (text->size() > max_listing_bytes) throw Error(ErrorKind::failed, "too many images for one answer");
-            if (listing->document != text) *listing = {text, nullptr};
-            return EventLoop::Callback([reply, form = make(*listing)] { reply.answer(*form); });
+            auto* const opened = catalog.open() ? &catalog : nullptr;
+            return EventLoop::Callback([reply, form = make(*listing, opened)] { reply.answer(*form); });
         } catch (...) {
             return EventLoop::Callback([reply, error = current_error()] { reply.fail(error); });
         }
@@ -78,13 +76,18 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
 
 void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
     fenced([&] {
-        list_images<std::vector<VariantMap>>(std::move(result), options, [](Listing& listing) {
-            if (listing.document->size() > max_listed_bytes)
-                throw Error(ErrorKind::failed,
-                            "too many images for one answer in dictionaries; DescribeImages takes more");
-            if (!listing.maps)
-                listing.maps = std::make_shared<const std::vector<VariantMap>>(
-                    to_variant_maps<job::ImageAnswer>(parse_json(*listing.document).at("images")));
+        using Maps = std::vector<VariantMap>;
+        list_images<Maps>(std::move(result), options, [](Listing& listing, RemoteCatalog* catalog) {
+            if (catalog == nullptr) return std::make_shared<const Maps>();
+            auto number = listing.number;
+            if (const auto document = catalog->list(number)) {
+                listing = {};
+                if (document->size() > max_listed_bytes)
+                    throw Error(ErrorKind::failed,
+                                "too many images for one answer in dictionaries; DescribeImages takes more");
+                listing = {number, std::make_shared<const Maps>(
+                                       to_variant_maps<job::ImageAnswer>(parse_json(*document).at("images")))};
+            }
             return listing.maps;
         });
     });
@@ -92,7 +95,11 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
 
 void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
     fenced([&] {
-        list_images<std::string>(std::move(result), options, [](Listing& listing) { return listing.document; });
+        list_images<std::string>(std::move(result), options, [](Listing&, RemoteCatalog* catalog) {
+            auto text = catalog != nullptr ? catalog->list() : std::make_shared<const std::string>(R"({"images":[]})");
+            if (text->size() > max_listing_bytes) throw Error(ErrorKind::failed, "too many images for one answer");
+            return text;
+        });
     });
 }
 

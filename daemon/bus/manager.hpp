@@ -106,17 +106,16 @@ private:
     void read(sdbus::Result<Value>&& result, const std::string& image,
               std::function<Value(RemoteCatalog&, const ImageReference&)> function);
 
-    // The last listing and the forms that the bus was told it in, each made once for as long as nothing changes. The
-    // catalog reader's thread's own.
-    // The images as they were listed last, and the same as dictionaries if somebody asked for those.
+    // The images as dictionaries, if somebody asked for those: made once for as long as nothing changes. The catalog
+    // reader's thread's own.
     struct Listing {
-        std::shared_ptr<const std::string> document;
+        std::uint64_t number = 0;  // of the document
         std::shared_ptr<const std::vector<VariantMap>> maps;
     };
-    // Answers RESULT with what MAKE makes of the listing.
+    // Answers RESULT with what MAKE makes of the catalog; where there is none, it is null.
     template <typename Form>
     void list_images(sdbus::Result<Form>&& result, const VariantMap& options,
-                     std::shared_ptr<const Form> (*make)(Listing& listing));
+                     std::shared_ptr<const Form> (*make)(Listing& listing, RemoteCatalog* catalog));
 
     const std::shared_ptr<Listing> listing_ = std::make_shared<Listing>();
     Activity& activity_;

@@ -15,14 +15,13 @@ bool RemoteCatalog::open() {
     return process_.ask({{"what", "open"}}).get<bool>();
 }
 
-std::shared_ptr<const std::string> RemoteCatalog::list() {
+std::shared_ptr<const std::string> RemoteCatalog::list(std::uint64_t& number) {
     std::string document;
-    const auto answer = process_.ask({{"what", "list"}, {"number", number_}}, &document);
-    if (!document.empty()) {
-        listed_ = std::make_shared<const std::string>(std::move(document));
-        number_ = answer.at("number").get<std::uint64_t>();
-    }
-    return listed_;
+    const auto answer = process_.ask({{"what", "list"}, {"number", number}}, &document);
+    has_listed_ = true;
+    if (document.empty()) return nullptr;
+    number = answer.at("number").get<std::uint64_t>();
+    return std::make_shared<const std::string>(std::move(document));
 }
 
 nlohmann::json RemoteCatalog::describe(const ImageReference& image) {
@@ -58,7 +57,7 @@ ImageCounts RemoteCatalog::counts() {
         const auto answer = process.ask(question).get<std::array<std::uint32_t, 3>>();
         return ImageCounts{answer[0], answer[1], answer[2]};
     };
-    if (listed_) return counts(process_);
+    if (has_listed_) return counts(process_);
     // Nobody has listed images yet: what it takes in memory goes with a process of its own.
     ReaderProcess once(repository_);
     const auto found = counts(once);

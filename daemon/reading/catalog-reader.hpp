@@ -28,8 +28,13 @@ public:
 
     // Whether there is a repository, which is opened if need be. Throws Error(repository_damaged).
     bool open();
-    // The answer of DescribeImages; the same object for as long as nothing changes.
-    std::shared_ptr<const std::string> list();
+    // The answer of DescribeImages; null if it is still that of NUMBER, which becomes that of the answer. No answer has
+    // the number 0. It is the reader that keeps the text: here it would take as much memory again.
+    std::shared_ptr<const std::string> list(std::uint64_t& number);
+    std::shared_ptr<const std::string> list() {
+        std::uint64_t none = 0;
+        return list(none);
+    }
     nlohmann::json describe(const ImageReference& image);
     std::string manifest(const ImageReference& image);
     std::string config(const ImageReference& image);
@@ -46,8 +51,7 @@ public:
 private:
     const std::string repository_;
     ReaderProcess process_;
-    std::shared_ptr<const std::string> listed_;
-    std::uint64_t number_ = 0;
+    bool has_listed_ = false;
 };
 
 class CatalogReader {

@@ -2,6 +2,7 @@
 #include "reading/repository-service.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -66,6 +67,9 @@ std::string utf8_document(std::string text) {
     if (bus_text(text) != text) throw Error(ErrorKind::repository_damaged, "the document is not UTF-8");
     return text;
 }
+
+// From here on, memory is mapped for each request of its own.
+constexpr int mapped_bytes = 256 * 1024;
 
 class Service {
 public:
@@ -162,6 +166,8 @@ private:
 
 int serve_repository(const std::string& repository) {
     ::prctl(PR_SET_NAME, "imaged-reader");
+    // A listing goes back as a whole when the next is made. By itself, malloc would soon take it from the heap.
+    ::mallopt(M_MMAP_THRESHOLD, mapped_bytes);
     Service service(repository);
     std::string input;
     std::array<char, 4096> buffer;
@@ -176,8 +182,8 @@ int serve_repository(const std::string& repository) {
         const auto taken = service.take_document();
         auto document = taken ? std::string_view(*taken) : std::string_view();
         if (std::max(answer.size(), document.size()) > max_answer_bytes) {
-            answer = json_text(nlohmann::json
-                {{"error", error_name(ErrorKind::failed)}, {"message", "the answer is too long for the bus"}});
+            answer = json_text(nlohmann::json{{"error", error_name(ErrorKind::failed)},
+                                              {"message", "the answer is too long for the bus"}});
             document = {};
         }
         const AnswerHeader header{answer.size(), document.size()};
