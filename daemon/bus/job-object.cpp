@@ -164,18 +164,12 @@ void JobObject::layer_progressed(const job::LayerProgress& progress, const std::
         return;
     }
     auto& layer = layers_[progress.index];
-    const bool same_state = layer.latest.state == progress.state;
     layer.latest = progress;
     layer.latest.digest = bus_text(layer.latest.digest);
     layer.latest.state = bus_text(layer.latest.state);
     layer.pending = true;
-    // The states themselves are few and each of them matters; counting within one is thinned out, and so is all that a
-    // worker sends when an image has taken it over.
-    if (!same_state && layer_signals_ < max_layer_signals) {
-        tell_layer(layer);
-    } else {
-        arm();
-    }
+    // Told at once if nothing was told lately. A small layer begins and ends in between: only its end is told then.
+    arm();
 }
 
 job::Result JobObject::finish(const job::Work& work, const job::Result& result,
