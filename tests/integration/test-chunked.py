@@ -167,7 +167,7 @@ class Case(unittest.TestCase):
         return front
 
 
-class Partial(Case):
+class Updates(Case):
     def update(self, changed, **settings):
         after = chunked_layer.layer(entries(*changed))
         self.push("after", after)
@@ -177,18 +177,9 @@ class Partial(Case):
         self.assertEqual(details["merge-commit"], self.whole("after"))
         return after, details, since
 
-    def test_an_update_fetches_what_changed(self):
-        changed = (0, 1, 2, 77, 149)
-        after, details, since = self.update(changed)
-        self.assertEqual((details["layers-fetched"], details["layers-partial"], details["fetched-whole"]), (1, 1, []))
-        wire = details["bytes-fetched"]
-        self.assertEqual(details["bytes-reused"], len(after.data) - wire)
-        table = after.parts["tables"]
-        wanted = sum(entry["endOffset"] - entry["offset"] for entry in after.parts["table_entries"] if int(entry["name"].rsplit("file")[1]) in changed)
-        print(f"    {wire} bytes of {len(after.data)}: {wanted} of the changed files, {table} of table and tar-split")
-        self.assertLess(wire, 1.1 * (wanted + table))
-        # Counted where they come from; a full pull of the same layer is among the answers.
-        self.assert_counted(self.wire_bytes(after, since), wire + len(after.data))
+
+class FromRegistry(Updates):
+    """What depends on the registry and on the layer alone."""
 
     def answered(self, after, since):
         """What the registry answered to requests for parts of AFTER."""
@@ -298,6 +289,76 @@ class Partial(Case):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))
 
+    def test_of_many_files_of_one_size_those_with_the_content_are_found(self):
+        def files(directory, *changed):
+            return [Entry(f"{directory}/file{number}", content=random_bytes(f"{number} {number in changed}", 4096)) for number in range(1000)]
+        self.push("many", chunked_layer.layer(files("usr/a")))
+        after = chunked_layer.layer(files("usr/b", *range(0, 1000, 100)))
+        self.push("many-moved", after)
+        self.pull("many")
+        self.assert_reused("many-moved", after, 10 * 3 * 4200)
+
+    def test_where_nearly_all_has_changed_all_of_it_is_fetched_once(self):
+        """Its tables, which show that, are not fetched again, and it is a layer that other programs use."""
+        after, details, since = self.update(tuple(range(140)))
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, [f"layer {after.digest}: little of it would be saved"]))
+        self.assertEqual((details["bytes-fetched"], details["bytes-reused"]), (len(after.data), 0))
+        self.assert_counted(self.wire_bytes(after, since), 2 * len(after.data))  # and a full pull
+        self.assertNotEqual(self.resolve("ostree/container/blob/" + after.digest.replace(":", "_3A_")), "")
+
+    def test_a_tenth_is_saved(self):
+        after, details, _ = self.update(tuple(range(20, 150)))
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
+        self.assertLess(details["bytes-fetched"], 0.91 * len(after.data))
+
+    def test_a_layer_of_another_compression_is_fetched_as_ever(self):
+        self.pull("before")
+        self.push("gzip", oci_layout.layer(entries(3)))
+        details = self.pull("gzip")
+        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
+
+    def test_progress_says_what_is_fetched(self):
+        self.push("after", chunked_layer.layer(entries(3, 80)))
+        self.pull("before")
+        run = self.start_pull("after").finish()
+        progress = [message for message in run.messages if "bytes-total" in message]
+        fetched = run.result["details"]["bytes-fetched"]
+        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
+        fractions = [message["fraction"] for message in progress]
+        self.assertEqual(fractions, sorted(fractions))
+        layers = [message for message in run.messages if message.get("state") == "done"]
+        self.assertEqual([layer["total"] for layer in layers], [fetched])
+
+    def test_progress_of_a_layer_whose_parts_are_of_no_use_ends_with_what_was_fetched(self):
+        def break_it(parts):
+            parts["split"].pop()
+        self.push("after", chunked_layer.layer(entries(3, 80), break_it))
+        self.pull("before")
+        run = self.start_pull("after").finish()
+        progress = [message for message in run.messages if "bytes-total" in message]
+        fetched = run.result["details"]["bytes-fetched"]
+        self.assertEqual(len(run.result["details"]["fetched-whole"]), 1)
+        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
+        fractions = [message["fraction"] for message in progress]
+        self.assertEqual(fractions, sorted(fractions))
+
+
+class Partial(Updates):
+    """What depends on how the repository keeps objects as well."""
+
+    def test_an_update_fetches_what_changed(self):
+        changed = (0, 1, 2, 77, 149)
+        after, details, since = self.update(changed)
+        self.assertEqual((details["layers-fetched"], details["layers-partial"], details["fetched-whole"]), (1, 1, []))
+        wire = details["bytes-fetched"]
+        self.assertEqual(details["bytes-reused"], len(after.data) - wire)
+        table = after.parts["tables"]
+        wanted = sum(entry["endOffset"] - entry["offset"] for entry in after.parts["table_entries"] if int(entry["name"].rsplit("file")[1]) in changed)
+        print(f"    {wire} bytes of {len(after.data)}: {wanted} of the changed files, {table} of table and tar-split")
+        self.assertLess(wire, 1.1 * (wanted + table))
+        # Counted where they come from; a full pull of the same layer is among the answers.
+        self.assert_counted(self.wire_bytes(after, since), wire + len(after.data))
+
     def test_what_imaged_exports_is_fetched_in_part(self):
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{self.registry.address}"\ninsecure = true\n')
@@ -336,15 +397,6 @@ class Partial(Case):
         self.push("shared", after)
         self.pull("other", target="docker://another/image:x")
         self.assert_reused("shared", after, 40 * 1024)
-
-    def test_of_many_files_of_one_size_those_with_the_content_are_found(self):
-        def files(directory, *changed):
-            return [Entry(f"{directory}/file{number}", content=random_bytes(f"{number} {number in changed}", 4096)) for number in range(1000)]
-        self.push("many", chunked_layer.layer(files("usr/a")))
-        after = chunked_layer.layer(files("usr/b", *range(0, 1000, 100)))
-        self.push("many-moved", after)
-        self.pull("many")
-        self.assert_reused("many-moved", after, 10 * 3 * 4200)
 
     def assert_not_named(self, tag, change, sizes=(32768,)):
         """The pull of TAG finds that some of its objects, which CHANGE has changed, are damaged, and gives them to no image. When they are right again, it does as ever."""
@@ -389,25 +441,6 @@ class Partial(Case):
     def test_a_confined_worker_does_it_too(self):
         _, details, _ = self.update((5, 50), confined=True)
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
-
-    def test_where_nearly_all_has_changed_all_of_it_is_fetched_once(self):
-        """Its tables, which show that, are not fetched again, and it is a layer that other programs use."""
-        after, details, since = self.update(tuple(range(140)))
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, [f"layer {after.digest}: little of it would be saved"]))
-        self.assertEqual((details["bytes-fetched"], details["bytes-reused"]), (len(after.data), 0))
-        self.assert_counted(self.wire_bytes(after, since), 2 * len(after.data))  # and a full pull
-        self.assertNotEqual(self.resolve("ostree/container/blob/" + after.digest.replace(":", "_3A_")), "")
-
-    def test_a_tenth_is_saved(self):
-        after, details, _ = self.update(tuple(range(20, 150)))
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (1, []))
-        self.assertLess(details["bytes-fetched"], 0.91 * len(after.data))
-
-    def test_a_layer_of_another_compression_is_fetched_as_ever(self):
-        self.pull("before")
-        self.push("gzip", oci_layout.layer(entries(3)))
-        details = self.pull("gzip")
-        self.assertEqual((details["layers-partial"], details["fetched-whole"]), (0, []))
 
     def test_files_with_runs_of_zeros(self):
         """The table has a row for each run and each part between. A reader who does not know of them gets the file all the same: they decide at most how much is fetched."""
@@ -463,7 +496,6 @@ class Partial(Case):
         details = self.pull("after")
         self.assertEqual((details["merge-commit"], details["fetched-whole"]), (expected, []))
 
-
     def test_other_programs_are_not_told_what_a_blob_holds_that_was_not_read(self):
         after, details, _ = self.update((7,))
         self.assertEqual(details["layers-partial"], 1)
@@ -477,31 +509,6 @@ class Partial(Case):
         self.assertEqual(self.pull("after")["layers-fetched"], 0)
         self.pull("before")
         self.assertEqual(self.resolve("imaged/derived/" + name), "")
-
-    def test_progress_says_what_is_fetched(self):
-        self.push("after", chunked_layer.layer(entries(3, 80)))
-        self.pull("before")
-        run = self.start_pull("after").finish()
-        progress = [message for message in run.messages if "bytes-total" in message]
-        fetched = run.result["details"]["bytes-fetched"]
-        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
-        fractions = [message["fraction"] for message in progress]
-        self.assertEqual(fractions, sorted(fractions))
-        layers = [message for message in run.messages if message.get("state") == "done"]
-        self.assertEqual([layer["total"] for layer in layers], [fetched])
-
-    def test_progress_of_a_layer_whose_parts_are_of_no_use_ends_with_what_was_fetched(self):
-        def break_it(parts):
-            parts["split"].pop()
-        self.push("after", chunked_layer.layer(entries(3, 80), break_it))
-        self.pull("before")
-        run = self.start_pull("after").finish()
-        progress = [message for message in run.messages if "bytes-total" in message]
-        fetched = run.result["details"]["bytes-fetched"]
-        self.assertEqual(len(run.result["details"]["fetched-whole"]), 1)
-        self.assertEqual((progress[-1]["bytes-done"], progress[-1]["bytes-total"]), (fetched, fetched))
-        fractions = [message["fraction"] for message in progress]
-        self.assertEqual(fractions, sorted(fractions))
 
 
 class BarePartial(Partial):
