@@ -40,7 +40,7 @@ using imaged::FileDescriptor;
 constexpr const char* no_server = "org.freedesktop.DBus.Error.NoServer";
 constexpr const char* bridge = "systemd-stdio-bridge";
 // Of a bus's answer to AUTH; what is longer is none.
-constexpr std::size_t max_line = 1024;
+constexpr std::size_t max_greeting_line = 1024;
 // What ssh said last is printed before its end is reported.
 constexpr auto last_words_time = std::chrono::milliseconds(500);
 constexpr int look_milliseconds = 200;
@@ -48,7 +48,7 @@ constexpr int look_milliseconds = 200;
 constexpr auto end_time = std::chrono::seconds(2);
 
 // [USER@]HOST[:PORT], where HOST may be an IPv6 address in brackets, as in a URL.
-struct Host {
+struct SshTarget {
     std::string name;  // with the user
     std::string port;  // empty for ssh's own
 };
@@ -65,7 +65,7 @@ bool is_port(std::string_view text) {
     return error == std::errc() && end == text.data() + text.size() && number >= 1 && number <= 65535;
 }
 
-std::optional<Host> parse_host(std::string_view text) {
+std::optional<SshTarget> parse_host(std::string_view text) {
     const auto at = text.rfind('@');
     const auto user = at == std::string_view::npos ? std::string_view() : text.substr(0, at);
     if (at != std::string_view::npos && !is_name(user, ".-_+\\@")) return std::nullopt;
@@ -86,7 +86,7 @@ std::optional<Host> parse_host(std::string_view text) {
         name = name.substr(0, colon);
     }
     if (!is_name(name, ".-_:%") || (has_port && !is_port(port))) return std::nullopt;
-    return Host{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), std::string(port)};
+    return SshTarget{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), std::string(port)};
 }
 
 ChildProcess start(const std::vector<std::string>& command, int stream, int errors) {
@@ -128,7 +128,7 @@ std::future<void> pass_on(FileDescriptor errors) {
 std::string receive_line(int fd, ChildProcess& child) {
     std::string line;
     char c = 0;
-    while (line.size() < max_line) {
+    while (line.size() < max_greeting_line) {
         pollfd ready{fd, POLLIN, 0};
         if (::poll(&ready, 1, look_milliseconds) == 0) {
             if (child.ended()) break;
