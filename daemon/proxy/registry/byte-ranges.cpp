@@ -17,7 +17,7 @@ constexpr std::size_t max_boundary_bytes = 70;  // RFC 2046, 5.1.1
 constexpr std::size_t max_text_bytes = 2048;
 constexpr std::string_view line_end = "\r\n", spaces = " \t";
 
-[[noreturn]] void refuse(const std::string& why) {
+[[noreturn]] void refuse_ranges(const std::string& why) {
     throw NotSeveralRanges("the registry answers several ranges with " + why);
 }
 
@@ -25,7 +25,7 @@ std::string boundary_of(std::string_view type) {
     auto rest = type.substr(std::min(type.find(';'), type.size()));
     for (;;) {
         rest.remove_prefix(std::min(rest.find_first_not_of("; \t"), rest.size()));
-        if (rest.empty()) refuse("no boundary");
+        if (rest.empty()) refuse_ranges("no boundary");
         if (in_small_letters(rest.substr(0, boundary_key.size())) == boundary_key) break;
         rest.remove_prefix(std::min(rest.find(';'), rest.size()));
     }
@@ -33,10 +33,10 @@ std::string boundary_of(std::string_view type) {
     const bool quoted = rest.starts_with('"');
     if (quoted) rest.remove_prefix(1);
     const auto end = rest.find_first_of(quoted ? "\"" : "; \t");
-    if (quoted && end == std::string_view::npos) refuse("no boundary");
+    if (quoted && end == std::string_view::npos) refuse_ranges("no boundary");
     const auto boundary = rest.substr(0, end);
     if (boundary.empty() || boundary.size() > max_boundary_bytes || boundary.find_first_of("\r\n\\") != boundary.npos)
-        refuse("no boundary");
+        refuse_ranges("no boundary");
     return std::string(boundary);
 }
 
@@ -59,7 +59,7 @@ void ByteRanges::read(std::span<const std::byte> bytes) {
             bytes = bytes.subspan(content.size());
             continue;
         }
-        if (++text_bytes_ > max_text_bytes) refuse("too much between them");
+        if (++text_bytes_ > max_text_bytes) refuse_ranges("too much between them");
         line_.push_back(static_cast<char>(bytes.front()));
         bytes = bytes.subspan(1);
         if (place_ == Place::rest || !line_.ends_with(line_end)) continue;
@@ -76,13 +76,13 @@ void ByteRanges::read_line(std::string_view line) {
             return;
         }
         // The last delimiter has more behind it; it is not waited for.
-        if (line != delimiter_ || (range_ > 0 && !at_line_)) refuse("other delimiters");
+        if (line != delimiter_ || (range_ > 0 && !at_line_)) refuse_ranges("other delimiters");
         place_ = Place::head;
         has_range_ = false;
         return;
     }
     if (!line.empty()) return read_field(line);
-    if (!has_range_) refuse("a part that does not say which it is");
+    if (!has_range_) refuse_ranges("a part that does not say which it is");
     left_ = ranges_[range_].length;
     text_bytes_ = 0;
     at_line_ = false;
@@ -91,7 +91,7 @@ void ByteRanges::read_line(std::string_view line) {
 
 void ByteRanges::read_field(std::string_view line) {
     const auto colon = line.find(':');
-    if (colon == std::string_view::npos) refuse("a part with no header");
+    if (colon == std::string_view::npos) refuse_ranges("a part with no header");
     if (in_small_letters(line.substr(0, colon)) != "content-range") return;
     auto value = line.substr(colon + 1);
     value.remove_prefix(std::min(value.find_first_not_of(spaces), value.size()));
@@ -99,7 +99,7 @@ void ByteRanges::read_field(std::string_view line) {
     const auto& wanted = ranges_[range_];
     if (has_range_ || !found || found->first != wanted.offset || found->last != wanted.end() - 1 ||
         (found->size && *found->size != size_))
-        refuse("another range");
+        refuse_ranges("another range");
     has_range_ = true;
 }
 
