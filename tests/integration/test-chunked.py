@@ -966,7 +966,7 @@ class Large(Case):
             self.assertLess(rss, self.LIMIT_KIB)
 
     def test_very_many_files(self):
-        count = 300_000 if OPTIONS.long else 100_000
+        count = 300_000 if OPTIONS.long else 40_000
 
         def place(number):
             return f"usr/share/d{number // 600:03}/file-{number:07}"
@@ -975,12 +975,14 @@ class Large(Case):
     def test_directories_in_turn(self):
         def place(number):
             return f"usr/share/d{number % 300:03}/file-{number:07}"
-        self.check("directories in turn", self.layer(30_000, place), self.layer(30_000, place, (5, 6)), 1)
+        self.check("directories in turn", self.layer(15_000, place), self.layer(15_000, place, (5, 6)), 1)
 
     def test_large_directory(self):
+        count = 60_000 if OPTIONS.long else 25_000
+
         def place(number):
             return f"usr/share/d/file-{number:07}"
-        self.check("one large directory", self.layer(60_000, place), self.layer(60_000, place, range(0, 60_000, 400)), 1)
+        self.check("one large directory", self.layer(count, place), self.layer(count, place, range(0, count, 400)), 1)
 
     def test_lines_of_the_tar_split_at_their_limit(self):
         def long_lines(parts):
