@@ -61,7 +61,7 @@ job::Result cancelled_before_start() {
 
 Lane QueuedJob::lane() const {
     if (standing == Standing::open) return Lane::open;
-    return looks() ? Lane::reading : Lane::changing;
+    return only_reads() ? Lane::reading : Lane::changing;
 }
 
 bool QueuedJob::is_open_reader() const {

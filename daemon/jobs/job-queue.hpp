@@ -96,9 +96,9 @@ struct QueuedJob {
     // What is reported of a job that the queue itself ended early, unless its work succeeds.
     std::optional<job::Result> early_end;
 
-    bool looks() const { return request.traits().only_reads; }
+    bool only_reads() const { return request.traits().only_reads; }
     // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
-    bool is_private() const { return credentials == Credentials::caller || looks(); }
+    bool is_private() const { return credentials == Credentials::caller || only_reads(); }
     Lane lane() const;
     // Whether the user holds a share of it.
     bool wanted_by(uid_t uid) const;
