@@ -15,11 +15,11 @@ class Result:
     def add(self, side, sample):
         self.sides.setdefault(side, []).append(sample)
 
-    def ratio_goal(self, other, limit):
-        """The median of the paired ratios of wall time."""
+    def ratio_goal(self, other, limit, field="wall"):
+        """The median of the paired ratios of FIELD, wall or cpu."""
         if other in self.sides:
-            ratios = self.ratios(other, "wall")
-            self.goal(f"× {other}", statistics.median(ratios), limit, spread=(min(ratios), max(ratios)))
+            ratios = self.ratios(other, field)
+            self.goal(f"× {other}" + (", CPU" if field == "cpu" else ""), statistics.median(ratios), limit, spread=(min(ratios), max(ratios)))
 
     def price_goal(self, other, field, limit):
         """How much more FIELD, wall or cpu, it takes than OTHER: the median of the pairs, in percent."""

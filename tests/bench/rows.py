@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the table: what each measures, on which input, against whom, and the goal."""
+import contextlib
 import os
+import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
+import registry  # noqa: E402
+from skopeo_service import SkopeoService  # noqa: E402
 
 import report
 import scale
@@ -33,21 +41,23 @@ class Bench:
 
     # ---- the sides: each takes a mounted file system and an image, and gives a Sample
 
-    def imaged_pull(self, directory, image, verb=("pull",), options=()):
+    def imaged_pull(self, directory, image, verb=("pull",), options=(), more=()):
         repository = directory + "/repo"
         if not os.path.exists(repository):
             make_repository(repository)
         with Meter("imaged-worker") as meter, Service(self.build, repository, options) as service:
             start = time.monotonic()
-            run(*service.command(*verb, image), env=service.environment)
+            run(*service.command(*verb, image, *more), env=service.environment)
             wall = time.monotonic() - start
         return Sample(wall, meter.cpu, meter.peak / 1024)
 
-    def peer_pull(self, directory, image):
+    def peer_pull(self, directory, image, registries=None):
+        """With the file REGISTRIES as registries.conf, for which skopeo's proxy has no option."""
         repository = directory + "/repo"
         if not os.path.exists(repository):
             make_repository(repository)
-        return timed(["ostree-ext-cli", "container", "image", "pull", "--quiet", repository, "ostree-unverified-image:" + image], "ostree-ext-cli")
+        configured = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/containers/registries.conf && exec "$@"', registries] if registries else []
+        return timed([*configured, "ostree-ext-cli", "container", "image", "pull", "--quiet", repository, "ostree-unverified-image:" + image], "ostree-ext-cli")
 
     def composefs_pull(self, directory, image):
         """It keeps files by fs-verity digests and writes no merged commit; what it makes durable, and when, is its own affair."""
@@ -60,9 +70,16 @@ class Bench:
         return timed(["umoci", "unpack", "--image", image.removeprefix("oci:"), directory + "/bundle"], "umoci")
 
     def buildah_pull(self, directory, image):
+        """It names the image after the path of its directory, which must therefore look like the name of an image."""
         environment = {**os.environ, "TMPDIR": directory}
-        return timed(["buildah", "--root", directory + "/root", "--runroot", directory + "/run", "--storage-driver", "overlay",
-                      "pull", "--quiet", image], "buildah", env=environment)
+        where, tag = image.removeprefix("oci:").rsplit(":", 1)
+        link = f"/dev/shm/imaged-bench-source-{os.getpid()}"
+        os.symlink(where, link)
+        try:
+            return timed(["buildah", "--root", directory + "/root", "--runroot", directory + "/run", "--storage-driver", "overlay",
+                          "pull", "--quiet", f"oci:{link}:{tag}"], "buildah", env=environment)
+        finally:
+            os.unlink(link)
 
     def floor(self, directory, layers, listing):
         """The larger of the two parts; their CPU seconds are added up."""
@@ -106,7 +123,7 @@ class Bench:
                     except RuntimeError as error:
                         if side in ("imaged", "floor"):
                             raise
-                        reason = " ".join(line.strip() for line in str(error).splitlines()[1:6] if line.strip())
+                        reason = " ".join(line.strip() for line in str(error).splitlines()[1:] if line.strip())
                         self.log(f"{result.title}: {side} fails: {reason}")
                         result.notes.append(f"{side} fails: {reason[:300]}")
                         result.sides.pop(side, None)
@@ -163,10 +180,65 @@ def cold_chunked(bench):
         bench.alternate(result, sides, where)
         result.ratio_goal("ostree-ext", 0.15)
         result.ratio_goal("floor", 1.3)
+        result.ratio_goal("floor", 1.15, "cpu")
         result.ratio_goal("umoci unpack", None)
         result.ratio_goal("composefs-ctl", None)
         result.goal("worker's peak", max(sample.peak for sample in result.sides["imaged"]), 64, " MiB")
         yield result
+
+
+def cold_registry(bench):
+    """The same image from docker-registry on loopback, whose own CPU time is not counted; imaged reads layers as in the system service, by imaged-proxy."""
+    image = bench.images.debian(bench.quick)("chunked")
+    where = bench.file_systems[0]
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="imaged-bench-", dir="/dev/shm"))
+        os.chmod(directory, 0o755)  # imaged-proxy runs as nobody, and reads the registry's configuration
+        server = registry.Registry(directory + "/registry")
+        stack.callback(server.stop)
+        server.push(image, "bench/image:chunked")
+        image = f"docker://{server.address}/bench/image:chunked"
+        proxy = SkopeoService({"CONTAINERS_REGISTRIES_CONF": str(server.configuration)}, bench.build + "/daemon/proxy/imaged-proxy")
+        stack.callback(proxy.stop)
+        os.environ["CONTAINERS_REGISTRIES_CONF"] = str(server.configuration)
+        stack.callback(os.environ.pop, "CONTAINERS_REGISTRIES_CONF")
+        result = Result(f"cold pull, chunked, from a registry on loopback, {where[0]} on {where[1]}")
+        sides = {"imaged": lambda directory: bench.imaged_pull(directory, image, options=(
+            "--proxy-socket", proxy.path, "--pass-environment", "CONTAINERS_REGISTRIES_CONF"))}
+        if bench.peer:
+            sides["ostree-ext"] = lambda directory: bench.peer_pull(directory, image, server.configuration)
+        bench.alternate(result, sides, where)
+    result.ratio_goal("ostree-ext", 0.15)
+    yield result
+
+
+def archive(bench):
+    """An archive by its name and through a pipe, by turns; and what an export compressed with gzip has, compared with the source."""
+    image = bench.images.debian(bench.quick)("generic")
+    where = bench.file_systems[0]
+    result = Result(bench.title("pull of an archive through a pipe", image, where))
+    with tempfile.TemporaryDirectory(prefix="imaged-bench-", dir="/dev/shm") as directory:
+        path, pipe = directory + "/image.tar", directory + "/pipe"
+        run("skopeo", "--insecure-policy", "copy", "--quiet", image, f"oci-archive:{path}:image")
+        os.mkfifo(pipe)
+
+        def through_pipe(mount):
+            with subprocess.Popen(["sh", "-c", 'exec cat "$1" > "$2"', "sh", path, pipe]) as writer:
+                try:
+                    return bench.imaged_pull(mount, f"oci-archive:{pipe}:image")
+                finally:
+                    writer.terminate()
+
+        bench.alternate(result, {"imaged": through_pipe, "by its name": lambda mount: bench.imaged_pull(mount, f"oci-archive:{path}:image")}, where)
+    result.ratio_goal("by its name", 1.1)
+    yield result
+    result = Result(bench.title("export, gzip", image, where))
+    with bench.fresh(where, bench.template("generic", where, lambda directory: bench.imaged_pull(directory, image))) as file_system:
+        for turn in range(bench.runs):
+            target = f"oci:{file_system.mount}/exported-{turn}:image"
+            result.add("imaged", bench.imaged_pull(file_system.mount, image, ("export",), more=(target,)))
+        result.goal("larger than the source", 100 * (size_of(target)[1] / size_of(image)[1] - 1), 5, " %")
+    yield result
 
 
 def cold_generic(bench):
@@ -407,6 +479,6 @@ def prune(bench):
     yield result
 
 
-ROWS = {"cold-chunked": cold_chunked, "cold-generic": cold_generic, "update": update, "unchanged": unchanged, "memory": memory,
-        "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth, "confinement": confinement,
+ROWS = {"cold-chunked": cold_chunked, "cold-registry": cold_registry, "cold-generic": cold_generic, "archive": archive, "update": update,
+        "unchanged": unchanged, "memory": memory, "daemon": daemon, "list": listing, "copy": copy, "prune": prune, "growth": growth, "confinement": confinement,
         "scale": scale.rows}

@@ -308,6 +308,13 @@ class Scale:
                 lists.append(service.cost("list"))
             self.note("pull of a new image and a list after it", count, [pull + listing for pull, listing in zip(costs, lists)])
             self.note("list after a pull", count, lists)
+            if count == self.counts[0]:
+                costs = []
+                for _ in range(self.runs):
+                    with contextlib.closing(CpuGroup()) as alone:
+                        run(*service.service.command("list"), env=service.service.environment, preexec_fn=alone.enter)
+                        costs.append(alone.milliseconds())
+                self.note("list without a change, imagectl alone", count, costs)
             self.note("list without a change", count, [service.cost("list", repeat=5) for _ in range(self.runs)])
             self.note("daemon and reader after that, MiB", count, [service.service.resident_with_children()])
             self.note("verify of one small image", count, [service.cost("verify", self.inputs.name(f"v{50 + turn}")) for turn in range(self.runs)])
@@ -332,6 +339,25 @@ class Scale:
                 costs.append(service.cost("pull", name))
             self.note("unchanged pull of 5,000 files, foreign objects", self.objects, costs)
 
+    def watched(self):
+        """What a program takes that gets all signals of a pull of many layers."""
+        count = 20 if self.bench.quick else 128
+        with self.bench.fresh(self.where) as file_system, Measured(self.bench.build, make_repository(file_system.path("repo"))) as service:
+            costs, signals = [], []
+            for turn in range(self.runs):
+                (name,) = self.inputs.serve(many=image_of([layer_of({f"usr/{turn}/layer-{i}/file-{j}": b"%d %d %d" % (turn, i, j) for j in range(10)}) for i in range(count)]))
+                with contextlib.closing(CpuGroup()) as watcher, tempfile.TemporaryFile() as output:
+                    with subprocess.Popen(["gdbus", "monitor", "--address", service.service.address, "--dest", "org.imaged1"], stdout=output, preexec_fn=watcher.enter) as monitor:
+                        time.sleep(0.5)
+                        before = watcher.milliseconds()
+                        service.cost("pull", name)
+                        costs.append(watcher.milliseconds() - before)
+                        monitor.terminate()
+                    output.seek(0)
+                    signals.append(sum(line.startswith(b"/") for line in output))
+            self.bench.log("signals: " + " ".join(map(str, signals)))
+            self.note("watcher of a pull of many layers", count, costs)
+
     def of_one_image(self):
         count = 60 if self.bench.quick else 500
         with self.bench.fresh(self.where) as file_system, Measured(self.bench.build, make_repository(file_system.path("repo"))) as service:
@@ -350,6 +376,14 @@ class Scale:
             service.cost("copy", self.inputs.name("many"), file_system.mount + "/other")
             self.note("copy with nothing to do", count,
                       [service.cost("copy", self.inputs.name("many"), file_system.mount + "/other") for _ in range(self.runs)])
+            if self.bench.peer:
+                costs = []
+                for _ in range(self.runs):
+                    with contextlib.closing(CpuGroup()) as peer:
+                        run(self.bench.peer, "container", "image", "copy", "--src-repo", file_system.path("repo"), "--dest-repo", file_system.mount + "/other",
+                            "ostree-unverified-image:" + self.inputs.name("many"), preexec_fn=peer.enter)
+                        costs.append(peer.milliseconds())
+                self.note("copy with nothing to do, ostree-ext", count, costs)
             self.note("imagectl's start", 1, [service.cost("--version", repeat=20) for _ in range(self.runs)])
 
 
@@ -358,7 +392,8 @@ GOALS = [("pull of a new image", 100), ("update of its last layer", 100), ("remo
          ("pull of a new image and a list after it", None), ("pull of what is there", None), ("list without a change", None),
          ("verify of one small image", 80), ("verify of all, an image", 1), ("daemon and reader after that, MiB", 24),
          ("verify of one small image, foreign objects", 80), ("unchanged pull of 5,000 files, foreign objects", 100),
-         ("update of the last layer of many", 250), ("copy with nothing to do", None), ("imagectl's start", 4)]
+         ("list without a change, imagectl alone", 8), ("update of the last layer of many", 250), ("copy with nothing to do", None),
+         ("copy with nothing to do, ostree-ext", None), ("watcher of a pull of many layers", 20), ("imagectl's start", 4)]
 
 
 def rows(bench):
@@ -367,6 +402,7 @@ def rows(bench):
         scale.beside_images(count)
     scale.beside_objects()
     scale.of_one_image()
+    scale.watched()
     for work, goal in GOALS:
         by_count = scale.found.get(work, {})
         if not by_count:
