@@ -50,12 +50,11 @@ std::string source_of(const job::Request& request) {
     return request.as<job::ImportArchive>() != nullptr ? archive_source : request.image()->image();
 }
 
-std::string pinned_digest(const job::Request& request) {
+std::optional<Digest> pinned_digest(const job::Request& request) {
     return std::visit(
-        [](const auto& work) {
-            if constexpr (requires { work.digest; })
-                return work.digest ? std::string(work.digest->hex()) : std::string();
-            return std::string();
+        [](const auto& work) -> std::optional<Digest> {
+            if constexpr (requires { work.digest; }) return work.digest;
+            return std::nullopt;
         },
         request.work);
 }
@@ -253,7 +252,7 @@ void Publisher::announce(const Packet& packet) {
         if (static_cast<unsigned>(layer.kind) > static_cast<unsigned>(LayerKind::derived)) refuse("kind of a layer");
     }
     const auto& manifest = packet.head.checksum;
-    if (!pinned_.empty() && manifest.hex() != pinned_) refuse("another image than the job is for");
+    if (pinned_ && Digest(manifest) != *pinned_) refuse("another image than the job is for");
     if (manifest_ && (*manifest_ != manifest || layers != layers_ || rule != rule_))
         refuse("another image than before");
     if (!manifest_ && placed_) refuse("an image after its objects");
@@ -274,7 +273,7 @@ void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& lay
     std::set<Checksum> commits;
     const VerifiedLayers records(repository_.get());
     for (const auto& layer : layers) {
-        const auto blob = Digest::from_hex(layer.blob.hex()), content = Digest::from_hex(layer.diff_id.hex());
+        const Digest blob(layer.blob), content(layer.diff_id);
         for (const auto& ref : {layer_ref(blob), derived_ref(blob), objects_ref(blob)}) {
             const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
             if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
@@ -426,7 +425,7 @@ void Publisher::keep_version(const Checksum& next) {
 // own.
 void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
     const auto& [blob, diff_id, kind] = layer(number & ~(second_ref | third_ref));
-    const auto digest = Digest::from_hex(blob.hex()), content = Digest::from_hex(diff_id.hex());
+    const Digest digest(blob), content(diff_id);
     const VerifiedLayers records(repository_.get());
     const auto first = layer_ref(digest), second = derived_ref(digest);
     const auto present = [&](const std::string& ref) { return read_ref_file(repository_.get(), "refs/heads/" + ref); };
@@ -481,10 +480,10 @@ void Publisher::add_record(std::uint32_t number, const Checksum& commit) const {
     const VerifiedLayers records(repository_.get());
     if (number == image_number) {
         if (!manifest_) refuse("an image that was not announced");
-        return records.add_image(Digest::from_hex(manifest_->hex()), commit);
+        return records.add_image(Digest(*manifest_), commit);
     }
     const auto& [blob, diff_id, kind] = layer(number & ~unseen_blob);
-    const ImageLayer layer{kind, {"", Digest::from_hex(blob.hex()), 0}, Digest::from_hex(diff_id.hex())};
+    const ImageLayer layer{kind, {"", Digest(blob), 0}, Digest(diff_id)};
     // Other images may be made of it. What a derived layer's commit was with another libostree serves none any more.
     const auto recorded = records.layer(kind, layer.diff_id);
     const bool serves = kind != LayerKind::derived || records.goes_with(layer.diff_id, *moved_var_);

@@ -87,10 +87,10 @@ private:
     bool locked_ = false;
     const job::Publishing rights_;  // besides the lock and scratch directories
     const std::string repository_path_;
-    const std::string source_;       // where the image comes from (store/records/image-sources.hpp)
-    std::string image_, image_ref_;  // its name and its ref
-    const std::string pinned_;       // the manifest's digest in hexadecimal; empty if any will do
-    const unsigned keep_;            // how many versions of an image are kept beside the current one
+    const std::string source_;            // where the image comes from (store/records/image-sources.hpp)
+    std::string image_, image_ref_;       // its name and its ref
+    const std::optional<Digest> pinned_;  // the manifest's, if no other will do
+    const unsigned keep_;                 // how many versions of an image are kept beside the current one
     std::optional<Checksum> previous_;
     std::optional<Checksum> manifest_;
     std::vector<AnnouncedLayer> layers_;

@@ -308,7 +308,7 @@ void ChunkedWriter::end_file() {
     ordered_json piece{{"type", file_piece}, {"name", file.item.path}};
     if (file.item.size > 0) {
         frames_->stream.end();
-        row["digest"] = "sha256:" + content_.finish().hex();
+        row["digest"] = Digest(content_.finish()).text();
         row["offset"] = file.offset;
         row["endOffset"] = position_;
         piece["size"] = file.item.size;
@@ -317,7 +317,7 @@ void ChunkedWriter::end_file() {
         piece["payload"] = nullptr;
     }
     try {
-        const auto digest_of = [](const TableChunk& chunk) { return "sha256:" + chunk.content.hex(); };
+        const auto digest_of = [](const TableChunk& chunk) { return Digest(chunk.content).text(); };
         if (file.chunks.size() > 1) {
             row["chunkSize"] = file.chunks.front().size;
             row["chunkDigest"] = digest_of(file.chunks.front());
@@ -347,7 +347,7 @@ std::map<std::string, std::string> ChunkedWriter::finish() {
     std::sort(paths_.begin(), paths_.end());
     const bool once = std::adjacent_find(paths_.begin(), paths_.end()) == paths_.end();
     if (!split_->finish() || !once || !describable_ || paths_.size() > max_table_files) return {};
-    table_->write(R"(],"tarSplitDigest":"sha256:)" + split_->digest().hex() + R"("})");
+    table_->write(R"(],"tarSplitDigest":")" + Digest(split_->digest()).text() + R"("})");
     if (!table_->finish()) return {};
 
     const auto append = [&](std::string_view bytes) {
@@ -374,7 +374,7 @@ std::map<std::string, std::string> ChunkedWriter::finish() {
     append(footer);
 
     const auto text = [](std::uint64_t number) { return std::to_string(number); };
-    return {{"manifest-checksum", "sha256:" + table_->digest().hex()},
+    return {{"manifest-checksum", Digest(table_->digest()).text()},
             {"manifest-position", text(table_offset) + ":" + text(table_->packed()) + ":" + text(table_->unpacked()) +
                                       ":" + text(table_format)},
             {"tarsplit-position", text(split_offset) + ":" + text(split_->packed()) + ":" + text(split_->unpacked())}};

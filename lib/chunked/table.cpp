@@ -18,7 +18,6 @@ using nlohmann::json;
 // The root, the list, an entry, and what an entry may have inside.
 constexpr std::size_t max_depth = 8;
 constexpr std::uint64_t known_version = 1;
-constexpr std::string_view digest_prefix = "sha256:";
 
 [[noreturn]] void refuse_table(const std::string& why) {
     throw Error(ErrorKind::corrupt_input, "the table of contents: " + why);
@@ -81,10 +80,9 @@ private:
 };
 
 Checksum checksum_of(std::string_view text) {
-    std::optional<Checksum> found;
-    if (text.starts_with(digest_prefix)) found = Checksum::from_hex(text.substr(digest_prefix.size()));
+    const auto found = Digest::find(text);
     if (!found) refuse_table("a digest that is none");
-    return *found;
+    return found->checksum();
 }
 
 // What the parser calls; the names are nlohmann::json's.
@@ -202,15 +200,13 @@ private:
     }
     void take_chunk_at(std::uint64_t offset) {
         auto& chunks = whole_->chunks;
-        std::optional<Checksum> content;
-        if (chunk_digest_.starts_with(digest_prefix))
-            content = Checksum::from_hex(std::string_view(chunk_digest_).substr(digest_prefix.size()));
+        const auto content = Digest::find(chunk_digest_);
         const auto begin = chunks.empty() ? whole_->offset : chunks.back().offset + 1;
         chunks_fit_ = chunks_fit_ && content && chunks.size() < max_file_chunks && chunk_offset_ == covered_ &&
                       chunk_.size > 0 && chunk_.size <= whole_->size - covered_ && offset >= begin &&
                       offset < whole_->end && (!chunks.empty() || offset == whole_->offset);
         if (!chunks_fit_) return;
-        chunks.push_back({chunk_.size, offset, *content});
+        chunks.push_back({chunk_.size, offset, content->checksum()});
         covered_ += chunk_.size;
     }
     // The last file, of which all chunks have been read.

@@ -50,7 +50,7 @@ void take_once(std::optional<Descriptor>& place, const json& entry, std::string_
 }  // namespace
 
 std::string delta::referrers_tag(const Digest& digest) {
-    return "sha256-" + std::string(digest.hex());
+    return "sha256-" + digest.hex();
 }
 
 bool DeltaArtifact::is_one(std::string_view text) {
@@ -89,8 +89,7 @@ DeltaArtifact DeltaArtifact::parse(std::string_view text) {
             refuse_delta("two of its layers make the layer " + *target);
     }
     if (!manifest || !config) refuse_delta("the image's manifest or config is missing");
-    return {Digest::from_hex(sha256(text).hex()), Digest::parse(*source), *std::move(manifest), *std::move(config),
-            std::move(made)};
+    return {Digest(sha256(text)), Digest::parse(*source), *std::move(manifest), *std::move(config), std::move(made)};
 }
 
 void DeltaArtifact::require_target(const Manifest& target) const {

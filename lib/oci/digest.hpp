@@ -4,26 +4,31 @@
 #pragma once
 
 #include <compare>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/checksum.hpp"
+
 namespace imaged {
 
-// "sha256:" and 64 lower-case hex digits. A value type.
+// The digest of a blob. A value type.
 class Digest {
 public:
+    explicit Digest(const Checksum& checksum) : checksum_(checksum) {}
     // Throws Error(unsupported_image) for a well-formed digest of another algorithm, Error(corrupt_input) otherwise.
     static Digest parse(std::string_view text);
-    // From 64 hex digits that are known to be right.
-    static Digest from_hex(std::string_view hex) { return Digest("sha256:" + std::string(hex)); }
+    // Nothing unless TEXT is "sha256:" and 64 lower-case hex digits.
+    static std::optional<Digest> find(std::string_view text);
 
-    const std::string& text() const { return text_; }
-    std::string_view hex() const { return std::string_view(text_).substr(7); }
+    const Checksum& checksum() const { return checksum_; }
+    // "sha256:" and 64 lower-case hex digits.
+    std::string text() const { return "sha256:" + hex(); }
+    std::string hex() const { return checksum_.hex(); }
     auto operator<=>(const Digest&) const = default;
 
 private:
-    explicit Digest(std::string text) : text_(std::move(text)) {}
-    std::string text_;
+    Checksum checksum_;
 };
 
 // Whether TEXT is a digest or the beginning of one, with or without "sha256:".

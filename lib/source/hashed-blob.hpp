@@ -22,10 +22,9 @@ public:
         return bytes.size();
     }
     void finish() override {
-        const auto digest = hash_.finish();
-        if (digest.hex() != descriptor_.digest.hex())
+        if (const Digest digest(hash_.finish()); digest != descriptor_.digest)
             throw Error(ErrorKind::digest_mismatch,
-                        "the blob has the digest sha256:" + digest.hex() + ", not " + descriptor_.digest.text());
+                        "the blob has the digest " + digest.text() + ", not " + descriptor_.digest.text());
         if (size_ != descriptor_.size)
             throw Error(ErrorKind::corrupt_input, "the blob has " + std::to_string(size_) +
                                                       " bytes, the manifest says " + std::to_string(descriptor_.size));

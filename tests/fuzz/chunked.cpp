@@ -113,7 +113,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     fuzz::accepted([&] { assemble(plan, texts.parts[1], texts.parts[2]); });
     // The annotations of a layer.
-    Descriptor layer{"", Digest::from_hex(std::string(64, '0')), 1'000'000};
+    Descriptor layer{"", Digest(*Checksum::from_hex(std::string(64, '0'))), 1'000'000};
     layer.chunked = {{"manifest-checksum", layer.digest.text()},
                      {"manifest-position", std::string(fuzz::text(data, size))},
                      {"tarsplit-position", "5:5:5"}};

@@ -78,7 +78,7 @@ Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cance
         hash.update(std::span<const std::byte>(buffer).first(count));
         done += count;
     }
-    return Digest::from_hex(hash.finish().hex());
+    return Digest(hash.finish());
 }
 
 }  // namespace imaged

@@ -197,8 +197,8 @@ std::string ImageArchive::read(const std::string& name, std::size_t limit) const
 }
 
 std::string ImageArchive::verified(const Descriptor& blob, std::size_t limit, const std::string& what) const {
-    auto text = read("blobs/sha256/" + std::string(blob.digest.hex()), limit);
-    if (sha256(text).hex() != blob.digest.hex())
+    auto text = read("blobs/sha256/" + blob.digest.hex(), limit);
+    if (Digest(sha256(text)) != blob.digest)
         throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + blob.digest.text());
     return text;
 }
@@ -270,7 +270,7 @@ TarIndex::Place ImageArchive::place_of(const Descriptor& blob) const {
     if (const auto known = blobs_.find(blob.digest); known != blobs_.end()) {
         place = known->second;
     } else {
-        place = index_.find("blobs/sha256/" + std::string(blob.digest.hex()));
+        place = index_.find("blobs/sha256/" + blob.digest.hex());
     }
     if (!place) corrupt("the blob " + blob.digest.text() + " is missing");
     if (place->size != blob.size)

@@ -246,7 +246,7 @@ std::string ImageProxy::small_blob(const Digest& digest, std::uint64_t size, std
         throw Error(ErrorKind::unsupported_image,
                     "the " + what + " is larger than the limit of " + std::to_string(limit) + " bytes");
     auto text = read_pipe(call("GetBlob", json::array({image_, digest.text(), size})), limit, what);
-    if (sha256(text).hex() != digest.hex())
+    if (Digest(sha256(text)) != digest)
         throw Error(ErrorKind::digest_mismatch, "the " + what + " does not have the digest " + digest.text());
     return text;
 }

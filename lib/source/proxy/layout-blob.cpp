@@ -36,8 +36,8 @@ std::unique_ptr<Blob> open_layout_blob(const ImageReference& image, const Descri
     const auto directory = blob_directory(image);
     if (directory.empty()) return nullptr;
     // Never waits, whatever the name leads to.
-    FileDescriptor file(::open((directory + std::string(descriptor.digest.hex())).c_str(),
-                               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    FileDescriptor file(
+        ::open((directory + descriptor.digest.hex()).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status;
     if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;
     ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_SEQUENTIAL);

@@ -115,7 +115,7 @@ static SourceImage assembled(const Digest& digest, std::string manifest_text, Ma
 
 SourceImage SourceImage::of(std::string manifest_text, std::string config_text, std::string signature_policy) {
     auto manifest = Manifest::parse(manifest_text);
-    const auto digest = Digest::from_hex(sha256(manifest_text).hex());
+    const Digest digest(sha256(manifest_text));
     return assembled(digest, std::move(manifest_text), std::move(manifest), std::move(config_text),
                      std::move(signature_policy));
 }

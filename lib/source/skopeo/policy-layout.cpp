@@ -17,19 +17,17 @@ namespace {
 
 // An index.json with one manifest.
 constexpr std::size_t max_policy_index_bytes = 64 * 1024;
-constexpr std::string_view algorithm = "sha256:";
 
 }  // namespace
 
 PolicyLayout::PolicyLayout(const BlobSizes& blobs) {
     const auto directory = path() / "blobs/sha256";
     std::filesystem::create_directories(directory);
-    for (const auto& [digest, size] : blobs) {
-        if (!digest.starts_with(algorithm) || !Checksum::from_hex(std::string_view(digest).substr(algorithm.size())))
-            throw Error(ErrorKind::failed, "policy check: no digest: " + digest);
+    for (const auto& [text, size] : blobs) {
+        const auto digest = Digest::find(text);
+        if (!digest) throw Error(ErrorKind::failed, "policy check: no digest: " + text);
         // Without content, of the right size: skopeo does not fetch what is there.
-        const auto file =
-            open_at(AT_FDCWD, directory / digest.substr(algorithm.size()), O_WRONLY | O_CREAT | O_EXCL, 0600);
+        const auto file = open_at(AT_FDCWD, directory / digest->hex(), O_WRONLY | O_CREAT | O_EXCL, 0600);
         if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0) throw_errno("prepare the policy check");
     }
 }

@@ -500,7 +500,7 @@ private:
         for (const auto& layer : cached.known.layers) {
             if (blobs.contains(layer.blob)) continue;
             if (!(layer.kind == LayerKind::derived ? derived : objects).contains(layer.blob))
-                return layer_ref(Digest::from_hex(layer.blob.hex()));
+                return layer_ref(Digest(layer.blob));
         }
         return std::nullopt;
     }
@@ -545,7 +545,7 @@ private:
             cached.may_be_kept = (!image.layout.ostree || image.base_is_parent) && stamp != FileStamp();
             cached.known.layers.reserve(image.layout.layers.size());
             for (const auto& layer : image.layout.layers)
-                cached.known.layers.push_back({*Checksum::from_hex(layer.blob.digest.hex()), layer.kind});
+                cached.known.layers.push_back({layer.blob.digest.checksum(), layer.kind});
             if (cached.may_be_kept) ++unkept_;
             refresh_update(commit, cached);
             return cached;

@@ -249,8 +249,8 @@ private:
             }
             diff_id = stream.finish();
         });
-        if (diff_id.hex() != layer.diff_id.hex())
-            throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
+        if (const Digest digest(diff_id); digest != layer.diff_id)
+            throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest " + digest.text() +
                                                         ", the config says " + layer.diff_id.text());
         return spooled;
     }

@@ -143,11 +143,10 @@ void ExportLayout::Blob::write(std::span<const std::byte> bytes) {
 }
 
 Descriptor ExportLayout::Blob::finish() {
-    const auto hex = hash_.finish().hex();
-    if (::renameat(layout_.blobs_.get(), name_.c_str(), layout_.blobs_.get(), hex.c_str()) != 0)
+    const Digest digest(hash_.finish());
+    if (::renameat(layout_.blobs_.get(), name_.c_str(), layout_.blobs_.get(), digest.hex().c_str()) != 0)
         throw_errno("name a blob");
     file_.reset();
-    const auto digest = Digest::from_hex(hex);
     const std::lock_guard lock(layout_.mutex_);
     layout_.finished_.insert(digest);
     return {{}, digest, size_};
@@ -197,7 +196,7 @@ void ExportLayout::publish_delta(const Descriptor& artifact, const std::optional
     for (auto& entry : index["manifests"]) {
         const auto name = name_of(entry);
         if (name == list_tag && entry.contains("digest") && entry["digest"].is_string()) {
-            const std::string hex(Digest::parse(entry["digest"].get<std::string>()).hex());
+            const auto hex = Digest::parse(entry["digest"].get<std::string>()).hex();
             listed =
                 read_all(open_file(blobs_.get(), hex, O_NOFOLLOW).get(), max_index_bytes, "the index of artifacts");
         } else if (!(tag && name == *tag) && !(entry.is_object() && name.empty() && entry.contains("digest") &&
@@ -228,8 +227,7 @@ void write_layout_archive(const std::string& layout, const std::set<Digest>& blo
         TarWriter tar(sink, TarStyle::pax);
         for (const auto* name : {"oci-layout", "index.json"}) add_file(tar, directory.get(), name, cancellation);
         // By name: a listing does not show what another program has removed.
-        for (const auto& blob : blobs)
-            add_file(tar, directory.get(), "blobs/sha256/" + std::string(blob.hex()), cancellation);
+        for (const auto& blob : blobs) add_file(tar, directory.get(), "blobs/sha256/" + blob.hex(), cancellation);
         tar.finish();
         if (::fsync(file.get()) != 0) throw_errno("sync " + path);
         // Unlike rename(2), this replaces nothing.

@@ -32,7 +32,7 @@ public:
         hash_.update(bytes);
         sink_.write(bytes);
     }
-    Digest finish() { return Digest::from_hex(hash_.finish().hex()); }
+    Digest finish() { return Digest(hash_.finish()); }
 
 private:
     ByteSink& sink_;

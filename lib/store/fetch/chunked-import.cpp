@@ -153,9 +153,9 @@ public:
         while (read(buffer) > 0) {
         }
         rest_.finish();
-        if (const auto digest = hash_.finish(); digest.hex() != blob_.digest.hex())
+        if (const Digest digest(hash_.finish()); digest != blob_.digest)
             throw Error(ErrorKind::digest_mismatch,
-                        "its parts have the digest sha256:" + digest.hex() + " together, not its own");
+                        "its parts have the digest " + digest.text() + " together, not its own");
     }
 
 private:
@@ -191,7 +191,7 @@ private:
 // Which files are here. Verifies both tables.
 void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& files, const Cancellation& cancellation,
                ExpansionLimit& looked_at, ChunkedPlan& plan) {
-    if (tables.digest(parts.table).hex() != parts.table_digest.hex())
+    if (Digest(tables.digest(parts.table)) != parts.table_digest)
         throw Error(ErrorKind::digest_mismatch,
                     "the table of contents does not have the digest that the manifest says");
     TableText text(tables, parts.table);

@@ -92,8 +92,8 @@ Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedL
 }
 
 void require_diff_id(const ImageLayer& layer, const Checksum& diff_id) {
-    if (diff_id.hex() != layer.diff_id.hex())
-        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest sha256:" + diff_id.hex() +
+    if (const Digest digest(diff_id); digest != layer.diff_id)
+        throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest " + digest.text() +
                                                     ", the config says " + layer.diff_id.text());
 }
 

@@ -17,39 +17,38 @@ constexpr const char* image_kind = "image";
 constexpr std::size_t max_bytes = 1024;
 constexpr std::size_t hex_digits = 64;
 // In place of a blob that was not read as a whole: no blob has this digest.
-const std::string no_blob(hex_digits, '0');
+constexpr Checksum no_blob{};
 
 std::string var_text(bool moved) {
     return moved ? "moved" : "kept";
 }
 
-std::string image_key(std::string_view manifest, std::string_view merge) {
-    return sha256(std::string(manifest) + std::string(merge)).hex();
+Checksum image_key(const Checksum& manifest, const Checksum& merge) {
+    return sha256(manifest.hex() + merge.hex());
 }
 
 }  // namespace
 
 std::string VerifiedLayers::serialise(const Record& record) {
-    auto text = std::string(first_line) + "\nkind " + record.kind + "\ndigest " + record.key + "\nblob " + record.blob +
-                "\ncommit " + record.commit + "\n" + (record.var.empty() ? "" : "var " + record.var + "\n");
+    auto text = std::string(first_line) + "\nkind " + record.kind + "\ndigest " + record.key.hex() + "\nblob " +
+                record.blob.hex() + "\ncommit " + record.commit.hex() + "\n" +
+                (record.var.empty() ? "" : "var " + record.var + "\n");
     return text + "sum " + sha256(text).hex() + "\n";
 }
 
 std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& text, const std::string& kind,
-                                                            const std::string& key) {
-    Record record{kind, key, "", "", ""};
+                                                            const Checksum& key) {
     const auto field = [&](const std::string& name) {
         const auto begin = text.find("\n" + name + " ");
         if (begin == std::string::npos) return std::string();
         const auto value = begin + name.size() + 2;
         return text.substr(value, text.find('\n', value) - value);
     };
-    record.blob = field("blob");
-    record.commit = field("commit");
-    record.var = field("var");
+    const auto blob = Checksum::from_hex(field("blob")), commit = Checksum::from_hex(field("commit"));
+    if (!blob || !commit) return std::nullopt;
+    Record record{kind, key, *blob, *commit, field("var")};
     if (serialise(record) != text) return std::nullopt;
     if (kind == image_kind && key != image_key(record.blob, record.commit)) return std::nullopt;
-    if (!Checksum::from_hex(record.commit)) return std::nullopt;
     return record;
 }
 
@@ -59,44 +58,47 @@ int VerifiedLayers::opened() const {
     return directory_ ? directory_.get() : -1;
 }
 
-std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, std::string_view key) const {
-    const std::string hex(key);
+std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, const Checksum& key) const {
     try {
         const auto directory = opened();
-        const auto text = directory >= 0 ? read_record(directory, hex + "." + kind, max_bytes) : std::nullopt;
-        return text ? parse(*text, kind, hex) : std::nullopt;
+        const auto text = directory >= 0 ? read_record(directory, key.hex() + "." + kind, max_bytes) : std::nullopt;
+        return text ? parse(*text, kind, key) : std::nullopt;
     } catch (const Error&) {
         return std::nullopt;  // it is fetched again, and nothing is lost
     }
 }
 
+std::optional<VerifiedLayers::Record> VerifiedLayers::find(LayerKind kind, const Digest& diff_id) const {
+    return find(std::string(to_string(kind)), diff_id.checksum());
+}
+
 std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff_id) const {
-    const auto record = find(std::string(to_string(kind)), diff_id.hex());
-    return record ? Checksum::from_hex(record->commit) : std::nullopt;
+    const auto record = find(kind, diff_id);
+    return record ? std::optional(record->commit) : std::nullopt;
 }
 
 bool VerifiedLayers::goes_with(const Digest& diff_id, bool moved_var) const {
-    const auto record = find(std::string(to_string(LayerKind::derived)), diff_id.hex());
+    const auto record = find(LayerKind::derived, diff_id);
     return record && record->var == var_text(moved_var);
 }
 
 bool VerifiedLayers::goes_with_blob(const Digest& diff_id, const Digest& blob) const {
-    const auto record = find(std::string(to_string(LayerKind::derived)), diff_id.hex());
-    return record && record->blob == blob.hex();
+    const auto record = find(LayerKind::derived, diff_id);
+    return record && record->blob == blob.checksum();
 }
 
 bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
-    return find(image_kind, image_key(manifest.hex(), merge.hex())).has_value();
+    return find(image_kind, image_key(manifest.checksum(), merge)).has_value();
 }
 
 void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var, bool blob_seen) const {
-    const auto blob = blob_seen ? std::string(layer.blob.digest.hex()) : no_blob;
-    add({std::string(to_string(layer.kind)), std::string(layer.diff_id.hex()), blob, commit.hex(),
+    const auto blob = blob_seen ? layer.blob.digest.checksum() : no_blob;
+    add({std::string(to_string(layer.kind)), layer.diff_id.checksum(), blob, commit,
          layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
 }
 
 void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {
-    add({image_kind, image_key(manifest.hex(), merge.hex()), std::string(manifest.hex()), merge.hex(), ""});
+    add({image_kind, image_key(manifest.checksum(), merge), manifest.checksum(), merge, ""});
 }
 
 void VerifiedLayers::add(const Record& record) const {
@@ -104,21 +106,22 @@ void VerifiedLayers::add(const Record& record) const {
     // Then it is fetched again.
     if (!directory) return;
     const auto text = serialise(record);
-    const auto name = record.key + "." + record.kind;
+    const auto name = record.key.hex() + "." + record.kind;
     if (read_record(directory.get(), name, max_bytes) != text) write_record(directory.get(), name, text);
 }
 
 void VerifiedLayers::visit(const std::function<void(const std::string&, const std::optional<Record>&)>& visitor) const {
     visit_directory(open_records(repository_, layers_directory), layers_directory, [&](const DirectoryEntry& entry) {
         const std::string name = entry.name;
-        const bool named = name.size() > hex_digits && name[hex_digits] == '.';
+        const auto key = Checksum::from_hex(std::string_view(name).substr(0, hex_digits));
+        const bool named = key && name.size() > hex_digits && name[hex_digits] == '.';
         std::optional<std::string> text;
         try {
             if (named) text = read_record(entry.directory, name, max_bytes);
         } catch (const Error&) {
             return;
         }
-        visitor(name, text ? parse(*text, name.substr(hex_digits + 1), name.substr(0, hex_digits)) : std::nullopt);
+        visitor(name, text ? parse(*text, name.substr(hex_digits + 1), *key) : std::nullopt);
     });
 }
 
@@ -128,9 +131,8 @@ std::map<Checksum, std::vector<VerifiedLayers::Content>> VerifiedLayers::content
     if (commits.empty()) return contents;
     visit([&](const std::string&, const std::optional<Record>& record) {
         if (!record || record->kind == image_kind) return;
-        const auto commit = *Checksum::from_hex(record->commit);
-        if (commits.contains(commit))
-            contents[commit].push_back({Digest::from_hex(record->key), Digest::from_hex(record->blob)});
+        if (commits.contains(record->commit))
+            contents[record->commit].push_back({Digest(record->key), Digest(record->blob)});
     });
     return contents;
 }
@@ -145,8 +147,7 @@ bool VerifiedLayers::is_other_content(const Checksum& commit, const Digest& diff
 std::vector<std::string> VerifiedLayers::stale(const std::function<bool(const Checksum&)>& there) const {
     std::vector<std::string> stale;
     visit([&](const std::string& name, const std::optional<Record>& record) {
-        if (!record || !there(*Checksum::from_hex(record->commit)))
-            stale.push_back(std::string(layers_directory) + "/" + name);
+        if (!record || !there(record->commit)) stale.push_back(std::string(layers_directory) + "/" + name);
     });
     return stale;
 }

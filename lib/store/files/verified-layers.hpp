@@ -62,13 +62,16 @@ public:
 
 private:
     struct Record {
-        std::string kind, key, blob, commit, var;
+        std::string kind;
+        Checksum key, blob, commit;
+        std::string var;
     };
     // Every file of the records that can be read, with nullopt for what is no valid record.
     void visit(const std::function<void(const std::string& name, const std::optional<Record>& record)>& visitor) const;
     static std::string serialise(const Record& record);
-    static std::optional<Record> parse(const std::string& text, const std::string& kind, const std::string& key);
-    std::optional<Record> find(const std::string& kind, std::string_view key) const;
+    static std::optional<Record> parse(const std::string& text, const std::string& kind, const Checksum& key);
+    std::optional<Record> find(const std::string& kind, const Checksum& key) const;
+    std::optional<Record> find(LayerKind kind, const Digest& diff_id) const;
     void add(const Record& record) const;
 
     // The directory of the records, -1 if there is none yet. Most jobs look for a record of each layer.

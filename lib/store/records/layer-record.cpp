@@ -87,14 +87,6 @@ std::vector<UnresolvedLink> links(const Metadata& metadata, const char* key) {
     return links;
 }
 
-// nullopt for text that is no digest: a commit may say anything.
-std::optional<Digest> parse_digest(const std::string& text) {
-    constexpr std::string_view algorithm = "sha256:";
-    if (!text.starts_with(algorithm) || !Checksum::from_hex(std::string_view(text).substr(algorithm.size())))
-        return std::nullopt;
-    return Digest::parse(text);
-}
-
 // Puts the framing offsets ENDS behind BYTES, the members of a container in GVariant's serialised form, in as few bytes
 // as the size of the whole asks for; little-endian on every machine.
 void add_offsets(std::string& bytes, const std::vector<std::size_t>& ends) {
@@ -151,7 +143,7 @@ GVariant* string_array(const std::vector<std::string>& strings) {
 LayerRecord LayerRecord::read(const Repository::Commit& commit) {
     const Metadata metadata(commit);
     LayerRecord record;
-    if (const auto diff_id = metadata.text(diff_id_key)) record.diff_id = parse_digest(*diff_id);
+    if (const auto diff_id = metadata.text(diff_id_key)) record.diff_id = Digest::find(*diff_id);
     if (auto* const implicit = metadata.find(implicit_key, "as")) {
         record.has_implicit = true;
         record.implicit_directories = strings<std::unordered_set<std::string>>(implicit);

@@ -20,10 +20,6 @@ namespace {
 
 constexpr std::chrono::milliseconds lock_interval(50);
 
-Checksum value_of(const Digest& digest) {
-    return *Checksum::from_hex(digest.hex());
-}
-
 }  // namespace
 
 class RemoteWriter::RemoteScratch : public Scratch {
@@ -118,13 +114,13 @@ void RemoteWriter::announce(const Digest& manifest, const ImageLayout& layout, c
         numbers_[layer_ref(layer.blob.digest)] = number;
         numbers_[derived_ref(layer.blob.digest)] = number | second_ref;
         numbers_[objects_ref(layer.blob.digest)] = number | third_ref;
-        layers.push_back({value_of(layer.blob.digest), value_of(layer.diff_id), layer.kind});
+        layers.push_back({layer.blob.digest.checksum(), layer.diff_id.checksum(), layer.kind});
     }
     const auto list = std::as_bytes(std::span(layers)), text = std::as_bytes(std::span(rule));
     std::vector<std::byte> rest(list.begin(), list.end());
     rest.insert(rest.end(), text.begin(), text.end());
     ask("import " + manifest.text(),
-        {PublisherCall::announce, static_cast<std::uint32_t>(text.size()), value_of(manifest)}, rest);
+        {PublisherCall::announce, static_cast<std::uint32_t>(text.size()), manifest.checksum()}, rest);
 }
 
 void RemoteWriter::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {

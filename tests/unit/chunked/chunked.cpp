@@ -70,7 +70,7 @@ std::string frame(const std::string& content) {
 }
 
 Descriptor layer(const std::string& table_position, const std::string& split_position) {
-    Descriptor found{"", Digest::from_hex(hex), 10'000};
+    Descriptor found{"", Digest(*Checksum::from_hex(hex)), 10'000};
     found.chunked = {{"manifest-checksum", "sha256:" + hex},
                      {"manifest-position", table_position},
                      {"tarsplit-position", split_position}};
@@ -98,7 +98,7 @@ TEST_CASE("a layer says where its table and its tar-split are") {
                              "18446744073709551615:2:900:1", "99999999999999999999:2:900:1", "5000:300:3000000000:1"})
         CHECK_FALSE(chunked_parts(layer(text, "5308:100:400")));
     CHECK_FALSE(chunked_parts(layer("5000:300:900:1", "5308:100:400:1")));
-    CHECK_FALSE(chunked_parts(Descriptor{"", Digest::from_hex(hex), 10'000}));
+    CHECK_FALSE(chunked_parts(Descriptor{"", Digest(*Checksum::from_hex(hex)), 10'000}));
 }
 
 TEST_CASE("a table lists the files that have content, in their order") {

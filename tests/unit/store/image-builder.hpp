@@ -53,7 +53,7 @@ public:
         const auto rules = derived_layer_rules(&home_.repository, std::nullopt);
         DerivedLayer derived;
         derived.root = tree.write(rules.mapping, *sink);
-        Layer layer{Digest::from_hex(sha256(name).hex()), Digest::from_hex(sha256(name + ".tar").hex()), {}};
+        Layer layer{Digest(sha256(name)), Digest(sha256(name + ".tar")), {}};
         CommitContent content;
         content.metadata = layer_metadata(derived, rules, layer.diff_id);
         content.tree = derived.root.tree;
@@ -90,13 +90,8 @@ public:
         auto parsed = Manifest::parse(manifest_text);
         auto parsed_config = ImageConfig::parse(config_text);
         auto layout = ImageLayout::of(parsed, parsed_config);
-        return {Digest::from_hex(sha256(manifest_text).hex()),
-                manifest_text,
-                config_text,
-                std::move(parsed),
-                std::move(parsed_config),
-                std::move(layout),
-                "test"};
+        return {Digest(sha256(manifest_text)), manifest_text,     config_text, std::move(parsed),
+                std::move(parsed_config),      std::move(layout), "test"};
     }
 
     // The merge commit of LAYERS without a ref.

@@ -16,7 +16,7 @@ TEST_CASE("the names of layers' refs are known, whatever the refs name") {
     LayerNames names(home.repository.fd(), layer_ref_directory);
     const auto first = *Checksum::from_hex(std::string(64, '1')), second = *Checksum::from_hex(std::string(64, '2'));
     const auto path = [&](const Checksum& blob) {
-        return fs::path(home.path) / "refs/heads" / layer_ref(Digest::from_hex(blob.hex()));
+        return fs::path(home.path) / "refs/heads" / layer_ref(Digest(blob));
     };
     CHECK_FALSE(names.contains(first));
     names.refresh();

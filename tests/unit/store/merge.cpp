@@ -13,7 +13,7 @@ using namespace imaged;
 
 namespace {
 
-const Digest some_digest = Digest::from_hex(std::string(64, 'a'));
+const Digest some_digest = Digest(*Checksum::from_hex(std::string(64, 'a')));
 
 // Builds layers out of paths, merges them, and lists the result as path to content ("/" and mode for a directory, "->"
 // and target for a link).

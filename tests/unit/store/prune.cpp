@@ -86,7 +86,7 @@ TEST_CASE("a dry run promises what the run after it frees, block for block") {
 
 TEST_CASE("an object that a deployment shares by a hard link frees nothing") {
     Store store;
-    const auto layer = store.images.layer("layer", {{"usr/big", big}});
+    store.images.layer("layer", {{"usr/big", big}});
     const auto object = store.images.file(big);
     fs::create_hard_link(store.images.path_of(object, "file"), store.home.directory.path + "/deployed");
     const auto promised = store.prune(true);

@@ -33,12 +33,12 @@ public:
             tree.put_file(split_path(path), sink_->put_symlink({0, 0, 0120777, nullptr}, target));
         const DerivedLayerRules rules;
         layer.root = tree.write(rules.mapping, *sink_);
-        const auto diff_id = Digest::from_hex(sha256("diff-id of " + std::to_string(layers_.size())).hex());
+        const auto diff_id = Digest(sha256("diff-id of " + std::to_string(layers_.size())));
         CommitContent commit;
         commit.metadata = layer_metadata(layer, rules, diff_id);
         commit.tree = layer.root.tree;
         commit.meta = layer.root.meta;
-        layers_.push_back({Digest::from_hex(sha256("layer " + std::to_string(layers_.size())).hex()), diff_id,
+        layers_.push_back({Digest(sha256("layer " + std::to_string(layers_.size()))), diff_id,
                            sink_->put_metadata(ObjectType::commit, serialise_commit(commit)), layer.root});
         return *this;
     }

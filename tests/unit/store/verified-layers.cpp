@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 Digest digest(const std::string& text) {
-    return Digest::from_hex(sha256(text).hex());
+    return Digest(sha256(text));
 }
 
 struct Store {
@@ -29,7 +29,7 @@ struct Store {
     const Checksum commit = sha256("commit");
 
     fs::path directory() const { return fs::path(home.path) / "extensions/imaged/layers"; }
-    fs::path file() const { return directory() / (std::string(layer.diff_id.hex()) + ".derived"); }
+    fs::path file() const { return directory() / (layer.diff_id.hex() + ".derived"); }
     std::string text() const {
         std::ifstream stream(file(), std::ios::binary);
         return {std::istreambuf_iterator<char>(stream), {}};
@@ -119,8 +119,8 @@ TEST_CASE("a record under another name is absent") {
     Store store;
     store.verified.add_layer(store.layer, store.commit, false);
     const auto other = digest("other");
-    fs::copy_file(store.file(), store.directory() / (std::string(other.hex()) + ".derived"));
-    fs::copy_file(store.file(), store.directory() / (std::string(store.layer.diff_id.hex()) + ".chunk"));
+    fs::copy_file(store.file(), store.directory() / (other.hex() + ".derived"));
+    fs::copy_file(store.file(), store.directory() / (store.layer.diff_id.hex() + ".chunk"));
     REQUIRE_FALSE(store.verified.layer(LayerKind::derived, other));
     REQUIRE_FALSE(store.verified.layer(LayerKind::chunk, store.layer.diff_id));
 }
