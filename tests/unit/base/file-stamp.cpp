@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // Longer than is_settled() takes for "a moment ago".
-constexpr auto a_while = std::chrono::milliseconds(150);
+constexpr auto a_clock_tick = std::chrono::milliseconds(150);
 
 struct Watched {
     ScratchDirectory home;
@@ -26,7 +26,7 @@ struct Watched {
 
     bool refresh() { return stamp.refresh(AT_FDCWD, path); }
     void settle() {
-        std::this_thread::sleep_for(a_while);
+        std::this_thread::sleep_for(a_clock_tick);
         refresh();
     }
     void write(const char* name, const char* text) const { std::ofstream(path / name) << text; }

@@ -10,7 +10,7 @@
 
 namespace {
 
-imaged::CommandLine parse(std::vector<std::string> words) {
+imaged::CommandLine parse_words(std::vector<std::string> words) {
     words.insert(words.begin(), "imaged");
     std::vector<char*> arguments;
     for (auto& word : words) arguments.push_back(word.data());
@@ -21,7 +21,7 @@ imaged::CommandLine parse(std::vector<std::string> words) {
 }  // namespace
 
 TEST_CASE("without options imaged serves the system's repository") {
-    const auto line = parse({});
+    const auto line = parse_words({});
     CHECK_FALSE(line.session);
     CHECK_FALSE(line.repository);
     CHECK(imaged::Config().idle_timeout == std::chrono::seconds(60));
@@ -29,7 +29,7 @@ TEST_CASE("without options imaged serves the system's repository") {
 
 TEST_CASE("the deployments are those of the system that the repository is of") {
     const auto sysroot = [](const std::vector<std::string>& words) {
-        return imaged::read_config(parse(words)).config.sysroot;
+        return imaged::read_config(parse_words(words)).config.sysroot;
     };
     CHECK(sysroot({"--session", "--repository", "/ostree/repo"}) == "/");
     CHECK(sysroot({"--session", "--repository", "/mnt/host/ostree/repo"}) == "/mnt/host");
@@ -39,23 +39,23 @@ TEST_CASE("the deployments are those of the system that the repository is of") {
 
 TEST_CASE("a session's repository is the user's") {
     ::setenv("XDG_DATA_HOME", "/data", 1);
-    CHECK(imaged::read_config(parse({"--session"})).config.repository == "/data/imaged/repo");
+    CHECK(imaged::read_config(parse_words({"--session"})).config.repository == "/data/imaged/repo");
     ::unsetenv("XDG_DATA_HOME");
     ::setenv("HOME", "/home/me", 1);
-    CHECK(imaged::read_config(parse({"--session"})).config.repository == "/home/me/.local/share/imaged/repo");
+    CHECK(imaged::read_config(parse_words({"--session"})).config.repository == "/home/me/.local/share/imaged/repo");
 }
 
 TEST_CASE("a bus address brings the rules of a session") {
-    CHECK(parse({"--bus-address", "unix:path=/x"}).session);
+    CHECK(parse_words({"--bus-address", "unix:path=/x"}).session);
 }
 
 TEST_CASE("paths become absolute") {
-    CHECK(parse({"--repository", "repo"}).repository->starts_with('/'));
-    CHECK(parse({"--config", "conf"}).config.starts_with('/'));
+    CHECK(parse_words({"--repository", "repo"}).repository->starts_with('/'));
+    CHECK(parse_words({"--config", "conf"}).config.starts_with('/'));
 }
 
 TEST_CASE("a session knows nothing of the system's configuration, and the command line goes before any") {
-    const auto read = imaged::read_config(parse({"--session", "--repository", "/r", "--idle-timeout", "5"}));
+    const auto read = imaged::read_config(parse_words({"--session", "--repository", "/r", "--idle-timeout", "5"}));
     CHECK(read.config.repository == "/r");
     CHECK(read.config.idle_timeout == std::chrono::seconds(5));
     CHECK(read.warnings.empty());
@@ -63,17 +63,17 @@ TEST_CASE("a session knows nothing of the system's configuration, and the comman
 
 TEST_CASE("paths that are not UTF-8 are refused") {
     for (const auto* option : {"--repository", "--sysroot", "--proxy-socket"})
-        CHECK_THROWS_AS(imaged::read_config(parse({"--session", "--repository", "/r", option, "/r\xff"})),
+        CHECK_THROWS_AS(imaged::read_config(parse_words({"--session", "--repository", "/r", option, "/r\xff"})),
                         imaged::Error);
-    CHECK_NOTHROW(imaged::read_config(parse({"--session", "--repository", "/r\xc3\xa9"})));
+    CHECK_NOTHROW(imaged::read_config(parse_words({"--session", "--repository", "/r\xc3\xa9"})));
 }
 
 TEST_CASE("wrong command lines are refused") {
-    CHECK_THROWS_AS(parse({"--idle-timeout", "soon"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"--idle-timeout", "-1"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"--pass-environment", "A=B"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"--log-level", "loud"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"--colour"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"--repository"}), imaged::Error);
-    CHECK_THROWS_AS(parse({"stray"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--idle-timeout", "soon"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--idle-timeout", "-1"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--pass-environment", "A=B"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--log-level", "loud"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--colour"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"--repository"}), imaged::Error);
+    CHECK_THROWS_AS(parse_words({"stray"}), imaged::Error);
 }

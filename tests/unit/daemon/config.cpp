@@ -14,13 +14,13 @@ namespace {
 
 using imaged::ConfigFile;
 
-imaged::ReadConfig parse(const std::string& text) {
+imaged::ReadConfig parse_text(const std::string& text) {
     return imaged::parse_config({ConfigFile{"/etc/x.conf", text}});
 }
 
-std::string refusal(const std::string& text) {
+std::string refused_text(const std::string& text) {
     try {
-        parse(text);
+        parse_text(text);
     } catch (const imaged::Error& error) {
         CHECK(error.kind() == imaged::ErrorKind::invalid_argument);
         return error.what();
@@ -46,7 +46,7 @@ struct Root {
 }  // namespace
 
 TEST_CASE("every key of the configuration is read") {
-    const auto read = parse(
+    const auto read = parse_text(
         "# where\n[Repository]\nPath = /srv/images/repo/\n"
         "[Daemon]\nIdleSec=5min\nLogLevel=debug\nPassEnvironment=A B\nPassEnvironment=C\nQueuedJobs=9\n"
         "QueuedJobsPerUser=3\n"
@@ -70,8 +70,8 @@ TEST_CASE("every key of the configuration is read") {
 }
 
 TEST_CASE("a configuration that is printed reads as the same") {
-    auto config = parse("[Repository]\nPath=/x\n[Daemon]\nPassEnvironment=A B\n[Pull]\nStallSec=7\n").config;
-    const auto again = parse(to_text(config));
+    auto config = parse_text("[Repository]\nPath=/x\n[Daemon]\nPassEnvironment=A B\n[Pull]\nStallSec=7\n").config;
+    const auto again = parse_text(to_text(config));
     CHECK(again.warnings.empty());
     CHECK(to_text(again.config) == to_text(config));
     CHECK(again.config.jobs == config.jobs);
@@ -79,48 +79,50 @@ TEST_CASE("a configuration that is printed reads as the same") {
 }
 
 TEST_CASE("unknown keys and sections are warnings with file and line") {
-    const auto read = parse("[Pull]\nRetries=1\nColour=red\n\n[Paint]\nColour=blue\n");
+    const auto read = parse_text("[Pull]\nRetries=1\nColour=red\n\n[Paint]\nColour=blue\n");
     CHECK(read.warnings == std::vector<std::string>{"/etc/x.conf:3: unknown key Colour= in section [Pull], ignored",
                                                     "/etc/x.conf:6: unknown key Colour= in section [Paint], ignored"});
     CHECK(read.config.jobs.retries == 1);
 }
 
 TEST_CASE("bad values are refused with file and line") {
-    CHECK(refusal("[Pull]\n\nRetries=many\n") ==
+    CHECK(refused_text("[Pull]\n\nRetries=many\n") ==
           "/etc/x.conf:3: Retries=: must be a whole number from 0 to 100, not \"many\"");
-    CHECK(refusal("[Pull]\nStallSec=0\n") == "/etc/x.conf:2: StallSec=: must be at least one second");
-    CHECK(refusal("[Pull]\nDiskReserve=2 X\n").starts_with("/etc/x.conf:2: DiskReserve=: must be a size"));
-    CHECK(refusal("[Pull]\nDiskReserve=99999999999T\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Pull]\nRate=1023\n") == "/etc/x.conf:2: Rate=: must be 0, for no limit, or at least 1K");
-    CHECK(parse("[Pull]\nRate=0\n").config.jobs.rate == 0);
-    CHECK(refusal("[Background]\nRate=fast\n").starts_with("/etc/x.conf:2: Rate=: must be a size"));
-    CHECK(refusal("[Pull]\nLayersAtOnce=0\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Pull]\nSignaturePolicy=maybe\n").starts_with("/etc/x.conf:2:"));
-    CHECK(parse("[Pull]\nSignaturePolicy=signature-by-default\n").config.jobs.signature_policy ==
+    CHECK(refused_text("[Pull]\nStallSec=0\n") == "/etc/x.conf:2: StallSec=: must be at least one second");
+    CHECK(refused_text("[Pull]\nDiskReserve=2 X\n").starts_with("/etc/x.conf:2: DiskReserve=: must be a size"));
+    CHECK(refused_text("[Pull]\nDiskReserve=99999999999T\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Pull]\nRate=1023\n") == "/etc/x.conf:2: Rate=: must be 0, for no limit, or at least 1K");
+    CHECK(parse_text("[Pull]\nRate=0\n").config.jobs.rate == 0);
+    CHECK(refused_text("[Background]\nRate=fast\n").starts_with("/etc/x.conf:2: Rate=: must be a size"));
+    CHECK(refused_text("[Pull]\nLayersAtOnce=0\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Pull]\nSignaturePolicy=maybe\n").starts_with("/etc/x.conf:2:"));
+    CHECK(parse_text("[Pull]\nSignaturePolicy=signature-by-default\n").config.jobs.signature_policy ==
           imaged::job::SignaturePolicy::signature_by_default);
-    CHECK(refusal("[Daemon]\nIdleSec=-1\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Daemon]\nLogLevel=loud\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Daemon]\nPassEnvironment=A=B\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Repository]\nPath=repo\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Repository]\nPath=/a/ /\n") == "/etc/x.conf:2: Path=: must not end with a blank or a backslash");
-    CHECK(refusal("[Repository]\nPath=/a\\").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Daemon]\nIdleSec=-1\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Daemon]\nLogLevel=loud\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Daemon]\nPassEnvironment=A=B\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Repository]\nPath=repo\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Repository]\nPath=/a/ /\n") ==
+          "/etc/x.conf:2: Path=: must not end with a blank or a backslash");
+    CHECK(refused_text("[Repository]\nPath=/a\\").starts_with("/etc/x.conf:2:"));
 }
 
 TEST_CASE("text that is no configuration is refused with file and line") {
-    CHECK(refusal("Path=/x\n").starts_with("/etc/x.conf:1:"));
-    CHECK(refusal("[Pull]\nnonsense\n").starts_with("/etc/x.conf:2:"));
-    CHECK(refusal("[Pull\n").starts_with("/etc/x.conf:1:"));
-    CHECK(refusal(std::string("[Pull]\0", 7)).starts_with("/etc/x.conf:"));
+    CHECK(refused_text("Path=/x\n").starts_with("/etc/x.conf:1:"));
+    CHECK(refused_text("[Pull]\nnonsense\n").starts_with("/etc/x.conf:2:"));
+    CHECK(refused_text("[Pull\n").starts_with("/etc/x.conf:1:"));
+    CHECK(refused_text(std::string("[Pull]\0", 7)).starts_with("/etc/x.conf:"));
 }
 
 TEST_CASE("an empty value is the default again") {
-    const auto config = parse("[Pull]\nRetries=7\nRetries=\n[Daemon]\nPassEnvironment=A\nPassEnvironment=\n").config;
+    const auto config =
+        parse_text("[Pull]\nRetries=7\nRetries=\n[Daemon]\nPassEnvironment=A\nPassEnvironment=\n").config;
     CHECK(config.jobs.retries == imaged::Config().jobs.retries);
     CHECK(config.pass_environment.empty());
 }
 
 TEST_CASE("lines go on behind a backslash") {
-    CHECK(parse("[Daemon]\nPassEnvironment=A \\\n  B \\\n# no\n  C\nLogLevel=off\n").config.pass_environment ==
+    CHECK(parse_text("[Daemon]\nPassEnvironment=A \\\n  B \\\n# no\n  C\nLogLevel=off\n").config.pass_environment ==
           std::vector<std::string>{"A", "B", "C"});
 }
 

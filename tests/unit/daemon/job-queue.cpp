@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "checksum-of.hpp"
 
 namespace {
 
@@ -82,7 +83,7 @@ TEST_CASE_METHOD(Fixture, "an equal request joins, a different one queues") {
     CHECK(submit(bob, "a") == first);
     CHECK(queue.submit(alice, request<job::Prepare>("a"), {}, false) != first);
     auto pinned = request("a");
-    std::get<job::Pull>(pinned.work).digest = Digest(*Checksum::from_hex(std::string(64, '1')));
+    std::get<job::Pull>(pinned.work).digest = Digest(checksum_of('1'));
     CHECK(queue.submit(alice, pinned, {}, false) != first);
     const auto waiting = submit(alice, "b");
     CHECK(submit(bob, "b") == waiting);

@@ -64,7 +64,7 @@ private:
     std::string bytes_;
 };
 
-std::optional<MessageStart> parse(const std::string& bytes) {
+std::optional<MessageStart> parse_start(const std::string& bytes) {
     return parse_message_start(std::as_bytes(std::span(bytes)));
 }
 
@@ -83,7 +83,7 @@ std::string call(char order) {
 TEST_CASE("sender and descriptors of a message are found in both byte orders") {
     for (const char order : {'l', 'B'}) {
         const auto bytes = call(order);
-        const auto start = parse(bytes + "and a body");
+        const auto start = parse_start(bytes + "and a body");
         REQUIRE(start);
         CHECK(start->sender == ":1.4321");
         CHECK(start->descriptors == 3);
@@ -93,19 +93,19 @@ TEST_CASE("sender and descriptors of a message are found in both byte orders") {
 }
 
 TEST_CASE("a message without descriptors has none") {
-    const auto start = parse(Header('l').text(7, 's', ":1.2").finish(0));
+    const auto start = parse_start(Header('l').text(7, 's', ":1.2").finish(0));
     REQUIRE(start);
     CHECK(start->descriptors == 0);
 }
 
 TEST_CASE("a header that is cut or not valid is none") {
     const auto bytes = call('l');
-    for (std::size_t size = 0; size < bytes.size(); ++size) CHECK_FALSE(parse(bytes.substr(0, size)));
-    CHECK_FALSE(parse(Header('l').text(7, 'x', "unknown type").finish(0)));
+    for (std::size_t size = 0; size < bytes.size(); ++size) CHECK_FALSE(parse_start(bytes.substr(0, size)));
+    CHECK_FALSE(parse_start(Header('l').text(7, 'x', "unknown type").finish(0)));
     // A length that leads beyond the fields.
     auto wrong = Header('l').text(7, 's', ":1.2").finish(0);
     wrong[20] = 127;
-    CHECK_FALSE(parse(wrong));
+    CHECK_FALSE(parse_start(wrong));
     wrong[23] = '\xff';
-    CHECK_FALSE(parse(wrong));
+    CHECK_FALSE(parse_start(wrong));
 }

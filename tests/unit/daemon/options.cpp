@@ -21,14 +21,14 @@ const std::string digest = "sha256:" + std::string(64, 'a');
 const std::string image = "docker://registry.example/os:1";
 
 template <typename Work>
-JobArguments parse(const VariantMap& options) {
+JobArguments parse_options(const VariantMap& options) {
     return parse_job_arguments(Work{.image = ImageReference::parse(image)}, options, "/repo");
 }
 
 template <typename Work>
-std::string refusal(const VariantMap& options, ErrorKind expected = ErrorKind::invalid_argument) {
+std::string refused_options(const VariantMap& options, ErrorKind expected = ErrorKind::invalid_argument) {
     try {
-        parse<Work>(options);
+        parse_options<Work>(options);
     } catch (const Error& error) {
         CHECK(error.kind() == expected);
         return error.what();
@@ -61,7 +61,7 @@ VariantMap with_descriptor(int descriptor) {
 }  // namespace
 
 TEST_CASE("every option reaches the request") {
-    const auto arguments = parse<job::Import>({{"digest", sdbus::Variant(digest)},
+    const auto arguments = parse_options<job::Import>({{"digest", sdbus::Variant(digest)},
                                                {"target", sdbus::Variant(std::string("docker://other/name:1"))},
                                                {"bind-to-caller", sdbus::Variant(true)},
                                                {"interactive", sdbus::Variant(true)}});
@@ -90,39 +90,39 @@ TEST_CASE("an option at its default is not part of the request") {
 }
 
 TEST_CASE("an unknown option is refused by name") {
-    CHECK(refusal<job::Pull>({{"colour", sdbus::Variant(true)}}) == "option \"colour\": unknown");
-    CHECK(refusal<job::Prepare>({{"digest", sdbus::Variant(digest)}}) == "option \"digest\": unknown");
+    CHECK(refused_options<job::Pull>({{"colour", sdbus::Variant(true)}}) == "option \"colour\": unknown");
+    CHECK(refused_options<job::Prepare>({{"digest", sdbus::Variant(digest)}}) == "option \"digest\": unknown");
 }
 
 TEST_CASE("a wrong type is refused by name") {
-    CHECK(refusal<job::Pull>({{"digest", sdbus::Variant(true)}}) ==
+    CHECK(refused_options<job::Pull>({{"digest", sdbus::Variant(true)}}) ==
           "option \"digest\": wrong type \"b\", must be \"s\"");
-    CHECK(refusal<job::Pull>({{"bind-to-caller", sdbus::Variant(std::string("yes"))}}) ==
+    CHECK(refused_options<job::Pull>({{"bind-to-caller", sdbus::Variant(std::string("yes"))}}) ==
           "option \"bind-to-caller\": wrong type \"s\", must be \"b\"");
-    CHECK(refusal<job::Pull>({{"authfile", sdbus::Variant(std::string("/etc/shadow"))}}) ==
+    CHECK(refused_options<job::Pull>({{"authfile", sdbus::Variant(std::string("/etc/shadow"))}}) ==
           "option \"authfile\": wrong type \"s\", must be \"h\"");
 }
 
 TEST_CASE("ImportImage needs a digest") {
-    CHECK(refusal<job::Import>({}) == "option \"digest\": missing");
-    CHECK_NOTHROW(parse<job::Pull>({}));
+    CHECK(refused_options<job::Import>({}) == "option \"digest\": missing");
+    CHECK_NOTHROW(parse_options<job::Pull>({}));
 }
 
 TEST_CASE("a digest must be one") {
     for (const std::string wrong : {"", "sha256:12", "latest", "sha512:00"}) {
-        CHECK(refusal<job::Pull>({{"digest", sdbus::Variant(wrong)}}).starts_with("option \"digest\": "));
+        CHECK(refused_options<job::Pull>({{"digest", sdbus::Variant(wrong)}}).starts_with("option \"digest\": "));
     }
 }
 
 TEST_CASE("a target must be a reference without a signature source") {
-    CHECK(refusal<job::Pull>({{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
+    CHECK(refused_options<job::Pull>({{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
               .starts_with("option \"target\": "));
-    CHECK(refusal<job::Pull>({{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
+    CHECK(refused_options<job::Pull>({{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
               .find("signature source") != std::string::npos);
 }
 
 TEST_CASE("a target that is the image itself is no target") {
-    CHECK_FALSE(parse<job::Pull>({{"target", sdbus::Variant(image)}}).request.as<job::Pull>()->target);
+    CHECK_FALSE(parse_options<job::Pull>({{"target", sdbus::Variant(image)}}).request.as<job::Pull>()->target);
 }
 
 TEST_CASE("a reference over the limit is refused") {
@@ -138,7 +138,7 @@ TEST_CASE("a reference over the limit is refused") {
 TEST_CASE("too many options are refused") {
     VariantMap options;
     for (int count = 0; count < 65; ++count) options.emplace(std::to_string(count), sdbus::Variant(true));
-    CHECK(refusal<job::Pull>(options) == "more than 64 options");
+    CHECK(refused_options<job::Pull>(options) == "more than 64 options");
 }
 
 TEST_CASE("the credentials' descriptor is looked at before it is taken") {
@@ -146,25 +146,25 @@ TEST_CASE("the credentials' descriptor is looked at before it is taken") {
     FileDescriptor file(::mkstemp(path.data()));
     ::unlink(path.c_str());
     REQUIRE(file);
-    CHECK(parse<job::Pull>(with_descriptor(file.get())).files.auth);
+    CHECK(parse_options<job::Pull>(with_descriptor(file.get())).files.auth);
     REQUIRE(::ftruncate(file.get(), 2 * 1024 * 1024) == 0);
-    CHECK(refusal<job::Pull>(with_descriptor(file.get())).find("larger") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_descriptor(file.get())).find("larger") != std::string::npos);
     const FileDescriptor directory(::open("/tmp", O_RDONLY | O_DIRECTORY));
-    CHECK(refusal<job::Pull>(with_descriptor(directory.get())).find("regular file") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_descriptor(directory.get())).find("regular file") != std::string::npos);
     const FileDescriptor null(::open("/dev/null", O_RDONLY));
-    CHECK(refusal<job::Pull>(with_descriptor(null.get())).find("regular file") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_descriptor(null.get())).find("regular file") != std::string::npos);
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
     const FileDescriptor reading(ends[0]), writing(ends[1]);
-    CHECK(parse<job::Pull>(with_descriptor(reading.get())).files.auth);
-    CHECK(refusal<job::Pull>(with_descriptor(writing.get())).find("reading") != std::string::npos);
+    CHECK(parse_options<job::Pull>(with_descriptor(reading.get())).files.auth);
+    CHECK(refused_options<job::Pull>(with_descriptor(writing.get())).find("reading") != std::string::npos);
     const FileDescriptor name(::open("/etc/passwd", O_PATH));
-    CHECK(refusal<job::Pull>(with_descriptor(name.get())).find("reading") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_descriptor(name.get())).find("reading") != std::string::npos);
 }
 
 TEST_CASE("a descriptor that nobody keeps is refused") {
     const auto pair = make_socket_pair(SOCK_SEQPACKET);
-    CHECK(refusal<job::Pull>(with_socket(pair.ours)).find("cannot be examined") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_socket(pair.ours)).find("cannot be examined") != std::string::npos);
     refuse_file(pair.theirs.get());
-    CHECK(refusal<job::Pull>(with_socket(pair.ours), ErrorKind::queue_full).find("too many") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_socket(pair.ours), ErrorKind::queue_full).find("too many") != std::string::npos);
 }

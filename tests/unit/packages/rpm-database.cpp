@@ -61,7 +61,7 @@ RandomFile file_of(const std::string& bytes) {
             }};
 }
 
-std::string packages_in(const std::string& bytes) {
+std::string rpm_packages_in(const std::string& bytes) {
     PackageSet set;
     const auto file = file_of(bytes);
     read_rpm_database(
@@ -74,45 +74,46 @@ std::string packages_in(const std::string& bytes) {
 }  // namespace
 
 TEST_CASE("the packages of a database") {
-    CHECK(packages_in(Database().bytes()).empty());
+    CHECK(rpm_packages_in(Database().bytes()).empty());
     Database database;
     database.add(rpm_header("b").str()).add(rpm_header("a", "2").str());
     // A header that goes over many pages.
     database.add(rpm_header("large").text(2000, std::string(100'000, 'x')).str());
-    CHECK(packages_in(database.bytes()) == "a=2-1 b=1.0-1 large=1.0-1 ");
+    CHECK(rpm_packages_in(database.bytes()) == "a=2-1 b=1.0-1 large=1.0-1 ");
     // The mark of a database in WAL mode, as rpm's are.
     auto bytes = database.bytes();
     bytes[18] = bytes[19] = 2;
-    CHECK(packages_in(bytes) == "a=2-1 b=1.0-1 large=1.0-1 ");
+    CHECK(rpm_packages_in(bytes) == "a=2-1 b=1.0-1 large=1.0-1 ");
 }
 
 TEST_CASE("what is no database of rpm is refused") {
-    CHECK_THROWS_AS(packages_in(""), Error);
-    CHECK_THROWS_AS(packages_in("Package: a\n"), Error);
-    CHECK_THROWS_AS(packages_in(std::string(8192, '\0')), Error);
-    CHECK_THROWS_WITH(packages_in(Database("CREATE TABLE Other (blob)").bytes()), containing("no table Packages"));
+    CHECK_THROWS_AS(rpm_packages_in(""), Error);
+    CHECK_THROWS_AS(rpm_packages_in("Package: a\n"), Error);
+    CHECK_THROWS_AS(rpm_packages_in(std::string(8192, '\0')), Error);
+    CHECK_THROWS_WITH(rpm_packages_in(Database("CREATE TABLE Other (blob)").bytes()), containing("no table Packages"));
     CHECK_THROWS_AS(
-        packages_in(Database("CREATE TABLE Packages (hnum)").run("INSERT INTO Packages VALUES (1)").bytes()), Error);
+        rpm_packages_in(Database("CREATE TABLE Packages (hnum)").run("INSERT INTO Packages VALUES (1)").bytes()),
+        Error);
     CHECK_THROWS_WITH(
-        packages_in(Database("CREATE TABLE Packages (blob)").run("INSERT INTO Packages VALUES ('text')").bytes()),
+        rpm_packages_in(Database("CREATE TABLE Packages (blob)").run("INSERT INTO Packages VALUES ('text')").bytes()),
         containing("no header"));
-    CHECK_THROWS_WITH(packages_in(Database().add("").bytes()), containing("is cut"));
+    CHECK_THROWS_WITH(rpm_packages_in(Database().add("").bytes()), containing("is cut"));
 }
 
 TEST_CASE("nothing that a schema says is run") {
     const std::string header = "(SELECT x'" + std::string(16, '0') + "' AS blob)";
-    CHECK_THROWS_WITH(packages_in(Database("CREATE VIEW Packages AS SELECT * FROM " + header).bytes()),
+    CHECK_THROWS_WITH(rpm_packages_in(Database("CREATE VIEW Packages AS SELECT * FROM " + header).bytes()),
                       containing("no table"));
-    CHECK_THROWS_AS(packages_in(Database("CREATE TABLE Packages (a, blob AS (zeroblob(100000000)))")
-                                    .run("INSERT INTO Packages (a) VALUES (1)")
-                                    .bytes()),
+    CHECK_THROWS_AS(rpm_packages_in(Database("CREATE TABLE Packages (a, blob AS (zeroblob(100000000)))")
+                                        .run("INSERT INTO Packages (a) VALUES (1)")
+                                        .bytes()),
                     Error);
     // A view of endless rows that takes the table's place in the schema.
     Database endless("CREATE TABLE Other (blob)");
     endless.run(
         "CREATE VIEW Packages AS WITH RECURSIVE c(blob) AS (SELECT x'00' UNION ALL SELECT blob FROM c) SELECT blob "
         "FROM c");
-    CHECK_THROWS_WITH(packages_in(endless.bytes()), containing("no table"));
+    CHECK_THROWS_WITH(rpm_packages_in(endless.bytes()), containing("no table"));
 }
 
 TEST_CASE("a database that is cut, or has bytes changed anywhere, ends in packages or an error") {
@@ -121,14 +122,14 @@ TEST_CASE("a database that is cut, or has bytes changed anywhere, ends in packag
         database.add(rpm_header("p" + std::to_string(i)).text(2000, std::string(i * 50, 'x')).str());
     const auto whole = database.bytes();
     for (std::size_t size = 0; size < whole.size(); size += 509)
-        CHECK_THROWS_AS(packages_in(whole.substr(0, size)), Error);
+        CHECK_THROWS_AS(rpm_packages_in(whole.substr(0, size)), Error);
     std::size_t refused = 0;
     for (std::size_t offset = 0; offset < whole.size(); offset += 1009) {
         auto changed = whole;
         for (std::size_t i = offset; i < std::min(offset + 4, whole.size()); ++i)
             changed[i] = static_cast<char>(~changed[i]);
         try {
-            packages_in(changed);
+            rpm_packages_in(changed);
         } catch (const Error&) {
             ++refused;
         }
@@ -147,7 +148,7 @@ TEST_CASE("pages that lead in circles are refused") {
         auto changed = whole;
         // Its last child is itself.
         changed.replace(at + 8, 4, RpmHeaderBuilder::big_endian(static_cast<std::uint32_t>(at / page + 1)));
-        CHECK_THROWS_AS(packages_in(changed), Error);
+        CHECK_THROWS_AS(rpm_packages_in(changed), Error);
         ++circles;
     }
     CHECK(circles > 0);
@@ -174,5 +175,5 @@ TEST_CASE("a reader that fails, and one that is to end, ends the reading with it
 
 TEST_CASE("a header that is too large is refused") {
     auto bytes = Database().add(rpm_header("p").text(2000, std::string(max_rpm_header_bytes + 1, 'x')).str()).bytes();
-    CHECK_THROWS_WITH(packages_in(bytes), containing("too big"));
+    CHECK_THROWS_WITH(rpm_packages_in(bytes), containing("too big"));
 }

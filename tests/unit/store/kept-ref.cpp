@@ -12,7 +12,7 @@ namespace {
 
 const std::string name = "oci:/srv/a";
 
-struct Store {
+struct KeptStore {
     TemporaryRepository home;
     ImageBuilder images{home};
     const std::string ref = image_ref(ImageReference::parse(name));
@@ -36,7 +36,7 @@ struct Store {
 }  // namespace
 
 TEST_CASE("the ref that keeps a version follows those that are there") {
-    Store store;
+    KeptStore store;
     const auto first = store.version("1"), second = store.version("2");
     const int repository = store.home.repository.fd();
     CHECK_FALSE(ref_to_keep(repository, store.ref, first));
@@ -66,7 +66,7 @@ TEST_CASE("what is no ref of a kept version is none") {
 }
 
 TEST_CASE("an image whose name goes on where another's ends can be kept beside it") {
-    Store store;
+    KeptStore store;
     store.keep(1, store.version("1"));
     const auto below = image_ref(ImageReference::parse(name + "/b"));
     store.set(below, store.version("2"));
@@ -78,7 +78,7 @@ TEST_CASE("an image whose name goes on where another's ends can be kept beside i
 }
 
 TEST_CASE("the latest versions stay, each once, and none that is current or cannot be read") {
-    Store store;
+    KeptStore store;
     const auto a = store.version("a"), b = store.version("b"), c = store.version("c"), d = store.version("d");
     store.set(store.ref, d);
     store.keep(1, a);
@@ -109,7 +109,7 @@ TEST_CASE("the latest versions stay, each once, and none that is current or cann
 }
 
 TEST_CASE("layers of versions that are kept are in use") {
-    Store store;
+    KeptStore store;
     const auto layer = store.images.layer("only there", {{"usr/file", "content"}});
     store.set(store.ref, store.version("now"));
     store.keep(1, store.images.merge({layer}));

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;
@@ -13,18 +14,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Checksum checksum(char digit) {
-    return *Checksum::from_hex(std::string(64, digit));
-}
-
 struct Kept {
     TemporaryRepository home;
     const int fd = home.repository.fd();
     const fs::path file = fs::path(home.path) / "extensions/imaged/listing";
-    const KnownEntry one{R"({"state":"ok")", checksum('a'), {1, 2, 3}, {{checksum('b'), LayerKind::commit}}};
-    const KnownEntry other{"", checksum('c'), {4, 5, 6}, {}};
+    const KnownEntry one{R"({"state":"ok")", checksum_of('a'), {1, 2, 3}, {{checksum_of('b'), LayerKind::commit}}};
+    const KnownEntry other{"", checksum_of('c'), {4, 5, 6}, {}};
 
-    Kept() { write_known_entries(fd, {{checksum('1'), &one, one.text}, {checksum('2'), &other, other.text}}); }
+    Kept() { write_known_entries(fd, {{checksum_of('1'), &one, one.text}, {checksum_of('2'), &other, other.text}}); }
     std::string text() const {
         std::ifstream stream(file, std::ios::binary);
         return {std::istreambuf_iterator<char>(stream), {}};
@@ -41,15 +38,15 @@ TEST_CASE("entries of a listing are kept as they were") {
     const Kept kept;
     const auto entries = read_known_entries(kept.fd);
     REQUIRE(entries.size() == 2);
-    const auto& one = entries.at(checksum('1'));
+    const auto& one = entries.at(checksum_of('1'));
     CHECK(one.text == kept.one.text);
     CHECK(one.tree == kept.one.tree);
     CHECK(one.stamp == kept.one.stamp);
     REQUIRE(one.layers.size() == 1);
-    CHECK(one.layers.front().blob == checksum('b'));
+    CHECK(one.layers.front().blob == checksum_of('b'));
     CHECK(one.layers.front().kind == LayerKind::commit);
-    CHECK(entries.at(checksum('2')).text.empty());
-    CHECK(entries.at(checksum('2')).layers.empty());
+    CHECK(entries.at(checksum_of('2')).text.empty());
+    CHECK(entries.at(checksum_of('2')).layers.empty());
 }
 
 TEST_CASE("a file of entries that is truncated, changed in any byte or not imaged's counts as absent") {
@@ -75,6 +72,6 @@ TEST_CASE("a file of entries that is truncated, changed in any byte or not image
     fs::remove(kept.file);
     fs::create_directory(kept.file);
     CHECK(read_known_entries(kept.fd).empty());
-    write_known_entries(kept.fd, {{checksum('1'), &kept.one, kept.one.text}});
+    write_known_entries(kept.fd, {{checksum_of('1'), &kept.one, kept.one.text}});
     CHECK(read_known_entries(kept.fd).size() == 1);
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "store/files/ref-name.hpp"
 #include "temporary-repository.hpp"
 
@@ -14,7 +15,7 @@ namespace fs = std::filesystem;
 TEST_CASE("the names of layers' refs are known, whatever the refs name") {
     const TemporaryRepository home;
     LayerNames names(home.repository.fd(), layer_ref_directory);
-    const auto first = *Checksum::from_hex(std::string(64, '1')), second = *Checksum::from_hex(std::string(64, '2'));
+    const auto first = checksum_of('1'), second = checksum_of('2');
     const auto path = [&](const Checksum& blob) {
         return fs::path(home.path) / "refs/heads" / layer_ref(Digest(blob));
     };
@@ -36,9 +37,9 @@ TEST_CASE("the names of layers' refs are known, whatever the refs name") {
     // No refs of layers.
     std::ofstream(path(first).parent_path() / "tmp.1234");
     std::ofstream(path(first).parent_path() / "sha256_3A_12");
-    fs::create_directory(path(*Checksum::from_hex(std::string(64, '3'))));
+    fs::create_directory(path(checksum_of('3')));
     CHECK_FALSE(names.refresh());
-    CHECK_FALSE(names.contains(*Checksum::from_hex(std::string(64, '3'))));
+    CHECK_FALSE(names.contains(checksum_of('3')));
     fs::remove(path(first));
     CHECK(names.refresh());
     CHECK(names.lost_any());

@@ -3,6 +3,7 @@
 
 #include "base/glib.hpp"
 #include "catch.hpp"
+#include "checksum-of.hpp"
 
 using namespace imaged;
 
@@ -25,7 +26,7 @@ TEST_CASE("lists of any size are in GVariant's normal form, and are read as they
             }
             const VariantPtr expected_links(g_variant_ref_sink(g_variant_builder_end(&links)));
             const VariantPtr expected_order(g_variant_ref_sink(g_variant_builder_end(&order)));
-            const auto metadata = layer_metadata(layer, {}, Digest(*Checksum::from_hex(std::string(64, 'a'))));
+            const auto metadata = layer_metadata(layer, {}, Digest(checksum_of('a')));
             CHECK(g_variant_is_normal_form(metadata.get()) != FALSE);
             const auto same = [&](const char* key, const char* type, GVariant* expected) {
                 const VariantPtr found(g_variant_lookup_value(metadata.get(), key, G_VARIANT_TYPE(type)));

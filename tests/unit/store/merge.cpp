@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "layer/dirtree.hpp"
 #include "temporary-repository.hpp"
 
@@ -13,7 +14,7 @@ using namespace imaged;
 
 namespace {
 
-const Digest some_digest = Digest(*Checksum::from_hex(std::string(64, 'a')));
+const Digest some_digest(checksum_of('a'));
 
 // Builds layers out of paths, merges them, and lists the result as path to content ("/" and mode for a directory, "->"
 // and target for a link).

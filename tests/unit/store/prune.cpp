@@ -34,7 +34,7 @@ std::uint64_t blocks_of(const std::string& path) {
     return bytes;
 }
 
-struct Store {
+struct PrunedStore {
     TemporaryRepository home;
     ImageBuilder images{home};
     Cancellation cancellation;
@@ -58,7 +58,7 @@ const std::string big(100'000, 'x');
 }  // namespace
 
 TEST_CASE("a dry run promises what the run after it frees, block for block") {
-    Store store;
+    PrunedStore store;
     const auto kept = store.images.layer("kept", {{"usr/kept", "kept"}});
     const auto gone = store.images.layer("gone", {{"usr/gone", big}, {"usr/lib/small", "small"}});
     store.images.image("oci:/images:kept", {kept});
@@ -85,7 +85,7 @@ TEST_CASE("a dry run promises what the run after it frees, block for block") {
 }
 
 TEST_CASE("an object that a deployment shares by a hard link frees nothing") {
-    Store store;
+    PrunedStore store;
     store.images.layer("layer", {{"usr/big", big}});
     const auto object = store.images.file(big);
     fs::create_hard_link(store.images.path_of(object, "file"), store.home.directory.path + "/deployed");
@@ -99,7 +99,7 @@ TEST_CASE("an object that a deployment shares by a hard link frees nothing") {
 }
 
 TEST_CASE("a second prune finds nothing to do") {
-    Store store;
+    PrunedStore store;
     store.images.image("oci:/images:a", {store.images.layer("a", {{"usr/a", "a"}})});
     store.images.layer("b", {{"usr/b", "b"}});
     REQUIRE(store.prune().garbage.objects > 0);
@@ -111,7 +111,7 @@ TEST_CASE("a second prune finds nothing to do") {
 
 TEST_CASE("layers of deployments and of protected bases stay") {
     const auto* ref = GENERATE("ostree/0/0/1", "ostree/1/1/0", "rpmostree/base/0", "ostree/container/baseimage/host");
-    Store store;
+    PrunedStore store;
     const auto layer = store.images.layer("layer", {{"usr/file", "content"}});
     store.home.repository.set_ref(ref, store.images.merge({layer}));
     const auto outcome = store.prune();
@@ -121,7 +121,7 @@ TEST_CASE("layers of deployments and of protected bases stay") {
 }
 
 TEST_CASE("other tools' branches and their history stay") {
-    Store store;
+    PrunedStore store;
     const auto older = store.images.foreign_commit("old");
     store.home.repository.set_ref("exampleos/stable", store.images.foreign_commit("new", older));
     REQUIRE(store.prune(false, true).garbage.objects == 0);
@@ -129,7 +129,7 @@ TEST_CASE("other tools' branches and their history stay") {
 }
 
 TEST_CASE("a foreign commit that no ref names stays unless it is asked for") {
-    Store store;
+    PrunedStore store;
     const auto commit = store.images.foreign_commit("content");
     const auto kept = store.prune();
     REQUIRE(kept.garbage.foreign_commits == 1);
@@ -140,7 +140,7 @@ TEST_CASE("a foreign commit that no ref names stays unless it is asked for") {
 }
 
 TEST_CASE("detached metadata goes with its commit and is counted") {
-    Store store;
+    PrunedStore store;
     const auto kept = store.images.layer("kept", {{"usr/kept", "kept"}});
     const auto image = store.images.image("oci:/images:a", {kept});
     const auto gone = store.images.merge({kept, store.images.layer("gone", {{"usr/gone", "gone"}})});
@@ -158,7 +158,7 @@ TEST_CASE("detached metadata goes with its commit and is counted") {
 }
 
 TEST_CASE("a repository that wants tombstones gets them, and the promise holds") {
-    Store store;
+    PrunedStore store;
     std::ofstream(store.home.path + "/config", std::ios::app) << "[core]\ntombstone-commits=true\n";
     const auto layer = store.images.layer("gone", {{"usr/gone", big}});
     const auto promised = store.prune(true);
@@ -169,7 +169,7 @@ TEST_CASE("a repository that wants tombstones gets them, and the promise holds")
 }
 
 TEST_CASE("an image that cannot be read keeps every layer, and does not keep other garbage") {
-    Store store;
+    PrunedStore store;
     const auto own = store.images.layer("own", {{"usr/own", "own"}});
     const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
     const auto image = store.images.image("oci:/images:broken", {own});
@@ -185,7 +185,7 @@ TEST_CASE("an image that cannot be read keeps every layer, and does not keep oth
 }
 
 TEST_CASE("what hangs on a directory that cannot be read stays") {
-    Store store;
+    PrunedStore store;
     const auto layer = store.images.layer("layer", {{"usr/lib/deep/file", "deep"}});
     const auto image = store.images.image("oci:/images:broken", {layer});
     const auto gone = store.images.merge({store.images.layer("gone", {{"usr/gone", big}})});
@@ -205,7 +205,7 @@ TEST_CASE("what hangs on a directory that cannot be read stays") {
 }
 
 TEST_CASE("a ref with nonsense in it is damage and can be removed") {
-    Store store;
+    PrunedStore store;
     const auto layer = store.images.layer("layer", {{"usr/file", "content"}});
     store.images.image("oci:/images:fine", {layer});
     store.images.image("oci:/images:nonsense", {layer});
@@ -219,7 +219,7 @@ TEST_CASE("a ref with nonsense in it is damage and can be removed") {
 }
 
 TEST_CASE("removing images tells which are missing and removes the rest with the layers that only they used") {
-    Store store;
+    PrunedStore store;
     const auto shared = store.images.layer("shared", {{"usr/shared", "shared"}});
     const auto own = store.images.layer("own", {{"usr/own", "own"}});
     store.images.image("oci:/images:a", {shared, own});
@@ -238,7 +238,7 @@ TEST_CASE("removing images tells which are missing and removes the rest with the
 }
 
 TEST_CASE("another program at work holds up prune for as long as the repository says") {
-    Store store;
+    PrunedStore store;
     std::ofstream(store.home.path + "/config", std::ios::app) << "[core]\nlock-timeout-secs=1\n";
     store.images.layer("unused", {{"usr/unused", "unused"}});
     const FileDescriptor other(::open((store.home.path + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -260,7 +260,7 @@ TEST_CASE("another program at work holds up prune for as long as the repository 
 }
 
 TEST_CASE("beside many images a job leaves unused layers to the next prune, and never drops one that is used") {
-    Store store;
+    PrunedStore store;
     const auto used = store.images.layer("used", {{"usr/used", "used"}});
     const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
     const auto merge = store.images.image("oci:/images:0", {used});
@@ -281,7 +281,7 @@ TEST_CASE("beside many images a job leaves unused layers to the next prune, and 
 }
 
 TEST_CASE("cancelling prune in time removes nothing") {
-    Store store;
+    PrunedStore store;
     const auto layer = store.images.layer("unused", {{"usr/unused", "unused"}});
     store.cancellation.request();
     REQUIRE_THROWS_AS(store.prune(), Error);

@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;
@@ -21,10 +22,6 @@ namespace {
 
 // Longer than a listing takes for "a moment ago".
 constexpr auto a_while = std::chrono::milliseconds(150);
-
-Checksum checksum(char digit) {
-    return *Checksum::from_hex(std::string(64, digit));
-}
 
 struct Refs {
     TemporaryRepository home;
@@ -55,8 +52,8 @@ TEST_CASE("refs are listed by their full names, and looked for without a list") 
          {"some", "some/", "some/deep", "some/deep/er", "some/deep/er/two/", "some/two", "somewhere/one", "one", ""})
         CHECK_FALSE(refs.listing.contains(name));
     CHECK(refs.listing.refs().size() == 2);
-    CHECK(refs.at("one") == checksum('1'));
-    CHECK(refs.at("deep/er/two") == checksum('2'));
+    CHECK(refs.at("one") == checksum_of('1'));
+    CHECK(refs.at("deep/er/two") == checksum_of('2'));
 }
 
 TEST_CASE("a ref that is replaced is seen, whether it was written a moment ago or long before") {
@@ -67,8 +64,8 @@ TEST_CASE("a ref that is replaced is seen, whether it was written a moment ago o
             refs.set("one", digit);
             std::this_thread::sleep_for(pause);
             refs.listing.refresh();
-            CHECK(refs.at("one") == checksum(digit));
-            CHECK(refs.at("other") == checksum('9'));
+            CHECK(refs.at("one") == checksum_of(digit));
+            CHECK(refs.at("other") == checksum_of('9'));
         }
     }
 }
@@ -89,7 +86,7 @@ TEST_CASE("an inode that a ref gets back tells nothing") {
     }
     std::ifstream file(refs.top / "one");
     CHECK(refs.listing.refresh());
-    CHECK(refs.at("one") == checksum(static_cast<char>(file.get())));
+    CHECK(refs.at("one") == checksum_of(static_cast<char>(file.get())));
 }
 
 TEST_CASE("refs that are gone are not listed any more") {
@@ -120,7 +117,7 @@ TEST_CASE("refs that could not be read for want of descriptors are read the next
         CHECK_THROWS_AS(refs.listing.refresh(), Error);
         REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
         CHECK(refs.listing.refresh());
-        CHECK(refs.at("one") == checksum(is_known ? '2' : '1'));
+        CHECK(refs.at("one") == checksum_of(is_known ? '2' : '1'));
         refs.set("one", '2');
         std::this_thread::sleep_for(a_while);
     }

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "temporary-repository.hpp"
 
 using namespace imaged;
@@ -10,7 +11,7 @@ using namespace imaged;
 // libostree alone fails in a few of a thousand listings.
 TEST_CASE("refs are listed while somebody writes others") {
     TemporaryRepository temporary;
-    const auto commit = *Checksum::from_hex(std::string(64, 'a'));
+    const auto commit = checksum_of('a');
     temporary.repository.set_ref("ostree/container/image/kept", commit);
     std::atomic<bool> done = false;
     std::thread writer([&] {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "store/files/repository-writer.hpp"
 #include "temporary-repository.hpp"
 
@@ -16,12 +17,12 @@ namespace {
 
 const std::string image = "docker://registry.example/os:1", ref = "ostree/container/image/docker_3A_a";
 
-struct Store {
+struct RulesStore {
     TemporaryRepository home;
     const int fd = home.repository.fd();
     const std::filesystem::path file = std::filesystem::path(home.path) / signature_rules_path(image);
-    const Checksum first = *Checksum::from_hex(std::string(64, '1'));
-    const Checksum second = *Checksum::from_hex(std::string(64, '2'));
+    const Checksum first = checksum_of('1');
+    const Checksum second = checksum_of('2');
 
     void note(const Checksum& commit, const std::string& rule) const {
         note_signature_rule(fd, image, ref, commit, rule);
@@ -37,7 +38,7 @@ struct Store {
 }  // namespace
 
 TEST_CASE("a rule is known of the commit that it let in, under the name that it was let in by") {
-    const Store store;
+    const RulesStore store;
     CHECK(store.rule(store.first) == "unknown");
     store.note(store.first, "signedBy (default)");
     CHECK(store.rule(store.first) == "signedBy (default)");
@@ -53,7 +54,7 @@ TEST_CASE("a rule is known of the commit that it let in, under the name that it 
 
 TEST_CASE("rules of versions that are kept stay, those of others do not") {
     for (const bool is_kept : {false, true}) {
-        Store store;
+        RulesStore store;
         store.note(store.first, "signedBy (default)");
         if (is_kept) {
             const auto kept = std::filesystem::path(store.home.path) / "refs/heads/imaged/kept/docker_3A_a";
@@ -67,7 +68,7 @@ TEST_CASE("rules of versions that are kept stay, those of others do not") {
 }
 
 TEST_CASE("a rule that is empty or too long is not noted, and takes nothing away") {
-    const Store store;
+    const RulesStore store;
     store.note(store.first, "signedBy (default)");
     for (const auto& rule : {std::string(), std::string(max_signature_rule + 1, 'x')}) {
         CHECK(is_signature_rule_noted(store.fd, image, store.first, rule));
@@ -81,7 +82,7 @@ TEST_CASE("a rule that is empty or too long is not noted, and takes nothing away
 }
 
 TEST_CASE("a record of rules with nonsense in it, or that others may write, counts as empty") {
-    const Store store;
+    const RulesStore store;
     store.note(store.first, "signedBy (default)");
     std::filesystem::permissions(store.file, std::filesystem::perms::all);
     CHECK(store.rule(store.first) == "unknown");
@@ -96,7 +97,7 @@ TEST_CASE("a record of rules with nonsense in it, or that others may write, coun
 }
 
 TEST_CASE("what a rule costs to note does not depend on how many images have one") {
-    const Store store;
+    const RulesStore store;
     const auto other = [](int i) { return "docker://registry.example/other:" + std::to_string(i); };
     for (int i = 0; i < 3000; ++i)
         note_signature_rule(store.fd, other(i), ref, store.first, "signedBy " + std::to_string(i));
@@ -125,7 +126,7 @@ TEST_CASE("what a rule costs to note does not depend on how many images have one
 TEST_CASE("a listing sees a rule that is noted at any time after it looked, and one that is forgotten") {
     using namespace std::chrono_literals;
     for (const auto pause : {0ms, 150ms}) {
-        const Store store;
+        const RulesStore store;
         SignatureRules rules(store.fd);
         CHECK_FALSE(rules.refresh());
         for (const std::string rule : {"signedBy (default)", "sigstoreSigned (default)"}) {

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Store {
+struct CountedStore {
     TemporaryRepository home;
     ImageBuilder images{home};
     Cancellation cancellation;
@@ -39,16 +39,16 @@ struct Store {
     }
 };
 
-const std::string big(100'000, 'x'), large(50'000, 'y');
+const std::string large_content(100'000, 'x'), large(50'000, 'y');
 const std::string first = "docker://example.org/a:1", second = "docker://example.org/b:1";
 
 }  // namespace
 
 TEST_CASE("what only one image needs is unique, be it shared by layer or by file") {
-    Store store;
-    const auto base = store.images.layer("base", {{"usr/base", big}}),
+    CountedStore store;
+    const auto base = store.images.layer("base", {{"usr/base", large_content}}),
                own = store.images.layer("own", {{"usr/own", large}, {"usr/elsewhere", "the same"}}),
-               other = store.images.layer("other", {{"usr/there", "the same"}, {"usr/other", big + large}});
+               other = store.images.layer("other", {{"usr/there", "the same"}, {"usr/other", large_content + large}});
     store.images.image(first, {base, own});
     store.images.image(second, {base, other});
     const auto one = store.size_of(first), two = store.size_of(second);
@@ -69,10 +69,11 @@ TEST_CASE("what only one image needs is unique, be it shared by layer or by file
 }
 
 TEST_CASE("a directory that is named in very many places is looked at once") {
-    Store store;
+    CountedStore store;
     const auto sink = store.home.repository.make_sink(store.home.staging, store.home.pool);
     const auto meta = sink->put_metadata(ObjectType::dirmeta, serialise_dirmeta({0, 0, 040755, nullptr}));
-    auto tree = sink->put_metadata(ObjectType::dirtree, serialise_dirtree({{{"file", store.images.file(big)}}, {}}));
+    auto tree =
+        sink->put_metadata(ObjectType::dirtree, serialise_dirtree({{{"file", store.images.file(large_content)}}, {}}));
     // 2^200 places.
     for (int depth = 0; depth < 200; ++depth)
         tree = sink->put_metadata(ObjectType::dirtree, serialise_dirtree({{}, {{"a", tree, meta}, {"b", tree, meta}}}));
@@ -91,8 +92,8 @@ TEST_CASE("a directory that is named in very many places is looked at once") {
 }
 
 TEST_CASE("objects that are no objects do not end the count") {
-    Store store;
-    store.images.image(first, {store.images.layer("base", {{"usr/base", big}})});
+    CountedStore store;
+    store.images.image(first, {store.images.layer("base", {{"usr/base", large_content}})});
     const auto before = store.count();
     const auto place = store.home.path + "/objects/00/";
     fs::create_directories(place + std::string(62, '1') + ".dirtree");
@@ -107,8 +108,8 @@ TEST_CASE("objects that are no objects do not end the count") {
 }
 
 TEST_CASE("the state changes with each ref that keeps objects, and with no other") {
-    Store store;
-    const auto layer = store.images.layer("base", {{"usr/base", big}});
+    CountedStore store;
+    const auto layer = store.images.layer("base", {{"usr/base", large_content}});
     const auto commit = store.images.image(first, {layer});
     RefState state(store.home.repository);
     const auto changed = [&] {
@@ -133,6 +134,6 @@ TEST_CASE("the state changes with each ref that keeps objects, and with no other
         std::ofstream(path) << commit.hex() << "\n";
         REQUIRE(changed());
     }
-    store.images.layer("another", {{"usr/another", big}});
+    store.images.layer("another", {{"usr/another", large_content}});
     REQUIRE_FALSE(changed());
 }

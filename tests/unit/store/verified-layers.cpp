@@ -22,7 +22,7 @@ Digest digest(const std::string& text) {
     return Digest(sha256(text));
 }
 
-struct Store {
+struct RecordsStore {
     TemporaryRepository home;
     VerifiedLayers verified{home.repository.fd()};
     const ImageLayer layer{LayerKind::derived, {"", digest("blob"), 10}, digest("content")};
@@ -41,13 +41,13 @@ struct Store {
 }  // namespace
 
 TEST_CASE("nothing is verified in a new repository") {
-    Store store;
+    RecordsStore store;
     REQUIRE_FALSE(store.known());
     REQUIRE_FALSE(store.verified.has_image(digest("manifest"), sha256("merge")));
 }
 
 TEST_CASE("what was recorded is found under its kind and diff-id, and under nothing else") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, store.commit, false);
     store.verified.add_image(digest("manifest"), sha256("merge"));
     REQUIRE(store.known());
@@ -60,7 +60,7 @@ TEST_CASE("what was recorded is found under its kind and diff-id, and under noth
 }
 
 TEST_CASE("no record of an image replaces another one") {
-    Store store;
+    RecordsStore store;
     store.verified.add_image(digest("manifest"), sha256("merge"));
     const auto file = fs::directory_iterator(store.directory())->path();
     store.verified.add_image(digest("manifest"), sha256("its merge under another name"));
@@ -79,7 +79,7 @@ TEST_CASE("no record of an image replaces another one") {
 }
 
 TEST_CASE("a later record replaces an earlier one") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, sha256("another"), false);
     store.verified.add_layer(store.layer, store.commit, false);
     REQUIRE(store.known());
@@ -87,7 +87,7 @@ TEST_CASE("a later record replaces an earlier one") {
 }
 
 TEST_CASE("the record of a derived layer goes with one place of /var") {
-    Store store;
+    RecordsStore store;
     REQUIRE_FALSE(store.verified.goes_with(store.layer.diff_id, false));
     for (const bool moved : {true, false}) {
         store.verified.add_layer(store.layer, store.commit, moved);
@@ -98,7 +98,7 @@ TEST_CASE("the record of a derived layer goes with one place of /var") {
 }
 
 TEST_CASE("every broken byte of a record makes it absent") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, store.commit, false);
     const auto right = store.text();
     for (std::size_t i = 0; i < right.size(); ++i) {
@@ -116,7 +116,7 @@ TEST_CASE("every broken byte of a record makes it absent") {
 }
 
 TEST_CASE("a record under another name is absent") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, store.commit, false);
     const auto other = digest("other");
     fs::copy_file(store.file(), store.directory() / (other.hex() + ".derived"));
@@ -126,7 +126,7 @@ TEST_CASE("a record under another name is absent") {
 }
 
 TEST_CASE("a record that others may write, that is a link or no file is absent until it is written again") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, store.commit, false);
     const auto elsewhere = store.directory() / "elsewhere";
     SECTION("writable") {
@@ -146,7 +146,7 @@ TEST_CASE("a record that others may write, that is a link or no file is absent u
 }
 
 TEST_CASE("records of commits that are gone and files that are no record are stale") {
-    Store store;
+    RecordsStore store;
     store.verified.add_layer(store.layer, store.commit, false);
     store.verified.add_image(digest("manifest"), sha256("merge"));
     std::ofstream(store.directory() / "garbage") << "x";
@@ -157,7 +157,7 @@ TEST_CASE("records of commits that are gone and files that are no record are sta
 }
 
 TEST_CASE("several threads record at once") {
-    Store store;
+    RecordsStore store;
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&] {

@@ -20,7 +20,7 @@ namespace {
 
 const std::string reference = "oci:/images:a";
 
-struct Store {
+struct CheckedStore {
     TemporaryRepository home;
     ImageBuilder images{home};
     Cancellation cancellation;
@@ -62,7 +62,7 @@ Damage only_damage(const Verdict& verdict) {
 }  // namespace
 
 TEST_CASE("a sound image is found to be sound") {
-    Store store;
+    CheckedStore store;
     const auto verdict = store.verify();
     REQUIRE(verdict.images.size() == 1);
     REQUIRE(verdict.images[0].damage.empty());
@@ -73,7 +73,7 @@ TEST_CASE("a sound image is found to be sound") {
 }
 
 TEST_CASE("a byte that flipped in a file is named with its layer and its path") {
-    Store store;
+    CheckedStore store;
     const auto file = store.images.file("deep");
     store.flip_byte(file, "file");
     const auto damage = only_damage(store.verify());
@@ -85,7 +85,7 @@ TEST_CASE("a byte that flipped in a file is named with its layer and its path") 
 }
 
 TEST_CASE("damage is found in an image of many files too") {
-    Store store;
+    CheckedStore store;
     ImageBuilder::Files files;
     for (int i = 0; i < 17'000; ++i) files.emplace_back("usr/many/" + std::to_string(i), std::to_string(i));
     const auto many = store.images.layer("many", files);
@@ -101,14 +101,14 @@ TEST_CASE("damage is found in an image of many files too") {
 }
 
 TEST_CASE("a mode that changed is damage like a byte of the content") {
-    Store store;
+    CheckedStore store;
     if (store.home.repository.mode() != "bare") return;
     fs::permissions(store.images.path_of(store.images.file("tool"), "file"), fs::perms::owner_all);
     REQUIRE(only_damage(store.verify()).path == "/usr/bin/tool");
 }
 
 TEST_CASE("a file that is missing is named") {
-    Store store;
+    CheckedStore store;
     fs::remove(store.images.path_of(store.images.file("conf"), "file"));
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.message.find("is missing") != std::string::npos);
@@ -117,7 +117,7 @@ TEST_CASE("a file that is missing is named") {
 }
 
 TEST_CASE("a directory that is gone is named") {
-    Store store;
+    CheckedStore store;
     const auto usr = store.tree(store.commit(store.lower.commit).tree).directories[0].tree;
     fs::remove(store.images.path_of(usr, "dirtree"));
     const auto damage = only_damage(store.verify());
@@ -128,7 +128,7 @@ TEST_CASE("a directory that is gone is named") {
 }
 
 TEST_CASE("a merge commit that was cut off is named") {
-    Store store;
+    CheckedStore store;
     fs::resize_file(store.images.path_of(store.merge, "commit"), 10);
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.object == store.merge.hex() + ".commit");
@@ -136,7 +136,7 @@ TEST_CASE("a merge commit that was cut off is named") {
 }
 
 TEST_CASE("a layer's commit that was cut off is named with its layer") {
-    Store store;
+    CheckedStore store;
     fs::resize_file(store.images.path_of(store.lower.commit, "commit"), 0);
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.object == store.lower.commit.hex() + ".commit");
@@ -144,7 +144,7 @@ TEST_CASE("a layer's commit that was cut off is named with its layer") {
 }
 
 TEST_CASE("a layer's ref that is gone, nonsense or another layer's is named") {
-    Store store;
+    CheckedStore store;
     SECTION("gone") {
         store.home.repository.set_ref(store.lower.ref(), std::nullopt);
     }
@@ -161,7 +161,7 @@ TEST_CASE("a layer's ref that is gone, nonsense or another layer's is named") {
 }
 
 TEST_CASE("a merged tree that is not what the layers give is named with the paths that differ") {
-    Store store;
+    CheckedStore store;
     // The tree of one layer under the manifest of two.
     CommitContent content;
     const auto merged = store.commit(store.merge);
@@ -185,7 +185,7 @@ TEST_CASE("a merged tree that is not what the layers give is named with the path
 }
 
 TEST_CASE("damage of one image is not another's") {
-    Store store;
+    CheckedStore store;
     const auto other = store.images.layer("other", {{"usr/share/other", "sound"}});
     store.images.image("oci:/images:b", {store.upper, other});
     store.flip_byte(store.images.file("deep"), "file");
@@ -196,14 +196,14 @@ TEST_CASE("damage of one image is not another's") {
 }
 
 TEST_CASE("damage that two images share is told of both") {
-    Store store;
+    CheckedStore store;
     store.images.image("oci:/images:b", {store.lower});
     store.flip_byte(store.images.file("deep"), "file");
     for (const auto& image : store.verify().images) REQUIRE(image.damage.size() == 1);
 }
 
 TEST_CASE("a damaged layer that no image uses is told as such") {
-    Store store;
+    CheckedStore store;
     const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
     store.flip_byte(store.images.file("unused"), "file");
     const auto verdict = store.verify();
@@ -212,7 +212,7 @@ TEST_CASE("a damaged layer that no image uses is told as such") {
 }
 
 TEST_CASE("only the images that are named are looked at, and what is not stored is told") {
-    Store store;
+    CheckedStore store;
     store.images.image("oci:/images:b", {store.lower});
     const auto verdict = store.verify({ImageReference::parse("oci:/images:b"), ImageReference::parse("oci:/images:c")});
     REQUIRE(verdict.images.size() == 1);
@@ -220,7 +220,7 @@ TEST_CASE("only the images that are named are looked at, and what is not stored 
 }
 
 TEST_CASE("a verification writes nothing into the store but what it found") {
-    Store store;
+    CheckedStore store;
     std::set<std::string> before, after;
     for (const auto& entry : fs::recursive_directory_iterator(store.home.path + "/objects"))
         before.insert(entry.path());
@@ -230,7 +230,7 @@ TEST_CASE("a verification writes nothing into the store but what it found") {
 }
 
 TEST_CASE("a lost ref of a layer whose commit is there is written again without any source") {
-    Store store;
+    CheckedStore store;
     store.home.repository.set_ref(store.lower.ref(), std::nullopt);
     const auto outcome = store.repair();
     REQUIRE(outcome.unrepaired.empty());
@@ -240,7 +240,7 @@ TEST_CASE("a lost ref of a layer whose commit is there is written again without 
 }
 
 TEST_CASE("a directory that only the merge has is made again without any source") {
-    Store store;
+    CheckedStore store;
     const auto root = store.commit(store.merge).tree;
     REQUIRE(root != store.commit(store.lower.commit).tree);
     fs::resize_file(store.images.path_of(root, "dirtree"), 5);
@@ -252,7 +252,7 @@ TEST_CASE("a directory that only the merge has is made again without any source"
 }
 
 TEST_CASE("what cannot be repaired is said, and the bad object stays where it was") {
-    Store store;
+    CheckedStore store;
     const auto file = store.images.file("deep");
     store.flip_byte(file, "file");
     const auto outcome = store.repair();  // there is nothing at /images
@@ -262,7 +262,7 @@ TEST_CASE("what cannot be repaired is said, and the bad object stays where it wa
 }
 
 TEST_CASE("what was found damaged is listed as damaged until it is sound again") {
-    Store store;
+    CheckedStore store;
     ImageCatalog catalog(store.home.path);
     REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "ok");
     const auto file = store.images.path_of(store.images.file("deep"), "file");
@@ -276,7 +276,7 @@ TEST_CASE("what was found damaged is listed as damaged until it is sound again")
 }
 
 TEST_CASE("a verification can be cancelled") {
-    Store store;
+    CheckedStore store;
     store.cancellation.request();
     REQUIRE_THROWS_AS(store.verify(), Error);
 }
