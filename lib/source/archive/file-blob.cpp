@@ -68,17 +68,4 @@ void FileBlob::finish() {
     HashedBlob::finish();
 }
 
-Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation) {
-    Sha256 hash;
-    std::vector<std::byte> buffer(piece_bytes);
-    for (std::uint64_t done = 0; done < size;) {
-        cancellation.check();
-        const auto wanted = std::min<std::uint64_t>(buffer.size(), size - done);
-        const auto count = read_piece(file, std::span(buffer).first(wanted), offset + done);
-        hash.update(std::span<const std::byte>(buffer).first(count));
-        done += count;
-    }
-    return Digest(hash.finish());
-}
-
 }  // namespace imaged

@@ -6,7 +6,6 @@
 #include <exception>
 #include <thread>
 
-#include "base/cancellation.hpp"
 #include "base/file-descriptor.hpp"
 #include "oci/manifest.hpp"
 #include "source/hashed-blob.hpp"
@@ -31,8 +30,5 @@ private:
     std::exception_ptr failure_;  // set before the stream ends
     std::thread thread_;          // last: it uses all of the above
 };
-
-// The SHA-256 of a part of FILE.
-Digest hash_file(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation);
 
 }  // namespace imaged

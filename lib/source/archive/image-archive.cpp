@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/checksum.hpp"
+#include "base/content-hash.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "oci/compression.hpp"
@@ -243,7 +244,7 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
         const auto compression = compression_of(read_at(file_.get(), place->offset, head, file));
         // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
         const auto digest = compression != CompressionFormat::none
-                                ? hash_file(file_.get(), place->offset, place->size, cancellation_)
+                                ? Digest(content_of(file_.get(), cancellation_, place->offset, place->size))
                                 : config.diff_ids[i];
         blobs_.emplace(digest, *place);
         std::string type = "application/vnd.oci.image.layer.v1.tar";
@@ -255,7 +256,7 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
                         {"mediaType", manifest_type},
                         {"config",
                          {{"mediaType", "application/vnd.oci.image.config.v1+json"},
-                          {"digest", "sha256:" + sha256(config_text).hex()},
+                          {"digest", Digest(sha256(config_text)).text()},
                           {"size", config_text.size()}}},
                         {"layers", std::move(described)}};
     finish(manifest.dump(), std::move(config_text), policy);

@@ -28,7 +28,7 @@ void check_policy(const ImageReference& image, const std::string& policy, const 
     if (skopeo->wait(cancellation) != 0)
         throw with_certificate_fault(skopeo->named(skopeo_error(fatal_message(output))), image.image(),
                                      skopeo->by_service());
-    if (const auto checked = skopeo->checked_manifest(); checked != "sha256:" + sha256(served).hex())
+    if (const auto checked = skopeo->checked_manifest(); checked != Digest(sha256(served)).text())
         throw Error(ErrorKind::digest_mismatch, "the containers policy allows the manifest " + checked + " of " +
                                                     image.image() + ", which is not the one that is to be fetched");
 }

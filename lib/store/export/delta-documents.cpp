@@ -40,7 +40,7 @@ std::string delta_manifest(const Descriptor& subject, const Descriptor& config, 
         blobs.push_back(std::move(entry));
     }
     ordered_json empty{{"mediaType", oci_empty_type},
-                       {"digest", "sha256:" + sha256(empty_config).hex()},
+                       {"digest", Digest(sha256(empty_config)).text()},
                        {"size", empty_config.size()},
                        {"data", "e30="}};
     ordered_json manifest{{"schemaVersion", 2}, {"mediaType", oci_manifest_type}};

@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <span>
 #include <utility>
 
+#include "base/content-hash.hpp"
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/task-group.hpp"
@@ -20,7 +20,6 @@
 #include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
 #include "layer/staged-objects.hpp"
-#include "store/fetch/content-hash.hpp"
 #include "store/objects/object-listing.hpp"
 
 namespace imaged {
@@ -38,23 +37,6 @@ constexpr const char* user_meta = "user.ostreemeta";
 constexpr std::size_t mode_offset = 8;
 // XATTR_SIZE_MAX.
 constexpr std::size_t max_xattr_bytes = 64 * 1024;
-
-// Of SIZE bytes of FILE at OFFSET; of fewer if there are no more.
-Checksum hash_part(int file, std::uint64_t offset, std::uint64_t size, const Cancellation& cancellation) {
-    thread_local std::vector<std::byte> buffer(std::size_t{256} * 1024);
-    Sha256 hash;
-    while (size > 0) {
-        cancellation.check();
-        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(size, buffer.size()));
-        const auto count = ::pread(file, buffer.data(), wanted, static_cast<off_t>(offset));
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) break;
-        hash.update(std::span(buffer).first(static_cast<std::size_t>(count)));
-        offset += static_cast<std::uint64_t>(count);
-        size -= static_cast<std::uint64_t>(count);
-    }
-    return hash.finish();
-}
 
 bool is_symlink(int file) {
     std::array<unsigned char, max_xattr_bytes> meta;
@@ -126,7 +108,7 @@ void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
         const auto behind = found.size - position;
         for (const auto place : {position, here - std::min(here, behind)}) {
             if (place > here || chunk.size > here - place) continue;
-            if (hash_part(file.get(), place, chunk.size, cancellation_) == chunk.content) return place;
+            if (content_of(file.get(), cancellation_, place, chunk.size) == chunk.content) return place;
             if (here == found.size) break;
         }
         return std::nullopt;

@@ -37,14 +37,14 @@ std::string proc_path(int fd) {
 // What the kernel knows of FD, which may be a symbolic link opened with O_PATH.
 Xattrs read_xattrs(int fd, bool with_label) {
     const auto path = proc_path(fd);
-    std::vector<char> names(XATTR_LIST_MAX);
+    // Clearing them for each of many small files would take longer than to read these.
+    thread_local std::vector<char> names(XATTR_LIST_MAX), value(XATTR_SIZE_MAX);
     const auto size = ::listxattr(path.c_str(), names.data(), names.size());
     if (size < 0) {
         if (errno == ENOTSUP) return nullptr;
         throw_errno("list its extended attributes");
     }
     std::vector<std::pair<std::string, std::string>> list;
-    std::vector<char> value(XATTR_SIZE_MAX);
     for (ssize_t at = 0; at < size; at += static_cast<ssize_t>(list.back().first.size()) + 1) {
         const char* name = names.data() + at;
         const auto length = ::getxattr(path.c_str(), name, value.data(), value.size());

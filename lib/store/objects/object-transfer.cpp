@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
@@ -19,6 +20,9 @@
 namespace imaged {
 
 namespace {
+
+// Of each file that is opened ahead.
+constexpr off_t read_ahead_bytes = 1024 * 1024;
 
 dev_t device_of(int fd) {
     struct stat status;
@@ -91,9 +95,14 @@ void ObjectTransfer::submit_links() {
 
 void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
     std::vector<Checksum> unlinkable;
+    std::deque<Next> opened;
+    auto next = batch.begin();
     for (const auto& checksum : batch) {
         cancellation_.check();
-        switch (link_file(checksum)) {
+        while (next != batch.end() && opened.size() < opened_ahead) opened.push_back(open_ahead(*next++));
+        const auto object = std::move(opened.front());
+        opened.pop_front();
+        switch (link_file(checksum, object)) {
             case Link::made: ++linked_; break;
             case Link::present: ++present_; break;
             case Link::impossible: unlinkable.push_back(checksum); break;
@@ -104,16 +113,22 @@ void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
     unlinkable_.insert(unlinkable_.end(), unlinkable.begin(), unlinkable.end());
 }
 
-ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file) {
+ObjectTransfer::Next ObjectTransfer::open_ahead(const Checksum& file) const {
     const auto name = object_path(file.hex() + destination_.file_suffix());
-    if (exists(destination_.objects(), name)) return Link::present;
-    const auto object = open_own(source_.objects(), name);
-    if (!object) return Link::impossible;
+    if (exists(destination_.objects(), name)) return {true, {}};
+    auto object = open_own(source_.objects(), name);
+    if (object) ::posix_fadvise(object.get(), 0, read_ahead_bytes, POSIX_FADV_WILLNEED);
+    return {false, std::move(object)};
+}
+
+ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file, const Next& next) {
+    if (next.is_present) return Link::present;
+    if (!next.object) return Link::impossible;
     ContentSize size;
-    if (const auto fault = check_.fault_of(object.get(), file, size))
+    if (const auto fault = check_.fault_of(next.object.get(), file, size))
         throw as_damage(Error(ErrorKind::failed, "object " + file.hex() + ".file of " + source_.path() + " " + *fault));
     count(size);
-    return link(object.get(), name);
+    return link(next.object.get(), object_path(file.hex() + destination_.file_suffix()));
 }
 
 ObjectTransfer::Link ObjectTransfer::link_metadata(const std::string& name, const Checksum& checksum) {

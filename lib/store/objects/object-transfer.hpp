@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/cancellation.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/task-group.hpp"
 #include "layer/object-sink.hpp"
 #include "layer/staging-area.hpp"
@@ -52,8 +53,8 @@ public:
     TransferCounts counts() const;
 
 private:
-    // A link is quick: many make one task.
-    static constexpr std::size_t batch_length = 256;
+    // A link is quick: many make one task, which has the kernel read some files while it hashes one.
+    static constexpr std::size_t batch_length = 256, opened_ahead = 32;
     // Copies become durable together; more objects or bytes are not lost when the job is killed.
     static constexpr std::uint64_t max_staged_bytes = 256ULL * 1024 * 1024;
     static constexpr std::uint64_t max_staged_objects = 20'000;
@@ -63,7 +64,13 @@ private:
     void link_batch(const std::vector<Checksum>& batch);
     void wait_for_links();
     enum class Link { made, present, impossible };
-    Link link_file(const Checksum& file);
+    // An object that is linked soon.
+    struct Next {
+        bool is_present = false;  // in the destination
+        FileDescriptor object;    // none if it is missing or must be copied
+    };
+    Next open_ahead(const Checksum& file) const;
+    Link link_file(const Checksum& file, const Next& next);
     Link link_metadata(const std::string& name, const Checksum& checksum);
     Link link(int object, const std::string& name);
     void copy_file(const Checksum& checksum);

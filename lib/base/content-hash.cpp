@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/fetch/content-hash.hpp"
+#include "base/content-hash.hpp"
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -21,20 +22,22 @@ constexpr std::size_t buffer_bytes = std::size_t{64} * 1024;
 
 class Reading {
 public:
-    Reading(int file, const Cancellation& cancellation)
-        : file_(file), cancellation_(cancellation), buffer_(buffer_bytes) {}
+    Reading(int file, const Cancellation& cancellation, std::uint64_t offset = 0,
+            std::uint64_t size = std::numeric_limits<std::uint64_t>::max())
+        : file_(file), cancellation_(cancellation), buffer_(buffer_bytes), offset_(offset), left_(size) {}
 
     // What is read and not hashed yet; empty at the end.
     std::span<const std::byte> next() {
-        if (!rest_.empty() || ended_) return rest_;
+        if (!rest_.empty() || left_ == 0) return rest_;
         cancellation_.check();
         for (;;) {
-            const auto count = ::pread(file_, buffer_.data(), buffer_.size(), offset_);
+            const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left_, buffer_.size()));
+            const auto count = ::pread(file_, buffer_.data(), wanted, static_cast<off_t>(offset_));
             if (count < 0 && errno == EINTR) continue;
-            if (count < 0) throw_errno("read an object");
-            offset_ += count;
+            if (count < 0) throw_errno("read a file");
             rest_ = std::span(buffer_).first(static_cast<std::size_t>(count));
-            ended_ = count == 0;
+            offset_ += rest_.size();
+            left_ = rest_.empty() ? 0 : left_ - rest_.size();
             return rest_;
         }
     }
@@ -53,15 +56,14 @@ private:
     const Cancellation& cancellation_;
     std::vector<std::byte> buffer_;
     std::span<const std::byte> rest_;
-    off_t offset_ = 0;
-    bool ended_ = false;
+    std::uint64_t offset_, left_;
     PairedSha256 hash_;
 };
 
 }  // namespace
 
-Checksum content_of(int file, const Cancellation& cancellation) {
-    return Reading(file, cancellation).finish();
+Checksum content_of(int file, const Cancellation& cancellation, std::uint64_t offset, std::uint64_t size) {
+    return Reading(file, cancellation, offset, size).finish();
 }
 
 std::array<Checksum, 2> contents_of(const std::array<int, 2>& files, const Cancellation& cancellation) {
