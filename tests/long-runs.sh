@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 
 soak() {
-    (($#)) || die "soak takes what to run: kill, power, hostile, callers, memory, stacks, longrun, odd, mix or fleet"
+    (($#)) || die "soak takes what to run: kill, power, hostile, faults, callers, memory, stacks, longrun, odd, mix or fleet"
     local kind=$1
     shift
     install_packages "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" "${soak_packages[@]}"
@@ -20,6 +20,12 @@ soak() {
             /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Mixed
             /usr/bin/python3 "$here/tests/integration/test-delta.py" --long "$@" Hostile
             /usr/bin/python3 "$here/tests/integration/test-delta-export.py" --long "$@" Hostile
+            ;;
+        faults)
+            LONG=1 /usr/bin/python3 "$here/tests/integration/test-rollback.py" "$@"
+            LONG=1 /usr/bin/python3 "$here/tests/integration/test-delta-export.py" \
+                Hostile.test_a_job_that_is_killed_before_a_call_leaves_its_destination_unchanged_or_whole
+            /usr/bin/python3 "$here/tests/integration/test-delta.py" --long Killed KilledOnTheWire
             ;;
         callers)
             LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"

@@ -529,7 +529,7 @@ class Hostile(Case):
                 if destination == "oci":
                     shutil.copytree(fresh, out)
             arguments = {"destination": f"{destination}:{out}", "delta-from": self.old}
-            for call, after in killed.at_each_call(self.directory, begin, self.new, self.repository, kind="export", arguments=arguments, step=1 if os.environ.get("LONG") else 7):
+            for call, after in killed.at_each_call(self.directory, begin, self.new, self.repository, kind="export", arguments=arguments, step=1 if os.environ.get("LONG") else 13):
                 with self.subTest(destination=destination, call=call, after=after):
                     tried[call] += 1
                     if destination == "oci":

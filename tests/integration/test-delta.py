@@ -576,7 +576,7 @@ class Killed(Case):
 
     def try_all(self, run_again, image, begin=None, **options):
         tried = collections.Counter()
-        for call, after in killed.at_each_call(self.repository, begin or self.begin, image, self.repository, env=self.environment(), step=1 if OPTIONS.long else 5, **options):
+        for call, after in killed.at_each_call(self.repository, begin or self.begin, image, self.repository, env=self.environment(), step=1 if OPTIONS.long else 9, **options):
             with self.subTest(call=call, after=after):
                 tried[call] += 1
                 self.fsck()
