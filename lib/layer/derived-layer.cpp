@@ -452,6 +452,8 @@ Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta
                     "a file of more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB");
     if (entry.size > ObjectSink::max_small_bytes) {
         const auto file = sink.begin_large(meta, entry.size);
+        const auto same = tar.content_file();
+        if (same) file->try_to_share(same.get());
         for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) tar.leave_out(file->append(piece));
         return file->finish();
     }

@@ -50,7 +50,9 @@ public:
     void flush() override;
     using ObjectSink::publish;
     void publish(const std::function<void()>& before_commits) override;
-    SinkCounts counts() const override { return {objects_written_, objects_reused_, bytes_written_}; }
+    SinkCounts counts() const override {
+        return {objects_written_, objects_reused_, bytes_written_, objects_reflinked_};
+    }
 
 private:
     class Large;
@@ -91,7 +93,9 @@ private:
     PairedSha256 small_hash_;
     HashBacklog* backlog_ = nullptr;
     CheckPresent check_present_;
+    bool clones_ = true;  // as far as is known
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
+    std::uint64_t objects_reflinked_ = 0;
     StagedObjects staged_;
     TaskGroup writes_;  // last: they use all of the above
 };

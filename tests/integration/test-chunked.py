@@ -28,6 +28,8 @@ import run_options
 import sanitizers
 import skopeo_service
 import worker
+from killed import FAULT_LAYER
+from loop_mount import extents, loop_mount
 from oci_layout import Entry, directory
 from run_options import OPTIONS
 
@@ -87,18 +89,18 @@ class Case(unittest.TestCase):
         self.service = skopeo_service.as_unit(self)
         self.make_repository()
 
-    def make_repository(self):
+    def make_repository(self, place=None):
         type(self).number += 1
-        self.repository = self.directory / f"repo{self.number}"
+        self.repository = (place or self.directory) / f"repo{self.number}"
         ostree_repository.init(self.repository, self.mode)
 
-    def start_pull(self, tag, address=None, target="docker://stored/image:t", kind="pull", **settings):
+    def start_pull(self, tag, address=None, target="docker://stored/image:t", kind="pull", env=None, **settings):
         address = address or self.registry.address
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
         return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target if kind == "pull" else "", kind=kind,
                           settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, **settings},
-                          env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy)})
+                          env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy), **(env or {})})
 
     def run_pull(self, *arguments, **options):
         return self.start_pull(*arguments, **options).finish().result
@@ -512,6 +514,99 @@ class Partial(Updates):
 
 
 class BarePartial(Partial):
+    mode = "bare"
+
+    @unittest.skipUnless(os.getuid() == 0, "owners")
+    def setUp(self):
+        super().setUp()
+
+
+class Shared(Case):
+    """Large files whose content an object has with another owner, mode or attributes: the new object shares its blocks where the file system can."""
+    # A hole at the end, one in the middle, and the same content twice.
+    LARGE = {"large": random_bytes("large", 3 << 20), "odd": random_bytes("odd", 300_001), "end": random_bytes("end", 200_000) + bytes(1 << 20), "middle": random_bytes("m", 200_000) + bytes(1 << 20) + b"x",
+             "twin1": random_bytes("twin", 1 << 20), "twin2": random_bytes("twin", 1 << 20)}
+    CONTENTS = len(set(LARGE.values()))
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.push("large", chunked_layer.layer(cls.files()))
+        cls.others = {"owner": {"uid": 7}, "mode": {"mode": 0o4751}, "attributes": {"xattrs": {"user.note": b"x"}}}
+        for what, change in cls.others.items():
+            cls.push(what, chunked_layer.layer(cls.files(**change)))
+
+    @classmethod
+    def files(cls, **change):
+        return [directory("usr"), Entry("usr/small", content=random_bytes("small", 100_000), **change), Entry("usr/empty", **change), *(Entry(f"usr/{name}", content=content, **change) for name, content in cls.LARGE.items())]
+
+    def on_disk(self, *options):
+        """Has the repository on a file system of its own."""
+        scratch = self.enterContext(tempfile.TemporaryDirectory(dir="/var/tmp"))
+        self.make_repository(self.enterContext(loop_mount(pathlib.Path(scratch), *options)))
+
+    def objects(self):
+        """The places on the disk of the objects with each large content."""
+        found = collections.defaultdict(list)
+        for path in self.repository.glob("objects/*/*.file"):
+            if path.stat().st_size > 128 * 1024:
+                found[path.read_bytes()].append(extents(path))
+        self.assertEqual(set(found), set(self.LARGE.values()))
+        return found.values()
+
+    def assert_shared(self, tag, **settings):
+        details = self.pull(tag, **settings)
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole(tag)))
+        self.assertEqual(details["objects-reflinked"], self.CONTENTS)
+        self.assertLess(details["bytes-written"], 128 * 1024)
+        for objects in self.objects():
+            self.assertGreater(len(objects), 1)
+            self.assertEqual([one for one in objects if one != objects[0]], [])
+            self.assertEqual({shared for *_, shared in objects[0]}, {True})
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_the_blocks_are_shared(self):
+        self.on_disk("-m", "reflink=1")
+        self.pull("large")
+        for tag in self.others:
+            with self.subTest(tag):
+                self.assert_shared(tag, confined=os.getuid() == 0 and tag == "mode")
+
+    def test_a_file_system_that_cannot(self):
+        self.on_disk("-m", "reflink=0")
+        self.pull("large")
+        details = self.pull("owner")
+        self.assertEqual((details["layers-partial"], details["objects-reflinked"], details["merge-commit"]), (1, 0, self.whole("owner")))
+        self.assertGreater(details["bytes-written"], 3 << 20)
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_what_cannot_be_shared_is_written(self):
+        """The file system is asked once, unless it is full; what it gives is looked at."""
+        self.on_disk("-m", "reflink=1")
+        self.pull("large")
+        stored = self.repository
+        for what, errno, shared in (("not supported", 95, 0), ("full", 28, self.CONTENTS - 1)):
+            with self.subTest(what):
+                self.repository = stored.with_name(f"repo-{errno}")
+                subprocess.run(["cp", "-aT", "--reflink=always", stored, self.repository], check=True)
+                details = self.pull("owner", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "ficlone", "FAULT_PATH": str(self.repository), "FAULT_ERRNO": str(errno), "FAULT_TIMES": "1"})
+                self.assertEqual((details["layers-partial"], details["objects-reflinked"], details["merge-commit"]), (1, shared, self.whole("owner")))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+        for what, change in (("other bytes", "printf x | dd of={} conv=notrunc status=none"), ("fewer", "truncate -s 1000 {}"), ("more", "printf x >>{}")):
+            with self.subTest(what):
+                self.repository = stored.with_name("repo-" + what.replace(" ", "-"))
+                subprocess.run(["cp", "-aT", "--reflink=always", stored, self.repository], check=True)
+                before = {path: path.read_bytes() for path in self.repository.glob("objects/*/*.file")}
+                victim = next(path for path, content in before.items() if content == self.LARGE["large"])
+                run = change.format(victim)
+                details = self.pull("owner", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "ficlone", "FAULT_PATH": str(self.repository), "FAULT_ERRNO": "0", "FAULT_RUN": run})
+                self.assertTrue(victim.read_bytes() != before[victim])
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["objects-reflinked"], details["merge-commit"]), (1, [], self.CONTENTS - 1, self.whole("owner")))
+                victim.write_bytes(before[victim])
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+
+class BareShared(Shared):
     mode = "bare"
 
     @unittest.skipUnless(os.getuid() == 0, "owners")

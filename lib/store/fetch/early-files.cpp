@@ -19,10 +19,7 @@ void EarlyFiles::finish() {
     // Before they have names: a crash must leave no object with another content.
     sync_();
     sink_->publish();
-    const auto counts = sink_->counts();
-    counts_.objects_written += counts.objects_written;
-    counts_.objects_reused += counts.objects_reused;
-    counts_.bytes_written += counts.bytes_written;
+    counts_ += sink_->counts();
     sink_.reset();
     bytes_ = 0;
 }
