@@ -44,6 +44,7 @@ public:
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override;
+    void expect_file(const Checksum& checksum) override { staged_.add_present(checksum, ObjectType::file); }
     std::unique_ptr<ObjectSink> limbo() override;
     void adopt(const Checksum& file, ObjectSink& limbo) override;
     void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;

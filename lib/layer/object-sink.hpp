@@ -81,6 +81,8 @@ public:
     virtual std::optional<std::uint64_t> file_size(const Checksum& checksum) = 0;
     // Whether a file object is here or in the repository.
     virtual bool has_file(const Checksum& checksum) = 0;
+    // The file object is in the repository when this is published, by another sink: it must still be there then.
+    virtual void expect_file(const Checksum&) {}
 
     // A sink beside this one for content that may turn out not to be wanted; adopt() takes an object over from it.
     virtual std::unique_ptr<ObjectSink> limbo() = 0;
@@ -98,5 +100,8 @@ public:
     }
     virtual SinkCounts counts() const = 0;
 };
+
+// Gives the sink for a file of SIZE bytes that comes next. It is not used any more when the next one is asked for.
+using SinkOfFile = std::function<ObjectSink&(std::uint64_t size)>;
 
 }  // namespace imaged

@@ -163,6 +163,18 @@ class Case(unittest.TestCase):
         self.assertEqual(result["outcome"], "success", result)
         return result["details"]
 
+    def kill_pull(self, tag, share, **settings):
+        """Kills a pull of TAG when it has fetched SHARE of the bytes. Returns how many it had, and how many there are."""
+        run = self.start_pull(tag, **settings)
+        while (message := run.next_message()) is not None:
+            if message.get("bytes-total") and message["bytes-done"] > share * message["bytes-total"]:
+                break
+        os.killpg(run.process.pid, 9)
+        run.process.wait()
+        run.lines.close()
+        run.channel.close()
+        return message["bytes-done"], message["bytes-total"]
+
     def front(self):
         front = faults.FaultyRegistry(self.registry.address)
         self.addCleanup(front.stop)
@@ -829,6 +841,64 @@ class Chunks(Case):
                     (self.assertLess if end == in_part else self.assertGreater)(details["bytes-fetched"], self.LARGE)
 
 
+class Killed(Case):
+    """What a pull of an ordinary layer that was killed has fetched is in the repository, without a ref."""
+    mode = "bare" if os.getuid() == 0 else "bare-user"
+
+    @staticmethod
+    def files(*changed):
+        return [*(Entry(f"usr/lib/file{number}", content=random_bytes(f"{number} {number in changed}", 2 << 20)) for number in range(60)),
+                *(Entry(f"usr/share/file{number}", content=random_bytes(f"small {number} {number // 10 in changed}", 50_000)) for number in range(500))]
+
+    def test_it_is_not_fetched_again(self):
+        self.push("large", chunked_layer.layer(self.files()))
+        changed = chunked_layer.layer(self.files(*range(40)))
+        self.push("large-update", changed)
+        for what, tag, confined in (("a first pull", "large", False), ("an update", "large-update", False), ("an update, confined", "large-update", os.getuid() == 0)):
+            with self.subTest(what):
+                self.make_repository()
+                if tag != "large":
+                    self.pull("large")
+                done, total = self.kill_pull(tag, 0.8, rate=30_000_000, confined=confined)
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+                since = len(self.registry.answers())
+                details = self.pull(tag, confined=confined)
+                wire = sum(size for path, status, size, agent in self.registry.answers()[since:] if "/blobs/" in path)
+                print(f"    {what}: {done} of {total} bytes when it was killed, then {wire}: {wire + done - total} twice")
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole(tag)))
+                self.assertLess(wire + done - total, (32 << 20) + (12 << 20))
+                self.assertLess(wire, 0.55 * total)
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_the_tree_is_that_of_any_pull(self):
+        """With entries whose paths lead through files and links that were stored early."""
+        large = random_bytes("large", 2 << 20)
+        odd = [directory("usr"), Entry("usr/file", content=large), Entry("usr/file/below", content=large[:100_000]), Entry("usr/second", content=large[:200_000]), Entry("usr/link", "hardlink", target="usr/second"),
+               Entry("usr/link/below", content=b"x"), Entry("usr/soft", "symlink", target="new"), Entry("usr/soft/below", content=large[:300_000]), Entry("usr/late", "hardlink", target="usr/later"), Entry("usr/later", content=large[:400_000]),
+               Entry("usr/replaced", content=large[:500_000]), Entry("usr/replaced", content=large[:600_000]), Entry("run/dropped", content=large), Entry("usr/kept", "hardlink", target="run/dropped"), Entry("usr/setuid", content=large[1:], mode=0o4755)]
+        trees = set()
+        for tag, layer in (("odd", chunked_layer.layer(odd)), ("odd-gzip", oci_layout.layer(odd))):
+            self.push(tag, layer)
+            self.make_repository()
+            details = self.pull(tag)
+            trees.add(encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/"))
+            encapsulation.ostree(self.repository, "fsck", "--quiet")
+        self.assertEqual(len(trees), 1)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to store files with their owners")
+    def test_of_a_layer_that_lies_no_file_can_be_executed_with_other_rights(self):
+        layer = chunked_layer.layer([Entry("usr/bin/evil", content=b"#!/bin/sh" + bytes(100_000), mode=0o4755), Entry("usr/bin/group", content=b"#!/bin/sh" + bytes(2000), mode=0o2755), *self.files()])
+        self.push("honest", layer)
+        self.push("lies", dataclasses.replace(layer, diff_id="sha256:" + "1" * 64))
+        result = self.run_pull("lies")
+        self.assertEqual(result["error-name"], "DigestMismatch", result)
+        objects = [path.stat() for path in self.repository.glob("objects/*/*.file")]
+        self.assertGreater(sum(status.st_size for status in objects), 40 << 20)
+        self.assertEqual([status for status in objects if status.st_mode & 0o6000], [])
+        self.pull("honest")
+        self.assertEqual(len([path for path in self.repository.glob("objects/*/*.file") if path.stat().st_mode & 0o6000]), 2)
+
+
 class Archive(Case):
     mode = "archive"
 
@@ -915,15 +985,7 @@ class Objects(CommitImages):
                 self.make_repository()
                 if tag != "large":
                     self.pull("large")
-                run = self.start_pull(tag, rate=30_000_000, confined=confined)
-                while (message := run.next_message()) is not None:
-                    if message.get("bytes-total") and message["bytes-done"] > 0.8 * message["bytes-total"]:
-                        break
-                done, total = message["bytes-done"], message["bytes-total"]
-                os.killpg(run.process.pid, 9)
-                run.process.wait()
-                run.lines.close()
-                run.channel.close()
+                done, total = self.kill_pull(tag, 0.8, rate=30_000_000, confined=confined)
                 encapsulation.ostree(self.repository, "fsck", "--quiet")
                 self.assertEqual(self.resolve("ostree/container/image/docker_3A__2F__2F_stored/image_3A_t") != "", tag != "large")
                 since = len(self.registry.answers())
