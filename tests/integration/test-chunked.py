@@ -4,13 +4,16 @@
 import base64
 import collections
 import dataclasses
+import email.utils
 import json
+import math
 import os
 import pathlib
 import random as randomness
 import re
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -298,6 +301,47 @@ class FromRegistry(Updates):
                 details, after = self.away(3.5, how, **{"stall-milliseconds": 10000})
                 self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))
                 self.assertLess(details["bytes-fetched"], sum(len(layer.data) for layer in after) / 2)
+
+    def test_a_busy_registry_is_asked_for_parts_again_when_it_says(self):
+        changed = tuple(range(0, FILES, 5))
+        after = chunked_layer.layer(entries(*changed))
+        self.push("after", after)
+        self.pull("before")
+        stored, whole = self.repository, self.whole("after")
+        for what, several, when in (("seconds", False, lambda left: str(math.ceil(left))), ("a date", False, lambda left: email.utils.formatdate(math.ceil(time.time() + left), usegmt=True)),
+                                    ("many parts, seconds", True, lambda left: str(math.ceil(left)))):
+            with self.subTest(what):
+                front, lock = self.front(), threading.Lock()
+                asked, refused, until = [], [], [0]
+
+                def answer(handler, several=several, when=when, lock=lock, asked=asked, refused=refused, until=until):
+                    ranges, now = faults.ranges_asked(handler), time.monotonic()
+                    with lock:
+                        asked.append((ranges, now))
+                        if len(asked) == 2 if several else len(asked) in (8, 20):
+                            until[0] = now + 2.5
+                        if now < until[0]:
+                            refused.append((ranges, now, until[0]))
+                    if now < until[0]:
+                        return faults.status(429, Retry_After=when(until[0] - now))(handler)
+                    if len(ranges) > 1 and not several:
+                        (begin, end), *_ = ranges
+                        handler.answer = (206, [("Content-Range", f"bytes {begin}-{end - 1}/{len(after.data)}")], after.data[begin:end])
+                    return faults.send(handler)
+                front.fault = (after.digest, answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                details = self.pull("after", front.address, **{"stall-milliseconds": 20000})
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], whole))
+                print(f"    {what}: {len(refused)} of {len(asked)} requests refused")
+                self.assertGreaterEqual(len(refused), 1 if several else 2)
+                # Those that are on their way, each once.
+                self.assertLessEqual(len(refused), 2 * 6)
+                for ranges, now, end in refused:
+                    again = [time for wanted, time in asked if wanted == ranges and time > now]
+                    self.assertGreater(min(again), end)
+                self.assertLess(details["bytes-fetched"], 0.5 * len(after.data))
+                front.stop()
 
     def test_the_next_attempt_fetches_parts_too(self):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
