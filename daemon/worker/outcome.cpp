@@ -219,9 +219,10 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.layers_fetched = imported.layers_fetched;
     outcome.bytes_fetched = imported.bytes_fetched;
     outcome.bytes_reused = imported.bytes_reused;
-    outcome.objects_written = imported.objects_written;
-    outcome.objects_reused = imported.objects_reused;
-    outcome.bytes_written = imported.bytes_written;
+    outcome.objects_written = imported.objects.objects_written;
+    outcome.objects_reused = imported.objects.objects_reused;
+    outcome.bytes_written = imported.objects.bytes_written;
+    outcome.objects_reflinked = imported.objects.objects_reflinked;
     outcome.filtered = image.filtered;
     outcome.special_files_dropped = image.dropped.special_files;
     outcome.names_dropped = image.dropped.names;

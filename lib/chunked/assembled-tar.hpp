@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <mutex>
 #include <string>
 
 #include "base/file-descriptor.hpp"
@@ -24,12 +26,22 @@ public:
 
     // Throws Error(corrupt_input) where the parts do not fit together.
     std::size_t read(std::span<std::byte> buffer) override;
+    // Of files of more than ObjectSink::max_small_bytes.
+    FileDescriptor file_at(std::uint64_t offset) override;
 
 private:
+    // The stream is read some blocks ahead of the reader of its tar (LayerStream): more files than these are not in
+    // them. Each is an open file.
+    static constexpr std::size_t most_noted = 16;
+    struct Noted {
+        std::uint64_t offset;  // of the content in the tar
+        FileDescriptor file;
+    };
     // False at the end.
     bool next_piece_of_tar();
     void next_part_of_file();
     std::size_t read_file(std::span<std::byte> buffer);
+    void note_file();
 
     TarSplit split_;
     const ChunkedPlan& plan_;
@@ -39,7 +51,10 @@ private:
     std::size_t literal_position_ = 0;
     std::size_t next_file_ = 0;
     std::uint64_t file_left_ = 0, part_left_ = 0;
-    FileDescriptor here_;  // of the current part of a file; empty where it is fetched
+    FileDescriptor here_;         // of the current part of a file; empty where it is fetched
+    std::uint64_t position_ = 0;  // in the tar
+    std::mutex mutex_;            // of what follows
+    std::deque<Noted> noted_;
 };
 
 }  // namespace imaged

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "oci/digest.hpp"
 
 namespace imaged {
 

@@ -141,6 +141,7 @@ struct PullOutcome {
     std::optional<std::string> base_commit, version;
     std::uint32_t layers = 0, layers_fetched = 0;
     std::uint64_t bytes_fetched = 0, bytes_reused = 0, objects_written = 0, objects_reused = 0, bytes_written = 0;
+    std::uint64_t objects_reflinked = 0;
     FilteredPaths filtered;
     std::uint64_t special_files_dropped = 0, names_dropped = 0, attributes_dropped = 0;
     std::vector<std::string> layers_dropped;
@@ -173,6 +174,7 @@ struct PullOutcome {
         fields("objects-written", self.objects_written);
         fields("objects-reused", self.objects_reused);
         fields("bytes-written", self.bytes_written);
+        fields("objects-reflinked", self.objects_reflinked);
         fields("filtered", self.filtered);
         fields("special-files-dropped", self.special_files_dropped);
         fields("names-dropped", self.names_dropped);

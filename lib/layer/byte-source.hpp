@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/cancellation.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/rate-limit.hpp"
 
 namespace imaged {
@@ -21,6 +22,9 @@ public:
     virtual std::size_t read(std::span<std::byte> buffer) = 0;
     // What comes next, in BUFFER or in memory of the source's own, valid until the next call; empty after the end.
     virtual std::span<const std::byte> next_piece(std::span<std::byte> buffer) { return buffer.first(read(buffer)); }
+    // The file whose content, from its beginning to its end, the stream has from OFFSET on; an empty descriptor if none
+    // is known. A hint: not verified. Call with ascending offsets, none behind what was read; from any thread.
+    virtual FileDescriptor file_at(std::uint64_t) { return {}; }
 };
 
 // One that waits for what others send.

@@ -55,8 +55,8 @@ bool contains(const std::array<std::string_view, size>& names, std::string_view 
 
 class DerivedReader {
 public:
-    DerivedReader(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules)
-        : tar_(tar), sink_(sink), rules_(rules) {}
+    DerivedReader(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules, const SinkOfFile& sink_of_file)
+        : tar_(tar), sink_(sink), rules_(rules), sink_of_file_(sink_of_file) {}
 
     DerivedLayer read() {
         while (auto entry = tar_.next()) {
@@ -88,7 +88,7 @@ private:
             if (entry.utf8 && !is_below_whiteout(path) && !is_filtered(path)) put_whiteout(path, entry);
             return;
         }
-        path = tree_.resolve_parents(path, sink_);
+        path = tree_.resolve_parents(path, read_link_);
         if (path.empty()) return;
         const bool outside = is_filtered(path) || is_below_whiteout(path);
         if (entry.utf8 && is_below_whiteout(path) && !is_aufs_own(path)) ++layer_.bad_names;
@@ -99,11 +99,7 @@ private:
                 // One that is dropped leads to no file that a hard link could want.
                 if (!dropped) put_directory(path, entry);
                 break;
-            case EntryType::file: {
-                auto& sink = dropped ? limbo() : sink_;
-                put_file(path, put_content(tar_, entry, meta_of(entry, S_IFREG), sink), dropped);
-                break;
-            }
+            case EntryType::file: put_file(path, put_regular(entry, dropped), dropped); break;
             case EntryType::symlink: {
                 if (!entry.target_utf8) {
                     ++layer_.bad_names;
@@ -142,6 +138,16 @@ private:
         const auto nameless =
             std::find_if_not(path.begin(), path.end(), [](const auto& name) { return is_utf8({name}); });
         tree_.need_parents(Path(path.begin(), std::min(nameless + 1, path.end())));
+    }
+
+    Checksum put_regular(TarEntry& entry, bool dropped) {
+        const auto meta = meta_of(entry, S_IFREG);
+        if (dropped) return put_content(tar_, entry, meta, limbo());
+        if (!sink_of_file_ || gives_rights(meta)) return put_content(tar_, entry, meta, sink_);
+        auto& sink = sink_of_file_(entry.size);
+        const auto object = put_content(tar_, entry, meta, sink);
+        if (&sink != &sink_) sink_.expect_file(object);
+        return object;
     }
 
     void put_file(const Path& path, const Checksum& object, bool dropped) {
@@ -230,7 +236,7 @@ private:
 
     void take_link(const Path& path, const TarEntry& entry, bool dropped) {
         if (entry.link.empty()) throw Error(ErrorKind::corrupt_input, "hard link to the root");
-        auto target = tree_.resolve_parents(entry.link, sink_);
+        auto target = tree_.resolve_parents(entry.link, read_link_);
         if (target == path) return;
         if (const auto object = find_object(target, !dropped)) {
             put_link(path, target, *object, dropped);
@@ -426,6 +432,11 @@ private:
     TarReader& tar_;
     ObjectSink& sink_;
     const DerivedLayerRules& rules_;
+    const SinkOfFile& sink_of_file_;
+    // Other sinks have regular files only.
+    const LayerTree::ReadLink read_link_ = [this](const Checksum& object) {
+        return sink_of_file_ && !sink_.has_file(object) ? std::nullopt : sink_.read_symlink(object);
+    };
     DerivedLayer layer_;
     LayerTree tree_;
     // Entries that the rules drop, kept until the end because a hard link outside may be all that is left of one.
@@ -442,8 +453,9 @@ bool is_runtime_directory(std::string_view name) {
     return contains(runtime_directories, name);
 }
 
-DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules) {
-    return DerivedReader(tar, sink, rules).read();
+DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules,
+                                const SinkOfFile& sink_of_file) {
+    return DerivedReader(tar, sink, rules, sink_of_file).read();
 }
 
 Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta, ObjectSink& sink) {
@@ -452,6 +464,8 @@ Checksum put_content(TarReader& tar, const TarEntry& entry, const FileMeta& meta
                     "a file of more than the limit of " + std::to_string(max_layer_bytes >> 30) + " GiB");
     if (entry.size > ObjectSink::max_small_bytes) {
         const auto file = sink.begin_large(meta, entry.size);
+        const auto same = tar.content_file();
+        if (same) file->try_to_share(same.get());
         for (auto piece = tar.content(); !piece.empty(); piece = tar.content()) tar.leave_out(file->append(piece));
         return file->finish();
     }

@@ -60,9 +60,11 @@ struct DerivedLayer {
     bool has_whiteouts = false;
 };
 
-// Reads TAR to its end and puts its objects into SINK. Throws Error(corrupt_input) or Error(unsupported_image) naming
-// the entry.
-DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules);
+// Reads TAR to its end and puts its objects into SINK, its regular files into SINK_OF_FILE's if there is one; those
+// that are setuid or setgid or have capabilities only into SINK. Throws Error(corrupt_input) or
+// Error(unsupported_image) naming the entry.
+DerivedLayer read_derived_layer(TarReader& tar, ObjectSink& sink, const DerivedLayerRules& rules,
+                                const SinkOfFile& sink_of_file = {});
 
 // Puts the current entry's content into SINK, as a regular file with META. Throws Error(corrupt_input) when its size is
 // not what the header says.

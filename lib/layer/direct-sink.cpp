@@ -225,12 +225,15 @@ public:
         return writer_->append(piece);
     }
 
+    void try_to_share(int file) override { same_ = file; }
+
     Checksum finish() override {
         writer_->finish();
         if (writer_->size() != size_)
             throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
         const auto checksum = hash_.finish();
-        if (sink_.reuse_file(checksum)) return checksum;  // the destructor drops the copy
+        // The destructor drops the copy.
+        if (sink_.reuse_file(checksum) || is_shared(checksum)) return checksum;
         sink_.set_metadata(fd_.get(), meta_);
         if (::renameat(directory(), name_.c_str(), sink_.directory(checksum),
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
@@ -244,12 +247,18 @@ public:
 private:
     // Its checksum is not known yet.
     int directory() const { return sink_.directory(0); }
+    bool is_shared(const Checksum& checksum) const {
+        struct stat status;
+        return same_ >= 0 && ::fstat(same_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_ &&
+               sink_.clone_file(checksum, meta_, same_);
+    }
 
     DirectSink& sink_;
     const FileMeta meta_;
     const std::uint64_t size_;
     const std::string name_;
     FileDescriptor fd_;
+    int same_ = -1;
     std::optional<SparseWriter> writer_;
     PairedSha256 hash_;
 };
@@ -259,27 +268,31 @@ std::unique_ptr<ObjectSink::LargeFile> DirectSink::begin_large(const FileMeta& m
 }
 
 bool DirectSink::clone_file(const Checksum& checksum, const FileMeta& meta, int content) {
+    if (!clones_) return false;
     const auto name = staged_name(checksum, ObjectType::file);
     const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) {
         if (errno == EEXIST) return true;
         throw_errno("create an object");
     }
-    if (::ioctl(fd.get(), FICLONE, content) != 0) {
-        const int reason = errno;
+    const auto drop = [&] {
         ::unlinkat(directory(checksum), name.c_str(), 0);
-        if (reason == ENOSPC || reason == EDQUOT) throw system_error(reason, "share the content of an object");
         return false;
+    };
+    if (::ioctl(fd.get(), FICLONE, content) != 0) {
+        // One that is full may share again, or elsewhere; all else is true of each file.
+        clones_ = errno == ENOSPC || errno == EDQUOT;
+        return drop();
     }
     // Of the clone: the original may change. After a throw nothing of this sink is published.
     struct stat status;
     if (::fstat(fd.get(), &status) != 0) throw_errno("look at an object");
     require_possible_size(static_cast<std::uint64_t>(status.st_size), stored_bytes(status), max_layer_bytes);
-    if (hash_file(meta, fd.get()) != checksum)
-        throw Error(ErrorKind::repository_damaged, "object " + checksum.hex() + ".file is corrupt");
+    if (hash_file(meta, fd.get()) != checksum) return drop();
     set_metadata(fd.get(), meta);
     staged_.add(checksum, ObjectType::file);
     ++objects_written_;
+    ++objects_reflinked_;
     return true;
 }
 

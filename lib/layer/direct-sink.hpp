@@ -44,13 +44,16 @@ public:
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override;
+    void expect_file(const Checksum& checksum) override { staged_.add_present(checksum, ObjectType::file); }
     std::unique_ptr<ObjectSink> limbo() override;
     void adopt(const Checksum& file, ObjectSink& limbo) override;
     void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;
     void flush() override;
     using ObjectSink::publish;
     void publish(const std::function<void()>& before_commits) override;
-    SinkCounts counts() const override { return {objects_written_, objects_reused_, bytes_written_}; }
+    SinkCounts counts() const override {
+        return {objects_written_, objects_reused_, bytes_written_, objects_reflinked_};
+    }
 
 private:
     class Large;
@@ -91,7 +94,9 @@ private:
     PairedSha256 small_hash_;
     HashBacklog* backlog_ = nullptr;
     CheckPresent check_present_;
+    bool clones_ = true;  // as far as is known
     std::atomic<std::uint64_t> objects_written_ = 0, objects_reused_ = 0, bytes_written_ = 0;
+    std::uint64_t objects_reflinked_ = 0;
     StagedObjects staged_;
     TaskGroup writes_;  // last: they use all of the above
 };

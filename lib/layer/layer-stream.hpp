@@ -31,6 +31,9 @@ public:
     std::size_t read(std::span<std::byte> buffer) override;
     // A block as it was decompressed, without a copy.
     std::span<const std::byte> next_piece(std::span<std::byte> buffer) override;
+    FileDescriptor file_at(std::uint64_t offset) override {
+        return form_ == Form::plain ? source_.file_at(offset) : FileDescriptor();
+    }
     // Reads what is left, to the end of the compressed stream, and returns the SHA-256 of all uncompressed bytes.
     Checksum finish();
     std::uint64_t total() const { return total_; }

@@ -273,7 +273,7 @@ void LayerTree::spend_link_steps(std::size_t count) {
                                                       std::to_string(max_link_steps) + " steps");
 }
 
-Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
+Path LayerTree::resolve_parents(const Path& path, const ReadLink& read_link) {
     // The index of a directory, or none where this layer has nothing there.
     return resolve_path(path, Index{0}, [&](Index parent, const Path&, const std::string& name, bool is_last) {
         const auto index = parent == none ? none : lookup(parent, name);
@@ -281,7 +281,7 @@ Path LayerTree::resolve_parents(const Path& path, ObjectSink& sink) {
         if (!is_last && nodes_[index].placeholder)
             throw Error(ErrorKind::unsupported_image,
                         "its parent \"" + path_of(index) + "\" is a hard link to what is not in this layer");
-        auto target = is_last ? std::nullopt : sink.read_symlink(nodes_[index].checksum);
+        auto target = is_last ? std::nullopt : read_link(nodes_[index].checksum);
         if (target) spend_link_steps(split_path(*target).size() + 1);
         return PathStep<Index>{none, std::move(target)};
     });

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -79,10 +80,12 @@ public:
     // Returns nullopt if a directory is there for whiteouts only, and for a placeholder.
     std::optional<Found> find(const Path& path) const;
 
+    // Returns the target of a symbolic link; nullopt for a regular file.
+    using ReadLink = std::function<std::optional<std::string>(const Checksum&)>;
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
-    // is not followed. SINK reads the links. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a
+    // is not followed. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a
     // path that gets too deep or leads through a placeholder, or too many links in all.
-    Path resolve_parents(const Path& path, ObjectSink& sink);
+    Path resolve_parents(const Path& path, const ReadLink& read_link);
 
     // Writes the dirtrees and dirmetas in the layout of MAPPING, and returns the root's.
     struct Root {

@@ -33,14 +33,6 @@ std::string read_object(TarReader& tar, const TarEntry& entry, std::size_t limit
     return content;
 }
 
-// Whether who executes a file with META gets the rights of others by that.
-bool gives_rights(const FileMeta& meta) {
-    const auto xattrs = xattr_list(meta.xattrs);
-    return (meta.mode & (S_ISUID | S_ISGID)) != 0 || std::any_of(xattrs.begin(), xattrs.end(), [](const auto& xattr) {
-               return xattr.first == "security.capability";
-           });
-}
-
 class ObjectReader {
 public:
     ObjectReader(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file)

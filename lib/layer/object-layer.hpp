@@ -33,9 +33,6 @@ struct ObjectLayer {
     std::vector<Checksum> files;                 // sorted, each once
 };
 
-// Gives the sink for a file of SIZE bytes that comes next. It is not used any more when the next one is asked for.
-using SinkOfFile = std::function<ObjectSink&(std::uint64_t size)>;
-
 // Reads TAR to its end and puts its objects into SINK, its files into SINK_OF_FILE's if there is one; those that are
 // setuid or setgid or have capabilities only into SINK. Each must have the checksum that its name says. A commit is
 // accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.

@@ -25,7 +25,16 @@ class HashBacklog;
 
 struct SinkCounts {
     std::uint64_t objects_written = 0, objects_reused = 0;
-    std::uint64_t bytes_written = 0;  // content of files
+    std::uint64_t bytes_written = 0;      // content of files
+    std::uint64_t objects_reflinked = 0;  // of those written: they share their content with another object
+
+    SinkCounts& operator+=(const SinkCounts& other) {
+        objects_written += other.objects_written;
+        objects_reused += other.objects_reused;
+        bytes_written += other.bytes_written;
+        objects_reflinked += other.objects_reflinked;
+        return *this;
+    }
 };
 
 class ObjectSink {
@@ -53,13 +62,16 @@ public:
         virtual ~LargeFile() = default;
         // Returns how many bytes of this piece, or of earlier ones, take no room: long runs of zeros.
         virtual std::uint64_t append(std::span<const std::byte> piece) = 0;
+        // Its content may be that of FILE, of the same file system: if it is, it shares the blocks of that where the
+        // file system can (FICLONE). FILE is borrowed until finish() and may be anything: it is not trusted.
+        virtual void try_to_share(int) {}
         virtual Checksum finish() = 0;
     };
     // SIZE is what the stream promises; a stream that gives another amount fails in finish().
     virtual std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) = 0;
 
-    // A regular file that shares its content with the file CONTENT of the same file system (FICLONE). It is the
-    // caller's word that this gives CHECKSUM. False, and nothing done, where sharing is not possible.
+    // A regular file that shares its content with the file CONTENT of the same file system (FICLONE). False, and
+    // nothing done, if that is not possible, or if the file would not have CHECKSUM.
     virtual bool clone_file(const Checksum& checksum, const FileMeta& meta, int content) = 0;
 
     // Reads back what was put here or is in the repository. Throw Error(repository_damaged) when it is in neither.
@@ -69,6 +81,8 @@ public:
     virtual std::optional<std::uint64_t> file_size(const Checksum& checksum) = 0;
     // Whether a file object is here or in the repository.
     virtual bool has_file(const Checksum& checksum) = 0;
+    // The file object is in the repository when this is published, by another sink: it must still be there then.
+    virtual void expect_file(const Checksum&) {}
 
     // A sink beside this one for content that may turn out not to be wanted; adopt() takes an object over from it.
     virtual std::unique_ptr<ObjectSink> limbo() = 0;
@@ -86,5 +100,8 @@ public:
     }
     virtual SinkCounts counts() const = 0;
 };
+
+// Gives the sink for a file of SIZE bytes that comes next. It is not used any more when the next one is asked for.
+using SinkOfFile = std::function<ObjectSink&(std::uint64_t size)>;
 
 }  // namespace imaged

@@ -2,7 +2,9 @@
 #include "layer/object.hpp"
 
 #include <glib.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -97,6 +99,13 @@ std::vector<std::pair<std::string, std::string>> xattr_list(const Xattrs& xattrs
                           std::string(value_data, value_size));
     }
     return list;
+}
+
+bool gives_rights(const FileMeta& meta) {
+    const auto xattrs = xattr_list(meta.xattrs);
+    return (meta.mode & (S_ISUID | S_ISGID)) != 0 || std::any_of(xattrs.begin(), xattrs.end(), [](const auto& xattr) {
+               return xattr.first == "security.capability";
+           });
 }
 
 std::string file_header(const FileMeta& meta, std::string_view target) {

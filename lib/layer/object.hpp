@@ -43,6 +43,9 @@ struct FileMeta {
     Xattrs xattrs;
 };
 
+// Whether who executes a file with META gets the rights of others by that.
+bool gives_rights(const FileMeta& meta);
+
 // What is hashed before a file's content: length-prefixed header of the object's metadata. TARGET is a symbolic link's,
 // else empty.
 std::string file_header(const FileMeta& meta, std::string_view target);

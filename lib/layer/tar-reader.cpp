@@ -137,6 +137,7 @@ public:
         // What libarchive has taken of what it was given.
         return static_cast<std::uint64_t>(archive_filter_bytes(archive_.get(), 0));
     }
+    FileDescriptor content_file() { return source_.file_at(content_offset()); }
     std::uint64_t offset() const { return read_; }
 
 private:
@@ -287,6 +288,9 @@ void TarReader::leave_out(std::uint64_t count) {
 }
 std::uint64_t TarReader::content_offset() const {
     return impl_->content_offset();
+}
+FileDescriptor TarReader::content_file() {
+    return impl_->content_file();
 }
 std::uint64_t TarReader::offset() const {
     return impl_->offset();

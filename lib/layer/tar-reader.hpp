@@ -58,6 +58,9 @@ public:
     // Where the content of the current entry begins in the uncompressed stream; of a sparse file, its first block. Call
     // before content().
     std::uint64_t content_offset() const;
+    // The file whose content SOURCE knows to be that of the current entry; an empty descriptor if there is none. A
+    // hint: not verified. Call before content().
+    FileDescriptor content_file();
     // Bytes read of the uncompressed stream.
     std::uint64_t offset() const;
 

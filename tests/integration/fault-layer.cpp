@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -150,6 +151,16 @@ int flock(int fd, int operation) {
     }
 IMAGED_FCNTL(fcntl)
 IMAGED_FCNTL(fcntl64)
+
+// Only FICLONE fails.
+int ioctl(int fd, unsigned long request, ...) {
+    static const auto real = next<int (*)(int, unsigned long, void*)>("ioctl");
+    va_list arguments;
+    va_start(arguments, request);
+    void* argument = va_arg(arguments, void*);
+    va_end(arguments);
+    return request == FICLONE && fails("ficlone", fd) ? -1 : real(fd, request, argument);
+}
 
 // FAULT_PATH must be empty.
 int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*), void* argument) {

@@ -4,13 +4,16 @@
 import base64
 import collections
 import dataclasses
+import email.utils
 import json
+import math
 import os
 import pathlib
 import random as randomness
 import re
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -28,6 +31,8 @@ import run_options
 import sanitizers
 import skopeo_service
 import worker
+from killed import FAULT_LAYER
+from loop_mount import extents, loop_mount
 from oci_layout import Entry, directory
 from run_options import OPTIONS
 
@@ -87,18 +92,18 @@ class Case(unittest.TestCase):
         self.service = skopeo_service.as_unit(self)
         self.make_repository()
 
-    def make_repository(self):
+    def make_repository(self, place=None):
         type(self).number += 1
-        self.repository = self.directory / f"repo{self.number}"
+        self.repository = (place or self.directory) / f"repo{self.number}"
         ostree_repository.init(self.repository, self.mode)
 
-    def start_pull(self, tag, address=None, target="docker://stored/image:t", kind="pull", **settings):
+    def start_pull(self, tag, address=None, target="docker://stored/image:t", kind="pull", env=None, **settings):
         address = address or self.registry.address
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
         return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target if kind == "pull" else "", kind=kind,
                           settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, **settings},
-                          env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy)})
+                          env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy), **(env or {})})
 
     def run_pull(self, *arguments, **options):
         return self.start_pull(*arguments, **options).finish().result
@@ -160,6 +165,18 @@ class Case(unittest.TestCase):
         result = self.run_pull(tag, address, kind=kind, **options)
         self.assertEqual(result["outcome"], "success", result)
         return result["details"]
+
+    def kill_pull(self, tag, share, **settings):
+        """Kills a pull of TAG when it has fetched SHARE of the bytes. Returns how many it had, and how many there are."""
+        run = self.start_pull(tag, **settings)
+        while (message := run.next_message()) is not None:
+            if message.get("bytes-total") and message["bytes-done"] > share * message["bytes-total"]:
+                break
+        os.killpg(run.process.pid, 9)
+        run.process.wait()
+        run.lines.close()
+        run.channel.close()
+        return message["bytes-done"], message["bytes-total"]
 
     def front(self):
         front = faults.FaultyRegistry(self.registry.address)
@@ -284,6 +301,47 @@ class FromRegistry(Updates):
                 details, after = self.away(3.5, how, **{"stall-milliseconds": 10000})
                 self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))
                 self.assertLess(details["bytes-fetched"], sum(len(layer.data) for layer in after) / 2)
+
+    def test_a_busy_registry_is_asked_for_parts_again_when_it_says(self):
+        changed = tuple(range(0, FILES, 5))
+        after = chunked_layer.layer(entries(*changed))
+        self.push("after", after)
+        self.pull("before")
+        stored, whole = self.repository, self.whole("after")
+        for what, several, when in (("seconds", False, lambda left: str(math.ceil(left))), ("a date", False, lambda left: email.utils.formatdate(math.ceil(time.time() + left), usegmt=True)),
+                                    ("many parts, seconds", True, lambda left: str(math.ceil(left)))):
+            with self.subTest(what):
+                front, lock = self.front(), threading.Lock()
+                asked, refused, until = [], [], [0]
+
+                def answer(handler, several=several, when=when, lock=lock, asked=asked, refused=refused, until=until):
+                    ranges, now = faults.ranges_asked(handler), time.monotonic()
+                    with lock:
+                        asked.append((ranges, now))
+                        if len(asked) == 2 if several else len(asked) in (8, 20):
+                            until[0] = now + 2.5
+                        if now < until[0]:
+                            refused.append((ranges, now, until[0]))
+                    if now < until[0]:
+                        return faults.status(429, Retry_After=when(until[0] - now))(handler)
+                    if len(ranges) > 1 and not several:
+                        (begin, end), *_ = ranges
+                        handler.answer = (206, [("Content-Range", f"bytes {begin}-{end - 1}/{len(after.data)}")], after.data[begin:end])
+                    return faults.send(handler)
+                front.fault = (after.digest, answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                details = self.pull("after", front.address, **{"stall-milliseconds": 20000})
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], whole))
+                print(f"    {what}: {len(refused)} of {len(asked)} requests refused")
+                self.assertGreaterEqual(len(refused), 1 if several else 2)
+                # Those that are on their way, each once.
+                self.assertLessEqual(len(refused), 2 * 6)
+                for ranges, now, end in refused:
+                    again = [time for wanted, time in asked if wanted == ranges and time > now]
+                    self.assertGreater(min(again), end)
+                self.assertLess(details["bytes-fetched"], 0.5 * len(after.data))
+                front.stop()
 
     def test_the_next_attempt_fetches_parts_too(self):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
@@ -519,6 +577,99 @@ class BarePartial(Partial):
         super().setUp()
 
 
+class Shared(Case):
+    """Large files whose content an object has with another owner, mode or attributes: the new object shares its blocks where the file system can."""
+    # A hole at the end, one in the middle, and the same content twice.
+    LARGE = {"large": random_bytes("large", 3 << 20), "odd": random_bytes("odd", 300_001), "end": random_bytes("end", 200_000) + bytes(1 << 20), "middle": random_bytes("m", 200_000) + bytes(1 << 20) + b"x",
+             "twin1": random_bytes("twin", 1 << 20), "twin2": random_bytes("twin", 1 << 20)}
+    CONTENTS = len(set(LARGE.values()))
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.push("large", chunked_layer.layer(cls.files()))
+        cls.others = {"owner": {"uid": 7}, "mode": {"mode": 0o4751}, "attributes": {"xattrs": {"user.note": b"x"}}}
+        for what, change in cls.others.items():
+            cls.push(what, chunked_layer.layer(cls.files(**change)))
+
+    @classmethod
+    def files(cls, **change):
+        return [directory("usr"), Entry("usr/small", content=random_bytes("small", 100_000), **change), Entry("usr/empty", **change), *(Entry(f"usr/{name}", content=content, **change) for name, content in cls.LARGE.items())]
+
+    def on_disk(self, *options):
+        """Has the repository on a file system of its own."""
+        scratch = self.enterContext(tempfile.TemporaryDirectory(dir="/var/tmp"))
+        self.make_repository(self.enterContext(loop_mount(pathlib.Path(scratch), *options)))
+
+    def objects(self):
+        """The places on the disk of the objects with each large content."""
+        found = collections.defaultdict(list)
+        for path in self.repository.glob("objects/*/*.file"):
+            if path.stat().st_size > 128 * 1024:
+                found[path.read_bytes()].append(extents(path))
+        self.assertEqual(set(found), set(self.LARGE.values()))
+        return found.values()
+
+    def assert_shared(self, tag, **settings):
+        details = self.pull(tag, **settings)
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole(tag)))
+        self.assertEqual(details["objects-reflinked"], self.CONTENTS)
+        self.assertLess(details["bytes-written"], 128 * 1024)
+        for objects in self.objects():
+            self.assertGreater(len(objects), 1)
+            self.assertEqual([one for one in objects if one != objects[0]], [])
+            self.assertEqual({shared for *_, shared in objects[0]}, {True})
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_the_blocks_are_shared(self):
+        self.on_disk("-m", "reflink=1")
+        self.pull("large")
+        for tag in self.others:
+            with self.subTest(tag):
+                self.assert_shared(tag, confined=os.getuid() == 0 and tag == "mode")
+
+    def test_a_file_system_that_cannot(self):
+        self.on_disk("-m", "reflink=0")
+        self.pull("large")
+        details = self.pull("owner")
+        self.assertEqual((details["layers-partial"], details["objects-reflinked"], details["merge-commit"]), (1, 0, self.whole("owner")))
+        self.assertGreater(details["bytes-written"], 3 << 20)
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_what_cannot_be_shared_is_written(self):
+        """The file system is asked once, unless it is full; what it gives is looked at."""
+        self.on_disk("-m", "reflink=1")
+        self.pull("large")
+        stored = self.repository
+        for what, errno, shared in (("not supported", 95, 0), ("full", 28, self.CONTENTS - 1)):
+            with self.subTest(what):
+                self.repository = stored.with_name(f"repo-{errno}")
+                subprocess.run(["cp", "-aT", "--reflink=always", stored, self.repository], check=True)
+                details = self.pull("owner", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "ficlone", "FAULT_PATH": str(self.repository), "FAULT_ERRNO": str(errno), "FAULT_TIMES": "1"})
+                self.assertEqual((details["layers-partial"], details["objects-reflinked"], details["merge-commit"]), (1, shared, self.whole("owner")))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+        for what, change in (("other bytes", "printf x | dd of={} conv=notrunc status=none"), ("fewer", "truncate -s 1000 {}"), ("more", "printf x >>{}")):
+            with self.subTest(what):
+                self.repository = stored.with_name("repo-" + what.replace(" ", "-"))
+                subprocess.run(["cp", "-aT", "--reflink=always", stored, self.repository], check=True)
+                before = {path: path.read_bytes() for path in self.repository.glob("objects/*/*.file")}
+                victim = next(path for path, content in before.items() if content == self.LARGE["large"])
+                run = change.format(victim)
+                details = self.pull("owner", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "ficlone", "FAULT_PATH": str(self.repository), "FAULT_ERRNO": "0", "FAULT_RUN": run})
+                self.assertTrue(victim.read_bytes() != before[victim])
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["objects-reflinked"], details["merge-commit"]), (1, [], self.CONTENTS - 1, self.whole("owner")))
+                victim.write_bytes(before[victim])
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+
+class BareShared(Shared):
+    mode = "bare"
+
+    @unittest.skipUnless(os.getuid() == 0, "owners")
+    def setUp(self):
+        super().setUp()
+
+
 @unittest.skipUnless(os.getuid() == 0, "owners")
 class CommitImages(Case):
     def commit(self, files):
@@ -734,6 +885,64 @@ class Chunks(Case):
                     (self.assertLess if end == in_part else self.assertGreater)(details["bytes-fetched"], self.LARGE)
 
 
+class Killed(Case):
+    """What a pull of an ordinary layer that was killed has fetched is in the repository, without a ref."""
+    mode = "bare" if os.getuid() == 0 else "bare-user"
+
+    @staticmethod
+    def files(*changed):
+        return [*(Entry(f"usr/lib/file{number}", content=random_bytes(f"{number} {number in changed}", 2 << 20)) for number in range(60)),
+                *(Entry(f"usr/share/file{number}", content=random_bytes(f"small {number} {number // 10 in changed}", 50_000)) for number in range(500))]
+
+    def test_it_is_not_fetched_again(self):
+        self.push("large", chunked_layer.layer(self.files()))
+        changed = chunked_layer.layer(self.files(*range(40)))
+        self.push("large-update", changed)
+        for what, tag, confined in (("a first pull", "large", False), ("an update", "large-update", False), ("an update, confined", "large-update", os.getuid() == 0)):
+            with self.subTest(what):
+                self.make_repository()
+                if tag != "large":
+                    self.pull("large")
+                done, total = self.kill_pull(tag, 0.8, rate=30_000_000, confined=confined)
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+                since = len(self.registry.answers())
+                details = self.pull(tag, confined=confined)
+                wire = sum(size for path, status, size, agent in self.registry.answers()[since:] if "/blobs/" in path)
+                print(f"    {what}: {done} of {total} bytes when it was killed, then {wire}: {wire + done - total} twice")
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole(tag)))
+                self.assertLess(wire + done - total, (32 << 20) + (12 << 20))
+                self.assertLess(wire, 0.55 * total)
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_the_tree_is_that_of_any_pull(self):
+        """With entries whose paths lead through files and links that were stored early."""
+        large = random_bytes("large", 2 << 20)
+        odd = [directory("usr"), Entry("usr/file", content=large), Entry("usr/file/below", content=large[:100_000]), Entry("usr/second", content=large[:200_000]), Entry("usr/link", "hardlink", target="usr/second"),
+               Entry("usr/link/below", content=b"x"), Entry("usr/soft", "symlink", target="new"), Entry("usr/soft/below", content=large[:300_000]), Entry("usr/late", "hardlink", target="usr/later"), Entry("usr/later", content=large[:400_000]),
+               Entry("usr/replaced", content=large[:500_000]), Entry("usr/replaced", content=large[:600_000]), Entry("run/dropped", content=large), Entry("usr/kept", "hardlink", target="run/dropped"), Entry("usr/setuid", content=large[1:], mode=0o4755)]
+        trees = set()
+        for tag, layer in (("odd", chunked_layer.layer(odd)), ("odd-gzip", oci_layout.layer(odd))):
+            self.push(tag, layer)
+            self.make_repository()
+            details = self.pull(tag)
+            trees.add(encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/"))
+            encapsulation.ostree(self.repository, "fsck", "--quiet")
+        self.assertEqual(len(trees), 1)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root to store files with their owners")
+    def test_of_a_layer_that_lies_no_file_can_be_executed_with_other_rights(self):
+        layer = chunked_layer.layer([Entry("usr/bin/evil", content=b"#!/bin/sh" + bytes(100_000), mode=0o4755), Entry("usr/bin/group", content=b"#!/bin/sh" + bytes(2000), mode=0o2755), *self.files()])
+        self.push("honest", layer)
+        self.push("lies", dataclasses.replace(layer, diff_id="sha256:" + "1" * 64))
+        result = self.run_pull("lies")
+        self.assertEqual(result["error-name"], "DigestMismatch", result)
+        objects = [path.stat() for path in self.repository.glob("objects/*/*.file")]
+        self.assertGreater(sum(status.st_size for status in objects), 40 << 20)
+        self.assertEqual([status for status in objects if status.st_mode & 0o6000], [])
+        self.pull("honest")
+        self.assertEqual(len([path for path in self.repository.glob("objects/*/*.file") if path.stat().st_mode & 0o6000]), 2)
+
+
 class Archive(Case):
     mode = "archive"
 
@@ -820,15 +1029,7 @@ class Objects(CommitImages):
                 self.make_repository()
                 if tag != "large":
                     self.pull("large")
-                run = self.start_pull(tag, rate=30_000_000, confined=confined)
-                while (message := run.next_message()) is not None:
-                    if message.get("bytes-total") and message["bytes-done"] > 0.8 * message["bytes-total"]:
-                        break
-                done, total = message["bytes-done"], message["bytes-total"]
-                os.killpg(run.process.pid, 9)
-                run.process.wait()
-                run.lines.close()
-                run.channel.close()
+                done, total = self.kill_pull(tag, 0.8, rate=30_000_000, confined=confined)
                 encapsulation.ostree(self.repository, "fsck", "--quiet")
                 self.assertEqual(self.resolve("ostree/container/image/docker_3A__2F__2F_stored/image_3A_t") != "", tag != "large")
                 since = len(self.registry.answers())

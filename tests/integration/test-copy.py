@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """imaged-worker copies images between repositories: those that ostree-ext wrote, between all modes, and after it was killed half-way."""
-import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 import unittest
@@ -12,6 +10,7 @@ import golden
 import oci_layout
 import ostree_repository
 import worker
+from loop_mount import loop_mount
 from oci_layout import Entry
 from repository_case import ScratchCase
 
@@ -108,24 +107,6 @@ class Golden(Case):
             if other == self.directory:
                 other = ostree_repository.init(self.directory / "to")
             self.assertEqual(copy(image, self.source, other).result["error-name"], "NotFound")
-
-
-@contextlib.contextmanager
-def loop_mount(directory, *options):
-    """A small XFS file system with shared extents."""
-    image, mount = directory / "disk", directory / "disk.d"
-    mount.mkdir()
-    with open(image, "wb") as file:
-        file.truncate(400 << 20)
-    try:
-        subprocess.run(["mkfs.xfs", "-q", *options, image], check=True, capture_output=True)
-        subprocess.run(["mount", "-o", "loop", image, mount], check=True, capture_output=True)
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        raise unittest.SkipTest(f"no loop-mounted XFS here: {error}") from None
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 class Reflinks(Case):

@@ -17,6 +17,7 @@ import ostree_repository
 import sanitizers
 import tree
 import worker
+from loop_mount import extents, loop_mount
 from oci_layout import Entry, directory
 
 LABEL = "security.selinux"
@@ -164,6 +165,21 @@ class Selinux(unittest.TestCase):
         result = worker.pull(self.layout.reference("small"), self.make(mount / "repo")).result
         self.assertEqual(result["outcome"], "success", result)
         self.assertEqual(list((mount / "repo/tmp").glob("imaged-*")), [])
+
+    def test_large_files_share_their_blocks_where_the_file_system_can(self):
+        size = (1 << 20) + 1
+        self.layout.image("shared", [oci_layout.layer([Entry("usr/lib/large.so", content=os.urandom(size))]), self.policy_layer])
+        place = self.directory / "shared"
+        place.mkdir()
+        with loop_mount(place, "-m", "reflink=1") as mount:
+            for mode in ("bare", "bare-user"):
+                with self.subTest(mode):
+                    repository = self.make(mount / mode, mode)
+                    details = worker.pull(self.layout.reference("shared"), repository).result["details"]
+                    self.assertGreater(details["objects-reflinked"], 0)
+                    one, other = [extents(path) for path in repository.glob("objects/*/*.file") if path.stat().st_size == size]
+                    self.assertEqual(one, other)
+                    encapsulation.ostree(repository, "fsck", "--quiet")
 
     def test_fsck_finds_nothing_wrong(self):
         encapsulation.ostree(self.repository, "fsck")

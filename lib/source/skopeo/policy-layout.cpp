@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
+#include "oci/digest.hpp"
 
 namespace imaged {
 

@@ -214,6 +214,7 @@ class AssembledStream : public StoppableSource {
 public:
     AssembledStream(AssembledTar& tar, BlobParts& parts) : tar_(tar), parts_(parts) {}
     std::size_t read(std::span<std::byte> buffer) override { return tar_.read(buffer); }
+    FileDescriptor file_at(std::uint64_t offset) override { return tar_.file_at(offset); }
     void stop() override { parts_.stop(); }
 
 private:

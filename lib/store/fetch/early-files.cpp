@@ -4,12 +4,13 @@
 namespace imaged {
 
 ObjectSink& EarlyFiles::sink_of(std::uint64_t size) {
-    if (bytes_ > 0 && (bytes_ >= early_bytes || size >= early_bytes - bytes_)) finish();
+    // What was there before stays there.
+    const auto bytes = sink_ ? sink_->counts().bytes_written : 0;
+    if (bytes > 0 && (bytes >= early_bytes || size >= early_bytes - bytes)) finish();
     if (!sink_) {
         sink_ = make_sink_();
         sink_->hash_beside(backlog_);
     }
-    bytes_ += size;
     return *sink_;
 }
 
@@ -17,14 +18,10 @@ void EarlyFiles::finish() {
     if (!sink_) return;
     sink_->flush();
     // Before they have names: a crash must leave no object with another content.
-    sync_();
+    if (sink_->counts().objects_written > 0) sync_();
     sink_->publish();
-    const auto counts = sink_->counts();
-    counts_.objects_written += counts.objects_written;
-    counts_.objects_reused += counts.objects_reused;
-    counts_.bytes_written += counts.bytes_written;
+    counts_ += sink_->counts();
     sink_.reset();
-    bytes_ = 0;
 }
 
 }  // namespace imaged

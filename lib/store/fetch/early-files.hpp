@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of a layer of OSTree objects that get into the repository while the layer is still read, some at a time. A job
-// that is killed leaves them there without a ref, and the next one does not fetch them again: their names in the layer
-// say which they are, and each was seen to have the checksum that its name is.
+// Files of a layer that get into the repository while the layer is still read, some at a time. A job that is killed
+// leaves them there without a ref, and the next one does not fetch them again: it finds them as it finds those of other
+// images, by their names in a layer of OSTree objects and by their content in a derived one. Each has the content that
+// its name says, whatever becomes of the layer.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace imaged {
 
-// As many bytes of a layer, at most, and a file are lost with a job that is killed.
+// As many new bytes, at most, with the file that is read and those that writers have, are lost with a job that is
+// killed.
 inline constexpr std::uint64_t early_bytes = 32 * 1024 * 1024;
 
 // Belongs to one thread. What was not published is dropped.
@@ -34,7 +36,6 @@ private:
     const std::function<void()> sync_;
     HashBacklog* const backlog_;
     std::unique_ptr<ObjectSink> sink_;
-    std::uint64_t bytes_ = 0;
     SinkCounts counts_;
 };
 

@@ -77,11 +77,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     std::map<Digest, Checksum> commits;
     if (items.empty()) return commits;
     LayerPublisher publisher(repository_, [&](const StagedLayer& staged, std::size_t layer) {
-        for (const auto& counts : {staged.sink->counts(), staged.early}) {
-            counts_.objects.objects_written += counts.objects_written;
-            counts_.objects.objects_reused += counts.objects_reused;
-            counts_.objects.bytes_written += counts.bytes_written;
-        }
+        (counts_.objects += staged.sink->counts()) += staged.early;
         observer_.finished(layer);
     });
     std::optional<LayerPublisher::Item> commit_layer;

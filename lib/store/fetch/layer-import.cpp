@@ -9,6 +9,7 @@
 #include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
+#include "store/fetch/content-search.hpp"
 #include "store/fetch/early-files.hpp"
 #include "store/records/layer-record.hpp"
 
@@ -37,19 +38,28 @@ Checksum put_chunk_commit(ObjectSink& sink, const std::vector<Checksum>& files) 
 
 void read_tar(TarReader& tar, const ImageLayer& layer, const DerivedLayerRules& rules, StagedLayer& staged,
               EarlyFiles* early) {
+    SinkOfFile sink_of_file;
+    if (early != nullptr) {
+        // Smaller ones of a derived layer would not be found again.
+        const auto least = layer.kind == LayerKind::derived ? ObjectSizes::least_bytes : 0;
+        sink_of_file = [early, least, &staged](std::uint64_t size) -> ObjectSink& {
+            return size < least ? *staged.sink : early->sink_of(size);
+        };
+    }
+    const auto finish_early = [&] {
+        if (early == nullptr) return;
+        early->finish();
+        staged.early = early->counts();
+    };
     if (layer.kind == LayerKind::derived) {
-        auto derived = read_derived_layer(tar, *staged.sink, rules);
+        auto derived = read_derived_layer(tar, *staged.sink, rules, sink_of_file);
+        finish_early();
         staged.commit = put_commit(*staged.sink, layer_metadata(derived, rules, layer.diff_id), derived.root.tree,
                                    derived.root.meta);
         return;
     }
-    SinkOfFile sink_of_file;
-    if (early != nullptr) sink_of_file = [early](std::uint64_t size) -> ObjectSink& { return early->sink_of(size); };
     const auto objects = read_object_layer(tar, *staged.sink, layer.kind == LayerKind::commit, sink_of_file);
-    if (early != nullptr) {
-        early->finish();
-        staged.early = early->counts();
-    }
+    finish_early();
     if (layer.kind == LayerKind::commit) {
         staged.commit = *objects.commit;
         staged.foreign_commit = true;
@@ -85,8 +95,7 @@ Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedL
     const HashedBeside hashed_beside(*staged.sink, stream);
     TarReader tar(stream, &limit);
     std::optional<EarlyFiles> files;
-    if (early.make_sink && layer.kind != LayerKind::derived)
-        files.emplace(early.make_sink, early.sync, stream.backlog());
+    if (early.make_sink) files.emplace(early.make_sink, early.sync, stream.backlog());
     read_tar(tar, layer, rules, staged, files ? &*files : nullptr);
     return stream.finish();
 }

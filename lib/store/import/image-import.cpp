@@ -366,6 +366,10 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     repository.settle();
 
     const auto& counts = fetch.counts();
+    auto merged_objects = merged.sink->counts();
+    merged_objects.objects_reused = 0;  // of layers
+    auto objects = counts.objects;
+    objects += merged_objects;
     refused.insert(refused.end(), counts.fetched_whole.begin(), counts.fetched_whole.end());
     return {plan.previous_digest,
             !plan.previous || plan.previous->merge_commit != merged.commit,
@@ -373,9 +377,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
             counts.layers,
             counts.compressed_bytes,
             plan.present_bytes + counts.spared_bytes,
-            counts.objects.objects_written + merged.sink->counts().objects_written,
-            counts.objects.objects_reused,
-            counts.objects.bytes_written + merged.sink->counts().bytes_written,
+            objects,
             merged.relabelled,
             source.signature_policy,
             counts.partial_layers,

@@ -15,6 +15,7 @@
 
 #include "base/cancellation.hpp"
 #include "layer/expansion-limit.hpp"
+#include "layer/object-sink.hpp"
 #include "oci/digest.hpp"
 #include "oci/image-reference.hpp"
 #include "source/proxy/image-proxy.hpp"
@@ -68,7 +69,7 @@ struct ImportedImage {
     StoredImage image;
     unsigned layers_fetched = 0;
     std::uint64_t bytes_fetched = 0, bytes_reused = 0;  // compressed
-    std::uint64_t objects_written = 0, objects_reused = 0, bytes_written = 0;
+    SinkCounts objects = {};
     std::uint64_t relabelled = 0;       // files and directories that the image's SELinux policy gave another label
     std::string signature_policy = {};  // what decided that the image may be used
     unsigned layers_partial = 0;        // of those fetched: without files that the repository had

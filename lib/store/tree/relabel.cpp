@@ -95,6 +95,7 @@ private:
         }
         repository_.require_space(object.size());
         const auto large = sink_.begin_large(meta, object.size());
+        large->try_to_share(object.content_fd());
         for (auto size = object.read(piece); size > 0; size = object.read(piece)) {
             cancellation_.check();
             large->append(std::span(piece).first(size));

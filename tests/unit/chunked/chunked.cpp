@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -352,6 +353,54 @@ TEST_CASE("a file is put together of parts that are here and parts that are not"
     CHECK(assembled(literal("H") + file_line(12) + literal("end")) == "H234fetched67end");
     for (const unsigned size : {2U, 3U, 10U, 11U, 13U}) CHECK_THROWS_AS(assembled(file_line(size)), Error);
     CHECK_THROWS_AS(assembled(file_line(3) + file_line(9)), Error);
+}
+
+TEST_CASE("an assembled tar knows which large files are here, each at its place and once") {
+    constexpr std::uint64_t large = 200'000;
+    const auto fetched_frame = frame(std::string(large, 'f'));
+    ChunkedPlan plan;
+    auto add = [&, offset = std::uint64_t{0}](bool is_here, std::uint64_t size, std::uint64_t from, bool ends) mutable {
+        plan.add({size, offset, offset + fetched_frame.size(), {}, ObjectType::file, is_here, ends, from});
+        offset += fetched_frame.size();
+    };
+    add(true, large, 0, true);
+    add(false, large, 0, true);
+    add(true, 1000, 0, true);
+    add(true, large, 5, true);   // another file's, from its middle on
+    add(true, large, 0, false);  // in two parts
+    add(true, large, large, true);
+    add(true, large, 0, true);
+    TextSource split(literal("H") + file_line(large) + file_line(large) + file_line(1000) + file_line(large) +
+                     file_line(2 * large) + literal("H") + file_line(large)),
+        fetched(fetched_frame);
+    const auto ranges = plan.ranges(many_at_a_time);
+    WantedFrames frames(plan, ranges, fetched);
+    const auto contents = decompress(frames);
+    std::vector<ino_t> opened;
+    const auto inode = [](const FileDescriptor& file) {
+        struct stat status {};
+        REQUIRE(::fstat(file.get(), &status) == 0);
+        return status.st_ino;
+    };
+    AssembledTar tar(split, plan, *contents, [&](const ChunkedPlan::File&) {
+        FileDescriptor file(::memfd_create("object", MFD_CLOEXEC));
+        REQUIRE(::ftruncate(file.get(), 2 * large) == 0);
+        opened.push_back(inode(file));
+        return file;
+    });
+    CHECK(all_of(tar, 70'000).size() == 2 + 6 * large + 1000);
+    REQUIRE(opened.size() == 6);
+    std::vector<std::uint64_t> known;
+    std::vector<ino_t> files;
+    for (std::uint64_t offset = 0; offset < 2 + 6 * large + 1000; ++offset) {
+        const auto file = tar.file_at(offset);
+        if (!file) continue;
+        known.push_back(offset);
+        files.push_back(inode(file));
+    }
+    CHECK(known == std::vector<std::uint64_t>{1, 2 + 5 * large + 1000});
+    CHECK(files == std::vector<ino_t>{opened.front(), opened.back()});
+    CHECK_FALSE(tar.file_at(1));
 }
 
 TEST_CASE("a file that is shorter than the table says ends the assembly") {
