@@ -41,6 +41,8 @@ constexpr int messages_a_turn = 64;
 constexpr auto shutdown_limit = 4500ms;
 // How often a daemon whose time has come, but who is still needed, looks again.
 constexpr auto busy_interval = 500ms;
+// The same of one that leaves, and has calls to answer.
+constexpr auto answer_interval = 10ms;
 
 class BusSource : public EventLoop::Source {
 public:
@@ -229,10 +231,15 @@ private:
     // Once the name is released the bus sends later calls to the next imaged; what came before is still answered here.
     void leave() {
         connection_->releaseName(bus::ServiceName{bus_name});
-        do {
-            bus_.drain();
-            if (activity_.holds() > 0) loop_.iterate(-1);
-        } while (activity_.holds() > 0);
+        leave_when_answered();
+    }
+
+    void leave_when_answered() {
+        bus_.drain();
+        if (activity_.holds() > 0) {
+            look_ = loop_.after(answer_interval, [this] { leave_when_answered(); });
+            return;
+        }
         if (!manager_->has_jobs()) {
             spdlog::info("leaving: nothing to do");
             loop_.stop();
@@ -271,7 +278,7 @@ private:
             bus_.drain();
             loop_.stop();
         } else {
-            shutdown_look_ = loop_.after(10ms, [this] { stop_when_done(); });
+            shutdown_look_ = loop_.after(answer_interval, [this] { stop_when_done(); });
         }
     }
 

@@ -84,7 +84,7 @@ public:
     void when_uncongested(Callback callback) { uncongested_.push_back(std::move(callback)); }
 
     void run();
-    // Serves one source; returns after at most MILLISECONDS, -1 for no limit.
+    // Serves one source; returns after at most MILLISECONDS, -1 for no limit. Throws if a callback calls it.
     void iterate(int milliseconds);
     void stop() { stopped_ = true; }
 

@@ -3,7 +3,9 @@
 """Calls on the bus: arguments, other users, floods, the daemon's leaving, and the bus policy."""
 import glob
 import os
+import signal
 import subprocess
+import threading
 import time
 import unittest
 import xml.etree.ElementTree
@@ -222,6 +224,21 @@ class Activated(Case):
                 "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "GetNameOwner", GLib.Variant("(s)", (NAME,)),
                 None, 0, -1, None).unpack()[0])
         self.assertGreater(len(owners), 1, "the daemon never left")
+
+    def test_what_the_bus_sends_before_the_name_is_released_is_answered(self):
+        """The bus has a call first, and the release of the name behind it, when it goes on."""
+        client = self.client()
+        for _ in range(3):
+            client.call(MANAGER, "ListJobs")
+            time.sleep(0.6)
+            self.bus.send_signal(signal.SIGSTOP)
+            answers = []
+            call = threading.Thread(target=lambda: answers.append(client.call(MANAGER, "ListImages", GLib.Variant("(a{sv})", ({},)), timeout=10000)))
+            call.start()
+            time.sleep(0.8)
+            self.bus.send_signal(signal.SIGCONT)
+            call.join()
+            self.assertEqual(answers, [([],)])
         self.eventually(lambda: not self.has_owner(client))
 
 
