@@ -13,12 +13,13 @@ namespace imaged {
 
 namespace {
 
-constexpr std::int64_t settling_nanoseconds = 100'000'000;
+constexpr std::int64_t second = 1'000'000'000;
+constexpr std::int64_t settling = second / 10, settling_of_seconds = 2 * second;
 
 }  // namespace
 
 std::int64_t in_nanoseconds(const timespec& time) {
-    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+    return static_cast<std::int64_t>(time.tv_sec) * second + time.tv_nsec;
 }
 
 std::int64_t now_in_nanoseconds() {
@@ -28,7 +29,7 @@ std::int64_t now_in_nanoseconds() {
 }
 
 bool is_settled(std::int64_t time) {
-    return now_in_nanoseconds() - time > settling_nanoseconds;
+    return now_in_nanoseconds() - time > (time % second == 0 ? settling_of_seconds : settling);
 }
 
 FileStamp FileStamp::of(int place, const std::string& path) {
@@ -42,11 +43,11 @@ bool DirectoryStamp::refresh(int place, const std::string& path) {
     const bool found = ::fstatat(place, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     if (!found && errno != ENOENT && errno != ENOTDIR) throw_errno("look at " + path);
     if (!found || !S_ISDIR(status.st_mode)) return std::exchange(*this, {}).exists();
-    const auto modified = in_nanoseconds(status.st_mtim);
-    if (settled_ && inode_ == status.st_ino && modified_ == modified) return false;
+    const auto changed = in_nanoseconds(status.st_ctim);
+    if (settled_ && inode_ == status.st_ino && changed_ == changed) return false;
     inode_ = status.st_ino;
-    modified_ = modified;
-    settled_ = is_settled(modified);
+    changed_ = changed;
+    settled_ = is_settled(changed);
     return true;
 }
 

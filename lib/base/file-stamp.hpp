@@ -14,7 +14,8 @@ std::int64_t in_nanoseconds(const timespec& time);
 // Of the clock that file systems use.
 std::int64_t now_in_nanoseconds();
 // Whether a file whose modification or change time is TIME now, in nanoseconds, gets another one by a later change:
-// times of files tick with the kernel's timer, a few milliseconds apart, so two changes within a tick look like one.
+// times of files tick with the kernel's timer, a few milliseconds apart, and on some file systems once a second, so two
+// changes within a tick look like one.
 bool is_settled(std::int64_t time);
 
 // A file that is replaced as a whole has not changed if its stamp is the same.
@@ -28,7 +29,7 @@ struct FileStamp {
 };
 
 // Whether the names in a directory, and the files that have them, may have changed: a name that is made, removed, or
-// moved to another file shows in the modification time of the directory. Writing into a file does not.
+// moved to another file shows in the change time of the directory, which nobody can set. Writing into a file does not.
 class DirectoryStamp {
 public:
     // Looks at PATH below the directory PLACE. True if there may have been a change since the last time; the caller
@@ -42,7 +43,7 @@ public:
 
 private:
     ino_t inode_ = 0;
-    std::int64_t modified_ = 0;  // nanoseconds
+    std::int64_t changed_ = 0;  // nanoseconds
     bool settled_ = false;
 };
 

@@ -166,6 +166,19 @@ class Listed(Case):
         def pull():
             self.stored("new", [[Entry("usr/new", content=b"new")]])
 
+        def move(path):
+            aside = self.directory / path.name
+            source, target = (path, aside) if path.exists() else (aside, path)
+            source.rename(target)
+
+        def set_with_times(name, commit):
+            """As programs do that restore files with their times."""
+            before = refs.stat()
+            self.set_ref(name, commit)
+            os.utime(refs, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        commit_object = self.object(first, "commit")
+        root = self.object(bytes(GLib.Variant.new_from_bytes(GLib.VariantType("(a{sv}aya(say)sstayay)"), GLib.Bytes(commit_object.read_bytes()), False)[6]).hex(), "dirtree")
         rules = sorted((records / "rules").glob("*.json"))
         changes = {
             "another commit": lambda: self.set_ref("0", second), "and back": lambda: self.set_ref("0", first), "a new name": lambda: self.set_ref("a", first),
@@ -175,6 +188,8 @@ class Listed(Case):
             "a source": lambda: note("sources.json", {"oci:stored:2": "archive"}), "no source": lambda: note("sources.json", {}),
             "damage": lambda: note("damaged.json", {"oci:stored:2": {"commit": third, "error": "damaged"}}), "no damage": lambda: note("damaged.json", {}),
             "rules": lambda: [path.unlink() for path in rules], "a pull": pull, "none of the names": lambda: self.set_ref("a", first).unlink(), "nor of the directories": unnest,
+            "a commit is gone": lambda: move(commit_object), "and is back again": lambda: move(commit_object), "the root of a tree is gone": lambda: move(root), "and it is back": lambda: move(root),
+            "another commit with the times of before": lambda: set_with_times("0", third), "and so it is back": lambda: set_with_times("0", first),
         }
         self.assertTrue(rules)
         self.listed()
@@ -192,8 +207,11 @@ class Listed(Case):
             self.set_ref("1", second)
             self.set_ref("b", first).unlink()
 
+    def object(self, checksum, kind):
+        return self.repository / "objects" / checksum[:2] / f"{checksum[2:]}.{kind}"
+
     def write_metadata(self, commit, values):
-        path = self.repository / "objects" / commit[:2] / f"{commit[2:]}.commitmeta"
+        path = self.object(commit, "commitmeta")
         new = path.with_name("new")
         new.write_bytes(GLib.Variant("a{sv}", values).get_data_as_bytes().get_data())
         new.rename(path)

@@ -97,7 +97,7 @@ public:
 
     std::shared_ptr<const std::string> list() {
         // Each looks again, whatever another found.
-        stale_ |= refresh_updates();
+        stale_ |= refresh_objects();
         refs_.refresh();
         for (auto& listing : layers_) {
             stale_ |= listing.refresh();
@@ -480,14 +480,22 @@ private:
         }
     }
 
-    // Detached metadata is replaced as a whole too, which shows in the directory of its object.
-    bool refresh_updates() {
+    // Objects are removed, and detached metadata is replaced as a whole, which shows in their directories.
+    bool refresh_objects() {
         std::array<bool, 256> may_differ{};
         for (std::size_t i = 0; i < may_differ.size(); ++i) may_differ[i] = may_have_changed(object_directories_[i], i);
         bool changed = false;
         for (auto& [key, line] : lines_) {
-            if (!line.cached.sound || !may_differ[line.commit.bytes.front()] ||
-                !refresh_update(line.commit, line.cached))
+            auto& cached = line.cached;
+            if (!cached.sound) continue;
+            const auto& tree = cached.known.tree;
+            const bool is_other =
+                (may_differ[line.commit.bytes.front()] &&
+                 stamp_of(line.commit, PlacedType::commit) != cached.known.stamp) ||
+                (may_differ[tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, tree));
+            if (is_other)
+                cached = {};  // it is looked at again
+            else if (!may_differ[line.commit.bytes.front()] || !refresh_update(line.commit, cached))
                 continue;
             line.written = false;
             changed = true;

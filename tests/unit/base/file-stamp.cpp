@@ -97,3 +97,11 @@ TEST_CASE("another file under a name has another stamp") {
     fs::create_symlink("/etc/hostname", watched.path / "one");
     CHECK(stamp().size == std::string("/etc/hostname").size());
 }
+
+TEST_CASE("a time of whole seconds may be that of a file system that knows no others") {
+    constexpr std::int64_t second = 1'000'000'000;
+    const auto now = now_in_nanoseconds(), whole = now / second * second;
+    CHECK_FALSE(is_settled(whole - second));
+    CHECK(is_settled(whole - 3 * second));
+    CHECK(is_settled(whole - second + 1));
+}
