@@ -119,7 +119,8 @@ class Job(dbus.service.Object):
                 self.LayerProgress(4294967295 - index, "\x1b[2J", "odd\n", 10, 1)
             self.Finished("wonderful", "", "", variants({}))
             return False
-        done = min(self.step * 250, 1000)
+        # Of many layers, in so many steps that a busy machine shows some, too.
+        done = min(self.step * (50 if scene[1] == "many" else 250), 1000)
         if scene[1] in ("endless", "mine", "stubborn", "shared"):
             done = min(done, 500)
         self.change(Phase="fetch", Fraction=done / 1100, Bytes=dbus.Struct((dbus.UInt64(done * layers), dbus.UInt64(1000 * layers)), signature="tt"),
