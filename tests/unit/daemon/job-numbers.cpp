@@ -13,10 +13,10 @@ using namespace imaged;
 
 namespace {
 
-class Numbers {
+class NumbersFile {
 public:
-    Numbers() { REQUIRE(::mkdtemp(directory_) != nullptr); }
-    ~Numbers() { std::filesystem::remove_all(directory_); }
+    NumbersFile() { REQUIRE(::mkdtemp(directory_) != nullptr); }
+    ~NumbersFile() { std::filesystem::remove_all(directory_); }
     std::string file() const { return std::string(directory_) + "/numbers"; }
     std::string text() const {
         std::string line;
@@ -32,7 +32,7 @@ private:
 }  // namespace
 
 TEST_CASE("Job numbers go on after a restart, and none is left out") {
-    const Numbers numbers;
+    const NumbersFile numbers;
     {
         JobNumbers first(numbers.file());
         CHECK(first.next() == 1);
@@ -44,7 +44,7 @@ TEST_CASE("Job numbers go on after a restart, and none is left out") {
 }
 
 TEST_CASE("Job numbers of an imaged that was killed are not given again") {
-    const Numbers numbers;
+    const NumbersFile numbers;
     std::filesystem::path killed = numbers.file() + ".killed";
     JobNumbers first(numbers.file());
     for (unsigned i = 1; i <= 250; ++i) CHECK(first.next() == i);
@@ -55,7 +55,7 @@ TEST_CASE("Job numbers of an imaged that was killed are not given again") {
 }
 
 TEST_CASE("An imaged that ends after its successor has started takes no number from it") {
-    const Numbers numbers;
+    const NumbersFile numbers;
     auto first = std::make_unique<JobNumbers>(numbers.file());
     CHECK(first->next() == 1);
     auto second = std::make_unique<JobNumbers>(numbers.file());
@@ -68,7 +68,7 @@ TEST_CASE("An imaged that ends after its successor has started takes no number f
 
 TEST_CASE("Job numbers begin at 1 without a file, and where the file has no number") {
     CHECK(JobNumbers().next() == 1);
-    const Numbers numbers;
+    const NumbersFile numbers;
     for (const auto* text : {"", "x\n", "-1\n", "99999999999\n", "12", "4294967295\n"}) {
         numbers.write(text);
         CHECK(JobNumbers(numbers.file()).next() == 1);
