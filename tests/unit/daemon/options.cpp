@@ -62,9 +62,9 @@ VariantMap with_descriptor(int descriptor) {
 
 TEST_CASE("every option reaches the request") {
     const auto arguments = parse_options<job::Import>({{"digest", sdbus::Variant(digest)},
-                                               {"target", sdbus::Variant(std::string("docker://other/name:1"))},
-                                               {"bind-to-caller", sdbus::Variant(true)},
-                                               {"interactive", sdbus::Variant(true)}});
+                                                       {"target", sdbus::Variant(std::string("docker://other/name:1"))},
+                                                       {"bind-to-caller", sdbus::Variant(true)},
+                                                       {"interactive", sdbus::Variant(true)}});
     const auto& import = *arguments.request.as<job::Import>();
     CHECK(import.digest->text() == digest);
     CHECK(import.target->canonical() == "docker://other/name:1");
@@ -115,10 +115,12 @@ TEST_CASE("a digest must be one") {
 }
 
 TEST_CASE("a target must be a reference without a signature source") {
-    CHECK(refused_options<job::Pull>({{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
-              .starts_with("option \"target\": "));
-    CHECK(refused_options<job::Pull>({{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
-              .find("signature source") != std::string::npos);
+    CHECK(
+        refused_options<job::Pull>({{"target", sdbus::Variant(std::string("nonsense"))}}, ErrorKind::invalid_reference)
+            .starts_with("option \"target\": "));
+    CHECK(
+        refused_options<job::Pull>({{"target", sdbus::Variant(std::string("ostree-unverified-image:docker://a/b:c"))}})
+            .find("signature source") != std::string::npos);
 }
 
 TEST_CASE("a target that is the image itself is no target") {
@@ -166,5 +168,6 @@ TEST_CASE("a descriptor that nobody keeps is refused") {
     const auto pair = make_socket_pair(SOCK_SEQPACKET);
     CHECK(refused_options<job::Pull>(with_socket(pair.ours)).find("cannot be examined") != std::string::npos);
     refuse_file(pair.theirs.get());
-    CHECK(refused_options<job::Pull>(with_socket(pair.ours), ErrorKind::queue_full).find("too many") != std::string::npos);
+    CHECK(refused_options<job::Pull>(with_socket(pair.ours), ErrorKind::queue_full).find("too many") !=
+          std::string::npos);
 }
