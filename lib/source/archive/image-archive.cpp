@@ -243,9 +243,11 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
         const auto head = std::min<std::uint64_t>(place->size, max_magic_bytes);
         const auto compression = compression_of(read_at(file_.get(), place->offset, head, file));
         // What is not compressed has its diff-id for a digest; that it does is seen when it is read.
-        const auto digest = compression != CompressionFormat::none
-                                ? Digest(content_of(file_.get(), cancellation_, place->offset, place->size))
-                                : config.diff_ids[i];
+        const auto digest =
+            compression != CompressionFormat::none
+                ? Digest(in_context(file,
+                                    [&] { return content_of(file_.get(), cancellation_, place->offset, place->size); }))
+                : config.diff_ids[i];
         blobs_.emplace(digest, *place);
         std::string type = "application/vnd.oci.image.layer.v1.tar";
         if (compression != CompressionFormat::none) type.append("+").append(compression_name(compression));

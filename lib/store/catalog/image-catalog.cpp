@@ -488,14 +488,12 @@ private:
         for (auto& [key, line] : lines_) {
             auto& cached = line.cached;
             if (!cached.sound) continue;
+            const bool commit_may_differ = may_differ[line.commit.bytes.front()];
             const auto& tree = cached.known.tree;
-            const bool is_other =
-                (may_differ[line.commit.bytes.front()] &&
-                 stamp_of(line.commit, PlacedType::commit) != cached.known.stamp) ||
-                (may_differ[tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, tree));
-            if (is_other)
+            if ((commit_may_differ && stamp_of(line.commit, PlacedType::commit) != cached.known.stamp) ||
+                (may_differ[tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, tree)))
                 cached = {};  // it is looked at again
-            else if (!may_differ[line.commit.bytes.front()] || !refresh_update(line.commit, cached))
+            else if (!commit_may_differ || !refresh_update(line.commit, cached))
                 continue;
             line.written = false;
             changed = true;

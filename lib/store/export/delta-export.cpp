@@ -24,6 +24,7 @@
 #include "store/export/delta-documents.hpp"
 #include "store/export/delta-sources.hpp"
 #include "store/export/export-layout.hpp"
+#include "store/fetch/layer-import.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/records/image-sources.hpp"
 
@@ -249,9 +250,7 @@ private:
             }
             diff_id = stream.finish();
         });
-        if (const Digest digest(diff_id); digest != layer.diff_id)
-            throw Error(ErrorKind::digest_mismatch, "its uncompressed content has the digest " + digest.text() +
-                                                        ", the config says " + layer.diff_id.text());
+        require_diff_id(layer, diff_id);
         return spooled;
     }
 

@@ -114,11 +114,11 @@ void ObjectTransfer::link_batch(const std::vector<Checksum>& batch) {
 }
 
 ObjectTransfer::Next ObjectTransfer::open_ahead(const Checksum& file) const {
-    const auto name = object_path(file.hex() + destination_.file_suffix());
-    if (exists(destination_.objects(), name)) return {true, {}};
+    auto name = object_path(file.hex() + destination_.file_suffix());
+    if (exists(destination_.objects(), name)) return {std::move(name), true, {}};
     auto object = open_own(source_.objects(), name);
     if (object) ::posix_fadvise(object.get(), 0, read_ahead_bytes, POSIX_FADV_WILLNEED);
-    return {false, std::move(object)};
+    return {std::move(name), false, std::move(object)};
 }
 
 ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file, const Next& next) {
@@ -128,7 +128,7 @@ ObjectTransfer::Link ObjectTransfer::link_file(const Checksum& file, const Next&
     if (const auto fault = check_.fault_of(next.object.get(), file, size))
         throw as_damage(Error(ErrorKind::failed, "object " + file.hex() + ".file of " + source_.path() + " " + *fault));
     count(size);
-    return link(next.object.get(), object_path(file.hex() + destination_.file_suffix()));
+    return link(next.object.get(), next.name);
 }
 
 ObjectTransfer::Link ObjectTransfer::link_metadata(const std::string& name, const Checksum& checksum) {

@@ -66,8 +66,9 @@ private:
     enum class Link { made, present, impossible };
     // An object that is linked soon.
     struct Next {
-        bool is_present = false;  // in the destination
-        FileDescriptor object;    // none if it is missing or must be copied
+        std::string name;
+        bool is_present;        // in the destination
+        FileDescriptor object;  // none if it is missing or must be copied
     };
     Next open_ahead(const Checksum& file) const;
     Link link_file(const Checksum& file, const Next& next);
