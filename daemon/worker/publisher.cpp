@@ -23,6 +23,7 @@
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
 #include "store/files/kept-ref.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/files/record-file.hpp"
 #include "store/files/ref-file.hpp"
 #include "store/files/ref-name.hpp"
@@ -461,6 +462,7 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
 
 void Publisher::write_ref(const std::string& ref, const Checksum& commit) {
     if (!staging_) staging_.emplace(repository_.get());
+    remove_partial_mark(repository_.get(), commit);
     const auto path = "refs/heads/" + ref, text = commit.hex() + "\n";
     constexpr const char* unfinished = "ref";
     {

@@ -214,6 +214,70 @@ class Verify(Upkeep):
         self.assertEqual([(entry["image"], entry["layers-fetched"]) for entry in outcome["repaired"]], [(image, 1)])
         self.assertEqual(self.imagectl("show", image)["merge-commit"], stored["merge-commit"])
 
+    def refused(self, *arguments):
+        error = self.imagectl(*arguments, status=1)["error"]
+        self.assertTrue(error["name"].endswith("RepositoryDamaged"), error)
+        return error["message"]
+
+    def test_nothing_relies_on_what_was_found_damaged(self):
+        image = self.small_image("own")
+        self.imagectl("pull", image)
+        shared = oci_layout.layer([oci_layout.Entry("usr/share/own", content=b"own" * 1000)])
+        self.layout.image("sharing", [shared, oci_layout.layer([oci_layout.Entry("usr/share/sharing", content=b"sharing" * 1000)])])
+        other = pathlib.Path(self.directory) / "copied"
+        subprocess.run(["cp", "-a", self.repository, other], check=True)
+        name = self.checksum_of(self.imagectl("show", image)["merge-commit"], "/usr/share/own") + ".file"
+        self.flip_byte(self.object(name))
+        self.damage(image)
+        for words in (("pull", image), ("pull", self.layout.reference("sharing")), ("copy", "--from", image, str(other))):
+            with self.subTest(words=words):
+                message = self.refused(*words)
+                self.assertIn(name, message)
+                self.assertIn("imagectl verify --repair " + image, message)
+        self.assertNotIn(self.layout.reference("sharing"), self.states())
+        self.assertTrue(self.imagectl("pull", self.small_image("unconcerned"))["changed"])
+        self.assertTrue(self.verify("--repair")["sound"])
+        self.assertFalse(self.imagectl("pull", image)["changed"])
+        self.imagectl("pull", self.layout.reference("sharing"))
+        self.imagectl("copy", "--from", image, str(other))
+
+    def marks(self):
+        return sorted(path.name for path in (self.repository / "state").glob("*.commitpartial"))
+
+    def fsck_fails(self):
+        run = subprocess.run(["ostree", f"--repo={self.repository}", "fsck"], capture_output=True, text=True)
+        self.assertNotEqual(run.returncode, 0, run)
+        return self.marks()
+
+    def test_the_marks_of_ostree_fsck_go_with_the_damage(self):
+        image = self.small_image("own")
+        self.imagectl("pull", image)
+        lost = self.object(self.checksum_of(self.imagectl("show", image)["merge-commit"], "/usr/share/own") + ".file")
+        content = lost.read_bytes()
+        with self.subTest("a pull brings it back"):
+            lost.unlink()
+            self.assertEqual(len(self.fsck_fails()), 2)
+            self.imagectl("pull", image)
+            self.ostree("fsck")
+        with self.subTest("a repair brings it back"):
+            lost.unlink()
+            self.assertEqual(len(self.fsck_fails()), 2)
+            self.assertTrue(self.verify("--repair")["sound"])
+            self.ostree("fsck")
+        with self.subTest("somebody brings it back"):
+            aside = lost.rename(pathlib.Path(self.directory) / "aside")
+            self.assertEqual(len(self.fsck_fails()), 2)
+            aside.rename(lost)
+            self.fsck_fails()
+            outcome = self.verify()
+            self.assertTrue(outcome["sound"], outcome)
+            self.assertIn("ostree fsck fails although 2 commits are whole", "".join(outcome["warnings"]))
+            self.assertTrue(self.verify("--repair")["sound"])
+            self.ostree("fsck")
+        self.assertEqual(lost.read_bytes(), content)
+        self.assertEqual(self.marks(), [])
+        self.assertNotIn("ostree fsck", "".join(self.verify()["warnings"]))
+
     def merge_again(self, change):
         """The image's tree after CHANGE, under its ref, with what the commit says of the image."""
         checkout = pathlib.Path(self.directory) / "checkout"

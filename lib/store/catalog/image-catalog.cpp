@@ -23,6 +23,7 @@
 #include "store/catalog/known-entries.hpp"
 #include "store/files/ref-listing.hpp"
 #include "store/files/ref-name.hpp"
+#include "store/records/damage-record.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/records/layer-names.hpp"
@@ -33,7 +34,6 @@
 #include "store/records/stored-image.hpp"
 #include "store/records/usage-record.hpp"
 #include "store/repository/moved-repository.hpp"
-#include "store/verify/damage-record.hpp"
 
 namespace imaged {
 

@@ -10,6 +10,7 @@
 #include "store/files/kept-ref.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
+#include "store/records/damage-record.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/records/presence.hpp"
@@ -77,6 +78,7 @@ public:
           cancellation_(cancellation),
           observer_(observer),
           present_(destination, cancellation),
+          damage_(DamageRecord::read(destination.fd())),
           target_(request.target.value_or(request.image)) {}
 
     CopiedImage run() {
@@ -128,7 +130,9 @@ private:
         CommitWalk walk(source_, transfer, cancellation_);
         for (std::size_t i = 0; i < commits.size(); ++i) {
             const auto& layer = image.layout.layers[i];
-            if (!kept[i]) {
+            if (kept[i]) {
+                damage_.require_sound(destination_, {*layer_commit(destination_, layer)});
+            } else {
                 in_context("layer " + layer.blob.digest.text(), [&] { bring(walk, commits[i]); });
                 brought_.insert(commits[i]);
             }
@@ -161,7 +165,10 @@ private:
 
     // What the destination has already, whole, is not looked at in the source.
     void bring(CommitWalk& walk, const Checksum& commit) {
-        if (!present_.complete(commit)) walk.commit(commit);
+        if (present_.complete(commit))
+            damage_.require_sound(destination_, {commit});
+        else
+            walk.commit(commit);
     }
 
     void sync_changes(const ObjectTransfer& transfer) const {
@@ -216,6 +223,7 @@ private:
     const Cancellation& cancellation_;
     ImportObserver& observer_;
     Presence present_;  // in the destination
+    const DamageRecord damage_;
     const ImageReference target_;
     std::set<Checksum> brought_;  // commits
 };

@@ -11,6 +11,7 @@
 #include "base/glib.hpp"
 #include "base/system-failure.hpp"
 #include "store/files/moved-var.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/files/record-file.hpp"
 #include "store/files/ref-file.hpp"
 #include "store/files/verified-layers.hpp"
@@ -55,6 +56,7 @@ void DirectWriter::clear_leftovers() {
 
 void DirectWriter::set_ref(const std::string& ref, const std::optional<Checksum>& commit) {
     require_no_ref_directory(fd(), ref);
+    if (commit) remove_partial_mark(fd(), *commit);
     ErrorSlot error;
     const auto hex = commit ? commit->hex() : std::string();
     if (ostree_repo_set_ref_immediate(repository_, nullptr, ref.c_str(), commit ? hex.c_str() : nullptr, nullptr,

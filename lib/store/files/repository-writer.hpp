@@ -46,7 +46,7 @@ public:
     // for signatures let it in (store/records/signature-rules.hpp); empty for a repair, which is about what is in.
     virtual void announce(const Digest& manifest, const ImageLayout& layout, const std::string& rule) = 0;
 
-    // No COMMIT removes the ref. Thread-safe.
+    // COMMIT is whole: a mark that it is partial goes. No COMMIT removes the ref. Thread-safe.
     virtual void set_ref(const std::string& ref, const std::optional<Checksum>& commit) = 0;
     virtual void set_refs(const std::map<std::string, Checksum>& refs) = 0;
     // Whether write_detached_metadata() may replace what another image's commit has.

@@ -18,6 +18,7 @@
 #include "store/files/verified-layers.hpp"
 #include "store/import/merge-check.hpp"
 #include "store/import/signed-commit.hpp"
+#include "store/records/damage-record.hpp"
 #include "store/records/image-sources.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/records/pending-update.hpp"
@@ -173,6 +174,18 @@ bool is_right(const Repository& repository, const StoredImage& image, const Canc
     return true;
 }
 
+// Throws if the import would rely on what a verification found damaged.
+void require_sound(const Repository& repository, const ImportPlan& plan) {
+    std::vector<Checksum> commits;
+    for (const auto& commit : plan.present)
+        if (commit) commits.push_back(*commit);
+    if (plan.up_to_date) {
+        commits.push_back(plan.previous->merge_commit);
+        if (const auto& base = plan.previous->base_commit) commits.push_back(*base);
+    }
+    DamageRecord::read(repository.fd()).require_sound(repository, commits);
+}
+
 }  // namespace
 
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
@@ -302,6 +315,7 @@ ImportedImage import_image(const ImportRequest& request, Cancellation& cancellat
     if (signed_commit && plan.present.front())
         add_signatures(repository, signed_commit->checksum, signed_commit->metadata.value_or(std::string()));
 
+    if (!request.repairs) require_sound(repository, plan);
     std::vector<bool> present;
     for (const auto& commit : plan.present) present.push_back(commit.has_value());
     observer.layers(source.layout.layers, present);

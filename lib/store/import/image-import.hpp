@@ -40,6 +40,7 @@ struct ImportRequest {
     // and a stored merge that is complete stays, unless REMAKE_MERGE.
     std::optional<SourceImage> known = {};
     bool remake_merge = false;
+    bool repairs = false;  // what a verification found damaged
     // Whether a check may record the update that it finds, for everybody to see.
     bool remember_update = true;
     // Layers that this program did not verify are fetched again.

@@ -14,6 +14,7 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/objects/checksum-set.hpp"
 #include "store/objects/object-listing.hpp"
@@ -29,10 +30,6 @@ namespace {
 constexpr double mark_end = 0.5;
 // Enough to see that there are some.
 constexpr std::size_t max_directories = 100;
-
-std::string partial_mark(const Checksum& commit) {
-    return "state/" + commit.hex() + ".commitpartial";
-}
 
 // Objects by what they are. A wrong "yes" keeps an object that could go.
 struct Reached {
@@ -168,7 +165,7 @@ private:
         }
     }
 
-    bool is_partial(const Checksum& commit) const { return is_partial_commit(repository_, commit); }
+    bool is_partial(const Checksum& commit) const { return has_partial_mark(repository_.fd(), commit); }
     void walk(const Repository::Commit& commit, Reached& reached, std::string& damage) {
         walk_tree(repository_, commit, cancellation_,
                   {.enter =
@@ -254,10 +251,6 @@ private:
 };
 
 }  // namespace
-
-bool is_partial_commit(const Repository& repository, const Checksum& commit) {
-    return exists(repository.fd(), partial_mark(commit));
-}
 
 bool came_from_image(const Repository& repository, const Repository::Commit& commit) {
     if (commit.text(manifest_digest_key) || commit.text(importer_version_key)) return true;

@@ -61,7 +61,4 @@ bool came_from_image(const Repository& repository, const Repository::Commit& com
 std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
                                      const std::set<Checksum>& known);
 
-// Whether libostree marks COMMIT as one that was pulled in part on purpose.
-bool is_partial_commit(const Repository& repository, const Checksum& commit);
-
 }  // namespace imaged

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "store/files/kept-ref.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/records/ref-state.hpp"
 #include "store/repository/disk-usage.hpp"
@@ -104,7 +105,7 @@ private:
     void add_commit(User& user, const Checksum& commit) {
         if (commit == Checksum{}) user.damage = "its ref names no commit";
         user.commits.insert(commit);
-        user.partial |= is_partial_commit(repository_, commit);
+        user.partial |= has_partial_mark(repository_.fd(), commit);
     }
 
     void add_with_layers(User& user, const Checksum& commit) {

@@ -6,9 +6,11 @@
 
 namespace imaged {
 
-void DamageSearch::add(const Checksum& commit, const std::string& layer, bool has_paths,
+bool DamageSearch::add(const Checksum& commit, const std::string& layer, bool has_paths,
                        std::vector<FoundDamage>& found) {
+    bool any_there = false;
     const auto note = [&](const std::string& object, const std::string& fault, const std::string& path) {
+        any_there |= fault != RepositoryCheck::missing;
         const auto [place, added] = places_.emplace(object, found.size());
         if (added)
             found.push_back({object, fault, layer, has_paths ? path : ""});
@@ -22,7 +24,7 @@ void DamageSearch::add(const Checksum& commit, const std::string& layer, bool ha
         note(name, bad->second, path);
         return true;
     };
-    if (note_metadata(commit, ObjectType::commit, "")) return;
+    if (note_metadata(commit, ObjectType::commit, "")) return any_there;
     const auto content = repository_.load_commit(commit);
     ChecksumSet seen;
     walk_tree(repository_, content, cancellation_,
@@ -39,6 +41,7 @@ void DamageSearch::add(const Checksum& commit, const std::string& layer, bool ha
                                note(object_name(file.object, ObjectType::file), *fault, "/" + place.below(file.name));
                        }
                    }});
+    return any_there;
 }
 
 }  // namespace imaged

@@ -25,8 +25,9 @@ public:
         : repository_(repository), check_(check), cancellation_(cancellation) {}
 
     // Appends to FOUND what is wrong in COMMIT and was not found before; to what was found already it adds the path.
-    // The paths of LAYER are the image's own only if HAS_PATHS.
-    void add(const Checksum& commit, const std::string& layer, bool has_paths, std::vector<FoundDamage>& found);
+    // The paths of LAYER are the image's own only if HAS_PATHS. Returns whether an object that is there is wrong: such
+    // a commit looks complete.
+    bool add(const Checksum& commit, const std::string& layer, bool has_paths, std::vector<FoundDamage>& found);
 
 private:
     const Repository& repository_;

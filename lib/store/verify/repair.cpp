@@ -4,15 +4,16 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/files/verified-layers.hpp"
 #include "store/import/image-import.hpp"
 #include "store/import/merge-check.hpp"
 #include "store/objects/quarantine.hpp"
+#include "store/records/damage-record.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/records/presence.hpp"
 #include "store/repository/moved-repository.hpp"
-#include "store/verify/damage-record.hpp"
 
 namespace imaged {
 
@@ -96,6 +97,7 @@ private:
         import.disk_reserve = request_.disk_reserve;
         import.expansion = request_.expansion;
         import.any_architecture = true;
+        import.repairs = true;
         if (import.image.transport() != Transport::registry) import.proxy.service.clear();
         if (verdict.stored) import.known = as_source(*verdict.stored);
         return import;
@@ -159,12 +161,29 @@ std::vector<ImageReference> damaged_images(const Verdict& verdict, std::map<std:
     return images;
 }
 
-// Lets listings report what VERDICTS say. The caller gets its report even if there is no room for the record.
+DamageRecord::Entry entry_of(const ImageVerdict& verdict) {
+    const auto more = verdict.damage_count - 1;
+    return {verdict.commit,
+            verdict.damage.front().message + (more > 0 ? " (and " + std::to_string(more) + " more)" : ""),
+            verdict.damaged_commits};
+}
+
+// Lets listings report what VERDICTS say, and jobs heed it. The caller gets its report even if there is no room for the
+// record.
 void record_damage(const Repository& repository, const std::vector<ImageVerdict>& verdicts, bool all,
                    VerifyOutcome& outcome) {
     try {
         auto record = DamageRecord::read(repository.fd());
-        record.update(verdicts, all);
+        std::vector<std::string> images;
+        for (const auto& verdict : verdicts) {
+            images.push_back(verdict.image);
+            // What is known of an image stays when it could not be read.
+            if (is_damaged(verdict))
+                record.set(verdict.image, entry_of(verdict));
+            else if (verdict.unchecked.empty())
+                record.set(verdict.image, std::nullopt);
+        }
+        if (all) record.keep_only(images);
         record.write(repository.writer());
         outcome.unrecorded.clear();
     } catch (const Error& error) {
@@ -240,9 +259,14 @@ void drop_damaged_versions(Repository& repository, VerifyOutcome& outcome, Cance
     repository.sync();
 }
 
+void remove_marks(const Repository& repository, const Verdict& verdict) {
+    for (const auto& commit : verdict.marked) remove_partial_mark(repository.fd(), commit);
+}
+
 void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutcome& outcome,
                 Cancellation& cancellation, WorkObserver& observer) {
     observer.begin("repair", verify_end, repair_end, "images");
+    remove_marks(repository, outcome.verdict);
     auto images = repair_damage(request, repository, outcome, cancellation, observer);
     for (auto& image : refetch_unverified(request, repository, outcome, cancellation)) {
         const bool known = std::any_of(images.begin(), images.end(),
@@ -259,6 +283,14 @@ void repair_all(const VerifyRequest& request, Repository& repository, VerifyOutc
     }
     std::erase_if(outcome.repaired, [&](const auto& image) { return outcome.unrepaired.contains(image.image); });
     record_damage(repository, after.images, false, outcome);
+    remove_marks(repository, after);
+}
+
+std::string mark_warning(const std::vector<Checksum>& marked) {
+    return "ostree fsck fails although " +
+           (marked.size() == 1 ? "commit " + marked.front().hex() + " is whole: it is"
+                               : std::to_string(marked.size()) + " commits are whole: they are") +
+           " marked as partial; to remove the marks, run: imagectl verify --repair";
 }
 
 }  // namespace
@@ -276,7 +308,10 @@ VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& canc
     Part part(observer, 0, request.repair ? verify_end : 1);
     outcome.verdict = verify_images(repository, request.images, cancellation, part);
     record_damage(repository, outcome.verdict.images, request.images.empty(), outcome);
-    if (request.repair) repair_all(request, repository, outcome, cancellation, observer);
+    if (request.repair)
+        repair_all(request, repository, outcome, cancellation, observer);
+    else if (!outcome.verdict.marked.empty())
+        outcome.verdict.warnings.push_back(mark_warning(outcome.verdict.marked));
     require_in_place(repository);
     return outcome;
 }

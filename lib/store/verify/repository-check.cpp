@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "layer/object-placement.hpp"
+#include "store/files/partial-mark.hpp"
 #include "store/objects/tree-walk.hpp"
 
 namespace imaged {
@@ -22,6 +23,7 @@ RepositoryCheck::RepositoryCheck(const Repository& repository, const Cancellatio
 void RepositoryCheck::walk(const Checksum& checksum) {
     if (!commits_.insert(checksum)) return;
     ++metadata_;
+    if (has_partial_mark(repository_.fd(), checksum)) marked_.push_back(checksum);
     try {
         walk_tree(repository_, repository_.load_commit(checksum), cancellation_,
                   {.enter =
@@ -64,7 +66,7 @@ void RepositoryCheck::note_bad(const Checksum& checksum, ObjectType type, const 
     if (is_system_failure(error))
         fault = std::string("cannot be read: ") + error.what();
     else if (!repository_.has_object(type, checksum))
-        fault = "is missing";
+        fault = missing;
     bad_.emplace(object_name(checksum, type), std::move(fault));
 }
 
@@ -112,8 +114,7 @@ std::optional<std::string> RepositoryCheck::fault_of_file(const Checksum& file) 
             return found->second;
     }
     if (!any_missing_ || names_.has_file(file) || repository_.has_object(ObjectType::file, file)) return std::nullopt;
-    bad_.emplace(object_name(file, ObjectType::file), "is missing");
-    return "is missing";
+    return bad_.emplace(object_name(file, ObjectType::file), missing).first->second;
 }
 
 }  // namespace imaged

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cancellation.hpp"
@@ -30,6 +31,8 @@ public:
     // Checks the files that were noted. Throws Error(cancelled).
     void hash_files();
 
+    // What is wrong with an object that is not there.
+    static constexpr std::string_view missing = "is missing";
     // By object_name(): what is wrong. Files that are missing are found by is_missing().
     const std::map<std::string, std::string>& bad_objects() const { return bad_; }
     bool is_bad(const std::string& object) const { return bad_.contains(object); }
@@ -37,6 +40,9 @@ public:
     std::optional<std::string> fault_of_file(const Checksum& file);
     // Whether anything is wrong.
     bool any_bad() const { return !bad_.empty() || any_missing_; }
+
+    // Commits that were walked and that libostree marks as partial.
+    const std::vector<Checksum>& marked() const { return marked_; }
 
     std::uint64_t objects() const { return metadata_ + files_.size(); }
     std::uint64_t bytes() const { return bytes_; }
@@ -57,6 +63,7 @@ private:
     ObjectNames names_;
     // A wrong "yes" leaves one object unchecked; it takes two objects that share eight bytes of their checksums.
     ChecksumSet commits_, trees_, metas_, files_;
+    std::vector<Checksum> marked_;
     // The files by the directories of their objects, as long as they are few: those are found by name, and the rest of
     // the repository is not looked at.
     static constexpr std::size_t max_known = 16 * 1024;

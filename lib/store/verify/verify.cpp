@@ -28,6 +28,9 @@ constexpr std::size_t max_damage = 100;
 constexpr double walk_end = 0.1, hash_end = 0.9;
 
 void report(ImageVerdict& verdict, Damage damage) {
+    // Of a merge that is whole, but not what it should be.
+    if (damage.kind == DamageKind::metadata || damage.kind == DamageKind::merge)
+        verdict.damaged_commits.push_back(verdict.commit);
     if (++verdict.damage_count <= max_damage) verdict.damage.push_back(std::move(damage));
 }
 
@@ -70,6 +73,7 @@ public:
         }
         for (const auto& [image, version] : kept_) conclude_kept(image, version);
         for (const auto& [ref, commit] : unused_) conclude_unused(ref, commit);
+        find_marks();
         verdict_.bad_objects = check_.bad_objects();
         if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
             verdict_.warnings.push_back(exposure_warning(repository_.path()));
@@ -84,9 +88,9 @@ private:
     void add_everything() {
         auto& unreadable = verdict_.unreadable;
         for (const auto& [ref, commit] : repository_.refs(image_ref_directory, &unreadable))
-            verdict_.images.push_back({image_of_ref(ref), commit, {}, {}, 0, {}, {}, {}});
+            verdict_.images.push_back({.image = image_of_ref(ref), .commit = commit});
         for (const auto& [ref, error] : unreadable)
-            verdict_.images.push_back({image_of_ref(ref), {}, {}, {}, 0, {}, error.what(), {}});
+            verdict_.images.push_back({.image = image_of_ref(ref), .unchecked = error.what()});
         unused_ = LayerUse::find(repository_, {}, &unreadable).unused;
         // Also those of images that another program removed.
         for (const auto& [ref, commit] : repository_.refs(kept_ref_directory, &unreadable)) {
@@ -101,7 +105,7 @@ private:
 
     void add_images(const std::vector<ImageReference>& images) {
         for (const auto& image : images) {
-            ImageVerdict verdict{image.image(), {}, {}, {}, 0, {}, {}, {}};
+            ImageVerdict verdict{.image = image.image()};
             bool found = true;
             unless_unreadable(verdict, [&] {
                 const auto commit = repository_.resolve(image_ref(image));
@@ -225,18 +229,20 @@ private:
     void find_damage(ImageVerdict& verdict) {
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
+        const auto add = [&](const Checksum& commit, const std::string& layer, bool has_paths) {
+            if (search.add(commit, layer, has_paths, found)) verdict.damaged_commits.push_back(commit);
+        };
         if (verdict.stored) {
             for (const auto& layer : verdict.stored->layout.layers) {
                 const auto commit = layer_commit(repository_, layer);
                 if (commit && *commit != Checksum{} && layer.kind != LayerKind::commit)
-                    search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
+                    add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived);
             }
             // Last: what chunks hold, it reaches too.
             if (verdict.stored->base_commit)
-                search.add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true,
-                           found);
+                add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true);
         }
-        search.add(verdict.commit, "", true, found);
+        add(verdict.commit, "", true);
         for (auto& damage : found) {
             auto message = damage.object + " " + damage.fault;
             report(verdict, {DamageKind::object, std::move(message), "", std::move(damage.layer),
@@ -292,6 +298,15 @@ private:
         if (found.empty()) return;
         const auto digest = blob_of_ref(ref);
         verdict_.unused_layers.emplace(digest, found.front().object + " " + found.front().fault);
+    }
+
+    // A mark that something is lost outlives what brings it back.
+    void find_marks() {
+        for (const auto& commit : check_.marked()) {
+            std::vector<FoundDamage> found;
+            if (check_.any_bad()) DamageSearch(repository_, check_, cancellation_).add(commit, "", false, found);
+            if (found.empty()) verdict_.marked.push_back(commit);
+        }
     }
 
     const Repository& repository_;

@@ -48,12 +48,14 @@ struct Damage {
 
 struct ImageVerdict {
     std::string image;
-    Checksum commit;                    // what the ref names
-    std::optional<StoredImage> stored;  // unless its metadata is damaged
-    std::vector<Damage> damage;         // the first of them; empty for a sound image
-    std::uint64_t damage_count = 0;     // all of them
-    std::vector<std::string> notes;     // worth knowing, and no damage
-    std::string unchecked;              // what the system could not read, or lacked to merge it; empty for nothing
+    Checksum commit = {};                    // what the ref names
+    std::optional<StoredImage> stored = {};  // unless its metadata is damaged
+    std::vector<Damage> damage = {};         // the first of them; empty for a sound image
+    std::uint64_t damage_count = 0;          // all of them
+    // Of its layers and its own, those with damage that no pull mends, as for a missing object.
+    std::vector<Checksum> damaged_commits;
+    std::vector<std::string> notes;  // worth knowing, and no damage
+    std::string unchecked;           // what the system could not read, or lacked to merge it; empty for nothing
     // Digests of layers that this program has no record of having verified: another program or another repository
     // brought them, or a version of this program that kept no such record.
     std::vector<std::string> unverified;
@@ -76,6 +78,7 @@ struct Verdict {
     std::map<std::string, std::string> unused_layers;
     // Everything that is wrong, CHECKSUM.TYPE, and how.
     std::map<std::string, std::string> bad_objects;
+    std::vector<Checksum> marked;          // whole commits that libostree takes for partial (partial-mark.hpp)
     std::vector<std::string> warnings;     // about the repository as a whole, no damage
     std::uint64_t objects = 0, bytes = 0;  // that were checked; bytes of file objects, as they are stored
 };
