@@ -575,6 +575,17 @@ class Partial(Updates):
         verified = worker.pull("", self.repository, kind="verify").result["details"]
         self.assertEqual((verified["sound"], verified["unverified"]), (True, []), verified)
         self.assertEqual(self.pull("after")["layers-fetched"], 0)
+        # Nor where the record is there and the ref is not, as after a kill between the two.
+        (self.repository / "refs/heads/imaged/derived" / name).unlink()
+        self.assertEqual(self.pull("after")["layers-fetched"], 0)
+        self.assertNotEqual(self.resolve("imaged/derived/" + name), "")
+        self.assertEqual(self.resolve("ostree/container/blob/" + name), "")
+        # Nor in a repository that the image is copied to.
+        other = ostree_repository.init(self.directory / f"copied{self.number}", self.mode)
+        copied = worker.pull("docker://stored/image:t", self.repository, kind="copy", arguments={"repository": str(other)})
+        self.assertEqual(copied.result["outcome"], "success", copied.result)
+        self.assertEqual((other / "refs/heads/imaged/derived" / name).exists(), True)
+        self.assertEqual((other / "refs/heads/ostree/container/blob" / name).exists(), False)
         self.pull("before")
         self.assertEqual(self.resolve("imaged/derived/" + name), "")
 

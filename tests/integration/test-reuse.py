@@ -66,7 +66,9 @@ class Reuse(RepositoryCase):
         self.layout.image("t", [oci_layout.layer(LOWER, "gzip")])
         self.layout.image("u", [oci_layout.layer(LOWER, "zstd")])
         self.assertEqual((self.fetched("t"), self.fetched("u")), (1, 0))
-        self.assertEqual(len([ref for ref in self.refs().split() if "/blob/" in ref]), 2)
+        # Other programs take a blob's ref at its word, and nobody has seen what the second one holds.
+        refs = [ref.split("sha256")[0] for ref in self.refs().split() if "sha256" in ref]
+        self.assertEqual(sorted(refs), ["imaged/derived/", "ostree/container/blob/"])
 
     def test_a_diff_id_that_only_a_config_claims_spares_nothing(self):
         claimed = oci_layout.layer(UPPER, "zstd")

@@ -113,8 +113,9 @@ private:
         std::map<std::string, Checksum> refs;
         std::vector<Checksum> commits;
         std::vector<bool> present, kept;
+        const VerifiedLayers verified(source_.fd());
         for (const auto& layer : image.layout.layers) {
-            const auto commit = layer_commit(source_, layer);
+            const auto [source_ref, commit] = placed_layer(source_, verified, layer);
             if (!commit)
                 throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " of " +
                                                                request_.image.image() + " is missing in " +
@@ -122,7 +123,10 @@ private:
             const auto there = layer_commit(destination_, layer);
             present.push_back(there.has_value());
             kept.push_back(there && there != commit && keeps(layer, *there));
-            if (there != commit && !kept.back()) refs.merge(refs_for(destination_, layer, *commit));
+            if (!there && source_ref == own_ref(layer))
+                refs.emplace(source_ref, *commit);
+            else if (there != commit && !kept.back())
+                refs.merge(refs_for(destination_, layer, *commit));
             commits.push_back(*commit);
         }
         observer_.layers(image.layout.layers, present);

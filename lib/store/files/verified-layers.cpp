@@ -87,6 +87,11 @@ bool VerifiedLayers::goes_with_blob(const Digest& diff_id, const Digest& blob) c
     return record && record->blob == blob.checksum();
 }
 
+bool VerifiedLayers::is_of_unseen_blob(const ImageLayer& layer, const Checksum& commit) const {
+    const auto record = find(layer.kind, layer.diff_id);
+    return record && record->commit == commit && record->blob != layer.blob.digest.checksum();
+}
+
 bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) const {
     return find(image_kind, image_key(manifest.checksum(), merge)).has_value();
 }

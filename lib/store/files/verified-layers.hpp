@@ -47,6 +47,8 @@ public:
     // Whether BLOB was seen to hold the derived layer with DIFF_ID, last of all blobs. False if there is no valid
     // record.
     bool goes_with_blob(const Digest& diff_id, const Digest& blob) const;
+    // Whether COMMIT is recorded for the content of LAYER, but not with its blob: with another one, or with none.
+    bool is_of_unseen_blob(const ImageLayer& layer, const Checksum& commit) const;
     // Whether this program made MERGE of the image; false if there is no valid record.
     bool has_image(const Digest& manifest, const Checksum& merge) const;
 

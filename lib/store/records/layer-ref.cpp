@@ -72,10 +72,12 @@ bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Che
 
 std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer,
                                          const Checksum& commit) {
-    std::map<std::string, Checksum> refs{{ref_of_layer(repository, layer), commit}};
+    const VerifiedLayers verified(repository.fd());
+    const auto placed = placed_layer(repository, verified, layer);
+    if (!placed.commit && verified.is_of_unseen_blob(layer, commit)) return {{own_ref(layer), commit}};
+    std::map<std::string, Checksum> refs{{placed.ref, commit}};
     if (layer.kind == LayerKind::derived || refs.contains(own_ref(layer))) return refs;
     const auto before = repository.resolve(layer_ref(layer.blob.digest));
-    const VerifiedLayers verified(repository.fd());
     if (before && *before != commit && is_derived(repository, verified, layer, *before))
         refs.emplace(derived_ref(layer.blob.digest), *before);
     return refs;

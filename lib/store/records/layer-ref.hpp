@@ -36,7 +36,8 @@ std::optional<Checksum> layer_commit(const Repository& repository, const ImageLa
 std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout);
 // Whether COMMIT holds OSTree objects or a derived layer, as LAYER wants it; nothing else about it is judged.
 bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit);
-// The refs that must be written so that LAYER is COMMIT and a layer of the other kind stays what it is.
+// The refs that must be written so that LAYER is COMMIT and a layer of the other kind stays what it is. By imaged's
+// record: a layer that was found by its content, or whose blob was read in part, gets no ref of the blob.
 std::map<std::string, Checksum> refs_for(const Repository& repository, const ImageLayer& layer, const Checksum& commit);
 
 }  // namespace imaged
