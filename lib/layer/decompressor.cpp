@@ -102,12 +102,4 @@ std::unique_ptr<ByteSource> decompress(ByteSource& upstream) {
     return std::make_unique<PlainSource>(std::move(input));
 }
 
-std::string_view gzip_library() {
-#ifdef IMAGED_HAVE_ISAL
-    return "ISA-L";
-#else
-    return "zlib";
-#endif
-}
-
 }  // namespace imaged

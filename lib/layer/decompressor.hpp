@@ -5,7 +5,6 @@
 #pragma once
 
 #include <memory>
-#include <string_view>
 
 #include "layer/byte-source.hpp"
 
@@ -20,8 +19,5 @@ inline constexpr int max_zstd_window_log = 27;
 // gzip member are skipped: the diff-id decides whether the layer is right. Reading throws Error(corrupt_input)
 // with the offset in the compressed stream, or Error(unsupported_image) for a stream that needs too much memory.
 std::unique_ptr<ByteSource> decompress(ByteSource& upstream);
-
-// "ISA-L" or "zlib": what inflates gzip in this build.
-std::string_view gzip_library();
 
 }  // namespace imaged

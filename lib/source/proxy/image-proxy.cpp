@@ -230,10 +230,6 @@ ImageProxy::ManifestText ImageProxy::manifest() {
     return {std::move(digest), read_pipe(std::move(reply), max_manifest_bytes, "manifest")};
 }
 
-std::string ImageProxy::rewritten_config() {
-    return read_pipe(call("GetFullConfig", json::array({image_})), max_config_bytes, "config");
-}
-
 std::unique_ptr<Blob> ImageProxy::blob(const Digest& digest, std::uint64_t size) {
     auto reply = call("GetBlob", json::array({image_, digest.text(), size}));
     if (!reply.pipe) throw Error(ErrorKind::failed, "skopeo sent no pipe for a blob");

@@ -44,8 +44,6 @@ public:
         std::string text;  // converted to OCI when the source serves a Docker one
     };
     ManifestText manifest();
-    // The config as skopeo re-writes it; only for a manifest whose own bytes are not to be had.
-    std::string rewritten_config();
 
     // The proxy must outlive the blob. From request_verdict() to finish() no other call gets through to skopeo, which
     // waits for the pipe to be read.

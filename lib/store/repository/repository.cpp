@@ -11,7 +11,6 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
 #include "layer/libostree-sink.hpp"
 #include "layer/pipe-object.hpp"
@@ -257,20 +256,6 @@ bool Repository::has_object(ObjectType type, const Checksum& checksum) const {
 
 void Repository::require_no_pipe(const Checksum& checksum, const std::string& suffix) const {
     imaged::require_no_pipe(objects_.get(), checksum, suffix);
-}
-
-std::optional<std::string> Repository::fsck_file(const Checksum& checksum) const {
-    require_no_pipe(checksum, file_suffix());
-    ErrorSlot error;
-    if (ostree_repo_fsck_object(repo_.get(), OSTREE_OBJECT_TYPE_FILE, checksum.hex().c_str(), nullptr, error.out()) !=
-        FALSE)
-        return std::nullopt;
-    try {
-        error.raise("libostree");
-    } catch (const Error& cause) {
-        if (is_shortage(cause)) throw;
-        return std::string("is corrupt: ") + cause.what();
-    }
 }
 
 std::optional<std::string> Repository::read_text(const Checksum& file, std::size_t limit) const {

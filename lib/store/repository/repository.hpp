@@ -84,8 +84,6 @@ public:
     bool has_object(ObjectType type, const Checksum& checksum) const;
     // Throws Error(repository_damaged) where the object is a pipe, for which libostree would wait.
     void require_no_pipe(const Checksum& checksum, const std::string& suffix) const;
-    // What libostree finds wrong with the file object's content; nothing where it is right.
-    std::optional<std::string> fsck_file(const Checksum& checksum) const;
     // Text of a file object; nothing for a symbolic link, or when it is longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& file, std::size_t limit) const;
     // Serialised a{sv}; nothing where there is none.

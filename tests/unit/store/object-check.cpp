@@ -25,7 +25,11 @@ std::pair<bool, bool> faults(const std::vector<std::pair<std::string, std::strin
         });
     }
     REQUIRE(found);
-    return {*found, home.repository.fsck_file(file).has_value()};
+    GError* fault = nullptr;
+    ostree_repo_fsck_object(home.repository.handle(), OSTREE_OBJECT_TYPE_FILE, file.hex().c_str(), nullptr, &fault);
+    const bool theirs = fault != nullptr;
+    g_clear_error(&fault);
+    return {*found, theirs};
 }
 
 }  // namespace
