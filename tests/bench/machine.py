@@ -17,7 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def run(*command, **options):
     """Runs COMMAND and returns its output; raises with what it said when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options)
+    done = subprocess.run(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options})
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stderr.decode(errors='replace')[:2000]}")
     return done.stdout.decode()
