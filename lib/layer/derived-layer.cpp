@@ -390,7 +390,10 @@ private:
                 const auto& [path, target] = layer_.unresolved.back();
                 const auto [first, is_new] = first_moments.emplace(file.back(), std::nullopt);
                 if (is_new) first->second = tree_.first_moment(file.back());
-                if (!through && first->second && *first->second > link.moment) remember_first({path, target});
+                // Another link that waits may have taken the place of the file since.
+                const auto since = std::max(first->second, tree_.placeholder_moment(file));
+                if (!through && since > link.moment && first->second.value_or(*since) > link.moment)
+                    remember_first({path, target});
                 unresolved_bytes += path.size() + target.size() + framing_bytes;
                 if (unresolved_bytes > max_unresolved_bytes)
                     throw Error(ErrorKind::unsupported_image, "too many hard links to files that are not in the layer");

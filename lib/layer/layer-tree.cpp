@@ -236,6 +236,10 @@ bool LayerTree::has_placeholder(const Path& path) const {
     return index != none && nodes_[index].placeholder;
 }
 
+std::optional<std::uint32_t> LayerTree::placeholder_moment(const Path& path) const {
+    return has_placeholder(path) ? std::optional(nodes_[lookup_path(path)].moment) : std::nullopt;
+}
+
 void LayerTree::fill(const Path& path, const Checksum& object) {
     auto& node = nodes_[lookup_path(path)];
     node.checksum = object;

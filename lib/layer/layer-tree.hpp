@@ -109,6 +109,8 @@ public:
 
     // The moment of the last entry; later ones are larger.
     std::uint32_t now() const { return now_; }
+    // That of the placeholder at PATH; nothing if there is none.
+    std::optional<std::uint32_t> placeholder_moment(const Path& path) const;
     // The moment of the first of all that is called NAME. Slow at first, quick from then on until the next entry, but
     // for the number of those.
     std::optional<std::uint32_t> first_moment(std::string_view name);

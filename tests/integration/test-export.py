@@ -167,6 +167,63 @@ UPPER = [whiteout("usr/share/gone"), opaque("usr/share/dir"), Entry("usr/share/d
          directory("srv/empty", 0o755)]
 
 
+def hard(path, target):
+    return Entry(path, "hardlink", target=target)
+
+
+class LinksToLowerLayers(Case):
+    """Hard links to files of lower layers, whose names the same layer gives to something else or takes away."""
+    A, B = Entry("usr/a", content=b"A"), Entry("usr/b", content=b"B")
+    NEW = Entry("usr/a", content=b"new")
+    IN_DIRECTORY = [directory("usr/d"), Entry("usr/d/a", content=b"A")]
+    # The layers above that of A and B, and what is in usr then.
+    STACKS = {
+        "a new file": ([[hard("usr/0", "usr/a"), NEW]], {"0": "A", "a": "new", "b": "B"}),
+        "the link's name comes later": ([[hard("usr/z", "usr/a"), NEW]], {"z": "A", "a": "new", "b": "B"}),
+        "a symbolic link": ([[hard("usr/0", "usr/a"), Entry("usr/a", "symlink", target="x")]], {"0": "A", "a": "-> x", "b": "B"}),
+        "of the layer between": ([[Entry("usr/a", content=b"mid")], [hard("usr/0", "usr/a"), NEW]], {"0": "mid", "a": "new", "b": "B"}),
+        "two links": ([[hard("usr/0", "usr/a"), hard("usr/1", "usr/a"), NEW]], {"0": "A", "1": "A", "a": "new", "b": "B"}),
+        "a link to the link, afterwards": ([[hard("usr/0", "usr/a"), NEW, hard("usr/1", "usr/0")]], {"0": "A", "1": "A", "a": "new", "b": "B"}),
+        "a later layer removes the link": ([[hard("usr/0", "usr/a"), hard("usr/1", "usr/a"), NEW], [whiteout("usr/0")]], {"1": "A", "a": "new", "b": "B"}),
+        "the new file first": ([[NEW, hard("usr/0", "usr/a")]], {"0": "new", "a": "new", "b": "B"}),
+        "a whiteout": ([[hard("usr/0", "usr/a"), whiteout("usr/a")]], {"0": "A", "b": "B"}),
+        "a whiteout of its directory": ([IN_DIRECTORY, [hard("usr/0", "usr/d/a"), whiteout("usr/d")]], {"0": "A", "a": "A", "b": "B"}),
+        "an opaque directory": ([IN_DIRECTORY, [hard("usr/0", "usr/d/a"), opaque("usr/d"), Entry("usr/d/n", content=b"n")]], {"0": "A", "a": "A", "b": "B", "d/n": "n"}),
+        "a file in place of its directory": ([IN_DIRECTORY, [hard("usr/0", "usr/d/a"), Entry("usr/d", content=b"d")]], {"0": "A", "a": "A", "b": "B", "d": "d"}),
+        "a directory in place of it": ([[hard("usr/0", "usr/a"), directory("usr/a"), Entry("usr/a/n", content=b"n")]], {"0": "A", "a/n": "n", "b": "B"}),
+        "in a new directory": ([[directory("usr/n", mode=0o711), hard("usr/n/0", "usr/a"), NEW]], {"n/0": "A", "a": "new", "b": "B"}),
+        "another link": ([[hard("usr/0", "usr/a"), hard("usr/a", "usr/b")]], {"0": "A", "a": "B", "b": "B"}),
+        "another link, and a link to the first": ([[hard("usr/0", "usr/a"), hard("usr/a", "usr/b"), hard("usr/1", "usr/0")]], {"0": "A", "1": "A", "a": "B", "b": "B"}),
+        "names change places": ([[hard("usr/0", "usr/a"), hard("usr/a", "usr/b"), hard("usr/b", "usr/0")]], {"0": "A", "a": "B", "b": "A"}),
+        "names change places, and the third goes": ([[hard("usr/0", "usr/a"), hard("usr/a", "usr/b"), hard("usr/b", "usr/0")], [whiteout("usr/0")]], {"a": "B", "b": "A"}),
+    }
+
+    def contents(self, place):
+        found = {}
+        for folder, _, files in os.walk(place / "usr"):
+            for name in files:
+                path = os.path.join(folder, name)
+                found[os.path.relpath(path, place / "usr")] = "-> " + os.readlink(path) if os.path.islink(path) else open(path, encoding="utf-8").read()
+        return found
+
+    def test_they_hold_what_they_held(self):
+        layout, source, fresh = oci_layout.Layout(self.directory / "oci"), ostree_repository.init(self.directory / "repo"), ostree_repository.init(self.directory / "fresh")
+        for number, (what, (layers, expected)) in enumerate(self.STACKS.items()):
+            with self.subTest(what):
+                tag, place = f"t{number}", self.directory / str(number)
+                layout.image(tag, [oci_layout.layer(entries) for entries in ([directory("usr"), self.A, self.B], *layers)])
+                original = unpacked(self.directory / "oci", tag, place / "original")
+                self.assertEqual(self.contents(place / "original/rootfs"), expected)
+                pulled = self.pulled(layout.reference(tag), source)
+                golden.ostree(source, "checkout", "--user-mode", pulled["merge-commit"], place / "stored")
+                self.assertEqual(self.contents(place / "stored"), expected)
+                for compression in ("gzip", "zstd:chunked"):
+                    self.exported(layout.reference(tag), source, f"oci:{place}/{compression[-4:]}:x", compression=compression)
+                    again = self.pulled(f"oci:{place}/{compression[-4:]}:x", fresh)
+                    self.assertEqual(golden.listing(fresh, again["merge-commit"]), golden.listing(source, pulled["merge-commit"]))
+                self.assertEqual(tree.differences(original, unpacked(place / "gzip", "x", place / "again")), [])
+
+
 class Generic(Case):
     def setUp(self):
         super().setUp()

@@ -48,6 +48,8 @@ public:
           default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
           tar_(sink, TarStyle::pax, entry) {
         for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
+        for (const auto& link : record_.links_first) links_first_.insert(link.path);
+        for (const auto& link : record_.unresolved) unresolved_.insert(link.path);
         lost_.insert(record_.lost.begin(), record_.lost.end());
     }
 
@@ -58,14 +60,13 @@ public:
         const PathMapping mapping{record_.moved_var || !record_.has_implicit};
         for (const auto& move : mapping.moves()) move_up(root, move);
         for (const auto& path : record_.order) last_.emplace(path, std::nullopt);
-        std::set<std::string> first;
-        for (const auto& link : record_.links_first) first.insert(link.path);
+        write_early(root);
         const auto is_displaced = [](const std::string& path) { return path.starts_with(displaced_directory); };
         if (is_order_whole(root)) {
             write_in_order(root);
             return tar_.finish();
         }
-        links([&](const auto& link) { return first.contains(link.path); });
+        links([&](const auto& link) { return links_first_.contains(link.path); });
         write_before_displaced(root);
         for (const auto& whiteout : record_.whiteouts_behind) tar_.add({TarItem::Type::file, whiteout});
         if (const auto displaced = root.find(std::string(displaced_directory)); displaced != root.end()) {
@@ -73,7 +74,7 @@ public:
             root.erase(displaced);
             children(inside, std::string(displaced_directory), 0);
         }
-        links([&](const auto& link) { return is_displaced(link.path) && !first.contains(link.path); });
+        links([&](const auto& link) { return is_displaced(link.path) && !links_first_.contains(link.path); });
         children(root, "", 0);
         // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
         // stays.
@@ -87,7 +88,7 @@ public:
         for (const auto& link : record_.hard_links) {
             if (late.contains(link.path)) hard_link(link.path, link.target, last_[link.path]);
         }
-        links([&](const auto& link) { return !is_displaced(link.path) && !first.contains(link.path); });
+        links([&](const auto& link) { return !is_displaced(link.path) && !links_first_.contains(link.path); });
         tar_.finish();
     }
 
@@ -96,7 +97,79 @@ private:
     template <typename Wanted>
     void links(Wanted&& wanted) {
         for (const auto& link : record_.unresolved) {
-            if (wanted(link)) hard_link(own_path(link.path), link.target, std::nullopt);
+            if (!written_.contains(link.path) && wanted(link))
+                hard_link(own_path(link.path), file_of(link.path, link.target), std::nullopt);
+        }
+    }
+
+    // What the link PATH to TARGET is a link of: if another link of this layer takes TARGET, the first link to what was
+    // there before.
+    std::string file_of(const std::string& path, const std::string& target) {
+        if (!links_first_.contains(path) || !unresolved_.contains(target)) return target;
+        const auto [earlier, is_new] = first_to_.emplace(target, path);
+        return is_new ? target : own_path(earlier->second);
+    }
+
+    // Links to files of lower layers whose place something of this layer takes: they come before that.
+    void write_early(const Children& root) {
+        for (const auto& [path, target] : record_.links_first) {
+            const auto own = entry_of(root, path);
+            if (!own || own->directory || !link_targets_.contains(path)) continue;
+            // It has what this layer brings later, unless a lower one had something there.
+            if (const auto merged = merged_file(path); merged && merged->object == own->object) continue;
+            link_targets_.erase(path);
+            early_link(root, path, target, *own);
+        }
+        if (record_.unresolved.empty()) return;
+        whiteouts_.insert(record_.whiteouts_behind.begin(), record_.whiteouts_behind.end());
+        pass_ = Pass::collect;
+        children(root, "", 0);
+        pass_ = Pass::write;
+        for (const auto& [path, target] : record_.unresolved) {
+            if (!path.starts_with(displaced_directory) && is_hidden(root, target))
+                early_link(root, path, target, std::nullopt);
+        }
+    }
+
+    void early_link(const Children& root, const std::string& path, const std::string& target,
+                    const std::optional<TreeEntry>& own) {
+        for (auto slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
+            const auto parent = path.substr(0, slash);
+            const auto listed = entry_of(root, parent);
+            if (!listed || !listed->directory || !is_listed(parent, listed->meta, false)) continue;
+            entry(parent, *listed);
+            written_.insert(parent);
+        }
+        hard_link(own_path(path), target, own);
+        written_.insert(path);
+    }
+
+    // What this layer has at PATH.
+    std::optional<TreeEntry> entry_of(const Children& root, const std::string& path) const {
+        auto directory = root;
+        const auto names = split_path(path);
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            const auto found = directory.find(names[i]);
+            if (found == directory.end()) return std::nullopt;
+            if (i + 1 == names.size()) return found->second;
+            if (!found->second.directory) return std::nullopt;
+            directory = load(found->second.object);
+        }
+        return std::nullopt;
+    }
+
+    // Whether this layer removes the lower layers' TARGET, or puts something else in the place of a directory above it.
+    bool is_hidden(const Children& root, const std::string& target) const {
+        if (whiteouts_.contains(std::string(opaque_whiteout))) return true;
+        for (auto slash = target.find('/');; slash = target.find('/', slash + 1)) {
+            const auto path = target.substr(0, slash);
+            const auto name = path.rfind('/') == path.npos ? 0 : path.rfind('/') + 1;
+            if (whiteouts_.contains(path.substr(0, name) + std::string(whiteout_prefix) + path.substr(name)))
+                return true;
+            if (slash == target.npos) return false;
+            if (whiteouts_.contains(path + "/" + std::string(opaque_whiteout))) return true;
+            const auto above = entry_of(root, path);
+            if (above && !above->directory) return true;
         }
     }
 
@@ -122,9 +195,10 @@ private:
         std::erase_if(links, [&](const auto& link) { return !late.contains(link.first); });
         for (const auto& link : record_.unresolved) links[link.path] = link.target;
         for (const auto& path : record_.order) {
+            if (written_.contains(path)) continue;
             const auto& child = last_[path];
             if (const auto link = links.find(path); link != links.end()) {
-                hard_link(own_path(path), link->second, child);
+                hard_link(own_path(path), file_of(path, link->second), child);
             } else if (child) {
                 entry(path, *child);
             }
@@ -150,6 +224,7 @@ private:
     void entry(const std::string& stored, const TreeEntry& child) {
         const bool whiteout =
             !child.directory && std::string_view(stored).substr(stored.rfind('/') + 1).starts_with(whiteout_prefix);
+        if (pass_ == Pass::collect && whiteout) whiteouts_.insert(stored);
         if (pass_ == Pass::collect && !whiteout && !last_.contains(stored)) has_unordered_ = true;
         if (pass_ == Pass::collect || (pass_ == Pass::write_whiteouts && !whiteout) || written_.contains(stored))
             return;
@@ -286,12 +361,15 @@ private:
     const Checksum merged_;  // root of the image's tree
     const Checksum default_meta_;
     TarWriter tar_;
-    std::set<std::string> moved_;                   // where the commit has what is at the root
-    std::map<std::string, std::string> own_names_;  // of what it has beside that
+    std::set<std::string> links_first_, unresolved_;  // paths of these links of the record
+    std::map<std::string, std::string> first_to_;     // the first of those that are both, by target
+    std::set<std::string> moved_;                     // where the commit has what is at the root
+    std::map<std::string, std::string> own_names_;    // of what it has beside that
     std::map<std::string, std::string> link_targets_, first_;
     std::map<std::string, std::optional<TreeEntry>> last_;  // see LayerRecord::order
     std::set<std::string> lost_;                            // see LayerRecord; but for those that are written
-    std::set<std::string> written_;                         // of those, for good
+    std::set<std::string> written_;                         // for good
+    std::set<std::string> whiteouts_;                       // of this layer
     bool has_unordered_ = false;
     enum class Pass { collect, write_whiteouts, write } pass_ = Pass::write;
 };
