@@ -14,21 +14,26 @@ system_packages=(systemd systemd-sysv dbus polkitd skopeo golang-github-containe
 # The test command itself, in a root directory that has the packages it would install.
 test_release() {
     (($#)) || die "test-release takes a Debian release: bookworm, trixie, testing…"
-    local release=$1 tests=(--suite unit) options='' root directory status=0
+    local release=$1 tests=(--suite unit) options='' packages=("${build_packages[@]}" "${run_packages[@]}") root directory status=0
     shift
-    # For the unit tests alone programs are compiled quickly, and small; a package build has them optimised.
-    if [[ ${1:-} == all ]]; then tests=(); elif (($#)); then tests=("$@"); else options="-Doptimization=0 -Ddebug=false -Dunity_size=14"; fi
+    # For the unit tests alone the root directory has less, and programs are compiled quickly, and small; a package build has them optimised.
+    if (($# == 0)); then
+        options="-Doptimization=0 -Ddebug=false -Dunity_size=14"
+    else
+        if [[ $1 == all ]]; then tests=(); else tests=("$@"); fi
+        packages+=("${test_packages[@]}")
+    fi
     [[ $release =~ ^[a-z]+$ ]] || die "test-release takes a Debian release: bookworm, trixie, testing… or other"
     if [[ $release == other ]]; then
         if grep -qs '^VERSION_CODENAME=trixie' /etc/os-release; then release=bookworm; else release=trixie; fi
     fi
-    root=$chroots/test-$release directory=$build/release-$release${options:+-quick}
+    root=$chroots/test-$release${options:+-quick} directory=$build/release-$release${options:+-quick}
     if ((EUID == 0)); then
         install_packages mmdebstrap
         lock_release_root "$root"
     fi
     say "a root directory of $release"
-    make_release_root "$release" "$root" "${build_packages[@]}" "${run_packages[@]}" "${test_packages[@]}" || status=$?
+    make_release_root "$release" "$root" "${packages[@]}" || status=$?
     ((status != 77)) || exit 77
     ((status == 0)) || die "there is no root directory of $release: see above"
     # ninja builds again what is older than its input, and a package has the dates that it was made with.

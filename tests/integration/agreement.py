@@ -2,6 +2,7 @@
 """What imaged's verify calls sound, `ostree fsck` calls sound, and `ostree checkout` can be made of: checked of each repository of the tests at its end."""
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -12,28 +13,30 @@ def ostree(repository, *arguments):
     return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True, errors="replace")
 
 
+def images(repository):
+    """The commits of the images that REPOSITORY has."""
+    refs = pathlib.Path(repository, "refs/heads/ostree/container/image")
+    return sorted({path.read_text(errors="replace").strip() for path in refs.rglob("*") if path.is_file()})
+
+
 def problems(repository):
     """Where the three do not agree about REPOSITORY, as lines; what verify calls unsound, no other has to find."""
-    if not (pathlib.Path(repository) / "config").exists() or "ostree/container/image/" not in ostree(repository, "refs").stdout:
+    commits = images(repository)
+    if not commits:
         return []
     verified = worker.Run("", repository, kind="verify").finish().result
     if verified["outcome"] != "success" or not verified["details"]["sound"]:
         return []
     fsck = ostree(repository, "fsck", "--quiet")
     found = [] if fsck.returncode == 0 else [f"ostree fsck: {fsck.stderr.strip()}"]
-    mode = ostree(repository, "config", "get", "core.mode").stdout.strip()
-    options = ["--user-mode"] if mode != "bare" or os.geteuid() != 0 else []
-    known = set()
-    for line in ostree(repository, "refs", "--revision", "--list", "ostree/container/image").stdout.splitlines():
-        ref, commit = line.split()
-        if commit in known:
-            continue
-        known.add(commit)
+    bare = re.search(r"^mode=bare$", pathlib.Path(repository, "config").read_text(), re.M)
+    options = [] if bare and os.geteuid() == 0 else ["--user-mode"]
+    for commit in commits:
         # Hard links where that can be: beside the repository.
         with tempfile.TemporaryDirectory(dir=pathlib.Path(repository).parent) as directory:
-            checkout = ostree(repository, "checkout", *options, ref, directory + "/tree")
+            checkout = ostree(repository, "checkout", *options, commit, directory + "/tree")
             if checkout.returncode != 0:
-                found.append(f"ostree checkout {ref}: {checkout.stderr.strip()}")
+                found.append(f"ostree checkout {commit}: {checkout.stderr.strip()}")
             subprocess.run(["chmod", "-R", "u+rwX", directory], check=True, stderr=subprocess.DEVNULL)
     return found
 
@@ -49,12 +52,17 @@ def repositories(directory):
     return found
 
 
+def check(directory):
+    """The three must agree about every repository in DIRECTORY."""
+    found = {path: lines for path in repositories(directory) if (lines := problems(path))}
+    assert not found, found
+
+
 class Scratch(tempfile.TemporaryDirectory):
     """A temporary directory. When it is removed, the three must agree about every repository in it."""
 
     def cleanup(self):
         try:
-            found = {path: lines for path in repositories(self.name) if (lines := problems(path))}
+            check(self.name)
         finally:
             super().cleanup()
-        assert not found, found

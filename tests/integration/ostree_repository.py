@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repositories for tests. They have no reserve (min-free-space): whether a test passes is no question of how full the disk is."""
+import functools
+import os
 import pathlib
 import subprocess
+import tempfile
 
 
 def init(path, mode="bare"):
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["ostree", f"--repo={path}", "init", f"--mode={mode}"], check=True)
-    return without_reserve(path)
+    directories, configuration = _empty(mode)
+    for name in directories:
+        (path / name).mkdir(exist_ok=True)
+    (path / "config").write_text(configuration)
+    return path
 
 
 def without_reserve(path):
     subprocess.run(["ostree", f"--repo={path}", "config", "set", "core.min-free-space-percent", "0"], check=True)
     return path
+
+
+@functools.cache
+def _empty(mode):
+    """The directories and the configuration of an empty one, as ostree makes it: once for all that a test has."""
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["ostree", f"--repo={directory}", "init", f"--mode={mode}"], check=True)
+        without_reserve(directory)
+        found = [(os.path.relpath(path, directory), files) for path, _, files in os.walk(directory)]
+        assert [(path, files) for path, files in found if files] == [(".", ["config"])], found
+        return [path for path, _ in found], pathlib.Path(directory, "config").read_text()

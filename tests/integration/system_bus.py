@@ -108,10 +108,11 @@ class Caller:
         return self.ask(path=f"{bus_fixture.ROOT}/job/{job}", interface=bus_fixture.JOB, method="GetOutcome", kind="", values=[])
 
     def finished(self, job, timeout=30):
-        end = time.monotonic() + timeout * sanitizers.SLOWER
+        end, pause = time.monotonic() + timeout * sanitizers.SLOWER, 0.02
         while (properties := self.properties(job))["State"] != "finished":
             assert time.monotonic() < end, f"job {job} stays {properties}"
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(1.3 * pause, 0.1)
         return properties
 
     def signals(self):

@@ -45,6 +45,14 @@ def operations(blob):
     return version, found
 
 
+def sum_of_bytes(one, other):
+    """Each byte of ONE and that of OTHER, without carrying: the lower seven bits are added as one large number."""
+    size = len(one)
+    low = int.from_bytes(b"\x7f" * size, "little")
+    one, other = int.from_bytes(one, "little"), int.from_bytes(other, "little")
+    return (((one & low) + (other & low)) ^ ((one ^ other) & ~low & ((1 << 8 * size) - 1))).to_bytes(size, "little")
+
+
 def apply(blob, files):
     """The tar that BLOB makes of FILES, path to content."""
     version, found = operations(blob)
@@ -60,7 +68,7 @@ def apply(blob, files):
             position += size
         elif operation == ADD:
             assert position + size <= len(current)
-            out += bytes((a + b) & 0xff for a, b in zip(payload, current[position:position + size]))
+            out += sum_of_bytes(payload, current[position:position + size])
             position += size
         elif operation == SEEK:
             position = size

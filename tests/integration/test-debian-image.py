@@ -40,8 +40,10 @@ class DebianImage(unittest.TestCase):
             subprocess.run([ROOT / "tests/images/make-debian-image", cls.image], check=True)
         cls.repository = cls.directory / "repo"
         ostree_repository.init(cls.repository)
-        cls.details = {}
+        cls.details, cls.bundles = {}, {}
         for tag in ("v1", "v2"):
+            cls.bundles[tag] = cls.directory / f"bundle-{tag}"
+            subprocess.run(["umoci", "unpack", "--image", f"{cls.image}:{tag}", cls.bundles[tag]], check=True, capture_output=True)
             run = worker.pull(f"ostree-unverified-image:oci:{cls.image}:{tag}", cls.repository, target=f"oci:stored:{tag}")
             assert run.result["outcome"] == "success", run.result
             cls.details[tag] = run.result["details"]
@@ -65,8 +67,7 @@ class DebianImage(unittest.TestCase):
     def test_the_tree_is_what_umoci_unpacks(self):
         for tag in ("v1", "v2"):
             with self.subTest(tag):
-                bundle = self.directory / f"bundle-{tag}"
-                subprocess.run(["umoci", "unpack", "--image", f"{self.image}:{tag}", bundle], check=True, capture_output=True)
+                bundle = self.bundles[tag]
                 expected, actual = tree.mapped(tree.of_directory(bundle / "rootfs")), tree.of_commit(self.repository, self.commit(tag))
                 self.assertEqual(tree.differences(expected, actual), [])
                 groups = hardlinks(bundle / "rootfs")
@@ -78,15 +79,11 @@ class DebianImage(unittest.TestCase):
                       f"{special} with special modes, {sum(1 for entry in actual.values() if entry[4])} with attributes, "
                       f"{len(groups)} hardlink groups)", file=sys.stderr)
                 self.assertGreater(len(groups), 0)
-                shutil.rmtree(bundle)
 
     def test_the_packages_that_differ_are_those_of_dpkg_query(self):
         listed = []
         for tag in ("v1", "v2"):
-            bundle = self.directory / f"packages-{tag}"
-            subprocess.run(["umoci", "unpack", "--image", f"{self.image}:{tag}", bundle], check=True, capture_output=True)
-            listed.append(dict((entry[:2], entry[2]) for entry in dpkg_tree.installed(bundle / "rootfs/var/lib/dpkg")))
-            shutil.rmtree(bundle)
+            listed.append(dict((entry[:2], entry[2]) for entry in dpkg_tree.installed(self.bundles[tag] / "rootfs/var/lib/dpkg")))
         before, after = listed
         run = worker.pull("oci:stored:v2", self.repository, kind="changes", arguments={"from": "oci:stored:v1"})
         details = run.result["details"]

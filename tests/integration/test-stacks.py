@@ -3,6 +3,7 @@
 names and targets, whiteouts beside what replaces their directory, links to what cannot be stored, the root policy of the merged tree."""
 import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
 import random
@@ -86,8 +87,8 @@ class Case(unittest.TestCase):
         self.outcome = job["Outcome"]
         self.digests = [blob.digest for blob in blobs]
         self.commit = self.outcome["merge-commit"]
-        stored = tree.of_commit(self.repository, self.commit)
-        for entry in sum(layers, []):
+        self.stored = stored = tree.of_commit(self.repository, self.commit)
+        for entry in itertools.chain(*layers):
             self.texts[hashlib.sha256(entry.content).hexdigest()] = entry.content.decode()
         return {path: "/" if kind == "dir" else "-> " + content if kind == "symlink" else self.texts[content]
                 for path, (kind, *_, content) in stored.items() if path}
@@ -621,7 +622,7 @@ class Exported(Case):
         below = [directory("usr/", 0o711), directory("usr/share/", 0o700), directory("usr/a/", 0o700), directory("usr/b/", 0o700), link("lib", "usr/b"), file("usr/c/old", "old")]
         layers = [below, [directory("usr/a/"), directory("usr/d/", 0o750), *many, whiteout("usr/c/old"), file("lib/new", "new")]]
         found = self.pull(layers)
-        modes = {path: f"{mode:o}" for path, (_, mode, *_) in tree.of_commit(self.repository, self.commit).items() if path in ("usr", "usr/share", "usr/a", "usr/b", "usr/d")}
+        modes = {path: f"{mode:o}" for path, (_, mode, *_) in self.stored.items() if path in ("usr", "usr/share", "usr/a", "usr/b", "usr/d")}
         self.assertEqual(modes, {"usr": "711", "usr/share": "700", "usr/a": "755", "usr/b": "700", "usr/d": "750"})
         self.assertEqual({path: what for path, what in found.items() if not path.startswith("usr/share/n")},
                          {"usr": "/", "usr/share": "/", "usr/a": "/", "usr/b": "/", "usr/b/new": "new", "usr/c": "/", "usr/d": "/", "lib": "-> usr/b"})
@@ -629,7 +630,7 @@ class Exported(Case):
         image, exported = self.layout.reference(f"t{self.number}"), f"oci:{self.directory}/exported-many:t"
         self.client.finished(self.client.call(MANAGER, "Export", GLib.Variant("(ssa{sv})", (image, exported, {})))[0], timeout=60)
         job = self.client.finished(self.client.pull("ostree-unverified-image:" + exported), timeout=60)
-        self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), tree.of_commit(self.repository, self.commit))
+        self.assertEqual(tree.of_commit(self.repository, job["Outcome"]["merge-commit"]), self.stored)
 
 
 class LostTargets(Case):

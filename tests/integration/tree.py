@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trees as dictionaries, path → (kind, mode, uid, gid, xattrs, content): out of an OSTree repository, out of a directory; and what differs."""
+import functools
 import hashlib
 import os
 import re
@@ -21,18 +22,25 @@ def of_commit(repository, commit):
     """The tree of COMMIT in a bare repository."""
     text = subprocess.run(["ostree", f"--repo={repository}", "ls", "-R", "-X", "-C", commit], check=True,
                           capture_output=True).stdout.decode("utf-8", "surrogateescape")
-    tree = {}
+    tree, hashes = {}, {}
     for line in text.splitlines():
         kind, mode, uid, gid, checksum, xattrs, path = _LINE.fullmatch(line).groups()
-        found = {bytes(name).rstrip(b"\0").decode(): bytes(value)
-                 for name, value in GLib.Variant.parse(GLib.VariantType("a(ayay)"), xattrs, None, None).unpack()}
         content, kind = "", {"d": "dir", "l": "symlink", "-": "file"}[kind]
         if kind == "symlink":
             path, _, content = path.partition(" -> ")
         elif kind == "file":
-            content = _hash(f"{repository}/objects/{checksum[:2]}/{checksum[2:]}.file")
-        tree[path.lstrip("/")] = (kind, int(mode, 8), int(uid), int(gid), tuple(sorted(found.items())), content)
+            if checksum not in hashes:
+                hashes[checksum] = _hash(f"{repository}/objects/{checksum[:2]}/{checksum[2:]}.file")
+            content = hashes[checksum]
+        tree[path.lstrip("/")] = (kind, int(mode, 8), int(uid), int(gid), _xattrs(xattrs), content)
     return tree
+
+
+@functools.cache
+def _xattrs(text):
+    """What `ostree ls -X` prints of them: pairs of a name and its value."""
+    found = {bytes(name).rstrip(b"\0").decode(): bytes(value) for name, value in GLib.Variant.parse(GLib.VariantType("a(ayay)"), text, None, None).unpack()}
+    return tuple(sorted(found.items()))
 
 
 def of_directory(root):
