@@ -70,7 +70,7 @@ FileDescriptor DirectSink::try_open_staged(const Checksum& checksum, ObjectType 
 }
 
 bool DirectSink::in_repository(const Checksum& checksum, ObjectType type) const {
-    return exists(objects_, object_path(checksum, type));
+    return has_object_at(objects_, object_path(checksum, type));
 }
 
 bool DirectSink::reuse(const Checksum& checksum, ObjectType type) {

@@ -42,8 +42,17 @@ std::string object_path(const Checksum& checksum, PlacedType type) {
     return object_path(staged_name(checksum, type));
 }
 
+bool has_object_at(int objects, const std::string& path) {
+    struct stat status;
+    if (::fstatat(objects, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return false;
+    if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
+        throw Error(ErrorKind::repository_damaged,
+                    "objects/" + path + " is no file; imagectl verify --repair replaces it");
+    return true;
+}
+
 bool is_placed(int objects, const Placement& placement) {
-    return exists(objects, object_path(placement.checksum, placement.type));
+    return has_object_at(objects, object_path(placement.checksum, placement.type));
 }
 
 void throw_gone(const Placement& placement) {
@@ -57,7 +66,7 @@ void place_object(int from, int objects, const Placement& placement) {
     const auto path = object_path(name);
     for (const bool again : {false, true}) {
         if (rename_without_replacing(from, name.c_str(), objects, path.c_str()) == 0) return;
-        if (errno == EEXIST) {
+        if (errno == EEXIST && is_placed(objects, placement)) {
             ::unlinkat(from, name.c_str(), 0);
             return;
         }

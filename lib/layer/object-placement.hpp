@@ -29,6 +29,9 @@ std::string staged_name(const Checksum& checksum, PlacedType type);
 // Below objects/: of what is CHECKSUM.TYPE, or begins so.
 std::string object_path(std::string name);
 std::string object_path(const Checksum& checksum, PlacedType type);
+// Whether there is an object at PATH below OBJECTS. Throws Error(repository_damaged) for what is neither a file nor a
+// symbolic link: no object can be put in its place.
+bool has_object_at(int objects, const std::string& path);
 bool is_placed(int objects, const Placement& placement);
 
 // Moves the object from the directory FROM to the repository's objects directory OBJECTS. One that is in the repository

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import subprocess
 import sys
 import unittest
 
@@ -110,6 +111,23 @@ class Reuse(RepositoryCase):
                 path.unlink()
                 self.pull("ostree-unverified-image:" + self.layout.reference("t"), target="oci:stored:t")
                 self.assertTrue(path.exists())
+
+    def test_what_stands_in_the_place_of_an_object_and_is_no_file_is_named(self):
+        self.layout.image("t", [oci_layout.layer(LOWER)])
+        self.layout.image("u", [oci_layout.layer([*LOWER, *UPPER])])
+        self.fetched()
+        place, = (path for path in self.objects() if path.suffix == ".file")
+        aside = place.rename(self.directory / "aside")
+        for make in (os.mkdir, os.mkfifo):
+            with self.subTest(make.__name__):
+                make(place)
+                for tag in ("t", "u"):
+                    result = self.pull("ostree-unverified-image:" + self.layout.reference(tag), target="oci:stored:u")
+                    self.assertEqual(result["error-name"], "RepositoryDamaged", result)
+                    self.assertIn("/".join(place.parts[-2:]), result["message"])
+                subprocess.run(["rm", "-r", place], check=True)
+        aside.rename(place)
+        self.assertEqual(self.fetched("u"), 1)
 
     def test_a_lost_layer_ref_comes_back(self):
         self.layout.image("t", [oci_layout.layer(LOWER), oci_layout.layer(UPPER)])

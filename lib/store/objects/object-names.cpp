@@ -33,7 +33,7 @@ bool ObjectNames::has_file(const Checksum& checksum) {
     if (!bucket.listed) {
         const auto path = object_path(checksum.hex() + suffix_), directory = path.substr(0, 2);
         if (!bucket.questions_before_listing) bucket.questions_before_listing = questions_before_listing(directory);
-        if (++bucket.questions <= *bucket.questions_before_listing) return exists(objects_, path);
+        if (++bucket.questions <= *bucket.questions_before_listing) return has_object_at(objects_, path);
         list(bucket, directory);
     }
     return std::binary_search(bucket.names.begin(), bucket.names.end(), key_of(checksum));
@@ -50,6 +50,7 @@ void ObjectNames::list(Bucket& bucket, const std::string& directory) const {
     auto opened = try_open_at(objects_, directory, O_RDONLY | O_DIRECTORY);
     visit_directory(std::move(opened), "objects/" + directory, [&](const DirectoryEntry& entry) {
         const std::string_view name(entry.name);
+        if (entry.is_directory) return;
         if (name.size() != 62 + suffix_.size() || !name.ends_with(suffix_)) return;
         if (const auto checksum = Checksum::from_hex(directory + std::string(name.substr(0, 62))))
             bucket.names.push_back(key_of(*checksum));
