@@ -791,13 +791,18 @@ class Reported(Case):
 class Chunks(Case):
     """Large files that changed in some places."""
     LARGE = 6 << 20
+    INSERTIONS = [(place << 20, b"more", 0) for place in (1, 3, 5)]
 
-    def large(self, *edits):
-        """entries() and a large file with EDITS, each a place and what takes the place of how many bytes there."""
+    def content(self, *edits):
+        """With EDITS, each a place and what takes the place of how many bytes there."""
         content = random_bytes("large", self.LARGE)
         for place, data, count in edits:
             content = content[:place] + data + content[place + count:]
-        return [*entries(), Entry("usr/large", content=content)]
+        return content
+
+    def large(self, *edits, path="usr/large"):
+        """entries() and a large file with EDITS."""
+        return [*entries(), Entry(path, content=self.content(*edits))]
 
     def test_of_a_large_file_the_chunks_that_changed_are_fetched(self):
         self.push("large", chunked_layer.layer(self.large()))
@@ -819,9 +824,10 @@ class Chunks(Case):
 
     def test_what_imaged_exports_has_chunks(self):
         """They end where the content says, so those of another version are the same but for some."""
-        edits = {"plain": [], "changed": [(3 << 20, b"changed", 7)], "longer": [(3 << 20, b"changed", 0)], "zeros": [(1 << 20, bytes(2 << 20), 2 << 20)]}
+        edits = {"plain": [], "changed": [(3 << 20, b"changed", 7)], "longer": [(3 << 20, b"changed", 0)], "zeros": [(1 << 20, bytes(2 << 20), 2 << 20)],
+                 "longer-at-places": self.INSERTIONS, "moved": self.INSERTIONS, "in-another-order": [(0, random_bytes("large", self.LARGE)[-(2 << 20):], 0), (6 << 20, b"", 2 << 20)]}
         for tag, changes in edits.items():
-            self.push(tag, oci_layout.layer(self.large(*changes)))
+            self.push(tag, oci_layout.layer(self.large(*changes, path="opt/other" if tag == "moved" else "usr/large")))
             self.pull(tag)
             result = worker.Run("docker://stored/image:t", self.repository, kind="export", arguments={"destination": f"oci:{self.directory}/out:{tag}", "compression": "zstd:chunked"}).finish().result
             self.assertEqual(result["outcome"], "success", result)
@@ -991,6 +997,25 @@ class Objects(CommitImages):
         # They go with the image.
         self.pull("before", target="docker://stored/image:t")
         self.assertEqual([str(ref) for ref in (self.repository / "refs/heads/imaged/objects").iterdir()], [])
+
+    def test_of_a_large_file_the_chunks_that_changed_are_fetched(self):
+        """Nothing says which object it was before: those of about its size are looked in."""
+        large = random_bytes("large", 6 << 20)
+        changed = large[:3 << 20] + b"changed" + large[(3 << 20) + 7:]
+        others = [Entry(f"usr/other{number}", content=random_bytes(f"other{number}", (6 << 20) + number)) for number in range(2)]
+        for split in (None, self.two_chunks):
+            with self.subTest(split=split):
+                self.make_repository()
+                self.push_commit("one", files=[*entries(), Entry("usr/large", content=large), *others], split=split)
+                self.push_commit("two", files=[*entries(), Entry("usr/large", content=changed), *others], split=split)
+                self.pull("one")
+                told = self.prepared("two")["bytes-to-fetch"]
+                details = self.pull("two")
+                print(f"    {told} bytes announced, {details['bytes-fetched']} fetched")
+                self.assertEqual(details["bytes-fetched"], told)
+                self.assertLess(details["bytes-fetched"], 1 << 20)
+                self.assertEqual(details["merge-commit"], self.whole("two"))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
 
     def test_a_commit_layer_is_fetched_in_part_as_well(self):
         self.push_commit("one")
