@@ -101,7 +101,7 @@ class Case(unittest.TestCase):
         address = address or self.registry.address
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
-        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target if kind == "pull" else "", kind=kind,
+        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target, kind=kind,
                           settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, **settings},
                           env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy), **(env or {})})
 
@@ -171,8 +171,8 @@ class Case(unittest.TestCase):
         encapsulation.ostree(self.repository, "fsck", "--quiet")
         return details
 
-    def prepared(self, tag, address=None, kind="prepare", **options):
-        result = self.run_pull(tag, address, kind=kind, **options)
+    def prepared(self, tag, address=None, kind="prepare", target="", **options):
+        result = self.run_pull(tag, address, kind=kind, target=target, **options)
         self.assertEqual(result["outcome"], "success", result)
         return result["details"]
 
@@ -753,6 +753,32 @@ class Reported(Case):
         since = len(self.registry.answers())
         self.assertEqual(self.prepared("some")["bytes-to-fetch"], len(layer.data))
         self.assertEqual(self.wire_bytes(layer, since), 0)
+
+    def test_prepare_says_what_is_fetched_for_the_name_that_it_is_given(self):
+        """Small files and chunks are looked for at their paths in the version that is stored under that name."""
+        def image(*changed):
+            large = random_bytes("large", 3 << 20)
+            small = [Entry(f"usr/small{number}", content=random_bytes(f"small{number}" + "changed" * (number in changed), 900)) for number in range(400)]
+            return chunked_layer.layer([*small, Entry("usr/large", content=(b"changed" if changed else b"") + large)])
+        self.push("stored", image())
+        self.push("after", image(3, 4))
+        own = f"docker://{self.registry.address}/test/image:after"
+        self.pull("stored")
+        stored = self.repository
+        told = {}
+        for target in ("docker://stored/image:t", ""):
+            self.repository = stored
+            told[target] = self.prepared("after", target=target)["bytes-to-fetch"]
+            self.make_repository()
+            subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+            # Without a target it is stored under its own name, which has no version yet.
+            self.assertEqual(self.pull("after", target=target)["bytes-fetched"], told[target], target)
+        self.assertLess(told["docker://stored/image:t"], told[""] / 2)
+        # An image that is stored under its own name.
+        self.make_repository()
+        self.pull("stored", target=own)
+        told = self.prepared("after")["bytes-to-fetch"]
+        self.assertEqual(self.pull("after", target="")["bytes-fetched"], told)
 
     def test_nearly_all_of_a_blob_that_is_another_is_not_taken(self):
         """What is put together of the parts of a layer and its tables has to have the digest of its blob."""

@@ -86,6 +86,8 @@ class Journal(Logged, system_bus.SystemCase):
         self.allow("org.imaged1.pull", "org.imaged1.pull-unverified", "org.imaged1.store-as")
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         self.logged("warning: refused: user 1: may not store docker://open.example/a:b as docker://signed.example/a:b")
+        # Prepare stores nothing under that name.
+        user.start("Prepare", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         # Each call that is refused names the images that it is about.
         self.assert_refused("NotAuthorized", user.call, "Remove", "(asa{sv})", ["docker://open.example/a:b", "docker://open.example/c:d"], {})
         self.logged("warning: refused: user 1 may not remove images", "(remove docker://open.example/a:b docker://open.example/c:d)")
