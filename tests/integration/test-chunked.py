@@ -698,14 +698,14 @@ class CommitImages(Case):
         commit = encapsulation.ostree(source, "commit", "--branch=t", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0", "--add-metadata-string=ostree.bootable=true")
         return commit, encapsulation.commit_entries(source, commit)
 
-    def push_commit(self, tag, *changed, files=None, split=None, change=None):
+    def push_commit(self, tag, *changed, files=None, split=None, change=None, cut=chunked_layer.chunks_of):
         """An image of a commit of FILES or entries(); SPLIT gives the number of the chunk for each file object, without one all is in the commit layer."""
         commit, found = self.commit(files or entries(*changed))
         parts = {}
         for entry in found:
             file = ".file" in entry.path or "/xattrs/" in entry.path
             parts.setdefault(split(entry) if split and file else -1, []).append(entry)
-        layers = [chunked_layer.layer(parts[number], change) for number in sorted(parts)]
+        layers = [chunked_layer.layer(parts[number], change, cut=cut) for number in sorted(parts)]
         labels = {"ostree.final-diffid": layers[-1].diff_id, "ostree.commit": commit}
         self.layout.image(tag, layers, config={"config": {"Labels": labels}})
         self.registry.push(self.layout.reference(tag), f"test/image:{tag}")
@@ -1397,7 +1397,8 @@ class Mixed(CommitImages):
             return random.choice(parts["table"]["entries"])
 
         def number(parts):
-            row(parts)[random.choice(("size", "offset", "endOffset"))] = random.choice((0, 1, 2 ** 31, 2 ** 63, 2 ** 64 - 1, -1, 1.5, 2 ** 70, random.randrange(1 << 22)))
+            one = row(parts)
+            one[random.choice(("chunkSize", "chunkOffset", "offset") if "chunkSize" in one else ("size", "offset", "endOffset"))] = random.choice((0, 1, 2 ** 31, 2 ** 63, 2 ** 64 - 1, -1, 1.5, 2 ** 70, random.randrange(1 << 22)))
 
         def shifted(parts):
             delta, key = random.choice((-3, -1, 1, 8, 512)), random.choice(("offset", "endOffset", "size"))
@@ -1406,11 +1407,12 @@ class Mixed(CommitImages):
 
         def exchanged(parts):
             one, other = row(parts), row(parts)
-            for key in random.sample(("name", "size", "digest", "offset", "endOffset", "mode"), random.randrange(1, 4)):
+            keys = ("name", "chunkSize", "chunkDigest", "chunkOffset", "offset") if "chunkSize" in one and "chunkSize" in other else ("name", "size", "digest", "offset", "endOffset", "mode")
+            for key in random.sample(keys, random.randrange(1, 4)):
                 one[key], other[key] = other[key], one[key]
 
         def without(parts):
-            row(parts).pop(random.choice(("name", "size", "digest", "offset", "endOffset", "type")), None)
+            row(parts).pop(random.choice(("name", "size", "digest", "offset", "endOffset", "type", "chunkSize", "chunkDigest")), None)
 
         def another_type(parts):
             row(parts)["type"] = random.choice(("dir", "chunk", "symlink", "hardlink", "", "nonsense", 7, None, ["reg"], {"reg": 1}))
@@ -1486,13 +1488,23 @@ class Mixed(CommitImages):
         """The checksums of the root of the merged tree; manifests differ, so merge commits do."""
         return encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/")
 
+    @staticmethod
+    def files(*changed):
+        """entries() and a file that has chunks, with some bytes more if any are CHANGED."""
+        large = random_bytes("large", 2 << 20)
+        if changed:
+            large = large[:1 << 20] + b"more" + large[1 << 20:]
+        return [*entries(*changed), Entry("usr/large", content=large)]
+
     def test_faults_that_nobody_chose(self):
         numbers = tuple(range(20, 26))
-        self.push("right", chunked_layer.layer(entries(*numbers)))
-        self.push_commit("objects-right", *numbers, split=self.two_chunks)
-        self.push_commit("objects", split=self.two_chunks)
+        cut = chunked_layer.skopeo_chunks_of
+        self.push("derived", chunked_layer.layer(self.files(), cut=cut))
+        self.push("right", chunked_layer.layer(self.files(*numbers), cut=cut))
+        self.push_commit("objects-right", files=self.files(*numbers), split=self.two_chunks, cut=cut)
+        self.push_commit("objects", files=self.files(), split=self.two_chunks, cut=cut)
         trees, stored = {}, {}
-        for kind, before, right, options in (("derived", "before", "right", {"target": "docker://stored/image:t"}), ("objects", "objects", "objects-right", {})):
+        for kind, before, right, options in (("derived", "derived", "right", {"target": "docker://stored/image:t"}), ("objects", "objects", "objects-right", {})):
             self.make_repository()
             trees[kind] = self.tree(self.pull(right, **options))
             self.make_repository()
@@ -1517,9 +1529,9 @@ class Mixed(CommitImages):
                 self.make_repository()
                 subprocess.run(["cp", "-aT", stored[kind], self.repository], check=True)
                 if kind == "derived":
-                    self.push("hostile", chunked_layer.layer(entries(*numbers), change))
+                    self.push("hostile", chunked_layer.layer(self.files(*numbers), change, cut=cut))
                 else:
-                    self.push_commit("hostile", *numbers, split=self.two_chunks, change=change)
+                    self.push_commit("hostile", files=self.files(*numbers), split=self.two_chunks, change=change, cut=cut)
                 front = self.front()
                 if server:
                     front.fault = ("blobs", server[1], None)
