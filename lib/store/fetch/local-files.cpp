@@ -101,18 +101,22 @@ void LocalFiles::look(ChunkedPlan& plan) {
 void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
     const auto& [found, content, has_path, chunks] = asked;
     if (chunks.size() > parts_left_) return plan.add(found);
+    may_read_ += bytes_for_each * (found.end - found.offset);
     ChunkSearch search(chunks, cancellation_);
     std::vector<Checksum> objects;  // that were looked in
     const auto look_in = [&](const Checksum& object) {
         const auto file = open_content({0, 0, 0, object, ObjectType::file, true});
         struct stat status {};
         if (!file || ::fstat(file.get(), &status) != 0) return false;
-        objects.push_back(object);
         const auto size = static_cast<std::uint64_t>(status.st_size);
+        const auto cost = reads_of_each * std::min(size, 2 * found.size);
+        if (cost > may_read_) return false;
+        may_read_ -= cost;
+        objects.push_back(object);
         return search.look_in(file.get(), size, has_path || size == found.size);
     };
     bool any = has_path && look_in(found.object);
-    if (!has_path && sizes_) {
+    if (!has_path && found.size >= least_similar_bytes) {
         for (const auto& object : sizes_().near(found.size, most_similar)) {
             any = look_in(object.checksum);
             if (any) break;

@@ -33,8 +33,6 @@ public:
     // Has find() look for files of a derived layer if IS_DERIVED, otherwise for those of a layer of OSTree objects.
     // SIZES is called when an object is first looked for by its size, and gives those of the same repository.
     void look_for_files(std::function<const ObjectSizes&()> sizes, bool is_derived);
-    // What find() reads to look for the chunks of a file, in files of its size.
-    static constexpr std::uint64_t reads_for_chunks = 10;
 
     // Whether OBJECTS, of a repository of any mode, has any file. Without one, no table need be read.
     static bool has_any(int objects);
@@ -82,16 +80,21 @@ private:
         bool has_path;  // FOUND has the object that is at its path in the tree
         std::vector<TableChunk> chunks;
     };
-    // Objects to look in for the chunks of a file that is not here and has no path.
+    // Objects to look in for the chunks of a file of so many bytes that is not here and has no path.
     static constexpr std::size_t most_similar = 4;
+    static constexpr std::uint64_t least_similar_bytes = 1024 * 1024;
+    // What looking for chunks may read: so many bytes, which takes a second, and so many for each compressed byte of
+    // their files, which fetching those would take too. To look in a file takes that many times its size at most.
+    static constexpr std::uint64_t first_bytes = 256 * 1024 * 1024, bytes_for_each = 256, reads_of_each = 4;
     // Adds the parts of a file: those that the object at its path or a similar one has are here.
     void add_parts(const Asked& asked, ChunkedPlan& plan);
 
     std::vector<Asked> asked_;
     std::size_t asked_chunks_ = 0;
     std::size_t parts_left_ = max_plan_parts;
-    std::vector<std::size_t> doubtful_;    // hashes of the objects; sorted after finish()
-    std::uint64_t directories_bytes_ = 0;  // that were read
+    std::uint64_t may_read_ = first_bytes;  // for chunks
+    std::vector<std::size_t> doubtful_;     // hashes of the objects; sorted after finish()
+    std::uint64_t directories_bytes_ = 0;   // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
         std::string name;
