@@ -1228,7 +1228,7 @@ class Large(Case):
         self.check("directories in turn", self.layer(15_000, place), self.layer(15_000, place, (5, 6)), 1)
 
     def test_large_directory(self):
-        count = 60_000 if OPTIONS.long else 25_000
+        count = 150_000 if OPTIONS.long else 25_000
 
         def place(number):
             return f"usr/share/d/file-{number:07}"
