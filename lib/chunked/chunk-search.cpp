@@ -56,6 +56,7 @@ void ChunkSearch::cut(int file, std::uint64_t size) {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw_errno("read a file of the repository");
         if (got == 0) break;
+        bytes_read_ += static_cast<std::uint64_t>(got);
         for (auto rest = std::span<const std::byte>(block).first(static_cast<std::size_t>(got)); !rest.empty();) {
             bool is_end = false;
             const auto count = ends.rest(rest, is_end);
@@ -74,16 +75,21 @@ void ChunkSearch::found_chunk(int file, std::uint64_t offset, std::uint64_t size
     const auto less = [&](std::uint32_t chunk, std::uint64_t bytes) { return chunks_[chunk].size < bytes; };
     const auto first = std::lower_bound(by_size_.begin(), by_size_.end(), size, less);
     if (first == by_size_.end() || chunks_[*first].size != size) return;
-    const auto content = content_of(file, cancellation_, offset, size);
+    const auto found = content(file, offset, size);
     const auto lesser = [&](std::uint32_t chunk, const Checksum& checksum) {
         return chunks_[chunk].size == size && chunks_[chunk].content < checksum;
     };
-    for (auto chunk = std::lower_bound(first, by_size_.end(), content, lesser);
-         chunk != by_size_.end() && chunks_[*chunk].size == size && chunks_[*chunk].content == content; ++chunk) {
+    for (auto chunk = std::lower_bound(first, by_size_.end(), found, lesser);
+         chunk != by_size_.end() && chunks_[*chunk].size == size && chunks_[*chunk].content == found; ++chunk) {
         if (places_[*chunk]) break;  // and all that are like it
         places_[*chunk] = Place{files_, offset};
         --left_;
     }
+}
+
+Checksum ChunkSearch::content(int file, std::uint64_t offset, std::uint64_t size) {
+    bytes_read_ += size;
+    return content_of(file, cancellation_, offset, size);
 }
 
 void ChunkSearch::look_aligned(int file, std::uint64_t size) {
@@ -94,7 +100,7 @@ void ChunkSearch::look_aligned(int file, std::uint64_t size) {
         const auto behind = bytes_ - position;
         for (const auto place : {position, size - std::min(size, behind)}) {
             if (places_[i] || place > size || chunk.size > size - place) continue;
-            if (content_of(file, cancellation_, place, chunk.size) == chunk.content) {
+            if (content(file, place, chunk.size) == chunk.content) {
                 places_[i] = Place{files_, place};
                 --left_;
             }

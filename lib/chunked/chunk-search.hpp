@@ -30,6 +30,8 @@ public:
     // and Error(cancelled).
     bool look_in(int file, std::uint64_t size, bool aligned);
 
+    // In all files.
+    std::uint64_t bytes_read() const { return bytes_read_; }
     const std::optional<Place>& operator[](std::size_t chunk) const { return places_[chunk]; }
 
 private:
@@ -37,11 +39,12 @@ private:
     void cut(int file, std::uint64_t size);
     void found_chunk(int file, std::uint64_t offset, std::uint64_t size);
     void look_aligned(int file, std::uint64_t size);
+    Checksum content(int file, std::uint64_t offset, std::uint64_t size);
 
     const std::span<const TableChunk> chunks_;
     const Cancellation& cancellation_;
-    std::uint64_t bytes_ = 0;             // of all chunks
-    std::vector<std::uint32_t> by_size_;  // numbers of chunks, in the order of their sizes and contents
+    std::uint64_t bytes_ = 0, bytes_read_ = 0;  // the first of all chunks
+    std::vector<std::uint32_t> by_size_;        // numbers of chunks, in the order of their sizes and contents
     std::vector<std::optional<Place>> places_;
     std::size_t files_ = 0, left_;
 };

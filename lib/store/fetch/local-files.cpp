@@ -17,6 +17,7 @@
 #include "base/task-group.hpp"
 #include "chunked/chunk-search.hpp"
 #include "layer/dirtree.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
@@ -101,26 +102,33 @@ void LocalFiles::look(ChunkedPlan& plan) {
 void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
     const auto& [found, content, has_path, chunks] = asked;
     if (chunks.size() > parts_left_) return plan.add(found);
-    may_read_ += bytes_for_each * (found.end - found.offset);
+    const auto earn = [&] {
+        const auto packed = std::min(found.end - found.offset, max_layer_bytes);
+        may_read_ = std::min(may_read_ + bytes_for_each * static_cast<std::int64_t>(packed), most_bytes);
+    };
     ChunkSearch search(chunks, cancellation_);
     std::vector<Checksum> objects;  // that were looked in
     const auto look_in = [&](const Checksum& object) {
-        const auto file = open_content({0, 0, 0, object, ObjectType::file, true});
+        const auto file = may_read_ > 0 ? open_content({0, 0, 0, object, ObjectType::file, true}) : FileDescriptor();
         struct stat status {};
         if (!file || ::fstat(file.get(), &status) != 0) return false;
-        const auto size = static_cast<std::uint64_t>(status.st_size);
-        const auto cost = reads_of_each * std::min(size, 2 * found.size);
-        if (cost > may_read_) return false;
-        may_read_ -= cost;
         objects.push_back(object);
-        return search.look_in(file.get(), size, has_path || size == found.size);
+        const auto size = static_cast<std::uint64_t>(status.st_size);
+        const auto before = search.bytes_read();
+        const bool any = search.look_in(file.get(), size, has_path || size == found.size);
+        may_read_ -= static_cast<std::int64_t>(search.bytes_read() - before);
+        return any;
     };
-    bool any = has_path && look_in(found.object);
-    if (!has_path && found.size >= least_similar_bytes) {
+    bool any = false;
+    if (has_path) {
+        earn();
+        any = look_in(found.object);
+    } else if (found.size >= least_similar_bytes) {
         for (const auto& object : sizes_().near(found.size, most_similar)) {
             any = look_in(object.checksum);
             if (any) break;
         }
+        if (any) earn();
     }
     if (!any) return plan.add(found);
     parts_left_ -= chunks.size();

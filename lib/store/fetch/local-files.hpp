@@ -83,18 +83,19 @@ private:
     // Objects to look in for the chunks of a file of so many bytes that is not here and has no path.
     static constexpr std::size_t most_similar = 4;
     static constexpr std::uint64_t least_similar_bytes = 1024 * 1024;
-    // What looking for chunks may read: so many bytes, which takes a second, and so many for each compressed byte of
-    // their files, which fetching those would take too. To look in a file takes that many times its size at most.
-    static constexpr std::uint64_t first_bytes = 256 * 1024 * 1024, bytes_for_each = 256, reads_of_each = 4;
+    // What looking for chunks may read: so many bytes, which takes a tenth of a second, and so many more for each
+    // compressed byte of files that have a path, or of which any was found. An image of new files is not searched for
+    // long.
+    static constexpr std::int64_t first_bytes = 128 * 1024 * 1024, bytes_for_each = 64, most_bytes = 1LL << 40;
     // Adds the parts of a file: those that the object at its path or a similar one has are here.
     void add_parts(const Asked& asked, ChunkedPlan& plan);
 
     std::vector<Asked> asked_;
     std::size_t asked_chunks_ = 0;
     std::size_t parts_left_ = max_plan_parts;
-    std::uint64_t may_read_ = first_bytes;  // for chunks
-    std::vector<std::size_t> doubtful_;     // hashes of the objects; sorted after finish()
-    std::uint64_t directories_bytes_ = 0;   // that were read
+    std::int64_t may_read_ = first_bytes;  // to look for chunks
+    std::vector<std::size_t> doubtful_;    // hashes of the objects; sorted after finish()
+    std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
     struct Level {
         std::string name;
