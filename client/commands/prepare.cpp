@@ -6,8 +6,12 @@ namespace imagectl {
 
 namespace {
 
+constexpr VerbOption options[] = {{"target", "IMAGE", "The reference that the image is or would be stored under"}};
+
 ExitCode run(const Arguments& arguments) {
-    return run_job_verb(arguments, source_call("Prepare", arguments));
+    auto call = source_call("Prepare", arguments);
+    if (const auto target = arguments.text("target")) call.set("target", absolute_image(taken_image(*target)));
+    return run_job_verb(arguments, std::move(call));
 }
 
 }  // namespace
@@ -21,8 +25,9 @@ const Verb prepare_verb = {
      "Examples:\n"
      "  imagectl prepare docker://registry.example/host:stable\n"
      "  imagectl prepare docker://registry.example/host:stable --json\n"
+     "  imagectl prepare oci:/srv/images/host:stable --target docker://registry.example/host:stable\n"
      "\n",
-     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials)},
+     static_cast<VerbHelp::Options>(VerbHelp::job | VerbHelp::credentials), options},
     run,
 };
 

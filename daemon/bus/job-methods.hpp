@@ -23,7 +23,7 @@ protected:
 
 private:
     void Prepare(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Prepare{parse(image)}, options); });
+        fenced([&] { start(std::move(result), job::Prepare{.image = parse(image)}, options); });
     }
     void ImportImage(StartedJob&& result, std::string image, VariantMap options) override {
         fenced([&] { start(std::move(result), job::Import{.image = parse(image)}, options); });

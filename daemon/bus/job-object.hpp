@@ -64,6 +64,7 @@ public:
     const std::string& message() const { return message_; }
     const VariantMap& outcome() const { return outcome_; }
     std::size_t outcome_bytes() const { return outcome_bytes_; }
+    std::uint64_t bytes_done() const { return bytes_done_; }
     std::uint64_t microseconds_run() const;  // until now, or until it finished
 
 private:

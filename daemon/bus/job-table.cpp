@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,10 +45,23 @@ JobRecord record_of(const QueuedJob& job) {
     return record;
 }
 
+// Compressed bytes that a job of a kind that fetches layers fetched, whether it succeeded or not. PROGRESS of it is all
+// that there is of one without an outcome.
+std::optional<std::uint64_t> fetched_bytes(const job::Request& request, const job::Result& result,
+                                           std::uint64_t progress) {
+    if (result.outcome != job::Outcome::success)
+        return request.traits().stores_image ? std::optional(progress) : std::nullopt;
+    const auto found = result.details->find("bytes-fetched");
+    if (found == result.details->end() || !found->is_number_unsigned()) return std::nullopt;
+    return found->get<std::uint64_t>();
+}
+
 // One line, with what the job read and how long it took.
-void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
+void tell_end(const QueuedJob& job, const job::Result& result, double seconds, std::optional<std::uint64_t> fetched) {
     auto fields = record_of(job).fields;
     fields.emplace("IMAGED_SECONDS", fmt::format("{:.3f}", seconds));
+    if (fetched) fields.emplace("IMAGED_BYTES", std::to_string(*fetched));
+    const auto bytes = fetched ? fmt::format(", {} bytes fetched", *fetched) : std::string();
     if (result.outcome != job::Outcome::success) {
         const bool failed = result.outcome == job::Outcome::failed;
         const bool deferred = result.error_name == error_name(ErrorKind::deferred);
@@ -55,18 +69,13 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds) {
         journal::tell(deferred ? journal::Event::job_deferred
                       : failed ? journal::Event::job_failed
                                : journal::Event::job_cancelled,
-                      fmt::format("job {} {} after {:.1f} s: {}: {}", number(job.id), to_string(result.outcome),
-                                  seconds, result.error_name, result.message),
+                      fmt::format("job {} {} after {:.1f} s{}: {}: {}", number(job.id), to_string(result.outcome),
+                                  seconds, bytes, result.error_name, result.message),
                       fields);
         return;
     }
     fields.emplace("IMAGED_DIGEST", text_member(*result.details, "digest"));
     fields.emplace("IMAGED_POLICY", text_member(*result.details, "signature-policy"));
-    std::string bytes;
-    if (const auto found = result.details->find("bytes-fetched"); found != result.details->end()) {
-        fields.emplace("IMAGED_BYTES", found->dump());
-        bytes = ", " + found->dump() + " bytes fetched";
-    }
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
     for (const auto& change : result.changed_images) {
@@ -122,10 +131,11 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     const auto told = object.finish(job.request.work, result, bus_names(job));
     const auto outcome = std::string(to_string(told.outcome));
     const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
-    tell_end(job, told, seconds);
+    const auto fetched = fetched_bytes(job.request, told, object.bytes_done());
+    tell_end(job, told, seconds, fetched);
     enter_phase(job.id, job.request, "done");
     phases_.erase(job.id);
-    metrics_.job_ended(job.request, told);
+    metrics_.job_ended(job.request, told, fetched.value_or(0));
     tell_changes(told);
     events_.removed(job.id, outcome);
     finished_[job.id] = {loop_.after(keep_finished, [this, id = job.id] { forget(id); }), job.owner,

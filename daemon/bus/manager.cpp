@@ -31,8 +31,10 @@ std::string what_is_done(std::string_view action) {
     return std::string(action) + " images";
 }
 
-// The name that the caller chose for what REQUEST stores; null where the image's own name decides.
+// The name that the caller chose for what REQUEST stores; null where the image's own name decides, or nothing is
+// stored.
 const ImageReference* stored_as(const job::Request& request) {
+    if (request.traits().action.empty()) return nullptr;
     if (request.as<job::ImportArchive>() != nullptr) return request.image();
     const auto* const target = request.target();
     return target != nullptr && *target ? &**target : nullptr;

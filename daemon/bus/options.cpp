@@ -174,7 +174,7 @@ void check_path(const Work& work) {
 template <typename Work>
 void check_registry_names(const Work& work) {
     if constexpr (Work::traits.reads_image || Work::traits.stores_image) work.image.require_registry_name();
-    // The target of Check is stored already, perhaps by another program.
+    // The target of Check is stored already, perhaps by another program; that of Prepare may be.
     if constexpr (requires { work.target; } && !Work::traits.only_reads)
         if (work.target) work.target->require_registry_name();
     if constexpr (requires { work.destination; }) work.destination.require_registry_name();

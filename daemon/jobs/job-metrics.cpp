@@ -155,7 +155,7 @@ JobMetrics::~JobMetrics() {
     write();
 }
 
-void JobMetrics::job_ended(const job::Request& request, const job::Result& result) {
+void JobMetrics::job_ended(const job::Request& request, const job::Result& result, std::uint64_t fetched_bytes) {
     const auto error = result.outcome == job::Outcome::success ? "" : error_name(error_kind(result.error_name));
     add(fmt::format("{}{{error=\"{}\",kind=\"{}\",result=\"{}\"}}", jobs_ended, error, request.traits().name,
                     to_string(result.outcome)),
@@ -163,8 +163,8 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
     for (const auto& change : result.changed_images)
         add(std::string(images),
             static_cast<double>(change.old_digest.empty()) - static_cast<double>(change.new_digest.empty()));
+    add(std::string(fetched), static_cast<double>(fetched_bytes));
     if (result.outcome != job::Outcome::success) return;
-    add(std::string(fetched), member(*result.details, "bytes-fetched"));
     add(std::string(reused), member(*result.details, "bytes-reused"));
     add(std::string(saved), member(*result.details, "bytes-saved"));
     if (request.as<job::DiskUsage>() != nullptr) {

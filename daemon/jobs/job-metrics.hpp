@@ -30,7 +30,8 @@ public:
     JobMetrics(const JobMetrics&) = delete;
     JobMetrics& operator=(const JobMetrics&) = delete;
 
-    void job_ended(const job::Request& request, const job::Result& result);
+    // FETCHED_BYTES: compressed, of layers, also of a job that did not succeed.
+    void job_ended(const job::Request& request, const job::Result& result, std::uint64_t fetched_bytes);
     // Of a job of KIND. PHASE as the interface lists it at Job.Phase.
     void phase_ended(std::string_view kind, std::string_view phase, EventLoop::Clock::duration time);
     void set_jobs(std::size_t waiting, std::size_t running);

@@ -2,6 +2,7 @@
 // imaged-worker: does one job and ends. The request comes as one line on descriptor 3, progress and the result go back
 // the same way (job/job.hpp); further descriptors hold what the request says. SIGTERM cancels.
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,6 +30,9 @@ namespace {
 using namespace imaged;
 
 constexpr int channel = 3;
+// Blocks from this size on go back to the system when they are freed, as those of large directories. By itself, malloc
+// would soon take them from the heap, and keep them.
+constexpr int mapped_bytes = 1024 * 1024;
 
 // A signal handler reaches nothing else.
 Cancellation* job_cancellation = nullptr;
@@ -83,6 +87,7 @@ int main() {
     ::umask(022);
     // Another process of the same user can neither trace this one nor read its descriptors or memory.
     ::prctl(PR_SET_DUMPABLE, 0);
+    ::mallopt(M_MMAP_THRESHOLD, mapped_bytes);
     job::Result result;
     ProgressMeter meter([](const job::Message& message) { return send_line(job::encode(message), true); });
     try {

@@ -79,9 +79,8 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     layer.progress.state = "fetching";
     // A source may send some of it again.
     layer.progress.done = std::min(layer.progress.done + bytes, layer.progress.total);
-    fetched_bytes_ += bytes;
-    // A source that sends more than the manifest says fails later on; until then the sum must not pass its end.
-    progress_.bytes_done = std::min(progress_.bytes_done + bytes, progress_.bytes_total);
+    progress_.bytes_done += bytes;
+    progress_.bytes_total = std::max(progress_.bytes_total, progress_.bytes_done);
     if (progress_.bytes_total > 0)
         progress_.fraction = std::max(progress_.fraction, fetch_begin + (merge_begin - fetch_begin) *
                                                                             static_cast<double>(progress_.bytes_done) /
@@ -122,11 +121,12 @@ void ProgressMeter::advance(std::uint64_t done, std::uint64_t total) {
 }
 
 void ProgressMeter::send_progress(bool now) {
+    progress_unsent_ = true;
     const auto time = Clock::now();
     if (!now && time - sent_ < interval) return;
     sent_ = time;
     send_refused();
-    progress_refused_ = !send_(progress_);
+    progress_unsent_ = !send_(progress_);
 }
 
 void ProgressMeter::send_layer(Layer& layer, bool now) {
@@ -153,7 +153,7 @@ std::vector<job::Message> ProgressMeter::unsent() {
     std::vector<job::Message> messages;
     for (const auto& layer : layers_)
         if (layer.refused) messages.emplace_back(layer.progress);
-    if (progress_refused_) messages.emplace_back(progress_);
+    if (progress_unsent_) messages.emplace_back(progress_);
     return messages;
 }
 

@@ -2,7 +2,6 @@
 // Turns the observer calls of a job into progress messages, at most ten of a kind a second.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -20,10 +19,13 @@ public:
     // SEND is called with one message at a time and must not block. It returns whether there was room for the message;
     // what there was no room for is sent again in its latest state.
     explicit ProgressMeter(std::function<bool(const job::Message&)> send) : send_(std::move(send)) {}
-    // The latest states that there was no room for until now.
+    // The latest states that were not sent: layers' that there was no room for, and the job's, however new.
     std::vector<job::Message> unsent();
     // Of layers, from the beginning of the job on: in all its attempts, and what a source sent more than once.
-    std::uint64_t fetched_bytes() const { return fetched_bytes_; }
+    std::uint64_t fetched_bytes() const {
+        const std::lock_guard lock(mutex_);
+        return progress_.bytes_done;
+    }
 
     void phase(ImportPhase phase) override;
     void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) override;
@@ -48,13 +50,12 @@ private:
     void send_refused();
 
     const std::function<bool(const job::Message&)> send_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     job::Progress progress_;
-    std::atomic<std::uint64_t> fetched_bytes_ = 0;
     double phase_from_ = 0, phase_to_ = 1;
     Clock::time_point sent_{};
     std::vector<Layer> layers_;
-    bool progress_refused_ = false, any_layer_refused_ = false;
+    bool progress_unsent_ = false, any_layer_refused_ = false;
 };
 
 }  // namespace imaged

@@ -102,22 +102,8 @@ std::uint64_t crc64(std::uint64_t crc, std::span<const std::byte> bytes) {
     return ~crc;
 }
 
-// Files from this size on have chunks of these sizes; between the limits one byte in so many ends a chunk.
+// Files from this size on have chunks.
 constexpr std::uint64_t least_large_bytes = 1024 * 1024;
-constexpr std::uint64_t least_chunk_bytes = 32 * 1024, most_chunk_bytes = 512 * 1024, mean_chunk_bytes = 128 * 1024;
-// A chunk ends where some bits of a hash of the last bytes are zero ("gear hash").
-constexpr std::uint64_t cut_mask = (mean_chunk_bytes - 1) << 40;
-constexpr auto gear = [] {
-    std::array<std::uint64_t, 256> table{};
-    std::uint64_t state = 0;
-    for (auto& value : table) {  // splitmix64
-        state += 0x9E3779B97F4A7C15;
-        auto mixed = (state ^ state >> 30) * 0xBF58476D1CE4E5B9;
-        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB;
-        value = mixed ^ mixed >> 31;
-    }
-    return table;
-}();
 
 std::string big_endian(std::uint64_t value) {
     std::string bytes(8, '\0');
@@ -253,25 +239,15 @@ void ChunkedWriter::write_content(std::span<const std::byte> content) {
     if (file_->item.size < least_large_bytes) return frames_->stream.write(content);
     while (!content.empty()) {
         bool cut = false;
-        const auto piece = content.first(rest_of_chunk(content, cut));
+        // The last chunk that may be has all the rest.
+        const bool is_last = file_->chunks.size() + 1 == max_file_chunks;
+        const auto piece = content.first(is_last ? content.size() : file_->ends.rest(content, cut));
         frames_->stream.write(piece);
         chunk_content_.update(piece);
         file_->chunk.size += piece.size();
         if (cut) end_chunk();
         content = content.subspan(piece.size());
     }
-}
-
-std::size_t ChunkedWriter::rest_of_chunk(std::span<const std::byte> bytes, bool& cut) {
-    auto& [item, left, offset, crc, chunks, chunk, window] = *file_;
-    if (chunks.size() + 1 == max_file_chunks) return bytes.size();
-    auto size = chunk.size;
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        window = (window << 1) + gear[std::to_integer<std::size_t>(bytes[i])];
-        cut = (++size >= least_chunk_bytes && (window & cut_mask) == 0) || size == most_chunk_bytes;
-        if (cut) return i + 1;
-    }
-    return bytes.size();
 }
 
 void ChunkedWriter::end_chunk() {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/checksum.hpp"
+#include "chunked/chunk-ends.hpp"
 #include "chunked/table.hpp"
 #include "layer/byte-sink.hpp"
 #include "layer/tar-writer.hpp"
@@ -42,8 +43,6 @@ private:
 
     void end_segment();
     void write_content(std::span<const std::byte> content);
-    // How many of BYTES the current chunk has still. CUT is set where it ends then.
-    std::size_t rest_of_chunk(std::span<const std::byte> bytes, bool& cut);
     void end_chunk();
     void end_file();
 
@@ -63,7 +62,7 @@ private:
         // Those that have ended, if it is large; and the current one.
         std::vector<TableChunk> chunks = {};
         TableChunk chunk{};
-        std::uint64_t window = 0;
+        OwnChunkEnds ends = {};
     };
     std::optional<File> file_;
     Sha256 content_, chunk_content_;

@@ -122,10 +122,12 @@ struct Prepare {
     using Outcome = PrepareOutcome;
 
     ImageReference image;
+    std::optional<ImageReference> target;
 
     template <typename Self, typename Fields>
     static void fields(Self& self, Fields& fields) {
         fields("image", self.image);
+        fields.option("target", self.target);
     }
     bool operator==(const Prepare&) const = default;
 };

@@ -3,6 +3,7 @@
 zeros in a file is a frame of its own, and the file has a row for each of its frames; the zeros are in the frame all the same."""
 import base64
 import ctypes
+import functools
 import hashlib
 import io
 import json
@@ -55,10 +56,27 @@ def chunks_of(content):
     return [chunk for part in parts for chunk in (re.findall(rb"(?s).+?(?:\x42\x17|$)", part) if part.strip(b"\0") else [part])]
 
 
-def rows_of(member, content, offset):
+@functools.lru_cache(maxsize=8)
+def skopeo_chunks_of(content):
+    """Those of long files without zeros where skopeo ends them."""
+    if len(content) < 1 << 20:
+        return chunks_of(content)
+    window, total, sums, begin, parts = bytearray(64), 64 * 31, 64 * 63 * 31, 0, []
+    for place, byte in enumerate(content):
+        dropped = window[place % 64]
+        window[place % 64] = byte
+        total += byte - dropped
+        sums = (sums + total - 64 * (dropped + 31)) & 0xFFFFFFFF
+        if sums & 0xFFFF == 0xFFFF:
+            parts.append(content[begin:place + 1])
+            begin = place + 1
+    return [part for part in (*parts, content[begin:]) if part]
+
+
+def rows_of(member, content, offset, cut):
     """The frames of a file at OFFSET of the blob, and its rows of the table."""
     packed, parts = b"", []
-    for part in chunks_of(content):
+    for part in cut(content):
         parts.append({"offset": offset + len(packed), "chunkSize": len(part), "chunkDigest": digest(part), **({} if part.strip(b"\0") else {"chunkType": "zeros"})})
         packed += frame(part)
     row = {"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(content), "offset": offset, "endOffset": offset + len(packed)}
@@ -149,8 +167,8 @@ def read(blob, annotations):
     return table["entries"], tar
 
 
-def layer(entries, change=None, complete=False, **options):
-    """A layer of ENTRIES (oci_layout.Entry, or a tar); its table lists what is no file with content if it is COMPLETE. CHANGE gets the parts before they are packed, a dictionary of table, split and annotations, and may change them."""
+def layer(entries, change=None, complete=False, cut=chunks_of, **options):
+    """A layer of ENTRIES (oci_layout.Entry, or a tar); its table lists what is no file with content if it is COMPLETE. CHANGE gets the parts before they are packed, a dictionary of table, split and annotations, and may change them. CUT gives the parts of a file's content that have frames of their own."""
     tar = entries if isinstance(entries, bytes) else oci_layout.tar(entries, **options)
     blob, table, split = bytearray(), [], []
     for member, data in pieces_of(tar):
@@ -158,7 +176,7 @@ def layer(entries, change=None, complete=False, **options):
             blob += frame(data)
             split.append({"type": 2, "payload": base64.b64encode(data).decode()})
         else:
-            packed, rows = rows_of(member, data, len(blob))
+            packed, rows = rows_of(member, data, len(blob), cut)
             blob += packed
             table.append(rows)
             split.append({"type": 1, "name": member.name, "size": member.size, "payload": "AAAAAAAAAAA="})

@@ -320,8 +320,11 @@ class Rate(ScratchCase):
         self.client.until(job, lambda properties: properties["Bytes"][0] > 0, 60)
         began = time.monotonic()
         self.client.cancel(job)
-        self.assertEqual(self.client.finished(job)["Result"], "cancelled")
+        ended = self.client.finished(job)
         self.assertLess(time.monotonic() - began, 1.5 * sanitizers.SLOWER)
+        # What it had fetched stays to be read.
+        self.assertEqual((ended["Result"], ended["Outcome"]), ("cancelled", {}))
+        self.assertTrue(0 < ended["Bytes"][0] < ended["Bytes"][1], ended["Bytes"])
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Case(unittest.TestCase):
         address = address or self.registry.address
         conf = self.directory / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n')
-        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target if kind == "pull" else "", kind=kind,
+        return worker.Run(f"docker://{address}/test/image:{tag}", self.repository, target=target, kind=kind,
                           settings={"skopeo-service": self.service.path, "stall-milliseconds": 5000, **settings},
                           env={"CONTAINERS_REGISTRIES_CONF": str(conf), "CONTAINERS_POLICY": str(self.policy), **(env or {})})
 
@@ -171,8 +171,8 @@ class Case(unittest.TestCase):
         encapsulation.ostree(self.repository, "fsck", "--quiet")
         return details
 
-    def prepared(self, tag, address=None, kind="prepare", **options):
-        result = self.run_pull(tag, address, kind=kind, **options)
+    def prepared(self, tag, address=None, kind="prepare", target="", **options):
+        result = self.run_pull(tag, address, kind=kind, target=target, **options)
         self.assertEqual(result["outcome"], "success", result)
         return result["details"]
 
@@ -709,14 +709,14 @@ class CommitImages(Case):
         commit = encapsulation.ostree(source, "commit", "--branch=t", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0", "--add-metadata-string=ostree.bootable=true")
         return commit, encapsulation.commit_entries(source, commit)
 
-    def push_commit(self, tag, *changed, files=None, split=None, change=None):
+    def push_commit(self, tag, *changed, files=None, split=None, change=None, cut=chunked_layer.chunks_of):
         """An image of a commit of FILES or entries(); SPLIT gives the number of the chunk for each file object, without one all is in the commit layer."""
         commit, found = self.commit(files or entries(*changed))
         parts = {}
         for entry in found:
             file = ".file" in entry.path or "/xattrs/" in entry.path
             parts.setdefault(split(entry) if split and file else -1, []).append(entry)
-        layers = [chunked_layer.layer(parts[number], change) for number in sorted(parts)]
+        layers = [chunked_layer.layer(parts[number], change, cut=cut) for number in sorted(parts)]
         labels = {"ostree.final-diffid": layers[-1].diff_id, "ostree.commit": commit}
         self.layout.image(tag, layers, config={"config": {"Labels": labels}})
         self.registry.push(self.layout.reference(tag), f"test/image:{tag}")
@@ -765,6 +765,32 @@ class Reported(Case):
         self.assertEqual(self.prepared("some")["bytes-to-fetch"], len(layer.data))
         self.assertEqual(self.wire_bytes(layer, since), 0)
 
+    def test_prepare_says_what_is_fetched_for_the_name_that_it_is_given(self):
+        """Small files and chunks are looked for at their paths in the version that is stored under that name."""
+        def image(*changed):
+            large = random_bytes("large", 3 << 20)
+            small = [Entry(f"usr/small{number}", content=random_bytes(f"small{number}" + "changed" * (number in changed), 900)) for number in range(400)]
+            return chunked_layer.layer([*small, Entry("usr/large", content=(b"changed" if changed else b"") + large)])
+        self.push("stored", image())
+        self.push("after", image(3, 4))
+        own = f"docker://{self.registry.address}/test/image:after"
+        self.pull("stored")
+        stored = self.repository
+        told = {}
+        for target in ("docker://stored/image:t", ""):
+            self.repository = stored
+            told[target] = self.prepared("after", target=target)["bytes-to-fetch"]
+            self.make_repository()
+            subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+            # Without a target it is stored under its own name, which has no version yet.
+            self.assertEqual(self.pull("after", target=target)["bytes-fetched"], told[target], target)
+        self.assertLess(told["docker://stored/image:t"], told[""] / 2)
+        # An image that is stored under its own name.
+        self.make_repository()
+        self.pull("stored", target=own)
+        told = self.prepared("after")["bytes-to-fetch"]
+        self.assertEqual(self.pull("after", target="")["bytes-fetched"], told)
+
     def test_nearly_all_of_a_blob_that_is_another_is_not_taken(self):
         """What is put together of the parts of a layer and its tables has to have the digest of its blob."""
         self.push("after", after := chunked_layer.layer(entries(*range(140))))
@@ -802,13 +828,18 @@ class Reported(Case):
 class Chunks(Case):
     """Large files that changed in some places."""
     LARGE = 6 << 20
+    INSERTIONS = [(place << 20, b"more", 0) for place in (1, 3, 5)]
 
-    def large(self, *edits):
-        """entries() and a large file with EDITS, each a place and what takes the place of how many bytes there."""
+    def content(self, *edits):
+        """With EDITS, each a place and what takes the place of how many bytes there."""
         content = random_bytes("large", self.LARGE)
         for place, data, count in edits:
             content = content[:place] + data + content[place + count:]
-        return [*entries(), Entry("usr/large", content=content)]
+        return content
+
+    def large(self, *edits, path="usr/large"):
+        """entries() and a large file with EDITS."""
+        return [*entries(), Entry(path, content=self.content(*edits))]
 
     def test_of_a_large_file_the_chunks_that_changed_are_fetched(self):
         self.push("large", chunked_layer.layer(self.large()))
@@ -830,9 +861,10 @@ class Chunks(Case):
 
     def test_what_imaged_exports_has_chunks(self):
         """They end where the content says, so those of another version are the same but for some."""
-        edits = {"plain": [], "changed": [(3 << 20, b"changed", 7)], "longer": [(3 << 20, b"changed", 0)], "zeros": [(1 << 20, bytes(2 << 20), 2 << 20)]}
+        edits = {"plain": [], "changed": [(3 << 20, b"changed", 7)], "longer": [(3 << 20, b"changed", 0)], "zeros": [(1 << 20, bytes(2 << 20), 2 << 20)],
+                 "longer-at-places": self.INSERTIONS, "moved": self.INSERTIONS, "in-another-order": [(0, random_bytes("large", self.LARGE)[-(2 << 20):], 0), (6 << 20, b"", 2 << 20)]}
         for tag, changes in edits.items():
-            self.push(tag, oci_layout.layer(self.large(*changes)))
+            self.push(tag, oci_layout.layer(self.large(*changes, path="opt/other" if tag == "moved" else "usr/large")))
             self.pull(tag)
             result = worker.Run("docker://stored/image:t", self.repository, kind="export", arguments={"destination": f"oci:{self.directory}/out:{tag}", "compression": "zstd:chunked"}).finish().result
             self.assertEqual(result["outcome"], "success", result)
@@ -1002,6 +1034,25 @@ class Objects(CommitImages):
         # They go with the image.
         self.pull("before", target="docker://stored/image:t")
         self.assertEqual([str(ref) for ref in (self.repository / "refs/heads/imaged/objects").iterdir()], [])
+
+    def test_of_a_large_file_the_chunks_that_changed_are_fetched(self):
+        """Nothing says which object it was before: those of about its size are looked in."""
+        large = random_bytes("large", 6 << 20)
+        changed = large[:3 << 20] + b"changed" + large[(3 << 20) + 7:]
+        others = [Entry(f"usr/other{number}", content=random_bytes(f"other{number}", (6 << 20) + number)) for number in range(2)]
+        for split in (None, self.two_chunks):
+            with self.subTest(split=split):
+                self.make_repository()
+                self.push_commit("one", files=[*entries(), Entry("usr/large", content=large), *others], split=split)
+                self.push_commit("two", files=[*entries(), Entry("usr/large", content=changed), *others], split=split)
+                self.pull("one")
+                told = self.prepared("two")["bytes-to-fetch"]
+                details = self.pull("two")
+                print(f"    {told} bytes announced, {details['bytes-fetched']} fetched")
+                self.assertEqual(details["bytes-fetched"], told)
+                self.assertLess(details["bytes-fetched"], 1 << 20)
+                self.assertEqual(details["merge-commit"], self.whole("two"))
+                encapsulation.ostree(self.repository, "fsck", "--quiet")
 
     def test_a_commit_layer_is_fetched_in_part_as_well(self):
         self.push_commit("one")
@@ -1188,7 +1239,7 @@ class Large(Case):
         self.check("directories in turn", self.layer(15_000, place), self.layer(15_000, place, (5, 6)), 1)
 
     def test_large_directory(self):
-        count = 60_000 if OPTIONS.long else 25_000
+        count = 150_000 if OPTIONS.long else 25_000
 
         def place(number):
             return f"usr/share/d/file-{number:07}"
@@ -1357,7 +1408,8 @@ class Mixed(CommitImages):
             return random.choice(parts["table"]["entries"])
 
         def number(parts):
-            row(parts)[random.choice(("size", "offset", "endOffset"))] = random.choice((0, 1, 2 ** 31, 2 ** 63, 2 ** 64 - 1, -1, 1.5, 2 ** 70, random.randrange(1 << 22)))
+            one = row(parts)
+            one[random.choice(("chunkSize", "chunkOffset", "offset") if "chunkSize" in one else ("size", "offset", "endOffset"))] = random.choice((0, 1, 2 ** 31, 2 ** 63, 2 ** 64 - 1, -1, 1.5, 2 ** 70, random.randrange(1 << 22)))
 
         def shifted(parts):
             delta, key = random.choice((-3, -1, 1, 8, 512)), random.choice(("offset", "endOffset", "size"))
@@ -1366,11 +1418,12 @@ class Mixed(CommitImages):
 
         def exchanged(parts):
             one, other = row(parts), row(parts)
-            for key in random.sample(("name", "size", "digest", "offset", "endOffset", "mode"), random.randrange(1, 4)):
+            keys = ("name", "chunkSize", "chunkDigest", "chunkOffset", "offset") if "chunkSize" in one and "chunkSize" in other else ("name", "size", "digest", "offset", "endOffset", "mode")
+            for key in random.sample(keys, random.randrange(1, 4)):
                 one[key], other[key] = other[key], one[key]
 
         def without(parts):
-            row(parts).pop(random.choice(("name", "size", "digest", "offset", "endOffset", "type")), None)
+            row(parts).pop(random.choice(("name", "size", "digest", "offset", "endOffset", "type", "chunkSize", "chunkDigest")), None)
 
         def another_type(parts):
             row(parts)["type"] = random.choice(("dir", "chunk", "symlink", "hardlink", "", "nonsense", 7, None, ["reg"], {"reg": 1}))
@@ -1446,13 +1499,23 @@ class Mixed(CommitImages):
         """The checksums of the root of the merged tree; manifests differ, so merge commits do."""
         return encapsulation.ostree(self.repository, "ls", "-d", "-C", details["merge-commit"], "/")
 
+    @staticmethod
+    def files(*changed):
+        """entries() and a file that has chunks, with some bytes more if any are CHANGED."""
+        large = random_bytes("large", 2 << 20)
+        if changed:
+            large = large[:1 << 20] + b"more" + large[1 << 20:]
+        return [*entries(*changed), Entry("usr/large", content=large)]
+
     def test_faults_that_nobody_chose(self):
         numbers = tuple(range(20, 26))
-        self.push("right", chunked_layer.layer(entries(*numbers)))
-        self.push_commit("objects-right", *numbers, split=self.two_chunks)
-        self.push_commit("objects", split=self.two_chunks)
+        cut = chunked_layer.skopeo_chunks_of
+        self.push("derived", chunked_layer.layer(self.files(), cut=cut))
+        self.push("right", chunked_layer.layer(self.files(*numbers), cut=cut))
+        self.push_commit("objects-right", files=self.files(*numbers), split=self.two_chunks, cut=cut)
+        self.push_commit("objects", files=self.files(), split=self.two_chunks, cut=cut)
         trees, stored = {}, {}
-        for kind, before, right, options in (("derived", "before", "right", {"target": "docker://stored/image:t"}), ("objects", "objects", "objects-right", {})):
+        for kind, before, right, options in (("derived", "derived", "right", {"target": "docker://stored/image:t"}), ("objects", "objects", "objects-right", {})):
             self.make_repository()
             trees[kind] = self.tree(self.pull(right, **options))
             self.make_repository()
@@ -1477,9 +1540,9 @@ class Mixed(CommitImages):
                 self.make_repository()
                 subprocess.run(["cp", "-aT", stored[kind], self.repository], check=True)
                 if kind == "derived":
-                    self.push("hostile", chunked_layer.layer(entries(*numbers), change))
+                    self.push("hostile", chunked_layer.layer(self.files(*numbers), change, cut=cut))
                 else:
-                    self.push_commit("hostile", *numbers, split=self.two_chunks, change=change)
+                    self.push_commit("hostile", files=self.files(*numbers), split=self.two_chunks, change=change, cut=cut)
                 front = self.front()
                 if server:
                     front.fault = ("blobs", server[1], None)

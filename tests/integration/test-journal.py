@@ -66,6 +66,17 @@ class Journal(Logged, system_bus.SystemCase):
         self.assertEqual(job["Outcome"]["signature-policy"], "insecureAcceptAnything (default)")
         self.assertEqual(self.root.finished(self.root.start("Pull", self.image))["Outcome"]["signature-policy"], "insecureAcceptAnything (default)")
 
+    def test_what_a_job_fetched_in_vain_is_told(self):
+        layer = oci_layout.layer([oci_layout.Entry("usr/large", content=os.urandom(300_000))], None)
+        self.layout.image("damaged", [layer])
+        self.layout.blob_path(oci_layout.digest(layer.data)).write_bytes(layer.data.replace(b"\0" * 512, b"\0" * 511 + b"\1"))
+        job = self.root.finished(self.root.start("Pull", self.layout.reference("damaged")))
+        self.assertEqual((job["Result"], job["Outcome"], job["Bytes"]), ("failed", {}, [len(layer.data)] * 2), job)
+        self.logged("failed after", f" s, {len(layer.data)} bytes fetched: ")
+        # A job that fetches no layers has none.
+        self.root.finished(self.root.start("Rollback", self.image))
+        self.logged("failed after", " s: NotFound")
+
     def test_who_is_refused_is_told(self):
         user = self.caller(1)
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b")
@@ -75,6 +86,8 @@ class Journal(Logged, system_bus.SystemCase):
         self.allow("org.imaged1.pull", "org.imaged1.pull-unverified", "org.imaged1.store-as")
         self.assert_refused("NotAuthorized", user.start, "Pull", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         self.logged("warning: refused: user 1: may not store docker://open.example/a:b as docker://signed.example/a:b")
+        # Prepare stores nothing under that name.
+        user.start("Prepare", "docker://open.example/a:b", {"target": "docker://signed.example/a:b"})
         # Each call that is refused names the images that it is about.
         self.assert_refused("NotAuthorized", user.call, "Remove", "(asa{sv})", ["docker://open.example/a:b", "docker://open.example/c:d"], {})
         self.logged("warning: refused: user 1 may not remove images", "(remove docker://open.example/a:b docker://open.example/c:d)")

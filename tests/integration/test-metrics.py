@@ -116,6 +116,11 @@ class Real(Case):
             self.assertLess(time.monotonic(), deadline)
         failed = [key for key in self.metrics() if key[0] == "imaged_jobs_total" and "result=failed" in key]
         self.assertEqual(failed, [("imaged_jobs_total", "error=NotFound", "kind=pull", "result=failed")], self.text())
+        # What a failed job fetched counts.
+        layout.image("damaged", [(damaged := oci_layout.layer([Entry("usr/c", content=os.urandom(50_000))], None))])
+        layout.blob_path(oci_layout.digest(damaged.data)).write_bytes(damaged.data[:-1] + b"\1")
+        self.assertEqual(self.client.finished(self.client.pull("ostree-unverified-image:" + layout.reference("damaged")), timeout=60)["Result"], "failed")
+        self.eventually(images=2, fetched_bytes_total=found["imaged_fetched_bytes_total",] + len(damaged.data))
         # An update, seen and pulled.
         self.assertNotIn(("imaged_last_check_timestamp_seconds",), found)
         before = int(time.time())

@@ -201,7 +201,6 @@ void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& file
         // What the table says of sizes decides how much is read here.
         looked_at.read(static_cast<std::size_t>(file.end - file.offset));
         looked_at.grow(file.size);
-        if (!file.chunks.empty()) looked_at.grow(file.size);
         files.find(file, plan);
     });
     files.finish(plan);

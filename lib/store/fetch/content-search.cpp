@@ -5,12 +5,20 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <tuple>
 
 #include "store/objects/object-listing.hpp"
 
 namespace imaged {
+
+namespace {
+
+// Sizes that differ by less than one part of so many are about the same.
+constexpr std::uint64_t near_part = 4;
+
+}  // namespace
 
 ObjectSizes::ObjectSizes(int objects, const Cancellation& cancellation) {
     std::mutex mutex;
@@ -37,6 +45,20 @@ std::span<const ObjectSizes::Object> ObjectSizes::of_size(std::uint64_t size) co
     const auto less = [](const Object& a, const Object& b) { return a.size < b.size; };
     const auto [begin, end] = std::equal_range(objects_.begin(), objects_.end(), Object{size, {}}, less);
     return {begin, end};
+}
+
+std::vector<ObjectSizes::Object> ObjectSizes::near(std::uint64_t size, std::size_t count) const {
+    auto above = std::lower_bound(objects_.begin(), objects_.end(), size,
+                                  [](const Object& object, std::uint64_t bytes) { return object.size < bytes; });
+    auto below = above;
+    std::vector<Object> found;
+    while (found.size() < count) {
+        const auto up = above != objects_.end() ? above->size - size : UINT64_MAX;
+        const auto down = below != objects_.begin() ? size - std::prev(below)->size : UINT64_MAX;
+        if (std::min(up, down) > size / near_part) break;
+        found.push_back(up <= down ? *above++ : *--below);
+    }
+    return found;
 }
 
 std::optional<Checksum> ContentSearch::find(std::uint64_t size, const Checksum& content) {

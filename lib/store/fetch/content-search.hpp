@@ -37,6 +37,8 @@ public:
 
     // In order of their checksums.
     std::span<const Object> of_size(std::uint64_t size) const;
+    // Up to COUNT objects of about SIZE bytes, the most similar first.
+    std::vector<Object> near(std::uint64_t size, std::size_t count) const;
 
 private:
     std::vector<Object> objects_;  // sorted

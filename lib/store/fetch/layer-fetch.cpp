@@ -46,12 +46,12 @@ std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
         const auto& layer = *in_part[number];
         const auto& cancellation = source.cancellation();
         LocalFiles files(repository.objects(), tree, moves_var(), cancellation);
-        if (layer.kind == LayerKind::derived) {
-            files.look_for_contents([&]() -> const ObjectSizes& {
+        files.look_for_files(
+            [&]() -> const ObjectSizes& {
                 std::call_once(sizes_once, [&] { sizes.emplace(repository.objects(), cancellation); });
                 return *sizes;
-            });
-        }
+            },
+            layer.kind == LayerKind::derived);
         ExpansionLimit looked_at(expansion, looked_at_bytes, {});
         try {
             bytes += chunked_layer_bytes(source, layer.blob, files, looked_at);
@@ -201,12 +201,12 @@ bool LayerFetch::may_come_in_part(const ImageLayer& layer, bool in_part) {
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
                                                   const ChunkedHooks& hooks, Doubts& doubts) {
     LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
-    if (layer.kind == LayerKind::derived) {
-        files.look_for_contents([this]() -> const ObjectSizes& {
+    files.look_for_files(
+        [this]() -> const ObjectSizes& {
             std::call_once(sizes_once_, [this] { sizes_.emplace(repository_.objects(), cancellation_); });
             return *sizes_;
-        });
-    }
+        },
+        layer.kind == LayerKind::derived);
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     doubts.files = &files;

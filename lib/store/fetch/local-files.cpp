@@ -15,7 +15,9 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/task-group.hpp"
+#include "chunked/chunk-search.hpp"
 #include "layer/dirtree.hpp"
+#include "layer/expansion-limit.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/object-placement.hpp"
 #include "layer/path-mapping.hpp"
@@ -54,11 +56,12 @@ void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
         const bool named = find_object(file.name, found);
         found.is_here = named && try_open(found);
         if (named && !found.is_here && exists(objects_, object_path(found.object, found.type))) doubt(found.object);
-        return plan.add(found);
+        const bool in_parts = !found.is_here && found.type == ObjectType::file && !file.chunks.empty();
+        return in_parts ? add_parts({found, file.content, false, file.chunks}, plan) : plan.add(found);
     }
     const auto object = at_path(file.name);
     if (object) found.object = *object;
-    asked_.push_back({found, file.content, object.has_value(), object ? file.chunks : std::vector<TableChunk>()});
+    asked_.push_back({found, file.content, object.has_value(), file.chunks});
     asked_chunks_ += asked_.back().chunks.size();
     if (asked_.size() == most_asked || asked_chunks_ >= max_file_chunks) look(plan);
 }
@@ -98,37 +101,53 @@ void LocalFiles::look(ChunkedPlan& plan) {
 
 void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
     const auto& [found, content, has_path, chunks] = asked;
-    const auto file = open_content(found);
-    struct stat status {};
-    if (!file || ::fstat(file.get(), &status) != 0 || chunks.size() > parts_left_) return plan.add(found);
-    parts_left_ -= chunks.size();
-    const auto here = static_cast<std::uint64_t>(status.st_size);
-    // Where a chunk is in it, if it is.
-    const auto place_of = [&](std::uint64_t position, const TableChunk& chunk) -> std::optional<std::uint64_t> {
-        const auto behind = found.size - position;
-        for (const auto place : {position, here - std::min(here, behind)}) {
-            if (place > here || chunk.size > here - place) continue;
-            if (content_of(file.get(), cancellation_, place, chunk.size) == chunk.content) return place;
-            if (here == found.size) break;
-        }
-        return std::nullopt;
+    if (chunks.size() > parts_left_) return plan.add(found);
+    const auto earn = [&] {
+        const auto packed = std::min(found.end - found.offset, max_layer_bytes);
+        may_read_ = std::min(may_read_ + bytes_for_each * static_cast<std::int64_t>(packed), most_bytes);
     };
+    ChunkSearch search(chunks, cancellation_);
+    std::vector<Checksum> objects;  // that were looked in
+    const auto look_in = [&](const Checksum& object) {
+        const auto file = may_read_ > 0 ? open_content({0, 0, 0, object, ObjectType::file, true}) : FileDescriptor();
+        struct stat status {};
+        if (!file || ::fstat(file.get(), &status) != 0) return false;
+        objects.push_back(object);
+        const auto size = static_cast<std::uint64_t>(status.st_size);
+        const auto before = search.bytes_read();
+        const bool any = search.look_in(file.get(), size, has_path || size == found.size);
+        may_read_ -= static_cast<std::int64_t>(search.bytes_read() - before);
+        return any;
+    };
+    bool any = false;
+    if (has_path) {
+        earn();
+        any = look_in(found.object);
+    } else if (found.size >= least_similar_bytes) {
+        for (const auto& object : sizes_().near(found.size, most_similar)) {
+            any = look_in(object.checksum);
+            if (any) break;
+        }
+        if (any) earn();
+    }
+    if (!any) return plan.add(found);
+    parts_left_ -= chunks.size();
     std::optional<ChunkedPlan::File> part;  // as many neighbours as are alike
-    std::uint64_t position = 0;
     for (std::size_t i = 0; i < chunks.size(); ++i) {
-        cancellation_.check();
         const auto& chunk = chunks[i];
+        const auto& place = search[i];
         const auto end = i + 1 < chunks.size() ? chunks[i + 1].offset : found.end;
-        const auto place = place_of(position, chunk);
-        position += chunk.size;
-        if (part && part->is_here == place.has_value() && (!place || part->from + part->size == *place)) {
+        const auto object = place ? objects[place->file] : found.object;
+        if (part && part->is_here == place.has_value() &&
+            (!place || (part->object == object && part->from + part->size == place->offset))) {
             part->size += chunk.size;
             part->end = end;
             continue;
         }
         if (part) plan.add(*part);
-        part = ChunkedPlan::File{chunk.size,       chunk.offset,      end,   found.object,
-                                 ObjectType::file, place.has_value(), false, place.value_or(0)};
+        const auto from = place ? place->offset : 0;
+        part =
+            ChunkedPlan::File{chunk.size, chunk.offset, end, object, ObjectType::file, place.has_value(), false, from};
     }
     part->ends = true;
     plan.add(*part);
@@ -157,8 +176,10 @@ void LocalFiles::look_at_paths() {
     run_in_threads(threads, (candidates.size() + 1) / 2, look);
 }
 
-void LocalFiles::look_for_contents(std::function<const ObjectSizes&()> sizes) {
-    search_.emplace(std::move(sizes), [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
+void LocalFiles::look_for_files(std::function<const ObjectSizes&()> sizes, bool is_derived) {
+    sizes_ = std::move(sizes);
+    if (!is_derived) return;
+    search_.emplace(sizes_, [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
         const auto file = try_open({object.size, 0, 0, object.checksum, ObjectType::file, true});
         return file ? std::optional(content_of(file.get(), cancellation_)) : std::nullopt;
     });

@@ -2,9 +2,9 @@
 // Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
 //
 // Files of a derived layer are looked for at the same path of the version that is stored, then among all objects of
-// their size, and taken if their content has the digest that the table says. Of one that is not found, those chunks are
-// taken that the file at its path has as far from its beginning, or from its end. Those of a layer of OSTree objects
-// are named by their checksum; they are taken if they have the size.
+// their size, and taken if their content has the digest that the table says. Those of a layer of OSTree objects are
+// named by their checksum; they are taken if they have the size. Of a file that is not found, those chunks are taken
+// that the file at its path has or, if there is none, one of the objects with the most similar sizes.
 //
 // What is found is a hint: who uses it verifies the whole layer.
 #pragma once
@@ -30,9 +30,9 @@ public:
     LocalFiles(int objects, const std::optional<Checksum>& tree, bool moved_var, const Cancellation& cancellation)
         : objects_(objects), tree_(tree), moved_var_(moved_var), cancellation_(cancellation) {}
 
-    // Has find() look for files of a derived layer; otherwise it does for those of a layer of OSTree objects. SIZES is
-    // called when an object is first looked for by its content, and gives those of the same repository.
-    void look_for_contents(std::function<const ObjectSizes&()> sizes);
+    // Has find() look for files of a derived layer if IS_DERIVED, otherwise for those of a layer of OSTree objects.
+    // SIZES is called when an object is first looked for by its size, and gives those of the same repository.
+    void look_for_files(std::function<const ObjectSizes&()> sizes, bool is_derived);
 
     // Whether OBJECTS, of a repository of any mode, has any file. Without one, no table need be read.
     static bool has_any(int objects);
@@ -69,7 +69,8 @@ private:
     const std::optional<Checksum> tree_;
     const bool moved_var_;
     const Cancellation& cancellation_;
-    std::optional<ContentSearch> search_;
+    std::function<const ObjectSizes&()> sizes_;
+    std::optional<ContentSearch> search_;  // of a derived layer
     // Files to look for, in the order of the plan: some together are hashed in several threads.
     static constexpr std::size_t most_asked = 512;
     static constexpr unsigned threads = 2;
@@ -79,12 +80,20 @@ private:
         bool has_path;  // FOUND has the object that is at its path in the tree
         std::vector<TableChunk> chunks;
     };
-    // Adds the parts of a file: those that the object at its path has are here.
+    // Objects to look in for the chunks of a file of so many bytes that is not here and has no path.
+    static constexpr std::size_t most_similar = 4;
+    static constexpr std::uint64_t least_similar_bytes = 1024 * 1024;
+    // What looking for chunks may read: so many bytes, which takes a tenth of a second, and so many more for each
+    // compressed byte of files that have a path, or of which any was found. An image of new files is not searched for
+    // long.
+    static constexpr std::int64_t first_bytes = 128 * 1024 * 1024, bytes_for_each = 64, most_bytes = 1LL << 40;
+    // Adds the parts of a file: those that the object at its path or a similar one has are here.
     void add_parts(const Asked& asked, ChunkedPlan& plan);
 
     std::vector<Asked> asked_;
     std::size_t asked_chunks_ = 0;
     std::size_t parts_left_ = max_plan_parts;
+    std::int64_t may_read_ = first_bytes;  // to look for chunks
     std::vector<std::size_t> doubtful_;    // hashes of the objects; sorted after finish()
     std::uint64_t directories_bytes_ = 0;  // that were read
     // The directories on the way to the last path that was looked for, from the root on.
