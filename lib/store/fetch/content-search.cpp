@@ -63,7 +63,6 @@ std::vector<ObjectSizes::Object> ObjectSizes::near(std::uint64_t size, std::size
 
 std::optional<Checksum> ContentSearch::find(std::uint64_t size, const Checksum& content) {
     if (size < ObjectSizes::least_bytes) return std::nullopt;
-    may_read_ += files_of_size * size + more_bytes;
     for (const auto& object : sizes_().of_size(size)) {
         auto known = contents_.find(object.checksum);
         if (known == contents_.end()) {

@@ -52,15 +52,17 @@ public:
     ContentSearch(std::function<const ObjectSizes&()> sizes, ContentOf content_of)
         : sizes_(std::move(sizes)), content_of_(std::move(content_of)) {}
 
+    // A file of SIZE bytes will be looked for.
+    void expect(std::uint64_t size) { may_read_ += files_of_size * size + more_bytes; }
     // An object whose content has SIZE bytes and the checksum CONTENT. Reads no object twice, and on average no more
-    // than some files of that size for each call, so that fetching the file would take longer.
+    // than some files of that size for each that is expected, so that fetching the file would take longer.
     std::optional<Checksum> find(std::uint64_t size, const Checksum& content);
     bool has_read(const Checksum& object) const { return contents_.contains(object); }
 
 private:
-    // What all calls may read together: so many bytes, which takes a tenth of a second, and for each call so many files
-    // of its size and so many bytes.
-    static constexpr std::uint64_t first_bytes = 64 * 1024 * 1024, files_of_size = 4, more_bytes = 64 * 1024;
+    // What all calls may read together: so many bytes, which takes a tenth of a second, and for each expected file so
+    // many files of its size and so many bytes. A network is that much slower than hashing.
+    static constexpr std::uint64_t first_bytes = 64 * 1024 * 1024, files_of_size = 12, more_bytes = 64 * 1024;
     // Opening a file takes as long as reading so many bytes.
     static constexpr std::uint64_t open_bytes = 4096;
 

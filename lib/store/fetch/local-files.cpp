@@ -82,6 +82,8 @@ void LocalFiles::doubt(const Checksum& object) {
 
 void LocalFiles::look(ChunkedPlan& plan) {
     look_at_paths();
+    for (const auto& asked : asked_)
+        if (!asked.found.is_here) search_->expect(asked.found.size);
     for (auto& asked : asked_) {
         auto& [found, content, has_path, chunks] = asked;
         if (has_path && !found.is_here) doubt(found.object);
