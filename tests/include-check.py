@@ -54,7 +54,7 @@ LIBRARIES = {
     r"ostree": {"lib/layer", *STORE},
     r"selinux/": {"lib/store/tree"},
     r"archive(_entry)?\.h|bzlib|isa-l|lzma|zlib": {"lib/layer"},
-    r"zstd": {"lib/layer", "lib/chunked", "lib/delta"},
+    r"zstd": {"lib/layer", "lib/delta"},
     r"openssl/": {"lib/base", "lib/source/skopeo"},
     r"sqlite3": {"lib/packages"},
     r"nlohmann/json\.hpp": {"lib/base", "client", "client/ui"},
