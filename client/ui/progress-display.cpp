@@ -5,10 +5,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <string_view>
 
+#include "base/file-descriptor.hpp"
 #include "ui/display-text.hpp"
 
 namespace imagectl {
@@ -18,16 +18,6 @@ namespace {
 constexpr std::int64_t redraw_interval = 100'000;
 // Without a terminal, so that a log shows that a long layer goes on.
 constexpr std::int64_t line_interval = 5'000'000;
-
-// Progress that cannot be written is not worth failing for.
-void write_all(std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return;
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-}
 
 }  // namespace
 
@@ -67,7 +57,7 @@ void ProgressDisplay::draw(const JobStatus& job) {
     for (const auto& line : lines) frame += line + "\x1b[K\r\n";
     frame += "\x1b[J\x1b[?25h";
     drawn_lines_ = lines.size();
-    write_all(frame);
+    imaged::write_to_stderr(frame);
 }
 
 void ProgressDisplay::print_news(const JobStatus& job) {
@@ -97,21 +87,21 @@ void ProgressDisplay::print_news(const JobStatus& job) {
                 ", " + std::to_string(job.steps_done) + "/" + std::to_string(job.steps_total) + " " + escaped(job.unit);
         text += "\n";
     }
-    write_all(text);
+    imaged::write_to_stderr(text);
 }
 
 void ProgressDisplay::finish() {
     std::string frame;
     erase(frame);
     held_back_ = false;
-    write_all(frame);
+    imaged::write_to_stderr(frame);
     if (style_ == ProgressStyle::live) style_ = ProgressStyle::none;
 }
 
 void ProgressDisplay::say(const std::string& text) {
     std::string frame;
     erase(frame);
-    write_all(frame + text + "\n");
+    imaged::write_to_stderr(frame + text + "\n");
     last_drawn_ = 0;
 }
 

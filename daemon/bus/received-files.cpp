@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -58,17 +57,11 @@ Plain receive_plain(int socket, std::span<std::byte> buffer, int flags = 0) {
     return {count, count > 0 && (message.msg_flags & MSG_CTRUNC) != 0};
 }
 
-void put_descriptors(msghdr& message, std::vector<FileDescriptor>& files, std::size_t room) {
+void hand_over(std::vector<FileDescriptor>& files, msghdr& message, std::size_t room) {
     std::vector<int> numbers;
     for (const auto& file : files) numbers.push_back(file.get());
-    const auto bytes = numbers.size() * sizeof(int);
-    if (numbers.empty() || CMSG_SPACE(bytes) > room) return;
-    message.msg_controllen = CMSG_SPACE(bytes);
-    auto* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(bytes);
-    std::memcpy(CMSG_DATA(header), numbers.data(), bytes);
+    if (numbers.empty() || CMSG_SPACE(numbers.size() * sizeof(int)) > room) return;
+    put_descriptors(message, numbers);
     for (auto& file : files) file.release();
 }
 
@@ -114,7 +107,7 @@ ssize_t ReceivedFiles::receive(int socket, msghdr& message) noexcept {
     if (is_start && count >= message_prefix_bytes) unread_ = message_length(buffer.first<message_prefix_bytes>());
     unread_ -= std::min(unread_, count);
     plain_ -= std::min(plain_, count);
-    put_descriptors(message, files, room);
+    hand_over(files, message, room);
     return size;
 }
 

@@ -119,13 +119,13 @@ void CheckRound::found(const std::string& image, const job::Result& result) {
     ++outcome_.images_checked;
     found_updates_.insert(found_updates_.end(), result.found_updates.begin(), result.found_updates.end());
     if (!found.update_available) return;
-    job::WaitingUpdate update{image,
-                              found.digest,
-                              found.update_digest.value_or(""),
-                              found.update_version,
-                              found.layers_missing.value_or(0),
-                              found.bytes_to_fetch.value_or(0),
-                              found.changes};
+    job::WaitingUpdate update{.image = image,
+                              .digest = found.digest,
+                              .update_digest = found.update_digest.value_or(""),
+                              .update_version = found.update_version,
+                              .layers_missing = found.layers_missing.value_or(0),
+                              .bytes_to_fetch = found.bytes_to_fetch.value_or(0),
+                              .changes = found.changes};
     // Better the update alone than nothing of it.
     if (bytes_ + json_text(job::to_json(update)).size() > max_list_bytes) update.changes.reset();
     add("updates", outcome_.updates, std::move(update));

@@ -3,31 +3,21 @@
 
 #include <signal.h>
 #include <spdlog/sinks/base_sink.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <mutex>
-#include <string_view>
 #include <thread>
 #include <utility>
+
+#include "base/file-descriptor.hpp"
 
 namespace imaged::log_queue {
 
 namespace {
 
 constexpr std::size_t max_waiting = 1000;
-
-void write_to_stderr(std::string_view text) {
-    while (!text.empty()) {
-        const auto count = ::write(STDERR_FILENO, text.data(), text.size());
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) return;
-        text.remove_prefix(static_cast<std::size_t>(count));
-    }
-}
 
 // Without signals, which would end the process there as long as the daemon does not read them itself.
 template <typename Function>

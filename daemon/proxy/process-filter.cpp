@@ -3,15 +3,14 @@
 
 #include <asm/sockios.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <memory>
 
 #include "base/error.hpp"
+#include "base/seccomp-filter.hpp"
 
 namespace imaged {
 
@@ -33,56 +32,40 @@ constexpr std::array<scmp_datum_t, 3> owner_commands{F_SETOWN, F_SETOWN_EX, F_SE
 constexpr std::array<scmp_datum_t, 2> owner_requests{FIOSETOWN, SIOCSPGRP};
 constexpr scmp_datum_t low_word = 0xffffffff;  // the kernel looks at no more of a request
 
-struct Release {
-    void operator()(void* filter) const { ::seccomp_release(filter); }
-};
-
-void check(int result) {
-    // A system call that this architecture does not have needs no rule.
-    if (result < 0 && result != -EDOM) throw system_error(-result, "system call filter of skopeo");
+// One that refuses nothing yet.
+SeccompFilter make_filter() {
+    return {"system call filter of skopeo", SCMP_ACT_ALLOW};
 }
 
 template <typename... Conditions>
-void refuse(void* filter, const char* name, Conditions... conditions) {
-    const int call = ::seccomp_syscall_resolve_name(name);
-    if (call == __NR_SCMP_ERROR) return;
-    check(::seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, sizeof...(conditions), conditions...));
+void refuse(SeccompFilter& filter, const char* name, Conditions... conditions) {
+    filter.add(SCMP_ACT_ERRNO(EPERM), name, conditions...);
 }
 
-using Filter = std::unique_ptr<void, Release>;
-
-// One that refuses nothing yet.
-Filter make_filter() {
-    Filter filter(::seccomp_init(SCMP_ACT_ALLOW));
-    if (!filter) throw Error(ErrorKind::failed, "system call filter of skopeo: out of memory");
-    return filter;
-}
-
-void load(const Filter& filter) {
+void load(const SeccompFilter& filter) {
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("set no-new-privileges");
-    check(::seccomp_load(filter.get()));
+    filter.load();
 }
 
 }  // namespace
 
 void leave_other_processes_alone() {
-    const auto filter = make_filter();
+    auto filter = make_filter();
     const auto own = static_cast<scmp_datum_t>(::getpid());
-    for (const auto* name : signalling_calls) refuse(filter.get(), name, SCMP_A0(SCMP_CMP_NE, own));
-    for (const auto* name : calls_to_others) refuse(filter.get(), name);
-    refuse(filter.get(), "prlimit64", SCMP_A0(SCMP_CMP_NE, 0));  // 0 is itself
+    for (const auto* name : signalling_calls) refuse(filter, name, SCMP_A0(SCMP_CMP_NE, own));
+    for (const auto* name : calls_to_others) refuse(filter, name);
+    refuse(filter, "prlimit64", SCMP_A0(SCMP_CMP_NE, 0));  // 0 is itself
     for (const auto command : owner_commands) {
         for (const auto* name : {"fcntl", "fcntl64"})
-            refuse(filter.get(), name, SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, command));
+            refuse(filter, name, SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, command));
     }
-    for (const auto request : owner_requests)
-        refuse(filter.get(), "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, request));
+    for (const auto request : owner_requests) refuse(filter, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, low_word, request));
     load(filter);
 }
 
 void start_no_program() {
-    const auto filter = make_filter();
-    for (const auto* name : {"execve", "execveat"}) refuse(filter.get(), name);
+    auto filter = make_filter();
+    for (const auto* name : {"execve", "execveat"}) refuse(filter, name);
     load(filter);
 }
 

@@ -13,25 +13,11 @@ constexpr std::chrono::milliseconds interval(100);
 // Where each phase begins on the way from 0 to 1: fetching takes nearly all of the time.
 constexpr double fetch_begin = 0.02, merge_begin = 0.90, relabel_begin = 0.92, commit_begin = 0.95;
 
-std::string phase_name(ImportPhase phase) {
-    switch (phase) {
-        case ImportPhase::manifest: return "manifest";
-        case ImportPhase::fetch: return "fetch";
-        case ImportPhase::copy: return "copy";
-        case ImportPhase::write: return "write";
-        case ImportPhase::push: return "push";
-        case ImportPhase::merge: return "merge";
-        case ImportPhase::relabel: return "relabel";
-        case ImportPhase::commit: return "commit";
-    }
-    return "";
-}
-
 }  // namespace
 
 void ProgressMeter::phase(ImportPhase phase) {
     const std::lock_guard lock(mutex_);
-    progress_.phase = phase_name(phase);
+    progress_.phase = to_string(phase);
     if (phase == ImportPhase::fetch || phase == ImportPhase::copy || phase == ImportPhase::write)
         progress_.fraction = fetch_begin;
     if (phase == ImportPhase::merge) progress_.fraction = merge_begin;

@@ -118,12 +118,12 @@ public:
     job::Result operator()(const job::ImportArchive& work) { return import(work); }
 
     job::Result operator()(const job::Copy& work) {
-        CopyRequest copy{work.from ? work.repository : request_.repository,
-                         work.from ? request_.repository : work.repository,
-                         work.from,
-                         work.image,
-                         work.target,
-                         work.from && request_.settings.keep > 0};
+        CopyRequest copy{.source = work.from ? work.repository : request_.repository,
+                         .destination = work.from ? request_.repository : work.repository,
+                         .make_destination = work.from,
+                         .image = work.image,
+                         .target = work.target,
+                         .keep_previous = work.from && request_.settings.keep > 0};
         const auto copied = copy_image(copy, cancellation_, meter_);
         if (work.from && copied.changed && copied.previous_digest)
             drop_what_is_left([&] { return drop_unused_layers(copy.destination, request_.settings.keep); });
@@ -174,8 +174,12 @@ public:
         throw Error(ErrorKind::failed, "the daemon starts a worker for each image");
     }
     job::Result operator()(const job::Changes& work) {
-        return changes_result(work.image, find_changes({request_.repository, work.image, work.update, work.from,
-                                                        work.version, work.commit},
+        return changes_result(work.image, find_changes({.repository = request_.repository,
+                                                        .image = work.image,
+                                                        .update = work.update,
+                                                        .from = work.from,
+                                                        .digest = work.version,
+                                                        .commit = work.commit},
                                                        cancellation_));
     }
     job::Result operator()(const job::Remove& work) { return run_remove(request_, work, cancellation_); }
@@ -186,14 +190,14 @@ public:
 
 private:
     job::Result export_delta(const job::Export& work) {
-        DeltaRequest wanted{request_.repository,
-                            *work.delta_from,
-                            source_reference(work.image, request_.settings),
-                            work.destination,
-                            work.compatible ? delta::TarDiffVersion::v1 : delta::TarDiffVersion::v2,
-                            {}};
+        DeltaRequest wanted{.repository = request_.repository,
+                            .from = *work.delta_from,
+                            .image = source_reference(work.image, request_.settings),
+                            .destination = work.destination,
+                            .version = work.compatible ? delta::TarDiffVersion::v1 : delta::TarDiffVersion::v2,
+                            .expansion = {},
+                            .proxy = proxy_options(request_)};
         take_fetch_settings(wanted, request_);
-        wanted.proxy = proxy_options(request_);
         if (request_.publisher)
             wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {

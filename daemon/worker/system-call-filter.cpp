@@ -5,17 +5,14 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdint>
-#include <memory>
 
-#include "base/error.hpp"
+#include "base/seccomp-filter.hpp"
 
 namespace imaged {
 
@@ -92,40 +89,21 @@ constexpr scmp_datum_t socket_type = 0xf;      // SOCK_TYPE_MASK of the kernel
 
 class Filter {
 public:
-    // Refused is EPERM: what falls back where a call is not to be had does so for that, too.
-    Filter() : filter_(::seccomp_init(SCMP_ACT_ERRNO(EPERM))) {
-        if (!filter_) throw Error(ErrorKind::failed, "system call filter: out of memory");
-    }
-
     template <typename Names>
     void allow(const Names& names) {
-        for (const auto* name : names) rule(SCMP_ACT_ALLOW, name);
+        for (const auto* name : names) filter_.add(SCMP_ACT_ALLOW, name);
     }
     template <typename... Conditions>
     void allow_if(const char* name, Conditions... conditions) {
-        rule(SCMP_ACT_ALLOW, name, conditions...);
+        filter_.add(SCMP_ACT_ALLOW, name, conditions...);
     }
     // As a kernel does that does not have it.
-    void without(const char* name) { rule(SCMP_ACT_ERRNO(ENOSYS), name); }
-    void load() const { check(::seccomp_load(filter_.get())); }
+    void without(const char* name) { filter_.add(SCMP_ACT_ERRNO(ENOSYS), name); }
+    void load() const { filter_.load(); }
 
 private:
-    struct Release {
-        void operator()(void* filter) const { ::seccomp_release(filter); }
-    };
-
-    template <typename... Conditions>
-    void rule(std::uint32_t action, const char* name, Conditions... conditions) {
-        const int call = ::seccomp_syscall_resolve_name(name);
-        if (call == __NR_SCMP_ERROR) return;
-        check(::seccomp_rule_add(filter_.get(), action, call, sizeof...(conditions), conditions...));
-    }
-    static void check(int result) {
-        // A system call that this architecture does not have needs no rule.
-        if (result < 0 && result != -EDOM) throw system_error(-result, "system call filter");
-    }
-
-    std::unique_ptr<void, Release> filter_;
+    // Refused is EPERM: what falls back where a call is not to be had does so for that, too.
+    SeccompFilter filter_{"system call filter", SCMP_ACT_ERRNO(EPERM)};
 };
 
 }  // namespace

@@ -80,6 +80,15 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::string& what
     }
 }
 
+void write_to_stderr(std::string_view text) noexcept {
+    while (!text.empty()) {
+        const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return;
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
 std::string read_all(int fd, std::size_t limit, const std::string& what) {
     std::string text;
     char buffer[16384];

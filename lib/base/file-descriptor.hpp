@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace imaged {
@@ -55,6 +56,8 @@ void require_file(int fd, const std::string& path);
 bool leads_to(int directory, const std::string& path, int fd);
 // Writes everything or throws system_error naming WHAT.
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
+// Writes to the standard error output what can be written there; the rest is lost.
+void write_to_stderr(std::string_view text) noexcept;
 // Reads to the end of the file; throws Error(corrupt_input) when it is longer than LIMIT bytes.
 std::string read_all(int fd, std::size_t limit, const std::string& what);
 

@@ -5,6 +5,7 @@
 #include <gio/gio.h>
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/error.hpp"
@@ -35,6 +36,11 @@ GObjectPtr<T> adopt(T* object) {
 inline VariantPtr adopt_variant(GVariant* variant) {
     return VariantPtr(g_variant_ref_sink(variant));
 }
+
+// A value of TYPE from its serialised form. Copies: GVariant wants aligned data that lives as long as it does.
+VariantPtr parse_variant(const GVariantType* type, std::string_view bytes);
+// The serialised form of VALUE, which is borrowed.
+std::string bytes_of(GVariant* value);
 
 // A GError out-parameter: pass out() to a GLib function, then check() what it returned.
 class ErrorSlot {

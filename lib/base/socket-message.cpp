@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/socket-message.hpp"
 
-#include <sys/socket.h>
 #include <sys/un.h>
 
 #include <array>
@@ -38,6 +37,15 @@ FileDescriptor connect_to(const std::string& path, int type, unsigned seconds) {
     return connection;
 }
 
+void put_descriptors(msghdr& message, std::span<const int> descriptors) {
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    auto* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+}
+
 ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> descriptors, int flags) {
     msghdr message{};
     message.msg_iov = parts.data();
@@ -46,12 +54,7 @@ ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> de
     if (!descriptors.empty()) {
         control.resize(CMSG_SPACE(descriptors.size_bytes()));
         message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        auto* const header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-        std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+        put_descriptors(message, descriptors);
     }
     ssize_t sent = 0;
     while ((sent = ::sendmsg(socket, &message, flags | MSG_NOSIGNAL)) < 0 && errno == EINTR) {

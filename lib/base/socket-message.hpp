@@ -2,6 +2,7 @@
 // Unix sockets (unix(7)), and messages with descriptors over them.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -26,6 +27,9 @@ ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> de
 
 // Sends all of BYTES over a SOCK_STREAM. False where nobody reads them any more.
 bool send_all(int socket, std::span<const std::byte> bytes);
+
+// Puts DESCRIPTORS, one or more, into the control buffer of MESSAGE, where there must be CMSG_SPACE for them.
+void put_descriptors(msghdr& message, std::span<const int> descriptors);
 
 struct ReceivedMessage {
     ssize_t size = 0;  // as recvmsg(2) returns it, errno included

@@ -12,6 +12,10 @@ std::string join_path(const Path& path) {
     return text.empty() ? "." : text;
 }
 
+std::string join_path(const std::string& directory, const std::string& name) {
+    return directory.empty() ? name : directory + "/" + name;
+}
+
 Path split_path(std::string_view text) {
     Path path;
     for (std::size_t begin = 0; begin < text.size();) {

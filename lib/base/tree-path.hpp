@@ -28,6 +28,8 @@ inline constexpr unsigned max_path_links = 40;
 
 // "usr/lib/x"; "." for the root.
 std::string join_path(const Path& path);
+// NAME in DIRECTORY, whose own path is "" for the root.
+std::string join_path(const std::string& directory, const std::string& name);
 // The names in TEXT, without "" and "."; ".." is kept.
 Path split_path(std::string_view text);
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chunked/chunked-writer.hpp"
 
-#include <zstd.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
 
 #include "base/base64.hpp"
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/spill-array.hpp"
 #include "chunked/chunked-parts.hpp"
+#include "layer/zstd-writer.hpp"
 
 namespace imaged {
 
@@ -19,58 +19,12 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// As that of other zstd layers (compressor.cpp).
-constexpr int zstd_level = 3;
-constexpr std::size_t output_bytes = 128 * 1024;
+constexpr std::size_t read_bytes = 128 * 1024;
 // RFC 8878, "Skippable Frames".
 constexpr std::uint32_t skippable_magic = 0x184D2A50;
 constexpr std::uint64_t table_format = 1;
 constexpr std::string_view footer_magic = "GNUlInUx";
 constexpr unsigned file_piece = 1, segment_piece = 2;
-
-std::size_t check(std::size_t result) {
-    if (ZSTD_isError(result) != 0) throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
-    return result;
-}
-
-// Frames, one after the other; CONSUME takes what they are made of.
-template <typename Consume>
-class FrameStream {
-public:
-    explicit FrameStream(Consume consume) : consume_(std::move(consume)), context_(ZSTD_createCCtx()) {
-        if (!context_) throw Error(ErrorKind::failed, "zstd cannot start");
-        check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, zstd_level));
-    }
-    // The size of the next frame's content; to be called before it, if it is known.
-    void announce(std::uint64_t bytes) { check(ZSTD_CCtx_setPledgedSrcSize(context_.get(), bytes)); }
-    void write(std::span<const std::byte> bytes) {
-        run(bytes, ZSTD_e_continue);
-        open_ = true;
-    }
-    // Ends the frame, if one has begun.
-    void end() {
-        if (std::exchange(open_, false)) run({}, ZSTD_e_end);
-    }
-
-private:
-    struct Free {
-        void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
-    };
-    void run(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
-        ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
-        for (bool more = true; more;) {
-            ZSTD_outBuffer output{output_.data(), output_.size(), 0};
-            const auto left = check(ZSTD_compressStream2(context_.get(), &output, &input, directive));
-            if (output.pos > 0) consume_(std::span<const std::byte>(output_).first(output.pos));
-            more = directive == ZSTD_e_end ? left != 0 : input.pos < input.size;
-        }
-    }
-
-    const Consume consume_;
-    std::unique_ptr<ZSTD_CCtx, Free> context_;
-    std::vector<std::byte> output_ = std::vector<std::byte>(output_bytes);
-    bool open_ = false;
-};
 
 // CRC-64 of ISO 3309, eight bytes at a time. tar-split's programs check contents with it.
 constexpr auto crc_tables = [] {
@@ -121,19 +75,14 @@ std::string little_endian(T value) {
     return bytes;
 }
 
-const char* kind_of(TarItem::Type type) {
-    switch (type) {
-        case TarItem::Type::file: return "reg";
-        case TarItem::Type::hardlink: return "hardlink";
-        case TarItem::Type::symlink: return "symlink";
-        case TarItem::Type::directory: return "dir";
-    }
-    return "";
-}
+constexpr auto kinds = enum_names<TarItem::Type>({{TarItem::Type::file, "reg"},
+                                                  {TarItem::Type::hardlink, "hardlink"},
+                                                  {TarItem::Type::symlink, "symlink"},
+                                                  {TarItem::Type::directory, "dir"}});
 
 // What the table says of ITEM, but for its content. It must be what the headers say: other programs compare them.
 ordered_json row_of(const TarItem& item) {
-    ordered_json row{{"type", kind_of(item.type)}, {"name", item.path}};
+    ordered_json row{{"type", kinds.name(item.type)}, {"name", item.path}};
     if (!item.target.empty()) row["linkName"] = item.target;
     row["mode"] = item.mode;
     row["size"] = item.size;
@@ -146,34 +95,33 @@ ordered_json row_of(const TarItem& item) {
 
 }  // namespace
 
-class ChunkedWriter::Frames {
+class ChunkedWriter::Frames : public ByteSink {
 public:
-    Frames(ByteSink& sink, std::uint64_t& position) : stream{Consume{sink, position}} {}
+    Frames(ByteSink& sink, std::uint64_t& position) : sink_(sink), position_(position) {}
+    using ByteSink::write;
+    void write(std::span<const std::byte> bytes) override {
+        sink_.write(bytes);
+        position_ += bytes.size();
+    }
 
 private:
-    struct Consume {
-        ByteSink& sink;
-        std::uint64_t& position;
-        void operator()(std::span<const std::byte> bytes) const {
-            sink.write(bytes);
-            position += bytes.size();
-        }
-    };
+    ByteSink& sink_;
+    std::uint64_t& position_;
 
 public:
-    FrameStream<Consume> stream;
+    ZstdWriter stream{*this, {{ZSTD_c_compressionLevel, zstd_layer_level}}};
 };
 
 // One of the two tables: a text in a frame. It is written behind the tar, so it is kept until then.
 class ChunkedWriter::Table {
 public:
-    Table() : packed_(max_packed_part_bytes), stream_(Consume{*this}) {}
+    Table() : packed_(max_packed_part_bytes) {}
 
     void write(std::string_view text) {
         if (!fits_) return;
         unpacked_ += text.size();
         fits_ = unpacked_ <= max_part_bytes;
-        stream_.write(std::as_bytes(std::span(text)));
+        stream_.write(text);
     }
     // Whether it is as small as readers expect. If it is not, what is kept is of no use.
     bool finish() {
@@ -188,7 +136,7 @@ public:
     template <typename Take>
     void each(Take&& take) const {
         for (std::size_t done = 0; done < packed_.size();) {
-            const auto count = std::min(output_bytes, packed_.size() - done);
+            const auto count = std::min(read_bytes, packed_.size() - done);
             packed_.touch(done, count);
             take(std::span<const std::byte>(packed_.data() + done, count));
             done += count;
@@ -198,16 +146,18 @@ public:
     std::uint64_t unpacked() const { return unpacked_; }
 
 private:
-    struct Consume {
-        Table& table;
-        void operator()(std::span<const std::byte> bytes) const {
+    struct Packed : ByteSink {
+        explicit Packed(Table& of) : table(of) {}
+        void write(std::span<const std::byte> bytes) override {
             table.fits_ = table.fits_ && bytes.size() <= max_packed_part_bytes - table.packed_.size();
             if (table.fits_) std::copy(bytes.begin(), bytes.end(), table.packed_.extend(bytes.size()));
         }
+        Table& table;
     };
 
     SpillMapping packed_;
-    FrameStream<Consume> stream_;
+    Packed sink_{*this};
+    ZstdWriter stream_{sink_, {{ZSTD_c_compressionLevel, zstd_layer_level}}};
     std::uint64_t unpacked_ = 0;
     bool fits_ = true;
 };
@@ -260,7 +210,7 @@ void ChunkedWriter::end_chunk() {
 
 // The tar-split has a piece for each entry's headers, with the padding before them: its readers expect it.
 void ChunkedWriter::end_segment() {
-    frames_->stream.write(std::as_bytes(std::span(segment_)));
+    frames_->stream.write(segment_);
     split_->write(ordered_json{{"type", segment_piece}, {"payload", encode_base64(segment_)}}.dump() + "\n");
     segment_.clear();
 }

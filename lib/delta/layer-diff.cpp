@@ -13,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -118,7 +117,7 @@ public:
           theirs_(read_buffer_bytes) {}
 
     LayerDiffCounts run() {
-        std::thread thread([this] { write_parts(); });
+        auto written = std::async(std::launch::async, [this] { write_parts(); });
         std::exception_ptr failure;
         try {
             find_parts();
@@ -127,9 +126,9 @@ public:
             abandoned_ = true;
         }
         parts_.close();
-        thread.join();
+        written.wait();
         wait_for_tasks();
-        if (write_failure_) std::rethrow_exception(write_failure_);
+        written.get();
         if (failure) std::rethrow_exception(failure);
         writer_.finish();
         if (writer_.made() != size_)
@@ -322,11 +321,11 @@ private:
                 std::visit([this](auto& made) { write(made); }, *part);
             }
         } catch (...) {
-            write_failure_ = std::current_exception();
             abandoned_ = true;
             parts_.close();
             while (parts_.pop()) {
             }
+            throw;
         }
     }
     void write(const Range& range) {
@@ -370,7 +369,6 @@ private:
     LayerDiffCounts counts_;
     std::atomic<bool> abandoned_ = false;
     BoundedQueue<Part> parts_{max_ahead_bytes};
-    std::exception_ptr write_failure_;
     std::mutex mutex_;
     std::condition_variable idle_;
     std::size_t tasks_ = 0;

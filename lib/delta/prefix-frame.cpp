@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delta/prefix-frame.hpp"
 
-#include <zstd.h>
-
 #include <algorithm>
 #include <bit>
-#include <string>
-
-#include "base/error.hpp"
+#include <utility>
 
 namespace imaged::delta {
 
@@ -19,11 +15,6 @@ constexpr int estimate_level = 3;
 // Tables of 16 and 32 MiB. What they cannot hold of a large prefix, matching over long distances finds.
 constexpr unsigned max_hash_log = 22, max_chain_log = 23;
 constexpr std::uint64_t long_prefix_bytes = 4ULL * 1024 * 1024;
-
-std::size_t check_frame(std::size_t result) {
-    if (ZSTD_isError(result) != 0) throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
-    return result;
-}
 
 // Sizes of tables, as powers of two.
 struct FrameTables {
@@ -37,19 +28,8 @@ FrameTables frame_tables(std::uint64_t prefix_bytes, std::uint64_t content_bytes
 
 }  // namespace
 
-PrefixFrames::PrefixFrames() : context_(ZSTD_createCCtx()) {
-    if (context_ == nullptr) throw Error(ErrorKind::failed, "zstd cannot start");
-}
-
-PrefixFrames::~PrefixFrames() {
-    ZSTD_freeCCtx(context_);
-}
-
 void PrefixFrames::release() {
-    auto* const fresh = ZSTD_createCCtx();
-    if (fresh == nullptr) return;
-    ZSTD_freeCCtx(context_);
-    context_ = fresh;
+    if (ZstdContext fresh(ZSTD_createCCtx()); fresh) context_ = std::move(fresh);
 }
 
 std::uint64_t PrefixFrames::memory_for(std::uint64_t prefix_bytes, std::uint64_t content_bytes) {
@@ -60,26 +40,27 @@ std::uint64_t PrefixFrames::memory_for(std::uint64_t prefix_bytes, std::uint64_t
 }
 
 std::size_t PrefixFrames::size_alone(std::span<const std::byte> content) {
-    check_frame(ZSTD_CCtx_reset(context_, ZSTD_reset_session_and_parameters));
-    check_frame(ZSTD_CCtx_setParameter(context_, ZSTD_c_compressionLevel, estimate_level));
+    check_zstd(ZSTD_CCtx_reset(context_.get(), ZSTD_reset_session_and_parameters));
+    check_zstd(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, estimate_level));
     std::vector<std::byte> out(ZSTD_compressBound(content.size()));
-    return check_frame(ZSTD_compress2(context_, out.data(), out.size(), content.data(), content.size()));
+    return check_zstd(ZSTD_compress2(context_.get(), out.data(), out.size(), content.data(), content.size()));
 }
 
 std::vector<std::byte> PrefixFrames::compress(std::span<const std::byte> prefix, std::span<const std::byte> content) {
-    check_frame(ZSTD_CCtx_reset(context_, ZSTD_reset_session_and_parameters));
+    check_zstd(ZSTD_CCtx_reset(context_.get(), ZSTD_reset_session_and_parameters));
     const auto wanted = frame_tables(prefix.size(), content.size());
     const auto set = [&](ZSTD_cParameter parameter, unsigned value) {
-        check_frame(ZSTD_CCtx_setParameter(context_, parameter, static_cast<int>(value)));
+        check_zstd(ZSTD_CCtx_setParameter(context_.get(), parameter, static_cast<int>(value)));
     };
     set(ZSTD_c_compressionLevel, frame_level);
     set(ZSTD_c_windowLog, wanted.window);
     set(ZSTD_c_hashLog, wanted.hash);
     set(ZSTD_c_chainLog, wanted.chain);
     if (prefix.size() > long_prefix_bytes) set(ZSTD_c_enableLongDistanceMatching, 1);
-    check_frame(ZSTD_CCtx_refPrefix(context_, prefix.data(), prefix.size()));
+    check_zstd(ZSTD_CCtx_refPrefix(context_.get(), prefix.data(), prefix.size()));
     std::vector<std::byte> frame(ZSTD_compressBound(content.size()));
-    frame.resize(check_frame(ZSTD_compress2(context_, frame.data(), frame.size(), content.data(), content.size())));
+    frame.resize(
+        check_zstd(ZSTD_compress2(context_.get(), frame.data(), frame.size(), content.data(), content.size())));
     frame.shrink_to_fit();
     return frame;
 }

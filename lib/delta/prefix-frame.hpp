@@ -10,17 +10,12 @@
 #include <span>
 #include <vector>
 
-struct ZSTD_CCtx_s;
+#include "layer/zstd-writer.hpp"
 
 namespace imaged::delta {
 
 class PrefixFrames {
 public:
-    PrefixFrames();
-    ~PrefixFrames();
-    PrefixFrames(const PrefixFrames&) = delete;
-    PrefixFrames& operator=(const PrefixFrames&) = delete;
-
     std::vector<std::byte> compress(std::span<const std::byte> prefix, std::span<const std::byte> content);
     // About what CONTENT takes without a prefix.
     std::size_t size_alone(std::span<const std::byte> content);
@@ -30,7 +25,7 @@ public:
     void release();
 
 private:
-    ZSTD_CCtx_s* context_;
+    ZstdContext context_ = make_zstd_context();
 };
 
 }  // namespace imaged::delta

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delta/tar-diff-writer.hpp"
 
-#include <zstd.h>
-
 #include <algorithm>
 #include <array>
-
-#include "base/error.hpp"
 
 namespace imaged::delta {
 
 namespace {
 
-constexpr std::size_t stream_output_bytes = 256 * 1024;
 // One operation of data. Readers may hold one in memory.
 constexpr std::size_t max_data_bytes = 256 * 1024;
 // Of the operations' own stream. Tables of 12 MiB and a window of 4 MiB: two layers are written at once.
@@ -20,52 +15,19 @@ constexpr int stream_level = 12, stream_window_log = 22, stream_hash_log = 20, s
 // After an operation whose effect on the position nobody defines.
 constexpr std::uint64_t unknown_position = UINT64_MAX;
 
-std::size_t check_stream(std::size_t result) {
-    if (ZSTD_isError(result) != 0) throw Error(ErrorKind::failed, std::string("zstd: ") + ZSTD_getErrorName(result));
-    return result;
-}
-
 }  // namespace
 
-class TarDiffWriter::Stream {
-public:
-    explicit Stream(ByteSink& sink) : sink_(sink), output_(stream_output_bytes), context_(ZSTD_createCCtx()) {
-        if (!context_) throw Error(ErrorKind::failed, "zstd cannot start");
-        for (const auto& [parameter, value] : {std::pair(ZSTD_c_compressionLevel, stream_level),
-                                               {ZSTD_c_windowLog, stream_window_log},
-                                               {ZSTD_c_hashLog, stream_hash_log},
-                                               {ZSTD_c_chainLog, stream_chain_log}})
-            check_stream(ZSTD_CCtx_setParameter(context_.get(), parameter, value));
-    }
-
-    void write(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
-        ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
-        for (bool more = true; more;) {
-            ZSTD_outBuffer output{output_.data(), output_.size(), 0};
-            const auto left = check_stream(ZSTD_compressStream2(context_.get(), &output, &input, directive));
-            if (output.pos > 0) sink_.write(std::span<const std::byte>(output_).first(output.pos));
-            more = directive == ZSTD_e_end ? left != 0 : input.pos < input.size;
-        }
-    }
-
-private:
-    struct Free {
-        void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
-    };
-    ByteSink& sink_;
-    std::vector<std::byte> output_;
-    std::unique_ptr<ZSTD_CCtx, Free> context_;
-};
-
-TarDiffWriter::TarDiffWriter(ByteSink& sink, TarDiffVersion version) : stream_(std::make_unique<Stream>(sink)) {
+TarDiffWriter::TarDiffWriter(ByteSink& sink, TarDiffVersion version)
+    : stream_(sink, {{ZSTD_c_compressionLevel, stream_level},
+                     {ZSTD_c_windowLog, stream_window_log},
+                     {ZSTD_c_hashLog, stream_hash_log},
+                     {ZSTD_c_chainLog, stream_chain_log}}) {
     sink.write(version == TarDiffVersion::v1 ? version_1_magic : version_2_magic);
     pending_.reserve(max_data_bytes);
 }
 
-TarDiffWriter::~TarDiffWriter() = default;
-
 void TarDiffWriter::write(std::span<const std::byte> bytes) {
-    stream_->write(bytes, ZSTD_e_continue);
+    stream_.write(bytes);
 }
 
 void TarDiffWriter::operation(Operation operation, std::uint64_t size) {
@@ -134,7 +96,7 @@ void TarDiffWriter::prefixed(const std::string& name, std::span<const std::byte>
 
 void TarDiffWriter::finish() {
     flush_data();
-    stream_->write({}, ZSTD_e_end);
+    stream_.finish();
 }
 
 }  // namespace imaged::delta

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "delta/format.hpp"
-#include "layer/byte-sink.hpp"
+#include "layer/zstd-writer.hpp"
 
 namespace imaged::delta {
 
@@ -25,7 +25,6 @@ class TarDiffWriter {
 public:
     // Borrows SINK.
     TarDiffWriter(ByteSink& sink, TarDiffVersion version);
-    ~TarDiffWriter();
     TarDiffWriter(const TarDiffWriter&) = delete;
     TarDiffWriter& operator=(const TarDiffWriter&) = delete;
 
@@ -44,14 +43,12 @@ public:
     std::uint64_t made() const { return made_; }
 
 private:
-    class Stream;
-
     void operation(Operation operation, std::uint64_t size);
     void write(std::span<const std::byte> bytes);
     void flush_data();
     void go_to(const std::string& name, std::uint64_t offset);
 
-    std::unique_ptr<Stream> stream_;
+    ZstdWriter stream_;
     std::vector<std::byte> pending_;  // bytes of data() whose operation is not written yet
     std::string current_;             // the file that is open; empty for none
     std::uint64_t position_ = 0;      // in it

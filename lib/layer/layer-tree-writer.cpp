@@ -152,7 +152,7 @@ private:
             const auto& node = tree_.nodes_[child];
             // A moved directory's path is the image's own.
             const std::string own(tree_.name(node));
-            const auto tree = directory(child, node.parent == 0 || path.empty() ? own : path + "/" + own);
+            const auto tree = directory(child, node.parent == 0 ? own : join_path(path, own));
             listing.directories.push_back({std::move(stored), tree, node.is_explicit ? node.checksum : implicit_meta_});
         }
         directories = {};

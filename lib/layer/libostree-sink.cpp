@@ -171,8 +171,7 @@ Checksum LibostreeSink::put_symlink(const FileMeta& meta, const std::string& tar
 Checksum LibostreeSink::put_metadata(ObjectType type, std::string_view bytes) {
     check_metadata_size(type, bytes.size());
     const auto checksum = sha256(bytes);
-    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
-    const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(variant_type(type)), copy.get(), FALSE));
+    const auto variant = parse_variant(G_VARIANT_TYPE(variant_type(type)), bytes);
     ErrorSlot error;
     error.check(ostree_repo_write_metadata(repository_.get(), libostree_type(type), checksum.hex().c_str(),
                                            variant.get(), nullptr, nullptr, error.out()),
@@ -195,7 +194,7 @@ std::string LibostreeSink::read_metadata(ObjectType type, const Checksum& checks
         throw Error(ErrorKind::repository_damaged,
                     "object " + checksum.hex() + "." + std::string(suffix(type)) + " is missing or unreadable");
     const VariantPtr variant(loaded);
-    return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+    return bytes_of(loaded);
 }
 
 GObjectPtr<GFileInfo> LibostreeSink::file_info(const Checksum& checksum) const {

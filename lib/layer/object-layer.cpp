@@ -78,8 +78,7 @@ private:
     std::string put_metadata(ObjectType type, const char* format, const LayerObject& name, const TarEntry& entry) {
         auto bytes = read_object(tar_, entry, max_metadata_bytes);
         if (sha256(bytes) != name.checksum) corrupt("its content has another checksum");
-        const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
-        const auto variant = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(format), copy.get(), FALSE));
+        const auto variant = parse_variant(G_VARIANT_TYPE(format), bytes);
         if (g_variant_is_normal_form(variant.get()) == FALSE) corrupt("not in normal form");
         sink_.put_metadata(type, bytes);
         return bytes;

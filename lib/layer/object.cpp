@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/enum-names.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -28,27 +29,19 @@ GVariant* xattrs_or_empty(const Xattrs& xattrs) {
     return xattrs ? xattrs.get() : g_variant_new_array(G_VARIANT_TYPE("(ayay)"), nullptr, 0);
 }
 
-std::string bytes_of(GVariant* floating) {
-    const auto variant = adopt_variant(floating);
-    return std::string(static_cast<const char*>(g_variant_get_data(variant.get())), g_variant_get_size(variant.get()));
+std::string serialised(GVariant* floating) {
+    return bytes_of(adopt_variant(floating).get());
 }
 
-// Copies: GVariant wants aligned data that lives as long as it does.
-VariantPtr variant_of(std::string_view bytes, const char* format) {
-    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
-    return adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE(format), copy.get(), FALSE));
-}
+constexpr auto suffixes = enum_names<ObjectType>({{ObjectType::file, "file"},
+                                                  {ObjectType::dirtree, "dirtree"},
+                                                  {ObjectType::dirmeta, "dirmeta"},
+                                                  {ObjectType::commit, "commit"}});
 
 }  // namespace
 
 std::string_view suffix(ObjectType type) {
-    switch (type) {
-        case ObjectType::file: return "file";
-        case ObjectType::dirtree: return "dirtree";
-        case ObjectType::dirmeta: return "dirmeta";
-        case ObjectType::commit: return "commit";
-    }
-    return "";
+    return suffixes.name(type);
 }
 
 std::string object_name(const Checksum& checksum, ObjectType type) {
@@ -70,7 +63,7 @@ Xattrs parse_xattrs(std::string_view bytes) {
         throw Error(ErrorKind::corrupt_input, std::string("extended attributes of an object: ") + why);
     };
     if (bytes.empty()) return nullptr;
-    const auto variant = variant_of(bytes, "a(ayay)");
+    const auto variant = parse_variant(G_VARIANT_TYPE("a(ayay)"), bytes);
     if (g_variant_is_normal_form(variant.get()) == FALSE) refuse("not in normal form");
     Xattrs xattrs(g_variant_ref(variant.get()), g_variant_unref);
     std::string previous;
@@ -123,9 +116,9 @@ std::string file_header(const FileMeta& meta, std::string_view target) {
         header.push_back('\0');
         header.push_back(static_cast<char>(string_end));
     } else {
-        header = bytes_of(g_variant_new("(uuuus@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
-                                        GUINT32_TO_BE(meta.mode), 0, std::string(target).c_str(),
-                                        xattrs_or_empty(meta.xattrs)));
+        header = serialised(g_variant_new("(uuuus@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
+                                          GUINT32_TO_BE(meta.mode), 0, std::string(target).c_str(),
+                                          xattrs_or_empty(meta.xattrs)));
     }
     std::string framed;
     append_be(framed, static_cast<std::uint32_t>(header.size()));
@@ -138,12 +131,12 @@ std::string serialise_dirmeta(const FileMeta& meta) {
 }
 
 std::string serialise_user_meta(const FileMeta& meta) {
-    return bytes_of(g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
-                                  GUINT32_TO_BE(meta.mode), xattrs_or_empty(meta.xattrs)));
+    return serialised(g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(meta.uid), GUINT32_TO_BE(meta.gid),
+                                    GUINT32_TO_BE(meta.mode), xattrs_or_empty(meta.xattrs)));
 }
 
 FileMeta parse_dirmeta(std::string_view bytes) {
-    const auto variant = variant_of(bytes, "(uuua(ayay))");
+    const auto variant = parse_variant(G_VARIANT_TYPE("(uuua(ayay))"), bytes);
     FileMeta meta;
     GVariant* xattrs = nullptr;
     g_variant_get(variant.get(), "(uuu@a(ayay))", &meta.uid, &meta.gid, &meta.mode, &xattrs);
@@ -158,9 +151,9 @@ FileMeta parse_dirmeta(std::string_view bytes) {
 std::string serialise_commit(const CommitContent& commit) {
     auto* metadata = commit.metadata ? commit.metadata.get() : g_variant_new_array(G_VARIANT_TYPE("{sv}"), nullptr, 0);
     auto* parent = commit.parent ? byte_array(*commit.parent) : byte_array(std::string_view());
-    return bytes_of(g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, parent,
-                                  g_variant_new_array(G_VARIANT_TYPE("(say)"), nullptr, 0), "", "",
-                                  GUINT64_TO_BE(commit.timestamp), byte_array(commit.tree), byte_array(commit.meta)));
+    return serialised(g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, parent,
+                                    g_variant_new_array(G_VARIANT_TYPE("(say)"), nullptr, 0), "", "",
+                                    GUINT64_TO_BE(commit.timestamp), byte_array(commit.tree), byte_array(commit.meta)));
 }
 
 }  // namespace imaged

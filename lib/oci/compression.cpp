@@ -15,15 +15,4 @@ CompressionFormat compression_of(std::string_view bytes) {
     return CompressionFormat::none;
 }
 
-std::string_view compression_name(CompressionFormat compression) {
-    switch (compression) {
-        case CompressionFormat::gzip: return "gzip";
-        case CompressionFormat::zstd: return "zstd";
-        case CompressionFormat::xz: return "xz";
-        case CompressionFormat::bzip2: return "bzip2";
-        case CompressionFormat::none: break;
-    }
-    return "";
-}
-
 }  // namespace imaged

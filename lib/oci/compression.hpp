@@ -5,17 +5,23 @@
 #include <cstddef>
 #include <string_view>
 
+#include "base/enum-names.hpp"
+
 namespace imaged {
 
+// Their names are what the media type of a layer has after a "+"; none has no name.
 enum class CompressionFormat { none, gzip, zstd, xz, bzip2 };
+constexpr auto names_of(CompressionFormat) {
+    return enum_names<CompressionFormat>({{CompressionFormat::gzip, "gzip"},
+                                          {CompressionFormat::zstd, "zstd"},
+                                          {CompressionFormat::xz, "xz"},
+                                          {CompressionFormat::bzip2, "bzip2"}});
+}
 
 // What compression_of() needs to see, if there is as much.
 inline constexpr std::size_t max_magic_bytes = 6;
 
 // Of a file or stream that begins with BYTES.
 CompressionFormat compression_of(std::string_view bytes);
-
-// As the media type of a layer names it after a "+"; empty for none.
-std::string_view compression_name(CompressionFormat compression);
 
 }  // namespace imaged

@@ -250,7 +250,7 @@ void ImageArchive::open_docker(const std::optional<std::string>& name, const std
                 : config.diff_ids[i];
         blobs_.emplace(digest, *place);
         std::string type = "application/vnd.oci.image.layer.v1.tar";
-        if (compression != CompressionFormat::none) type.append("+").append(compression_name(compression));
+        if (compression != CompressionFormat::none) type.append("+").append(to_string(compression));
         described.push_back({{"mediaType", type}, {"digest", digest.text()}, {"size", place->size}});
     }
     // nlohmann::json sorts keys: one archive, one text.

@@ -34,7 +34,7 @@ void push_layout(int layout, const std::string& tag, const Digest& digest, const
                  const Cancellation& cancellation, const ProxyOptions& options) {
     push({.kind = SkopeoRequest::Kind::push, .image = destination.image(), .tag = tag}, layout, nullptr, cancellation,
          options);
-    if (sha256(raw_manifest(destination.image(), cancellation, options)).hex() != digest.hex())
+    if (sha256(raw_manifest(destination.image(), cancellation, options)) != digest.checksum())
         throw Error(ErrorKind::failed, destination.image() + " serves another manifest than the one that was pushed");
 }
 

@@ -12,7 +12,7 @@ namespace imaged {
 namespace {
 
 bool has_digest(std::string_view text, const Digest& digest) {
-    return sha256(text).hex() == digest.hex();
+    return sha256(text) == digest.checksum();
 }
 
 // skopeo converts Docker's manifests; the text that is stored is the one that was signed and pinned.
@@ -104,13 +104,13 @@ static SourceImage assembled(const Digest& digest, std::string manifest_text, Ma
                              std::string config_text, std::string signature_policy) {
     auto config = ImageConfig::parse(config_text);
     auto layout = ImageLayout::of(manifest, config);
-    return {digest,
-            std::move(manifest_text),
-            std::move(config_text),
-            std::move(manifest),
-            std::move(config),
-            std::move(layout),
-            std::move(signature_policy)};
+    return {.digest = digest,
+            .manifest_text = std::move(manifest_text),
+            .config_text = std::move(config_text),
+            .manifest = std::move(manifest),
+            .config = std::move(config),
+            .layout = std::move(layout),
+            .signature_policy = std::move(signature_policy)};
 }
 
 SourceImage SourceImage::of(std::string manifest_text, std::string config_text, std::string signature_policy) {

@@ -107,7 +107,7 @@ void read_layer_table(LayerSource& source, const Descriptor& blob, TableUse& use
         std::vector<std::byte> packed(static_cast<std::size_t>(parts.table.bytes));
         BlobParts bytes(source, blob, {{parts.table.offset, parts.table.bytes}}, [](std::size_t) {});
         if (bytes.read(packed) < packed.size()) throw Error(ErrorKind::source_unreachable, "it ends early");
-        if (sha256(packed).hex() != parts.table_digest.hex())
+        if (sha256(packed) != parts.table_digest.checksum())
             throw Error(ErrorKind::digest_mismatch, "it does not have the digest that the manifest says");
         MemorySource memory(packed);
         UnpackedPart text(memory, parts.table.unpacked, "a part of the layer");

@@ -27,8 +27,7 @@ std::string tar_path(const Checksum& checksum, std::string_view type) {
 }
 
 std::string serialised(const Xattrs& xattrs) {
-    if (!xattrs) return {};
-    return std::string(static_cast<const char*>(g_variant_get_data(xattrs.get())), g_variant_get_size(xattrs.get()));
+    return xattrs ? bytes_of(xattrs.get()) : std::string();
 }
 
 // usr/etc is etc for who looks at the tree.

@@ -73,8 +73,7 @@ void DirectWriter::set_refs(const std::map<std::string, Checksum>& refs) {
 }
 
 void DirectWriter::write_detached_metadata(const Checksum& commit, const std::string& serialised) {
-    const BytesPtr copy(g_bytes_new(serialised.data(), serialised.size()));
-    const auto metadata = adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE_VARDICT, copy.get(), FALSE));
+    const auto metadata = parse_variant(G_VARIANT_TYPE_VARDICT, serialised);
     ErrorSlot error;
     error.check(ostree_repo_write_commit_detached_metadata(repository_, commit.hex().c_str(), metadata.get(), nullptr,
                                                            error.out()),

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/tree-path.hpp"
 #include "store/fetch/import-plan.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/records/layer-record.hpp"
@@ -42,7 +43,6 @@ private:
             if (difference_.directories.size() < max_listed) difference_.directories.push_back("/" + path);
         }
         if (stored.object == merged.object) return;
-        const auto below = [&](const std::string& name) { return path.empty() ? name : path + "/" + name; };
         std::map<std::string, std::pair<std::optional<TreeEntry>, std::optional<TreeEntry>>> names;
         for (const auto& [name, entry] :
              parse_directory(repository_.require_metadata(ObjectType::dirtree, stored.object)))
@@ -53,10 +53,10 @@ private:
             const auto& [ours, theirs] = entries;
             if (ours == theirs) continue;
             if (ours && theirs && ours->directory && theirs->directory) {
-                compare(*ours, *theirs, below(name));
-            } else if (!is_build_leftover(below(name))) {
+                compare(*ours, *theirs, join_path(path, name));
+            } else if (!is_build_leftover(join_path(path, name))) {
                 ++difference_.entry_count;
-                if (difference_.entries.size() < max_listed) difference_.entries.push_back("/" + below(name));
+                if (difference_.entries.size() < max_listed) difference_.entries.push_back("/" + join_path(path, name));
             }
         }
     }
@@ -90,7 +90,13 @@ bool is_sound(const MergeDifference& difference, const StoredImage& image) {
 }
 
 SourceImage as_source(const StoredImage& image) {
-    return {image.digest, image.manifest_text, image.config_text, image.manifest, image.config, image.layout, ""};
+    return {.digest = image.digest,
+            .manifest_text = image.manifest_text,
+            .config_text = image.config_text,
+            .manifest = image.manifest,
+            .config = image.config,
+            .layout = image.layout,
+            .signature_policy = {}};
 }
 
 MergeDifference MergeCheck::run(const StoredImage& image) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/cancellation.hpp"
+#include "base/tree-path.hpp"
 #include "layer/dirtree.hpp"
 #include "store/repository/repository.hpp"
 
@@ -23,7 +24,7 @@ struct TreePlace {
     std::size_t depth;        // 0 for the root
 
     // The path of what is called NAME here.
-    std::string below(const std::string& name) const { return path.empty() ? name : path + "/" + name; }
+    std::string below(const std::string& name) const { return join_path(path, name); }
 };
 
 // What to do on the way. What is not set is not done; what a function throws ends the walk.

@@ -23,11 +23,6 @@ struct Updates {
     std::map<std::string, Documents> documents;  // by digest
 };
 
-VariantPtr dictionary(const std::string& serialised) {
-    const BytesPtr bytes(g_bytes_new(serialised.data(), serialised.size()));
-    return adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE_VARDICT, bytes.get(), FALSE));
-}
-
 std::optional<std::string> text(GVariant* dictionary, const char* key) {
     const VariantPtr value(g_variant_lookup_value(dictionary, key, G_VARIANT_TYPE_STRING));
     if (!value) return std::nullopt;
@@ -101,7 +96,7 @@ VariantPtr with_updates(GVariant* metadata, const Updates& updates, const std::s
 
 UpdateDigests UpdateDigests::load(const Repository& repository, const Checksum& merge_commit) {
     const auto serialised = repository.detached_metadata(merge_commit);
-    return serialised ? digests_of(dictionary(*serialised).get()) : UpdateDigests();
+    return serialised ? digests_of(parse_variant(G_VARIANT_TYPE_VARDICT, *serialised).get()) : UpdateDigests();
 }
 
 std::string UpdateDigests::of(const std::string& image) const {
@@ -113,7 +108,7 @@ std::optional<PendingUpdate> PendingUpdate::load(const Repository& repository, c
                                                  const std::string& image) {
     const auto serialised = repository.detached_metadata(merge_commit);
     if (!serialised) return std::nullopt;
-    auto updates = updates_of(dictionary(*serialised).get());
+    auto updates = updates_of(parse_variant(G_VARIANT_TYPE_VARDICT, *serialised).get());
     const auto digest = updates.digests.of(image);
     const auto found = updates.documents.find(digest);
     if (found == updates.documents.end()) return std::nullopt;
@@ -124,7 +119,7 @@ bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit, 
                           const std::optional<PendingUpdate>& update) {
     const auto serialised = repository.detached_metadata(merge_commit);
     if (!serialised && !update) return false;
-    const auto before = serialised ? dictionary(*serialised) : nullptr;
+    const auto before = serialised ? parse_variant(G_VARIANT_TYPE_VARDICT, *serialised) : nullptr;
     auto updates = before ? updates_of(before.get()) : Updates();
     auto& digests = updates.digests.by_image;
     digests.erase(image);
@@ -136,9 +131,8 @@ bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit, 
     std::erase_if(digests, [&](const auto& entry) { return !updates.documents.contains(entry.second); });
     const auto after = with_updates(before.get(), updates, image);
     if (before && g_variant_equal(before.get(), after.get()) != FALSE) return false;
-    const std::string bytes(static_cast<const char*>(g_variant_get_data(after.get())), g_variant_get_size(after.get()));
     // libostree keeps no empty metadata: nothing is written as an empty dictionary, which all readers take.
-    repository.write_detached_metadata(merge_commit, bytes);
+    repository.write_detached_metadata(merge_commit, bytes_of(after.get()));
     return true;
 }
 

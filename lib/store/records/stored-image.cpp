@@ -49,21 +49,21 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
             throw Error(ErrorKind::repository_damaged,
                         "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
     }
-    return {merge_commit,
-            base,
-            commit.tree,
-            commit.meta,
-            commit.timestamp,
-            Digest::parse(required(commit, manifest_digest_key)),
-            std::move(manifest_text),
-            std::move(config_text),
-            std::move(manifest),
-            std::move(config),
-            std::move(layout),
-            commit.text(importer_version_key).value_or(""),
-            read_filtered(commit),
-            DroppedCounts::read(commit),
-            base && commit.parent};
+    return {.merge_commit = merge_commit,
+            .base_commit = base,
+            .tree = commit.tree,
+            .meta = commit.meta,
+            .created = commit.timestamp,
+            .digest = Digest::parse(required(commit, manifest_digest_key)),
+            .manifest_text = std::move(manifest_text),
+            .config_text = std::move(config_text),
+            .manifest = std::move(manifest),
+            .config = std::move(config),
+            .layout = std::move(layout),
+            .importer = commit.text(importer_version_key).value_or(""),
+            .filtered = read_filtered(commit),
+            .dropped = DroppedCounts::read(commit),
+            .base_is_parent = base && commit.parent};
 }
 
 }  // namespace

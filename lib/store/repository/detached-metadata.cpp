@@ -15,12 +15,7 @@ constexpr const char* sign_prefix = "ostree.sign.";
 const GVariantType* const signatures_type = G_VARIANT_TYPE("aay");
 
 VariantPtr parse(const std::string& serialised) {
-    const BytesPtr bytes(g_bytes_new(serialised.data(), serialised.size()));
-    return adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE_VARDICT, bytes.get(), FALSE));
-}
-
-std::string serialise(GVariant* metadata) {
-    return {static_cast<const char*>(g_variant_get_data(metadata)), g_variant_get_size(metadata)};
+    return parse_variant(G_VARIANT_TYPE_VARDICT, serialised);
 }
 
 bool holds_signatures(std::string_view key) {
@@ -102,7 +97,7 @@ void add_signatures(Repository& repository, const Checksum& commit, const std::s
         changed = true;
     });
     const auto result = adopt_variant(g_variant_dict_end(&after));
-    if (changed) repository.write_detached_metadata(commit, serialise(result.get()));
+    if (changed) repository.write_detached_metadata(commit, bytes_of(result.get()));
 }
 
 void mark_copied(Repository& repository, const Checksum& commit) {
@@ -112,7 +107,7 @@ void mark_copied(Repository& repository, const Checksum& commit) {
     g_variant_dict_init(&after, before.get());
     g_variant_dict_insert(&after, copied_key, "b", TRUE);
     const auto result = adopt_variant(g_variant_dict_end(&after));
-    repository.write_detached_metadata(commit, serialise(result.get()));
+    repository.write_detached_metadata(commit, bytes_of(result.get()));
 }
 
 bool is_copied(const Repository& repository, const Checksum& commit) {
@@ -130,7 +125,7 @@ std::string without_mark(const std::string& metadata) {
     g_variant_dict_init(&after, before.get());
     g_variant_dict_remove(&after, copied_key);
     const auto result = adopt_variant(g_variant_dict_end(&after));
-    return serialise(result.get());
+    return bytes_of(result.get());
 }
 
 }  // namespace imaged

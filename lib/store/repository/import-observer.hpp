@@ -7,12 +7,23 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/enum-names.hpp"
 #include "oci/layout.hpp"
 
 namespace imaged {
 
 // relabel is left out where the image has no SELinux policy.
 enum class ImportPhase { manifest, fetch, copy, write, merge, relabel, commit, push };
+constexpr auto names_of(ImportPhase) {
+    return enum_names<ImportPhase>({{ImportPhase::manifest, "manifest"},
+                                    {ImportPhase::fetch, "fetch"},
+                                    {ImportPhase::copy, "copy"},
+                                    {ImportPhase::write, "write"},
+                                    {ImportPhase::merge, "merge"},
+                                    {ImportPhase::relabel, "relabel"},
+                                    {ImportPhase::commit, "commit"},
+                                    {ImportPhase::push, "push"}});
+}
 
 class ImportObserver {
 public:

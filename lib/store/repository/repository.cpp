@@ -11,6 +11,7 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
+#include "base/system-failure.hpp"
 #include "layer/direct-sink.hpp"
 #include "layer/libostree-sink.hpp"
 #include "layer/pipe-object.hpp"
@@ -208,7 +209,7 @@ std::optional<std::string> Repository::load_metadata(ObjectType type, const Chec
             raise_damage(error, "object " + name + " cannot be read");
         if (loaded == nullptr) return std::nullopt;
         const VariantPtr owner(loaded);
-        bytes.assign(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+        bytes = bytes_of(loaded);
     }
     if (sha256(bytes) != checksum) throw Error(ErrorKind::repository_damaged, "object " + name + " is corrupt");
     return bytes;
@@ -227,8 +228,7 @@ Repository::Commit Repository::load_commit(const Checksum& checksum) const {
 }
 
 Repository::Commit Repository::parse_commit(const std::string& bytes, const Checksum& checksum) {
-    const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
-    const auto variant = adopt_variant(g_variant_new_from_bytes(OSTREE_COMMIT_GVARIANT_FORMAT, copy.get(), FALSE));
+    const auto variant = parse_variant(OSTREE_COMMIT_GVARIANT_FORMAT, bytes);
     return in_context("commit " + checksum.hex(), [&] {
         Commit commit;
         commit.metadata.reset(g_variant_get_child_value(variant.get(), 0));
@@ -288,7 +288,7 @@ std::optional<std::string> Repository::detached_metadata(const Checksum& commit)
         throw Error(ErrorKind::repository_damaged, "the detached metadata of commit " + commit.hex() +
                                                        " is larger than the limit of " +
                                                        std::to_string(max_detached_metadata_bytes) + " bytes");
-    return std::string(static_cast<const char*>(g_variant_get_data(loaded)), g_variant_get_size(loaded));
+    return bytes_of(loaded);
 }
 
 void Repository::delete_commit(const Checksum& commit) const {

@@ -28,9 +28,7 @@ public:
 
     void check(const Checksum& commit) {
         const auto bytes = read(ObjectType::commit, commit);
-        const BytesPtr copy(g_bytes_new(bytes.data(), bytes.size()));
-        const auto variant =
-            adopt_variant(g_variant_new_from_bytes(G_VARIANT_TYPE("(a{sv}aya(say)sstayay)"), copy.get(), FALSE));
+        const auto variant = parse_variant(G_VARIANT_TYPE("(a{sv}aya(say)sstayay)"), bytes);
         walk_tree([&](const Checksum& tree) { return read(ObjectType::dirtree, tree); }, checksum_in(variant.get(), 6),
                   checksum_in(variant.get(), 7),
                   {.enter = [&](const TreePlace& place) { return enter(place); },

@@ -41,7 +41,7 @@ Checksum LayerHiding::hide(const Checksum& lower, const Checksum& upper, Path& p
     for (const auto& [name, entry] : added) {
         const auto found = result.find(name);
         if (!entry.directory || found == result.end()) continue;
-        const auto path = child_of(listed, name);
+        const auto path = join_path(listed, name);
         place.push_back(name);
         if (found->second.directory) {
             found->second.object = hide(found->second.object, entry.object, place, path);

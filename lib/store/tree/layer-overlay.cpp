@@ -8,10 +8,6 @@
 
 namespace imaged {
 
-std::string child_of(const std::string& directory, const std::string& name) {
-    return directory.empty() ? name : directory + "/" + name;
-}
-
 std::string own_path(std::string path) {
     if (path.starts_with(displaced_directory)) path.erase(0, displaced_directory.size() + 1);
     return path;
@@ -24,7 +20,7 @@ LayerOverlay::LayerOverlay(TreeStore& store, const LayerRecord& record, std::uno
 
 bool LayerOverlay::is_lost_entry(const std::string& listed, std::string_view whiteout) const {
     if (lost_entries_.empty() || !is_whiteout(whiteout)) return false;
-    return lost_entries_.contains(own_path(child_of(listed, std::string(whiteout.substr(whiteout_prefix.size())))));
+    return lost_entries_.contains(own_path(join_path(listed, std::string(whiteout.substr(whiteout_prefix.size())))));
 }
 
 bool LayerOverlay::took_a_place(const std::string& listed, const TreeEntry& entry) const {
@@ -41,7 +37,7 @@ bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) 
     if (record_.has_implicit) return record_.hollow_directories.contains(listed);
     const auto directory = store_.load(upper.object);
     return !directory.empty() && std::all_of(directory.begin(), directory.end(), [&](const auto& entry) {
-        return entry.second.directory ? is_hollow(child_of(listed, entry.first), entry.second)
+        return entry.second.directory ? is_hollow(join_path(listed, entry.first), entry.second)
                                       : is_whiteout(entry.first);
     });
 }
@@ -68,15 +64,15 @@ Checksum LayerOverlay::merge(const Checksum& lower, const Checksum& upper, Path&
     for (const auto& [whiteout, entry] : added) {
         if (entry.directory || !is_lost_entry(listed, whiteout)) continue;
         const auto name = whiteout.substr(whiteout_prefix.size());
-        const auto path = child_of(listed, name);
+        const auto path = join_path(listed, name);
         if (const auto own = added.find(name); own != added.end() && took_a_place(path, own->second)) continue;
         put(result, name, std::nullopt, place, path, written);
     }
     for (const auto& [name, entry] : added) {
         if (entry.directory)
-            merge_directory(result, name, entry, place, child_of(listed, name), written);
+            merge_directory(result, name, entry, place, join_path(listed, name), written);
         else if (!is_whiteout(name))
-            put(result, name, entry, place, child_of(listed, name), written);
+            put(result, name, entry, place, join_path(listed, name), written);
     }
     return result == before ? lower : store_.store(result);
 }
@@ -102,7 +98,7 @@ void LayerOverlay::find_displaced(const Checksum& lower, const Checksum& displac
     for (const auto& [name, entry] : store_.load(displaced)) {
         const auto found = below.find(name);
         if (!entry.directory || found == below.end()) continue;
-        const auto path = child_of(listed, name);
+        const auto path = join_path(listed, name);
         place.push_back(name);
         if (found->second.directory) {
             find_displaced(found->second.object, entry.object, place, path);
@@ -165,7 +161,7 @@ std::optional<TreeEntry> LayerOverlay::left_of(TreeEntry entry, const std::strin
                                                const Written& written) {
     for (std::size_t i = 0; i < written.directories.size(); ++i) {
         const auto found = written.directories[i].find(name);
-        const auto other = child_of(written.rivals[i].listed, name);
+        const auto other = join_path(written.rivals[i].listed, name);
         if (found == written.directories[i].end() || !took_a_place(other, found->second)) continue;
         const auto later = part(entry, path, other, true);
         if (!later && (is_implicit(path, entry.meta) || !order_.is_later(path, other))) return std::nullopt;
@@ -184,7 +180,7 @@ bool LayerOverlay::gives_way(const Written& written, const std::string& name, co
             if (found == written.directories[i].end() || !is_lost_entry(written.rivals[i].listed, found->first))
                 continue;
         }
-        const auto other = child_of(written.rivals[i].listed, name);
+        const auto other = join_path(written.rivals[i].listed, name);
         const auto& theirs = found->second;
         const bool listed = !entry.directory || !is_implicit(path, entry.meta);
         const bool other_listed = !theirs.directory || !is_implicit(other, theirs.meta);
@@ -201,7 +197,7 @@ bool LayerOverlay::gives_way(const Written& written, const std::string& name, co
 bool LayerOverlay::keeps_metadata_of(const Written& written, const std::string& name, const std::string& path) {
     for (std::size_t i = 0; i < written.directories.size(); ++i) {
         const auto found = written.directories[i].find(name);
-        const auto other = child_of(written.rivals[i].listed, name);
+        const auto other = join_path(written.rivals[i].listed, name);
         if (found != written.directories[i].end() && found->second.directory &&
             !is_implicit(other, found->second.meta) && order_.is_later(other, path))
             return true;
@@ -214,7 +210,7 @@ LayerOverlay::Rivals LayerOverlay::rivals_below(const Written& written, const st
     for (std::size_t i = 0; i < written.directories.size(); ++i) {
         const auto found = written.directories[i].find(name);
         if (found != written.directories[i].end() && found->second.directory)
-            below.push_back({found->second.object, child_of(written.rivals[i].listed, name)});
+            below.push_back({found->second.object, join_path(written.rivals[i].listed, name)});
     }
     return below;
 }
@@ -230,7 +226,7 @@ LayerOverlay::Rivals LayerOverlay::rivals_at(const Path& place) {
         for (const auto index : earlier->second) {
             const auto& linked = linked_[index];
             auto listed = linked.listed;
-            for (auto name = cut; name != place.end(); ++name) listed = child_of(listed, *name);
+            for (auto name = cut; name != place.end(); ++name) listed = join_path(listed, *name);
             const auto found = store_.find(linked.upper, Path(cut, place.end()));
             if (found && found->directory) rivals.push_back({found->object, std::move(listed)});
         }
@@ -243,7 +239,7 @@ Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
     auto directory = store_.load(tree);
     bool changed = false;
     for (auto entry = directory.begin(); entry != directory.end();) {
-        const auto path = child_of(listed, entry->first);
+        const auto path = join_path(listed, entry->first);
         const bool dropped = entry->second.directory ? is_hollow(path, entry->second) : is_whiteout(entry->first);
         if (dropped) {
             entry = directory.erase(entry);
@@ -367,7 +363,7 @@ std::vector<LayerOverlay::Brought> LayerOverlay::brought_to(const Path& place) {
     std::vector<Brought> found;
     for (const auto& directory : rivals_at({place.begin(), place.end() - 1})) {
         const TreeEntry root{true, directory.tree, {}};
-        const auto path = child_of(directory.listed, place.back());
+        const auto path = join_path(directory.listed, place.back());
         const auto entry = store_.find(root, {place.back()});
         if (entry) {
             found.push_back({path, *entry, !entry->directory && store_.read_symlink(entry->object)});
@@ -432,7 +428,7 @@ std::optional<TreeEntry> LayerOverlay::part(const TreeEntry& directory, const st
     for (const auto& [name, entry] : store_.load(directory.object)) {
         const auto own = own_name(listed, name, entry);
         if (!own) continue;
-        const auto path = child_of(listed, *own);
+        const auto path = join_path(listed, *own);
         const bool stays = order_.is_later(path, moment) == later;
         if (entry.directory) {
             const bool counts = stays && !is_implicit(path, entry.meta);
@@ -453,7 +449,7 @@ std::string LayerOverlay::any_entry_of(const TreeEntry& directory, const std::st
     for (const auto& [name, entry] : store_.load(directory.object)) {
         const auto own = own_name(listed, name, entry);
         if (!own) continue;
-        auto path = child_of(listed, *own);
+        auto path = join_path(listed, *own);
         return entry.directory && is_implicit(path, entry.meta) ? any_entry_of(entry, path) : path;
     }
     return listed;

@@ -25,8 +25,6 @@
 
 namespace imaged {
 
-// DIRECTORY/NAME; "" is the root.
-std::string child_of(const std::string& directory, const std::string& name);
 // What the image calls PATH of a layer's commit, which may be below displaced_directory.
 std::string own_path(std::string path);
 

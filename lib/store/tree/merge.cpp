@@ -100,7 +100,7 @@ private:
         if (!entry.directory) return 1;
         std::uint32_t count = overlay.is_implicit(path, entry.meta) ? 0 : 1;
         for (const auto& [name, inside] : store_.load(entry.object))
-            count += count_entries(inside, child_of(path, name), overlay);
+            count += count_entries(inside, join_path(path, name), overlay);
         return count;
     }
 

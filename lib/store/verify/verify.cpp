@@ -137,7 +137,7 @@ private:
     void look_at(ImageVerdict& verdict) {
         cancellation_.check();
         if (verdict.commit == Checksum{}) {
-            report(verdict, {DamageKind::ref, "the image's ref has nonsense in it", "", "", "", ""});
+            report(verdict, {.kind = DamageKind::ref, .message = "the image's ref has nonsense in it"});
             return;
         }
         check_.walk(verdict.commit);
@@ -146,7 +146,7 @@ private:
         } catch (const Error& error) {
             if (is_shortage(error)) throw;
             if (!check_.is_bad(object_name(verdict.commit, ObjectType::commit)))
-                report(verdict, {DamageKind::metadata, error.what(), "", "", "", ""});
+                report(verdict, {.kind = DamageKind::metadata, .message = error.what()});
             return;
         }
         check_documents(verdict);
@@ -158,13 +158,13 @@ private:
         const auto& image = *verdict.stored;
         // Others store the manifest as they would write it themselves.
         if (!image.importer.starts_with(own_importer)) return;
-        if (sha256(image.manifest_text).hex() != image.digest.hex())
-            report(verdict, {DamageKind::metadata,
-                             "the stored manifest does not have the digest " + image.digest.text(), "", "", "", ""});
-        if (sha256(image.config_text).hex() != image.manifest.config.digest.hex())
-            report(verdict, {DamageKind::metadata,
-                             "the stored config does not have the digest " + image.manifest.config.digest.text(), "",
-                             "", "", ""});
+        if (sha256(image.manifest_text) != image.digest.checksum())
+            report(verdict, {.kind = DamageKind::metadata,
+                             .message = "the stored manifest does not have the digest " + image.digest.text()});
+        if (sha256(image.config_text) != image.manifest.config.digest.checksum())
+            report(verdict,
+                   {.kind = DamageKind::metadata,
+                    .message = "the stored config does not have the digest " + image.manifest.config.digest.text()});
     }
 
     void check_layer(ImageVerdict& verdict, const ImageLayer& layer) {
@@ -172,7 +172,7 @@ private:
         const auto& ref = placed.ref;
         const auto& commit = placed.commit;
         const auto refuse = [&](const std::string& why) {
-            report(verdict, {DamageKind::ref, why, ref, layer.blob.digest.text(), "", ""});
+            report(verdict, {.kind = DamageKind::ref, .message = why, .ref = ref, .layer = layer.blob.digest.text()});
         };
         if (!commit) return refuse("the layer's ref is missing");
         if (*commit == Checksum{}) return refuse("the layer's ref has nonsense in it");
@@ -208,7 +208,7 @@ private:
                 return;
             }
             report(verdict,
-                   {DamageKind::merge, std::string("its layers cannot be merged: ") + error.what(), "", "", "", ""});
+                   {.kind = DamageKind::merge, .message = std::string("its layers cannot be merged: ") + error.what()});
         }
     }
 
@@ -217,7 +217,7 @@ private:
             auto paths = joined(difference.entries, difference.entry_count);
             if (paths.empty()) paths = joined(difference.directories, difference.directory_count);
             report(verdict,
-                   {DamageKind::merge, "the merged tree is not what the layers give: " + paths, "", "", "", ""});
+                   {.kind = DamageKind::merge, .message = "the merged tree is not what the layers give: " + paths});
         } else if (difference.directory_count > 0) {
             verdict.notes.push_back("the program that merged it (" + verdict.stored->importer +
                                     ") kept mode, owner or attributes of lower layers for " +
@@ -245,8 +245,11 @@ private:
         add(verdict.commit, "", true);
         for (auto& damage : found) {
             auto message = damage.object + " " + damage.fault;
-            report(verdict, {DamageKind::object, std::move(message), "", std::move(damage.layer),
-                             std::move(damage.object), std::move(damage.path)});
+            report(verdict, {.kind = DamageKind::object,
+                             .message = std::move(message),
+                             .layer = std::move(damage.layer),
+                             .object = std::move(damage.object),
+                             .path = std::move(damage.path)});
         }
     }
 

@@ -40,10 +40,10 @@ constexpr auto names_of(DamageKind) {
 struct Damage {
     DamageKind kind;
     std::string message;
-    std::string ref;     // of kind ref
-    std::string layer;   // digest of the layer that it belongs to; empty for the image's own
-    std::string object;  // CHECKSUM.TYPE, of kind object
-    std::string path;    // in the image, where that is known
+    std::string ref = {};     // of kind ref
+    std::string layer = {};   // digest of the layer that it belongs to; empty for the image's own
+    std::string object = {};  // CHECKSUM.TYPE, of kind object
+    std::string path = {};    // in the image, where that is known
 };
 
 struct ImageVerdict {
