@@ -64,7 +64,7 @@ FORBIDDEN = {
 JSON_HEADERS = ["daemon/bus/variant.hpp", "lib/base/json.hpp", "lib/job/json-fields.hpp", "lib/source/proxy/proxy-reply.hpp"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 SKIP = re.compile(r"^(build.*|\..*|__pycache__|data)$")
-SOURCE = re.compile(r"\.(cpp|hpp|c|h|py|js|css)$|(^|/)meson\.build$|^dev$")
+SOURCE_FILE = re.compile(r"\.(cpp|hpp|c|h|py|js|css)$|(^|/)meson\.build$|^dev$")
 
 
 def folder_of(path):
@@ -86,7 +86,7 @@ def sources():
         folders[:] = sorted(name for name in folders if not SKIP.match(name))
         for name in sorted(files):
             path = os.path.relpath(os.path.join(where, name), ROOT)
-            if SOURCE.search(path):
+            if SOURCE_FILE.search(path):
                 yield path
 
 
