@@ -6,7 +6,7 @@
 
 namespace imagectl {
 
-// Does not start imaged, and tells of no other failure.
+// Does not start imaged. Ignores all other failures.
 void tell_of_configuration(const Bus& bus) noexcept;
 
 }  // namespace imagectl

@@ -13,7 +13,7 @@ namespace imagectl {
 // Its outcome with the one OPTION, whose value VALUE is. Throws BusError, also where the job fails.
 Dictionary image_changes(const Connection& connection, const std::string& image, const char* option, Variant value);
 
-// Of each image that a check, JOB, found an update of: what that brings. Where it cannot be told, `unknown` says why.
+// Returns the changes of each update that the check JOB found. If they are not known, `unknown` says why.
 std::map<std::string, Dictionary> update_changes(const Connection& connection, const FollowedJob& job);
 
 }  // namespace imagectl

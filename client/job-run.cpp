@@ -19,7 +19,7 @@ struct LoopDeleter {
     void operator()(GMainLoop* loop) const { g_main_loop_unref(loop); }
 };
 
-// How long imaged may take to answer once the caller wants to leave, and before the caller is told that it waits.
+// How long imaged may take to answer after Ctrl-C, and before a message says that imagectl waits for it.
 constexpr guint answer_milliseconds = 1000, silent_seconds = 5;
 // How long it waits for the end of a job that it cancels because of SIGTERM or SIGHUP.
 constexpr guint end_seconds = 5;

@@ -84,7 +84,7 @@ void add(Json& json, const Dictionary& dictionary) {
     Answer::fields(answer, printer);
 }
 
-// The same of an image as DescribeImages tells it, which has texts and numbers, and the versions that are kept.
+// Prints an image from DescribeImages, which has texts and numbers, and the versions that are kept.
 class ListPrinter : public imaged::job::FieldVisitor<ListPrinter> {
 public:
     ListPrinter(Json& json, const ListedImage& image) : json_(json), image_(image) {}

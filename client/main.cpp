@@ -173,7 +173,7 @@ int main(int argc, char** argv) {
     // list: one heap for all threads, and large steps.
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_TOP_PAD, 4 * 1024 * 1024);
-    // A reader that left is an error of write(2), not a death without a word.
+    // Ignore SIGPIPE: report a closed pipe as a write error.
     std::signal(SIGPIPE, SIG_IGN);
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
     const auto end = std::find(words.begin(), words.end(), "--");

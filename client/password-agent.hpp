@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// pkttyagent, polkit's program that asks for a password on the terminal, running for as long as a call may need it.
+// Runs pkttyagent, polkit's program that asks for a password on the terminal, for as long as a call may need it.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,8 @@ namespace imagectl {
 
 class PasswordAgent {
 public:
-    // Starts pkttyagent and waits until polkit knows it. Says nothing if it cannot be started: the refusal of a call
-    // that would have needed it says that there was no agent.
+    // Starts pkttyagent and waits until polkit knows it. Prints no message if it cannot be started: the error of a
+    // refused call says that there was no agent.
     PasswordAgent();
     // Ends it, and waits for that.
     ~PasswordAgent();

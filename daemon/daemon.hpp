@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of imaged: connect, offer the objects, claim the name, serve, and leave when nothing is left to do or a
-// signal says so. SIGHUP reads the configuration again.
+// Runs imaged: connects to the bus, registers the objects, claims the name, serves, and exits when it is idle or gets a
+// signal. SIGHUP reads the configuration again.
 #pragma once
 
 #include "process/command-line.hpp"

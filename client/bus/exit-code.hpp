@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What imagectl's exit status means, and the one place where D-Bus error names turn into it. Pure functions.
+// Converts D-Bus error names to imagectl's exit status. Pure functions.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What changes something: each asks first, and shows what it would do where imaged can say so.
+// The actions that change something: each asks first, and shows what it would do if imaged knows it.
 import { manager, options } from "./bus.js";
 import { Dialog, failure } from "./dialog.js";
 import { announce, breakable, element, fields, notice } from "./dom.js";

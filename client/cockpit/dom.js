@@ -134,7 +134,7 @@ export function guarded(key, what, make) {
     try {
         return make();
     } catch (error) {
-        return element("div", { key }, notice("danger", what + " cannot be shown", element("p", {}, "imaged tells it in a form that this page does not know: " + error.message)));
+        return element("div", { key }, notice("danger", what + " cannot be shown", element("p", {}, "imaged sent it in a form that this page does not support: " + error.message)));
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The jobs of imaged, as its signals and properties tell: each to its end, and for as long as the page shows it.
+// The jobs of imaged, as its signals and properties report them: each to its end, and for as long as the page shows it.
 import { Failure, job as jobInterface, manager } from "./bus.js";
 
 const span = 5; // seconds over which the rate is measured, at least
@@ -140,7 +140,7 @@ export class Jobs extends EventTarget {
         this.changed();
     }
 
-    // Calls a method that starts a job. SUBJECT: the images it is about, which a private job does not tell.
+    // Calls a method that starts a job. SUBJECT: the images it is about, which a private job does not show.
     async start(method, signature, values, subject) {
         const [, path] = await this.bus.call(method, signature, values);
         const job = this.at(path);

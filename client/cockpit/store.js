@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is stored, as imaged tells it: read again when imaged says that something has changed.
+// The stored images, as imaged lists them: read again when imaged signals a change.
 import { manager } from "./bus.js";
 import { soon } from "./dom.js";
 

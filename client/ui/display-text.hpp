@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text for people: numbers with units, columns, and nothing that could drive a terminal. Pure functions on UTF-8.
+// Formats text for people: numbers with units, columns; escapes what could control a terminal. Pure functions on UTF-8.
 #pragma once
 
 #include <cstdint>

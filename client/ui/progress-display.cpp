@@ -29,13 +29,11 @@ ProgressStyle progress_style(bool wanted) {
 }
 
 void ProgressDisplay::update(const JobStatus& job) {
-    held_back_ = false;
     if (style_ == ProgressStyle::lines) print_news(job);
     if (style_ != ProgressStyle::live) return;
     const std::int64_t now = g_get_monotonic_time();
     rate_.add(now, job.bytes_done);
-    held_back_ = last_drawn_ && now - last_drawn_ < redraw_interval;
-    if (held_back_) return;
+    if (last_drawn_ && now - last_drawn_ < redraw_interval) return;
     last_drawn_ = now;
     draw(job);
 }
@@ -93,7 +91,6 @@ void ProgressDisplay::print_news(const JobStatus& job) {
 void ProgressDisplay::finish() {
     std::string frame;
     erase(frame);
-    held_back_ = false;
     imaged::write_to_stderr(frame);
     if (style_ == ProgressStyle::live) style_ = ProgressStyle::none;
 }

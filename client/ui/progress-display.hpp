@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shows a job's progress on standard error: a live display on a terminal, plain lines elsewhere, or nothing.
+// Shows a job's progress on standard error: a live display on a terminal, plain lines elsewhere, or no output.
 //
 // One per followed job, used from one thread. A frame is one write that ends with the cursor visible and at the start
 // of a fresh line, so no way of ending, SIGKILL included, leaves the terminal in another state than it was found in.
@@ -25,13 +25,11 @@ public:
     explicit ProgressDisplay(ProgressStyle style, std::string prefix = {})
         : style_(style), prefix_(std::move(prefix)) {}
 
-    // Shows JOB as it is now. The live display draws at most ten times a second; the others say what is new.
+    // Shows JOB as it is now. The live display draws at most ten times a second; lines print only changes.
     void update(const JobStatus& job);
-    // True when the last update was held back: call update again within 100 ms.
-    bool held_back() const { return held_back_; }
-    // The last word: removes the live display.
+    // Removes the live display. Call last.
     void finish();
-    // TEXT as a line of its own, above the live display.
+    // Prints TEXT as a line of its own, above the live display.
     void say(const std::string& text);
 
 private:
@@ -44,7 +42,6 @@ private:
     TransferRate rate_;
     std::int64_t last_drawn_ = 0;  // monotonic microseconds
     std::size_t drawn_lines_ = 0;
-    bool held_back_ = false;
     std::string said_phase_;
     std::set<std::uint32_t> said_layers_;
 };

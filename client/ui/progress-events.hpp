@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A job's progress for programs: JSON objects, one a line, with the fields of bootc's progress protocol 0.1.0 (Start,
-// ProgressBytes, ProgressSteps; docs/imagectl-json.md). One object per followed job; one thread.
+// Prints a job's progress for programs: JSON objects, one a line, with the fields of bootc's progress protocol 0.1.0
+// (Start, ProgressBytes, ProgressSteps; docs/imagectl-json.md). One object per followed job; one thread.
 #pragma once
 
 #include <cstdint>

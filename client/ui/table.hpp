@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Columns of text for people. Cells are escaped here; widths count terminal columns.
+// Aligns text in columns for people. Cells are escaped here; widths count terminal columns.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast bytes arrive, over the last few seconds, and how long the rest will take. Time comes from the caller:
-// nothing here reads a clock.
+// Computes how fast bytes arrived over the last few seconds, and how long the rest will take. The caller passes the
+// time: this class reads no clock.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@ class TransferRate {
 public:
     // DONE bytes in all at NOW (microseconds of a monotonic clock). A count that falls starts the measurement again.
     void add(std::int64_t now, std::uint64_t done);
-    // Bytes per second; nothing until half a second has been seen.
+    // Bytes per second; nullopt in the first half second.
     std::optional<double> rate(std::int64_t now) const;
-    // Seconds until DONE is TOTAL; nothing while nobody can tell, or the transfer stands still.
+    // Seconds until DONE is TOTAL; nullopt while the rate is not known, or no bytes arrive.
     std::optional<double> remaining(std::int64_t now, std::uint64_t done, std::uint64_t total) const;
 
 private:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A path that a caller names can be another place to the caller than to imaged: in a container, or in a unit with a
-// private /tmp. So a caller may hand over what it sees there, an open descriptor, and imaged compares.
+// Checks that a path means the same place to the caller and to imaged.
+//
+// A container, or a unit with a private /tmp, has other files at the same path. So a caller may pass an open descriptor
+// of what it sees there, and imaged compares.
 #pragma once
 
 #include <cstdint>

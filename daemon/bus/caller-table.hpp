@@ -23,7 +23,7 @@ public:
     using Found = std::function<void(std::optional<Caller>)>;
     using Left = std::function<void(const std::string& bus_name)>;
 
-    // CONNECTION outlives the table. LEFT is told of every connection that leaves the bus.
+    // CONNECTION outlives the table. LEFT is called for every connection that leaves the bus.
     CallerTable(sdbus::IConnection& connection, Left left);
 
     // FOUND holds about BYTES until then. Throws Error(queue_full) when too many calls wait, or hold too much.

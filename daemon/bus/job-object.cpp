@@ -19,7 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto signal_interval = 100ms;
-// An image whose layers are all here tells as many at once as it has layers, over a second or two.
+// An image whose layers are all stored reports all of them within a second or two.
 constexpr std::size_t max_layer_signals = 100;  // in that time
 // Below 1.0, which means finished.
 constexpr double largest_unfinished = 0.9999;
@@ -168,7 +168,7 @@ void JobObject::layer_progressed(const job::LayerProgress& progress, const std::
     layer.latest.digest = bus_text(layer.latest.digest);
     layer.latest.state = bus_text(layer.latest.state);
     layer.pending = true;
-    // Told at once if nothing was told lately. A small layer begins and ends in between: only its end is told then.
+    // Signalled at once if no signal was sent lately. Of a layer that begins and ends in between, only the end is.
     arm();
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One job on the bus: /org/imaged1/job/ID with its properties and signals. Bus thread only.
 //
-// Changes are collected and told at most ten times a second; the end is told at once. Telling never fails: a bus that
-// refuses a signal loses that signal.
+// Changes are collected and signalled at most ten times a second; the end is signalled at once. A signal that the bus
+// refuses is lost, which is no error.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ public:
     void progressed(const job::Progress& progress);
     // A private job is reported to the connections CALLERS only.
     void layer_progressed(const job::LayerProgress& layer, const std::vector<std::string>& callers);
-    // WORK is what the job did. RESULT with an outcome that is not one of such work counts as a failure; what was told
-    // is returned.
+    // WORK is what the job did. A RESULT with an outcome that is not one of such work counts as a failure. Returns the
+    // result that was reported.
     job::Result finish(const job::Work& work, const job::Result& result, const std::vector<std::string>& callers);
 
     // For the connections CALLERS, whose shares were given up, it is over; it goes on for others.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /org/imaged1 on the bus: org.imaged1.Manager and the ObjectManager of the jobs. Bus thread only.
 //
-// A method that starts a job checks its arguments, finds out who calls, asks the authority, and only then makes the
+// A method that starts a job checks its arguments, finds the caller's user, asks the authority, and only then makes the
 // job. Reading methods are answered by the catalog reader's thread, and the containers policy is read by another.
 #pragma once
 

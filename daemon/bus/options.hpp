@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks the arguments of the methods that start jobs: the results are well-formed, and unknown options are refused by
-// name.
+// Parses and checks the arguments of the methods that start jobs. Unknown options are refused by name.
 #pragma once
 
 #include <optional>

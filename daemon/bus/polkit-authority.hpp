@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system's authority: polkit, asked over the bus without waiting. root is not a question for polkit, so that it
-// can work where polkit does not run. Bus thread only.
+// Asks polkit over the bus, without waiting, what a caller may do. Does not ask about root, who can use imaged without
+// polkit. Bus thread only.
 #pragma once
 
 #include <cstdint>

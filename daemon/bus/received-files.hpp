@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Receives descriptors that come with messages of the bus. Bus thread only.
 //
-// None of them ever reaches this process, whatever message brings it: imaged would have to close it, and closing the
-// file of a server that does not answer never ends (base/kept-file.hpp). libsystemd receives each message by recvmsg(2)
-// of this program, which looks whether descriptors come next, forks a keeper that takes them if so, and puts sockets to
-// it in their place. Nobody but that keeper waits for them, and the processes that imaged starts do not inherit them.
+// No such descriptor ever gets into this process: imaged would have to close it, and closing the file of a server that
+// does not answer never ends (base/kept-file.hpp). libsystemd receives each message with this program's own recvmsg(2).
+// It checks whether descriptors come next; if so, it forks a keeper that receives them, and returns sockets to the
+// keeper in their place. Only the keeper waits for them, and the processes that imaged starts do not inherit them.
 #pragma once
 
 #include <sys/socket.h>

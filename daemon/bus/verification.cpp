@@ -45,8 +45,8 @@ void require_tag(const ImageReference& image) {
     throw Error(ErrorKind::invalid_reference,
                 image.image() +
                     " has neither tag nor digest. Callers who are not root store images under names that "
-                    "have one: without, no image whose name goes on (" +
-                    image.image() + "/…) could be stored");
+                    "have one: otherwise no image whose name begins with " +
+                    image.image() + "/ could be stored");
 }
 
 void demand_signature(job::Request& request) {

@@ -12,7 +12,8 @@
 
 namespace imaged {
 
-// A connection on the bus and the user behind it. The unique name tells callers apart, the uid says what they may do.
+// A connection on the bus and the user behind it. The unique name identifies the caller, the uid decides what it may
+// do.
 struct Caller {
     std::string bus_name;
     uid_t uid = 0;

@@ -22,17 +22,17 @@ struct StoredName {
 
 class CheckRound {
 public:
-    // LOOP outlives the round. REQUEST is that of the whole, with what the administrator says. Only a job of
-    // ANY_SOURCE opens images that are not of a registry.
+    // LOOP outlives the round. REQUEST is that of the whole round, with the settings of imaged.conf. Only with
+    // ANY_SOURCE are images opened that are not of a registry.
     CheckRound(EventLoop& loop, WorkerSettings settings, job::Request request, bool any_source,
                std::function<void(const job::Progress&)> on_progress, WorkerProcess::OnEnd on_end);
 
-    // Checks those of STORED that the request names, all if it names none. Call once; the end is told later, with
-    // on_end.
+    // Checks those of STORED that the request names, all if it names none. Call once; on_end is called
+    // later.
     void begin(const std::vector<StoredName>& stored);
     // Ends the round in place of begin().
     void fail(const Error& error);
-    // The end is still told with on_end.
+    // Stops the round; on_end is still called.
     void stop();
 
 private:

@@ -107,8 +107,8 @@ struct QueuedJob {
     bool is_open_reader() const;
 };
 
-// The queue tells what happened. Calls come from inside the queue's own functions; an implementation must not call back
-// into it, but may do so later.
+// Receives the events of the queue. Calls come from inside the queue's own functions; an implementation must not call
+// back into it, but may do so later.
 class JobQueueObserver {
 public:
     virtual ~JobQueueObserver() = default;
@@ -118,9 +118,9 @@ public:
     // Another connection of their user gave up the shares of CONNECTIONS; the job goes on for others.
     virtual void job_left(const QueuedJob& job, const std::vector<std::string>& connections) = 0;
     virtual void job_finished(const QueuedJob& job, const job::Result& result) = 0;
-    // Start the work; its end is told with JobQueue::finished, later.
+    // Start the work; call JobQueue::finished when it has ended, later.
     virtual void start_job(const QueuedJob& job, JobFiles files) = 0;
-    // End the work early; its end is still told with JobQueue::finished.
+    // End the work early; still call JobQueue::finished when it has ended.
     virtual void stop_job(JobId id) = 0;
 };
 
@@ -151,8 +151,8 @@ public:
     // Whether CALLER cancels by giving up a share, which needs no authorisation: its own, or its user's unless that is
     // root.
     bool has_share(JobId id, const Caller& caller) const;
-    // Gives up CALLER's share, or its user's. Returns whether the job goes on for others. A job that is not there is a
-    // no-op.
+    // Gives up CALLER's share, or its user's. Returns whether the job goes on for others. Has no effect if there is no
+    // such job.
     bool give_up(JobId id, const Caller& caller);
     // Cancels for everyone.
     void cancel(JobId id);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One imaged-worker: started, listened to, stopped and reaped. Bus thread only.
+// Runs one imaged-worker: starts it, reads its messages, stops and reaps it. Bus thread only.
 //
-// The worker leads a process group of its own; whatever is left of it when the worker ends is killed. It is told to end
-// by the kernel when the daemon dies. Its environment holds what WorkerSettings names and nothing else.
+// The worker leads a process group of its own; whatever is left of it when the worker ends is killed. The
+// kernel sends it SIGTERM when the daemon dies. Its environment holds only what WorkerSettings names.
 #pragma once
 
 #include <sys/types.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ErrorKind ↔ org.imaged1.Error.NAME, and the fence around everything the bus calls.
+// Converts between ErrorKind and the D-Bus names org.imaged1.Error.NAME, and catches every exception in callbacks of
+// the bus.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged's command line.
+// Parses imaged's command line.
 #pragma once
 
 #include <chrono>

@@ -20,7 +20,7 @@ namespace {
 
 // Beyond this many layers at once only memory grows.
 constexpr std::uint64_t max_layers_at_once = 16;
-// A job that is still told to try again after this many failures is told for ever.
+// More attempts would not help.
 constexpr std::uint64_t max_retries = 100;
 // Of each image; nobody looks through more.
 constexpr std::uint64_t most_kept = 1000;

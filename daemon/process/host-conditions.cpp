@@ -23,7 +23,7 @@ constexpr std::chrono::seconds answer_time = 5s;
 // NMMetered: the connection is, or NetworkManager guesses that it is.
 constexpr std::uint32_t metered_yes = 1, metered_guess_yes = 3;
 
-// Calls FOUND later with the property of the interface NAME on SERVICE, or nothing if there is none of type Value.
+// Calls FOUND later with the property of the interface NAME on SERVICE; with nullopt if there is none of type Value.
 template <typename Value>
 void get_property(sdbus::IProxy& service, const char* name, const char* property,
                   std::function<void(std::optional<Value>)> found) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text files of [Section] and Key=Value lines, as systemd.syntax(7) has them: comments with # or ;, blank lines, a
-// backslash at the end of a line goes on with the next. What the settings mean is the reader's business.
+// Reads text files of [Section] and Key=Value lines, as systemd.syntax(7) has them: comments with # or ;, blank lines,
+// a backslash at the end of a line joins it with the next. The caller interprets the settings.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A bounded queue of log messages. A thread writes them, so that a journal or a pipe that nobody reads never blocks the
-// daemon. The queue is bounded; what finds no room is dropped, counted, and the count is reported with the next message
-// that is written.
+// daemon. Messages that do not fit are dropped and counted; the next message that is written reports the count.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place that knows whether sdbus-c++ is version 1 or 2: version 2 has strong types for names and renamed a few
-// calls.
+// Hides the differences between sdbus-c++ 1 and 2: version 2 has strong types for names and renamed a few calls.
 #pragma once
 
 #include <sdbus-c++/sdbus-c++.h>

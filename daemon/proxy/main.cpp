@@ -41,10 +41,8 @@ using namespace imaged;
 
 // With the digests of some thousand layers.
 constexpr std::size_t max_request_bytes = 128 * 1024;
-// Whoever connects says at once what for.
+// A client sends its request at once.
 constexpr int request_milliseconds = 10'000;
-// How often it is looked whether skopeo goes on.
-constexpr int look_milliseconds = 500;
 constexpr const char* traffic_report = R"({"traffic": true})";
 
 struct Packet {
@@ -151,7 +149,9 @@ int look_after(ChildProcess& process, bool tells) {
     ProcessTraffic traffic(process.pid());
     std::array<pollfd, 2> fds{pollfd{process.fd(), POLLIN, 0}, pollfd{skopeo_channel, 0, 0}};
     while (true) {
-        if (::poll(fds.data(), fds.size(), tells ? look_milliseconds : -1) < 0 && errno != EINTR) throw_errno("poll");
+        if (::poll(fds.data(), fds.size(), tells ? static_cast<int>(skopeo_check_interval.count()) : -1) < 0 &&
+            errno != EINTR)
+            throw_errno("poll");
         if (fds[0].revents != 0) break;
         if (fds[1].revents != 0) {
             process.signal(SIGKILL);
@@ -163,7 +163,7 @@ int look_after(ChildProcess& process, bool tells) {
     return process.wait();
 }
 
-// Does WORK to its end. Returns the status of a skopeo that is not told of at the other end.
+// Does WORK to its end. Returns the exit status of skopeo if it was not reported on the socket.
 int run(Work work) {
     // Both are read and written by path, and go when skopeo has ended.
     std::optional<PolicyLayout> checked;

@@ -60,7 +60,7 @@ nlohmann::json ReaderProcess::exchange(const std::string& line, std::string& doc
     document.resize(header.document);
     receive(std::as_writable_bytes(std::span(document)));
     auto answer = parse_json(text);
-    if (!answer.is_object()) throw Error(ErrorKind::failed, "the process that reads the repository answers nonsense");
+    if (!answer.is_object()) throw Error(ErrorKind::failed, "the reader process sent an invalid answer");
     return answer;
 }
 

@@ -128,8 +128,8 @@ private:
         return catalog_ != nullptr;
     }
 
-    // How many images there are, are damaged, and have an update that is remembered; none if they cannot be listed, of
-    // which a listing tells.
+    // How many images there are, how many are damaged, and how many have a recorded update. Zero if they cannot be
+    // listed: a listing reports that error.
     std::array<std::uint32_t, 3> counts() {
         try {
             if (!open()) return {};

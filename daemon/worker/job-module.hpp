@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The module that runs jobs: libostree needs some fifty libraries, and skopeo starts while they are loaded.
+// Loads the module that runs jobs: libostree needs some fifty libraries, and skopeo starts while they are loaded.
 #pragma once
 
 #include <memory>

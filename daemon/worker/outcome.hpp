@@ -42,7 +42,7 @@ job::Result changes_result(const ImageReference& image, const ImageChanges& chan
 job::Result import_result(const ImportRequest& request, const ImportedImage& imported,
                           const std::vector<std::string>& layers_dropped);
 
-// INTO_OURS: whether the destination is the repository whose images the daemon tells of.
+// INTO_OURS: whether the destination is the daemon's own repository.
 job::Result copy_result(const CopyRequest& request, bool into_ours, const CopiedImage& copied);
 job::Result delta_result(const DeltaRequest& request, const ExportedDelta& exported);
 job::Result export_result(const ExportRequest& request, const ExportedImage& exported);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the worker gives up before it looks at anything from outside. A confined one is the first process of a PID
-// namespace of its own and sees no other process; it can write where its job writes and nowhere else, and not to the
-// repository's configuration; in /tmp and /var/tmp it sees what it put there, and what it was asked to read; it can
-// open no socket, sees no device and nothing of /run but credentials; it has the capabilities that objects of a
-// repository need, and the system calls that a job takes.
+// Confines the worker before it reads any untrusted input. A confined worker is the first process of a PID namespace of
+// its own and sees no other process. It can write only where its job writes, and not to the repository's configuration.
+// In /tmp and /var/tmp it sees only its own files and those that it was asked to read. It can open no socket, and sees
+// no device, and of /run only credentials. It has the capabilities that objects of a repository need, and the system
+// calls that a job needs.
 //
 // The rules hold for the skopeo it starts as well, which may use the network where there is no skopeo service. A worker
 // that is not root can give up system calls only. Before threads start.

@@ -39,7 +39,7 @@ constexpr unsigned max_connections = 4096;
 constexpr std::size_t max_open_connections = 8;
 // A service that does not take a connection for so long is reported.
 constexpr unsigned connect_seconds = 5;
-// A job that is told to end and does not is killed, as imaged would (daemon/jobs/worker-process.cpp) if it were still
+// A job that does not end after SIGTERM is killed, as imaged would (daemon/jobs/worker-process.cpp) if it were still
 // there.
 constexpr std::chrono::seconds stop_grace(2);
 using Clock = std::chrono::steady_clock;
@@ -150,7 +150,7 @@ private:
     unsigned connected_ = 0;
     std::vector<FileDescriptor> connections_;
     bool stopping_ = false;
-    std::optional<Clock::time_point> end_;  // when a job that was told to end is killed
+    std::optional<Clock::time_point> end_;  // when a job that got SIGTERM is killed
 };
 
 // Numbers that the request's descriptors do not have.

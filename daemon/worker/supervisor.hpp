@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A confined worker is two processes. The one that does the job is the first of a PID namespace of its own: it can
-// neither see nor signal nor trace any other process. Its parent, which imaged started and knows as the worker, reads
-// nothing that comes from an image. It passes SIGTERM on, connects to the skopeo service for a job that may not use
-// sockets, changes the repository for one that reads an image (publisher.hpp), and ends as the job's process does. When
-// either ends, so does the other.
+// Runs a confined job in a child process and supervises it.
+//
+// The child is the first process of a PID namespace of its own: it can neither see nor signal nor trace any other
+// process. Its parent, the supervisor, is the process that imaged started and knows as the worker; it reads nothing
+// that comes from an image. The supervisor passes SIGTERM on, connects to the skopeo service for a job that may not use
+// sockets, changes the repository for a job that reads an image (publisher.hpp), and exits with the status of the
+// child. If either process ends, so does the other.
 #pragma once
 
 #include "job-directory.hpp"

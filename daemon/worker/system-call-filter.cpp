@@ -33,7 +33,7 @@ constexpr std::array job_calls{
     "splice", "stat", "stat64", "statfs", "statfs64", "statx", "symlink", "symlinkat", "sync_file_range", "syncfs",
     "tee", "truncate", "truncate64", "umask", "unlink", "unlinkat", "utimensat", "utimensat_time64", "vmsplice",
     "write", "writev",
-    // Waiting and being told.
+    // Waiting and notification.
     "clock_getres", "clock_gettime", "clock_gettime64", "clock_nanosleep", "clock_nanosleep_time64", "epoll_create",
     "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "gettimeofday",
     "nanosleep", "pipe", "pipe2", "poll", "ppoll", "ppoll_time64", "pselect6", "select", "_newselect", "signalfd4",

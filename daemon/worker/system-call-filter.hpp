@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls that a job takes; any other is refused from here on, to this process and all that it starts. It goes
-// over whatever filter the process has already, the unit's.
+// Installs a filter that refuses all system calls that a job does not need.
+//
+// The filter applies to this process and to all that it starts, in addition to the filter that the process already has
+// (the unit's).
 #pragma once
 
 namespace imaged {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Jobs that keep a store in order: removing images, pruning what nothing needs, counting and verifying what is there.
-// What they found has the keys that the interface documents for each method's outcome (dbus/org.imaged1.Manager.xml).
+// Runs the jobs that maintain the repository: they remove images, prune unused data, count disk usage and verify
+// images. Their outcomes have the keys that the interface documents for each method (dbus/org.imaged1.Manager.xml).
 #pragma once
 
 #include "base/cancellation.hpp"

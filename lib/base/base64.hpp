@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Base 64 (RFC 4648, section 4), with its padding.
+// Encodes and decodes base 64 (RFC 4648, section 4), with padding.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,7 @@
 
 namespace imaged {
 
-// The bytes that TEXT stands for; nothing for an empty text and for any that is no base 64.
+// Returns the bytes that TEXT encodes; nullopt if TEXT is empty or not valid base 64.
 std::optional<std::string> decode_base64(std::string_view text);
 std::string encode_base64(std::string_view bytes);
 

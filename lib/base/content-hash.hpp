@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of what files hold, of two at a time where that is faster (base/paired-sha256.hpp).
+// Computes the SHA-256 of file contents, two at a time if that is faster (base/paired-sha256.hpp).
 #pragma once
 
 #include <array>

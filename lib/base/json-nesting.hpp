@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How deep a JSON text nests, before anything is built of it: copying, printing and comparing values is recursive, and
-// a text of a few kilobytes can nest deep enough to take the whole stack.
+// Checks how deep a JSON text nests, before it is parsed: copying, printing and comparing values is recursive, and a
+// text of a few kilobytes can nest deep enough to use up the whole stack.
 #pragma once
 
 #include <cstddef>

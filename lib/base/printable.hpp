@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Untrusted text for terminals, logs and dialogues: nothing in it may start another line, drive a terminal, or change
-// the order in which characters are shown. Pure functions on UTF-8.
+// Makes untrusted text safe for terminals, logs and dialogues: the result cannot start another line, control a
+// terminal, or change the order in which characters are shown. Pure functions on UTF-8.
 #pragma once
 
 #include <string>

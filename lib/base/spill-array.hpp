@@ -2,9 +2,8 @@
 // An array that only grows, with bounded memory: beyond the first megabytes it is in an unlinked temporary file that
 // is mapped, and its memory is released as it is read.
 //
-// Elements never move, so references stay valid. Belongs to one thread; what was moved from is only to be
-// destroyed. Where no temporary file can be made, everything
-// stays in memory.
+// Elements never move, so references stay valid. Belongs to one thread. A moved-from array may only be destroyed. If no
+// temporary file can be made, everything stays in memory.
 #pragma once
 
 #include <cstddef>

@@ -40,9 +40,10 @@ struct PathStep {
     std::optional<std::string> target = {};  // of a symbolic link that is to be followed
 };
 
-// Where PATH leads from ROOT when LOOKUP(place of the directory, its path, a name in it, whether that is the last)
-// tells what is there. Above the root is the root; the rest of a path that ends is taken as it stands. Throws
-// Error(corrupt_input) for a loop, Error(unsupported_image) for a path that leads too deep, and what LOOKUP throws.
+// Resolves PATH from ROOT. LOOKUP(place of the directory, its path, a name in it, whether that is the last) returns
+// what is there. The parent of the root is the root; the rest of a path behind a missing entry is returned as it is.
+// Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a path that leads too deep, and what LOOKUP
+// throws.
 template <typename Place, typename Lookup>
 Path resolve_path(const Path& path, const Place& root, Lookup&& lookup) {
     Path resolved;

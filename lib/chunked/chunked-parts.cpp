@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t table_in_crfs_format = 1;
 
-// Numbers with a colon between; nothing for any other text.
+// Parses numbers with a colon between; returns nullopt for any other text.
 std::optional<std::vector<std::uint64_t>> numbers(std::string_view text) {
     std::vector<std::uint64_t> found;
     const auto* const end = text.data() + text.size();

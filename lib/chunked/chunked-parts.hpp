@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The positions of the table of contents and the tar-split of a zstd:chunked layer, from the annotations of its
+// Finds the positions of the table of contents and the tar-split of a zstd:chunked layer, from the annotations of its
 // descriptor, which the manifest's digest covers. (containers/storage, pkg/chunked: "zstd:chunked".)
 #pragma once
 

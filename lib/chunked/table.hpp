@@ -24,7 +24,7 @@ struct TableEntry {
     std::string target;      // of a link
 };
 
-// Beyond this many chunks, those of a file are not told.
+// The chunks of a file that has more are not reported.
 inline constexpr std::size_t max_file_chunks = 100'000;
 
 // A part of a file's content with frames of its own; they end where those of the next begin, or the file's.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads tar-split (github.com/vbatts/tar-split): a line of JSON for each piece of a tar, so that it can be reassembled
-// byte for byte. A line of JSON for each piece. It is read as a stream.
+// byte for byte. It is read as a stream.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds which parts of a file stand, equal or nearly so, in another version of it: for readers that know no frames with
-// a prefix, and for files that are too large to be one.
+// Finds equal and nearly equal parts of two versions of a file. Used for readers that do not support frames with a
+// prefix, and for files that are too large for such a frame.
 //
 // A hash of each block of the older file is kept, 8 bytes or more for each; the newer one is searched byte by byte with
 // a rolling hash. From a block that is found on, both are compared for as long as at least half of their bytes are

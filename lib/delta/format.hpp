@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of tar-diff, the stream that makes one layer from files of another image. What reads and what writes it
-// share this header. The names of the artifact that holds such streams are in oci/delta-artifact.hpp.
+// The format of tar-diff, the stream that makes one layer from files of another image: its constants, for reader and
+// writer. The names of the artifact that holds such streams are in oci/delta-artifact.hpp.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of the source image, and which of them a file of the target may be made from: the one at the same path, one
-// with the same content, or one whose path differs in its numbers only, as those of versions do.
+// Finds the file of the source image from which a file of the target can be made: the one at the same path, one with
+// the same content, or one whose path differs in numbers only, as paths with versions do.
 //
 // Filled by one thread; after finish() all members are thread-safe. Memory: some 130 bytes and the path of each file.
 #pragma once

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compresses a layer. The same input gives the same output in one build. The same bytes give the same output in one
-// build.
+// Compresses a layer. The same input gives the same output in one build.
 #pragma once
 
 #include <memory>

@@ -24,7 +24,7 @@ constexpr std::string_view aufs_prefix = ".wh..wh.";
 constexpr std::size_t max_pending_bytes = 24 * 1024 * 1024;
 // What one takes beside its texts, its place in the tables included.
 constexpr std::size_t pending_link_bytes = 200;
-// The layer's commit tells of them, and has a limit itself.
+// They are listed in the layer's commit, whose size is limited too.
 constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 // Links that the merge has to look for are kept in the layer's commit.
 constexpr std::size_t max_unresolved_bytes = 2 * 1024 * 1024;
@@ -74,7 +74,7 @@ private:
         std::string path, target;
         bool dropped;
         std::uint32_t moment;
-        std::string via;  // the link, waiting as well, that it names in truth; or nothing
+        std::string via;  // the pending link that is its real target; empty if there is none
     };
 
     void take(TarEntry& entry) {
@@ -259,7 +259,7 @@ private:
         defer({join_path(path), std::move(file), dropped, moment, std::move(via)});
     }
 
-    // Links are told of as far as this goes; the tree is the same without.
+    // Hard links are recorded up to this limit; the tree is the same without the record.
     void remember_link(const Path& path, const std::string& target) {
         UnresolvedLink link{join_path(path), target};
         links_bytes_ += link.path.size() + link.target.size() + sizeof link;

@@ -4,8 +4,10 @@
 //
 // The format (libostree's documentation, "Repository" and ostree-repo.h, OstreeRepoMode):
 //   bare       a file object is the file itself: owner, mode and xattrs are the inode's, mtime 0; a symbolic link is a
-//   symbolic link bare-user  always a regular file; owner, mode and xattrs are in the xattr user.ostreemeta; a symbolic
-//   link's target is the content both       dirtree, dirmeta and commit are their serialised bytes, mode 0644
+//              symbolic link
+//   bare-user  always a regular file; owner, mode and xattrs are in the xattr user.ostreemeta; a symbolic link's target
+//              is the content
+//   both       dirtree, dirmeta and commit are their serialised bytes, mode 0644
 #pragma once
 
 #include <sys/types.h>

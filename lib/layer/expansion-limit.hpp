@@ -51,7 +51,8 @@ public:
     void grow(std::uint64_t expanded);
     // The layer counts no more in the image. Call when nothing calls grow() any more.
     void forget() { image_bytes_ -= expanded_.exchange(0); }
-    // COUNT bytes that were told to grow() take no room. Throws Error(unsupported_image) for more than the limit.
+    // COUNT of the bytes that were passed to grow() take no disk space. Throws Error(unsupported_image) for more than
+    // the limit.
     void leave_out(std::uint64_t count);
     // A hole of COUNT bytes follows. Throws likewise, before anything of it is read.
     void check_hole(std::uint64_t count) const;

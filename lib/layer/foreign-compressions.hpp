@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// xz and bzip2: not in the specification of images, but docker, podman and skopeo take layers that are compressed so.
+// Decompresses xz and bzip2. The specification of images has neither, but docker, podman and skopeo accept such layers.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's uncompressed stream: read and, where it is compressed, decompressed in a thread of its own, a bounded
-// number of blocks ahead of the consumer. Its hash is computed by the consumer's thread beside those of the layer's
-// files, or, where two at a time are no faster than one after the other, in a second thread.
+// Reads the uncompressed stream of a layer. It is read, and decompressed if needed, in a thread of its own, a bounded
+// number of blocks ahead of the consumer. The consumer's thread computes its hash together with those of the layer's
+// files; if two at a time are no faster than one after the other, a second thread computes it.
 #pragma once
 
 #include <deque>
@@ -21,7 +21,7 @@ class LayerStream : public ByteSource {
 public:
     // What comes from the source: compressed in whichever way, or the tar itself, which is taken as it is.
     enum class Form { packed, plain };
-    // Both are borrowed and must outlive the stream; LIMIT is told of every uncompressed byte.
+    // Both are borrowed and must outlive the stream; LIMIT counts every uncompressed byte.
     LayerStream(StoppableSource& source, ExpansionLimit& limit, Form form = Form::packed,
                 bool hash_beside = PairedSha256::pays());
     // Stops SOURCE and waits for the threads.

@@ -37,7 +37,7 @@ void LayerTree::place(std::vector<Index>& table, Index index, std::uint64_t hash
     for (; table[slot] != none; slot = (slot + 1) & (table.size() - 1)) {
         const auto other = table[slot] & index_mask;
         if (table[slot] != slot_of(other, hash)) continue;
-        // What took turns at one path would otherwise make the table a list.
+        // Otherwise alternating entries at one path would degrade the table to a list.
         const auto &node = nodes_[index], &replaced = nodes_[other];
         if (replaced.dead && replaced.parent == node.parent && name(replaced) == name(node)) break;
     }

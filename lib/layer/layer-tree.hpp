@@ -54,7 +54,7 @@ public:
     // A whiteout that stands for an entry of which nothing can be stored: it replaces what was at its path, and has its
     // place in the order of entries.
     void put_lost(const Path& path, const Checksum& object);
-    // A hard link whose file is not known yet: it replaces what was there, and is nothing unless fill() follows.
+    // A hard link whose file is not known yet. It replaces the entry at PATH; without a later fill() no entry is there.
     void put_placeholder(const Path& path);
     // Whether nothing has taken the place of put_placeholder()'s link, or of one of its parents; a link that is kept
     // because of a parent that was replaced is below displaced_directory.
@@ -118,7 +118,7 @@ public:
     // Whether any directory is there that no entry listed, and not for whiteouts only.
     bool has_implicit() const;
     // Files called as TARGET is that came after it and before PATH, first one first: symbolic links of lower layers may
-    // lead them to its place. As far as that can be told in reasonable time.
+    // lead them to its place. Stops after a bounded amount of work.
     std::vector<std::string> files_between(const Path& target, const Path& path);
 
     std::size_t entries() const { return nodes_.size(); }
@@ -180,8 +180,8 @@ private:
     bool has_place_in_order(Index index) const;
     bool is_stored_by_name(Index directory) const;
     class Writer;
-    // A slot of the table holds the index of an entry and, above it, some bits of its hash, so that other entries'
-    // slots are told apart without a look at the entry itself.
+    // A slot of the table holds the index of an entry and, above it, some bits of its hash, so that most slots of
+    // other entries are skipped without a look at the entry itself.
     static constexpr unsigned index_bits = 21;
     static constexpr Index index_mask = (Index{1} << index_bits) - 1;
     static_assert(max_tree_nodes < index_mask);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commit and chunk layers: tars of OSTree objects, as ostree-ext's encapsulation writes them (versions 0 and 1).
+// Reads commit and chunk layers: tars of OSTree objects, as ostree-ext's encapsulation writes them (versions 0 and 1).
 //
 //   sysroot/ostree/repo/objects/XX/REST.TYPE           commit, commitmeta, dirtree, dirmeta, file
 //   sysroot/ostree/repo/objects/XX/REST.file-xattrs    the attributes of a file, a(ayay); named by their own checksum

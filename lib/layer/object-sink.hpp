@@ -41,9 +41,9 @@ class ObjectSink {
 public:
     virtual ~ObjectSink() = default;
 
-    // What puts files here may have them hashed beside BACKLOG, until this is called again; null for no backlog.
+    // Lets the writer hash file contents together with BACKLOG, until this is called again; null for no backlog.
     virtual void hash_beside(HashBacklog*) {}
-    // Has CHECK called for each regular file that is put here and is in the repository already: it throws if that one
+    // Calls CHECK for each regular file that is put here and is in the repository already. CHECK throws if that object
     // must not be used. Not called in archive repositories.
     using CheckPresent = std::function<void(const Checksum&)>;
     virtual void check_present(const CheckPresent&) {}
@@ -70,21 +70,21 @@ public:
     // SIZE is what the stream promises; a stream that gives another amount fails in finish().
     virtual std::unique_ptr<LargeFile> begin_large(const FileMeta& meta, std::uint64_t size) = 0;
 
-    // A regular file that shares its content with the file CONTENT of the same file system (FICLONE). False, and
-    // nothing done, if that is not possible, or if the file would not have CHECKSUM.
+    // Writes a regular file that shares its content with the file CONTENT of the same file system (FICLONE). Does
+    // nothing and returns false if that is not possible, or if the file would not have CHECKSUM.
     virtual bool clone_file(const Checksum& checksum, const FileMeta& meta, int content) = 0;
 
     // Reads back what was put here or is in the repository. Throw Error(repository_damaged) when it is in neither.
     virtual std::string read_metadata(ObjectType type, const Checksum& checksum) = 0;
-    virtual std::optional<std::string> read_symlink(const Checksum& checksum) = 0;  // nothing for a regular file
-    // Bytes of a regular file; nothing for a symbolic link.
+    virtual std::optional<std::string> read_symlink(const Checksum& checksum) = 0;  // nullopt for a regular file
+    // Bytes of a regular file; nullopt for a symbolic link.
     virtual std::optional<std::uint64_t> file_size(const Checksum& checksum) = 0;
     // Whether a file object is here or in the repository.
     virtual bool has_file(const Checksum& checksum) = 0;
     // The file object is in the repository when this is published, by another sink: it must still be there then.
     virtual void expect_file(const Checksum&) {}
 
-    // A sink beside this one for content that may turn out not to be wanted; adopt() takes an object over from it.
+    // Returns a sink beside this one for objects that may be discarded; adopt() moves an object from it to this sink.
     virtual std::unique_ptr<ObjectSink> limbo() = 0;
     virtual void adopt(const Checksum& file, ObjectSink& limbo) = 0;
     // Drops dirtrees that were put here and are not in KEEP.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which extended attributes a repository can keep: those that a Linux file system takes and gives back unchanged. The
-// rules look at the attribute alone and ask no kernel, so that an image gives the same objects on every host.
+// Decides which extended attributes a repository can keep: those that a Linux file system stores and returns unchanged.
+// The rules depend on the attribute alone and not on the kernel, so that an image gives the same objects on every host.
 //   - the namespaces are security., trusted. and user.; system. holds ACLs, which would change with the mode
 //   - a value is not empty: libostree does not read empty ones back
 //   - names and values are as long as Linux takes them, and all of one file as listxattr(2) gives them back

@@ -119,7 +119,7 @@ public:
             if (status != ARCHIVE_WARN) check(status, "tar content");
             block_ = static_cast<const std::byte*>(block);
             if (offset < 0 || static_cast<std::uint64_t>(offset) < content_offset_)
-                corrupt_tar("a sparse file's map goes backwards" + position());
+                corrupt_tar("the map of a sparse file is not in ascending order" + position());
             hole_left_ = static_cast<std::uint64_t>(offset) - content_offset_;
             if (hole_left_ > 0) return begin_hole();
             if (block_size_ == 0) return content();

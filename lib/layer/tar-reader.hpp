@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer's tar stream, entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files,
+// Reads a layer's tar stream entry by entry, through libarchive: ustar, PAX and GNU headers, long names, sparse files,
 // extended attributes.
 //
 // The process must stay in the C locale that it starts with. In a UTF-8 locale libarchive composes the characters of

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How layers and archives are compressed. The first bytes decide, never a name or a media type.
+// Recognises the compression of layers and archives by their first bytes, never by a name or a media type.
 #pragma once
 
 #include <cstddef>

@@ -75,7 +75,7 @@ bool is_host(std::string_view text) {
            !consists_of(text, lower_case, "_-");
 }
 
-// Removes PREFIX from the front of TEXT and tells whether it was there.
+// Removes PREFIX from the front of TEXT; returns whether it was there.
 bool take_prefix(std::string_view& text, std::string_view prefix) {
     if (!text.starts_with(prefix)) return false;
     text.remove_prefix(prefix.size());

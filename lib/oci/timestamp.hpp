@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times as image documents write them (RFC 3339), read the same way on every host: no locale, no library's own
-// leniency.
+// Parses the times in image documents (RFC 3339), in the same way on every host: independent of the locale, and of what
+// a library accepts.
 #pragma once
 
 #include <cstdint>

@@ -122,7 +122,7 @@ private:
     void take_line() {
         const std::string_view line = lines_.line();
         if (blanks.find(line.front()) != blanks.npos) {
-            if (!in_stanza_) refuse("it goes on with a field that did not begin");
+            if (!in_stanza_) refuse("it begins with a continuation line");
             return;
         }
         const auto colon = line.find(':');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dpkg's database: stanzas of fields, as deb-status files have them. Read as a stream; what is no field of interest is
-// not kept.
+// Reads dpkg's database: stanzas of fields, as deb-status files have them. It is read as a stream; other fields are not
+// kept.
 #pragma once
 
 #include <cstdint>

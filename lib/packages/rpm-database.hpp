@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// rpm's database, rpmdb.sqlite, by the SQLite library: read-only, through a file system that has no other file.
+// Reads rpm's database, rpmdb.sqlite, with the SQLite library: read-only, through a file system that has no other file.
 #pragma once
 
 #include <cstdint>

@@ -15,16 +15,16 @@ public:
     Blob(const Blob&) = delete;
     Blob& operator=(const Blob&) = delete;
 
-    // To be read to its end, by whoever has the blob; owned by it.
+    // Owned by the blob. The holder must read it to the end.
     virtual int fd() const = 0;
-    // Told of all bytes that were read, in order. Returns how many of them are left, at the beginning: what the source
-    // has sent before is taken out.
+    // Call with all bytes that were read, in order. Removes bytes that the source has sent before; returns how many
+    // bytes are left, at the beginning of BYTES.
     virtual std::size_t take(std::span<std::byte> bytes) { return bytes.size(); }
-    // To be called when all bytes have come, or nothing has come for a while: some sources end the stream only then.
-    // Asking twice is fine.
+    // Call when all bytes have arrived, or none has arrived for a while: some sources end the stream only then. A
+    // second call has no effect.
     virtual void request_verdict() {}
-    // After the end: only this tells whether the bytes had the digest that was asked for. Throws Error(digest_mismatch)
-    // or what went wrong on the way.
+    // Verifies that the bytes have the requested digest. Call after the end of the stream. Throws
+    // Error(digest_mismatch), or the error that occurred while the source was read.
     virtual void finish() = 0;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints what lib/job says of each kind of job as JSON, for test-contract: its name, its action, its arguments, options
-// and outcome with their D-Bus types.
+// Prints what lib/job says of each kind of job as JSON, for tests: its name, its action, whether it only reads, its
+// arguments, options and outcome with their D-Bus types.
 #include <cstdio>
 
 #include "job/json-fields.hpp"
@@ -59,6 +59,7 @@ int main() {
         if (kind.traits.takes_place) request.options["place"] = "h";
         kinds.push_back({{"name", kind.traits.name},
                          {"action", kind.traits.action},
+                         {"only-reads", kind.traits.only_reads},
                          {"arguments", request.members},
                          {"options", request.options},
                          {"outcome", outcome.members}});

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the interface's XML says, comments included: methods with their options and errors, properties, signals."""
+"""What the interface's XML says, comments included: methods with their options and errors, properties, signals. And what lib/job/kinds.hpp says of each kind of job."""
+import json
 import os
 import re
+import subprocess
 import xml.etree.ElementTree
 
 DBUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dbus")
@@ -30,6 +32,16 @@ class Method:
         self.direct, self.through_job = self.direct & KNOWN, self.through_job & KNOWN
 
 
+def described_jobs():
+    """What describe-jobs prints of each kind of job."""
+    return json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)
+
+
+def method_of(kind):
+    """The method on the bus of the kind of job. "import" is a word of many languages."""
+    return "ImportImage" if kind == "import" else "".join(word.capitalize() for word in kind.split("-"))
+
+
 def text_of(interface):
     with open(os.path.join(DBUS, interface + ".xml"), encoding="utf-8") as file:
         return file.read()
@@ -40,12 +52,12 @@ def elements_of(interface, kind):
 
 
 def methods_of(interface):
-    """By name, in the order of the XML but for Pull, which others refer to."""
+    """By name, in the order of the XML but for Pull, which others refer to. A method without a comment has no options and no errors (test-contract names it)."""
     comments = dict(re.findall(r"<!--\n\s+(\w+):\n(.*?)-->\s*<method name=\"\1\"", text_of(interface), re.S))
     elements = elements_of(interface, "method")
     methods = {}
     for name in ["Pull"] * ("Pull" in elements) + list(elements):
-        methods[name] = Method(elements[name], comments[name], methods)
+        methods[name] = Method(elements[name], comments.get(name, ""), methods)
     return methods
 
 

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Each kind of job that lib/job/kinds.hpp defines has all that a verb consists of (docs/adding-a-verb.md), under the same names and types."""
-import json
 import os
 import pathlib
 import re
@@ -9,9 +8,10 @@ import subprocess
 import unittest
 import xml.etree.ElementTree
 import interface_xml
+from interface_xml import method_of
 
 ROOT = pathlib.Path(os.environ["SOURCE_ROOT"])
-DESCRIBED = json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)
+DESCRIBED = interface_xml.described_jobs()
 KINDS = {kind["name"]: kind for kind in DESCRIBED}
 METHODS = {method.name: method for method in interface_xml.methods_of("org.imaged1.Manager").values() if method.starts_job}
 COMMON = {"background": "b", "bind-to-caller": "b", "interactive": "b"}
@@ -21,14 +21,15 @@ DECIDED = {"verify": {"signed"}}
 OTHERS = {"pull-unverified", "store-as", "cancel"}
 # A verb of imagectl for each but this, which check does for several images.
 VERBS = {"disk-usage": "df", "check-images": "check"}
+# The heading of docs/imagectl-json.md for each kind but this, which has that of its verb.
+HEADINGS = {"check-images": "Outcome of check without an image, or with several"}
+# What a D-Bus value is in JSON: by the beginning of its type.
+JSON_TYPES = {"s": "string", "b": "boolean", "u": "number", "t": "number", "as": "array", "aa": "array", "a{": "object"}
+# How Qt's code generator calls the types that it does not know.
+QT_TYPES = {"a{sv}": "QVariantMap", "aa{sv}": "QList<QVariantMap>"}
 # Options of methods that imagectl has no option for: it sets the first by itself, others are words of the command line or options of another verb.
 WITHOUT_OPTION = {"place"}
 SAID_OTHERWISE = {"changes": {"commit", "digest"}, "rollback": {"digest"}, "export": {"compatible", "delta-from"}}
-
-
-def method_of(name):
-    """Its method on the bus. "import" is a word of many languages."""
-    return "ImportImage" if name == "import" else "".join(word.capitalize() for word in name.split("-"))
 
 
 def comment_of(method):
@@ -41,8 +42,14 @@ def imagectl(*words):
     return subprocess.run([os.environ["IMAGECTL"], *words], check=True, capture_output=True, text=True).stdout
 
 
+def rows_of(section):
+    """(keys, types) of each row of the tables in SECTION of docs/imagectl-json.md."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in section.splitlines() if line.startswith("| `")]
+    return [(re.findall("`([^`]+)`", row[0]), row[1]) for row in rows]
+
+
 def kinds():
-    """Those that have a method; one that has none is told once."""
+    """Those that have a method; one that has none is reported once."""
     return {name: kind for name, kind in KINDS.items() if method_of(name) in METHODS}
 
 
@@ -51,6 +58,8 @@ class Contract(unittest.TestCase):
         for name in KINDS:
             self.assertEqual([kind["name"] for kind in DESCRIBED].count(name), 1, f"two kinds of lib/job/kinds.hpp are called {name}")
             self.assertTrue(method_of(name) in METHODS, f"dbus/org.imaged1.Manager.xml has no method {method_of(name)} for the kind {name}")
+        for method in interface_xml.methods_of("org.imaged1.Manager"):
+            comment_of(method)
         self.assertEqual(set(METHODS), {method_of(name) for name in KINDS}, "a method that starts a job has no kind in lib/job/kinds.hpp")
 
     def test_the_options_are_those_that_the_interface_documents(self):
@@ -83,6 +92,22 @@ class Contract(unittest.TestCase):
                 if first:
                     self.assertEqual(kind["outcome"].get(first[1]), first[2], f"the outcome of {name} in lib/job/kinds.hpp has no field {first[1]}: fields() of its struct")
 
+    def test_code_generators_find_their_annotations(self):
+        for interface in ("org.imaged1.Manager", "org.imaged1.Job"):
+            methods = interface_xml.methods_of(interface)
+            for name, element in interface_xml.elements_of(interface, "method").items():
+                wanted = {"org.freedesktop.DBus.Method.Async": "server"} if name != "ListJobs" else {}  # which imaged answers at once
+                for way in ("in", "out"):
+                    for number, argument in enumerate(arg for arg in element.findall("arg") if arg.get("direction") == way):
+                        if argument.get("type") in QT_TYPES:
+                            wanted[f"org.qtproject.QtDBus.QtTypeName.{way.capitalize()}{number}"] = QT_TYPES[argument.get("type")]
+                if "h" in methods[name].signature or "h" in methods[name].options.values():
+                    wanted["org.gtk.GDBus.C.UnixFD"] = "true"
+                found = {annotation.get("name"): annotation.get("value") for annotation in element.findall("annotation")}
+                with self.subTest(interface, method=name):
+                    self.assertEqual({key: value for key, value in found.items() if not value.startswith("Imaged")}, wanted,
+                                     f"<annotation> of the method {name} in dbus/{interface}.xml")
+
     def test_the_policy_has_each_action_with_its_texts(self):
         root = xml.etree.ElementTree.parse(ROOT / "dbus/org.imaged1.policy").getroot()
         declared = {action.get("id") for action in root.iter("action")}
@@ -98,13 +123,26 @@ class Contract(unittest.TestCase):
     def test_imagectl_has_a_verb_for_each_and_its_json_is_documented(self):
         page = (ROOT / "docs/imagectl-json.md").read_text()
         table = page.split("|---|---|\n", 1)[1].split("\n\n")[0]
+        sections = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", page, re.M))
         verbs = set(re.findall(r"^  ([a-z-]+) ", imagectl("--help"), re.M))
         for name, kind in KINDS.items():
             with self.subTest(name):
                 self.assertTrue(VERBS.get(name, name) in verbs, f"imagectl has no verb {name}: client/commands, client/meson.build")
                 self.assertTrue(f"`{VERBS.get(name, name)}`" in table, f"the first table of docs/imagectl-json.md has no verb {name}")
-                for key in kind["outcome"]:
-                    self.assertTrue(re.search(rf"\n\| (`[a-z-]+`, )*`{key}`", page), f"docs/imagectl-json.md has no row for {key}")
+                verb = VERBS.get(name, name)
+                section = "\n".join(text for title, text in sections.items() if title == HEADINGS.get(name) or name not in HEADINGS
+                                    and title.startswith("Outcome of ") and verb in re.split(", | and ", title.removeprefix("Outcome of ")))
+                self.assertTrue(section, f'docs/imagectl-json.md has no section "Outcome of {verb}"')
+                prose = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
+                for key, kind_of_value in kind["outcome"].items():
+                    here = [types for keys, types in rows_of(section) if key in keys]
+                    if not here and f"`{key}`" in prose:
+                        here = [" or ".join(types for keys, types in rows_of(page) if key in keys)]
+                    self.assertTrue(here, f"docs/imagectl-json.md has neither a row nor a word about {key} under the heading of {verb}")
+                    wanted = JSON_TYPES.get(kind_of_value) or JSON_TYPES[kind_of_value[:2]]
+                    for types in here:
+                        self.assertTrue(any(word.startswith(wanted) for word in re.split(", | or ", types)),
+                                        f"docs/imagectl-json.md, {verb}: {key} is a {wanted}, not a {types}")
 
     def test_imagectl_has_each_option(self):
         for name, kind in KINDS.items():

@@ -56,7 +56,7 @@ class Journal(Logged, system_bus.SystemCase):
         self.root_does("Export", "(ssa{sv})", "docker://example.org/mine:1", f"oci:{self.directory}/out", {})
         self.logged(f"starts: export docker://example.org/mine:1 to oci:{self.directory}/out for user 0")
         self.root_does("Prune", "(a{sv})", {"dry-run": True})
-        self.logged("starts: prune (a dry run: nothing goes) for user 0")
+        self.logged("starts: prune (dry run: nothing is removed) for user 0")
         self.root_does("Remove", "(asa{sv})", ["docker://example.org/mine:1"], {})
         self.logged("starts: remove docker://example.org/mine:1 for user 0")
         self.logged("removed docker://example.org/mine:1 for user 0")

@@ -112,7 +112,7 @@ public:
             begin_one(head);
         }
         if (!std::exchange(started_, true)) report_({BlobReport::State::started});
-        // Its reader is told what it gets again, and takes it out: so it counts as all that the registry sends.
+        // The reader is told which bytes come again, and removes them; they count as bytes that the registry sent.
         const auto position = delivered_ - repeat_;
         if (position == position_) return;
         report_({.state = BlobReport::State::moved, .after = written_, .offset = position});
@@ -348,8 +348,8 @@ class Patience {
 public:
     explicit Patience(const Delivery& delivery) : delivery_(delivery) {}
 
-    // After attempts in vain, one of which asks for a pause of LATER. INSISTS: another one is made in any case. Returns
-    // the pause before the next; nothing for none.
+    // Call after failed attempts, one of which asks for a pause of LATER. INSISTS: another attempt is made in any case.
+    // Returns the pause before the next attempt; nullopt if there is to be none.
     std::optional<milliseconds> next(milliseconds later, bool insists) {
         const auto brought = delivery_.delivered() - std::exchange(before_, delivery_.delivered());
         if (++attempts_ > max_attempts + before_ / attempt_bytes) return std::nullopt;

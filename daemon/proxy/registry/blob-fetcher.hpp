@@ -20,8 +20,8 @@ public:
     // ENDPOINTS are tried in this order, the one that had a blob last before all others.
     BlobFetcher(const std::vector<Endpoint>& endpoints, RegistrySettings settings);
 
-    // Writes what REQUEST asks for to the pipe BYTES, which is borrowed, and calls REPORT as BlobReport says. Ends
-    // without a word where nobody reads from BYTES any more. SIGPIPE is ignored.
+    // Writes what REQUEST asks for to the pipe BYTES, which is borrowed, and calls REPORT as BlobReport says. Returns
+    // without a report if the reader has closed BYTES. SIGPIPE is ignored.
     void fetch(const BlobRequest& request, int bytes, const std::function<void(const BlobReport&)>& report);
 
     class Delivery;  // one on its way

@@ -25,7 +25,7 @@ std::string_view take(std::string_view& text, std::string_view characters) {
     return taken;
 }
 
-// What stands between the quotes that TEXT begins with; nothing if they do not end.
+// Removes a quoted string from the front of TEXT and returns its content; nullopt if the closing quote is missing.
 std::optional<std::string> take_quoted(std::string_view& text) {
     std::string value;
     for (std::size_t i = 1; i < text.size(); ++i) {

@@ -27,9 +27,9 @@ struct ContentRange {
     std::optional<std::uint64_t> size;  // of the whole
 };
 
-// "bytes FIRST-LAST/SIZE", SIZE maybe "*"; nothing for anything else.
+// "bytes FIRST-LAST/SIZE", SIZE may be "*"; nullopt for anything else.
 std::optional<ContentRange> parse_content_range(std::string_view header);
-// The digits of NUMBER and nothing else.
+// The number, if the text consists of digits only; else nullopt.
 std::optional<std::uint64_t> parse_number(std::string_view number);
 // How long after NOW Retry-After says, at most a day: seconds, or a date. Nothing for anything else.
 std::optional<std::chrono::seconds> parse_retry_after(const std::string& header, std::time_t now);

@@ -36,7 +36,7 @@ std::string variable(const char* upper, const char* lower) {
     return {};
 }
 
-// An address as 16 bytes, IPv4 mapped; nothing for a name.
+// An address as 16 bytes, IPv4 mapped; nullopt if TEXT is a name.
 std::optional<std::array<unsigned char, 16>> address(const std::string& text) {
     std::array<unsigned char, 16> bytes{};
     if (::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1) return bytes;

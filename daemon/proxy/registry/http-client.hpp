@@ -31,7 +31,7 @@ struct HttpRequest {
     std::vector<std::string> headers;  // "KEY: VALUE"
     HostTrust trust;
     std::string proxy;                    // empty for none
-    std::chrono::milliseconds silence{};  // a connection that brings nothing for so long has failed
+    std::chrono::milliseconds silence{};  // a connection without data for so long has failed
 };
 
 struct HttpHead {
@@ -55,12 +55,13 @@ public:
     using Error::Error;
 };
 
-// The parts of URL that decide who is spoken to; nothing for what is no URL of http: or https:, or has a user in it.
+// The parts of a URL that name the server.
 struct Origin {
     std::string scheme, host;  // in small letters, without brackets
     std::string port;          // never empty
     bool operator==(const Origin&) const = default;
 };
+// Returns nullopt if URL is not one of http: or https:, or has a user in it.
 std::optional<Origin> origin_of(const std::string& url);
 // URL with KEY=VALUE added for each of QUERY.
 std::string with_query(const std::string& url, const std::vector<std::pair<std::string, std::string>>& query);

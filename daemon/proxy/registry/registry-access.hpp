@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Access to one repository in a registry or a mirror, with the distribution spec's token authentication and HTTP Basic.
-// What a registry is told is for that registry, and for the token server that it names itself; nobody else.
+// Credentials for a registry are sent only to that registry, and to the token server that it names itself.
 #pragma once
 
 #include <atomic>

@@ -23,7 +23,7 @@ std::size_t read_piece(int file, std::span<std::byte> buffer, std::uint64_t offs
         const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read the archive");
-        if (count == 0) throw Error(ErrorKind::corrupt_input, "the archive ends in a blob");
+        if (count == 0) throw Error(ErrorKind::corrupt_input, "the archive is truncated (in the middle of a blob)");
         return static_cast<std::size_t>(count);
     }
 }

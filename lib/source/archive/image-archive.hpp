@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An image in one file: an OCI layout in a tar (oci-archive), or what `docker save` writes (docker-archive). Which of
-// them it is, its content tells. Every blob is read in place, and verified.
+// An image in one file: an OCI layout in a tar (oci-archive), or what `docker save` writes (docker-archive). The
+// content decides which of them it is. Every blob is read in place, and verified.
 //
 // A docker-archive has no manifest that a registry would serve: one is made, the same for the same archive.
 #pragma once

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blobs of an OCI image layout in a local directory (OCI image-layout, "Blobs"), or of the directory that skopeo calls
-// dir: (containers-transports(5)), read without going through skopeo, which would copy and hash every byte once more.
-// skopeo has opened the image before, so the containers policy was asked, and the digest is verified here all the same.
+// Reads blobs of an OCI image layout in a local directory (OCI image-layout, "Blobs"), or of a directory of the
+// transport dir: (containers-transports(5)), without skopeo, which would copy and hash every byte once more. skopeo has
+// opened the image before and so checked the containers policy; the digest is verified here as well.
 #pragma once
 
 #include <memory>

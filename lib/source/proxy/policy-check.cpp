@@ -14,7 +14,7 @@ namespace imaged {
 
 namespace {
 
-// What skopeo says of a failure, and some.
+// Enough for skopeo's error message.
 constexpr std::size_t max_output_bytes = 64 * 1024;
 
 }  // namespace

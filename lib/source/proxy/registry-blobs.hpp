@@ -33,7 +33,7 @@ public:
     // Whether the registry has answered the last request for several parts with all of them. Thread-safe.
     bool gives_several_parts() const { return gives_several_; }
     // RANGES of BLOB, at most max_blob_ranges in ascending order, which are not verified but for the number of their
-    // bytes. Waits for nothing: all that goes wrong is told by what they throw. Null where there are no parts.
+    // bytes. Does not wait: the returned blob throws the errors. Null if parts are not supported.
     // Thread-safe.
     std::unique_ptr<Blob> open_parts(const Descriptor& blob, std::span<const BlobRange> ranges);
 

@@ -14,9 +14,9 @@ namespace imaged {
 // a directory that cannot be made.
 std::string ca_directory(const std::string& registry, const std::string& scratch);
 
-// ERROR, which skopeo told of IMAGE; BY_SERVICE: one that runs as a user of its own. If it is about TLS, and a
-// directory or a file in certs.d(5) of a registry that ERROR or IMAGE names cannot be used, it says which, as
-// Error(failed): skopeo passes over it, or does not name it.
+// Returns ERROR, which skopeo reported for IMAGE. If it is about TLS, and a directory or a file in certs.d(5) of a
+// registry that ERROR or IMAGE names cannot be used, returns an Error(failed) that names that file: skopeo ignores it,
+// or does not name it. BY_SERVICE: skopeo runs as a user of its own.
 Error with_certificate_fault(const Error& error, const std::string& image, bool by_service);
 
 // The registry that NAME, the name of an image without its transport, is in.

@@ -26,7 +26,7 @@ struct SkopeoRequest {
     enum class Kind {
         image_proxy,
         inspect_raw,    // prints the manifest that IMAGE serves
-        look_up,        // the same of one that may well not be there: nobody is told why not
+        look_up,        // the same; the image may be missing, and no reason is reported
         push,           // the image TAG of an OCI layout whose directory comes with the request, to IMAGE
         push_index,     // likewise the index TAG, without the manifests that it lists, byte for byte
         rewrite_index,  // likewise, as skopeo writes it

@@ -23,8 +23,6 @@ using Clock = std::chrono::steady_clock;
 
 // Credentials of the host for image pulls, in the order in which ostree-ext looks.
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
-// How often it is looked whether a push goes on.
-constexpr std::chrono::milliseconds look_interval(500);
 
 std::string variable(const char* name) {
     const char* value = std::getenv(name);
@@ -101,7 +99,7 @@ std::string SkopeoRun::output(const Cancellation& cancellation, std::size_t limi
             std::chrono::duration_cast<std::chrono::milliseconds>(changed + options_.stall_time - Clock::now());
         if (left.count() <= 0) stalled(what, options_.stall_time);
         pollfd fds[] = {{printed_.get(), POLLIN, 0}, {cancellation.fd(), POLLIN, 0}};
-        const int ready = ::poll(fds, 2, static_cast<int>(std::min(left, look_interval).count()));
+        const int ready = ::poll(fds, 2, static_cast<int>(std::min(left, skopeo_check_interval).count()));
         if (ready < 0 && errno != EINTR) throw_errno("poll");
         if (moving_counts && has_moved()) changed = Clock::now();
         if (ready <= 0 || fds[0].revents == 0) continue;

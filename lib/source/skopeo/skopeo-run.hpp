@@ -17,6 +17,9 @@
 
 namespace imaged {
 
+// Interval of the checks whether skopeo makes progress and whether the job is cancelled.
+inline constexpr std::chrono::milliseconds skopeo_check_interval(500);
+
 class SkopeoRun {
 public:
     // Starts it, with the files that this process's environment names in place of the host's
@@ -29,23 +32,25 @@ public:
     SkopeoRun& operator=(const SkopeoRun&) = delete;
 
     const SkopeoRequest& request() const { return request_; }
-    // Whether it runs as a user who owns nothing.
+    // Whether it runs as a service, as a user who owns no files.
     bool by_service() const { return !options_.service.empty(); }
-    // Of an image proxy: our end of its protocol.
+    // Our end of the image proxy's protocol. Only for a request of the kind image_proxy.
     int channel() const { return channel_.get(); }
 
-    // What it prints, to its end; of messages, the first LIMIT bytes. Throws Error(unsupported_image) for a manifest
-    // that is longer, and Error(source_unreachable) saying that WHAT stalled, when nothing was printed for the stall
-    // time, and of a push: nothing read or written.
+    // Reads its output to the end. For log output, keeps the first LIMIT bytes. Throws Error(unsupported_image) for a
+    // manifest that is longer, and Error(source_unreachable), naming WHAT, if skopeo prints nothing for the stall time
+    // (for a push: if it reads and writes nothing).
     std::string output(const Cancellation& cancellation, std::size_t limit, const std::string& what);
-    // After output(): its exit status, as wait(2) gives it. Throws Error(failed) if skopeo could not be run.
+    // Returns its exit status, as wait(2) gives it. Call after output(). Throws Error(failed) if skopeo could not be
+    // run.
     virtual int wait(const Cancellation& cancellation) = 0;
     // Its exit status if it ends within LIMIT, else nullopt. A service's skopeo is not waited for: its status is known
     // once the service has reported it. Throws as wait() does.
     virtual std::optional<int> ended_within(std::chrono::milliseconds limit) = 0;
-    // Of a check that passed, after wait(): the digest of the manifest that the policy allows.
+    // Returns the digest of the manifest that the policy allows. Call after wait(), for a check that passed.
     virtual std::string checked_manifest() const = 0;
-    // ERROR, which skopeo told, with the files of its policy and its credentials named as people know them.
+    // Returns ERROR, which skopeo reported, with the paths that the user knows in place of skopeo's copies of the
+    // policy and the credentials.
     Error named(const Error& error) const;
 
 protected:

@@ -21,8 +21,6 @@ namespace imaged {
 
 namespace {
 
-// How often it is looked whether the job is cancelled.
-constexpr std::chrono::milliseconds report_interval(500);
 constexpr std::size_t max_report_bytes = 1024;
 // How the name of a service begins that is a descriptor to ask for connections on.
 constexpr std::string_view broker_prefix = "fd:";
@@ -79,7 +77,7 @@ public:
             cancellation.check();
             if (!channel_) throw Error(ErrorKind::failed, "the skopeo service did not say how skopeo ended");
             if (std::chrono::steady_clock::now() > deadline) stalled("the end of skopeo", options_.stall_time);
-            take_reports(report_interval);
+            take_reports(skopeo_check_interval);
         }
         return *status_;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tree of files whose package databases are read: one that is stored, or one that a registry has.
+// The interface for reading the files of an image's tree, stored or still in a registry, to find its packages.
 #pragma once
 
 #include <cstdint>

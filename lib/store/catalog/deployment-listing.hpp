@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The deployments of an OSTree system, as they are found on disk: state and origin, nothing of what is in them.
+// Lists the deployments of an OSTree system as they are found on disk: state and origin, not their files.
 #pragma once
 
 #include <cstdint>

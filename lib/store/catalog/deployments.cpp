@@ -63,7 +63,7 @@ private:
                     const auto image = StoredImage::load(*repository_, merge);
                     if (image.deployable() != merge) bases.emplace(image.deployable(), merge);
                 } catch (const Error&) {
-                    // A damaged image is told by ListImages.
+                    // ListImages reports a damaged image.
                 }
             }
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which image each OSTree deployment of a host came from. Reads only, and takes no lock.
+// Finds the image that each OSTree deployment of a host came from. Reads only, and takes no lock.
 //
 // What a deployment says itself is in its origin file: the reference that ostree-ext, bootc and rpm-ostree follow for
 // updates. What was deployed is in its commit, which names the manifest that it was made from.
@@ -12,9 +12,9 @@
 namespace imaged {
 
 // An array of objects with the keys of org.imaged1.Manager.ListDeployments, in boot order: the deployments of the
-// OSTree system at SYSROOT, none where there is no such system, with the names that their images have in the repository
-// at REPOSITORY. What of a deployment cannot be read is told in its own entry; where an origin file is broken,
-// libostree reads none of the deployments, and the directories are listed in its place. Throws
+// OSTree system at SYSROOT, none if there is no such system, with the names that their images have in the repository
+// at REPOSITORY. An error of one deployment is reported in its entry; if an origin file is invalid,
+// libostree reads none of the deployments, and the directories are listed instead. Throws
 // Error(repository_damaged).
 nlohmann::json list_deployments(const std::string& sysroot, const std::string& repository);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which files of two trees differ. Reads only the directories that do.
+// Finds the files that differ between two trees. Reads only the directories that differ.
 #pragma once
 
 #include <cstddef>

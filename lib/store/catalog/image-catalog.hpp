@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading what a repository holds: list, show, manifest, config. Takes no lock, so a running job never delays it, and
+// Reads what a repository holds: list, show, manifest, config. Takes no lock, so a running job never delays it, and
 // writes nothing but a hint for the next process (known-entries.hpp).
 //
 // An ImageCatalog belongs to one thread at a time. Commits never change under their checksum, so what was read once is

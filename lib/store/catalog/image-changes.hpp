@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one version of an image has that another has not, as people see it: packages, kernels, files of /etc. Reads
-// only, and takes no lock.
+// Compares two versions of an image in terms of a system: packages, kernels, files of /etc. Reads only, and takes no
+// lock.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one image has that another has not: layers, and on request files. Reads only.
+// Compares two images: layers, and on request files. Reads only.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a listing took from the commits of images, kept for the next process that lists them: reading two JSON documents
-// of each image is most of the work of a first list.
+// Caches the listing of images on disk for the next process: a first list spends most of its time on two JSON documents
+// of each image.
 //
 // On disk: extensions/imaged/listing, a file of this machine and this version of imaged, with a checksum; replaced by
 // rename(2) by the process that lists. It is a hint: an entry counts only for the same file of the same commit, by

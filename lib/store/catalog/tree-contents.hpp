@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people know a system by: its packages, its kernels, its /etc. Read from a stored tree, whatever an image put
-// there: a database that cannot be read, or is too large, is listed as unread.
+// Lists the packages, kernels and /etc files of a tree. The tree is not trusted: a database that cannot be read, or is
+// too large, is listed as unread.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tree of an image that is not pulled: its layers one over the other, read in the repository where they are there,
-// else by the tables of contents of zstd:chunked layers. Of those, tables and single files are fetched, and nothing is
+// Reads the tree of an image that is not pulled: its layers one over the other, from the repository if they are stored,
+// else by the tables of contents of zstd:chunked layers. Of those, tables and single files are fetched; none of it is
 // stored.
 //
 // A table is what the manifest names, and a file what the table names; whether the table is right about its layer is

@@ -216,7 +216,7 @@ private:
             read(source);
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
-            // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
+            // The blob may be another one: if the digest of all its bytes is wrong, report that instead.
             source.resume();
             std::vector<std::byte> rest(drain_bytes);
             while (source.read(rest) > 0) {

@@ -43,8 +43,8 @@ delta::SourceIndex::File open_source(const Repository& repository, const Checksu
     }
 }
 
-// A moved directory of the image in its merged tree, and whether it holds nothing else. Where layers have something of
-// their own at the same place, nobody can tell what of the merged directory is whose.
+// A moved directory of the image in its merged tree, and whether it holds nothing else. If layers have entries of
+// their own at the same place, it is not known to which an entry of the merged directory belongs.
 struct MovedPlace {
     std::string place, name;
     bool is_alone = true;

@@ -327,7 +327,7 @@ private:
         hard_link(path, target, FileObject(repository_, child->object).meta());
     }
 
-    // The file that the image has at PATH; nothing if there is none.
+    // The file that the image has at PATH; nullopt if there is none.
     std::optional<TreeEntry> merged_file(const std::string& path) const {
         const auto names = merged_path(split_path(path), record_.moved_var);
         auto tree = merged_;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A derived layer's commit, written out again as the tar of an ordinary container layer: in the image's own paths
+// Writes a derived layer's commit as the tar of an ordinary container layer: in the image's own paths
 // (usr/etc is etc again, and /var where it belongs), whiteouts as they were, directories that the layer only implied
 // not listed, hard links to files of lower layers as links.
 //
-// What the import did not keep is not there: devices, fifos and sockets, names that are not UTF-8, times, and which
-// files of one layer were hard links of each other where the layer's record does not tell (LayerRecord).
+// The export lacks what the import did not keep: devices, fifos and sockets, names that are not UTF-8, times, and which
+// files of one layer were hard links of each other if the layer's record does not list them (LayerRecord).
 #pragma once
 
 #include "base/cancellation.hpp"

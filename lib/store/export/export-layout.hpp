@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OCI image layout that is being written (OCI image-spec, "Image Layout"): a directory of blobs named by their
-// digests, with an index that is replaced last of all. Blobs are complete and durable before the index names them.
+// Writes an OCI image layout (OCI image-spec, "Image Layout"): a directory of blobs named by their digests, with an
+// index that is replaced last. Blobs are complete and durable before the index names them.
 #pragma once
 
 #include <mutex>

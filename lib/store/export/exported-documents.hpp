@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manifest and the config of an image whose layers were written anew: the stored documents with other digests.
+// Makes the manifest and the config of an exported image: the stored documents with the digests of the new layers.
 // Unknown fields stay, in their order; a document in which nothing changes stays byte for byte.
 #pragma once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copying an image into another repository: its merge commit, the commits of its layers and of its base, everything
-// that they reach, their signatures and their refs. What this brings is the claim of another repository: its layers
-// serve the image that was copied, and no import (detached-metadata.hpp).
+// Copies an image into another repository: its merge commit, the commits of its layers and of its base, everything
+// that they reach, their signatures and their refs. The destination did not verify these layers itself: they serve the
+// image that was copied, and no import (detached-metadata.hpp).
 //
 // Crash rule: every object is there and durable before the commits are, and those before the refs; the refs of the
 // layers are written in one transaction, the image's after it, and right before it the ref that keeps what it replaces.

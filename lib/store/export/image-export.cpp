@@ -19,7 +19,7 @@ namespace imaged {
 namespace {
 
 // Compressing takes most of the time: one layer a core of a small machine.
-constexpr unsigned lanes = 2;
+constexpr unsigned layers_at_once = 2;
 // What the image is called in a layout that nobody else sees.
 constexpr const char* private_tag = "exported";
 
@@ -112,7 +112,7 @@ private:
             observer_.fetched(i, layers[i].blob.size);
             observer_.finished(i);
         };
-        run_in_threads(lanes, layers.size(), write, [&] { cancellation_.request(); });
+        run_in_threads(layers_at_once, layers.size(), write, [&] { cancellation_.request(); });
         std::vector<ExportedLayer> result;
         result.reserve(written.size());
         for (auto& layer : written) result.push_back(std::move(*layer));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a stored image back out as an OCI image: into a layout directory, an archive or a registry.
+// Writes a stored image as an OCI image: into a layout directory, an archive or a registry.
 //
 // The layers are made anew from their commits, each as the layer that it was: the same trees come out when the image is
 // unpacked, and pulling it gives the same layers. Config and manifest are the stored ones, but for the digests: a

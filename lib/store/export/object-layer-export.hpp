@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers of an encapsulated OSTree commit, written out again as ostree-ext writes them (format version 1, see
+// Writes the layers of an encapsulated OSTree commit, as ostree-ext writes them (format version 1, see
 // layer/object-layer.hpp): each object under sysroot/ostree/repo/objects, and the tree as hard links to the objects, so
 // that other tools unpack it as files.
 //

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// File objects of a repository into a tar, their checksums verified on the way.
+// Writes file objects of a repository into a tar, and verifies their checksums.
 #pragma once
 
 #include "base/cancellation.hpp"

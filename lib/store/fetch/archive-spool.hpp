@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An archive of an image as a file that can be read at any place.
+// Turns an archive of an image into a file that can be read at any position.
 #pragma once
 
 #include <chrono>

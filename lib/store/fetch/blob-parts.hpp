@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranges of a blob as one stream of bytes. Several are asked for at a time, and some ahead.
+// Reads ranges of a blob as one stream of bytes. Several are requested at a time, some of them ahead.
 #pragma once
 
 #include <deque>

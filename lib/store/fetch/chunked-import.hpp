@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One zstd:chunked layer of which only those files are fetched that the repository lacks. Its tar is put together again
-// and goes the way of every layer's, so objects, commit and diff-id are those of a full pull. What is not read, and so
-// not verified, is the digest of the blob: what the layer holds is what the config says (diff-id), which the manifest
-// names.
+// Imports one zstd:chunked layer and fetches only those of its files that the repository lacks. Its tar is reassembled
+// and passes through the same stages as every layer's, so objects, commit and diff-id are those of a full pull. The
+// digest of the blob is not verified, because the blob is not read completely; the diff-id is, which the config says,
+// whose digest the manifest has.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct ChunkedHooks {
     std::function<std::unique_ptr<ObjectSink>()> make_sink;
     std::function<void(std::size_t)> progress;  // as of import_layer()
     EarlyPublishing early;
-    std::function<void(std::uint64_t)> expect_bytes;  // told what is fetched in all, as soon as that is known
+    std::function<void(std::uint64_t)> expect_bytes;  // receives the bytes to fetch, as soon as they are known
     std::function<void()> little_saved;               // called if all of the layer is fetched, for it is nearly all
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer that a delta makes of files of a stored image. Its tar is produced as a stream and goes the way of every
-// layer's, so objects, commit and diff-id are those of a full pull. The layer's own blob is not read: what the layer
-// holds is what the config says (diff-id), which the manifest names. Nothing that the delta says is trusted.
+// Imports one layer that a delta makes of files of a stored image. Its tar is produced as a stream and passes through
+// the same stages as every layer's, so objects, commit and diff-id are those of a full pull. The layer's own blob is
+// not read: the diff-id is verified, which the config says, whose digest the manifest has. The delta is not trusted.
 #pragma once
 
 #include "layer/expansion-limit.hpp"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of a layer that get into the repository while the layer is still read, some at a time. A job that is killed
-// leaves them there without a ref, and the next one does not fetch them again: it finds them as it finds those of other
-// images, by their names in a layer of OSTree objects and by their content in a derived one. Each has the content that
-// its name says, whatever becomes of the layer.
+// Publishes files of a layer in the repository while the layer is still being read, in batches.
+//
+// If the job is killed, these files are kept without a ref, and the next job does not fetch them again: it finds them
+// as it finds files of other images, by their names in a layer of OSTree objects and by their content in a derived
+// layer. The content of each file is verified against its name, even if the layer fails later.
 #pragma once
 
 #include <cstdint>

@@ -57,7 +57,7 @@ void look_ahead(const Repository& repository, Presence& presence, const ImageRef
         presence.complete(*commit);
         if (image.base_commit) presence.complete(*image.base_commit);
     } catch (const Error&) {
-        // Whoever needs it will look again, and say what is wrong.
+        // Ignore the error: the import reads it again and reports it.
     }
 }
 

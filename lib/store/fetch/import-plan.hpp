@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What importing an image would do: which of its layers the repository holds, and whether the image itself is there
+// Finds out what importing an image would do: which of its layers the repository holds, and whether it has the image
 // already.
 #pragma once
 
@@ -22,7 +22,7 @@ struct ImportPlan {
     std::optional<StoredImage> previous;  // what is stored under the reference, if that can be read
     std::optional<std::string> previous_digest;
     bool up_to_date = false;  // the same manifest, and everything it needs is there and not in doubt
-    // For each layer the commit that holds it; nothing where it has to be fetched. Derived layers of an ostree image
+    // For each layer the commit that holds it; nullopt if it has to be fetched. Derived layers of an ostree image
     // whose base is missing are looked up too, with the rules for a base without a transient root.
     std::vector<std::optional<Checksum>> present;
     std::uint64_t missing_bytes = 0, present_bytes = 0;  // compressed; a layer that is there twice counts once

@@ -64,13 +64,13 @@ std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
 }
 
 LayerFetch::LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
-                       ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion)
+                       ImportObserver& observer, unsigned layers_at_once, const ExpansionLimits& expansion)
     : source_(source),
       repository_(repository),
       staging_(staging),
       cancellation_(cancellation),
       observer_(observer),
-      lanes_(repository.lanes(lanes)),
+      layers_at_once_(repository.layers_at_once(layers_at_once)),
       expansion_(expansion) {}
 
 std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules) {
@@ -81,7 +81,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         observer_.finished(layer);
     });
     std::optional<LayerPublisher::Item> commit_layer;
-    // Where the ref of a blob names another content, only all of the blob tells which of them it has.
+    // If the ref of a blob names another content, only the whole blob shows which of the two it has.
     std::set<std::size_t> in_part;
     for (const auto& item : items) {
         if (!layer_commit(repository_, *item.layer)) in_part.insert(item.index);
@@ -90,7 +90,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         const std::lock_guard lock(mutex_);
         return repository_.make_sink(staging_, pool_);
     };
-    const bool sinks_beside = repository_.lanes(2) > 1;
+    const bool sinks_beside = repository_.layers_at_once(2) > 1;
     // Only of zstd:chunked layers can the next job fetch what is missing alone.
     const auto early_of = [&](const FetchItem& item) {
         EarlyPublishing early;
@@ -167,10 +167,10 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         } else {
             publisher.add(std::move(published));
             // libostree has one transaction at a time: the next layer's can begin when this one's has ended.
-            if (lanes_ == 1) publisher.wait();
+            if (layers_at_once_ == 1) publisher.wait();
         }
     };
-    run_in_threads(lanes_, items.size(), take, [&] { cancellation_.request(); });
+    run_in_threads(layers_at_once_, items.size(), take, [&] { cancellation_.request(); });
     publisher.wait();
     if (commit_layer) {
         publisher.add(std::move(*commit_layer));

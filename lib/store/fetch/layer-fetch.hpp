@@ -54,7 +54,7 @@ public:
     // Borrows everything. A failing layer requests CANCELLATION, which ends the others. LANES layers are fetched at
     // once, where the repository allows.
     LayerFetch(LayerSource& source, Repository& repository, StagingArea& staging, Cancellation& cancellation,
-               ImportObserver& observer, unsigned lanes, const ExpansionLimits& expansion);
+               ImportObserver& observer, unsigned layers_at_once, const ExpansionLimits& expansion);
 
     // Fetches ITEMS in their order; a commit layer becomes visible after all the others. Returns the commit of each
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
@@ -78,7 +78,7 @@ public:
     WriterPool& pool() { return pool_; }
 
 private:
-    // Object writers beside the lanes' own threads.
+    // Object writers beside the threads that fetch layers.
     static constexpr unsigned writers = 2;
 
     LayerSource& source_;
@@ -86,7 +86,7 @@ private:
     StagingArea& staging_;
     Cancellation& cancellation_;
     ImportObserver& observer_;
-    const unsigned lanes_;
+    const unsigned layers_at_once_;
     const ExpansionLimits expansion_;
     struct Known {
         std::optional<Checksum> tree;

@@ -130,7 +130,7 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
         diff_id = read_layer(stream, layer, rules, limit, staged, early);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
-        // What looks like a broken layer may be a wrong blob: only the verdict on all of its bytes tells.
+        // The blob may be another one: if the digest of all its bytes is wrong, report that instead.
         drain(compressed);
         blob->finish();
         throw;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer from the source into staged objects: fetched, decompressed, hashed, read, verified. Nothing of it is in the
-// repository yet, and no ref names it.
+// Imports one layer from its source into staged objects: fetches, decompresses, hashes, reads and verifies it. No
+// object is moved into the repository yet, and no ref is written.
 #pragma once
 
 #include <functional>
@@ -44,8 +44,8 @@ void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 // Reads SOURCE, also one that was stopped, to its end.
 void drain(DescriptorSource& source);
 
-// Fetches LAYER from SOURCE into SINK, within LIMIT. PROGRESS is told the number of compressed bytes of each
-// read, from another thread. Throws Error(digest_mismatch) when the blob does not have its digest or its content not
+// Fetches LAYER from SOURCE into SINK, within LIMIT. Calls PROGRESS with the number of compressed bytes of
+// each read, from another thread. Throws Error(digest_mismatch) if the blob does not have its digest or its content not
 // its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
 StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
                          std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,

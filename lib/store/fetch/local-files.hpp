@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which objects of the repository have the content of files that a zstd:chunked layer lists or a delta names.
+// Finds the objects of the repository that have the content of files that a zstd:chunked layer lists or a delta names.
 //
 // Files of a derived layer are looked for at the same path of the version that is stored, then among all objects of
 // their size, and taken if their content has the digest that the table says. Those of a layer of OSTree objects are

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Versions of images that another one has replaced and that can be current again: each has a ref of its own,
-// imaged/kept/IMAGE/version.N, which names its merge commit. IMAGE is escaped as in the image's ref; of two versions
-// the one with the higher N was current later. No escaped name has a dot, so none of these refs is in the way of
-// another image's.
+// The refs of kept versions: versions of an image that were replaced and that a rollback can restore. Each has a ref of
+// its own, imaged/kept/IMAGE/version.N, which names its merge commit. IMAGE is escaped as in the image's ref; of two
+// versions the one with the higher N was current later. No escaped name has a dot, so none of these refs is in the way
+// of another image's.
 //
 // Programs that read the store format look for images in ostree/container/image only.
 #pragma once
@@ -23,7 +23,7 @@ inline constexpr const char* kept_ref_directory = "imaged/kept";
 struct KeptRef {
     std::string ref;
     std::uint64_t number = 0;  // the N of its name
-    Checksum commit;           // that no object has if the ref has nonsense in it
+    Checksum commit;           // that no object has if the ref contains no checksum
 };
 
 // The refs of the image whose ref is IMAGE_REF, the latest version first. REPOSITORY is the repository's directory.

@@ -14,7 +14,7 @@ namespace imaged {
 
 std::string partial_mark(const Checksum& commit);
 bool has_partial_mark(int repository, const Checksum& commit);
-// Of a commit that is whole. Does nothing where there is no mark; throws a system error.
+// Removes the mark of a commit that is whole. Has no effect if there is none; throws a system error.
 void remove_partial_mark(int repository, const Checksum& commit);
 
 }  // namespace imaged

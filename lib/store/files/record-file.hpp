@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged's own small files in a repository: extensions/imaged and what is below it. Each directory on the way must be
-// a directory of this process's user or root that nobody else may write; no symbolic link is followed. What is not so
-// counts as absent, is never written to, and fails no job. What the system cannot read (too few descriptors, a disk
-// that fails) is neither: each function throws its error then, and takes nothing for absent.
+// Reads and writes imaged's own small files in a repository, in extensions/imaged. Each directory on the way must be
+// a directory of this process's user or root that nobody else may write; no symbolic link is followed. A file for which
+// this does not hold counts as absent, is never written to, and fails no job. A file that the system cannot read (too
+// few descriptors, a disk that fails) does not count as absent: each function throws the system's error.
 #pragma once
 
 #include <optional>

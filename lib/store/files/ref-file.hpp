@@ -15,9 +15,10 @@
 
 namespace imaged {
 
-// What the ref at PATH below DIRECTORY names, aliases followed; nullopt if nothing or a directory is there. A file with
-// nonsense in it, a link that leads nowhere, or anything else that is no ref gives the checksum that no object has.
-// Throws a system error where it cannot be found out: nobody may take such a ref for one that names nothing.
+// Returns the commit that the ref at PATH below DIRECTORY names, aliases followed; nullopt if nothing or a directory is
+// there. For a file without a valid checksum, a link whose target is missing, or anything else that is no ref, returns
+// the checksum that no object has. Throws a system error if the ref cannot be read: such a ref must not count as
+// absent.
 std::optional<Checksum> read_ref_file(int directory, const std::string& path);
 
 // Before the ref is written. An empty directory in its place is removed: libostree leaves such behind. Throws

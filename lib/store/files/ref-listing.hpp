@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The refs below a prefix, read again only where something changed: every writer of refs replaces a ref's file by
+// Lists the refs below a prefix, and reads only those again that changed: every writer of refs replaces a ref's file by
 // rename(2), which shows in its directory's modification time and in the file's inode and change time. A listing
 // without changes costs one stat(2) for each directory; in a directory with changes one for each file.
 //
@@ -38,7 +38,7 @@ public:
     // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
     // system error; the next call reads all refs then.
     bool refresh();
-    // By full name. A file with nonsense in it gives a checksum that no object has. Made when it is asked for, and
+    // By full name. A file without a valid checksum gives one that no object has. Made when it is asked for, and
     // kept.
     const std::unordered_map<std::string, Checksum>& refs() const;
     // The same without making that, in no order.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of refs in the store format shared with ostree-ext. A ref name may hold few characters, so what it is made from
-// is escaped:
-//   ASCII letters, digits and '-' stand; '/' stands after one of those letters or digits unless it comes last; '_'
-//   becomes "__";
-//   '-' does not stand where a part of the ref begins, because libostree refuses such a ref;
+// Converts image names and digests to names of refs, in the store format shared with ostree-ext. A ref name may contain
+// few characters, so the others are escaped:
+//   ASCII letters, digits and '-' are kept; '/' is kept after one of those letters or digits, unless it is the last;
+//   '_' becomes "__";
+//   '-' is not kept at the beginning of a part of the ref, because libostree refuses such a ref;
 //   every other code point becomes '_', its number in upper-case hexadecimal with at least two digits, '_'.
 #pragma once
 
@@ -29,7 +29,7 @@ inline constexpr std::array layer_ref_directories{layer_ref_directory, derived_r
 
 // Throws Error(invalid_reference) for empty text, a NUL, or text that is not UTF-8.
 std::string escape_for_ref(std::string_view text);
-// The inverse; nothing for what escape_for_ref() never makes.
+// The inverse; nullopt for a text that escape_for_ref() never returns.
 std::optional<std::string> unescape_ref(std::string_view escaped);
 
 std::string layer_ref(const Digest& digest);

@@ -62,7 +62,7 @@ bool is_half_made(const fs::path& directory) {
 
 bool is_repository(const std::string& path) {
     struct stat status {};
-    std::error_code failure;  // then it is looked at closely
+    std::error_code failure;  // on an error, fall back to the full check
     if (::stat(path.c_str(), &status) != 0) {
         if (errno == ENOENT) return false;
         throw as_damage(system_error(errno, path));

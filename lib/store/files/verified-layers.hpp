@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// imaged's own record of what it verified: which commit holds the layer with which diff-id, and which merges it made of
-// which manifest. A layer serves other blobs, and its commit's metadata (layer-record.hpp) is believed, only if this
+// Records what imaged verified itself: which commit holds the layer with which diff-id, and which merges it made of
+// which manifest. A layer serves other blobs, and its commit's metadata (layer-record.hpp) is trusted, only if this
 // record names its commit: metadata of commits can come from an image, from a copy, or from any program that may
 // commit.
 //

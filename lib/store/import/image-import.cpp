@@ -221,8 +221,8 @@ static std::string source_of(const ImportRequest& request) {
     return request.archive ? archive_source : request.image.image();
 }
 
-// Which rule for signatures let SOURCE in (signature-rules.hpp); empty if that need not be noted. A repair lets nothing
-// in.
+// Returns the signature rule that SOURCE satisfied (signature-rules.hpp); empty if it is not recorded: a repair checks
+// none.
 static std::string rule_to_note(const ImportRequest& request, const SourceImage& source) {
     if (request.known || source.signature_policy.size() > max_signature_rule) return {};
     return source.signature_policy;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Importing an image: the layers that are missing are fetched, several at once, and merged with those that are there
-// into one commit.
+// Imports an image: fetches the missing layers, several at once, and merges them with those that are stored into one
+// commit.
 //
 // Crash rule: a layer's ref is written when the layer is complete, verified and durable, the image's ref after
 // everything else, the ref that keeps the version which it replaces before it. Whatever happens before leaves at most

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the tree of a merge commit is what its layers give.
+// Checks whether the tree of a merge commit is the result of merging its layers.
 #pragma once
 
 #include <cstdint>

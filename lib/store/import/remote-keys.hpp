@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys that a repository's administrator trusts for an OSTree remote: GPG keys, or ed25519 keys where the running
-// libostree knows them. They verify the commit that an image was made from (ostree-remote-image:REMOTE:…).
+// Reads the keys that a repository's administrator trusts for an OSTree remote: GPG keys, or ed25519 keys if the
+// running libostree supports them. They verify the commit that an image was made from (ostree-remote-image:REMOTE:…).
 //
 // Borrows the repository; belongs to one thread.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verifying the commit that an image was made from before anything of the image is kept (ostree-remote-image:,
+// Verifies the signed OSTree commit of an image before anything of the image is stored (ostree-remote-image:,
 // ostree-remote-registry:).
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looking whether an image's source has another manifest than the one that is stored.
+// Checks whether an image's source has another manifest than the stored one.
 #pragma once
 
 #include <functional>

@@ -16,7 +16,7 @@ namespace imaged {
 namespace {
 
 constexpr std::uint64_t min_questions = 4;
-// A directory's size tells roughly how many names there are, of 70 bytes and more each; listing six of them takes as
+// The number of names is estimated from a directory's size: a name takes 70 bytes or more. Listing six names takes as
 // long as one question.
 constexpr std::uint64_t bytes_a_question = 512;
 

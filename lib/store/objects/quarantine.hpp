@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moves damaged objects aside so that an import writes them anew. What nothing has replaced is put back: a bad object
-// tells more than a missing one.
+// Moves damaged objects aside so that an import writes them anew. Objects that were not replaced are moved back: a
+// damaged object is more useful for an analysis than a missing one.
 #pragma once
 
 #include <string>

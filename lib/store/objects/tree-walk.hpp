@@ -50,7 +50,7 @@ void walk_tree(const Repository& repository, const Repository::Commit& commit, c
                const TreeVisitor& visitor);
 
 DirectoryListing read_directory(const Repository& repository, const Checksum& tree);
-// Text of the regular file PATH below the directory ROOT; nothing when it, or a directory on the way, is absent, or it
+// Text of the regular file PATH below the directory ROOT; nullopt if it, or a directory on the way, is absent, or it
 // is longer than LIMIT.
 std::optional<std::string> read_text(const Repository& repository, const Checksum& root, const std::string& path,
                                      std::size_t limit);

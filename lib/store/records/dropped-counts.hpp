@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much of a layer, or of all layers of an image, could not be kept. Commits of layers and of images say it in
-// "imaged.dropped", a{st}, if it is anything: "special-files", "names" and "attributes".
+// Counts the parts of a layer, or of all layers of an image, that could not be stored. Commits of layers and of images
+// have the counts that are not 0 in "imaged.dropped", a{st}: "special-files", "names" and "attributes".
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct DroppedCounts {
     std::uint64_t names = 0;          // names and targets that are not UTF-8
     std::uint64_t attributes = 0;     // see storable-xattrs.hpp
 
-    // What COMMIT says.
+    // Reads the counts in the metadata of COMMIT.
     static DroppedCounts read(const Repository::Commit& commit);
     DroppedCounts& operator+=(const DroppedCounts& more);
     // Into METADATA, an a{sv}.

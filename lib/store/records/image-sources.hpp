@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where images came from that their names do not tell of: stored under another name, out of an archive.
+// Records the sources of images whose names do not show them: images that were stored under another name, or imported
+// from an archive.
 //
-// On disk: extensions/imaged/sources.json, {"IMAGE": "SOURCE"}, replaced by rename(2). A file with nonsense in it
-// counts as empty. Jobs that change it run one at a time.
+// On disk: extensions/imaged/sources.json, {"IMAGE": "SOURCE"}, replaced by rename(2). An invalid file counts as empty.
+// Jobs that change it run one at a time.
 #pragma once
 
 #include <map>

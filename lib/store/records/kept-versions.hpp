@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the refs of kept-ref.hpp name: the versions that an image can be rolled back to.
+// Lists the versions of an image that a rollback can restore: what the refs of kept-ref.hpp name.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the commit in the repository that can stand for a layer of an image.
+// Finds the commit in the repository that can be used for a layer of an image.
 #pragma once
 
 #include <optional>

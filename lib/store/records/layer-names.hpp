@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blobs that have a ref in one of the directories of layers' refs (ref-name.hpp). Only the names are read, not what
-// the refs name: in a repository with many images that is a small part of the work of RefListing. The directory is read
-// again only if its modification time is another.
+// Lists the blobs that have a ref in one of the directories of layer refs (ref-name.hpp).
+//
+// Reads only the names, not the commits that the refs name: in a repository with many images that is a small part of
+// the work of RefListing. The directory is read again only if its modification time has changed.
 //
 // Belongs to one thread; borrows the descriptor.
 #pragma once

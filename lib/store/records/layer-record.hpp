@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the commit of a derived layer says besides its tree. ostree-ext writes and reads only ostree.importer.version;
-// the rest is ours, ignored by it:
+// The metadata of a derived layer's commit. ostree-ext writes and reads only ostree.importer.version; the other keys
+// are imaged's own, and ostree-ext ignores them:
 //   imaged.diff-id               s    verified SHA-256 of the layer's uncompressed tar
 //   imaged.implicit-directories  as   directories that no entry listed, as the image's own paths, "" for the root
 //   imaged.listed-directories    as   in place of those, where they are too many: directories that an entry listed with
@@ -12,9 +12,11 @@
 //                                     directory took; as far as they fit
 //   imaged.order                 as   entries that symbolic links below may lead to where others are, in their order,
 //                                     where that is not the order of their paths
-//   imaged.hard-links            a(ss)  hard links between files of this layer, likewise, as far as they fit
-//   imaged.link-rivals           a(ss)  of hard links, path and another entry that may be what it is a link of,
-//   likewise imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
+//   imaged.hard-links            a(ss)  hard links between files of this layer: path and target, the image's own paths;
+//                                     as far as they fit
+//   imaged.link-rivals           a(ss)  hard links whose target is not certain: path, and another entry that may be the
+//                                     target; as far as they fit
+//   imaged.root-policy           s    "everything" or "usr-etc-var": which top-level directories may be here
 //   imaged.filtered              a{su}  top-level path to number of entries that were not kept
 //   imaged.dropped               a{st}  see dropped-counts.hpp
 //   imaged.moved-var             b    /var is at usr/share/factory/var

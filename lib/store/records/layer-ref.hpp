@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which ref names the commit of a layer. The store format has one ref for each blob, but a blob can be a layer of two
-// kinds: a layer of OSTree objects (commit or chunk) in one image and a derived layer in another. The two commits are
-// different. The blob's ref then names the one of OSTree objects, as other programs expect it, and the derived one has
-// a ref of its own below imaged/derived/.
+// Decides which ref names the commit of a layer. The store format has one ref for each blob, but a blob can be a layer
+// of two kinds: a layer of OSTree objects (commit or chunk) in one image and a derived layer in another. The two
+// commits are different. The blob's ref then names the one of OSTree objects, as other programs expect it, and the
+// derived one has a ref of its own below imaged/derived/.
 //
 // Other programs take the blob's ref at its word: it says what the blob holds. A layer whose blob was not read as a
 // whole has a ref of imaged's own instead, below imaged/derived/ or imaged/objects/.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Updates that were seen at the sources of images and not pulled yet. They are kept in the detached metadata of the
-// images' merge commit, beside whatever else is there: several images may have one commit and other sources.
+// Records the updates that were seen at the sources of images and not pulled yet. They are kept in the detached
+// metadata of the images' merge commit, beside whatever else is there: several images may have one commit and other
+// sources.
 //
 // imaged.updates (a{ss}) has the digest of each image's update. The documents of one of them are under the keys of
 // ostree-ext (store format, "The image (merge) commit"), where other programs look, those of the others in

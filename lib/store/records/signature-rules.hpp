@@ -5,7 +5,7 @@
 // of a hash (32-bit FNV-1a) of the image's name, so a job reads and writes a small part of the record, however many
 // images there are. COMMIT is the merge commit that a pull made or found, so what another program names by the image's
 // ref has no rule, whatever that commit says of itself. The current version of an image and those that are kept of it
-// have one each, of the pull that was last. A file with nonsense in it counts as empty. Jobs that change it run one at
+// have one each, of the pull that was last. An invalid file counts as empty. Jobs that change it run one at
 // a time.
 #pragma once
 

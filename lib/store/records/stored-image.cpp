@@ -85,7 +85,7 @@ Error no_such_image(const ImageReference& image) {
 }
 
 StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
-    if (merge_commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "the ref has nonsense in it");
+    if (merge_commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "the ref contains no checksum");
     try {
         return read_image(repository, merge_commit, base_may_be_missing);
     } catch (const Error& error) {

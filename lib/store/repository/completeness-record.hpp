@@ -4,10 +4,10 @@
 //
 // On disk: extensions/imaged/complete in the repository. A line with the state of the object directories, one with the
 // checksum of each commit, and a last line "end". The state is the SHA-256 of inode and ctime of objects/00 to
-// objects/ff: a directory whose ctime is the same has the same names in it, since whoever adds or removes an object
-// changes the ctime, and nobody can set it. A ctime younger than a few seconds is not relied on, as a second change may
-// have come within the clock's resolution. So the record counts until the next pull or prune, and for the repository
-// itself and no copy of it. It is never needed: what is missing, old or broken only costs time.
+// objects/ff: a directory whose ctime is the same has the same names in it, since a program that adds or removes an
+// object changes the ctime, and nobody can set it. A ctime younger than a few seconds is not relied on, as a second
+// change may have come within the clock's resolution. So the record counts until the next pull or prune, and for the
+// repository itself and no copy of it. It is never needed: what is missing, old or broken only costs time.
 #pragma once
 
 #include <optional>
@@ -24,8 +24,8 @@ public:
     explicit CompletenessRecord(const Repository& repository);
 
     bool holds(const Checksum& commit) const { return complete_.contains(commit); }
-    // COMMITS, and nothing else, were found complete. Does nothing when the directories changed too lately, or the
-    // record cannot be written.
+    // Records that exactly COMMITS were found complete. Has no effect if the directories changed too recently, or if
+    // the record cannot be written.
     void keep(const std::unordered_set<Checksum>& commits) const;
 
 private:

@@ -70,7 +70,7 @@ VariantPtr united(GVariant* ours, GVariant* theirs, std::size_t& room) {
 VariantPtr existing(const Repository& repository, const Checksum& commit) {
     const auto serialised = repository.detached_metadata(commit);
     auto metadata = parse(serialised.value_or(std::string()));
-    // What is no dictionary holds nothing for anybody.
+    // Treat invalid metadata as empty: no program can read it.
     return g_variant_is_normal_form(metadata.get()) != FALSE ? std::move(metadata) : parse({});
 }
 

@@ -13,10 +13,10 @@ namespace imaged {
 // Most bytes of signatures that one image or copy may bring, and that a commit may have.
 inline constexpr std::size_t max_new_signature_bytes = 64 * 1024, max_signature_bytes = 1024 * 1024;
 
-// Adds the signatures of METADATA, a serialised a{sv} from outside, to those that COMMIT has in the repository; nothing
-// is removed or replaced. COMMIT need not be there yet; in a confined job, whose metadata another process writes, it
-// must not be, and nothing is added if it is. Throws Error(unsupported_image) for more than max_new_signature_bytes;
-// what passes max_signature_bytes is left out.
+// Adds the signatures of METADATA, a serialised a{sv} from outside, to those that COMMIT has in the repository. Never
+// removes or replaces one. COMMIT need not be in the repository yet. In a confined job, whose metadata another process
+// writes, has no effect if COMMIT is there. Throws Error(unsupported_image) for more than max_new_signature_bytes;
+// signatures beyond max_signature_bytes are left out.
 void add_signatures(Repository& repository, const Checksum& commit, const std::string& metadata);
 
 // Marks COMMIT as brought by a copy: that it holds the layer whose ref names it is the claim of another repository.

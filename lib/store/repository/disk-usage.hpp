@@ -17,12 +17,12 @@ namespace imaged {
 
 class DiskUsage {
 public:
-    // A link to the file with STATUS goes.
+    // Counts the removal of one link to the file with STATUS.
     void remove(const struct stat& status);
-    // The file or the directory tree NAME in DIRECTORY goes; nothing where it does not exist.
+    // Counts the removal of the file or directory tree NAME in DIRECTORY; has no effect if it does not exist.
     void remove(int directory, const std::string& name);
 
-    // A small file comes into being on the file system of DIRECTORY.
+    // Counts a small new file on the file system of DIRECTORY.
     void add_block(int directory);
 
     std::uint64_t bytes() const { return bytes_ > added_ ? bytes_ - added_ : 0; }

@@ -29,7 +29,7 @@ class ImportObserver {
 public:
     virtual ~ImportObserver() = default;
     virtual void phase(ImportPhase phase) = 0;
-    // The image's layers, once, before anything is said of one; PRESENT tells for each whether it need not be fetched.
+    // The image's layers. Called once, before all other calls about layers. PRESENT: whether each is already stored.
     virtual void layers(const std::vector<ImageLayer>& layers, const std::vector<bool>& present) = 0;
     // BYTES of the layer are fetched in all, those that were read already included, instead of what was known before.
     virtual void expected(std::size_t /*layer*/, std::uint64_t /*bytes*/) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Has a repository changed by another process, which looks at each request: this one sees the repository read-only, and
-// a scratch directory only until what is in it is published.
+// Changes a repository through another process, which checks each request. This process has the repository read-only,
+// and each scratch directory only until its content is published.
 #pragma once
 
 #include <map>
@@ -34,8 +34,8 @@ public:
     void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;
     void keep_record(const std::string& name, const std::string& text) override;
-    // Has another worker drop the refs of layers that no image uses, which needs to read all images; it tells its
-    // result here. Once, after the lock was given back.
+    // Starts another worker that drops the refs of layers that no image uses, which requires reading all images.
+    // Returns the descriptor on which it reports its result. Call once, after the lock was released.
     FileDescriptor drop_layers();
 
 private:

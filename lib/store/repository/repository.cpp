@@ -304,7 +304,7 @@ bool Repository::writes_tombstones() const {
     return g_key_file_get_boolean(ostree_repo_get_config(repo_.get()), "core", "tombstone-commits", nullptr) != FALSE;
 }
 
-unsigned Repository::lanes(unsigned wanted) const {
+unsigned Repository::layers_at_once(unsigned wanted) const {
     const auto mode = ostree_repo_get_mode(repo_.get());
     return mode == OSTREE_REPO_MODE_BARE || mode == OSTREE_REPO_MODE_BARE_USER ? wanted : 1;
 }

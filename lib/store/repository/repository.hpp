@@ -53,8 +53,8 @@ public:
     RepositoryWriter& writer() const { return *writer_; }
     std::unique_ptr<StagingArea> make_staging() const { return writer_->make_staging(); }
 
-    // Aliases are followed. A ref with nonsense in it and an alias that leads nowhere name a checksum that no object
-    // has; a directory is no ref.
+    // Returns the commit that a ref names, nullopt if there is no such ref or it is a directory. Follows aliases. For a
+    // ref without a valid checksum, and for an alias whose target is missing, returns a checksum that no object has.
     std::optional<Checksum> resolve(const std::string& ref) const;
     // Every ref below PREFIX, by full name.
     std::map<std::string, Checksum> refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
@@ -71,7 +71,7 @@ public:
         std::optional<Checksum> parent;
         std::uint64_t timestamp = 0;
         Checksum tree, meta;
-        // A text of the metadata; nothing when it is absent or no string.
+        // A text of the metadata; nullopt if it is absent or not a string.
         std::optional<std::string> text(const char* key) const;
     };
     Commit load_commit(const Checksum& checksum) const;
@@ -84,9 +84,9 @@ public:
     bool has_object(ObjectType type, const Checksum& checksum) const;
     // Throws Error(repository_damaged) where the object is a pipe, for which libostree would wait.
     void require_no_pipe(const Checksum& checksum, const std::string& suffix) const;
-    // Text of a file object; nothing for a symbolic link, or when it is longer than LIMIT.
+    // Text of a file object; nullopt for a symbolic link, or if it is longer than LIMIT.
     std::optional<std::string> read_text(const Checksum& file, std::size_t limit) const;
-    // Serialised a{sv}; nothing where there is none.
+    // Serialised a{sv}; nullopt if the commit has no detached metadata.
     std::optional<std::string> detached_metadata(const Checksum& commit) const;
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) {
         writer_->write_detached_metadata(commit, serialised);
@@ -118,9 +118,9 @@ public:
     void wait_until_unlocked(const Cancellation& cancellation) const;
 
     // The number of layers of WANTED that may be imported at once: libostree's own writer has one transaction.
-    unsigned lanes(unsigned wanted = 2) const;
-    // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe where lanes() is more
-    // than one.
+    unsigned layers_at_once(unsigned wanted = 2) const;
+    // Throws Error(unsupported_image) for a mode that cannot hold a container image. Thread-safe if layers_at_once() is
+    // more than one.
     std::unique_ptr<ObjectSink> make_sink(StagingArea& staging, WriterPool& pool) const;
     // Makes everything written so far durable, unless the repository's configuration says not to (core.fsync).
     // Thread-safe.

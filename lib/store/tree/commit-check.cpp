@@ -64,7 +64,7 @@ private:
                                                           std::to_string(max_commit_listed) + " entries");
         check_entries(open_.back());
         for (const auto& file : listing.files) {
-            // By its whole name: whoever made the commit chose the checksums.
+            // By its whole name: the author of the commit chose the checksums.
             if (files_.insert(file.object).second && !sink_.has_file(file.object))
                 missing(file.object, ObjectType::file);
         }

@@ -2,8 +2,8 @@
 // Converts between the image's own paths and those of a commit (see layer/path-mapping.hpp).
 //
 // A merged tree has one directory for the image's /etc and its /usr/etc, because programs make /etc of a deployment
-// from it. It is the image's /etc; what only /usr/etc has stands in it too, where nothing is in its place. A link of
-// one of them to the other adds nothing. The same goes for /var and /usr/share/factory/var where /var moves.
+// from it. It has the entries of the image's /etc, and those of /usr/etc for which /etc has none. If one of
+// them is a link to the other, it adds no entries. The same applies to /var and /usr/share/factory/var if /var moves.
 //
 // Belongs to one thread; borrows the store.
 #pragma once

@@ -24,7 +24,7 @@ struct LinkedDirectory {
 
 class LayerHiding {
 public:
-    // Borrows all three. OVERLAY tells which directories the layer lists.
+    // Borrows all three. OVERLAY knows which directories the layer lists.
     LayerHiding(TreeStore& store, const LayerRecord& record, const LayerOverlay& overlay)
         : store_(store), record_(record), overlay_(overlay) {}
 

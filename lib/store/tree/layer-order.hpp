@@ -16,7 +16,8 @@ public:
     // Borrows the record.
     explicit LayerOrder(const LayerRecord& record) : record_(record) {}
 
-    // Both are the image's own paths. By the record where it tells, else by the paths: most tars are sorted.
+    // Both are the image's own paths. Uses the record if it has both, else the order of the paths: most tars are
+    // sorted.
     bool is_later(const std::string& path, const std::string& other);
     // Whether it is more than a guess for PATH.
     bool knows(const std::string& path);

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// One derived layer laid over the tree of those below it, by the rules of the OCI image-spec ("Image Layer Filesystem
-// Changeset"), and as an unpacker of the whole stack does it:
-//   - whiteouts and opaque markers come first, see LayerHiding;
+// Applies one derived layer to the tree of the layers below.
+//
+// The rules are those of the OCI image-spec ("Image Layer Filesystem Changeset"), and the result is that of an unpacker
+// of the whole stack:
+//   - whiteouts and opaque markers are applied first (LayerHiding);
 //   - a directory that the layer lists replaces the metadata of the one below, and any other kind of entry;
-//   - a directory that is there for whiteouts only makes nothing;
-//   - a directory that it only implies keeps the metadata below, and follows a symbolic link below to where it leads;
-//   - any other entry replaces what is below; where links lead two entries to one place, the later one stays;
-//   - what the layer put below a symbolic link of a lower layer is where the link led at that moment: it stays there if
-//     the layer itself replaces the link afterwards, and is gone if the layer replaces that directory or one above it;
-//   - a hard link is to what its target names once all links are followed, this layer's entries included.
+//   - a directory that is there only to hold whiteouts makes nothing;
+//   - a directory that the layer only implies keeps the metadata below, and follows a symbolic link below to its
+//     target;
+//   - any other entry replaces what is below; if links lead two entries to one place, the later one is kept;
+//   - an entry below a symbolic link of a lower layer is stored at the link's target at that moment. It is kept there
+//     if the layer itself replaces the link afterwards, and removed if the layer replaces that directory or one above;
+//   - the target of a hard link is looked up after all links are followed, including this layer's entries.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commit of a whole image: the merged tree of its layers, with manifest and config in its metadata (store format,
-// "The image (merge) commit").
+// Writes the commit of a whole image: the merged tree of its layers, with manifest and config in its metadata (store
+// format, "The image (merge) commit").
 #pragma once
 
 #include <cstdint>

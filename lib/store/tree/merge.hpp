@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tree of an image, from the trees of its layers, without a checkout: only dirtrees are read, and only those that
-// differ are written.
+// Merges the trees of an image's layers into the tree of the image, without a checkout: only dirtrees are read, and
+// only those that differ are written.
 //
 // Layers are merged in the image's own paths and the result is put into the layout of a commit again (see
 // commit-layout.hpp). What may be at the top over a base is decided by the merged tree (see root-policy.hpp).
@@ -33,7 +33,7 @@ struct MergedTree {
     std::uint64_t dropped_links = 0;  // hard links to what no layer keeps
 };
 
-// The text of a file object; nothing for what is no short regular file.
+// Returns the text of a file object; nullopt if it is not a regular file, or too long.
 using TextReader = std::function<std::optional<std::string>(const Checksum& file)>;
 
 // BASE is the root of the base commit; without one the image is generic. LAYERS are handed over one at a time, lowest

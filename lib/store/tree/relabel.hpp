@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives every file and directory of a merged tree the label of the SELinux policy in the tree. The layers stay as they
-// are: what changes its label becomes a new object, and only that.
+// Gives every file and directory of a merged tree the label of the SELinux policy in the tree. The layers do not
+// change: a file or directory whose label changes becomes a new object.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The labels that the SELinux policy inside an image gives to the image's files (file_contexts(5)).
+// Looks up the labels that the SELinux policy inside an image gives to the image's files (file_contexts(5)).
 //
 // The policy's text files are copied into a scratch directory for as long as this lives, and read by libselinux there;
 // compiled ones (.bin) are not, because an image may put anything in them. Nothing of the running system's own SELinux
@@ -28,7 +28,7 @@ public:
     SelinuxPolicy& operator=(const SelinuxPolicy&) = delete;
 
     // The value of security.selinux, with its NUL, for PATH (absolute, where it is at run time) of the type in MODE;
-    // nothing where the policy gives no label.
+    // nullopt if the policy has no label for it.
     std::optional<std::string> label(const std::string& path, std::uint32_t mode) const;
 
     // Whether OTHER, another tree, has the very files that this policy was read from.

@@ -49,7 +49,7 @@ public:
     GarbageCounts run() {
         observer_.begin("mark", 0, mark_end, "");
         const auto refs = repository_.all_refs();
-        // Images first: what is damaged is told of the first that reaches it.
+        // Images first: damage is reported for the first image that reaches the object.
         for (const bool layers : {false, true}) {
             for (const auto& [ref, commit] : refs) {
                 if (is_layer_ref(ref) == layers && !rules_.ignored_refs.contains(ref)) mark_ref(ref, commit);

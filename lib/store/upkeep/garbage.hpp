@@ -2,8 +2,8 @@
 // Deletes unreachable objects: walks everything that refs and other programs' commits reach, and deletes commits first,
 // so that a crash never leaves a commit without its parts.
 //
-// Where something that a ref names cannot be read, what hangs on it is not known: then only objects go that a commit
-// which goes itself is known to have reached.
+// If an object that a ref reaches cannot be read, the objects that it references are not known. Then an object is
+// removed only if a commit that is removed is known to reach it.
 //
 // The caller holds the repository's exclusive lock. Memory grows with eight bytes an object.
 #pragma once

@@ -24,8 +24,8 @@ std::set<std::string> layers_of_commit(const Repository& repository, const Check
 struct LayerUse {
     std::set<std::string> used;              // refs of layers
     std::map<std::string, Checksum> unused;  // refs of the others, and what they name
-    // Images that cannot be read, by reference, and why. Nobody can tell which layers they need, so none is unused
-    // then.
+    // Images that cannot be read, by reference, and why. It is not known which layers they need, so no layer
+    // counts as unused then.
     std::map<std::string, std::string> damaged;
 
     // DROPPED are refs of kept versions that do not count. Throws what keeps the system from reading a ref or a commit

@@ -2,8 +2,8 @@
 // The objects of a repository with the bytes that each takes on disk, and which objects each of them names, in memory:
 // for counting.
 //
-// Bytes are allocated blocks (st_blocks * 512). An object with several hard links has none itself: a further node,
-// which all objects that are links to the same file name, has them.
+// Bytes are allocated blocks (st_blocks * 512). An object with several hard links has no bytes itself: they belong to a
+// further node, which all objects that are links to the same file name.
 //
 // Immutable once made. Memory grows with about a hundred bytes an object while it is made, and half of that then.
 // Objects of a parent repository (core.parent) are not in the graph.

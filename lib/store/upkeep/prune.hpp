@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removes images and prunes the repository. The versions of an image that are kept (kept-ref.hpp) go with it, and after
-// it: a removal that fails takes nothing. What it leaves behind goes with the next prune.
+// Removes images and prunes the repository. The kept versions of an image (kept-ref.hpp) are removed after the image,
+// so that a removal that fails removes none of them; the next prune removes those that are left.
 //
-// Layers are counted out first: one that no image, deployment or protected base names loses its ref, in prune() or, in
-// a repository with few images (layer-use.hpp), before. Objects go after them, in prune() alone. Crash rule: refs go
-// before what they name, commits before their parts.
+// The refs of layers that no image, deployment or protected base uses are removed first, in prune() or, in a repository
+// with few images (layer-use.hpp), before. Objects are removed after them, only in prune(). Crash rule: refs are
+// removed before the objects that they name, commits before their parts.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ namespace imaged {
 
 struct PruneRequest {
     std::string repository;        // absolute path
-    bool dry_run = false;          // only tell
+    bool dry_run = false;          // only count
     bool foreign_commits = false;  // also other tools' commits that no ref names
     unsigned keep = 0;             // versions of an image, beside the current one
 };
@@ -31,10 +31,11 @@ struct PruneRequest {
 struct PruneOutcome {
     std::vector<std::string> layers;  // digests of those that no image uses
     GarbageCounts garbage;
-    // Bytes on disk that come free: objects, refs, and what killed jobs left behind. A dry run and the run after it
-    // tell the same number.
+    // Bytes on disk that are freed: objects, refs, and files of killed jobs. A dry run and the run after it report the
+    // same number.
     std::uint64_t bytes = 0;
-    // Images and refs that cannot be read, and why. No layer goes while an image's manifest is among them.
+    // Images and refs that cannot be read, and why. No layer is removed while an image's manifest is among
+    // them.
     std::map<std::string, std::string> damaged;
 };
 

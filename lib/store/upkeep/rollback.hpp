@@ -2,8 +2,8 @@
 // Makes a kept version of an image (kept-ref.hpp) the current one, and keeps the previous one: a second rollback
 // reverts the first.
 //
-// Crash rule: the version that was current is kept before the image's ref changes, and the other one's kept ref goes
-// after it. Whatever ends in between, both versions have a ref.
+// Crash rule: the current version gets its kept ref before the image's ref changes, and the kept ref of the other one
+// is removed after that. If the process ends in between, both versions have a ref.
 #pragma once
 
 #include <optional>

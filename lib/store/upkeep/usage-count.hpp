@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts the disk usage of images, deployments, refs of other programs and commits without a ref. Counted from all
-// objects that are there (object-graph.hpp) and by the rules of prune.hpp: what of an image counts as its own is what
-// removing it and a prune after that free.
+// Counts the disk usage of images, deployments, refs of other programs and commits without a ref.
 //
-// Bytes are allocated blocks of objects (st_blocks * 512), the blocks of a file with several links once. What has links
-// elsewhere is nobody's own. Refs, records, directories and the repository's other files do not count.
+// Counts all objects of the repository (object-graph.hpp) by the rules of prune.hpp: the unique size of an image is
+// what its removal and a prune after that free.
+//
+// Bytes are allocated blocks of objects (st_blocks * 512), the blocks of a file with several links once. A file with
+// links elsewhere is unique to none. Refs, records, directories and the repository's other files do not count.
 //
 // The number is for people and is never used to remove anything.
 #pragma once

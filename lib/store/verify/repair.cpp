@@ -36,7 +36,7 @@ private:
     const double from_, to_;
 };
 
-// What an import tells is too fine for a repair of many images.
+// The progress of a single import is too detailed for a repair of many images.
 class Silence : public ImportObserver {
 public:
     void phase(ImportPhase) override {}

@@ -36,7 +36,7 @@ public:
     // By object_name(): what is wrong. Files that are missing are found by is_missing().
     const std::map<std::string, std::string>& bad_objects() const { return bad_; }
     bool is_bad(const std::string& object) const { return bad_.contains(object); }
-    // What is wrong with a file object; nothing where it is right.
+    // What is wrong with a file object; nullopt if it is intact.
     std::optional<std::string> fault_of_file(const Checksum& file);
     // Whether anything is wrong.
     bool any_bad() const { return !bad_.empty() || any_missing_; }

@@ -137,7 +137,7 @@ private:
     void look_at(ImageVerdict& verdict) {
         cancellation_.check();
         if (verdict.commit == Checksum{}) {
-            report(verdict, {.kind = DamageKind::ref, .message = "the image's ref has nonsense in it"});
+            report(verdict, {.kind = DamageKind::ref, .message = "the image's ref contains no checksum"});
             return;
         }
         check_.walk(verdict.commit);
@@ -175,7 +175,7 @@ private:
             report(verdict, {.kind = DamageKind::ref, .message = why, .ref = ref, .layer = layer.blob.digest.text()});
         };
         if (!commit) return refuse("the layer's ref is missing");
-        if (*commit == Checksum{}) return refuse("the layer's ref has nonsense in it");
+        if (*commit == Checksum{}) return refuse("the layer's ref contains no checksum");
         check_.walk(*commit);
         const bool verified = verified_.layer(layer.kind, layer.diff_id) == commit;
         if (!verified) verdict.unverified.push_back(layer.blob.digest.text());

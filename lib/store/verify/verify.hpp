@@ -3,8 +3,8 @@
 // again from the layers.
 //
 // Takes three passes: directories are walked and checked, each once; then file objects are hashed, several at a time,
-// in the order in which they lie on disk; then, only where something is wrong, it is found out which layers and images
-// it belongs to. Memory grows with eight bytes an object.
+// in the order in which they lie on disk; then, only if there is damage, the layers and images are searched to which it
+// belongs. Memory grows with eight bytes an object.
 //
 // The caller holds the repository's lock. Objects of a parent repository are looked for, not hashed.
 #pragma once
@@ -52,10 +52,10 @@ struct ImageVerdict {
     std::optional<StoredImage> stored = {};  // unless its metadata is damaged
     std::vector<Damage> damage = {};         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;          // all of them
-    // Of its layers and its own, those with damage that no pull mends, as for a missing object.
+    // Of its layers and its own, those with damage that no pull repairs, as for a missing object.
     std::vector<Checksum> damaged_commits;
     std::vector<std::string> notes;  // worth knowing, and no damage
-    std::string unchecked;           // what the system could not read, or lacked to merge it; empty for nothing
+    std::string unchecked;           // why something could not be read or merged; empty if all was checked
     // Digests of layers that this program has no record of having verified: another program or another repository
     // brought them, or a version of this program that kept no such record.
     std::vector<std::string> unverified;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/paired-sha256.hpp"
 
+#include <time.h>
+
 #include <random>
+#include <sstream>
 #include <vector>
 
 #include "catch.hpp"
@@ -56,4 +59,34 @@ TEST_CASE("two messages in pieces of any size have OpenSSL's hashes") {
         CHECK(first_hash.finish() == sha256(first));
         CHECK(second_hash.finish() == sha256(second));
     }
+}
+
+// Prints bytes per second of processor time: build/tests/unit/unit-base "[speed]"
+TEST_CASE("the speed of two messages at a time, and of one after the other", "[.][speed]") {
+    const auto seconds = [] {
+        timespec now{};
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+    };
+    std::mt19937 random(3);
+    const auto first = random_bytes(random, 1 << 20), second = random_bytes(random, 1 << 20);
+    // Alternately, so that what slows one slows the other.
+    double together = 0, apart = 0;
+    constexpr unsigned rounds = 1000;
+    for (unsigned round = 0; round < rounds; ++round) {
+        auto begin = seconds();
+        PairedSha256 a, b;
+        PairedSha256::update_both(a, first, b, second);
+        const auto pair = a.finish();
+        together += seconds() - begin;
+        begin = seconds();
+        const auto single = sha256(first);
+        sha256(second);
+        apart += seconds() - begin;
+        REQUIRE(pair == single);
+    }
+    std::ostringstream text;
+    text << "both at a time " << 2e-9 * rounds * (1 << 20) / together << " GB/s, OpenSSL one after the other "
+         << 2e-9 * rounds * (1 << 20) / apart << " GB/s";
+    WARN(text.str());
 }

@@ -86,9 +86,9 @@ TEST_CASE("an index lists deltas among other things", "[delta-artifact]") {
         return R"({"artifactType":")" + type + R"(","digest":")" + digest_of(digest) + R"(","size":3)" + more + "}";
     };
     const std::string type(delta::artifact_type);
-    const auto listing = listed_deltas(R"({"manifests":[)" + listed("a/signature", '1') + "," + listed(type, '2') + "," +
-                                     listed(type, '3', R"(,"annotations":{)" + source + "}") + "," +
-                                     listed(type, '4', R"(,"size":"large")") + ",7]}");
+    const auto listing = listed_deltas(R"({"manifests":[)" + listed("a/signature", '1') + "," + listed(type, '2') +
+                                       "," + listed(type, '3', R"(,"annotations":{)" + source + "}") + "," +
+                                       listed(type, '4', R"(,"size":"large")") + ",7]}");
     const auto& found = listing.deltas;
     REQUIRE(found.size() == 2);
     CHECK(!listing.problem.empty());

@@ -204,7 +204,7 @@ TEST_CASE("what hangs on a directory that cannot be read stays") {
     REQUIRE(outcome.bytes > big.size());
 }
 
-TEST_CASE("a ref with nonsense in it is damage and can be removed") {
+TEST_CASE("a ref without a checksum is damage and can be removed") {
     PrunedStore store;
     const auto layer = store.images.layer("layer", {{"usr/file", "content"}});
     store.images.image("oci:/images:fine", {layer});

@@ -81,7 +81,7 @@ TEST_CASE("a rule that is empty or too long is not noted, and takes nothing away
     CHECK(store.rule(store.first) != "signedBy (default)");
 }
 
-TEST_CASE("a record of rules with nonsense in it, or that others may write, counts as empty") {
+TEST_CASE("a record of rules that is invalid, or that others may write, counts as empty") {
     const RulesStore store;
     store.note(store.first, "signedBy (default)");
     std::filesystem::permissions(store.file, std::filesystem::perms::all);
