@@ -38,23 +38,6 @@ SourceImage open_while_looking_ahead(ImageReader& reader, const ImportRequest& r
     return reader.open(request.digest);
 }
 
-// What is known of an image, with manifest and config as its source serves them: a merge that imaged writes has no
-// others.
-SourceImage original(const SourceImage& known, const ImportRequest& request, const Cancellation& cancellation) {
-    if (has_original_documents(known)) return known;
-    const auto& image = request.image;
-    const bool registry = image.transport() == Transport::registry;
-    const auto found = registry ? image.with_digest(known.digest) : image;
-    return ImageReader(found, request.proxy, cancellation).open(known.digest);
-}
-
-// The commits of an image's layers, in manifest order, and the rules they were imported by.
-struct LayerCommits {
-    std::vector<Checksum> commits;
-    DerivedLayerRules rules;
-    std::optional<Checksum> base;
-};
-
 std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan& plan, bool derived) {
     std::vector<FetchItem> items;
     std::set<Digest> seen;
@@ -80,73 +63,6 @@ void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& laye
         if (placed_layer(repository, verified, layers[i]).commit == commits[i]) continue;
         for (const auto& [ref, commit] : refs_for(repository, layers[i], commits[i])) repository.set_ref(ref, commit);
     }
-}
-
-LayerCommits fetch_layers(Repository& repository, LayerFetch& fetch, const SourceImage& source, ImportPlan& plan,
-                          LayerTrust trust, const Cancellation& cancellation) {
-    LayerCommits found;
-    const auto& layers = source.layout.layers;
-    const auto fetch_kind = [&](bool derived) {
-        auto items = missing_items(source, plan, derived);
-        // A base commit that lacks nothing but what chunks hold need not be fetched with them.
-        const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
-                          placed_layer(repository, VerifiedLayers(repository.fd()), layers.front()).commit;
-        const auto commit_layer = items.empty() ? FetchItem{} : items.back();
-        if (base) items.pop_back();
-        auto commits = fetch.run(items, found.rules);
-        if (base) {
-            Presence presence(repository, cancellation);
-            const auto stored = LayerLookup(repository, presence, found.rules, trust).find(layers.front());
-            if (stored)
-                commits.emplace(layers.front().blob.digest, *stored);
-            else
-                commits.merge(fetch.run({commit_layer}, found.rules));
-        }
-        for (std::size_t i = 0; i < layers.size(); ++i) {
-            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan.present[i])
-                plan.present[i] = commit->second;
-        }
-    };
-    if (source.layout.ostree) {
-        fetch_kind(false);
-        found.base = plan.present.front();
-        found.rules = derived_layer_rules(&repository, repository.load_commit(*found.base).tree);
-    } else {
-        found.rules = derived_layer_rules(&repository, std::nullopt);
-    }
-    fetch_kind(true);
-    for (const auto& commit : plan.present) found.commits.push_back(commit.value());
-    return found;
-}
-
-// What is stored under TARGET, if it is the image with DIGEST and lacks nothing.
-std::optional<StoredImage> complete_merge(const Repository& repository, const ImageReference& target,
-                                          const Digest& digest, const Cancellation& cancellation) {
-    const auto commit = repository.resolve(image_ref(target));
-    if (!commit || !Presence(repository, cancellation).complete(*commit)) return std::nullopt;
-    auto stored = StoredImage::load(repository, *commit);
-    return stored.digest == digest ? std::optional(std::move(stored)) : std::nullopt;
-}
-
-// A host that deploys what it cannot run does not boot any more.
-void check_architecture(const ImportRequest& request, const SourceImage& source) {
-    if (request.any_architecture || request.known || !source.config.bootable()) return;
-    const auto& [architecture, os] = std::pair(source.config.architecture, source.config.os);
-    const auto host = host_architecture();
-    if ((architecture.empty() || architecture == host) && (os.empty() || os == "linux")) return;
-    throw Error(ErrorKind::unsupported_image,
-                "the image is bootable and made for " + os + "/" + architecture + ", and this host is linux/" + host +
-                    "; to store it for other hosts all the same, set the option any-architecture");
-}
-
-// Throws if the image would be stored under a name with another digest than its own. If the name of the source has the
-// same digest, the source has checked it: it may be the digest of an index.
-void check_named_digest(const ImportRequest& request, const ImageReference& target, const Digest& digest) {
-    const auto named = target.digest();
-    if (named.empty() || named == digest.text() || request.known) return;
-    if (!request.archive && request.image.digest() == named) return;
-    throw Error(ErrorKind::digest_mismatch,
-                "the image has the digest " + digest.text() + ", not the one in its name, " + target.image());
 }
 
 void check_kinds(const ImageLayout& layout) {
@@ -186,6 +102,315 @@ void require_sound(const Repository& repository, const ImportPlan& plan) {
     DamageRecord::read(repository.fd()).require_sound(repository, commits);
 }
 
+// One import: run() has its passes.
+class Import {
+public:
+    Import(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer)
+        : request_(request),
+          cancellation_(cancellation),
+          observer_(observer),
+          // First of all, because it takes longest to get going.
+          reader_(request.archive ? nullptr
+                                  : std::make_unique<ImageReader>(request.image, request.proxy, cancellation)),
+          repository_(open_repository(request)),
+          lock_(repository_, Repository::LockKind::shared),
+          target_(request.target.value_or(request.image)),
+          presence_(repository_, cancellation) {}
+
+    ImportedImage run() {
+        look();
+        plan();
+        if (plan_.up_to_date && !request_.remake_merge && is_right(repository_, *plan_.previous, cancellation_))
+            return unchanged();
+        fetch();
+        if (request_.known && !request_.remake_merge) {
+            if (auto stored = complete_merge()) return mended(*std::move(stored));
+        }
+        merge();
+        return publish();
+    }
+
+private:
+    static Repository open_repository(const ImportRequest& request) {
+        auto repository = Repository::open_or_create(request.repository);
+        repository.write_through(request.writer);
+        repository.require_image_mode();
+        repository.reserve(request.disk_reserve);
+        return repository;
+    }
+
+    // Which image it is, and whether it may be stored.
+    void look() {
+        repository_.writer().clear_leftovers();
+        require_free_ref(repository_, target_);
+        if (request_.archive)
+            archive_ = std::make_unique<ImageArchive>(
+                seekable_archive(*request_.archive, repository_, request_.proxy.stall_time, cancellation_),
+                request_.image, request_.archive_name, request_.digest, cancellation_);
+        source_ = archive_         ? archive_->image()
+                  : request_.known ? *request_.known
+                                   : open_while_looking_ahead(*reader_, request_, repository_, presence_, target_);
+        check_named_digest();
+        check_architecture();
+        check_kinds(source_->layout);
+        // A repair lets nothing in.
+        if (!request_.known && source_->signature_policy.size() <= max_signature_rule)
+            rule_ = source_->signature_policy;
+        repository_.writer().announce(source_->digest, source_->layout, rule_);
+    }
+
+    // Throws if the image would be stored under a name with another digest than its own. If the name of the source has
+    // the same digest, the source has checked it: it may be the digest of an index.
+    void check_named_digest() const {
+        const auto named = target_.digest();
+        if (named.empty() || named == source_->digest.text() || request_.known) return;
+        if (!request_.archive && request_.image.digest() == named) return;
+        throw Error(ErrorKind::digest_mismatch, "the image has the digest " + source_->digest.text() +
+                                                    ", not the one in its name, " + target_.image());
+    }
+
+    // A host that deploys what it cannot run does not boot any more.
+    void check_architecture() const {
+        if (request_.any_architecture || request_.known || !source_->config.bootable()) return;
+        const auto& [architecture, os] = std::pair(source_->config.architecture, source_->config.os);
+        const auto host = host_architecture();
+        if ((architecture.empty() || architecture == host) && (os.empty() || os == "linux")) return;
+        throw Error(ErrorKind::unsupported_image,
+                    "the image is bootable and made for " + os + "/" + architecture + ", and this host is linux/" +
+                        host + "; to store it for other hosts all the same, set the option any-architecture");
+    }
+
+    // What of it is here.
+    void plan() {
+        plan_ = ImportPlan::make(&repository_, &presence_, *source_, target_, request_.trust);
+        // An archive was refused before this if its reference demands a signature.
+        if (reader_)
+            signed_commit_ = verify_signed_commit(&repository_, *reader_, request_.image, *source_, plan_.present);
+        if (signed_commit_ && plan_.present.front())
+            add_signatures(repository_, signed_commit_->checksum, signed_commit_->metadata.value_or(std::string()));
+        if (!request_.repairs) require_sound(repository_, plan_);
+        std::vector<bool> present;
+        for (const auto& commit : plan_.present) present.push_back(commit.has_value());
+        observer_.layers(source_->layout.layers, present);
+    }
+
+    ImportedImage unchanged() {
+        const auto& commit = plan_.previous->merge_commit;
+        PendingUpdate::forget(repository_, commit, target_.image());
+        if (comes_from_elsewhere() || !is_signature_rule_noted(repository_.fd(), target_.image(), commit, rule_))
+            name_image(nullptr, commit);
+        presence_.remember();
+        require_in_place(repository_);
+        return {.previous_digest = plan_.previous_digest,
+                .image = *plan_.previous,
+                .bytes_reused = plan_.present_bytes,
+                .signature_policy = source_->signature_policy};
+    }
+
+    // The layers that are missing.
+    void fetch() {
+        auto delta = delta_for();
+        repository_.require_space(plan_.missing_bytes);
+        if (request_.known && plan_.missing > 0) reader_->open_for_layers(source_->digest);
+        observer_.phase(ImportPhase::fetch);
+        staging_ = repository_.make_staging();
+        auto& layers = reader_ ? static_cast<LayerSource&>(*reader_) : *archive_;
+        fetch_.emplace(layers, repository_, *staging_, cancellation_, observer_, request_.layers_at_once,
+                       request_.expansion);
+        if (signed_commit_) fetch_->require_commit(signed_commit_->checksum);
+        if (!request_.known)
+            fetch_->reuse_files(plan_.previous ? std::optional(plan_.previous->tree) : std::nullopt, moves_var());
+        if (delta) {
+            delta_digest_ = delta->artifact.digest.text();
+            fetch_->use_delta(*std::move(delta), source_->delta.has_value());
+        }
+        if (source_->layout.ostree) {
+            fetch_layers(false);
+            base_ = plan_.present.front();
+            rules_ = derived_layer_rules(&repository_, repository_.load_commit(*base_).tree);
+        } else {
+            rules_ = derived_layer_rules(&repository_, std::nullopt);
+        }
+        fetch_layers(true);
+        for (const auto& commit : plan_.present) commits_.push_back(commit.value());
+    }
+
+    // What makes layers that are missing, if anything but their blobs does. Throws Error where the source is a delta
+    // that cannot be applied.
+    std::optional<UsableDelta> delta_for() {
+        if (plan_.missing == 0) return std::nullopt;
+        const bool objects_are_files = repository_.file_suffix() == ".file";
+        if (!source_->delta) {
+            if (!request_.deltas || request_.known || !reader_ || !objects_are_files) return std::nullopt;
+            return find_delta(*reader_, repository_, *source_, plan_, cancellation_, refused_);
+        }
+        const auto refuse = [](const std::string& why) { throw Error(ErrorKind::unsupported_image, why); };
+        if (!request_.deltas) refuse("there is a delta and no image, and the option delta is \"never\"");
+        if (!objects_are_files) refuse("a delta cannot be applied in a repository of the mode " + repository_.mode());
+        for (std::size_t i = 0; i < plan_.present.size(); ++i) {
+            const auto& layer = source_->layout.layers[i].blob.digest;
+            if (!plan_.present[i] && !source_->delta->made.contains(layer))
+                throw Error(ErrorKind::not_found,
+                            "the delta leaves out the layer " + layer.text() + ", which is not stored");
+        }
+        const auto& config = source_->delta->source_config;
+        const auto tree = tree_of_config(repository_, plan_.previous ? &*plan_.previous : nullptr, config);
+        if (!tree)
+            throw Error(ErrorKind::not_found,
+                        "the delta starts from the image with the config " + config.text() + ", which is not stored");
+        return UsableDelta{*source_->delta, *tree};
+    }
+
+    void fetch_layers(bool derived) {
+        const auto& layers = source_->layout.layers;
+        auto items = missing_items(*source_, plan_, derived);
+        // A base commit that lacks nothing but what chunks hold need not be fetched with them.
+        const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
+                          placed_layer(repository_, VerifiedLayers(repository_.fd()), layers.front()).commit;
+        const auto commit_layer = items.empty() ? FetchItem{} : items.back();
+        if (base) items.pop_back();
+        auto commits = fetch_->run(items, rules_);
+        if (base) {
+            Presence presence(repository_, cancellation_);
+            const auto stored = LayerLookup(repository_, presence, rules_, request_.trust).find(layers.front());
+            if (stored)
+                commits.emplace(layers.front().blob.digest, *stored);
+            else
+                commits.merge(fetch_->run({commit_layer}, rules_));
+        }
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            if (const auto commit = commits.find(layers[i].blob.digest); commit != commits.end() && !plan_.present[i])
+                plan_.present[i] = commit->second;
+        }
+    }
+
+    // What is stored under the target, if it is this image and lacks nothing.
+    std::optional<StoredImage> complete_merge() const {
+        const auto commit = repository_.resolve(image_ref(target_));
+        if (!commit || !Presence(repository_, cancellation_).complete(*commit)) return std::nullopt;
+        auto stored = StoredImage::load(repository_, *commit);
+        return stored.digest == source_->digest ? std::optional(std::move(stored)) : std::nullopt;
+    }
+
+    ImportedImage mended(StoredImage stored) {
+        keep_layer_refs(repository_, source_->layout.layers, commits_);
+        const auto& counts = fetch_->counts();
+        return {.previous_digest = plan_.previous_digest,
+                .image = std::move(stored),
+                .layers_fetched = counts.layers,
+                .bytes_fetched = counts.compressed_bytes,
+                .bytes_reused = plan_.present_bytes + counts.spared_bytes};
+    }
+
+    void merge() {
+        observer_.phase(ImportPhase::merge);
+        cancellation_.check();
+        // A merge that imaged writes has manifest and config as the source serves them.
+        if (request_.known && !has_original_documents(*source_)) {
+            const auto& image = request_.image;
+            const bool registry = image.transport() == Transport::registry;
+            const auto found = registry ? image.with_digest(source_->digest) : image;
+            source_ = ImageReader(found, request_.proxy, cancellation_).open(source_->digest);
+        }
+        merged_ = write_merge_commit(repository_, *staging_, *source_, commits_, base_, rules_, fetch_->pool(),
+                                     cancellation_, [&] { observer_.phase(ImportPhase::relabel); });
+    }
+
+    ImportedImage publish() {
+        observer_.phase(ImportPhase::commit);
+        cancellation_.check();
+        repository_.sync();
+        merged_.sink->publish();
+        repository_.writer().add_image(source_->digest, merged_.commit);
+        repository_.sync();
+        keep_layer_refs(repository_, source_->layout.layers, commits_);
+        auto stored = StoredImage::load(repository_, merged_.commit);
+        name_image(plan_.previous ? &*plan_.previous : nullptr, merged_.commit);
+        try {
+            // From here on a prune sees that they are used; one that looked before is undone.
+            keep_layer_refs(repository_, source_->layout.layers, commits_);
+            if (plan_.previous) PendingUpdate::forget(repository_, plan_.previous->merge_commit, target_.image());
+        } catch (const Error&) {
+            // The image has its new version. It is announced until the next check, or lacks a layer's ref for a repair.
+        }
+        repository_.settle();
+
+        const auto& counts = fetch_->counts();
+        auto merged_objects = merged_.sink->counts();
+        merged_objects.objects_reused = 0;  // of layers
+        auto objects = counts.objects;
+        objects += merged_objects;
+        refused_.insert(refused_.end(), counts.fetched_whole.begin(), counts.fetched_whole.end());
+        return {.previous_digest = plan_.previous_digest,
+                .changed = !plan_.previous || plan_.previous->merge_commit != merged_.commit,
+                .image = std::move(stored),
+                .layers_fetched = counts.layers,
+                .bytes_fetched = counts.compressed_bytes,
+                .bytes_reused = plan_.present_bytes + counts.spared_bytes,
+                .objects = objects,
+                .relabelled = merged_.relabelled,
+                .signature_policy = source_->signature_policy,
+                .layers_partial = counts.partial_layers,
+                .bytes_saved = counts.spared_bytes,
+                .fetched_whole = std::move(refused_),
+                .delta = counts.delta_layers > 0 ? delta_digest_ : std::string(),
+                .delta_layers = counts.delta_layers,
+                .delta_bytes = counts.delta_bytes};
+    }
+
+    // Where the image comes from, as store/records/image-sources.hpp has it.
+    std::string source_name() const { return request_.archive ? archive_source : request_.image.image(); }
+
+    // Whether another source is known of the target than the request's. A repair says nothing of it.
+    bool comes_from_elsewhere() const {
+        if (request_.known || request_.remake_merge) return false;
+        const auto sources = image_sources(repository_.fd());
+        const auto found = sources.find(target_.image());
+        return (found == sources.end() ? target_.image() : found->second) != source_name();
+    }
+
+    // Gives COMMIT the name of the target, which PREVIOUS has now. A writer that is another process keeps the previous
+    // version and notes the source and the rule itself.
+    void name_image(const StoredImage* previous, const Checksum& commit) {
+        const bool is_update = previous != nullptr && !request_.known;
+        if (is_update && request_.keep_previous && !request_.writer) {
+            if (const auto kept = ref_to_keep(repository_.fd(), image_ref(target_), commit))
+                repository_.set_ref(kept->ref, kept->commit);
+        }
+        repository_.set_ref(image_ref(target_), commit);
+        if (request_.writer) return;
+        if (comes_from_elsewhere()) note_image_source(repository_.fd(), target_.image(), source_name());
+        note_signature_rule(repository_.fd(), target_.image(), image_ref(target_), commit, rule_);
+    }
+
+    const ImportRequest& request_;
+    Cancellation& cancellation_;
+    ImportObserver& observer_;
+    const std::unique_ptr<ImageReader> reader_;  // null for an archive
+    Repository repository_;
+    const Repository::Lock lock_;
+    const ImageReference target_;
+    Presence presence_;
+
+    // look()
+    std::unique_ptr<ImageArchive> archive_;
+    std::optional<SourceImage> source_;
+    std::string rule_;  // for signatures, which let the image in (signature-rules.hpp); empty if it need not be noted
+    // plan()
+    ImportPlan plan_;
+    std::optional<CommitHead> signed_commit_;
+    // fetch()
+    std::vector<std::string> refused_;  // deltas, and why
+    std::string delta_digest_;
+    std::unique_ptr<StagingArea> staging_;
+    std::optional<LayerFetch> fetch_;
+    std::optional<Checksum> base_;
+    DerivedLayerRules rules_;
+    std::vector<Checksum> commits_;  // of the layers, in manifest order
+    // merge()
+    MergeCommit merged_;
+};
+
 }  // namespace
 
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer) {
@@ -216,190 +441,9 @@ PreparedImage prepare_import(const ImportRequest& request, const Cancellation& c
     return {std::move(source), std::move(plan)};
 }
 
-// Where REQUEST's image comes from, as store/records/image-sources.hpp has it.
-static std::string source_of(const ImportRequest& request) {
-    return request.archive ? archive_source : request.image.image();
-}
-
-// Returns the signature rule that SOURCE satisfied (signature-rules.hpp); empty if it is not recorded: a repair checks
-// none.
-static std::string rule_to_note(const ImportRequest& request, const SourceImage& source) {
-    if (request.known || source.signature_policy.size() > max_signature_rule) return {};
-    return source.signature_policy;
-}
-
-// Whether another source is known of TARGET than REQUEST's. A repair says nothing of it.
-static bool comes_from_elsewhere(const ImportRequest& request, const Repository& repository,
-                                 const ImageReference& target) {
-    if (request.known || request.remake_merge) return false;
-    const auto sources = image_sources(repository.fd());
-    const auto found = sources.find(target.image());
-    return (found == sources.end() ? target.image() : found->second) != source_of(request);
-}
-
-// Gives COMMIT, which RULE let in, the name TARGET, which PREVIOUS has now. A writer that is another process keeps the
-// previous version and notes the source and the rule itself.
-static void name_image(const ImportRequest& request, Repository& repository, const ImageReference& target,
-                       const StoredImage* previous, const Checksum& commit, const std::string& rule) {
-    const bool is_update = previous != nullptr && !request.known;
-    if (is_update && request.keep_previous && !request.writer) {
-        if (const auto kept = ref_to_keep(repository.fd(), image_ref(target), commit))
-            repository.set_ref(kept->ref, kept->commit);
-    }
-    repository.set_ref(image_ref(target), commit);
-    if (request.writer) return;
-    if (comes_from_elsewhere(request, repository, target))
-        note_image_source(repository.fd(), target.image(), source_of(request));
-    note_signature_rule(repository.fd(), target.image(), image_ref(target), commit, rule);
-}
-
-// What makes layers that PLAN says are missing, if anything but their blobs does. READER is null for an archive. Throws
-// Error where SOURCE is a delta that cannot be applied. REFUSED: as of find_delta().
-static std::optional<UsableDelta> delta_for(const ImportRequest& request, const Repository& repository,
-                                            const SourceImage& source, const ImportPlan& plan, ImageReader* reader,
-                                            const Cancellation& cancellation, std::vector<std::string>& refused) {
-    if (plan.missing == 0) return std::nullopt;
-    const bool objects_are_files = repository.file_suffix() == ".file";
-    if (!source.delta) {
-        if (!request.deltas || request.known || reader == nullptr || !objects_are_files) return std::nullopt;
-        return find_delta(*reader, repository, source, plan, cancellation, refused);
-    }
-    const auto refuse = [](const std::string& why) { throw Error(ErrorKind::unsupported_image, why); };
-    if (!request.deltas) refuse("there is a delta and no image, and the option delta is \"never\"");
-    if (!objects_are_files) refuse("a delta cannot be applied in a repository of the mode " + repository.mode());
-    for (std::size_t i = 0; i < plan.present.size(); ++i) {
-        const auto& layer = source.layout.layers[i].blob.digest;
-        if (!plan.present[i] && !source.delta->made.contains(layer))
-            throw Error(ErrorKind::not_found,
-                        "the delta leaves out the layer " + layer.text() + ", which is not stored");
-    }
-    const auto& config = source.delta->source_config;
-    const auto tree = tree_of_config(repository, plan.previous ? &*plan.previous : nullptr, config);
-    if (!tree)
-        throw Error(ErrorKind::not_found,
-                    "the delta starts from the image with the config " + config.text() + ", which is not stored");
-    return UsableDelta{*source.delta, *tree};
-}
-
 ImportedImage import_image(const ImportRequest& request, Cancellation& cancellation, ImportObserver& observer) {
     observer.phase(ImportPhase::manifest);
-    // First of all, because it takes longest to get going.
-    std::optional<ImageReader> reader;
-    if (!request.archive) reader.emplace(request.image, request.proxy, cancellation);
-    auto repository = Repository::open_or_create(request.repository);
-    repository.write_through(request.writer);
-    repository.require_image_mode();
-    repository.reserve(request.disk_reserve);
-    const Repository::Lock lock(repository, Repository::LockKind::shared);
-    repository.writer().clear_leftovers();
-    const auto target = request.target.value_or(request.image);
-    require_free_ref(repository, target);
-    Presence presence(repository, cancellation);
-    std::unique_ptr<ImageArchive> archive;
-    if (request.archive)
-        archive = std::make_unique<ImageArchive>(
-            seekable_archive(*request.archive, repository, request.proxy.stall_time, cancellation), request.image,
-            request.archive_name, request.digest, cancellation);
-    auto source = archive         ? archive->image()
-                  : request.known ? *request.known
-                                  : open_while_looking_ahead(*reader, request, repository, presence, target);
-    check_named_digest(request, target, source.digest);
-    check_architecture(request, source);
-    check_kinds(source.layout);
-    const auto rule = rule_to_note(request, source);
-    repository.writer().announce(source.digest, source.layout, rule);
-    auto plan = ImportPlan::make(&repository, &presence, source, target, request.trust);
-    // An archive was refused before this if its reference demands a signature.
-    const auto signed_commit =
-        reader ? verify_signed_commit(&repository, *reader, request.image, source, plan.present) : std::nullopt;
-    if (signed_commit && plan.present.front())
-        add_signatures(repository, signed_commit->checksum, signed_commit->metadata.value_or(std::string()));
-
-    if (!request.repairs) require_sound(repository, plan);
-    std::vector<bool> present;
-    for (const auto& commit : plan.present) present.push_back(commit.has_value());
-    observer.layers(source.layout.layers, present);
-    if (plan.up_to_date && !request.remake_merge && is_right(repository, *plan.previous, cancellation)) {
-        PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
-        if (comes_from_elsewhere(request, repository, target) ||
-            !is_signature_rule_noted(repository.fd(), target.image(), plan.previous->merge_commit, rule))
-            name_image(request, repository, target, nullptr, plan.previous->merge_commit, rule);
-        ImportedImage unchanged{plan.previous_digest, false, *plan.previous};
-        unchanged.bytes_reused = plan.present_bytes;
-        unchanged.signature_policy = source.signature_policy;
-        presence.remember();
-        require_in_place(repository);
-        return unchanged;
-    }
-    std::vector<std::string> refused;
-    auto delta = delta_for(request, repository, source, plan, reader ? &*reader : nullptr, cancellation, refused);
-    repository.require_space(plan.missing_bytes);
-    if (request.known && plan.missing > 0) reader->open_for_layers(source.digest);
-
-    observer.phase(ImportPhase::fetch);
-    const auto staging = repository.make_staging();
-    auto& layer_source = reader ? static_cast<LayerSource&>(*reader) : *archive;
-    LayerFetch fetch(layer_source, repository, *staging, cancellation, observer, request.layers_at_once,
-                     request.expansion);
-    if (signed_commit) fetch.require_commit(signed_commit->checksum);
-    if (!request.known)
-        fetch.reuse_files(plan.previous ? std::optional(plan.previous->tree) : std::nullopt, moves_var());
-    const auto delta_digest = delta ? delta->artifact.digest.text() : std::string();
-    if (delta) fetch.use_delta(*std::move(delta), source.delta.has_value());
-    const auto layers = fetch_layers(repository, fetch, source, plan, request.trust, cancellation);
-    if (request.known && !request.remake_merge) {
-        if (auto stored = complete_merge(repository, target, source.digest, cancellation)) {
-            keep_layer_refs(repository, source.layout.layers, layers.commits);
-            const auto& counts = fetch.counts();
-            return {plan.previous_digest,    false,
-                    *std::move(stored),      counts.layers,
-                    counts.compressed_bytes, plan.present_bytes + counts.spared_bytes};
-        }
-    }
-    observer.phase(ImportPhase::merge);
-    cancellation.check();
-    if (request.known) source = original(source, request, cancellation);
-    const auto merged = write_merge_commit(repository, *staging, source, layers.commits, layers.base, layers.rules,
-                                           fetch.pool(), cancellation, [&] { observer.phase(ImportPhase::relabel); });
-    observer.phase(ImportPhase::commit);
-    cancellation.check();
-    repository.sync();
-    merged.sink->publish();
-    repository.writer().add_image(source.digest, merged.commit);
-    repository.sync();
-    keep_layer_refs(repository, source.layout.layers, layers.commits);
-    auto stored = StoredImage::load(repository, merged.commit);
-    name_image(request, repository, target, plan.previous ? &*plan.previous : nullptr, merged.commit, rule);
-    try {
-        // From here on a prune sees that they are used; one that looked before is undone.
-        keep_layer_refs(repository, source.layout.layers, layers.commits);
-        if (plan.previous) PendingUpdate::forget(repository, plan.previous->merge_commit, target.image());
-    } catch (const Error&) {
-        // The image has its new version. It is announced until the next check, or lacks a layer's ref for a repair.
-    }
-    repository.settle();
-
-    const auto& counts = fetch.counts();
-    auto merged_objects = merged.sink->counts();
-    merged_objects.objects_reused = 0;  // of layers
-    auto objects = counts.objects;
-    objects += merged_objects;
-    refused.insert(refused.end(), counts.fetched_whole.begin(), counts.fetched_whole.end());
-    return {plan.previous_digest,
-            !plan.previous || plan.previous->merge_commit != merged.commit,
-            std::move(stored),
-            counts.layers,
-            counts.compressed_bytes,
-            plan.present_bytes + counts.spared_bytes,
-            objects,
-            merged.relabelled,
-            source.signature_policy,
-            counts.partial_layers,
-            counts.spared_bytes,
-            std::move(refused),
-            counts.delta_layers > 0 ? delta_digest : std::string(),
-            counts.delta_layers,
-            counts.delta_bytes};
+    return Import(request, cancellation, observer).run();
 }
 
 }  // namespace imaged
