@@ -107,7 +107,7 @@ TEST_CASE("a stanza without Status is installed in status.d only") {
 TEST_CASE("what is no database of dpkg is refused with the line") {
     CHECK_THROWS_WITH(dpkg_packages_in("Package: a\nno field\n"), containing("line 2: it is no field"));
     CHECK_THROWS_WITH(dpkg_packages_in(": x\n"), containing("line 1"));
-    CHECK_THROWS_WITH(dpkg_packages_in(" goes on\n"), containing("line 1: it goes on"));
+    CHECK_THROWS_WITH(dpkg_packages_in(" goes on\n"), containing("line 1: it begins with a continuation line"));
     CHECK_THROWS_WITH(dpkg_packages_in("Version: 1\n\n"), containing("no field Package"));
     CHECK_THROWS_WITH(dpkg_packages_in("Package: a\nStatus: installed\nVersion: 1\n"), containing("three words"));
     CHECK_THROWS_WITH(dpkg_packages_in("Package: a\nStatus: install ok installed\n"),
