@@ -24,7 +24,7 @@ class Arguments(Case):
         text, flag = GLib.Variant("s", "x"), GLib.Variant("b", True)
         for method, options, key in [("Pull", {"colour": text}, "colour"), ("Pull", {"digest": flag}, "digest"),
                                      ("Pull", {"digest": text}, "digest"), ("ImportImage", {}, "digest"),
-                                     ("Prepare", {"target": text}, "target"), ("Pull", {"authfile": text}, "authfile"),
+                                     ("Prepare", {"digest": text}, "digest"), ("Pull", {"authfile": text}, "authfile"),
                                      ("Pull", {"bind_to_caller": text}, "bind-to-caller")]:
             with self.subTest(method=method, key=key):
                 self.assertIn(f'"{key}"', self.refused("InvalidArgument", client.start, method, image, **options))
