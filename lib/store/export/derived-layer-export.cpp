@@ -118,7 +118,7 @@ private:
             // It has what this layer brings later, unless a lower one had something there.
             if (const auto merged = merged_file(path); merged && merged->object == own->object) continue;
             link_targets_.erase(path);
-            early_link(root, path, target, *own);
+            early_link(root, path, target);
         }
         if (record_.unresolved.empty()) return;
         whiteouts_.insert(record_.whiteouts_behind.begin(), record_.whiteouts_behind.end());
@@ -127,12 +127,11 @@ private:
         pass_ = Pass::write;
         for (const auto& [path, target] : record_.unresolved) {
             if (!path.starts_with(displaced_directory) && is_hidden(root, target))
-                early_link(root, path, target, std::nullopt);
+                early_link(root, path, target);
         }
     }
 
-    void early_link(const Children& root, const std::string& path, const std::string& target,
-                    const std::optional<TreeEntry>& own) {
+    void early_link(const Children& root, const std::string& path, const std::string& target) {
         for (auto slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
             const auto parent = path.substr(0, slash);
             const auto listed = entry_of(root, parent);
@@ -140,7 +139,7 @@ private:
             entry(parent, *listed);
             written_.insert(parent);
         }
-        hard_link(own_path(path), target, own);
+        hard_link(own_path(path), target, std::nullopt);
         written_.insert(path);
     }
 
