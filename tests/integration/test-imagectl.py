@@ -176,7 +176,7 @@ class ImagectlTest(unittest.TestCase):
     def test_wrong_usage_is_exit_code_2(self):
         for words in ([], ["fly"], ["pull"], ["pull", "--digest", DIGEST, "a", "b"], ["pull", "--fly", "a"], ["import", "a"], ["list", "a"], ["cancel"],
                       ["cancel", "x"], ["watch", "-1"], ["pull", "--detach", "--bind", "a"], ["--session", "--system", "list"],
-                      ["prepare", "--target", "x", "a"], ["pull", ""]):
+                      ["prepare", "--digest", "x", "a"], ["pull", ""]):
             with self.subTest(words=words):
                 self.assertEqual(self.run_it(*words).returncode, 2)
 
