@@ -21,7 +21,8 @@ public:
         if (!filter_) throw Error(ErrorKind::failed, what_ + ": out of memory");
     }
 
-    // ACTION for the call NAME where it meets CONDITIONS. Does nothing where libseccomp does not know the name.
+    // Applies ACTION to the system call NAME if its arguments meet CONDITIONS. Does nothing if libseccomp does not know
+    // NAME.
     template <typename... Conditions>
     void add(std::uint32_t action, const char* name, Conditions... conditions) {
         const int call = ::seccomp_syscall_resolve_name(name);

@@ -32,10 +32,6 @@ struct WhiteoutsFirst {
 };
 using Children = std::map<std::string, TreeEntry, WhiteoutsFirst>;
 
-std::string below(const std::string& directory, const std::string& name) {
-    return directory.empty() ? name : directory + "/" + name;
-}
-
 class DerivedExport {
 public:
     DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
@@ -126,8 +122,7 @@ private:
         children(root, "", 0);
         pass_ = Pass::write;
         for (const auto& [path, target] : record_.unresolved) {
-            if (!path.starts_with(displaced_directory) && is_hidden(root, target))
-                early_link(root, path, target);
+            if (!path.starts_with(displaced_directory) && is_hidden(root, target)) early_link(root, path, target);
         }
     }
 
@@ -145,8 +140,10 @@ private:
 
     // What this layer has at PATH.
     std::optional<TreeEntry> entry_of(const Children& root, const std::string& path) const {
-        auto directory = root;
-        const auto names = split_path(path);
+        return find(root, split_path(path));
+    }
+
+    std::optional<TreeEntry> find(Children directory, const Path& names) const {
         for (std::size_t i = 0; i < names.size(); ++i) {
             const auto found = directory.find(names[i]);
             if (found == directory.end()) return std::nullopt;
@@ -252,12 +249,12 @@ private:
             directory = load(found->second.object);
         }
         for (const auto& prefix : {std::string(), std::string(whiteout_prefix)}) {
-            own_names_[below(parent, prefix + move.aside)] = prefix + move.name;
+            own_names_[join_path(parent, prefix + move.aside)] = prefix + move.name;
             const auto found = directory.find(prefix + move.name);
             if (found == directory.end() || root.contains(prefix + move.name)) continue;
             // See CommitLayout.
             if (!prefix.empty() && !record_.has_implicit) continue;
-            moved_.insert(below(parent, prefix + move.name));
+            moved_.insert(join_path(parent, prefix + move.name));
             root.emplace(prefix + move.name, found->second);
         }
     }
@@ -268,9 +265,10 @@ private:
                         "a tree that is deeper than " + std::to_string(max_path_depth) + " levels");
         for (const auto& [name, child] : found) {
             cancellation_.check();
-            auto own = below(path, name);
+            auto own = join_path(path, name);
             if (moved_.contains(own)) continue;  // it is at the root
-            if (const auto aside = own_names_.find(own); aside != own_names_.end()) own = below(path, aside->second);
+            if (const auto aside = own_names_.find(own); aside != own_names_.end())
+                own = join_path(path, aside->second);
             if (const auto last = last_.find(own); last != last_.end()) last->second = child;
             if (!child.directory) {
                 entry(own, child);
@@ -328,16 +326,9 @@ private:
 
     // The file that the image has at PATH; nullopt if there is none.
     std::optional<TreeEntry> merged_file(const std::string& path) const {
-        const auto names = merged_path(split_path(path), record_.moved_var);
-        auto tree = merged_;
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            const auto directory = load(tree);
-            const auto found = directory.find(names[i]);
-            if (found == directory.end() || found->second.directory == (i + 1 == names.size())) return std::nullopt;
-            if (!found->second.directory) return found->second;
-            tree = found->second.object;
-        }
-        return std::nullopt;
+        auto found = find(load(merged_), merged_path(split_path(path), record_.moved_var));
+        if (found && found->directory) found.reset();
+        return found;
     }
 
     // The path that has the content of PATH's hard links already; PATH is the one from now on if there is none.

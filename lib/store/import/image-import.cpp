@@ -124,7 +124,7 @@ public:
             return unchanged();
         fetch();
         if (request_.known && !request_.remake_merge) {
-            if (auto stored = complete_merge()) return mended(*std::move(stored));
+            if (auto stored = complete_merge()) return repaired(*std::move(stored));
         }
         merge();
         return publish();
@@ -292,7 +292,7 @@ private:
         return stored.digest == source_->digest ? std::optional(std::move(stored)) : std::nullopt;
     }
 
-    ImportedImage mended(StoredImage stored) {
+    ImportedImage repaired(StoredImage stored) {
         keep_layer_refs(repository_, source_->layout.layers, commits_);
         const auto& counts = fetch_->counts();
         return {.previous_digest = plan_.previous_digest,

@@ -23,7 +23,8 @@ public:
     struct Entry {
         Checksum commit;
         std::string error;
-        // Of its layers and its own, those with damage that no pull mends: all their objects are there.
+        // The image's own commit and those of its layers, if they contain a damaged object that is not missing: a pull
+        // takes such an object for a sound one.
         std::vector<Checksum> commits;
     };
 

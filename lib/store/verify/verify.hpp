@@ -52,7 +52,8 @@ struct ImageVerdict {
     std::optional<StoredImage> stored = {};  // unless its metadata is damaged
     std::vector<Damage> damage = {};         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;          // all of them
-    // Of its layers and its own, those with damage that no pull repairs, as for a missing object.
+    // The image's own commit and those of its layers, if they contain a damaged object that is not missing
+    // (damage-record.hpp).
     std::vector<Checksum> damaged_commits;
     std::vector<std::string> notes;  // worth knowing, and no damage
     std::string unchecked;           // why something could not be read or merged; empty if all was checked
