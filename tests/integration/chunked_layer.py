@@ -16,16 +16,21 @@ import oci_layout
 
 PREFIX = "io.github.containers.zstd-chunked."
 SKIPPABLE = 0x184D2A50
-zstd = ctypes.CDLL("libzstd.so.1")
-for function in (zstd.ZSTD_compressBound, zstd.ZSTD_compress):
+# PyDLL: no two threads use the context at once.
+zstd, isal = ctypes.PyDLL("libzstd.so.1"), ctypes.CDLL("libisal.so.2")
+for function in (zstd.ZSTD_compressBound, zstd.ZSTD_compressCCtx):
     function.restype = ctypes.c_size_t
+zstd.ZSTD_createCCtx.restype = ctypes.c_void_p
+# One for all: making a context takes longer than a small frame.
+context = ctypes.c_void_p(zstd.ZSTD_createCCtx())
+isal.crc64_iso_refl.restype = ctypes.c_uint64
 
 
 def frame(data, level=1):
     size = zstd.ZSTD_compressBound(ctypes.c_size_t(len(data)))
     packed = ctypes.create_string_buffer(size)
-    count = zstd.ZSTD_compress(packed, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)), level)
-    return packed.raw[:count]
+    count = zstd.ZSTD_compressCCtx(context, packed, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)), level)
+    return ctypes.string_at(packed, count)
 
 
 def skippable(data):
@@ -73,13 +78,23 @@ def skopeo_chunks_of(content):
     return [part for part in (*parts, content[begin:]) if part]
 
 
+def packed_parts(content, cut):
+    """The digest of CONTENT, and of each of its parts: the frame, and what the row of a file of several parts says of it."""
+    return digest(content), [(frame(part), {"chunkSize": len(part), "chunkDigest": digest(part), **({} if part.strip(b"\0") else {"chunkType": "zeros"})}) for part in cut(content)]
+
+
+# Most layers of a test hold the same small files.
+packed_parts_of_small = functools.lru_cache(maxsize=1024)(packed_parts)
+
+
 def rows_of(member, content, offset, cut):
     """The frames of a file at OFFSET of the blob, and its rows of the table."""
+    whole, frames = (packed_parts_of_small if len(content) <= 64 << 10 else packed_parts)(content, cut)
     packed, parts = b"", []
-    for part in cut(content):
-        parts.append({"offset": offset + len(packed), "chunkSize": len(part), "chunkDigest": digest(part), **({} if part.strip(b"\0") else {"chunkType": "zeros"})})
-        packed += frame(part)
-    row = {"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": digest(content), "offset": offset, "endOffset": offset + len(packed)}
+    for data, part in frames:
+        parts.append({"offset": offset + len(packed), **part})
+        packed += data
+    row = {"type": "reg", "name": member.name, "mode": member.mode, "size": member.size, "digest": whole, "offset": offset, "endOffset": offset + len(packed)}
     if len(parts) == 1:
         return packed, [row]
     before = [0] + [part["chunkSize"] for part in parts]
@@ -101,19 +116,9 @@ def unpacked(data):
     return subprocess.run(["zstd", "-q", "-d", "-c"], input=data, capture_output=True, check=True).stdout
 
 
-CRC_TABLE = []
-for byte in range(256):
-    for _ in range(8):
-        byte = byte >> 1 ^ (0xD800000000000000 if byte & 1 else 0)
-    CRC_TABLE.append(byte)
-
-
 def crc64(data):
     """As Go's hash/crc64 with its table ISO."""
-    crc = 0xFFFFFFFFFFFFFFFF
-    for byte in data:
-        crc = CRC_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFFFFFFFFFF
+    return isal.crc64_iso_refl(ctypes.c_uint64(0), data, ctypes.c_uint64(len(data)))
 
 
 def read(blob, annotations):
