@@ -26,6 +26,8 @@ namespace imaged {
 
 namespace {
 
+constexpr std::size_t copy_bytes = std::size_t{256} * 1024;
+
 void clear_mtime(int fd) {
     // libostree's objects carry mtime 0, so that a hard-link checkout is reproducible.
     const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
@@ -209,11 +211,7 @@ Checksum DirectSink::put_metadata(ObjectType type, std::string_view bytes) {
 
 class DirectSink::Large : public ObjectSink::LargeFile {
 public:
-    Large(DirectSink& sink, const FileMeta& meta, std::uint64_t size)
-        : sink_(sink), meta_(meta), size_(size), name_("large-" + std::to_string(sink.large_files_++)) {
-        fd_.reset(::openat(directory(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-        if (!fd_) throw_errno("create an object");
-        writer_.emplace(fd_.get());
+    Large(DirectSink& sink, const FileMeta& meta, std::uint64_t size) : sink_(sink), meta_(meta), size_(size) {
         hash_.update(file_header(meta, {}));
     }
     ~Large() override {
@@ -222,18 +220,24 @@ public:
 
     std::uint64_t append(std::span<const std::byte> piece) override {
         sink_.hash(hash_, piece);
+        if (!writer_) create();
         return writer_->append(piece);
     }
 
-    void try_to_share(int file) override { same_ = file; }
+    void try_to_share(int file) override {
+        same_ = file;
+        // The bytes to come are counted; written is the file, if its content is to be.
+        if (!writer_ && is_same_size()) writer_.emplace(SparseWriter::no_file);
+    }
 
     Checksum finish() override {
+        if (!writer_) create();
         writer_->finish();
-        if (writer_->size() != size_)
-            throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+        require_size();
         const auto checksum = hash_.finish();
         // The destructor drops the copy.
         if (sink_.reuse_file(checksum) || is_shared(checksum)) return checksum;
+        if (!fd_) copy_same(checksum);
         sink_.set_metadata(fd_.get(), meta_);
         if (::renameat(directory(), name_.c_str(), sink_.directory(checksum),
                        staged_name(checksum, ObjectType::file).c_str()) != 0)
@@ -247,17 +251,48 @@ public:
 private:
     // Its checksum is not known yet.
     int directory() const { return sink_.directory(0); }
-    bool is_shared(const Checksum& checksum) const {
+    bool is_same_size() const {
         struct stat status;
-        return same_ >= 0 && ::fstat(same_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_ &&
-               sink_.clone_file(checksum, meta_, same_);
+        return same_ >= 0 && ::fstat(same_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_;
+    }
+    bool is_shared(const Checksum& checksum) const {
+        return is_same_size() && sink_.clone_file(checksum, meta_, same_);
+    }
+    void require_size() const {
+        if (writer_->size() != size_)
+            throw Error(ErrorKind::corrupt_input, "a file has another size than its header says");
+    }
+    void create() {
+        name_ = "large-" + std::to_string(sink_.large_files_++);
+        fd_.reset(::openat(directory(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (!fd_) throw_errno("create an object");
+        writer_.emplace(fd_.get());
+    }
+    // Its bytes were hashed as they came, and not written.
+    void copy_same(const Checksum& checksum) {
+        create();
+        std::vector<std::byte> buffer(copy_bytes);
+        hash_.update(file_header(meta_, {}));
+        for (std::uint64_t position = 0; position < size_;) {
+            const auto count = ::pread(same_, buffer.data(), buffer.size(), static_cast<off_t>(position));
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) throw_errno("read an object");
+            if (count == 0) break;
+            const auto piece = std::span(buffer).first(static_cast<std::size_t>(count));
+            hash_.update(piece);
+            writer_->append(piece);
+            position += piece.size();
+        }
+        writer_->finish();
+        if (hash_.finish() != checksum)
+            throw Error(ErrorKind::corrupt_input, "a file of the repository changed while it was copied");
     }
 
     DirectSink& sink_;
     const FileMeta meta_;
     const std::uint64_t size_;
-    const std::string name_;
-    FileDescriptor fd_;
+    std::string name_;
+    FileDescriptor fd_;  // empty until bytes are written
     int same_ = -1;
     std::optional<SparseWriter> writer_;
     PairedSha256 hash_;

@@ -63,7 +63,9 @@ public:
         // Returns how many bytes of this piece, or of earlier ones, take no room: long runs of zeros.
         virtual std::uint64_t append(std::span<const std::byte> piece) = 0;
         // Its content may be that of FILE, of the same file system: if it is, it shares the blocks of that where the
-        // file system can (FICLONE). FILE is borrowed until finish() and may be anything: it is not trusted.
+        // file system can (FICLONE). FILE is borrowed until finish() and may be anything: it is not trusted. Called
+        // before append(), nothing is written until finish() has found that the repository lacks the object: then
+        // finish() copies FILE, if it cannot be shared, and throws Error(corrupt_input) if its content is another.
         virtual void try_to_share(int) {}
         virtual Checksum finish() = 0;
     };

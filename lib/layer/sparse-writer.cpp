@@ -35,7 +35,7 @@ std::uint64_t SparseWriter::append(std::span<const std::byte> piece) {
     const auto write_data = [&] {
         if (data == 0) return;
         end_run();
-        write_all(file_, piece.first(data), "an object");
+        write(piece.first(data));
         size_ += data;
         piece = piece.subspan(data);
         data = 0;
@@ -63,11 +63,16 @@ std::uint64_t SparseWriter::add_zeros(std::size_t count) {
     return hole_ - before;
 }
 
+void SparseWriter::write(std::span<const std::byte> bytes) {
+    if (file_ != no_file) write_all(file_, bytes, "an object");
+}
+
 void SparseWriter::end_run() {
     if (zeros_ >= min_hole_bytes) {
-        if (::lseek(file_, static_cast<off_t>(zeros_), SEEK_CUR) < 0) throw_errno("leave a hole in an object");
+        if (file_ != no_file && ::lseek(file_, static_cast<off_t>(zeros_), SEEK_CUR) < 0)
+            throw_errno("leave a hole in an object");
     } else if (zeros_ > 0) {
-        write_all(file_, std::span(zero_bytes).first(static_cast<std::size_t>(zeros_)), "an object");
+        write(std::span(zero_bytes).first(static_cast<std::size_t>(zeros_)));
     }
     zeros_ = hole_ = 0;
 }
@@ -75,7 +80,8 @@ void SparseWriter::end_run() {
 void SparseWriter::finish() {
     if (zeros_ == 0) return;
     end_run();
-    if (::ftruncate(file_, static_cast<off_t>(size_)) != 0) throw_errno("set the size of an object");
+    if (file_ != no_file && ::ftruncate(file_, static_cast<off_t>(size_)) != 0)
+        throw_errno("set the size of an object");
 }
 
 }  // namespace imaged

@@ -10,7 +10,8 @@ namespace imaged {
 
 class SparseWriter {
 public:
-    // FILE is borrowed, empty, and at its beginning.
+    static constexpr int no_file = -1;
+    // FILE is borrowed, empty, and at its beginning; with no_file, bytes are counted and not written.
     explicit SparseWriter(int file) : file_(file) {}
 
     // Returns how many bytes take no room, as far as is known by now. Throws system_error().
@@ -21,6 +22,7 @@ public:
 
 private:
     std::uint64_t add_zeros(std::size_t count);
+    void write(std::span<const std::byte> bytes);
     void end_run();
 
     const int file_;

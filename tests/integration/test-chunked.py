@@ -617,6 +617,7 @@ class Shared(Case):
     def setUpClass(cls):
         super().setUpClass()
         cls.push("large", chunked_layer.layer(cls.files()))
+        cls.push("more", chunked_layer.layer([*cls.files(), Entry("usr/new", content=random_bytes("new", 100_000))]))
         cls.others = {"owner": {"uid": 7}, "mode": {"mode": 0o4751}, "attributes": {"xattrs": {"user.note": b"x"}}}
         for what, change in cls.others.items():
             cls.push(what, chunked_layer.layer(cls.files(**change)))
@@ -666,7 +667,7 @@ class Shared(Case):
         encapsulation.ostree(self.repository, "fsck", "--quiet")
 
     def test_what_cannot_be_shared_is_written(self):
-        """The file system is asked once, unless it is full; what it gives is looked at."""
+        """The file system is asked once, unless it is full; what it gives is looked at. If a stored file changes after it was read, the layer is fetched."""
         self.on_disk("-m", "reflink=1")
         self.pull("large")
         stored = self.repository
@@ -686,9 +687,43 @@ class Shared(Case):
                 run = change.format(victim)
                 details = self.pull("owner", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "ficlone", "FAULT_PATH": str(self.repository), "FAULT_ERRNO": "0", "FAULT_RUN": run})
                 self.assertTrue(victim.read_bytes() != before[victim])
-                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["objects-reflinked"], details["merge-commit"]), (1, [], self.CONTENTS - 1, self.whole("owner")))
+                if what == "more":
+                    self.assertEqual((details["layers-partial"], details["fetched-whole"], details["objects-reflinked"]), (1, [], self.CONTENTS - 1))
+                else:
+                    self.assertEqual((details["layers-partial"], details["objects-reflinked"]), (0, 0))
+                    self.assertRegex(" ".join(details["fetched-whole"]), "^layer .*usr/large.*a file of the repository changed while it was copied$")
+                self.assertEqual(details["merge-commit"], self.whole("owner"))
                 victim.write_bytes(before[victim])
                 encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_large_files_that_stay_are_not_written(self):
+        self.pull("large")
+        details = self.pull("more", env={"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "create", "FAULT_PATH": str(self.repository), "FAULT_NAME": "large-", "FAULT_ERRNO": "28"})
+        self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], self.whole("more")))
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
+
+    def test_a_file_that_is_damaged_after_it_was_found(self):
+        """It is read again as a part of the layer, whose diff-id is then wrong: the layer is fetched, the files that stay are checked."""
+        self.pull("large")
+        image = "ostree/container/image/docker_3A__2F__2F_stored/image_3A_t"
+        stored = self.resolve(image)
+        objects = {path.read_bytes(): path for path in self.repository.glob("objects/*/*.file")}
+        for name in ("large", "small"):
+            content = self.LARGE.get(name) or random_bytes("small", 100_000)
+            victim = objects[content]
+            with self.subTest(name):
+                damage = f"printf x | dd of={victim} conv=notrunc status=none"
+                settings = {"LD_PRELOAD": FAULT_LAYER, "FAULT_CALL": "openat", "FAULT_PATH": str(self.repository), "FAULT_NAME": victim.name, "FAULT_AFTER": "1", "FAULT_ERRNO": "0", "FAULT_RUN": damage}
+                result = self.run_pull("more", env=settings)
+                self.assertNotEqual(victim.read_bytes(), content)
+                self.assertEqual((result["outcome"], result["error-name"]), ("failed", "RepositoryDamaged"), result)
+                self.assertIn(victim.parent.name + victim.stem, result["message"])
+                self.assertEqual(self.resolve(image), stored)
+                victim.write_bytes(content)
+        details = self.pull("more")
+        self.assertNotEqual(details["merge-commit"], stored)
+        self.assertEqual((details["layers-partial"], details["merge-commit"]), (1, self.whole("more")))
+        encapsulation.ostree(self.repository, "fsck", "--quiet")
 
 
 class BareShared(Shared):

@@ -68,6 +68,7 @@ void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
 
 void LocalFiles::finish(ChunkedPlan& plan) {
     look(plan);
+    look_elsewhere(plan);
     std::sort(doubtful_.begin(), doubtful_.end());
 }
 
@@ -81,10 +82,16 @@ void LocalFiles::doubt(const Checksum& object) {
 }
 
 void LocalFiles::look(ChunkedPlan& plan) {
-    look_at_paths();
-    for (const auto& asked : asked_)
+    look_at_paths(plan);
+    looked_at_ = std::exchange(asked_, {});
+    // Chunks of two times as many files would take too much memory.
+    if (std::exchange(asked_chunks_, 0) >= max_file_chunks / 4) look_elsewhere(plan);
+}
+
+void LocalFiles::look_elsewhere(ChunkedPlan& plan) {
+    for (const auto& asked : looked_at_)
         if (!asked.found.is_here) search_->expect(asked.found.size);
-    for (auto& asked : asked_) {
+    for (auto& asked : looked_at_) {
         auto& [found, content, has_path, chunks] = asked;
         if (has_path && !found.is_here) doubt(found.object);
         const auto object = found.is_here ? std::nullopt : search_->find(found.size, content);
@@ -97,8 +104,7 @@ void LocalFiles::look(ChunkedPlan& plan) {
         else
             add_parts(asked, plan);
     }
-    asked_.clear();
-    asked_chunks_ = 0;
+    looked_at_.clear();
 }
 
 void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
@@ -155,7 +161,7 @@ void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
     plan.add(*part);
 }
 
-void LocalFiles::look_at_paths() {
+void LocalFiles::look_at_paths(ChunkedPlan& plan) {
     std::vector<Asked*> candidates;
     for (auto& asked : asked_) {
         if (asked.has_path) candidates.push_back(&asked);
@@ -164,6 +170,8 @@ void LocalFiles::look_at_paths() {
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Asked* a, const Asked* b) { return a->found.size > b->found.size; });
     const auto look = [&](std::size_t number) {
+        if (number == 0) return look_elsewhere(plan);
+        --number;
         const std::span these(&candidates[2 * number], std::min<std::size_t>(2, candidates.size() - 2 * number));
         std::array<FileDescriptor, 2> files;
         for (std::size_t i = 0; i < these.size(); ++i) files[i] = try_open(these[i]->found);
@@ -175,7 +183,7 @@ void LocalFiles::look_at_paths() {
         for (std::size_t i = 0; i < these.size(); ++i)
             these[i]->found.is_here = files[i] && content_of(files[i].get(), cancellation_) == these[i]->content;
     };
-    run_in_threads(threads, (candidates.size() + 1) / 2, look);
+    run_in_threads(threads, 1 + (candidates.size() + 1) / 2, look);
 }
 
 void LocalFiles::look_for_files(std::function<const ObjectSizes&()> sizes, bool is_derived) {

@@ -61,9 +61,11 @@ private:
     FileDescriptor try_open(const ChunkedPlan::File& file) const;
     FileDescriptor open_content(const ChunkedPlan::File& file) const;
     void look(ChunkedPlan& plan);
+    // Which of what was asked for is at its path. Looks elsewhere for the files before them at the same time.
+    void look_at_paths(ChunkedPlan& plan);
+    // Adds the files that were looked for at their paths to PLAN, and looks for those among them that are not there.
+    void look_elsewhere(ChunkedPlan& plan);
     void doubt(const Checksum& object);
-    // Which of what was asked for is at its path.
-    void look_at_paths();
 
     const int objects_;
     const std::optional<Checksum> tree_;
@@ -72,7 +74,7 @@ private:
     std::function<const ObjectSizes&()> sizes_;
     std::optional<ContentSearch> search_;  // of a derived layer
     // Files to look for, in the order of the plan: some together are hashed in several threads.
-    static constexpr std::size_t most_asked = 512;
+    static constexpr std::size_t most_asked = 2048;
     static constexpr unsigned threads = 2;
     struct Asked {
         ChunkedPlan::File found;
@@ -90,7 +92,7 @@ private:
     // Adds the parts of a file: those that the object at its path or a similar one has are here.
     void add_parts(const Asked& asked, ChunkedPlan& plan);
 
-    std::vector<Asked> asked_;
+    std::vector<Asked> asked_, looked_at_;  // the second: at their paths
     std::size_t asked_chunks_ = 0;
     std::size_t parts_left_ = max_plan_parts;
     std::int64_t may_read_ = first_bytes;  // to look for chunks

@@ -95,11 +95,12 @@ private:
         }
         repository_.require_space(object.size());
         const auto large = sink_.begin_large(meta, object.size());
-        large->try_to_share(object.content_fd());
         for (auto size = object.read(piece); size > 0; size = object.read(piece)) {
             cancellation_.check();
             large->append(std::span(piece).first(size));
         }
+        // Not before: each is a new object, and where it cannot be shared it would be read twice.
+        large->try_to_share(object.content_fd());
         return large->finish();
     }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file-descriptor.hpp"
@@ -27,13 +28,17 @@ struct Written {
 Written write(const std::string& text, std::size_t piece) {
     const FileDescriptor file(::open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     REQUIRE(file);
-    SparseWriter writer(file.get());
     Written written;
     const auto bytes = std::as_bytes(std::span(text));
-    for (std::size_t at = 0; at < bytes.size(); at += piece)
-        written.holes += writer.append(bytes.subspan(at, std::min(piece, bytes.size() - at)));
-    writer.finish();
-    CHECK(writer.size() == text.size());
+    for (const int place : {SparseWriter::no_file, file.get()}) {
+        SparseWriter writer(place);
+        const auto counted = std::exchange(written.holes, 0);
+        for (std::size_t at = 0; at < bytes.size(); at += piece)
+            written.holes += writer.append(bytes.subspan(at, std::min(piece, bytes.size() - at)));
+        writer.finish();
+        CHECK(writer.size() == text.size());
+        if (place != SparseWriter::no_file) CHECK(counted == written.holes);
+    }
     struct stat status {};
     ::fstat(file.get(), &status);
     written.blocks_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
