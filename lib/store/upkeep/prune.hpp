@@ -45,7 +45,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
 // The refs that a prune drops: of layers that nobody uses, and of kept versions beyond KEEP of an image.
 struct UnneededRefs {
     LayerUse use;
-    std::map<std::string, Checksum> refs;
+    Refs refs;
 
     static UnneededRefs find(const Repository& repository, unsigned keep);
 };

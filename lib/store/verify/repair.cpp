@@ -163,7 +163,7 @@ std::vector<ImageReference> damaged_images(const Verdict& verdict, std::map<std:
 
 DamageRecord::Entry entry_of(const ImageVerdict& verdict) {
     const auto more = verdict.damage_count - 1;
-    return {verdict.commit,
+    return {verdict.commit.value(),
             verdict.damage.front().message + (more > 0 ? " (and " + std::to_string(more) + " more)" : ""),
             verdict.damaged_commits};
 }
@@ -177,8 +177,8 @@ void record_damage(const Repository& repository, const std::vector<ImageVerdict>
         std::vector<std::string> images;
         for (const auto& verdict : verdicts) {
             images.push_back(verdict.image);
-            // What is known of an image stays when it could not be read.
-            if (is_damaged(verdict))
+            // What is known of an image stays when it could not be read. A broken ref is damage that listings see.
+            if (is_damaged(verdict) && verdict.commit)
                 record.set(verdict.image, entry_of(verdict));
             else if (verdict.unchecked.empty())
                 record.set(verdict.image, std::nullopt);

@@ -48,7 +48,7 @@ struct Damage {
 
 struct ImageVerdict {
     std::string image;
-    Checksum commit = {};                    // what the ref names
+    std::optional<Checksum> commit = {};     // what the ref names; nullopt if it is broken or unreadable
     std::optional<StoredImage> stored = {};  // unless its metadata is damaged
     std::vector<Damage> damage = {};         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;          // all of them
