@@ -147,8 +147,8 @@ public:
         for (const auto& version : find_kept_versions(repository_, image_ref(reference)).whole)
             description["kept"].push_back(version_of(summary(reference.image(), version.image)));
         description["layer-list"] = std::move(layers);
-        if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
-            description["update-digest"] = std::move(update);
+        if (const auto update = waiting_updates(image.merge_commit).of(reference.image()))
+            description["update-digest"] = *update;
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
         description["importer"] = image.importer;
@@ -340,8 +340,7 @@ private:
         text += cached.known.text;
         add_member(text, "image", json_string(name));
         if (cached.updates)
-            if (const auto update = cached.updates->of(name); !update.empty())
-                add_member(text, "update-digest", json_string(update));
+            if (const auto update = cached.updates->of(name)) add_member(text, "update-digest", json_string(*update));
         if (const auto found = sources_.find(name); found != sources_.end())
             add_member(text, "source", json_string(found->second));
         if (const auto* const rule = rules_.of(name, commit))
@@ -357,7 +356,7 @@ private:
         auto entry = parse_json(cached.known.text + "}");
         entry["image"] = name;
         if (cached.updates)
-            if (auto update = cached.updates->of(name); !update.empty()) entry["update-digest"] = std::move(update);
+            if (const auto update = cached.updates->of(name)) entry["update-digest"] = *update;
         if (const auto missing = missing_layer(cached)) {
             entry["state"] = "damaged";
             entry["error"] = "layer " + *missing + " is missing";

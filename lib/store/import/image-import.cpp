@@ -353,7 +353,7 @@ private:
                 .layers_partial = counts.partial_layers,
                 .bytes_saved = counts.spared_bytes,
                 .fetched_whole = std::move(refused_),
-                .delta = counts.delta_layers > 0 ? delta_digest_ : std::string(),
+                .delta = counts.delta_layers > 0 ? delta_digest_ : std::nullopt,
                 .delta_layers = counts.delta_layers,
                 .delta_bytes = counts.delta_bytes};
     }
@@ -401,7 +401,7 @@ private:
     std::optional<CommitHead> signed_commit_;
     // fetch()
     std::vector<std::string> refused_;  // deltas, and why
-    std::string delta_digest_;
+    std::optional<std::string> delta_digest_;
     std::unique_ptr<StagingArea> staging_;
     std::optional<LayerFetch> fetch_;
     std::optional<Checksum> base_;

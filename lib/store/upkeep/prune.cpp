@@ -21,11 +21,12 @@ namespace imaged {
 
 namespace {
 
-std::string digest_of(const Repository& repository, const Checksum& commit) {
+std::optional<std::string> digest_of(const Repository& repository, const std::optional<Checksum>& commit) {
+    if (!commit) return std::nullopt;
     try {
-        return repository.load_commit(commit).text(manifest_digest_key).value_or("");
+        return repository.load_commit(*commit).text(manifest_digest_key);
     } catch (const Error&) {
-        return {};  // a damaged image can be removed like any other
+        return std::nullopt;  // a damaged image can be removed like any other
     }
 }
 
@@ -164,7 +165,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
             continue;
         }
         found.emplace(ref, target.commit);
-        outcome.removed.push_back({image.image(), target.commit ? digest_of(repository, *target.commit) : ""});
+        outcome.removed.push_back({image.image(), digest_of(repository, target.commit)});
     }
     if (found.empty()) return outcome;
     for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);

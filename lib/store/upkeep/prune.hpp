@@ -57,7 +57,7 @@ void usage_of_records(const Repository& repository, const std::set<Checksum>& re
 
 struct RemovedImage {
     std::string image;
-    std::string digest;  // of its manifest; empty when it could not be read
+    std::optional<std::string> digest;  // of its manifest; nullopt if it cannot be read
 };
 
 struct RemoveOutcome {

@@ -229,7 +229,7 @@ private:
     void find_damage(ImageVerdict& verdict) {
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
-        const auto add = [&](const Checksum& commit, const std::string& layer, bool has_paths) {
+        const auto add = [&](const Checksum& commit, const std::optional<std::string>& layer, bool has_paths) {
             if (search.add(commit, layer, has_paths, found)) verdict.damaged_commits.push_back(commit);
         };
         if (verdict.stored) {
@@ -242,7 +242,7 @@ private:
             if (verdict.stored->base_commit)
                 add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true);
         }
-        if (verdict.commit) add(*verdict.commit, "", true);
+        if (verdict.commit) add(*verdict.commit, std::nullopt, true);
         for (auto& damage : found) {
             auto message = damage.object + " " + damage.fault;
             report(verdict, {.kind = DamageKind::object,
@@ -289,13 +289,14 @@ private:
             if (check_.any_bad())
                 search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
         }
-        if (check_.any_bad()) search.add(version.image.merge_commit, "", true, found);
+        if (check_.any_bad()) search.add(version.image.merge_commit, std::nullopt, true, found);
         if (!found.empty()) refuse(found.front().object + " " + found.front().fault);
     }
 
     void conclude_unused(const std::string& ref, const std::optional<Checksum>& commit) {
         std::vector<FoundDamage> found;
-        if (commit && check_.any_bad()) DamageSearch(repository_, check_, cancellation_).add(*commit, "", false, found);
+        if (commit && check_.any_bad())
+            DamageSearch(repository_, check_, cancellation_).add(*commit, std::nullopt, false, found);
         if (!commit)
             verdict_.unused_layers.emplace(blob_of_ref(ref), "its ref contains no checksum");
         else if (!found.empty())
@@ -306,7 +307,8 @@ private:
     void find_marks() {
         for (const auto& commit : check_.marked()) {
             std::vector<FoundDamage> found;
-            if (check_.any_bad()) DamageSearch(repository_, check_, cancellation_).add(commit, "", false, found);
+            if (check_.any_bad())
+                DamageSearch(repository_, check_, cancellation_).add(commit, std::nullopt, false, found);
             if (found.empty()) verdict_.marked.push_back(commit);
         }
     }

@@ -40,10 +40,10 @@ constexpr auto names_of(DamageKind) {
 struct Damage {
     DamageKind kind;
     std::string message;
-    std::string ref = {};     // of kind ref
-    std::string layer = {};   // digest of the layer that it belongs to; empty for the image's own
-    std::string object = {};  // CHECKSUM.TYPE, of kind object
-    std::string path = {};    // in the image, where that is known
+    std::optional<std::string> ref = {};     // of kind ref
+    std::optional<std::string> layer = {};   // digest of the layer that it belongs to; nullopt for the image's own
+    std::optional<std::string> object = {};  // CHECKSUM.TYPE, of kind object
+    std::optional<std::string> path = {};    // in the image, where that is known
 };
 
 struct ImageVerdict {

@@ -213,7 +213,7 @@ TEST_CASE("a ref without a checksum is damage and can be removed") {
     REQUIRE(store.prune().damaged.count("oci:/images:nonsense") == 1);
     const auto removed = store.remove("oci:/images:nonsense");
     REQUIRE(removed.removed.size() == 1);
-    REQUIRE(removed.removed[0].digest.empty());
+    REQUIRE_FALSE(removed.removed[0].digest);
     REQUIRE(store.prune().damaged.empty());
     REQUIRE(store.has_ref(layer.ref()));
 }
