@@ -56,11 +56,12 @@ json::iterator largest_member(json& object) {
     return largest;
 }
 
-}  // namespace
-
+// TEXT as a member that is absent where it is empty.
 std::optional<std::string> unless_empty(const std::string& text) {
     return text.empty() ? std::nullopt : std::optional(text);
 }
+
+}  // namespace
 
 HeldJson fitting_outcome(json details) {
     // What the note of it takes.
@@ -233,7 +234,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.layers_partial = imported.layers_partial;
     outcome.bytes_saved = imported.bytes_saved;
     for (const auto& reason : imported.fetched_whole) outcome.fetched_whole.push_back(printable(reason));
-    outcome.delta = unless_empty(imported.delta);
+    outcome.delta = imported.delta;
     outcome.delta_layers = imported.delta_layers;
     outcome.delta_bytes = imported.delta_bytes;
     auto result = success(outcome);

@@ -17,9 +17,6 @@
 
 namespace imaged {
 
-// TEXT as a member that is absent where it is empty.
-std::optional<std::string> unless_empty(const std::string& text);
-
 // DETAILS, shortened until it fits into job::max_outcome_bytes: long texts, then lists from their end. "truncated" then
 // names the members that lost entries.
 HeldJson fitting_outcome(nlohmann::json details);

@@ -150,7 +150,7 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::f
     try {
         auto repository = open_at(AT_FDCWD, request.repository, O_RDONLY | O_DIRECTORY);
         objects_ = open_at(repository.get(), "objects", O_RDONLY | O_DIRECTORY);
-        if (!image_ref_.empty()) previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_);
+        if (!image_ref_.empty()) previous_ = read_ref_file(repository.get(), "refs/heads/" + image_ref_).commit;
         repository_ = std::move(repository);
     } catch (const Error& error) {
         unopened_ = error;
@@ -276,7 +276,7 @@ void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& lay
     for (const auto& layer : layers) {
         const Digest blob(layer.blob), content(layer.diff_id);
         for (const auto& ref : {layer_ref(blob), derived_ref(blob), objects_ref(blob)}) {
-            const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref);
+            const auto there = read_ref_file(repository_.get(), "refs/heads/" + ref).commit;
             if (!there || !has_commit(*there) || records.layer(layer.kind, content) == there) continue;
             doubts.push_back({blob, content, *there});
             commits.insert(*there);
@@ -418,7 +418,7 @@ void Publisher::set_ref(std::uint32_t number, const Checksum& commit) {
 // the job itself puts there takes the place of other versions.
 void Publisher::keep_version(const Checksum& next) {
     const auto kept = keep_ > 0 ? ref_to_keep(repository_.get(), image_ref_, next) : std::nullopt;
-    if (kept && kept->commit == previous_ && has_commit(kept->commit)) write_ref(kept->ref, kept->commit);
+    if (kept && kept->commit == previous_ && has_commit(*kept->commit)) write_ref(kept->ref, *kept->commit);
 }
 
 // A layer may be another image's as well: its refs follow the record, which that image shares. Without one (where there
@@ -432,26 +432,26 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
     const auto present = [&](const std::string& ref) { return read_ref_file(repository_.get(), "refs/heads/" + ref); };
     if ((number & second_ref) != 0) {
         const auto there = present(second);
-        const bool is_moved = !there && present(first) == commit;
-        if (there != commit && !is_moved && records.layer(LayerKind::derived, content) != commit)
+        const bool is_moved = !there.exists && present(first).commit == commit;
+        if (there.commit != commit && !is_moved && records.layer(LayerKind::derived, content) != commit)
             refuse("a layer that is not recorded");
         return write_ref(second, commit);
     }
     if ((number & third_ref) != 0) {
         const auto own = objects_ref(digest);
-        const auto there = present(own), shared = present(first);
+        const auto shared = present(first).commit;
         if (kind == LayerKind::derived || records.layer(kind, content) != commit)
             refuse("a layer that is not recorded");
         // Another one has no ref of its own where the blob has one.
-        if (!there && shared && *shared != commit && has_commit(*shared)) refuse("a layer that is there");
+        if (!present(own).exists && shared && shared != commit && has_commit(*shared)) refuse("a layer that is there");
         return write_ref(own, commit);
     }
-    const auto there = present(first), recorded = records.layer(kind, content);
-    if (recorded && *recorded != commit && there != commit) refuse("a layer that another commit is recorded for");
-    if (there && *there != commit && has_commit(*there)) {
+    const auto there = present(first).commit, recorded = records.layer(kind, content);
+    if (recorded && recorded != commit && there != commit) refuse("a layer that another commit is recorded for");
+    if (there && there != commit && has_commit(*there)) {
         if (recorded != commit) refuse("a layer that is there");
         if (kind != LayerKind::derived) {
-            if (!present(second)) write_ref(second, *there);
+            if (!present(second).exists) write_ref(second, *there);
         } else if (records.layer(LayerKind::chunk, content) == there ||
                    records.layer(LayerKind::commit, content) == there) {
             refuse("a layer of another kind that is there");

@@ -39,8 +39,8 @@ job::DamagedImage damaged_image(const ImageVerdict& image) {
     job::DamagedImage damaged{image.image, {}, image.damage_count, {}};
     if (image.stored) damaged.digest = image.stored->digest.text();
     for (const auto& damage : image.damage)
-        damaged.problems.push_back({std::string(to_string(damage.kind)), damage.message, unless_empty(damage.object),
-                                    unless_empty(damage.layer), unless_empty(damage.ref), unless_empty(damage.path)});
+        damaged.problems.push_back({std::string(to_string(damage.kind)), damage.message, damage.object, damage.layer,
+                                    damage.ref, damage.path});
     return damaged;
 }
 
@@ -66,10 +66,10 @@ void report_repair(const VerifyOutcome& outcome, job::VerifyOutcome& report,
     report.repaired.emplace();
     for (const auto& image : outcome.repaired) {
         *report.bytes_fetched += image.bytes_fetched;
-        report.repaired->push_back({image.image, image.digest, unless_empty(image.previous_digest),
-                                    image.layers_fetched, image.bytes_fetched});
-        if (image.digest != image.previous_digest)
-            changed_images.push_back({image.image, image.previous_digest, image.digest});
+        report.repaired->push_back(
+            {image.image, image.digest, image.previous_digest, image.layers_fetched, image.bytes_fetched});
+        const auto previous = image.previous_digest.value_or("");
+        if (image.digest != previous) changed_images.push_back({image.image, previous, image.digest});
     }
     report.refetched.emplace();
     for (const auto& image : outcome.refetched) {
@@ -94,8 +94,8 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
     std::vector<job::ChangedImage> changed;
     for (const auto& [image, digest] : outcome.removed) {
-        report.removed.push_back({image, unless_empty(digest)});
-        changed.push_back({image, digest, ""});
+        report.removed.push_back({image, digest});
+        changed.push_back({image, digest.value_or(""), ""});
     }
     report.missing = outcome.missing;
     report.layers_dropped = outcome.layers;
@@ -209,7 +209,7 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
     report.missing = verdict.missing;
     report.unverified = unverified_images(outcome, verify.repair);
     if (!unchecked.empty()) report.unchecked = std::move(unchecked);
-    report.not_recorded = unless_empty(outcome.unrecorded);
+    report.not_recorded = outcome.unrecorded;
     report.warnings = verdict.warnings;
     std::vector<job::ChangedImage> changed;
     if (verify.repair) report_repair(outcome, report, changed);

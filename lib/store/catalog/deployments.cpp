@@ -31,9 +31,9 @@ class StoredNames {
 public:
     explicit StoredNames(const std::string& path) : repository_(Repository::open_existing(path)) {
         if (!repository_) return;
-        for (const auto& [ref, commit] : repository_->refs(image_ref_directory))
+        for (const auto& [ref, commit] : whole(repository_->refs(image_ref_directory)))
             current_[commit].push_back(image_of_ref(ref));
-        for (const auto& [ref, commit] : repository_->refs(kept_ref_directory))
+        for (const auto& [ref, commit] : whole(repository_->refs(kept_ref_directory)))
             if (const auto kept = parse_kept_ref(ref)) kept_[commit].push_back(image_of_ref(kept->first));
     }
 

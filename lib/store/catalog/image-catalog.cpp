@@ -129,7 +129,7 @@ public:
                        {"size", layer.blob.size},
                        {"kind", to_string(layer.kind)},
                        {"ref", ref}};
-            if (const auto commit = repository_.resolve(ref))
+            if (const auto commit = repository_.resolve(ref).commit)
                 entry["commit"] = commit->hex();
             else {
                 description["state"] = "damaged";
@@ -147,8 +147,8 @@ public:
         for (const auto& version : find_kept_versions(repository_, image_ref(reference)).whole)
             description["kept"].push_back(version_of(summary(reference.image(), version.image)));
         description["layer-list"] = std::move(layers);
-        if (auto update = waiting_updates(image.merge_commit).of(reference.image()); !update.empty())
-            description["update-digest"] = std::move(update);
+        if (const auto update = waiting_updates(image.merge_commit).of(reference.image()))
+            description["update-digest"] = *update;
         description["labels"] = image.config.labels;
         description["filtered"] = image.filtered;
         description["importer"] = image.importer;
@@ -170,8 +170,8 @@ private:
     using Key = std::pair<std::string, bool>;
     // An image in the listing. The listing has its text: that of what is known of its commit, then the rest.
     struct Line {
-        Checksum commit;  // none: of a ref that cannot be read
-        Cached cached;    // its text is empty if it is in the listing
+        std::optional<Checksum> commit;  // nullopt of a ref that is broken or cannot be read
+        Cached cached;                   // its text is empty if it is in the listing
         std::size_t begin = 0, known_size = 0, size = 0;
         bool written = false;  // its text is as it is to be
     };
@@ -183,9 +183,9 @@ private:
         Kept kept;
         for (const auto& [ref, commit] : refs_.kept().refs()) {
             const auto parsed = parse_kept_ref(ref);
-            if (!parsed) continue;
+            if (!parsed || !commit) continue;
             const auto name = unescape_ref(std::string_view(parsed->first).substr(image_ref_prefix.size()));
-            if (name) kept[*name].emplace(parsed->second, commit);
+            if (name) kept[*name].emplace(parsed->second, *commit);
         }
         return kept;
     }
@@ -220,15 +220,15 @@ private:
         return key.second ? key.first : std::string(image_ref_prefix) + escape_for_ref(key.first);
     }
 
-    void take_ref(const Key& key, const Checksum* commit) {
-        if (commit == nullptr) {
+    void take_ref(const Key& key, const RefTarget& target) {
+        if (!target.exists) {
             stale_ |= lines_.erase(key) > 0;
             return;
         }
         auto& line = lines_[key];
-        if (line.commit == *commit && *commit != Checksum{}) return;
+        if (target.commit && line.commit == target.commit) return;
         line = {};
-        line.commit = *commit;
+        line.commit = target.commit;
         stale_ = true;
     }
 
@@ -238,9 +238,10 @@ private:
         if (changes && listing_) {
             for (const auto& ref : *changes) take_ref(key_of(ref), refs_.images().find(ref));
         } else {
-            std::erase_if(lines_, [&](const auto& line) { return !refs_.images().contains(ref_of(line.first)); });
-            refs_.images().visit(
-                [&](const std::string& ref, const Checksum& commit) { take_ref(key_of(ref), &commit); });
+            std::erase_if(lines_, [&](const auto& line) { return !refs_.images().find(ref_of(line.first)).exists; });
+            refs_.images().visit([&](const std::string& ref, const auto& commit) {
+                take_ref(key_of(ref), {true, commit});
+            });
             stale_ = true;
         }
         const auto kept_changes = refs_.kept().take_changes();
@@ -293,15 +294,15 @@ private:
         const auto& name = key.first;
         line.written = false;
         auto& cached = line.cached;
-        if (line.commit == Checksum{})
+        if (!line.commit)
             cached = broken(name, ref_of(key));
         else if (!cached.sound)
-            cached = look_at(name, line.commit);
+            cached = look_at(name, *line.commit);
         else if (cached.known.text.empty())
             cached.known.text.assign(*listing_, line.begin, line.known_size);
         const bool any_damaged = std::exchange(any_damaged_, false);
         const auto kept = key.second ? kept_.end() : kept_.find(name);
-        if (line.commit == Checksum{} || !is_sound(name, line.commit, cached)) {
+        if (!line.commit || !is_sound(name, *line.commit, cached)) {
             auto entry = entry_of(name, cached);
             if (kept != kept_.end())
                 if (auto found = versions(entry.value("digest", ""), kept->second); !found.empty())
@@ -310,7 +311,7 @@ private:
             any_damaged_ |= any_damaged;
             return;
         }
-        add_sound(text, name, line.commit, cached);
+        add_sound(text, name, *line.commit, cached);
         if (kept != kept_.end()) {
             const auto digest = parse_json(cached.known.text + "}").value("digest", "");
             if (const auto found = versions(digest, kept->second); !found.empty())
@@ -339,8 +340,7 @@ private:
         text += cached.known.text;
         add_member(text, "image", json_string(name));
         if (cached.updates)
-            if (const auto update = cached.updates->of(name); !update.empty())
-                add_member(text, "update-digest", json_string(update));
+            if (const auto update = cached.updates->of(name)) add_member(text, "update-digest", json_string(*update));
         if (const auto found = sources_.find(name); found != sources_.end())
             add_member(text, "source", json_string(found->second));
         if (const auto* const rule = rules_.of(name, commit))
@@ -356,7 +356,7 @@ private:
         auto entry = parse_json(cached.known.text + "}");
         entry["image"] = name;
         if (cached.updates)
-            if (auto update = cached.updates->of(name); !update.empty()) entry["update-digest"] = std::move(update);
+            if (const auto update = cached.updates->of(name)) entry["update-digest"] = *update;
         if (const auto missing = missing_layer(cached)) {
             entry["state"] = "damaged";
             entry["error"] = "layer " + *missing + " is missing";
@@ -487,13 +487,14 @@ private:
         bool changed = false;
         for (auto& [key, line] : lines_) {
             auto& cached = line.cached;
-            if (!cached.sound) continue;
-            const bool commit_may_differ = may_differ[line.commit.bytes.front()];
+            if (!line.commit || !cached.sound) continue;
+            const auto& commit = *line.commit;
+            const bool commit_may_differ = may_differ[commit.bytes.front()];
             const auto& tree = cached.known.tree;
-            if ((commit_may_differ && stamp_of(line.commit, PlacedType::commit) != cached.known.stamp) ||
+            if ((commit_may_differ && stamp_of(commit, PlacedType::commit) != cached.known.stamp) ||
                 (may_differ[tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, tree)))
                 cached = {};  // it is looked at again
-            else if (!commit_may_differ || !refresh_update(line.commit, cached))
+            else if (!commit_may_differ || !refresh_update(commit, cached))
                 continue;
             line.written = false;
             changed = true;
@@ -514,7 +515,8 @@ private:
     // Of an image whose REF named no commit when it was listed.
     Cached broken(const std::string& name, const std::string& ref) {
         try {
-            return look_at(name, repository_.resolve(ref).value_or(Checksum{}));
+            const auto commit = repository_.resolve(ref).commit;
+            return commit ? look_at(name, *commit) : damaged_entry(name, StoredImage::broken_ref);
         } catch (const Error& error) {
             if (is_shortage(error)) throw;
             return damaged_entry(name, error.what());
@@ -570,7 +572,7 @@ private:
             const auto& known = line.cached.known;
             const auto text = known.text.empty() ? std::string_view(*listing_).substr(line.begin, line.known_size)
                                                  : std::string_view(known.text);
-            if (line.cached.may_be_kept && line.commit != Checksum{}) entries.push_back({line.commit, &known, text});
+            if (line.cached.may_be_kept && line.commit) entries.push_back({*line.commit, &known, text});
         }
         for (const auto& [commit, cached] : kept_commits_)
             if (cached.may_be_kept) entries.push_back({commit, &cached.known, cached.known.text});

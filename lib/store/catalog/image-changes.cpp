@@ -78,7 +78,7 @@ private:
     std::vector<Checksum> merge_commits() const {
         std::vector<Checksum> commits;
         for (const auto* const prefix : {image_ref_directory, kept_ref_directory})
-            for (const auto& [ref, commit] : repository_.refs(prefix)) commits.push_back(commit);
+            for (const auto& [ref, commit] : whole(repository_.refs(prefix))) commits.push_back(commit);
         return commits;
     }
 
@@ -164,7 +164,7 @@ private:
         std::size_t missing = 0;
         std::uint64_t bytes = 0;
         for (const auto& layer : layout.layers) {
-            if (layer_commit(repository_, layer)) continue;
+            if (layer_target(repository_, layer).exists) continue;
             ++missing;
             bytes += layer.blob.size;
         }

@@ -35,7 +35,7 @@ void tell_layers(json& answer, const char* having, const char* lacking, const Co
         json entry{{"digest", layer.blob.digest.text()},
                    {"size", layer.blob.size},
                    {"kind", to_string(layer.kind)},
-                   {"present", layer_commit(repository, layer).has_value()}};
+                   {"present", layer_target(repository, layer).exists}};
         if (const auto& created_by = one.config.created_by[i]) entry["created-by"] = *created_by;
         auto& bytes = answer["bytes-" + key];
         bytes = bytes.get<std::uint64_t>() + layer.blob.size;

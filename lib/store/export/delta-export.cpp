@@ -55,9 +55,9 @@ struct DeltaTarget {
 };
 
 DeltaTarget find_target(const DeltaRequest& request, const Repository& repository) {
-    const auto commit = repository.resolve(image_ref(request.image));
-    if (!commit) return {request.image, {}};
-    const auto digest = StoredImage::load(repository, *commit).digest;
+    const auto target = repository.resolve(image_ref(request.image));
+    if (!target.exists) return {request.image, {}};
+    const auto digest = StoredImage::load(repository, target.commit).digest;
     const auto sources = image_sources(repository.fd());
     const auto found = sources.find(request.image.image());
     const auto source = found == sources.end() ? request.image.image() : found->second;

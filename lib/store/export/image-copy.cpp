@@ -98,7 +98,7 @@ public:
 
 private:
     std::optional<std::string> previous_digest() const {
-        const auto commit = destination_.resolve(image_ref(target_));
+        const auto commit = destination_.resolve(image_ref(target_)).commit;
         if (!commit) return std::nullopt;
         try {
             return StoredImage::load(destination_, *commit).digest.text();
@@ -115,17 +115,18 @@ private:
         std::vector<bool> present, kept;
         const VerifiedLayers verified(source_.fd());
         for (const auto& layer : image.layout.layers) {
-            const auto [source_ref, commit] = placed_layer(source_, verified, layer);
+            const auto [source_ref, source_target] = placed_layer(source_, verified, layer);
+            const auto& commit = source_target.commit;
             if (!commit)
                 throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " of " +
                                                                request_.image.image() + " is missing in " +
                                                                source_.path());
-            const auto there = layer_commit(destination_, layer);
-            present.push_back(there.has_value());
-            kept.push_back(there && there != commit && keeps(layer, *there));
-            if (!there && source_ref == own_ref(layer))
+            const auto there = layer_target(destination_, layer);
+            present.push_back(there.exists);
+            kept.push_back(there.commit && there.commit != commit && keeps(layer, *there.commit));
+            if (!there.exists && source_ref == own_ref(layer))
                 refs.emplace(source_ref, *commit);
-            else if (there != commit && !kept.back())
+            else if (there.commit != commit && !kept.back())
                 refs.merge(refs_for(destination_, layer, *commit));
             commits.push_back(*commit);
         }
@@ -135,7 +136,7 @@ private:
         for (std::size_t i = 0; i < commits.size(); ++i) {
             const auto& layer = image.layout.layers[i];
             if (kept[i]) {
-                damage_.require_sound(destination_, {*layer_commit(destination_, layer)});
+                damage_.require_sound(destination_, {*layer_target(destination_, layer).commit});
             } else {
                 in_context("layer " + layer.blob.digest.text(), [&] { bring(walk, commits[i]); });
                 brought_.insert(commits[i]);
@@ -192,12 +193,12 @@ private:
 
     // True when anything changed. IMAGE becomes what the destination has, which needs the refs of its layers.
     bool write_refs(std::map<std::string, Checksum> refs, const Checksum& merge_commit, StoredImage& image) {
-        std::erase_if(refs, [&](const auto& ref) { return destination_.resolve(ref.first) == ref.second; });
+        std::erase_if(refs, [&](const auto& ref) { return destination_.resolve(ref.first).commit == ref.second; });
         cancellation_.check();
         if (!refs.empty()) destination_.set_refs(refs);
         image = StoredImage::load(destination_, merge_commit);
         const auto ref = image_ref(target_);
-        const bool image_changed = destination_.resolve(ref) != merge_commit;
+        const bool image_changed = destination_.resolve(ref).commit != merge_commit;
         if (image_changed) name_image(ref, merge_commit);
         if (request_.make_destination) note_source();
         const bool changed = image_changed || !refs.empty();

@@ -105,7 +105,7 @@ private:
 std::optional<Checksum> tree_of_config(const Repository& repository, const StoredImage* previous,
                                        const Digest& source_config) {
     if (previous != nullptr && previous->manifest.config.digest == source_config) return previous->tree;
-    for (const auto& [ref, commit] : repository.refs(image_ref_directory)) {
+    for (const auto& [ref, commit] : whole(repository.refs(image_ref_directory))) {
         try {
             const auto image = StoredImage::load(repository, commit);
             if (image.manifest.config.digest == source_config) return image.tree;

@@ -21,7 +21,7 @@ namespace {
 bool is_current(const Repository& repository, Presence& presence, const SourceImage& source, const ImportPlan& plan) {
     if (!plan.previous || plan.previous->digest != source.digest) return false;
     for (std::size_t i = 0; i < plan.present.size(); ++i) {
-        if (layer_commit(repository, source.layout.layers[i]) != plan.present[i]) return false;
+        if (layer_target(repository, source.layout.layers[i]).commit != plan.present[i]) return false;
     }
     // A merge that says to be this program's and is not recorded may have been made of layers that are not believed.
     if (plan.previous->importer.starts_with(own_importer) &&
@@ -47,12 +47,12 @@ DerivedLayerRules derived_layer_rules(const Repository* repository, const std::o
 
 void look_ahead(const Repository& repository, Presence& presence, const ImageReference& target) {
     try {
-        const auto commit = repository.resolve(image_ref(target));
+        const auto commit = repository.resolve(image_ref(target)).commit;
         if (!commit) return;
         const auto image = StoredImage::load(repository, *commit);
         const VerifiedLayers verified(repository.fd());
         for (const auto& layer : image.layout.layers) {
-            if (const auto stored = placed_layer(repository, verified, layer).commit) presence.complete(*stored);
+            if (const auto stored = placed_layer(repository, verified, layer).target.commit) presence.complete(*stored);
         }
         presence.complete(*commit);
         if (image.base_commit) presence.complete(*image.base_commit);
@@ -80,7 +80,7 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
         return plan;
     }
 
-    if (const auto commit = repository->resolve(image_ref(target))) {
+    if (const auto commit = repository->resolve(image_ref(target)).commit) {
         try {
             plan.previous = StoredImage::load(*repository, *commit);
             plan.previous_digest = plan.previous->digest.text();

@@ -32,8 +32,9 @@ std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
     const bool has_files = repository.file_suffix() == ".file" && LocalFiles::has_any(repository.objects());
     for (const auto* const layer : layers) {
         const auto table = chunked_table_bytes(layer->blob);
-        if (has_files && table > 0 && layer->blob.size >= least_chunked_bytes && !layer_commit(repository, *layer) &&
-            table <= max_looked_up_table_bytes - table_bytes && source.gives_parts()) {
+        if (has_files && table > 0 && layer->blob.size >= least_chunked_bytes &&
+            !layer_target(repository, *layer).exists && table <= max_looked_up_table_bytes - table_bytes &&
+            source.gives_parts()) {
             table_bytes += table;
             in_part.push_back(layer);
         } else {
@@ -84,7 +85,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
     // If the ref of a blob names another content, only the whole blob shows which of the two it has.
     std::set<std::size_t> in_part;
     for (const auto& item : items) {
-        if (!layer_commit(repository_, *item.layer)) in_part.insert(item.index);
+        if (!layer_target(repository_, *item.layer).exists) in_part.insert(item.index);
     }
     const auto make_sink = [&] {
         const std::lock_guard lock(mutex_);

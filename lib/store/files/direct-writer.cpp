@@ -63,7 +63,7 @@ void DirectWriter::set_ref(const std::string& ref, const std::optional<Checksum>
                                       error.out()) != FALSE)
         return;
     // Once it has, libostree stamps the repository's directory: that failed, and the ref is what it was to be.
-    if (read_ref_file(fd(), "refs/heads/" + ref) == commit) return;
+    if (read_ref_file(fd(), "refs/heads/" + ref) == RefTarget{commit.has_value(), commit}) return;
     error.raise("write the ref " + ref);
 }
 

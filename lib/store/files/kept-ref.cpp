@@ -33,7 +33,7 @@ std::vector<KeptRef> kept_refs(int repository, const std::string& image_ref, Unr
     std::vector<KeptRef> refs;
     const auto directory = directory_of(image_ref), prefix = directory + "/";
     visit_refs(repository, "refs/heads/" + directory, prefix, unreadable,
-               [&](const std::string& ref, const Checksum& commit) {
+               [&](const std::string& ref, const std::optional<Checksum>& commit) {
                    if (!ref.starts_with(prefix)) return;
                    if (const auto number = number_of(std::string_view(ref).substr(prefix.size())))
                        refs.push_back({ref, *number, commit});
@@ -53,13 +53,13 @@ std::optional<std::pair<std::string, std::uint64_t>> parse_kept_ref(std::string_
 }
 
 std::optional<KeptRef> ref_to_keep(int repository, const std::string& image_ref, const Checksum& next) {
-    const auto current = read_ref_file(repository, "refs/heads/" + image_ref);
-    if (!current || *current == next || *current == Checksum{}) return std::nullopt;
+    const auto current = read_ref_file(repository, "refs/heads/" + image_ref).commit;
+    if (!current || current == next) return std::nullopt;
     const auto kept = kept_refs(repository, image_ref);
-    if (!kept.empty() && kept.front().commit == *current) return std::nullopt;
+    if (!kept.empty() && kept.front().commit == current) return std::nullopt;
     const auto number = kept.empty() ? 1 : kept.front().number + 1;
     return KeptRef{directory_of(image_ref) + "/" + std::string(version_prefix) + std::to_string(number), number,
-                   *current};
+                   current};
 }
 
 }  // namespace imaged

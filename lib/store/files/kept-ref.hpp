@@ -22,8 +22,8 @@ inline constexpr const char* kept_ref_directory = "imaged/kept";
 
 struct KeptRef {
     std::string ref;
-    std::uint64_t number = 0;  // the N of its name
-    Checksum commit;           // that no object has if the ref contains no checksum
+    std::uint64_t number = 0;        // the N of its name
+    std::optional<Checksum> commit;  // nullopt if the ref is broken
 };
 
 // The refs of the image whose ref is IMAGE_REF, the latest version first. REPOSITORY is the repository's directory.

@@ -56,26 +56,34 @@ std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
 
 }  // namespace
 
-std::optional<Checksum> read_ref_file(int directory, const std::string& path) {
+std::map<std::string, Checksum> whole(const Refs& refs) {
+    std::map<std::string, Checksum> found;
+    for (const auto& [ref, commit] : refs) {
+        if (commit) found.emplace_hint(found.end(), ref, *commit);
+    }
+    return found;
+}
+
+RefTarget read_ref_file(int directory, const std::string& path) {
     struct stat status;
     if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+        if (errno == ENOENT || errno == ENOTDIR) return {};
         throw_errno("look at the ref " + path);
     }
-    if (S_ISDIR(status.st_mode)) return std::nullopt;
+    if (S_ISDIR(status.st_mode)) return {};
+    constexpr RefTarget broken{true, std::nullopt};
     const FileDescriptor file(::openat(directory, path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!file) {
-        if (errno == ENOENT && !S_ISLNK(status.st_mode)) return std::nullopt;  // gone meanwhile
-        if (is_odd(errno)) return Checksum{};
+        if (errno == ENOENT && !S_ISLNK(status.st_mode)) return {};  // gone meanwhile
+        if (is_odd(errno)) return broken;
         throw_errno("open the ref " + path);
     }
     if (::fstat(file.get(), &status) != 0) throw_errno("look at the ref " + path);
-    if (!S_ISREG(status.st_mode)) return Checksum{};
+    if (!S_ISREG(status.st_mode)) return broken;
     std::array<char, checksum_digits> text;
     const auto size = ::read(file.get(), text.data(), text.size());
     if (size < 0) throw_errno("read the ref " + path);
-    if (size != static_cast<ssize_t>(text.size())) return Checksum{};
-    return Checksum::from_hex({text.data(), text.size()}).value_or(Checksum{});
+    return {true, Checksum::from_hex({text.data(), static_cast<std::size_t>(size)})};
 }
 
 void require_no_ref_directory(int repository, const std::string& ref) {
@@ -122,11 +130,12 @@ void visit_ref_files(int directory, const std::string& path, const std::string& 
 }
 
 void visit_refs(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
-                const std::function<void(const std::string& name, const Checksum& checksum)>& visit) {
+                const std::function<void(const std::string& name, const std::optional<Checksum>& commit)>& visit) {
     visit_ref_files(directory, path, prefix, unreadable, [&](const RefEntry& entry) {
         const auto rest = entry.name.size() < prefix.size() ? std::string() : "/" + entry.name.substr(prefix.size());
         read_or_note(unreadable, entry.name, [&] {
-            if (const auto checksum = read_ref_file(directory, path + rest)) visit(entry.name, *checksum);
+            const auto target = read_ref_file(directory, path + rest);
+            if (target.exists) visit(entry.name, target.commit);
         });
     });
 }

@@ -15,11 +15,20 @@
 
 namespace imaged {
 
-// Returns the commit that the ref at PATH below DIRECTORY names, aliases followed; nullopt if nothing or a directory is
-// there. For a file without a valid checksum, a link whose target is missing, or anything else that is no ref, returns
-// the checksum that no object has. Throws a system error if the ref cannot be read: such a ref must not count as
-// absent.
-std::optional<Checksum> read_ref_file(int directory, const std::string& path);
+// A ref is broken if its file holds no valid checksum, if it is a link whose target is missing, or if it is no file.
+struct RefTarget {
+    bool exists = false;             // false also of a directory
+    std::optional<Checksum> commit;  // nullopt if the ref is broken or does not exist
+    bool operator==(const RefTarget&) const = default;
+};
+// By full name; nullopt of a broken ref.
+using Refs = std::map<std::string, std::optional<Checksum>>;
+// Those that are not broken.
+std::map<std::string, Checksum> whole(const Refs& refs);
+
+// Reads the ref at PATH below DIRECTORY, aliases followed. Throws a system error if the ref cannot be read: such a ref
+// must not count as absent.
+RefTarget read_ref_file(int directory, const std::string& path);
 
 // Before the ref is written. An empty directory in its place is removed: libostree leaves such behind. Throws
 // Error(repository_damaged) for one with refs in it.
@@ -40,9 +49,9 @@ struct RefEntry {
 // a slash, or is empty for the names of all refs below refs/heads; without its slash it is the name of PATH itself.
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
                      const std::function<void(const RefEntry&)>& visit);
-// Likewise for every ref, with what it names (read_ref_file()).
+// Likewise for every ref, with the commit that it names; nullopt if it is broken.
 void visit_refs(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
-                const std::function<void(const std::string& name, const Checksum& checksum)>& visit);
+                const std::function<void(const std::string& name, const std::optional<Checksum>& commit)>& visit);
 
 // The ref or alias that the alias at refs/heads/NAME leads to, by full name; nullopt if it leads out of refs/heads. The
 // link may be relative or absolute.

@@ -10,7 +10,6 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/system-failure.hpp"
-#include "store/files/ref-file.hpp"
 
 namespace imaged {
 
@@ -26,10 +25,10 @@ bool RefListing::refresh() {
     return changed;
 }
 
-const std::unordered_map<std::string, Checksum>& RefListing::refs() const {
+const std::unordered_map<std::string, std::optional<Checksum>>& RefListing::refs() const {
     if (!refs_) {
         refs_.emplace();
-        visit([&](std::string ref, const Checksum& commit) { refs_->emplace(std::move(ref), commit); });
+        visit([&](std::string ref, const auto& commit) { refs_->emplace(std::move(ref), commit); });
     }
     return *refs_;
 }
@@ -42,8 +41,8 @@ void RefListing::note_change(const std::string& path, std::string_view name) {
     if (changes_) changes_->push_back(prefix_ + path.substr(path_.size()) + '/' + std::string(name));
 }
 
-const Checksum* RefListing::find(std::string_view ref) const {
-    if (!ref.starts_with(prefix_)) return nullptr;
+RefTarget RefListing::find(std::string_view ref) const {
+    if (!ref.starts_with(prefix_)) return {};
     ref.remove_prefix(prefix_.size());
     const auto* directory = &root_;
     while (ref.starts_with('/')) {
@@ -51,14 +50,14 @@ const Checksum* RefListing::find(std::string_view ref) const {
         const auto slash = ref.find('/');
         if (slash == ref.npos) {
             const auto file = directory->files.find(ref);
-            return file == directory->files.end() ? nullptr : &file->second.checksum;
+            return file == directory->files.end() ? RefTarget() : RefTarget{true, file->second.commit};
         }
         const auto found = directory->directories.find(ref.substr(0, slash));
-        if (found == directory->directories.end()) return nullptr;
+        if (found == directory->directories.end()) return {};
         directory = &found->second;
         ref.remove_prefix(slash);
     }
-    return nullptr;
+    return {};
 }
 
 bool RefListing::refresh(const std::string& path, Directory& directory) {
@@ -94,12 +93,12 @@ bool RefListing::read(const std::string& path, Directory& directory) {
             auto file = directory.files.find(name);
             const bool is_new = file == directory.files.end();
             if (is_new) file = directory.files.emplace(name, File{}).first;
-            const auto before = file->second.checksum;
+            const auto before = file->second.commit;
             if (!look(entry.directory, entry.name, file->second, directory)) return;
             file->second.seen = directory.readings;
             ++now;
             still_there += is_new ? 0 : 1;
-            if (!is_new && file->second.checksum == before && before != Checksum{}) return;
+            if (!is_new && before && file->second.commit == before) return;
             changed = true;
             note_change(path, name);
         }
@@ -128,21 +127,20 @@ bool RefListing::look(int place, const char* name, File& file, Directory& direct
         file.settled = false;
     }
     try {
-        const auto checksum = read_ref_file(place, name);
-        if (!checksum) return false;
-        file.checksum = *checksum;
+        const auto target = read_ref_file(place, name);
+        if (!target.exists) return false;
+        file.commit = target.commit;
     } catch (const Error& error) {
         if (is_shortage(error)) throw;
         directory.stamp.distrust();
         file.settled = false;
-        file.checksum = {};  // the others are listed all the same
+        file.commit = {};  // the others are listed all the same
     }
     return true;
 }
 
-void RefListing::visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor,
-                       const std::string& name, const Directory& directory) {
-    for (const auto& [file, content] : directory.files) visitor(name + "/" + file, content.checksum);
+void RefListing::visit(const Visitor& visitor, const std::string& name, const Directory& directory) {
+    for (const auto& [file, content] : directory.files) visitor(name + "/" + file, content.commit);
     for (const auto& [child, content] : directory.directories) visit(visitor, name + "/" + child, content);
 }
 

@@ -21,6 +21,7 @@
 
 #include "base/checksum.hpp"
 #include "base/file-stamp.hpp"
+#include "store/files/ref-file.hpp"
 
 namespace imaged {
 
@@ -38,16 +39,13 @@ public:
     // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
     // system error; the next call reads all refs then.
     bool refresh();
-    // By full name. A file without a valid checksum gives one that no object has. Made when it is asked for, and
-    // kept.
-    const std::unordered_map<std::string, Checksum>& refs() const;
+    // By full name; nullopt of a broken ref (ref-file.hpp), and of one that cannot be read. Made when it is asked for,
+    // and kept.
+    const std::unordered_map<std::string, std::optional<Checksum>>& refs() const;
     // The same without making that, in no order.
-    void visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor) const {
-        visit(visitor, prefix_, root_);
-    }
-    // Null if there is no such ref. Valid until the next refresh().
-    const Checksum* find(std::string_view ref) const;
-    bool contains(std::string_view ref) const { return find(ref) != nullptr; }
+    using Visitor = std::function<void(std::string ref, const std::optional<Checksum>& commit)>;
+    void visit(const Visitor& visitor) const { visit(visitor, prefix_, root_); }
+    RefTarget find(std::string_view ref) const;
     // The refs that are new, gone, or name another commit since the last call, some perhaps twice. Nothing if that is
     // not known, as in the first call: any ref may have changed.
     std::optional<std::vector<std::string>> take_changes();
@@ -57,11 +55,11 @@ private:
         : repository_(repository), prefix_(std::move(prefix)), path_(std::move(path)), except_(std::move(except)) {}
 
     struct File {
-        Checksum checksum;
         ino_t inode = 0;
         std::int64_t changed = 0;  // nanoseconds
-        bool settled = false;      // is_settled(), when it was read
-        unsigned seen = 0;         // READINGS of its directory when it was there last
+        std::optional<Checksum> commit;
+        bool settled = false;  // is_settled(), when it was read
+        unsigned seen = 0;     // READINGS of its directory when it was there last
     };
     struct Hash {
         using is_transparent = void;
@@ -79,10 +77,9 @@ private:
     // Whether anything is not as it was, or cannot be read.
     bool read(const std::string& path, Directory& directory);
     // Looks at the ref NAME in PLACE, of which FILE has what is known. False if it is gone. One that cannot be read
-    // counts as nonsense until DIRECTORY is read again.
+    // counts as broken until DIRECTORY is read again.
     static bool look(int place, const char* name, File& file, Directory& directory);
-    static void visit(const std::function<void(std::string ref, const Checksum& commit)>& visitor,
-                      const std::string& name, const Directory& directory);
+    static void visit(const Visitor& visitor, const std::string& name, const Directory& directory);
 
     const int repository_;
     const std::string prefix_, path_;
@@ -90,7 +87,7 @@ private:
     Directory root_;
     bool failed_ = false;                              // the last refresh()
     std::optional<std::vector<std::string>> changes_;  // since they were taken
-    mutable std::optional<std::unordered_map<std::string, Checksum>> refs_;
+    mutable std::optional<std::unordered_map<std::string, std::optional<Checksum>>> refs_;
 };
 
 }  // namespace imaged

@@ -60,7 +60,7 @@ void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& laye
                      const std::vector<Checksum>& commits) {
     const VerifiedLayers verified(repository.fd());
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        if (placed_layer(repository, verified, layers[i]).commit == commits[i]) continue;
+        if (placed_layer(repository, verified, layers[i]).target.commit == commits[i]) continue;
         for (const auto& [ref, commit] : refs_for(repository, layers[i], commits[i])) repository.set_ref(ref, commit);
     }
 }
@@ -266,7 +266,7 @@ private:
         auto items = missing_items(*source_, plan_, derived);
         // A base commit that lacks nothing but what chunks hold need not be fetched with them.
         const bool base = !derived && items.size() > 1 && items.back().layer->kind == LayerKind::commit &&
-                          placed_layer(repository_, VerifiedLayers(repository_.fd()), layers.front()).commit;
+                          layer_target(repository_, layers.front()).exists;
         const auto commit_layer = items.empty() ? FetchItem{} : items.back();
         if (base) items.pop_back();
         auto commits = fetch_->run(items, rules_);
@@ -286,7 +286,7 @@ private:
 
     // What is stored under the target, if it is this image and lacks nothing.
     std::optional<StoredImage> complete_merge() const {
-        const auto commit = repository_.resolve(image_ref(target_));
+        const auto commit = repository_.resolve(image_ref(target_)).commit;
         if (!commit || !Presence(repository_, cancellation_).complete(*commit)) return std::nullopt;
         auto stored = StoredImage::load(repository_, *commit);
         return stored.digest == source_->digest ? std::optional(std::move(stored)) : std::nullopt;
@@ -353,7 +353,7 @@ private:
                 .layers_partial = counts.partial_layers,
                 .bytes_saved = counts.spared_bytes,
                 .fetched_whole = std::move(refused_),
-                .delta = counts.delta_layers > 0 ? delta_digest_ : std::string(),
+                .delta = counts.delta_layers > 0 ? delta_digest_ : std::nullopt,
                 .delta_layers = counts.delta_layers,
                 .delta_bytes = counts.delta_bytes};
     }
@@ -401,7 +401,7 @@ private:
     std::optional<CommitHead> signed_commit_;
     // fetch()
     std::vector<std::string> refused_;  // deltas, and why
-    std::string delta_digest_;
+    std::optional<std::string> delta_digest_;
     std::unique_ptr<StagingArea> staging_;
     std::optional<LayerFetch> fetch_;
     std::optional<Checksum> base_;

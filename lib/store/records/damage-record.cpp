@@ -75,7 +75,8 @@ void DamageRecord::require_sound(const Repository& repository, const std::vector
         const bool concerned = std::any_of(commits.begin(), commits.end(), [&](const auto& commit) {
             return std::find(damaged.begin(), damaged.end(), commit) != damaged.end();
         });
-        if (concerned && repository.resolve(std::string(image_ref_prefix) + escape_for_ref(image)) == entry.commit)
+        if (concerned &&
+            repository.resolve(std::string(image_ref_prefix) + escape_for_ref(image)).commit == entry.commit)
             throw Error(ErrorKind::repository_damaged, "a verification found what is stored of it damaged: " + image +
                                                            ": " + entry.error + "; run: imagectl verify --repair " +
                                                            image);

@@ -17,9 +17,9 @@ KeptVersions find_kept_versions(const Repository& repository, const std::string&
     for (const auto& [ref, error] : unreadable) found.broken.push_back({ref, error});
     if (refs.empty()) return found;
     std::set<Digest> seen;
-    if (const auto commit = repository.resolve(image_ref)) {
+    if (const auto commit = repository.resolve(image_ref).commit) {
         try {
-            seen.insert(StoredImage::load(repository, *commit, true).digest);
+            seen.insert(StoredImage::load(repository, commit, true).digest);
         } catch (const Error& error) {
             if (is_shortage(error)) throw;
         }
@@ -64,14 +64,14 @@ KeptVersion choose_kept_version(const Repository& repository, const ImageReferen
             "; those that are kept: " + digests);
 }
 
-std::map<std::string, Checksum> surplus_versions(const Repository& repository, unsigned keep) {
-    std::map<std::string, Checksum> surplus;
+Refs surplus_versions(const Repository& repository, unsigned keep) {
+    Refs surplus;
     std::set<std::string> images;
     for (const auto& [ref, commit] : repository.refs(kept_ref_directory)) {
         const auto kept = parse_kept_ref(ref);
         if (!kept) continue;
         surplus.emplace(ref, commit);
-        if (repository.resolve(kept->first)) images.insert(kept->first);
+        if (repository.resolve(kept->first).exists) images.insert(kept->first);
     }
     for (const auto& image : images) {
         const auto versions = kept_versions(repository, image);

@@ -41,6 +41,6 @@ KeptVersion choose_kept_version(const Repository& repository, const ImageReferen
 
 // The refs of versions that need not be kept, and what they name: more than KEEP of an image, those that
 // kept_versions() leaves out, and all of an image that is not stored any more. One that an alias names stays.
-std::map<std::string, Checksum> surplus_versions(const Repository& repository, unsigned keep);
+Refs surplus_versions(const Repository& repository, unsigned keep);
 
 }  // namespace imaged

@@ -11,7 +11,8 @@
 namespace imaged {
 
 std::optional<Checksum> LayerLookup::find(const ImageLayer& layer) const {
-    const auto [place, commit] = placed_layer(repository_, verified_, layer);
+    const auto [place, target] = placed_layer(repository_, verified_, layer);
+    const auto& commit = target.commit;
     if (commit && presence_.complete(*commit)) {
         if (serves(layer, *commit, place)) return commit;
         if (other_content(layer, *commit)) return std::nullopt;

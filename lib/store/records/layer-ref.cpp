@@ -38,27 +38,27 @@ std::string own_ref(const ImageLayer& layer) {
 
 PlacedLayer placed_layer(const Repository& repository, const VerifiedLayers& verified, const ImageLayer& layer) {
     auto own = own_ref(layer);
-    if (const auto commit = repository.resolve(own)) return {std::move(own), commit};
+    if (const auto target = repository.resolve(own); target.exists) return {std::move(own), target};
     auto shared = layer_ref(layer.blob.digest);
-    const auto commit = repository.resolve(shared);
-    if (layer.kind == LayerKind::derived && commit && !is_derived(repository, verified, layer, *commit))
-        return {std::move(own), std::nullopt};
-    return {std::move(shared), commit};
+    const auto target = repository.resolve(shared);
+    if (layer.kind == LayerKind::derived && target.commit && !is_derived(repository, verified, layer, *target.commit))
+        return {std::move(own), {}};
+    return {std::move(shared), target};
 }
 
 std::string ref_of_layer(const Repository& repository, const ImageLayer& layer) {
     return placed_layer(repository, VerifiedLayers(repository.fd()), layer).ref;
 }
 
-std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer) {
-    return placed_layer(repository, VerifiedLayers(repository.fd()), layer).commit;
+RefTarget layer_target(const Repository& repository, const ImageLayer& layer) {
+    return placed_layer(repository, VerifiedLayers(repository.fd()), layer).target;
 }
 
 std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout) {
     const VerifiedLayers verified(repository.fd());
     std::vector<Checksum> commits;
     for (const auto& layer : layout.layers) {
-        const auto commit = placed_layer(repository, verified, layer).commit;
+        const auto commit = placed_layer(repository, verified, layer).target.commit;
         if (!commit) throw Error(ErrorKind::repository_damaged, "layer " + layer.blob.digest.text() + " is missing");
         commits.push_back(*commit);
     }
@@ -74,11 +74,11 @@ std::map<std::string, Checksum> refs_for(const Repository& repository, const Ima
                                          const Checksum& commit) {
     const VerifiedLayers verified(repository.fd());
     const auto placed = placed_layer(repository, verified, layer);
-    if (!placed.commit && verified.is_of_unseen_blob(layer, commit)) return {{own_ref(layer), commit}};
+    if (!placed.target.exists && verified.is_of_unseen_blob(layer, commit)) return {{own_ref(layer), commit}};
     std::map<std::string, Checksum> refs{{placed.ref, commit}};
     if (layer.kind == LayerKind::derived || refs.contains(own_ref(layer))) return refs;
-    const auto before = repository.resolve(layer_ref(layer.blob.digest));
-    if (before && *before != commit && is_derived(repository, verified, layer, *before))
+    const auto before = repository.resolve(layer_ref(layer.blob.digest)).commit;
+    if (before && before != commit && is_derived(repository, verified, layer, *before))
         refs.emplace(derived_ref(layer.blob.digest), *before);
     return refs;
 }

@@ -27,12 +27,12 @@ std::string own_ref(const ImageLayer& layer);
 std::string ref_of_layer(const Repository& repository, const ImageLayer& layer);
 struct PlacedLayer {
     std::string ref;
-    std::optional<Checksum> commit;  // that REF names; the caller judges whether that is the layer
+    RefTarget target;  // of REF; the caller judges whether that is the layer
 };
 // The same, and what is there. VERIFIED: of this repository; one for all layers of a job.
 PlacedLayer placed_layer(const Repository& repository, const VerifiedLayers& verified, const ImageLayer& layer);
-std::optional<Checksum> layer_commit(const Repository& repository, const ImageLayer& layer);
-// Those of all layers; throws Error(repository_damaged) where there is none.
+RefTarget layer_target(const Repository& repository, const ImageLayer& layer);
+// The commits of all layers; throws Error(repository_damaged) where there is none.
 std::vector<Checksum> layer_commits(const Repository& repository, const ImageLayout& layout);
 // Whether COMMIT holds OSTree objects or a derived layer, as LAYER wants it; nothing else about it is judged.
 bool is_of_kind(const Repository& repository, const ImageLayer& layer, const Checksum& commit);

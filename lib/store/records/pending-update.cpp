@@ -33,7 +33,7 @@ UpdateDigests digests_of(GVariant* metadata) {
     UpdateDigests digests;
     const VariantPtr list(g_variant_lookup_value(metadata, updates_key, G_VARIANT_TYPE("a{ss}")));
     if (!list) {
-        digests.of_all = text(metadata, cached_digest_key).value_or("");
+        digests.of_all = text(metadata, cached_digest_key);
         return digests;
     }
     for (gsize i = 0; i < g_variant_n_children(list.get()); ++i) {
@@ -99,9 +99,9 @@ UpdateDigests UpdateDigests::load(const Repository& repository, const Checksum& 
     return serialised ? digests_of(parse_variant(G_VARIANT_TYPE_VARDICT, *serialised).get()) : UpdateDigests();
 }
 
-std::string UpdateDigests::of(const std::string& image) const {
+std::optional<std::string> UpdateDigests::of(const std::string& image) const {
     const auto found = by_image.find(image);
-    return found != by_image.end() ? found->second : of_all;
+    return found != by_image.end() ? std::optional(found->second) : of_all;
 }
 
 std::optional<PendingUpdate> PendingUpdate::load(const Repository& repository, const Checksum& merge_commit,
@@ -110,9 +110,9 @@ std::optional<PendingUpdate> PendingUpdate::load(const Repository& repository, c
     if (!serialised) return std::nullopt;
     auto updates = updates_of(parse_variant(G_VARIANT_TYPE_VARDICT, *serialised).get());
     const auto digest = updates.digests.of(image);
-    const auto found = updates.documents.find(digest);
+    const auto found = digest ? updates.documents.find(*digest) : updates.documents.end();
     if (found == updates.documents.end()) return std::nullopt;
-    return PendingUpdate{Digest::parse(digest), std::move(found->second.manifest), std::move(found->second.config)};
+    return PendingUpdate{Digest::parse(*digest), std::move(found->second.manifest), std::move(found->second.config)};
 }
 
 bool PendingUpdate::store(Repository& repository, const Checksum& merge_commit, const std::string& image,

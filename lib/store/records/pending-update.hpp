@@ -21,12 +21,12 @@ namespace imaged {
 // The digests of the updates of the images that have one merge commit, as texts.
 struct UpdateDigests {
     std::map<std::string, std::string> by_image;
-    std::string of_all;  // where it is not known whose it is; empty for none
+    std::optional<std::string> of_all;  // where it is not known whose it is
 
     // Throws Error(repository_damaged) when the detached metadata itself cannot be read.
     static UpdateDigests load(const Repository& repository, const Checksum& merge_commit);
-    // Empty for none. IMAGE as in ref-name.hpp.
-    std::string of(const std::string& image) const;
+    // IMAGE as in ref-name.hpp.
+    std::optional<std::string> of(const std::string& image) const;
     bool operator==(const UpdateDigests&) const = default;
 };
 

@@ -57,11 +57,12 @@ Checksum RefState::compute() const {
     hash.update(std::to_string(status.st_ino) + "\n");
     for (const auto* const listing : {&images_, &kept_, &others_}) {
         const auto& refs = listing->refs();
-        std::vector<std::pair<std::string_view, const Checksum*>> sorted;
+        std::vector<std::pair<std::string_view, const std::optional<Checksum>*>> sorted;
         sorted.reserve(refs.size());
         for (const auto& [ref, commit] : refs) sorted.emplace_back(ref, &commit);
         std::sort(sorted.begin(), sorted.end());
-        for (const auto& [ref, commit] : sorted) hash.update(std::string(ref) + " " + commit->hex() + "\n");
+        for (const auto& [ref, commit] : sorted)
+            hash.update(std::string(ref) + " " + (*commit ? (*commit)->hex() : "") + "\n");
         hash.update("\n");
     }
     return hash.finish();

@@ -133,7 +133,9 @@ void note_signature_rule(int repository, const std::string& image, const std::st
         auto rules = read(repository, file_name(number));
         if (const auto* const before = find(rules, image, commit); before != nullptr && *before == rule) return;
         std::set<std::string> versions;
-        for (const auto& kept : kept_refs(repository, ref)) versions.insert(kept.commit.hex());
+        for (const auto& kept : kept_refs(repository, ref)) {
+            if (kept.commit) versions.insert(kept.commit->hex());
+        }
         auto& noted = rules[image];
         std::erase_if(noted, [&](const auto& version) { return !versions.contains(version.first); });
         noted[commit.hex()] = rule;

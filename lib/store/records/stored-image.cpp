@@ -44,7 +44,7 @@ StoredImage read_image(const Repository& repository, const Checksum& merge_commi
     std::optional<Checksum> base;
     if (layout.ostree) {
         // ostree-ext's merge commits have no parent.
-        base = commit.parent ? commit.parent : layer_commit(repository, layout.layers.front());
+        base = commit.parent ? commit.parent : layer_target(repository, layout.layers.front()).commit;
         if (!base && !base_may_be_missing)
             throw Error(ErrorKind::repository_damaged,
                         "its commit layer " + layout.layers.front().blob.digest.text() + " is missing");
@@ -75,22 +75,23 @@ const Checksum& StoredImage::deployable() const {
 }
 
 StoredImage StoredImage::find(const Repository& repository, const ImageReference& image) {
-    const auto commit = repository.resolve(image_ref(image));
-    if (!commit) throw no_such_image(image);
-    return in_context("image " + image.image(), [&] { return load(repository, *commit); });
+    const auto target = repository.resolve(image_ref(image));
+    if (!target.exists) throw no_such_image(image);
+    return in_context("image " + image.image(), [&] { return load(repository, target.commit); });
 }
 
 Error no_such_image(const ImageReference& image) {
     return Error(ErrorKind::not_found, "image " + image.image() + " is not in the repository");
 }
 
-StoredImage StoredImage::load(const Repository& repository, const Checksum& merge_commit, bool base_may_be_missing) {
-    if (merge_commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "the ref contains no checksum");
+StoredImage StoredImage::load(const Repository& repository, const std::optional<Checksum>& merge_commit,
+                              bool base_may_be_missing) {
+    if (!merge_commit) throw Error(ErrorKind::repository_damaged, broken_ref);
     try {
-        return read_image(repository, merge_commit, base_may_be_missing);
+        return read_image(repository, *merge_commit, base_may_be_missing);
     } catch (const Error& error) {
         // Whatever is wrong with a stored document is wrong with the repository.
-        const auto cause = error.with_context("merge commit " + merge_commit.hex());
+        const auto cause = error.with_context("merge commit " + merge_commit->hex());
         throw as_damage(cause);
     }
 }

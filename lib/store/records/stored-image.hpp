@@ -47,14 +47,17 @@ struct StoredImage {
     // another.
     bool base_is_parent = false;
 
+    static constexpr const char* broken_ref = "the ref contains no checksum";
+
     // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;
 
     // The image of this name; throws no_such_image(), or load()'s error under the image's name.
     static StoredImage find(const Repository& repository, const ImageReference& image);
-    // Throws Error(repository_damaged) naming what is missing or broken. With BASE_MAY_BE_MISSING the ref of the commit
-    // layer may be lost; base_commit is absent then.
-    static StoredImage load(const Repository& repository, const Checksum& merge_commit,
+    // MERGE_COMMIT is what the image's ref names; nullopt if it is broken, which is an error as well. Throws
+    // Error(repository_damaged) naming what is missing or broken. With BASE_MAY_BE_MISSING the ref of the commit layer
+    // may be lost; base_commit is absent then.
+    static StoredImage load(const Repository& repository, const std::optional<Checksum>& merge_commit,
                             bool base_may_be_missing = false);
 };
 

@@ -129,41 +129,41 @@ bool Repository::has_parent() const {
     return ostree_repo_get_parent(repo_.get()) != nullptr;
 }
 
-std::optional<Checksum> Repository::resolve(const std::string& ref) const {
+RefTarget Repository::resolve(const std::string& ref) const {
     const auto found = read_ref_file(fd(), "refs/heads/" + ref);
-    if (found || !has_parent()) return found;
+    if (found.exists || !has_parent()) return found;
     // Parent repositories are libostree's business.
     ErrorSlot error;
     char* revision = nullptr;
     error.check(ostree_repo_resolve_rev_ext(repo_.get(), ref.c_str(), TRUE, OSTREE_REPO_RESOLVE_REV_EXT_LOCAL_ONLY,
                                             &revision, error.out()),
                 "resolve the ref " + ref);
-    if (revision == nullptr) return std::nullopt;
+    if (revision == nullptr) return {};
     const CharPtr owner(revision);
-    return Checksum::from_hex(revision);
+    return {true, Checksum::from_hex(revision)};
 }
 
-std::map<std::string, Checksum> Repository::refs(const std::string& prefix, UnreadableRefs* unreadable) const {
-    std::map<std::string, Checksum> refs;
+Refs Repository::refs(const std::string& prefix, UnreadableRefs* unreadable) const {
+    Refs refs;
     visit_refs(fd(), "refs/heads/" + prefix, prefix + "/", unreadable,
-               [&](const std::string& name, const Checksum& checksum) {
-                   if (!is_unfinished(name)) refs.emplace(name, checksum);
+               [&](const std::string& name, const auto& commit) {
+                   if (!is_unfinished(name)) refs.emplace(name, commit);
                });
     return refs;
 }
 
-std::map<std::string, Checksum> Repository::all_refs() const {
-    std::map<std::string, Checksum> refs, remote;
-    const auto add = [&](const char* path, std::map<std::string, Checksum>& found) {
+Refs Repository::all_refs() const {
+    Refs refs, remote;
+    const auto add = [&](const char* path, Refs& found) {
         visit_refs(fd(), path, "", nullptr,
-                   [&](const std::string& name, const Checksum& checksum) { found.emplace(name, checksum); });
+                   [&](const std::string& name, const auto& commit) { found.emplace(name, commit); });
     };
     add("refs/heads", refs);
     add("refs/mirrors", refs);
     add("refs/remotes", remote);
-    for (const auto& [name, checksum] : remote) {
+    for (const auto& [name, commit] : remote) {
         const auto slash = name.find('/');
-        if (slash != std::string::npos) refs.emplace(name.substr(0, slash) + ":" + name.substr(slash + 1), checksum);
+        if (slash != std::string::npos) refs.emplace(name.substr(0, slash) + ":" + name.substr(slash + 1), commit);
     }
     return refs;
 }

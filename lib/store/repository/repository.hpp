@@ -53,13 +53,12 @@ public:
     RepositoryWriter& writer() const { return *writer_; }
     std::unique_ptr<StagingArea> make_staging() const { return writer_->make_staging(); }
 
-    // Returns the commit that a ref names, nullopt if there is no such ref or it is a directory. Follows aliases. For a
-    // ref without a valid checksum, and for an alias whose target is missing, returns a checksum that no object has.
-    std::optional<Checksum> resolve(const std::string& ref) const;
-    // Every ref below PREFIX, by full name.
-    std::map<std::string, Checksum> refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
-    // Every ref of this repository, mirrored and remote ones too, by full name (remotes' as REMOTE:NAME).
-    std::map<std::string, Checksum> all_refs() const;
+    // What a ref names. Follows aliases.
+    RefTarget resolve(const std::string& ref) const;
+    // Every ref below PREFIX.
+    Refs refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
+    // Every ref of this repository, mirrored and remote ones too (remotes' as REMOTE:NAME).
+    Refs all_refs() const;
     // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
     std::map<std::string, std::string> aliases(UnreadableRefs* unreadable = nullptr) const;
     // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.

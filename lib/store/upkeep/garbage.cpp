@@ -132,12 +132,12 @@ private:
         }
     }
 
-    void mark_ref(const std::string& ref, const Checksum& commit) {
+    void mark_ref(const std::string& ref, const std::optional<Checksum>& commit) {
         std::string damage;
-        if (commit == Checksum{})
-            damage = "the ref names no commit";
+        if (commit)
+            mark_commit(*commit, damage);
         else
-            mark_commit(commit, damage);
+            damage = "the ref names no commit";
         if (!damage.empty()) counts_.damaged.emplace(ref, damage);
     }
 

@@ -29,10 +29,10 @@ bool has_few_images(const Repository& repository) {
     return count <= few_images;
 }
 
-std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit) {
-    if (commit == Checksum{}) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
+std::set<std::string> layers_of_commit(const Repository& repository, const std::optional<Checksum>& commit) {
+    if (!commit) throw Error(ErrorKind::repository_damaged, "its ref names no commit");
     std::set<std::string> refs;
-    const auto manifest = repository.load_commit(commit).text(manifest_key);
+    const auto manifest = repository.load_commit(*commit).text(manifest_key);
     if (!manifest) return refs;
     for (const auto& layer : Manifest::parse(*manifest).layers) {
         refs.insert(layer_ref(layer.digest));
@@ -42,8 +42,7 @@ std::set<std::string> layers_of_commit(const Repository& repository, const Check
     return refs;
 }
 
-LayerUse LayerUse::find(const Repository& repository, const std::map<std::string, Checksum>& dropped,
-                        UnreadableRefs* unreadable) {
+LayerUse LayerUse::find(const Repository& repository, const Refs& dropped, UnreadableRefs* unreadable) {
     LayerUse use;
     for (const char* prefix : prefixes_of_users) {
         for (const auto& [ref, commit] : repository.refs(prefix, unreadable)) {

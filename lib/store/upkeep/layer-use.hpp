@@ -18,20 +18,20 @@ namespace imaged {
 // their names are looked at. Throws what keeps the system from listing them.
 bool has_few_images(const Repository& repository);
 
-// The refs that the layers of COMMIT's manifest may have; none without a manifest. Throws Error(repository_damaged).
-std::set<std::string> layers_of_commit(const Repository& repository, const Checksum& commit);
+// The refs that the layers of COMMIT's manifest may have; none without a manifest. Throws Error(repository_damaged),
+// also for the nullopt of a broken ref.
+std::set<std::string> layers_of_commit(const Repository& repository, const std::optional<Checksum>& commit);
 
 struct LayerUse {
-    std::set<std::string> used;              // refs of layers
-    std::map<std::string, Checksum> unused;  // refs of the others, and what they name
+    std::set<std::string> used;  // refs of layers
+    Refs unused;                 // of the others
     // Images that cannot be read, by reference, and why. It is not known which layers they need, so no layer
     // counts as unused then.
     std::map<std::string, std::string> damaged;
 
     // DROPPED are refs of kept versions that do not count. Throws what keeps the system from reading a ref or a commit
     // that may need layers; if there is UNREADABLE, such a ref is noted there, and no layer is unused.
-    static LayerUse find(const Repository& repository, const std::map<std::string, Checksum>& dropped = {},
-                         UnreadableRefs* unreadable = nullptr);
+    static LayerUse find(const Repository& repository, const Refs& dropped = {}, UnreadableRefs* unreadable = nullptr);
 };
 
 }  // namespace imaged

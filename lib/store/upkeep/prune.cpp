@@ -21,11 +21,12 @@ namespace imaged {
 
 namespace {
 
-std::string digest_of(const Repository& repository, const Checksum& commit) {
+std::optional<std::string> digest_of(const Repository& repository, const std::optional<Checksum>& commit) {
+    if (!commit) return std::nullopt;
     try {
-        return repository.load_commit(commit).text(manifest_digest_key).value_or("");
+        return repository.load_commit(*commit).text(manifest_digest_key);
     } catch (const Error&) {
-        return {};  // a damaged image can be removed like any other
+        return std::nullopt;  // a damaged image can be removed like any other
     }
 }
 
@@ -54,14 +55,14 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
 }
 
 // Of the image whose REF is gone and named COMMIT.
-void drop_what_is_known(Repository& repository, const std::string& ref, const Checksum& commit) {
+void drop_what_is_known(Repository& repository, const std::string& ref, const std::optional<Checksum>& commit) {
     const auto image = image_of_ref(ref);
     note_image_source(repository.fd(), image, image);
     forget_signature_rules(repository.fd(), image);
     for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
     try {
         // Another image may have the commit, and this one may come back to it.
-        PendingUpdate::forget(repository, commit, image);
+        if (commit) PendingUpdate::forget(repository, *commit, image);
     } catch (const Error&) {
         // Metadata that cannot be read says nothing of it.
     }
@@ -77,7 +78,7 @@ std::vector<std::string> stale_records(const Repository& repository, const std::
 // Adds their digests to DROPPED.
 void drop_layers(Repository& repository, std::vector<std::string>& dropped) {
     for (const auto& [ref, commit] : LayerUse::find(repository).unused) {
-        if (!shows_origin(repository, commit)) continue;
+        if (!commit || !shows_origin(repository, *commit)) continue;
         repository.set_ref(ref, std::nullopt);
         dropped.push_back(blob_of_ref(ref));
     }
@@ -120,7 +121,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     for (const auto& [ref, commit] : unneeded.use.unused) outcome.layers.push_back(blob_of_ref(ref));
     for (const auto& [ref, commit] : unneeded.refs) {
         rules.ignored_refs.insert(ref);
-        rules.image_commits.insert(commit);
+        if (commit) rules.image_commits.insert(*commit);
     }
     rules.before_removal = [&] {
         StagingArea::clear_leftovers(repository.fd());
@@ -154,17 +155,17 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
     require_no_alias(repository, images);
-    std::map<std::string, Checksum> found;  // by ref
+    Refs found;
     for (const auto& image : images) {
         const auto ref = image_ref(image);
         if (found.contains(ref)) continue;
-        const auto commit = repository.resolve(ref);
-        if (!commit) {
+        const auto target = repository.resolve(ref);
+        if (!target.exists) {
             outcome.missing.push_back(image.image());
             continue;
         }
-        found.emplace(ref, *commit);
-        outcome.removed.push_back({image.image(), digest_of(repository, *commit)});
+        found.emplace(ref, target.commit);
+        outcome.removed.push_back({image.image(), digest_of(repository, target.commit)});
     }
     if (found.empty()) return outcome;
     for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);

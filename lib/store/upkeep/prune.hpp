@@ -45,7 +45,7 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
 // The refs that a prune drops: of layers that nobody uses, and of kept versions beyond KEEP of an image.
 struct UnneededRefs {
     LayerUse use;
-    std::map<std::string, Checksum> refs;
+    Refs refs;
 
     static UnneededRefs find(const Repository& repository, unsigned keep);
 };
@@ -57,7 +57,7 @@ void usage_of_records(const Repository& repository, const std::set<Checksum>& re
 
 struct RemovedImage {
     std::string image;
-    std::string digest;  // of its manifest; empty when it could not be read
+    std::optional<std::string> digest;  // of its manifest; nullopt if it cannot be read
 };
 
 struct RemoveOutcome {

@@ -29,9 +29,9 @@ public:
           presence_(repository, cancellation) {}
 
     RolledBack run() {
-        const auto commit = repository_.resolve(ref_);
-        if (!commit) throw Error(ErrorKind::not_found, "image " + name_ + " is not in the repository");
-        const auto current = readable(*commit);
+        const auto target = repository_.resolve(ref_);
+        if (!target.exists) throw Error(ErrorKind::not_found, "image " + name_ + " is not in the repository");
+        const auto current = readable(target.commit);
         auto chosen = choose_kept_version(repository_, request_.image, request_.digest,
                                           current ? std::optional(current->digest) : std::nullopt);
         require_whole(chosen.image);
@@ -43,7 +43,7 @@ public:
     }
 
 private:
-    std::optional<StoredImage> readable(const Checksum& commit) const {
+    std::optional<StoredImage> readable(const std::optional<Checksum>& commit) const {
         try {
             return StoredImage::load(repository_, commit, true);
         } catch (const Error& error) {
@@ -64,11 +64,10 @@ private:
         }
         const VerifiedLayers verified(repository_.fd());
         for (const auto& layer : image.layout.layers) {
-            auto commit = layer_commit(repository_, layer);
-            const bool has_ref = commit.has_value();
-            if (!has_ref) commit = verified.layer(layer.kind, layer.diff_id);
+            const auto named = layer_target(repository_, layer);
+            const auto commit = named.exists ? named.commit : verified.layer(layer.kind, layer.diff_id);
             if (!commit || !presence_.complete(*commit)) refuse("layer " + layer.blob.digest.text() + " is missing");
-            if (has_ref) continue;
+            if (named.exists) continue;
             for (const auto& [ref, target] : refs_for(repository_, layer, *commit)) repository_.set_ref(ref, target);
         }
     }

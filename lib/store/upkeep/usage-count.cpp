@@ -88,12 +88,12 @@ private:
         add_commit(user(UserKind::deployment, name), commit);
     }
 
-    void add_ref(const std::string& ref, const Checksum& commit) {
+    void add_ref(const std::string& ref, const std::optional<Checksum>& commit) {
         const auto kept = parse_kept_ref(ref);
         const bool is_image = kept || ref.starts_with(image_ref_prefix);
         if (is_image) return add_with_layers(user(UserKind::image, image_of_ref(kept ? kept->first : ref)), commit);
         if (is_of_deployment(ref)) {
-            const auto deployed = deployments_.find(commit);
+            const auto deployed = commit ? deployments_.find(*commit) : deployments_.end();
             return add_with_layers(user(UserKind::deployment, deployed == deployments_.end() ? ref : deployed->second),
                                    commit);
         }
@@ -102,13 +102,16 @@ private:
         add_commit(other, commit);
     }
 
-    void add_commit(User& user, const Checksum& commit) {
-        if (commit == Checksum{}) user.damage = "its ref names no commit";
-        user.commits.insert(commit);
-        user.partial |= has_partial_mark(repository_.fd(), commit);
+    void add_commit(User& user, const std::optional<Checksum>& commit) {
+        if (!commit) {
+            user.damage = "its ref names no commit";
+            return;
+        }
+        user.commits.insert(*commit);
+        user.partial |= has_partial_mark(repository_.fd(), *commit);
     }
 
-    void add_with_layers(User& user, const Checksum& commit) {
+    void add_with_layers(User& user, const std::optional<Checksum>& commit) {
         add_commit(user, commit);
         try {
             for (const auto& layer : layers_of_commit(repository_, commit)) {
@@ -124,7 +127,7 @@ private:
     }
 
     const Repository& repository_;
-    std::map<std::string, Checksum> refs_;
+    Refs refs_;
     std::vector<User> users_;
     std::map<std::pair<UserKind, std::string>, std::size_t> numbers_;
     std::map<Checksum, std::string> deployments_;  // names by commit
@@ -255,7 +258,7 @@ private:
             if (node && !reach_.has_user(*node)) unnamed.push_back(commit);
         }
         std::set<Checksum> known;
-        for (const auto& [ref, commit] : unneeded_.refs) known.insert(commit);
+        for (const auto& [ref, commit] : whole(unneeded_.refs)) known.insert(commit);
         const auto ours = commits_of_images(repository_, unnamed, known);
         User others{UserKind::commits, "", {}, true, {}};
         for (const auto& commit : unnamed) {

@@ -6,25 +6,26 @@
 
 namespace imaged {
 
-bool DamageSearch::add(const Checksum& commit, const std::string& layer, bool has_paths,
+bool DamageSearch::add(const Checksum& commit, const std::optional<std::string>& layer, bool has_paths,
                        std::vector<FoundDamage>& found) {
     bool any_there = false;
-    const auto note = [&](const std::string& object, const std::string& fault, const std::string& path) {
+    using Place = std::optional<std::string>;
+    const auto note = [&](const std::string& object, const std::string& fault, const Place& path) {
         any_there |= fault != RepositoryCheck::missing;
         const auto [place, added] = places_.emplace(object, found.size());
         if (added)
-            found.push_back({object, fault, layer, has_paths ? path : ""});
-        else if (found[place->second].path.empty() && has_paths)
+            found.push_back({object, fault, layer, has_paths ? path : std::nullopt});
+        else if (!found[place->second].path && has_paths)
             found[place->second].path = path;
     };
-    const auto note_metadata = [&](const Checksum& checksum, ObjectType type, const std::string& path) {
+    const auto note_metadata = [&](const Checksum& checksum, ObjectType type, const Place& path) {
         const auto name = object_name(checksum, type);
         const auto bad = check_.bad_objects().find(name);
         if (bad == check_.bad_objects().end()) return false;
         note(name, bad->second, path);
         return true;
     };
-    if (note_metadata(commit, ObjectType::commit, "")) return any_there;
+    if (note_metadata(commit, ObjectType::commit, std::nullopt)) return any_there;
     const auto content = repository_.load_commit(commit);
     ChecksumSet seen;
     walk_tree(repository_, content, cancellation_,

@@ -45,6 +45,10 @@ public:
     void finished(std::size_t) override {}
 };
 
+std::optional<std::string> digest_of(const ImageVerdict& verdict) {
+    return verdict.stored ? std::optional(verdict.stored->digest.text()) : std::nullopt;
+}
+
 // The repair of one image. A failure in one of its layers ends the others, but not the job.
 class RepairJob {
 public:
@@ -65,8 +69,7 @@ public:
         Silence silence;
         const auto imported = import_image(import, cancellation_, silence);
         quarantine.discard();
-        return {verdict.image, imported.image.digest.text(),
-                verdict.stored ? verdict.stored->digest.text() : std::string(), imported.layers_fetched,
+        return {verdict.image, imported.image.digest.text(), digest_of(verdict), imported.layers_fetched,
                 imported.bytes_fetched};
     }
 
@@ -116,7 +119,7 @@ private:
             return objects;
         }
         for (const auto& damage : verdict.damage) {
-            if (!damage.object.empty()) objects.push_back(damage.object);
+            if (damage.object) objects.push_back(*damage.object);
         }
         return objects;
     }
@@ -125,7 +128,7 @@ private:
     void restore_refs(const ImageVerdict& verdict) {
         const VerifiedLayers verified(repository_.fd());
         for (const auto& damage : verdict.damage) {
-            if (damage.kind != DamageKind::ref || damage.ref.empty()) continue;
+            if (damage.kind != DamageKind::ref || !damage.ref) continue;
             std::map<std::string, Checksum> refs;
             for (const auto& layer : verdict.stored->layout.layers) {
                 if (ref_of_layer(repository_, layer) != damage.ref) continue;
@@ -134,7 +137,7 @@ private:
                 if (commit && Presence(repository_, cancellation_).complete(*commit))
                     refs.merge(refs_for(repository_, layer, *commit));
             }
-            if (refs.empty()) repository_.set_ref(damage.ref, std::nullopt);
+            if (refs.empty()) repository_.set_ref(*damage.ref, std::nullopt);
             for (const auto& [ref, commit] : refs) repository_.set_ref(ref, commit);
         }
     }
@@ -163,7 +166,7 @@ std::vector<ImageReference> damaged_images(const Verdict& verdict, std::map<std:
 
 DamageRecord::Entry entry_of(const ImageVerdict& verdict) {
     const auto more = verdict.damage_count - 1;
-    return {verdict.commit,
+    return {verdict.commit.value(),
             verdict.damage.front().message + (more > 0 ? " (and " + std::to_string(more) + " more)" : ""),
             verdict.damaged_commits};
 }
@@ -177,15 +180,15 @@ void record_damage(const Repository& repository, const std::vector<ImageVerdict>
         std::vector<std::string> images;
         for (const auto& verdict : verdicts) {
             images.push_back(verdict.image);
-            // What is known of an image stays when it could not be read.
-            if (is_damaged(verdict))
+            // What is known of an image stays when it could not be read. A broken ref is damage that listings see.
+            if (is_damaged(verdict) && verdict.commit)
                 record.set(verdict.image, entry_of(verdict));
             else if (verdict.unchecked.empty())
                 record.set(verdict.image, std::nullopt);
         }
         if (all) record.keep_only(images);
         record.write(repository.writer());
-        outcome.unrecorded.clear();
+        outcome.unrecorded.reset();
     } catch (const Error& error) {
         outcome.unrecorded = error.what();
     }
@@ -207,12 +210,10 @@ std::vector<ImageReference> repair_damage(const VerifyRequest& request, Reposito
         for (const auto& verdict : current.images) {
             if (verdict.image != reference.image()) continue;
             try {
-                auto repaired = is_damaged(verdict)
-                                    ? RepairJob(request, repository, cancellation).repair(verdict, current)
-                                    : RepairedImage{verdict.image, "", "", 0, 0};
-                if (repaired.digest.empty() && verdict.stored)
-                    repaired.digest = repaired.previous_digest = verdict.stored->digest.text();
-                outcome.repaired.push_back(std::move(repaired));
+                const auto digest = digest_of(verdict);
+                outcome.repaired.push_back(is_damaged(verdict)
+                                               ? RepairJob(request, repository, cancellation).repair(verdict, current)
+                                               : RepairedImage{verdict.image, digest.value_or(""), digest, 0, 0});
             } catch (const Error& error) {
                 cancellation.check();
                 outcome.unrepaired.emplace(verdict.image, error.what());

@@ -38,7 +38,7 @@ struct VerifyRequest {
 
 struct RepairedImage {
     std::string image, digest;
-    std::string previous_digest;  // another one where the image was replaced; empty when it was not known
+    std::optional<std::string> previous_digest;  // another one where the image was replaced; nullopt if not known
     unsigned layers_fetched = 0;
     std::uint64_t bytes_fetched = 0;  // compressed
 };
@@ -56,7 +56,7 @@ struct VerifyOutcome {
     std::map<std::string, std::string> unrepaired;  // by image, why
     std::vector<RefetchedImage> refetched;
     std::map<std::string, std::string> still_unverified;  // by image, why its layers could not be fetched anew
-    std::string unrecorded;                               // why listings do not know what was found; empty if they do
+    std::optional<std::string> unrecorded;                // why listings do not know what was found, if they do not
 };
 
 VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& cancellation, WorkObserver& observer);

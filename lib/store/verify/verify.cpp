@@ -30,7 +30,7 @@ constexpr double walk_end = 0.1, hash_end = 0.9;
 void report(ImageVerdict& verdict, Damage damage) {
     // Of a merge that is whole, but not what it should be.
     if (damage.kind == DamageKind::metadata || damage.kind == DamageKind::merge)
-        verdict.damaged_commits.push_back(verdict.commit);
+        verdict.damaged_commits.push_back(verdict.commit.value());
     if (++verdict.damage_count <= max_damage) verdict.damage.push_back(std::move(damage));
 }
 
@@ -62,7 +62,7 @@ public:
             observer_.advance(++done, verdict_.images.size());
         }
         for (const auto& image : kept_of_) look_at_kept(image);
-        for (const auto& [ref, commit] : unused_) check_.walk(commit);
+        for (const auto& [ref, commit] : whole(unused_)) check_.walk(commit);
         observer_.begin("hash", walk_end, hash_end, "objects");
         check_.hash_files();
         observer_.begin("merge", hash_end, 1, "images");
@@ -108,9 +108,9 @@ private:
             ImageVerdict verdict{.image = image.image()};
             bool found = true;
             unless_unreadable(verdict, [&] {
-                const auto commit = repository_.resolve(image_ref(image));
-                found = commit.has_value();
-                verdict.commit = commit.value_or(Checksum{});
+                const auto target = repository_.resolve(image_ref(image));
+                found = target.exists;
+                verdict.commit = target.commit;
             });
             kept_of_.insert(image_ref(image));
             if (found)
@@ -136,16 +136,16 @@ private:
     // Refs and metadata, and the directories of all that the image names.
     void look_at(ImageVerdict& verdict) {
         cancellation_.check();
-        if (verdict.commit == Checksum{}) {
+        if (!verdict.commit) {
             report(verdict, {.kind = DamageKind::ref, .message = "the image's ref contains no checksum"});
             return;
         }
-        check_.walk(verdict.commit);
+        check_.walk(*verdict.commit);
         try {
             verdict.stored = StoredImage::load(repository_, verdict.commit, true);
         } catch (const Error& error) {
             if (is_shortage(error)) throw;
-            if (!check_.is_bad(object_name(verdict.commit, ObjectType::commit)))
+            if (!check_.is_bad(object_name(*verdict.commit, ObjectType::commit)))
                 report(verdict, {.kind = DamageKind::metadata, .message = error.what()});
             return;
         }
@@ -170,12 +170,12 @@ private:
     void check_layer(ImageVerdict& verdict, const ImageLayer& layer) {
         const auto placed = placed_layer(repository_, verified_, layer);
         const auto& ref = placed.ref;
-        const auto& commit = placed.commit;
+        const auto& commit = placed.target.commit;
         const auto refuse = [&](const std::string& why) {
             report(verdict, {.kind = DamageKind::ref, .message = why, .ref = ref, .layer = layer.blob.digest.text()});
         };
-        if (!commit) return refuse("the layer's ref is missing");
-        if (*commit == Checksum{}) return refuse("the layer's ref contains no checksum");
+        if (!placed.target.exists) return refuse("the layer's ref is missing");
+        if (!commit) return refuse("the layer's ref contains no checksum");
         check_.walk(*commit);
         const bool verified = verified_.layer(layer.kind, layer.diff_id) == commit;
         if (!verified) verdict.unverified.push_back(layer.blob.digest.text());
@@ -229,20 +229,20 @@ private:
     void find_damage(ImageVerdict& verdict) {
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
-        const auto add = [&](const Checksum& commit, const std::string& layer, bool has_paths) {
+        const auto add = [&](const Checksum& commit, const std::optional<std::string>& layer, bool has_paths) {
             if (search.add(commit, layer, has_paths, found)) verdict.damaged_commits.push_back(commit);
         };
         if (verdict.stored) {
             for (const auto& layer : verdict.stored->layout.layers) {
-                const auto commit = layer_commit(repository_, layer);
-                if (commit && *commit != Checksum{} && layer.kind != LayerKind::commit)
+                const auto commit = layer_target(repository_, layer).commit;
+                if (commit && layer.kind != LayerKind::commit)
                     add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived);
             }
             // Last: what chunks hold, it reaches too.
             if (verdict.stored->base_commit)
                 add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true);
         }
-        add(verdict.commit, "", true);
+        if (verdict.commit) add(*verdict.commit, std::nullopt, true);
         for (auto& damage : found) {
             auto message = damage.object + " " + damage.fault;
             report(verdict, {.kind = DamageKind::object,
@@ -260,7 +260,7 @@ private:
             if (version.image.base_commit) check_.walk(*version.image.base_commit);
             try {
                 for (const auto& layer : version.image.layout.layers) {
-                    if (const auto commit = layer_commit(repository_, layer)) check_.walk(*commit);
+                    if (const auto commit = layer_target(repository_, layer).commit) check_.walk(*commit);
                 }
                 kept_.emplace_back(image_of_ref(image_ref), std::move(version));
             } catch (const Error& error) {
@@ -284,30 +284,31 @@ private:
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
         for (const auto& layer : version.image.layout.layers) {
-            const auto commit = layer_commit(repository_, layer);
+            const auto commit = layer_target(repository_, layer).commit;
             if (!commit) return refuse("layer " + layer.blob.digest.text() + " is missing");
             if (check_.any_bad())
                 search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
         }
-        if (check_.any_bad()) search.add(version.image.merge_commit, "", true, found);
+        if (check_.any_bad()) search.add(version.image.merge_commit, std::nullopt, true, found);
         if (!found.empty()) refuse(found.front().object + " " + found.front().fault);
     }
 
-    void conclude_unused(const std::string& ref, const Checksum& commit) {
-        if (!check_.any_bad()) return;
-        DamageSearch search(repository_, check_, cancellation_);
+    void conclude_unused(const std::string& ref, const std::optional<Checksum>& commit) {
         std::vector<FoundDamage> found;
-        search.add(commit, "", false, found);
-        if (found.empty()) return;
-        const auto digest = blob_of_ref(ref);
-        verdict_.unused_layers.emplace(digest, found.front().object + " " + found.front().fault);
+        if (commit && check_.any_bad())
+            DamageSearch(repository_, check_, cancellation_).add(*commit, std::nullopt, false, found);
+        if (!commit)
+            verdict_.unused_layers.emplace(blob_of_ref(ref), "its ref contains no checksum");
+        else if (!found.empty())
+            verdict_.unused_layers.emplace(blob_of_ref(ref), found.front().object + " " + found.front().fault);
     }
 
     // A mark that something is lost outlives what brings it back.
     void find_marks() {
         for (const auto& commit : check_.marked()) {
             std::vector<FoundDamage> found;
-            if (check_.any_bad()) DamageSearch(repository_, check_, cancellation_).add(commit, "", false, found);
+            if (check_.any_bad())
+                DamageSearch(repository_, check_, cancellation_).add(commit, std::nullopt, false, found);
             if (found.empty()) verdict_.marked.push_back(commit);
         }
     }
@@ -321,7 +322,7 @@ private:
     Verdict verdict_;
     std::set<std::string> kept_of_;                          // refs of images
     std::vector<std::pair<std::string, KeptVersion>> kept_;  // by image
-    std::map<std::string, Checksum> unused_;
+    Refs unused_;
 };
 
 }  // namespace

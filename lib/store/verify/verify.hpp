@@ -40,15 +40,15 @@ constexpr auto names_of(DamageKind) {
 struct Damage {
     DamageKind kind;
     std::string message;
-    std::string ref = {};     // of kind ref
-    std::string layer = {};   // digest of the layer that it belongs to; empty for the image's own
-    std::string object = {};  // CHECKSUM.TYPE, of kind object
-    std::string path = {};    // in the image, where that is known
+    std::optional<std::string> ref = {};     // of kind ref
+    std::optional<std::string> layer = {};   // digest of the layer that it belongs to; nullopt for the image's own
+    std::optional<std::string> object = {};  // CHECKSUM.TYPE, of kind object
+    std::optional<std::string> path = {};    // in the image, where that is known
 };
 
 struct ImageVerdict {
     std::string image;
-    Checksum commit = {};                    // what the ref names
+    std::optional<Checksum> commit = {};     // what the ref names; nullopt if it is broken or unreadable
     std::optional<StoredImage> stored = {};  // unless its metadata is damaged
     std::vector<Damage> damage = {};         // the first of them; empty for a sound image
     std::uint64_t damage_count = 0;          // all of them

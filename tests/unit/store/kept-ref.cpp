@@ -2,6 +2,7 @@
 #include "store/files/kept-ref.hpp"
 
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "image-builder.hpp"
 #include "store/records/kept-versions.hpp"
 #include "store/upkeep/layer-use.hpp"
@@ -24,7 +25,7 @@ struct KeptStore {
     void keep(std::uint64_t number, const Checksum& commit) {
         home.repository.set_ref("imaged/kept/oci_3A__2F_srv/a/version." + std::to_string(number), commit);
     }
-    void set(const std::string& to, const Checksum& commit) { home.repository.set_ref(to, commit); }
+    void set(const std::string& to, const std::optional<Checksum>& commit) { home.repository.set_ref(to, commit); }
     std::vector<std::uint64_t> surplus(unsigned keep) {
         std::vector<std::uint64_t> numbers;
         for (const auto& [kept, commit] : surplus_versions(home.repository, keep))
@@ -86,7 +87,7 @@ TEST_CASE("the latest versions stay, each once, and none that is current or cann
     store.keep(3, c);
     store.keep(4, b);
     store.keep(5, d);
-    store.keep(6, Checksum{});
+    store.keep(6, checksum_of('0'));
     CHECK(store.surplus(3) == std::vector<std::uint64_t>{2, 5, 6});
     CHECK(store.surplus(1) == std::vector<std::uint64_t>{1, 2, 3, 5, 6});
     CHECK(store.surplus(0) == std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6});

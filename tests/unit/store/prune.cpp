@@ -46,7 +46,7 @@ struct PrunedStore {
     RemoveOutcome remove(const std::string& reference) {
         return remove_images(home.path, {ImageReference::parse(reference)}, cancellation);
     }
-    bool has_ref(const std::string& ref) { return home.repository.resolve(ref).has_value(); }
+    bool has_ref(const std::string& ref) { return home.repository.resolve(ref).exists; }
     void fsck() { REQUIRE(std::system(("ostree fsck --quiet --repo=" + home.path + " >/dev/null").c_str()) == 0); }
     void truncate(const Checksum& checksum, const std::string& type) {
         fs::resize_file(images.path_of(checksum, type), 3);
@@ -213,7 +213,7 @@ TEST_CASE("a ref without a checksum is damage and can be removed") {
     REQUIRE(store.prune().damaged.count("oci:/images:nonsense") == 1);
     const auto removed = store.remove("oci:/images:nonsense");
     REQUIRE(removed.removed.size() == 1);
-    REQUIRE(removed.removed[0].digest.empty());
+    REQUIRE_FALSE(removed.removed[0].digest);
     REQUIRE(store.prune().damaged.empty());
     REQUIRE(store.has_ref(layer.ref()));
 }

@@ -23,7 +23,7 @@ namespace {
 // Longer than a listing takes for "a moment ago".
 constexpr auto a_while = std::chrono::milliseconds(150);
 
-struct Refs {
+struct ListedRefs {
     TemporaryRepository home;
     RefListing listing{home.repository.fd(), "some"};
     const fs::path top = fs::path(home.path) / "refs/heads/some";
@@ -35,30 +35,49 @@ struct Refs {
         std::ofstream(unfinished) << std::string(64, digit) << '\n';
         fs::rename(unfinished, top / name);
     }
-    Checksum at(const std::string& name) const { return listing.refs().at("some/" + name); }
+    std::optional<Checksum> at(const std::string& name) const { return listing.refs().at("some/" + name); }
 };
 
 }  // namespace
 
 TEST_CASE("refs are listed by their full names, and looked for without a list") {
-    Refs refs;
+    ListedRefs refs;
     CHECK_FALSE(refs.listing.refresh());
     CHECK(refs.listing.refs().empty());
     refs.set("one", '1');
     refs.set("deep/er/two", '2');
     CHECK(refs.listing.refresh());
-    for (const auto* name : {"some/one", "some/deep/er/two"}) CHECK(refs.listing.contains(name));
+    for (const auto* name : {"some/one", "some/deep/er/two"}) CHECK(refs.listing.find(name).exists);
     for (const auto* name :
          {"some", "some/", "some/deep", "some/deep/er", "some/deep/er/two/", "some/two", "somewhere/one", "one", ""})
-        CHECK_FALSE(refs.listing.contains(name));
+        CHECK_FALSE(refs.listing.find(name).exists);
     CHECK(refs.listing.refs().size() == 2);
     CHECK(refs.at("one") == checksum_of('1'));
     CHECK(refs.at("deep/er/two") == checksum_of('2'));
 }
 
+TEST_CASE("a broken ref is listed without a commit, one of zeros with its own") {
+    ListedRefs refs;
+    refs.set("zeros", '0');
+    refs.set("letters", 'x');
+    std::ofstream(refs.top / "empty").close();
+    fs::create_symlink("nowhere", refs.top / "link");
+    refs.listing.refresh();
+    const auto& repository = refs.home.repository;
+    for (const auto* name : {"letters", "empty", "link"}) {
+        INFO(name);
+        CHECK_FALSE(refs.at(name));
+        CHECK(refs.listing.find(std::string("some/") + name) == RefTarget{true, std::nullopt});
+        CHECK(repository.resolve(std::string("some/") + name) == RefTarget{true, std::nullopt});
+    }
+    CHECK(refs.at("zeros") == checksum_of('0'));
+    CHECK(repository.resolve("some/none") == RefTarget{});
+    CHECK(whole(repository.refs("some")) == std::map<std::string, Checksum>{{"some/zeros", checksum_of('0')}});
+}
+
 TEST_CASE("a ref that is replaced is seen, whether it was written a moment ago or long before") {
     for (const auto pause : {std::chrono::milliseconds(0), a_while}) {
-        Refs refs;
+        ListedRefs refs;
         refs.set("other", '9');
         for (const char digit : {'1', '2', '3', '4', '5'}) {
             refs.set("one", digit);
@@ -71,7 +90,7 @@ TEST_CASE("a ref that is replaced is seen, whether it was written a moment ago o
 }
 
 TEST_CASE("an inode that a ref gets back tells nothing") {
-    Refs refs;
+    ListedRefs refs;
     refs.set("one", '1');
     std::this_thread::sleep_for(a_while);
     refs.listing.refresh();
@@ -90,23 +109,23 @@ TEST_CASE("an inode that a ref gets back tells nothing") {
 }
 
 TEST_CASE("refs that are gone are not listed any more") {
-    Refs refs;
+    ListedRefs refs;
     for (const auto* name : {"one", "other", "deep/two"}) refs.set(name, '1');
     refs.listing.refresh();
     fs::remove(refs.top / "one");
     CHECK(refs.listing.refresh());
-    CHECK_FALSE(refs.listing.contains("some/one"));
+    CHECK_FALSE(refs.listing.find("some/one").exists);
     CHECK(refs.listing.refs().size() == 2);
     fs::remove_all(refs.top / "deep");
     CHECK(refs.listing.refresh());
-    CHECK_FALSE(refs.listing.contains("some/deep/two"));
+    CHECK_FALSE(refs.listing.find("some/deep/two").exists);
     fs::remove_all(refs.top);
     CHECK(refs.listing.refresh());
     CHECK(refs.listing.refs().empty());
 }
 
 TEST_CASE("refs that could not be read for want of descriptors are read the next time") {
-    Refs refs;
+    ListedRefs refs;
     refs.set("one", '1');
     std::this_thread::sleep_for(a_while);
     rlimit before{};
@@ -124,7 +143,7 @@ TEST_CASE("refs that could not be read for want of descriptors are read the next
 }
 
 TEST_CASE("a directory that is read again, with the same refs in it, is no change") {
-    Refs refs;
+    ListedRefs refs;
     refs.set("one", '1');
     refs.set("deep/two", '2');
     CHECK(refs.listing.refresh());

@@ -180,7 +180,7 @@ TEST_CASE("a merged tree that is not what the layers give is named with the path
     const auto outcome = store.repair();
     REQUIRE(outcome.unrepaired.empty());
     REQUIRE(outcome.repaired.size() == 1);
-    REQUIRE(store.home.repository.resolve(image_ref(ImageReference::parse(reference))) == store.merge);
+    REQUIRE(store.home.repository.resolve(image_ref(ImageReference::parse(reference))).commit == store.merge);
     REQUIRE(store.verify().images[0].damage.empty());
 }
 
@@ -211,6 +211,25 @@ TEST_CASE("a damaged layer that no image uses is told as such") {
     REQUIRE(verdict.unused_layers.count(unused.digest.text()) == 1);
 }
 
+TEST_CASE("a broken ref of a layer is told as such, and as no object that is missing") {
+    CheckedStore store;
+    const auto unused = store.images.layer("unused", {{"usr/unused", "unused"}});
+    for (const auto& layer : {unused, store.lower})
+        std::ofstream(store.home.path + "/refs/heads/" + layer.ref()) << "nonsense";
+    auto verdict = store.verify();
+    CHECK(verdict.unused_layers.at(unused.digest.text()) == "its ref contains no checksum");
+    CHECK(verdict.bad_objects.empty());
+    const auto image = ImageReference::parse(reference);
+    auto described = ImageCatalog(store.home.path).describe(image);
+    CHECK(described["state"] == "damaged");
+    CHECK_FALSE(described["layer-list"][0].contains("commit"));
+
+    std::ofstream(store.home.path + "/refs/heads/" + image_ref(image)) << "nonsense";
+    verdict = store.check(false).verdict;
+    CHECK(only_damage(verdict).message == "the image's ref contains no checksum");
+    CHECK_FALSE(fs::exists(store.home.path + "/extensions/imaged/damaged.json"));
+}
+
 TEST_CASE("only the images that are named are looked at, and what is not stored is told") {
     CheckedStore store;
     store.images.image("oci:/images:b", {store.lower});
@@ -236,7 +255,7 @@ TEST_CASE("a lost ref of a layer whose commit is there is written again without 
     REQUIRE(outcome.unrepaired.empty());
     REQUIRE(outcome.repaired.size() == 1);
     REQUIRE(outcome.repaired[0].layers_fetched == 0);
-    REQUIRE(store.home.repository.resolve(store.lower.ref()) == store.lower.commit);
+    REQUIRE(store.home.repository.resolve(store.lower.ref()).commit == store.lower.commit);
 }
 
 TEST_CASE("a directory that only the merge has is made again without any source") {
@@ -248,7 +267,7 @@ TEST_CASE("a directory that only the merge has is made again without any source"
     REQUIRE(outcome.unrepaired.empty());
     REQUIRE(outcome.repaired[0].layers_fetched == 0);
     REQUIRE(store.verify().images[0].damage.empty());
-    REQUIRE(store.home.repository.resolve(image_ref(ImageReference::parse(reference))) == store.merge);
+    REQUIRE(store.home.repository.resolve(image_ref(ImageReference::parse(reference))).commit == store.merge);
 }
 
 TEST_CASE("what cannot be repaired is said, and the bad object stays where it was") {
