@@ -263,16 +263,16 @@ TEST_CASE("what cannot be repaired is said, and the bad object stays where it wa
 
 TEST_CASE("what was found damaged is listed as damaged until it is sound again") {
     CheckedStore store;
-    ImageCatalog catalog(store.home.path);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "ok");
+    const auto catalog = ImageCatalog::open_existing(store.home.path);
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "ok");
     const auto file = store.images.path_of(store.images.file("deep"), "file");
     store.flip_byte(store.images.file("deep"), "file");
     store.check(false);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "damaged");
-    REQUIRE(catalog.describe(ImageReference::parse(reference))["state"] == "damaged");
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "damaged");
+    REQUIRE(catalog->describe(ImageReference::parse(reference))["state"] == "damaged");
     store.flip_byte(store.images.file("deep"), "file");
     store.check(false);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "ok");
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "ok");
 }
 
 TEST_CASE("a verification can be cancelled") {
