@@ -4,12 +4,12 @@
 
 #include <string>
 
-#include "bus/dictionary.hpp"
+#include "job/kinds.hpp"
 
 namespace imagectl {
 
 // The outcome of Changes in the order that matters: kernels, packages that both versions have, those that are new or
 // gone, files of /etc. Of each list some, or ALL.
-std::string changes_text(const Dictionary& changes, bool all);
+std::string changes_text(const imaged::job::ChangesOutcome& changes, bool all);
 
 }  // namespace imagectl

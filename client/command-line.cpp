@@ -53,10 +53,7 @@ struct Raw {
     }
 };
 
-struct ContextDeleter {
-    void operator()(GOptionContext* context) const { g_option_context_free(context); }
-};
-using Context = std::unique_ptr<GOptionContext, ContextDeleter>;
+using Context = std::unique_ptr<GOptionContext, imaged::Free<g_option_context_free>>;
 
 // FILENAME and not STRING: GOption converts the latter from the locale, which fails for UTF-8 in the C locale.
 Context make_context(Raw& raw, const VerbHelp* verb) {
@@ -137,7 +134,7 @@ void parse(GOptionContext* context, std::vector<std::string>& words) {
     words.clear();
     for (char** word = vector + 1; vector[0] && *word; word++) words.emplace_back(*word);
     g_strfreev(vector);
-    // GOption leaves the "--" in where what follows looks like an option. One behind a verb is the verb's.
+    // GOption leaves the "--" in if what follows looks like an option. One behind a verb is the verb's.
     if (std::count(words.begin(), words.end(), separator) == separators)
         if (const auto found = std::find(words.begin(), words.end(), separator);
             found != words.end() && (found == words.begin() || !g_option_context_get_strict_posix(context)))
@@ -245,7 +242,7 @@ void take_global(const Raw& raw, Arguments& arguments) {
     arguments.bus = {Bus::Kind::host, arguments.hosts.front()};
 }
 
-// Where ARGUMENTS name another machine: a path is one of that machine, where this one's directory means nothing.
+// If ARGUMENTS name another machine: a path is one of that machine, where this one's directory means nothing.
 void require_absolute_paths(const Arguments& arguments) {
     auto words = arguments.positional;
     if (arguments.target) words.push_back(*arguments.target);
@@ -260,6 +257,18 @@ void require_one_host(const Arguments& arguments) {
     if (arguments.hosts.size() < 2) return;
     if (arguments.progress == "json" || arguments.progress_fd)
         throw UsageError("--progress json and --progress-fd are for one host");
+}
+
+// Where the path in IMAGE begins, with or without a signature source in front (ostree-unverified-image:oci:PATH).
+std::optional<std::size_t> begin_of_path(const std::string& image) {
+    static constexpr std::array<std::string_view, 4> transports{"oci:", "oci-archive:", "docker-archive:", "dir:"};
+    for (const auto transport : transports) {
+        const auto found = image.find(transport);
+        if (found == std::string::npos || (found > 0 && (image[found - 1] != ':' || !image.starts_with("ostree-"))))
+            continue;
+        return found + transport.size();
+    }
+    return std::nullopt;
 }
 
 }  // namespace
@@ -393,22 +402,6 @@ std::string taken_image(const std::string& image) {
     if (taken != image) print_note(image + " is taken as " + taken);
     return taken;
 }
-
-namespace {
-
-// Where the path in IMAGE begins, with or without a signature source in front (ostree-unverified-image:oci:PATH).
-std::optional<std::size_t> begin_of_path(const std::string& image) {
-    static constexpr std::array<std::string_view, 4> transports{"oci:", "oci-archive:", "docker-archive:", "dir:"};
-    for (const auto transport : transports) {
-        const auto found = image.find(transport);
-        if (found == std::string::npos || (found > 0 && (image[found - 1] != ':' || !image.starts_with("ostree-"))))
-            continue;
-        return found + transport.size();
-    }
-    return std::nullopt;
-}
-
-}  // namespace
 
 std::string absolute_path(const std::string& path) {
     if (path.starts_with('/')) return path;

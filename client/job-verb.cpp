@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "answer.hpp"
 #include "base/printable.hpp"
 #include "changes-text.hpp"
 #include "image-changes.hpp"
@@ -29,19 +30,6 @@ void write_result(const std::string& text) {
     if (errno != EPIPE) throw BusError("", std::string("cannot write the result: ") + std::strerror(errno));
 }
 
-}  // namespace
-
-void print_result(const std::string& text) {
-    write_result(imaged::printable_lines(text));
-}
-
-void print_stored(const std::string& text) {
-    if (isatty(STDOUT_FILENO) == 0) return write_result(text);
-    write_result(imaged::printable_json(text) + (text.ends_with('\n') ? "" : "\n"));
-}
-
-namespace {
-
 // Takes over FD; what it is of, for the error.
 Variant handle(JobCall& call, int fd, const std::string& what) {
     if (!call.fds) call.fds.reset(g_unix_fd_list_new());
@@ -54,7 +42,37 @@ Variant handle(JobCall& call, int fd, const std::string& what) {
     throw BusError("", "cannot pass on the " + what + ": " + message);
 }
 
+// Of a check of many images: the first image that could not be asked about counts. If all were meant, a machine that
+// is offline and an image that has no source are no errors.
+ExitCode judge_checks(const Dictionary& outcome) {
+    for (const auto& image : outcome.list("unchecked")) {
+        const auto code = exit_code(image.text("error-name").value_or(""));
+        const bool has_no_source =
+            code == ExitCode::unreachable || code == ExitCode::not_found || code == ExitCode::denied;
+        if (!has_no_source || outcome.flag("all") != true) return code;
+    }
+    return ExitCode::ok;
+}
+
+// A job may do its work and find that not all is well.
+ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
+    if (const auto code = judge_checks(outcome); code != ExitCode::ok) return code;
+    if (arguments.flag("exit-code") && !outcome.list("updates").empty()) return ExitCode::update;
+    if (arguments.flag("exit-code") && outcome.flag("update-available") == true) return ExitCode::update;
+    if (outcome.flag("sound") == false) return ExitCode::failed;
+    return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;
+}
+
 }  // namespace
+
+void print_result(const std::string& text) {
+    write_result(imaged::printable_lines(text));
+}
+
+void print_stored(const std::string& text) {
+    if (isatty(STDOUT_FILENO) == 0) return write_result(text);
+    write_result(imaged::printable_json(text) + (text.ends_with('\n') ? "" : "\n"));
+}
 
 Variant open_for_call(JobCall& call, const std::string& path, const std::string& what) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -74,20 +92,8 @@ void add_place(JobCall& call, const Arguments& arguments, const std::string& pat
     if (fd >= 0) call.options.emplace_back("place", handle(call, fd, "directory"));
 }
 
-void JobCall::add(const std::string& argument) {
-    arguments.push_back(adopt(g_variant_new_string(argument.c_str())));
-}
-
-void JobCall::set(const char* option, const std::string& value) {
-    options.emplace_back(option, adopt(g_variant_new_string(value.c_str())));
-}
-
 void JobCall::pass_flag(const char* option, const Arguments& given) {
     if (given.flag(option)) options.emplace_back(option, adopt(g_variant_new_boolean(TRUE)));
-}
-
-void JobCall::pass_text(const char* option, const Arguments& given) {
-    if (const auto text = given.text(option)) set(option, *text);
 }
 
 JobCall image_call(const char* method, const Arguments& arguments) {
@@ -185,31 +191,6 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string
     return ExitCode::ok;
 }
 
-namespace {
-
-// Of a check of many images: the first image that could not be asked about counts. Where all were meant, a machine that
-// is offline and an image that has no source are no errors.
-ExitCode judge_checks(const Dictionary& outcome) {
-    for (const auto& image : outcome.list("unchecked")) {
-        const auto code = exit_code(image.text("error-name").value_or(""));
-        const bool has_no_source =
-            code == ExitCode::unreachable || code == ExitCode::not_found || code == ExitCode::denied;
-        if (!has_no_source || outcome.flag("all") != true) return code;
-    }
-    return ExitCode::ok;
-}
-
-// A job may do its work and find that not all is well.
-ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
-    if (const auto code = judge_checks(outcome); code != ExitCode::ok) return code;
-    if (arguments.flag("exit-code") && !outcome.list("updates").empty()) return ExitCode::update;
-    if (arguments.flag("exit-code") && outcome.flag("update-available") == true) return ExitCode::update;
-    if (outcome.flag("sound") == false) return ExitCode::failed;
-    return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;
-}
-
-}  // namespace
-
 void report_error(bool json, const std::string& name, const std::string& message, const std::string& image) {
     print_error(name, message);
     if (!json) return;
@@ -228,7 +209,8 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const st
         if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
     } else if (success) {
         auto text = outcome_text(job.status.kind, job.outcome, arguments.flag("all"));
-        for (const auto& [image, brought] : changes) text += "\n" + changes_text(brought, arguments.flag("all"));
+        for (const auto& [image, brought] : changes)
+            text += "\n" + changes_text(read_answer<imaged::job::ChangesOutcome>(brought), arguments.flag("all"));
         print_result(text);
     }
     if (success) return judge(arguments, job.outcome);

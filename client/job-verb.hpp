@@ -21,11 +21,15 @@ struct JobCall {
     Object<GUnixFDList> fds = nullptr;                          // made when it is needed
     bool with_packages = false;  // of a check: what the updates bring is asked for as well
 
-    void add(const std::string& argument);
-    void set(const char* option, const std::string& value);
+    void add(const std::string& argument) { arguments.push_back(adopt(g_variant_new_string(argument.c_str()))); }
+    void set(const char* option, const std::string& value) {
+        options.emplace_back(option, adopt(g_variant_new_string(value.c_str())));
+    }
     // The verb's option of that name, where ARGUMENTS have it.
     void pass_flag(const char* option, const Arguments& arguments);
-    void pass_text(const char* option, const Arguments& arguments);
+    void pass_text(const char* option, const Arguments& given) {
+        if (const auto text = given.text(option)) set(option, *text);
+    }
 };
 
 // The options of verbs that import.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "json-output.hpp"
 
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 

@@ -18,7 +18,6 @@
 #include "bus/bus-error.hpp"
 #include "configuration-note.hpp"
 #include "job-verb.hpp"
-#include "json-output.hpp"
 #include "several-hosts.hpp"
 #include "verb.hpp"
 

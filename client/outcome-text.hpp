@@ -5,18 +5,14 @@
 #include <string>
 
 #include "bus/dictionary.hpp"
+#include "job/answers.hpp"
 
 namespace imagectl {
 
 // The outcome of a job of KIND; with ALL lists that are shown in part otherwise are whole.
 std::string outcome_text(const std::string& kind, const Dictionary& outcome, bool all = false);
 
-std::string pull_text(const Dictionary& outcome);
-std::string copy_text(const Dictionary& outcome);
-std::string check_text(const Dictionary& outcome);
-std::string diff_text(const Dictionary& difference);
-std::string export_text(const Dictionary& outcome);
-std::string prepare_text(const Dictionary& outcome);
-std::string image_text(const Dictionary& image);
+std::string diff_text(const imaged::job::FileDifference& difference);
+std::string image_text(const imaged::job::ImageDescription& image);
 
 }  // namespace imagectl

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "password-agent.hpp"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -41,8 +40,7 @@ PasswordAgent::PasswordAgent() {
             {.command = std::move(command), .descriptors = {{theirs.get(), 3}}, .death_signal = SIGTERM},
             "start an agent");
         theirs.reset();
-        pollfd closed{ready.get(), 0, 0};
-        ::poll(&closed, 1, start_limit);
+        imaged::is_hung_up(ready.get(), start_limit);
     } catch (const imaged::Error&) {
         // The refusal of a call says that there was no agent.
     }

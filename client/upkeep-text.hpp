@@ -4,13 +4,13 @@
 
 #include <string>
 
-#include "bus/dictionary.hpp"
+#include "job/kinds.hpp"
 
 namespace imagectl {
 
-std::string remove_text(const Dictionary& outcome);
-std::string prune_text(const Dictionary& outcome);
-std::string disk_usage_text(const Dictionary& outcome);
-std::string verify_text(const Dictionary& outcome);
+std::string text_of(const imaged::job::RemoveOutcome& outcome);
+std::string text_of(const imaged::job::PruneOutcome& outcome);
+std::string text_of(const imaged::job::DiskUsageOutcome& outcome);
+std::string text_of(const imaged::job::VerifyOutcome& outcome);
 
 }  // namespace imagectl

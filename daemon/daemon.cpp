@@ -73,7 +73,7 @@ public:
     }
 
 private:
-    // Whether there was anything to serve. What the library itself cannot answer, as GetMachineId where the host has no
+    // Whether there was anything to serve. What the library itself cannot answer, as GetMachineId if the host has no
     // /etc/machine-id, costs its caller the answer, and nobody else imaged.
     bool serve_one() {
         try {

@@ -8,10 +8,7 @@ namespace imagectl {
 
 namespace {
 
-struct ErrorDeleter {
-    void operator()(GError* error) const { g_error_free(error); }
-};
-using ErrorPointer = std::unique_ptr<GError, ErrorDeleter>;
+using ErrorPointer = std::unique_ptr<GError, imaged::Free<g_error_free>>;
 using Message = Object<GDBusMessage>;
 
 BusError bus_error(ErrorPointer error, const char* fallback) {

@@ -31,11 +31,8 @@ struct Bus {
     std::string description() const;  // "the system bus"
 };
 
-struct ObjectDeleter {
-    void operator()(void* object) const { g_object_unref(object); }
-};
 template <typename Type>
-using Object = std::unique_ptr<Type, ObjectDeleter>;
+using Object = imaged::GObjectPtr<Type>;
 
 struct Reply {
     Variant body;

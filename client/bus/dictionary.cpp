@@ -38,10 +38,6 @@ Dictionary::Dictionary(Variant value) {
     entries_ = std::move(entries);
 }
 
-bool Dictionary::empty() const {
-    return !entries_ || entries_->empty();
-}
-
 GVariant* Dictionary::value(const char* key) const {
     if (!entries_) return nullptr;
     for (const auto& entry : *entries_) {
@@ -120,32 +116,28 @@ std::vector<Dictionary> Dictionary::list(const char* key) const {
     return found ? dictionaries(found) : std::vector<Dictionary>();
 }
 
-std::vector<std::pair<std::string, std::string>> Dictionary::texts(const char* key) const {
-    std::vector<std::pair<std::string, std::string>> result;
-    if (GVariant* found = value(key, "a{ss}")) {
-        for (gsize i = 0; i < g_variant_n_children(found); i++) {
-            const Variant entry = child(found, i);
-            result.emplace_back(string_of(child(entry.get(), 0).get()), string_of(child(entry.get(), 1).get()));
-        }
-    }
+std::map<std::string, std::string> Dictionary::texts(const char* key) const {
+    std::map<std::string, std::string> result;
+    GVariant* found = value(key, "a{ss}");
+    if (!found) return result;
+    GVariantIter entries;
+    g_variant_iter_init(&entries, found);
+    for (const char *name = nullptr, *text = nullptr; g_variant_iter_next(&entries, "{&s&s}", &name, &text);)
+        result.emplace(name, text);
     return result;
 }
 
-std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::uint32_t>>>> Dictionary::counts(
-    const char* key) const {
-    std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::uint32_t>>>> result;
+std::map<std::string, std::map<std::string, std::uint32_t>> Dictionary::counts(const char* key) const {
+    std::map<std::string, std::map<std::string, std::uint32_t>> result;
     GVariant* found = value(key, "a{sa{su}}");
     if (!found) return result;
-    for (gsize i = 0; i < g_variant_n_children(found); i++) {
-        const Variant entry = child(found, i);
-        const Variant inner = child(entry.get(), 1);
-        auto& [name, numbers] = result.emplace_back();
-        name = string_of(child(entry.get(), 0).get());
-        for (gsize k = 0; k < g_variant_n_children(inner.get()); k++) {
-            const Variant item = child(inner.get(), k);
-            numbers.emplace_back(string_of(child(item.get(), 0).get()),
-                                 g_variant_get_uint32(child(item.get(), 1).get()));
-        }
+    GVariantIter entries;
+    g_variant_iter_init(&entries, found);
+    const char* name = nullptr;
+    for (GVariantIter* numbers = nullptr; g_variant_iter_loop(&entries, "{&sa{su}}", &name, &numbers);) {
+        auto& paths = result[name];
+        const char* path = nullptr;
+        for (guint32 number = 0; g_variant_iter_next(numbers, "{&su}", &path, &number);) paths.emplace(path, number);
     }
     return result;
 }

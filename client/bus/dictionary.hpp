@@ -3,21 +3,19 @@
 // absent.
 #pragma once
 
-#include <glib.h>
-
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/glib.hpp"
+
 namespace imagectl {
 
-struct VariantDeleter {
-    void operator()(GVariant* value) const { g_variant_unref(value); }
-};
-using Variant = std::unique_ptr<GVariant, VariantDeleter>;
+using Variant = imaged::VariantPtr;
 
 // Takes over VALUE, floating or not.
 Variant adopt(GVariant* value);
@@ -32,15 +30,13 @@ public:
     std::optional<std::uint64_t> number(const char* key) const;  // any integer type that is not negative
     std::optional<double> real(const char* key) const;
     std::optional<bool> flag(const char* key) const;
-    std::optional<std::pair<std::uint64_t, std::uint64_t>> pair(const char* key) const;  // (tt) or (uu)
-    std::vector<std::string> words(const char* key) const;                               // as
-    std::vector<Dictionary> list(const char* key) const;                                 // aa{sv}
-    std::vector<std::pair<std::string, std::string>> texts(const char* key) const;       // a{ss}
-    // a{sa{su}}, in the order it came
-    std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::uint32_t>>>> counts(
-        const char* key) const;
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> pair(const char* key) const;         // (tt) or (uu)
+    std::vector<std::string> words(const char* key) const;                                      // as
+    std::vector<Dictionary> list(const char* key) const;                                        // aa{sv}
+    std::map<std::string, std::string> texts(const char* key) const;                            // a{ss}
+    std::map<std::string, std::map<std::string, std::uint32_t>> counts(const char* key) const;  // a{sa{su}}
     Dictionary dictionary(const char* key) const;
-    bool empty() const;
+    bool empty() const { return !entries_ || entries_->empty(); }
 
 private:
     GVariant* value(const char* key) const;                    // null when absent

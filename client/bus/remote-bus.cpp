@@ -3,7 +3,6 @@
 
 #include <gio/gunixinputstream.h>
 #include <gio/gunixoutputstream.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -129,8 +128,7 @@ std::string receive_line(int fd, ChildProcess& child) {
     std::string line;
     char c = 0;
     while (line.size() < max_greeting_line) {
-        pollfd ready{fd, POLLIN, 0};
-        if (::poll(&ready, 1, look_milliseconds) == 0) {
+        if (!imaged::is_readable(fd, look_milliseconds)) {
             if (child.ended()) break;
             continue;
         }
@@ -146,7 +144,7 @@ std::string receive_line(int fd, ChildProcess& child) {
 bool authenticate(int fd, ChildProcess& child, std::string& answer) {
     // With what a trace may show (ANONYMOUS, RFC 4505): "imagectl".
     static constexpr char request[] = "\0AUTH ANONYMOUS 696d61676563746c\r\n";
-    // Where it fails, no answer will come.
+    // If it fails, no answer will come.
     imaged::send_all(fd, std::as_bytes(std::span(request, sizeof request - 1)));
     answer = receive_line(fd, child);
     if (!answer.starts_with("OK ")) return false;

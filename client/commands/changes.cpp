@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "answer.hpp"
 #include "job-verb.hpp"
 #include "stored-image.hpp"
 #include "verb.hpp"
@@ -20,12 +21,14 @@ constexpr VerbOption options[] = {
 
 // The commit of the deployment that runs, if it is one of IMAGE.
 std::optional<std::string> running_commit(const Arguments& arguments, const std::string& image) {
-    for (const auto& deployment : ask_for_list(arguments, "ListDeployments")) {
-        if (deployment.flag("booted") != true) continue;
-        auto names = deployment.words("stored-as");
-        for (const auto& name : deployment.words("kept-of")) names.push_back(name);
-        if (const auto followed = deployment.text("image")) names.push_back(*followed);
-        if (std::find(names.begin(), names.end(), image) != names.end()) return deployment.text("checksum");
+    const auto is_image = [&](const std::vector<std::string>& names) {
+        return std::find(names.begin(), names.end(), image) != names.end();
+    };
+    for (const auto& dictionary : ask_for_list(arguments, "ListDeployments")) {
+        const auto deployment = read_answer<imaged::job::ImageDeployment>(dictionary);
+        if (!deployment.booted) continue;
+        if (is_image(deployment.stored_as) || is_image(deployment.kept_of) || deployment.image == image)
+            return deployment.checksum;
     }
     return std::nullopt;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "answer.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "ui/display-text.hpp"
@@ -9,39 +10,40 @@ namespace imagectl {
 
 namespace {
 
+using Deployment = imaged::job::ImageDeployment;
+
 constexpr std::size_t shown_checksum = 12;
 
-std::string state(const Dictionary& deployment) {
+std::string state(const Deployment& deployment) {
     std::string text;
-    for (const char* key : {"booted", "pending", "rollback", "staged", "pinned"})
-        if (deployment.flag(key).value_or(false)) text += (text.empty() ? "" : ",") + std::string(key);
+    for (const auto& [is, name] : {std::pair(deployment.booted, "booted"),
+                                   {deployment.pending, "pending"},
+                                   {deployment.rollback, "rollback"},
+                                   {deployment.staged, "staged"},
+                                   {deployment.pinned, "pinned"}})
+        if (is) text += (text.empty() ? "" : ",") + std::string(name);
     return text.empty() ? "-" : text;
 }
 
-std::string name(const Dictionary& deployment) {
-    return deployment.text("checksum").value_or("-").substr(0, shown_checksum) + "." +
-           std::to_string(deployment.number("serial").value_or(0));
-}
-
-// What it follows: an image, a reference that is none, or a ref.
-std::string origin(const Dictionary& deployment) {
-    for (const char* key : {"image", "reference", "refspec"})
-        if (const auto text = deployment.text(key)) return *text;
-    return "-";
-}
-
 std::string text(const std::vector<Dictionary>& deployments, bool legend) {
-    bool wrong = false;
-    for (const auto& deployment : deployments) wrong |= deployment.text("error").has_value();
     std::vector<Column> columns = {{"STATEROOT"}, {"DEPLOYMENT"}, {"STATE"}, {.title = "IMAGE", .may_be_long = true},
                                    {"DIGEST"},    {"VERSION"}};
-    if (wrong) columns.push_back({"ERROR"});
     std::vector<std::vector<std::string>> rows;
     rows.reserve(deployments.size());
-    for (const auto& deployment : deployments)
-        rows.push_back({deployment.text("stateroot").value_or("-"), name(deployment), state(deployment),
-                        origin(deployment), short_digest(deployment.text("digest").value_or("-")),
-                        deployment.text("version").value_or("-"), deployment.text("error").value_or("")});
+    bool wrong = false;
+    for (const auto& dictionary : deployments) {
+        const auto deployment = read_answer<Deployment>(dictionary);
+        wrong |= deployment.error.has_value();
+        // What it follows: an image, a reference that is none, or a ref.
+        const auto& origin = deployment.image       ? deployment.image
+                             : deployment.reference ? deployment.reference
+                                                    : deployment.refspec;
+        rows.push_back({deployment.stateroot,
+                        deployment.checksum.substr(0, shown_checksum) + "." + std::to_string(deployment.serial),
+                        state(deployment), origin.value_or("-"), short_digest(deployment.digest.value_or("-")),
+                        deployment.version.value_or("-"), deployment.error.value_or("")});
+    }
+    if (wrong) columns.push_back({"ERROR"});
     return table(columns, rows, legend);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "answer.hpp"
 #include "changes-text.hpp"
 #include "image-changes.hpp"
 #include "job-verb.hpp"
@@ -36,13 +37,11 @@ ExitCode run(const Arguments& arguments) {
     call.arguments = adopt(g_variant_new("(ssa{sv})", from.c_str(), to.c_str(), &values));
     const Reply reply = connection.call(std::move(call));
     const Dictionary difference(Variant(g_variant_get_child_value(reply.body.get(), 0)));
-    if (!arguments.flag("packages")) {
-        print_result(arguments.json ? diff_json(difference) : diff_text(difference));
-        return ExitCode::ok;
-    }
-    const auto changes = changes_between(connection, from, to);
-    print_result(arguments.json ? diff_json(difference, &changes)
-                                : diff_text(difference) + "\n" + changes_text(changes, true));
+    std::optional<Dictionary> changes;
+    if (arguments.flag("packages")) changes = changes_between(connection, from, to);
+    auto text = diff_text(read_answer<imaged::job::FileDifference>(difference));
+    if (changes) text += "\n" + changes_text(read_answer<imaged::job::ChangesOutcome>(*changes), true);
+    print_result(arguments.json ? diff_json(difference, changes ? &*changes : nullptr) : text);
     return ExitCode::ok;
 }
 

@@ -35,7 +35,7 @@ JobStatus read_job(const Connection& connection, const ListedJob& listed) {
     return status;
 }
 
-// The name of the user, where this host knows it.
+// The name of the user, if this host knows it.
 std::string user_name(std::uint32_t uid) {
     const auto* const user = ::getpwuid(uid);
     return user == nullptr ? std::to_string(uid) : user->pw_name;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "answer.hpp"
 #include "job-verb.hpp"
 #include "json-output.hpp"
 #include "outcome-text.hpp"
@@ -15,14 +16,14 @@ constexpr VerbOption options[] = {
 };
 
 ExitCode run(const Arguments& arguments) {
-    const std::string image = image_argument(arguments);
-    const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetImage", image);
+    const StoredImageAnswer answer = ask_about_image(Connection(arguments.bus), "GetImage", image_argument(arguments));
     const Dictionary description(Variant(g_variant_get_child_value(answer.body.get(), 0)));
+    const auto image = read_answer<imaged::job::ImageDescription>(description);
     if (arguments.flag("commit")) {
-        print_result(escaped(description.text("commit").value_or("")) + "\n");
+        print_result(escaped(image.commit.value_or("")) + "\n");
         return ExitCode::ok;
     }
-    print_result(arguments.json ? show_json(description) : image_text(description));
+    print_result(arguments.json ? show_json(description) : image_text(image));
     return ExitCode::ok;
 }
 

@@ -16,9 +16,8 @@ constexpr std::size_t max_waiting_callers = 4096, max_waiting_bytes = 8 * 1024 *
 
 }  // namespace
 
-CallerTable::CallerTable(sdbus::IConnection& connection, Left left) : left_(std::move(left)) {
-    bus_ = sdbus::createProxy(connection, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
-    bus::finish(*bus_);
+CallerTable::CallerTable(sdbus::IConnection& connection, Left left)
+    : left_(std::move(left)), bus_(bus::make_proxy(connection, bus_interface, "/org/freedesktop/DBus")) {
     // An empty third argument: the name has no owner any more.
     watch_ = bus::watch(connection, "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
                         [this](auto&& message) {

@@ -26,10 +26,10 @@ private:
         fenced([&] { start(std::move(result), job::Prepare{.image = parse(image)}, options); });
     }
     void ImportImage(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Import{.image = parse(image)}, options); });
+        fenced([&] { start(std::move(result), job::Import{{.image = parse(image)}}, options); });
     }
     void Pull(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Pull{.image = parse(image)}, options); });
+        fenced([&] { start(std::move(result), job::Pull{{.image = parse(image)}}, options); });
     }
     void ImportArchive(StartedJob&& result, sdbus::UnixFd archive, std::string image, VariantMap options) override {
         fenced([&] {

@@ -56,15 +56,6 @@ std::vector<std::string> shown_images(const job::Request& request) {
     return images;
 }
 
-template <typename Function>
-void quietly(Function&& function) noexcept {
-    try {
-        function();
-    } catch (...) {
-        // The bus is gone or refuses the message; the loop finds out by itself when it is gone.
-    }
-}
-
 std::vector<std::string> first_callers(const std::vector<std::string>& callers) {
     const auto count = std::min(callers.size(), max_private_callers);
     return {callers.begin(), callers.begin() + static_cast<std::ptrdiff_t>(count)};
@@ -95,18 +86,6 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
 
 JobObject::~JobObject() {
     quietly([this] { unregisterAdaptor(); });
-}
-
-sdbus::ObjectPath JobObject::path(JobId id) {
-    return sdbus::ObjectPath{"/org/imaged1/job/" + std::to_string(number(id))};
-}
-
-void JobObject::announce() {
-    quietly([this] { getObject().emitInterfacesAddedSignal(); });
-}
-
-void JobObject::retract() {
-    quietly([this] { getObject().emitInterfacesRemovedSignal(); });
 }
 
 template <typename Value>

@@ -13,8 +13,8 @@
 
 #include "job-adaptor.hpp"
 #include "jobs/job-queue.hpp"
+#include "process/bus-error.hpp"
 #include "process/event-loop.hpp"
-#include "process/sdbus-shim.hpp"
 
 namespace imaged {
 
@@ -34,10 +34,16 @@ public:
     JobObject(const JobObject&) = delete;
     JobObject& operator=(const JobObject&) = delete;
 
-    static sdbus::ObjectPath path(JobId id);
+    static sdbus::ObjectPath path(JobId id) {
+        return sdbus::ObjectPath{"/org/imaged1/job/" + std::to_string(number(id))};
+    }
 
-    void announce();  // InterfacesAdded
-    void retract();   // InterfacesRemoved
+    void announce() {
+        quietly([this] { getObject().emitInterfacesAddedSignal(); });
+    }
+    void retract() {
+        quietly([this] { getObject().emitInterfacesRemovedSignal(); });
+    }
 
     void moved(job::State state, std::uint32_t position);
     void progressed(const job::Progress& progress);

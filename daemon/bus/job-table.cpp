@@ -117,14 +117,6 @@ void JobTable::job_added(const QueuedJob& job) {
     tell_status();
 }
 
-void JobTable::job_moved(const QueuedJob& job, std::uint32_t position) {
-    objects_.at(job.id)->moved(job.state, position);
-}
-
-void JobTable::job_left(const QueuedJob& job, const std::vector<std::string>& connections) {
-    objects_.at(job.id)->left(connections);
-}
-
 void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     tell_whether_it_changes();
     auto& object = *objects_.at(job.id);

@@ -70,8 +70,12 @@ private:
     };
 
     void job_added(const QueuedJob& job) override;
-    void job_moved(const QueuedJob& job, std::uint32_t position) override;
-    void job_left(const QueuedJob& job, const std::vector<std::string>& connections) override;
+    void job_moved(const QueuedJob& job, std::uint32_t position) override {
+        objects_.at(job.id)->moved(job.state, position);
+    }
+    void job_left(const QueuedJob& job, const std::vector<std::string>& connections) override {
+        objects_.at(job.id)->left(connections);
+    }
     void job_finished(const QueuedJob& job, const job::Result& result) override;
     void start_job(const QueuedJob& job, JobFiles files) override;
     void stop_job(JobId id) override;

@@ -19,7 +19,7 @@ constexpr std::size_t max_document_bytes = 24 * 1024 * 1024;
 constexpr std::size_t max_dictionary_bytes = 12 * 1024 * 1024;
 // Of the images as JSON; some ten thousand of them. imaged has this text twice while it is being sent, and then not.
 constexpr std::size_t max_listing_bytes = 6 * 1024 * 1024;
-// The same where they are sent as dictionaries, whose values take ten times as much memory as the text.
+// The same if they are sent as dictionaries, whose values take ten times as much memory as the text.
 constexpr std::size_t max_listed_bytes = 2 * 1024 * 1024;
 
 const nlohmann::json& fits(const nlohmann::json& answer, std::size_t most = max_dictionary_bytes) {

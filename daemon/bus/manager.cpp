@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/manager.hpp"
 
-#include <memory>
 #include <utility>
 
 #include "bus/job-record.hpp"
@@ -13,15 +12,6 @@ namespace imaged {
 
 namespace {
 
-template <typename Function>
-void emit_quietly(Function&& function) noexcept {
-    try {
-        function();
-    } catch (...) {
-        // A signal that the bus does not take is lost; callers read the state as well.
-    }
-}
-
 // For the message of a refusal.
 std::string what_is_done(std::string_view action) {
     if (action == pull_unverified_action) return "pull or import images that need no signature";
@@ -31,7 +21,7 @@ std::string what_is_done(std::string_view action) {
     return std::string(action) + " images";
 }
 
-// The name that the caller chose for what REQUEST stores; null where the image's own name decides, or nothing is
+// The name that the caller chose for what REQUEST stores; null if the image's own name decides, or nothing is
 // stored.
 const ImageReference* stored_as(const job::Request& request) {
     if (request.traits().action.empty()) return nullptr;
@@ -66,7 +56,7 @@ bool asks_policy(const job::Request& request) {
     return request.traits().stores_image || repairs(request) || stored_as(request) != nullptr;
 }
 
-// What must be allowed for the job of REQUEST, which asks_policy() and is made stricter where that is the condition.
+// What must be allowed for the job of REQUEST, which asks_policy() and is made stricter if that is the condition.
 // Throws Error(not_authorized) for what nothing allows. On any thread: it waits for the disk.
 std::vector<std::string_view> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
     std::vector actions{request.traits().action};
@@ -120,14 +110,14 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       authority_(authority),
       settings_(std::move(settings)),
       jobs_(connection, loop, settings_.worker, settings_.job_numbers, settings_.metrics,
-            {[this](JobId id) { emit_quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
+            {[this](JobId id) { quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) { job_ended(id, result); },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
-                 emit_quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+                 quietly([&] { emitImageChanged(image, old_digest, new_digest); });
              },
              [this](const std::string& image, const std::string& digest, const std::string& update_digest,
                     const std::string& update_version) {
-                 emit_quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
+                 quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
              [host](bool changes) {
                  if (host != nullptr) host->inhibitor.hold(changes);
@@ -153,7 +143,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                    const auto& counts = catalog_.counts();
                    jobs_.metrics().set_images(counts.images, counts.damaged, counts.updates);
                    if (counts.updates == before.updates) return;
-                   emit_quietly([this] {
+                   quietly([this] {
                        getObject().emitPropertiesChangedSignal(
                            bus::InterfaceName{org::imaged1::Manager_adaptor::INTERFACE_NAME},
                            {bus::PropertyName{"UpdatesAvailable"}});
@@ -165,10 +155,6 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
     // When others are served already.
     loop.post([this] { catalog_.refresh_counts(); });
     registerAdaptor();
-}
-
-Manager::~Manager() {
-    emit_quietly([this] { unregisterAdaptor(); });
 }
 
 void Manager::reconfigure(const ManagerSettings& settings) {
@@ -193,7 +179,7 @@ void Manager::job_ended(JobId id, const std::string& result) {
                                 kind.name == job::Rollback::traits.name || kind.name == job::Verify::traits.name;
     const auto& counts = catalog_.counts();
     if (may_bring_more || counts.updates > 0 || counts.damaged > 0) catalog_.refresh_counts();
-    emit_quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
+    quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 
 void Manager::start(StartedJob&& result, job::Work work, const VariantMap& options, FileDescriptor input) {

@@ -47,7 +47,9 @@ public:
     // Everything handed in outlives the manager. HOST is null where no service of the host is asked.
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
             HostServices* host, ManagerSettings settings);
-    ~Manager();
+    ~Manager() {
+        quietly([this] { unregisterAdaptor(); });
+    }
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -16,7 +15,6 @@
 #include "base/kept-file.hpp"
 #include "job/fields.hpp"
 #include "oci/export-destination.hpp"
-#include "process/bus-error.hpp"
 
 namespace imaged {
 
@@ -274,13 +272,7 @@ JobArguments parse_job_arguments(job::Work work, const VariantMap& options, cons
     bool background = false;
     if (const auto* given = reader.take("background")) background = value_of<bool>("background", *given, "b");
     reader.refuse_the_rest();
-    arguments.request = {.work = std::move(work),
-                         .repository = repository,
-                         .background = background,
-                         .auth_file = {},
-                         .input_file = {},
-                         .publisher = {},
-                         .settings = {}};
+    arguments.request = {.work = std::move(work), .repository = repository, .background = background};
     arguments.bytes = job::encode(arguments.request).size();
     if (arguments.bytes > max_request_bytes)
         throw Error(ErrorKind::invalid_argument,

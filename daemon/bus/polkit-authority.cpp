@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <utility>
 #include <vector>
 
@@ -32,11 +31,7 @@ constexpr std::size_t max_detail_bytes = 1024;
 constexpr std::size_t max_pending_per_user = 16, max_pending = 256;
 
 std::string detail(const std::string& given) {
-    const auto text = printable(given);
-    if (text.size() <= max_detail_bytes) return text;
-    auto end = max_detail_bytes;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-    return text.substr(0, end) + "…";
+    return shortened(printable(given), max_detail_bytes);
 }
 
 // polkit wants a name that is unique for each of its clients.
@@ -63,14 +58,8 @@ std::string failure_reason(const std::string& name, const std::string& message) 
 
 }  // namespace
 
-PolkitAuthority::PolkitAuthority(sdbus::IConnection& connection) {
-    polkit_ = sdbus::createProxy(connection, bus::ServiceName{polkit_name}, sdbus::ObjectPath{polkit_path});
-    bus::finish(*polkit_);
-}
-
-std::string PolkitAuthority::action_id(std::string_view action) {
-    return "org.imaged1." + std::string(action);
-}
+PolkitAuthority::PolkitAuthority(sdbus::IConnection& connection)
+    : polkit_(bus::make_proxy(connection, polkit_name, polkit_path)) {}
 
 void PolkitAuthority::check(const Question& question, Answer answer) {
     if (trusts(question.caller)) {

@@ -22,7 +22,7 @@ public:
     void caller_left(const std::string& bus_name) override;
 
     // "org.imaged1.pull" for "pull", and so on: dbus/org.imaged1.policy has each.
-    static std::string action_id(std::string_view action);
+    static std::string action_id(std::string_view action) { return "org.imaged1." + std::string(action); }
 
 private:
     struct Pending {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/received-files.hpp"
 
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -127,7 +126,7 @@ ssize_t ReceivedFiles::look(std::vector<FileDescriptor>& files) {
     return seen.size;
 }
 
-// Sockets for the descriptors of the message that comes next. None where that fails: libsystemd drops a message that
+// Sockets for the descriptors of the message that comes next. None if that fails: libsystemd drops a message that
 // has fewer than it says.
 std::vector<FileDescriptor> ReceivedFiles::keep_next() noexcept {
     std::array<std::byte, max_header_bytes> bytes;
@@ -169,8 +168,7 @@ void ReceivedFiles::start_keeper(uid_t uid, const std::vector<FileDescriptor>& e
         keep_files(socket_, numbers, taking.get());
     }
     taking.reset();
-    pollfd ready{taken.get(), 0, 0};
-    if (::poll(&ready, 1, start_milliseconds) <= 0) process.signal(SIGKILL);
+    if (!is_hung_up(taken.get(), start_milliseconds)) process.signal(SIGKILL);
     const auto& keeper = keepers_.emplace_back(Keeper{uid, std::move(process), EventLoop::Clock::now()});
     loop_->watch(keeper.process.fd(), [this] { forget_ended(); });
 }

@@ -17,14 +17,8 @@ constexpr std::size_t max_known = 256;
 
 UserFinder::UserFinder(EventLoop& loop, std::unique_ptr<sdbus::IConnection> connection)
     : loop_(loop), connection_(std::move(connection)) {
-    bus_ =
-        sdbus::createProxy(*connection_, bus::ServiceName{bus_interface}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
-    bus::finish(*bus_);
+    bus_ = bus::make_proxy(*connection_, bus_interface, "/org/freedesktop/DBus");
     loop_.watch(connection_->getEventLoopPollData().fd, [this] { drain(); });
-}
-
-UserFinder::~UserFinder() {
-    loop_.unwatch(connection_->getEventLoopPollData().fd);
 }
 
 std::optional<uid_t> UserFinder::find(const std::string& bus_name) {

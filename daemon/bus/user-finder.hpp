@@ -19,7 +19,7 @@ class UserFinder {
 public:
     // LOOP outlives it. What others send to CONNECTION is read and dropped.
     UserFinder(EventLoop& loop, std::unique_ptr<sdbus::IConnection> connection);
-    ~UserFinder();
+    ~UserFinder() { loop_.unwatch(connection_->getEventLoopPollData().fd); }
     UserFinder(const UserFinder&) = delete;
     UserFinder& operator=(const UserFinder&) = delete;
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/json.hpp"
-#include "job/json-fields.hpp"
+#include "job/fields.hpp"
 #include "job/kinds.hpp"
 #include "process/bus-error.hpp"
 #include "process/sdbus-shim.hpp"

@@ -51,10 +51,6 @@ void CheckRound::begin(const std::vector<StoredName>& stored) {
     if (!stopping_) next();
 }
 
-void CheckRound::fail(const Error& error) {
-    if (!stopping_) end_later(job::failed(error));
-}
-
 void CheckRound::stop() {
     stopping_ = true;
     if (process_)

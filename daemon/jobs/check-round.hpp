@@ -31,7 +31,9 @@ public:
     // later.
     void begin(const std::vector<StoredName>& stored);
     // Ends the round in place of begin().
-    void fail(const Error& error);
+    void fail(const Error& error) {
+        if (!stopping_) end_later(job::failed(error));
+    }
     // Stops the round; on_end is still called.
     void stop();
 

@@ -21,7 +21,7 @@ namespace {
 constexpr std::uint32_t reserved_at_once = 100;
 constexpr std::size_t max_file_bytes = 32;
 
-// The number in FILE; 0 where there is no file yet.
+// The number in FILE; 0 if there is no file yet.
 std::uint32_t read_number(const std::string& file) {
     const auto descriptor = try_open_file(AT_FDCWD, file, O_NOFOLLOW);
     if (!descriptor) return 0;

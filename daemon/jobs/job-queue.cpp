@@ -211,10 +211,6 @@ void JobQueue::caller_left(const std::string& bus_name) {
     }
 }
 
-void JobQueue::finished(JobId id, const job::Result& result) {
-    if (find(id) != nullptr) remove(id, result);
-}
-
 QueuedJob* JobQueue::find(JobId id) {
     const auto found = std::find_if(jobs_.begin(), jobs_.end(), [id](const QueuedJob& job) { return job.id == id; });
     return found == jobs_.end() ? nullptr : &*found;

@@ -161,7 +161,9 @@ public:
     void caller_left(const std::string& bus_name);
 
     // A running job ended. A result of an unknown job is ignored.
-    void finished(JobId id, const job::Result& result);
+    void finished(JobId id, const job::Result& result) {
+        if (find(id) != nullptr) remove(id, result);
+    }
 
     // The job with ID while it has not finished, else null.
     const QueuedJob* job(JobId id) const { return find(id); }

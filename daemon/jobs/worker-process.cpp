@@ -2,10 +2,8 @@
 #include "jobs/worker-process.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,13 +216,7 @@ void WorkerProcess::break_off(const std::string& why) {
 
 void WorkerProcess::process_ended() {
     // What it wrote before it ended is still in the socket.
-    while (channel_) {
-        struct pollfd ready {
-            channel_.get(), POLLIN, 0
-        };
-        if (::poll(&ready, 1, 0) <= 0) break;
-        read_channel();
-    }
+    while (channel_ && is_readable(channel_.get())) read_channel();
     close_channel();
     if (output_) read_output();
     close_output();

@@ -31,4 +31,14 @@ auto fenced(Function&& function) {
     }
 }
 
+// Runs FUNCTION, which sends something. A message that the bus does not take is lost: callers read the state as well,
+// and the loop finds out by itself when the bus is gone.
+template <typename Function>
+void quietly(Function&& function) noexcept {
+    try {
+        function();
+    } catch (...) {
+    }
+}
+
 }  // namespace imaged

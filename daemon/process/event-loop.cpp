@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <utility>
 
 #include "base/error.hpp"
 
@@ -91,10 +90,6 @@ void EventLoop::watch(int descriptor, Callback ready) {
     watches_[descriptor] = at_descriptor(descriptor, POLLIN, std::move(ready));
 }
 
-void EventLoop::unwatch(int descriptor) {
-    watches_.erase(descriptor);
-}
-
 EventLoop::Timer EventLoop::after(Clock::duration delay, Callback callback) {
     Timer timer;
     timer.call_ = at_time(delay, {});
@@ -148,10 +143,6 @@ void EventLoop::iterate(int milliseconds) {
         uncongested_.pop_front();
         callback();
     }
-}
-
-void EventLoop::run() {
-    while (!stopped_) iterate(-1);
 }
 
 }  // namespace imaged

@@ -74,7 +74,7 @@ public:
     // READY is called whenever DESCRIPTOR can be read or was hung up. The descriptor stays the caller's, who removes
     // the watch before closing it.
     void watch(int descriptor, Callback ready);
-    void unwatch(int descriptor);
+    void unwatch(int descriptor) { watches_.erase(descriptor); }
 
     [[nodiscard]] Timer after(Clock::duration delay, Callback callback);
 
@@ -83,7 +83,9 @@ public:
     // Calls CALLBACK when the source is not congested: what it sends does not add to what waits already.
     void when_uncongested(Callback callback) { uncongested_.push_back(std::move(callback)); }
 
-    void run();
+    void run() {
+        while (!stopped_) iterate(-1);
+    }
     // Serves one source; returns after at most MILLISECONDS, -1 for no limit. Throws if a callback calls it.
     void iterate(int milliseconds);
     void stop() { stopped_ = true; }

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/replace-file.hpp"
 #include "process/ini-file.hpp"

@@ -45,16 +45,11 @@ void get_property(sdbus::IProxy& service, const char* name, const char* property
                     });
 }
 
-std::unique_ptr<sdbus::IProxy> proxy(sdbus::IConnection& connection, const char* name, const char* path) {
-    auto service = sdbus::createProxy(connection, bus::ServiceName{name}, sdbus::ObjectPath{path});
-    bus::finish(*service);
-    return service;
-}
-
 }  // namespace
 
 HostConditions::HostConditions(sdbus::IConnection& connection)
-    : power_(proxy(connection, power_name, power_path)), network_(proxy(connection, network_name, network_path)) {}
+    : power_(bus::make_proxy(connection, power_name, power_path)),
+      network_(bus::make_proxy(connection, network_name, network_path)) {}
 
 void HostConditions::ask(bool network, Answer answer) {
     get_property<bool>(*power_, power_name, "OnBattery",

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,7 +38,6 @@ inline bool process(sdbus::IConnection& connection) {
 inline int second_descriptor(const sdbus::IConnection::PollData& data) {
     return data.eventFd;
 }
-inline void finish(sdbus::IProxy&) {}
 template <typename Callback>
 sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Callback&& callback) {
     return connection.addMatch(match, std::forward<Callback>(callback), sdbus::return_slot);
@@ -60,14 +60,21 @@ inline bool process(sdbus::IConnection& connection) {
 inline int second_descriptor(const sdbus::IConnection::PollData&) {
     return -1;
 }
-inline void finish(sdbus::IProxy& proxy) {
-    proxy.finishRegistration();
-}
 template <typename Callback>
 sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Callback&& callback) {
     return connection.addMatch(match, std::forward<Callback>(callback));
 }
 #endif
+
+// The object at PATH of the service NAME.
+inline std::unique_ptr<sdbus::IProxy> make_proxy(sdbus::IConnection& connection, const std::string& name,
+                                                 const std::string& path) {
+    auto proxy = sdbus::createProxy(connection, ServiceName{name}, sdbus::ObjectPath{path});
+#if !__has_include(<sdbus-c++/VTableItems.h>)
+    proxy->finishRegistration();
+#endif
+    return proxy;
+}
 
 inline sdbus::MethodCall method_call(sdbus::IProxy& proxy, const std::string& interface, const std::string& method) {
     return proxy.createMethodCall(InterfaceName{interface}, MethodName{method});

@@ -15,10 +15,8 @@ constexpr const char* logind_interface = "org.freedesktop.login1.Manager";
 
 }  // namespace
 
-SleepInhibitor::SleepInhibitor(sdbus::IConnection& connection) {
-    logind_ = sdbus::createProxy(connection, bus::ServiceName{logind_name}, sdbus::ObjectPath{logind_path});
-    bus::finish(*logind_);
-}
+SleepInhibitor::SleepInhibitor(sdbus::IConnection& connection)
+    : logind_(bus::make_proxy(connection, logind_name, logind_path)) {}
 
 void SleepInhibitor::hold(bool wanted) {
     if (std::exchange(wanted_, wanted) == wanted) return;

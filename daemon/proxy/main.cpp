@@ -14,7 +14,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,10 +50,7 @@ struct Packet {
 };
 
 Packet receive() {
-    struct pollfd ready {
-        skopeo_channel, POLLIN, 0
-    };
-    if (::poll(&ready, 1, request_milliseconds) <= 0) throw Error(ErrorKind::failed, "nothing was asked for");
+    if (!is_readable(skopeo_channel, request_milliseconds)) throw Error(ErrorKind::failed, "nothing was asked for");
     std::vector<char> bytes(max_request_bytes);
     iovec buffer{bytes.data(), bytes.size()};
     auto received = receive_message(skopeo_channel, std::span(&buffer, 1), max_skopeo_descriptors);
@@ -136,10 +132,7 @@ void say(const std::string& report) {
 
 // While this process works for the other end itself.
 void go_on() {
-    struct pollfd channel {
-        skopeo_channel, 0, 0
-    };
-    if (::poll(&channel, 1, 0) > 0) throw Error(ErrorKind::cancelled, "nobody wants it any more");
+    if (is_hung_up(skopeo_channel)) throw Error(ErrorKind::cancelled, "nobody wants it any more");
     say(traffic_report);
 }
 

@@ -6,7 +6,6 @@
 #include <array>
 #include <utility>
 
-#include "base/error.hpp"
 #include "base/json.hpp"
 
 namespace imaged {

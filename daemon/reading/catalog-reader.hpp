@@ -21,7 +21,7 @@ struct ImageCounts {
     std::uint32_t images = 0, damaged = 0, updates = 0;  // UPDATES: those with an update that is remembered
 };
 
-// Asks the process for what Catalog (catalog.hpp) says. The reading thread's own.
+// Asks the process for what ImageCatalog (store/catalog/image-catalog.hpp) says. The reading thread's own.
 class RemoteCatalog {
 public:
     explicit RemoteCatalog(const std::string& repository) : repository_(repository), process_(repository) {}

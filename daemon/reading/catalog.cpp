@@ -15,8 +15,8 @@ Function* load(const char* name) {
 
 }  // namespace
 
-std::unique_ptr<Catalog> open_catalog(const std::string& repository) {
-    return std::unique_ptr<Catalog>(load<OpenCatalog>(open_catalog_symbol)(repository));
+std::unique_ptr<ImageCatalog> open_catalog(const std::string& repository) {
+    return std::unique_ptr<ImageCatalog>(load<OpenCatalog>(open_catalog_symbol)(repository));
 }
 
 nlohmann::json read_deployments(const std::string& sysroot, const std::string& repository) {

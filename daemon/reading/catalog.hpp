@@ -6,36 +6,22 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "base/json-fwd.hpp"
-#include "oci/image-reference.hpp"
+#include "store/catalog/image-catalog.hpp"
 
 namespace imaged {
 
-// The functions of ImageCatalog (store/catalog/image-catalog.hpp), callable without linking it. One thread at a time.
-class Catalog {
-public:
-    virtual ~Catalog() = default;
-    // Whether what is open is still what is at the repository's path; a few calls of stat(2).
-    virtual bool is_current() const = 0;
-    virtual std::shared_ptr<const std::string> list() = 0;
-    virtual nlohmann::json describe(const ImageReference& image) = 0;
-    virtual std::string manifest(const ImageReference& image) = 0;
-    virtual std::string config(const ImageReference& image) = 0;
-    virtual nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) = 0;
-};
-
-// Loads the module if need be and opens REPOSITORY; null where none has been made yet. Throws
+// Loads the module if need be and opens REPOSITORY, for one thread at a time; null where none has been made yet. Throws
 // Error(repository_damaged), or Error(failed) without the module.
-std::unique_ptr<Catalog> open_catalog(const std::string& repository);
+std::unique_ptr<ImageCatalog> open_catalog(const std::string& repository);
 
 // What list_deployments() (store/catalog/deployments.hpp) says, from the same module. On any thread.
 nlohmann::json read_deployments(const std::string& sysroot, const std::string& repository);
 
 // The module's symbols, which do as the functions above do; the caller owns what they return.
-using OpenCatalog = Catalog*(const std::string& repository);
+using OpenCatalog = ImageCatalog*(const std::string& repository);
 inline constexpr const char* open_catalog_symbol = "imaged_open_catalog";
 using ReadDeployments = nlohmann::json*(const std::string& sysroot, const std::string& repository);
 inline constexpr const char* read_deployments_symbol = "imaged_read_deployments";

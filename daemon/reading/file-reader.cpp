@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reading/file-reader.hpp"
 
-#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>

@@ -3,12 +3,10 @@
 
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <span>
 
 #include "base/error.hpp"
 #include "base/json.hpp"

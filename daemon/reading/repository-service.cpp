@@ -11,10 +11,8 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdint>
 #include <memory>
 #include <span>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -24,42 +22,30 @@
 #include "base/json.hpp"
 #include "base/system-failure.hpp"
 #include "process/bus-error.hpp"
+#include "process/ini-file.hpp"
 #include "reading/catalog.hpp"
 
 namespace imaged {
 
 namespace {
 
-// A repository's config is a handful of lines.
-constexpr std::size_t max_config_bytes = 1024 * 1024;
 // A question is no longer than what a call may hold.
 constexpr std::size_t max_question_bytes = 128 * 1024;
 
-// What can be read of it.
-std::string repository_config(const std::string& repository) {
+// "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config.
+std::string repository_mode(const std::string& repository) {
     try {
-        const auto file = try_open_file(AT_FDCWD, repository + "/config");
-        return file ? read_all(file.get(), max_config_bytes, "config") : std::string();
+        const auto path = repository + "/config";
+        const auto file = try_open_file(AT_FDCWD, path);
+        std::string mode;
+        for (const auto& setting : parse_ini(file ? read_all(file.get(), max_ini_bytes, path) : "", path))
+            if (setting.section == "core" && setting.key == "mode") mode = setting.value;
+        if (mode == "archive-z2") return "archive";
+        const bool known = mode == "bare" || mode == "bare-user" || mode == "bare-user-only" || mode == "archive";
+        return known ? mode : std::string();
     } catch (const Error&) {
         return {};
     }
-}
-
-// "bare", "bare-user", "bare-user-only" or "archive"; empty when the repository has no readable config.
-std::string repository_mode(const std::string& repository) {
-    std::istringstream config(repository_config(repository));
-    std::string line;
-    bool in_core = false;
-    while (std::getline(config, line)) {
-        std::erase_if(line, [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
-        if (line.starts_with('[')) in_core = line == "[core]";
-        if (!in_core || !line.starts_with("mode=")) continue;
-        const auto mode = line.substr(5);
-        if (mode == "archive-z2") return "archive";
-        return mode == "bare" || mode == "bare-user" || mode == "bare-user-only" || mode == "archive" ? mode
-                                                                                                      : std::string();
-    }
-    return {};
 }
 
 // The answer is JSON, where bytes that are no text would be replaced.
@@ -156,7 +142,7 @@ private:
     }
 
     const std::string repository_;
-    std::unique_ptr<Catalog> catalog_;
+    std::unique_ptr<ImageCatalog> catalog_;
     std::shared_ptr<const std::string> listed_, document_;
     // No number that an earlier process gave.
     std::uint64_t number_ = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());

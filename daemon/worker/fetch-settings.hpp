@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The settings of a job that concern fetching.
+// What a job fetches with, and who writes for it.
 #pragma once
 
+#include <memory>
+#include <optional>
+
 #include "job/kinds.hpp"
+#include "store/repository/remote-writer.hpp"
 
 namespace imaged {
 
@@ -14,6 +18,13 @@ void take_fetch_settings(Request& fetch, const job::Request& request) {
     fetch.expansion.layer_bytes = request.settings.layer_bytes;
     fetch.expansion.image_bytes = request.settings.image_bytes;
     fetch.expansion.ratio = request.settings.expansion_ratio;
+}
+
+// The process that changes the repository for the job, which stores an image under NAME if at all; null for a job that
+// changes it itself.
+inline std::shared_ptr<RemoteWriter> remote_writer(const job::Request& request,
+                                                   const std::optional<ImageReference>& name = std::nullopt) {
+    return request.publisher ? std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), name) : nullptr;
 }
 
 }  // namespace imaged

@@ -24,7 +24,7 @@ constexpr unsigned max_links = 40;
 
 struct Way {
     std::map<fs::path, fs::path> links;  // each symbolic link on it, and its text
-    fs::path end;                        // without links; empty where nothing is there
+    fs::path end;                        // without links; empty if nothing is there
 };
 
 Way way_to(const fs::path& path) {

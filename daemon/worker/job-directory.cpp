@@ -2,7 +2,6 @@
 #include "job-directory.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -45,8 +44,7 @@ void JobDirectory::remove_after(const ChildProcess& job) {
         std::sort(kept.begin(), kept.end());
         close_others(kept);
         keep_removing_capabilities();
-        pollfd ended{job.fd(), POLLIN, 0};
-        while (::poll(&ended, 1, -1) < 0) {
+        while (!is_readable(job.fd(), -1)) {
         }
         directory_.reset();
     } catch (const std::exception&) {
@@ -58,10 +56,6 @@ void JobDirectory::remove_after(const ChildProcess& job) {
 void JobDirectory::wait_until_removed() {
     remover_.wait();
     directory_.reset();
-}
-
-void JobDirectory::leave_to_supervisor() {
-    if (directory_) directory_->leave_to_parent();
 }
 
 }  // namespace imaged

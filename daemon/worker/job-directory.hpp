@@ -4,8 +4,6 @@
 // a signal to the worker's process group does not reach that process.
 #pragma once
 
-#include <sys/types.h>
-
 #include <optional>
 #include <string>
 
@@ -28,7 +26,9 @@ public:
     // When the job has ended.
     void wait_until_removed();
     // In the process that does the job.
-    void leave_to_supervisor();
+    void leave_to_supervisor() {
+        if (directory_) directory_->leave_to_parent();
+    }
 
 private:
     std::optional<ScratchDirectory> directory_;

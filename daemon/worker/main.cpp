@@ -55,7 +55,7 @@ std::string read_request() {
     throw Error(ErrorKind::failed, "the request is too long");
 }
 
-// All of it or nothing. Returns whether it was sent: one that MAY_DROP is not where the reader has no room for it.
+// All of it or nothing. Returns whether it was sent: one that MAY_DROP is not if the reader has no room for it.
 bool send_line(const std::string& line, bool may_drop) {
     for (std::size_t sent = 0; sent < line.size();) {
         const int flags = MSG_NOSIGNAL | (may_drop && sent == 0 ? MSG_DONTWAIT : 0);

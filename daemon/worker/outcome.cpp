@@ -3,7 +3,6 @@
 
 #include <iterator>
 #include <set>
-#include <string>
 #include <tuple>
 #include <utility>
 
@@ -56,9 +55,37 @@ json::iterator largest_member(json& object) {
     return largest;
 }
 
-// TEXT as a member that is absent where it is empty.
+// TEXT as a member that is absent if it is empty.
 std::optional<std::string> unless_empty(const std::string& text) {
     return text.empty() ? std::nullopt : std::optional(text);
+}
+
+std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
+    return checksum ? std::optional(checksum->hex()) : std::nullopt;
+}
+
+// For ImageChanged, if NAME is stored as another manifest now.
+void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<std::string>& previous,
+                const Digest& digest) {
+    if (changed && previous != digest.text())
+        result.changed_images.push_back({name, previous.value_or(""), digest.text()});
+}
+
+// As many as go over the bus; the rest is counted only.
+constexpr std::size_t max_listed_packages = 10'000;
+
+std::vector<job::PackageChange> listed(const std::vector<PackageChange>& changes) {
+    std::vector<job::PackageChange> list;
+    for (const auto& change : changes) {
+        if (list.size() == max_listed_packages) break;
+        list.push_back({change.name, unless_empty(change.architecture), std::string(to_string(change.format)),
+                        change.from, change.to});
+    }
+    return list;
+}
+
+std::uint32_t total(std::size_t size) {
+    return static_cast<std::uint32_t>(size);
 }
 
 }  // namespace
@@ -79,25 +106,6 @@ HeldJson fitting_outcome(json details) {
     if (!truncated.empty()) details["truncated"] = truncated;
     return HeldJson(std::move(details));
 }
-
-namespace {
-
-std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
-    return checksum ? std::optional(checksum->hex()) : std::nullopt;
-}
-
-std::uint32_t count_of(const std::vector<ImageLayer>& layers) {
-    return static_cast<std::uint32_t>(layers.size());
-}
-
-// For ImageChanged, where NAME is stored as another manifest now.
-void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<std::string>& previous,
-                const Digest& digest) {
-    if (changed && previous != digest.text())
-        result.changed_images.push_back({name, previous.value_or(""), digest.text()});
-}
-
-}  // namespace
 
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared) {
     const auto& [source, plan] = prepared;
@@ -123,27 +131,6 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     outcome.bytes_to_fetch = plan.bytes_to_fetch;
     return success(outcome);
 }
-
-namespace {
-
-// As many as go over the bus; the rest is counted only.
-constexpr std::size_t max_listed_packages = 10'000;
-
-std::vector<job::PackageChange> listed(const std::vector<PackageChange>& changes) {
-    std::vector<job::PackageChange> list;
-    for (const auto& change : changes) {
-        if (list.size() == max_listed_packages) break;
-        list.push_back({change.name, unless_empty(change.architecture), std::string(to_string(change.format)),
-                        change.from, change.to});
-    }
-    return list;
-}
-
-std::uint32_t total(std::size_t size) {
-    return static_cast<std::uint32_t>(size);
-}
-
-}  // namespace
 
 job::ChangesOutcome changes_outcome(const ImageReference& image, const ImageChanges& changes) {
     job::ChangesOutcome outcome;
@@ -216,7 +203,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.merge_commit = image.merge_commit.hex();
     outcome.base_commit = hex_of(image.base_commit);
     outcome.version = image.config.version();
-    outcome.layers = count_of(image.layout.layers);
+    outcome.layers = total(image.layout.layers.size());
     outcome.layers_fetched = imported.layers_fetched;
     outcome.bytes_fetched = imported.bytes_fetched;
     outcome.bytes_reused = imported.bytes_reused;
@@ -254,7 +241,7 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     outcome.merge_commit = image.merge_commit.hex();
     outcome.base_commit = hex_of(image.base_commit);
     outcome.version = image.config.version();
-    outcome.layers = count_of(image.layout.layers);
+    outcome.layers = total(image.layout.layers.size());
     outcome.objects_linked = copied.objects.linked;
     outcome.objects_reflinked = copied.objects.reflinked;
     outcome.objects_copied = copied.objects.copied;

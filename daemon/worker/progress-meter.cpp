@@ -2,7 +2,6 @@
 #include "progress-meter.hpp"
 
 #include <algorithm>
-#include <string>
 
 namespace imaged {
 

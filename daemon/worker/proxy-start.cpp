@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/error.hpp"
 #include "base/rate-limit.hpp"
 #include "oci/image-reference.hpp"
 #include "source/skopeo/ca-certificates.hpp"

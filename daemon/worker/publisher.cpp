@@ -19,7 +19,6 @@
 #include "base/checksum.hpp"
 #include "base/child-process.hpp"
 #include "base/directory.hpp"
-#include "base/error.hpp"
 #include "base/socket-message.hpp"
 #include "oci/image-reference.hpp"
 #include "store/files/kept-ref.hpp"
@@ -421,7 +420,7 @@ void Publisher::keep_version(const Checksum& next) {
     if (kept && kept->commit == previous_ && has_commit(*kept->commit)) write_ref(kept->ref, *kept->commit);
 }
 
-// A layer may be another image's as well: its refs follow the record, which that image shares. Without one (where there
+// A layer may be another image's as well: its refs follow the record, which that image shares. Without one (if there
 // is no place for records) what is there stays. A commit that is recorded as a layer of another kind keeps a ref of its
 // own.
 void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
@@ -442,7 +441,7 @@ void Publisher::set_layer_ref(std::uint32_t number, const Checksum& commit) {
         const auto shared = present(first).commit;
         if (kind == LayerKind::derived || records.layer(kind, content) != commit)
             refuse("a layer that is not recorded");
-        // Another one has no ref of its own where the blob has one.
+        // Another one has no ref of its own if the blob has one.
         if (!present(own).exists && shared && shared != commit && has_commit(*shared)) refuse("a layer that is there");
         return write_ref(own, commit);
     }
@@ -517,11 +516,7 @@ int Publisher::start_cleaner() {
     if (cleaner_ || locked_) refuse("layers are dropped once, in the end");
     job::Request request{.work = job::Remove{},
                          .repository = repository_path_,
-                         .background = false,  // like its parent's, its priority stays
-                         .auth_file = {},
-                         .input_file = {},
-                         .publisher = {},
-                         .settings = {}};
+                         .background = false};  // like its parent's, its priority stays
     request.settings.confined = true;
     request.settings.keep = keep_;
     const auto line = job::encode(request);

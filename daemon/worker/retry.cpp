@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "retry.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <chrono>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
@@ -18,10 +17,7 @@ using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds first_wait = 1s, longest_wait = 30s;
 
 void wait(std::chrono::milliseconds time, const Cancellation& job) {
-    struct pollfd cancelled {
-        job.fd(), POLLIN, 0
-    };
-    ::poll(&cancelled, 1, static_cast<int>(time.count()));
+    is_readable(job.fd(), static_cast<int>(time.count()));
     job.check();
 }
 

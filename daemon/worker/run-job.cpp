@@ -7,7 +7,6 @@
 
 #include "base/error.hpp"
 #include "fetch-settings.hpp"
-#include "job-module.hpp"
 #include "job/json-fields.hpp"
 #include "outcome.hpp"
 #include "proxy-start.hpp"
@@ -18,7 +17,6 @@
 #include "store/export/image-export.hpp"
 #include "store/import/image-import.hpp"
 #include "store/import/update-check.hpp"
-#include "store/repository/remote-writer.hpp"
 #include "store/upkeep/prune.hpp"
 #include "store/upkeep/usage-count.hpp"
 #include "upkeep.hpp"
@@ -27,7 +25,7 @@ namespace imaged {
 
 namespace {
 
-// IMAGE as the job is to read it: with the administrator's signature source, where the caller's asks for less.
+// IMAGE as the job is to read it: with the administrator's signature source, if the caller's asks for less.
 ImageReference source_reference(const ImageReference& image, const job::Settings& settings) {
     const auto source = image.signature_source();
     const bool unverified = source == SignatureSource::unverified;
@@ -50,9 +48,7 @@ ImportRequest import_request(const job::Request& request, const Work& work) {
     take_fetch_settings(import, request);
     import.keep_previous = request.settings.keep > 0;
     import.archive = request.input_file;
-    if (request.publisher)
-        import.writer =
-            std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), import.target.value_or(import.image));
+    import.writer = remote_writer(request, import.target.value_or(import.image));
     return import;
 }
 
@@ -136,8 +132,7 @@ public:
 
     job::Result operator()(const job::Export& work) {
         if (work.delta_from) return export_delta(work);
-        ExportRequest wanted{
-            .repository = request_.repository, .image = work.image, .destination = work.destination, .proxy = {}};
+        ExportRequest wanted{.repository = request_.repository, .image = work.image, .destination = work.destination};
         switch (work.compression) {
             case job::LayerCompression::gzip: wanted.compression = Compression::gzip; break;
             case job::LayerCompression::zstd_chunked: wanted.chunked = true; [[fallthrough]];
@@ -145,8 +140,7 @@ public:
             case job::LayerCompression::none: wanted.compression = Compression::none; break;
         }
         wanted.proxy = proxy_options(request_);
-        if (request_.publisher)
-            wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);
+        wanted.writer = remote_writer(request_);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
             return export_result(wanted, export_image(wanted, attempt, meter_));
         });
@@ -198,8 +192,7 @@ private:
                             .expansion = {},
                             .proxy = proxy_options(request_)};
         take_fetch_settings(wanted, request_);
-        if (request_.publisher)
-            wanted.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request_.publisher), std::nullopt);
+        wanted.writer = remote_writer(request_);
         return with_retries(request_.settings.retries, cancellation_, [&](Cancellation& attempt) {
             return delta_result(wanted, imaged::export_delta(wanted, attempt, meter_));
         });

@@ -33,7 +33,7 @@ namespace imaged {
 namespace {
 
 // Owners, modes and file capabilities of objects. MAC_ADMIN is for labels that this host's SELinux does not know,
-// SYS_ADMIN for labels where there is no SELinux (the kernel wants it for security.*): what else it is good for, the
+// SYS_ADMIN for labels if there is no SELinux (the kernel wants it for security.*): what else it is good for, the
 // system call filter takes away.
 constexpr std::array writing_capabilities{CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
                                           CAP_FSETID, CAP_SETFCAP,      CAP_MAC_ADMIN,       CAP_SYS_ADMIN};
@@ -221,7 +221,7 @@ void leave_mount_namespace() {
 }
 
 // For the publisher: the repository is writable, wherever it lies (an OSTree host has its own read-only), and made
-// where the job makes one.
+// if the job makes one.
 void open_repository(const job::Request& request) {
     const std::filesystem::path path = request.repository;
     const bool there = std::filesystem::exists(path),

@@ -7,7 +7,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,7 +85,7 @@ public:
     }
 
 private:
-    // Milliseconds until the job is killed; -1 where it is not to end.
+    // Milliseconds until the job is killed; -1 if it is not to end.
     int time_left() const {
         if (!end_) return -1;
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end_ - Clock::now()).count();
@@ -135,10 +134,7 @@ private:
 
     // Open here as well, so that they end by shutdown(2) only, which is seen here, or by the service.
     void forget_ended_connections() {
-        std::erase_if(connections_, [](const FileDescriptor& connection) {
-            pollfd end{connection.get(), 0, 0};
-            return ::poll(&end, 1, 0) > 0;
-        });
+        std::erase_if(connections_, [](const FileDescriptor& connection) { return is_hung_up(connection.get()); });
     }
 
     ChildProcess child_;
@@ -171,8 +167,7 @@ void become_first_process(const FileDescriptor& channel) {
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // The parent may have ended before that.
-    pollfd parent{channel.get(), 0, 0};
-    if (::poll(&parent, 1, 0) > 0) ::_exit(1);
+    if (is_hung_up(channel.get())) ::_exit(1);
 }
 
 }  // namespace
@@ -209,8 +204,7 @@ void supervise(job::Request& request, JobDirectory& directory) {
         if (has_publisher(request)) {
             keep_publishing_capabilities();
             publisher = std::make_unique<Publisher>(request, std::move(changes.ours), [signals = incoming.get()] {
-                pollfd signal{signals, POLLIN, 0};
-                if (::poll(&signal, 1, 0) > 0) throw Error(ErrorKind::cancelled, "the job is to end");
+                if (is_readable(signals)) throw Error(ErrorKind::cancelled, "the job is to end");
             });
         } else {
             give_up_capabilities();

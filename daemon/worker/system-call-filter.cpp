@@ -102,7 +102,7 @@ public:
     void load() const { filter_.load(); }
 
 private:
-    // Refused is EPERM: what falls back where a call is not to be had does so for that, too.
+    // Refused is EPERM: what falls back if a call is not to be had does so for that, too.
     SeccompFilter filter_{"system call filter", SCMP_ACT_ERRNO(EPERM)};
 };
 

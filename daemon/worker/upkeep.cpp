@@ -11,7 +11,6 @@
 #include "fetch-settings.hpp"
 #include "outcome.hpp"
 #include "proxy-start.hpp"
-#include "store/repository/remote-writer.hpp"
 #include "store/upkeep/prune.hpp"
 #include "store/upkeep/rollback.hpp"
 #include "store/upkeep/usage-count.hpp"
@@ -141,9 +140,7 @@ job::Result run_prune(const job::Request& request, const job::Prune& work, const
 }
 
 job::Result run_disk_usage(const job::Request& request, const Cancellation& cancellation, WorkObserver& observer) {
-    std::shared_ptr<RepositoryWriter> writer;
-    if (request.publisher) writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
-    auto usage = count_usage(request.repository, request.settings.keep, std::move(writer), cancellation, observer);
+    auto usage = count_usage(request.repository, request.settings.keep, remote_writer(request), cancellation, observer);
     job::DiskUsageOutcome report;
     for (const auto& user : usage.users) {
         if (user.kind == UserKind::image) ++report.images;
@@ -180,8 +177,7 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
     verify.local_sources = request.settings.local_sources;
     verify.proxy = proxy_options(request);
     take_fetch_settings(verify, request);
-    if (request.publisher)
-        verify.writer = std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), std::nullopt);
+    verify.writer = remote_writer(request);
     const auto outcome = verify_and_repair(verify, cancellation, observer);
     if (!outcome.repaired.empty() || !outcome.refetched.empty())
         recount_images(request.repository, request.settings.keep, FactsUse::afresh, cancellation);

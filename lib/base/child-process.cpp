@@ -2,7 +2,6 @@
 #include "base/child-process.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -152,8 +151,7 @@ std::optional<int> ChildProcess::ended() {
 }
 
 std::optional<int> ChildProcess::ended_within(std::chrono::milliseconds limit) {
-    pollfd ready{status_ ? -1 : fd(), POLLIN, 0};
-    if (!status_) ::poll(&ready, 1, static_cast<int>(limit.count()));
+    if (!status_) is_readable(fd(), static_cast<int>(limit.count()));
     return ended();
 }
 

@@ -53,7 +53,7 @@ bool remove_entry(int directory, const char* name) {
     return false;
 }
 
-// False where something has the new name.
+// False if something has the new name.
 bool move_up(int from, const char* name, int to, const std::string& new_name) {
     if (::renameat2(from, name, to, new_name.c_str(), RENAME_NOREPLACE) == 0) return true;
     if (errno == EEXIST) return false;

@@ -43,10 +43,6 @@ ErrorKind error_kind(std::string_view name) {
     return error_names.value(name).value_or(ErrorKind::failed);
 }
 
-Error Error::with_context(std::string_view context) const {
-    return Error(kind_, std::string(context) + ": " + what());
-}
-
 Error system_error(int error_number, const std::string& what) {
     const auto kind = error_number == ENOSPC || error_number == EDQUOT ? ErrorKind::no_space : ErrorKind::failed;
     return Error(kind, what + ": " + std::strerror(error_number));

@@ -42,7 +42,7 @@ public:
     Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
     ErrorKind kind() const { return kind_; }
     // The same error with "CONTEXT: " in front of its message.
-    Error with_context(std::string_view context) const;
+    Error with_context(std::string_view context) const { return Error(kind_, std::string(context) + ": " + what()); }
 
 private:
     ErrorKind kind_;

@@ -2,6 +2,7 @@
 #include "base/file-descriptor.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -67,6 +68,16 @@ bool leads_to(int directory, const std::string& path, int fd) {
         throw_errno("look at " + path);
     }
     return ::fstat(fd, &open) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
+
+bool is_readable(int fd, int milliseconds) {
+    pollfd ready{fd, POLLIN, 0};
+    return ::poll(&ready, 1, milliseconds) > 0;
+}
+
+bool is_hung_up(int fd, int milliseconds) {
+    pollfd end{fd, 0, 0};
+    return ::poll(&end, 1, milliseconds) > 0;
 }
 
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what) {

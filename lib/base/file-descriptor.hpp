@@ -54,6 +54,11 @@ void require_file(int fd, const std::string& path);
 // Whether PATH, its links followed, leads to the file that is open as FD. Throws system_error where that cannot be
 // found out.
 bool leads_to(int directory, const std::string& path, int fd);
+// Whether FD can be read or is at its end. Waits for that MILLISECONDS at most, as long as it takes if they are
+// negative; a signal interrupts it.
+bool is_readable(int fd, int milliseconds = 0);
+// The same, whether nobody has the other end of FD open any more.
+bool is_hung_up(int fd, int milliseconds = 0);
 // Writes everything or throws system_error naming WHAT.
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
 // Writes to the standard error output what can be written there; the rest is lost.

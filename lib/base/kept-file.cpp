@@ -14,12 +14,10 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <span>
 #include <vector>
 
 #include "base/child-process.hpp"
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 #include "base/socket-message.hpp"
 
 namespace imaged {

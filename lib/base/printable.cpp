@@ -37,30 +37,6 @@ constexpr std::array<std::pair<char32_t, char32_t>, 20> controls{{
     {0xe0100, 0xe0fff},  // variation selectors, unassigned
 }};
 
-struct Character {
-    char32_t code;
-    std::size_t bytes;
-    bool valid;
-};
-
-// The first character of TEXT, which is not empty; one byte of it if that is no UTF-8.
-Character first_character(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-    const Character invalid{byte(0), 1, false};
-    if (byte(0) < 0x80) return {byte(0), 1, true};
-    const std::size_t length = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
-    if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < length) return invalid;
-    constexpr std::array<unsigned, 5> masks{0, 0, 0x1f, 0x0f, 0x07};
-    constexpr std::array<char32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
-    char32_t code = byte(0) & masks[length];
-    for (std::size_t i = 1; i < length; ++i) {
-        if ((byte(i) & 0xc0) != 0x80) return invalid;
-        code = code << 6 | (byte(i) & 0x3f);
-    }
-    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return invalid;
-    return {code, length, true};
-}
-
 std::string print(const char* format, std::uint32_t number) {
     std::array<char, 16> text{};
     std::snprintf(text.data(), text.size(), format, number);
@@ -105,6 +81,29 @@ std::string replaced(std::string_view text, std::string_view kept, std::string (
 bool drives_terminal(char32_t c) {
     return std::any_of(controls.begin(), controls.end(),
                        [c](const auto& range) { return c >= range.first && c <= range.second; });
+}
+
+Character first_character(std::string_view text) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const Character invalid{byte(0), 1, false};
+    if (byte(0) < 0x80) return {byte(0), 1, true};
+    const std::size_t length = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+    if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < length) return invalid;
+    constexpr std::array<unsigned, 5> masks{0, 0, 0x1f, 0x0f, 0x07};
+    constexpr std::array<char32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
+    char32_t code = byte(0) & masks[length];
+    for (std::size_t i = 1; i < length; ++i) {
+        if ((byte(i) & 0xc0) != 0x80) return invalid;
+        code = code << 6 | (byte(i) & 0x3f);
+    }
+    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return invalid;
+    return {code, length, true};
+}
+
+std::string shortened(std::string text, std::size_t most) {
+    if (text.size() <= most) return text;
+    while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+    return text.substr(0, most) + "…";
 }
 
 std::string printable(std::string_view text) {

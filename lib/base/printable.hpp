@@ -3,6 +3,7 @@
 // terminal, or change the order in which characters are shown. Pure functions on UTF-8.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,17 @@ namespace imaged {
 // Whether C is a control character (C0, DEL, C1), a bidirectional control, or another character without a width of its
 // own that changes how its neighbours are shown or is not seen at all.
 bool drives_terminal(char32_t c);
+
+// The first character of TEXT, which is not empty; one byte of it if that is no UTF-8 (RFC 3629).
+struct Character {
+    char32_t code;
+    std::size_t bytes;
+    bool valid;
+};
+Character first_character(std::string_view text);
+
+// TEXT, or as many whole characters of it as MOST bytes hold, and "…".
+std::string shortened(std::string text, std::size_t most);
 
 // TEXT with such characters and invalid UTF-8 as \xNN or \u{NNNN}.
 std::string printable(std::string_view text);

@@ -43,7 +43,7 @@ ScratchDirectory::ScratchDirectory() {
         auto path = pattern;
         if (::mkdtemp(path.data()) == nullptr) throw_errno("make the temporary directory " + pattern);
         lock_.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        // Where there are no locks, nobody takes it for a leftover.
+        // If there are no locks, nobody takes it for a leftover.
         const bool locked = lock_ && (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK);
         if (!locked || !is_named(lock_, AT_FDCWD, path.c_str())) continue;
         path_ = path;
@@ -59,10 +59,6 @@ ScratchDirectory::~ScratchDirectory() {
     } catch (const Error&) {
         // The next job tries again.
     }
-}
-
-void ScratchDirectory::leave_to_parent() {
-    lock_.reset();
 }
 
 std::filesystem::path ScratchDirectory::parent() {

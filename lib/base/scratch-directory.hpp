@@ -26,7 +26,7 @@ public:
     // What holds the lock: also after a fork, as long as either process has it open.
     int lock() const { return lock_.get(); }
     // In a child of the process that made it: nothing is removed, and the lock is the parent's alone.
-    void leave_to_parent();
+    void leave_to_parent() { lock_.reset(); }
 
     // The directory that all of them lie in.
     static std::filesystem::path parent();

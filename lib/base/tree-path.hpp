@@ -2,7 +2,6 @@
 // Paths in the trees of images and commits: relative to the root of the tree, as lists of names. Pure functions.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>

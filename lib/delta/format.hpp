@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "oci/delta-artifact.hpp"
-
 namespace imaged::delta {
 
 // What a tar-diff begins with; one zstd stream of operations follows.

@@ -35,7 +35,7 @@ constexpr std::uint64_t least_file_bytes = 64;
 constexpr std::uint64_t derived_piece_bytes = 8ULL * 1024 * 1024;
 // A larger file is no prefix: each piece would have all of it indexed again. imaged applies no larger one either.
 constexpr std::uint64_t max_own_prefix_bytes = 16ULL * 1024 * 1024;
-// Where matches leave less than this part of a piece, or so few bytes, no frame is tried: it takes several times as
+// If matches leave less than this part of a piece, or so few bytes, no frame is tried: it takes several times as
 // long, and is rarely smaller.
 constexpr std::uint64_t good_match = 6, least_frame_bytes = 256;
 // What two operations for a match take, about.

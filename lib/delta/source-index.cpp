@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <functional>
 
 #include "base/error.hpp"
 #include "delta/format.hpp"

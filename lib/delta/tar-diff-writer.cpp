@@ -26,10 +26,6 @@ TarDiffWriter::TarDiffWriter(ByteSink& sink, TarDiffVersion version)
     pending_.reserve(max_data_bytes);
 }
 
-void TarDiffWriter::write(std::span<const std::byte> bytes) {
-    stream_.write(bytes);
-}
-
 void TarDiffWriter::operation(Operation operation, std::uint64_t size) {
     std::array<std::byte, 11> bytes{static_cast<std::byte>(operation)};
     std::size_t count = 1;

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,7 +43,7 @@ public:
 
 private:
     void operation(Operation operation, std::uint64_t size);
-    void write(std::span<const std::byte> bytes);
+    void write(std::span<const std::byte> bytes) { stream_.write(bytes); }
     void flush_data();
     void go_to(const std::string& name, std::uint64_t offset);
 

@@ -20,8 +20,7 @@ struct KeptVersionAnswer {
     std::optional<std::string> version;
     std::string commit;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("digest", self.digest);
         fields("version", self.version);
         fields("commit", self.commit);
@@ -40,8 +39,7 @@ struct ImageAnswer {
     std::optional<std::string> signature_policy, update_digest, architecture, os, image_id;
     std::vector<KeptVersionAnswer> kept;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("source", self.source);
         fields("state", self.state);
@@ -72,8 +70,7 @@ struct LayerAnswer {
     std::string kind, ref;
     std::optional<std::string> commit, created_by;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("digest", self.digest);
         fields("size", self.size);
         fields("kind", self.kind);
@@ -90,8 +87,7 @@ struct ImageDescription : ImageAnswer {
     std::map<std::string, std::string> labels;
     FilteredPaths filtered;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         ImageAnswer::fields(self, fields);
         fields("importer", self.importer);
         fields("layer-list", self.layer_list);
@@ -106,8 +102,7 @@ struct DeploymentAnswer {
     bool booted = false, pending = false, rollback = false, staged = false, pinned = false;
     std::optional<std::string> reference, image, refspec, digest, version, merge_commit, error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("stateroot", self.stateroot);
         fields("checksum", self.checksum);
         fields("serial", self.serial);
@@ -131,8 +126,7 @@ struct DeploymentAnswer {
 struct ImageDeployment : DeploymentAnswer {
     std::vector<std::string> stored_as, kept_of;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         DeploymentAnswer::fields(self, fields);
         fields("stored-as", self.stored_as);
         fields("kept-of", self.kept_of);
@@ -148,8 +142,7 @@ struct DifferenceAnswer {
     std::vector<LayerSummary> layers_added, layers_removed, layers_kept;
     std::uint64_t bytes_added = 0, bytes_removed = 0, bytes_kept = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("from", self.from);
         fields("to", self.to);
         fields("pending", self.pending);
@@ -171,8 +164,7 @@ struct FileDifference : DifferenceAnswer {
     std::vector<std::string> files_added, files_removed, files_changed;
     bool truncated = false;  // there are more
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         DifferenceAnswer::fields(self, fields);
         fields("files-added", self.files_added);
         fields("files-removed", self.files_removed);

@@ -2,8 +2,7 @@
 // Structs whose members have names. A struct lists its members once, in a function that readers, writers and printers
 // share:
 //
-//     template <typename Self, typename Fields>
-//     static void fields(Self& self, Fields& fields) {
+//     static void fields(auto& self, auto& fields) {
 //         fields("digest", self.digest);
 //     }
 //

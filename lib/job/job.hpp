@@ -48,8 +48,7 @@ struct Progress {
     std::uint64_t steps_done = 0, steps_total = 0;
     std::string unit;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("phase", self.phase);
         fields("fraction", self.fraction);
         fields("bytes-done", self.bytes_done);
@@ -68,8 +67,7 @@ struct LayerProgress {
     std::string state;                  // waiting, fetching, reused, done
     std::uint64_t done = 0, total = 0;  // compressed bytes
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("index", self.index);
         fields("digest", self.digest);
         fields("state", self.state);
@@ -83,8 +81,7 @@ struct LayerProgress {
 struct ChangedImage {
     std::string image, old_digest, new_digest;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("old", self.old_digest);
         fields("new", self.new_digest);
@@ -95,8 +92,7 @@ struct ChangedImage {
 struct FoundUpdate {
     std::string image, digest, update_digest, update_version;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("update-digest", self.update_digest);
@@ -114,8 +110,7 @@ struct Result {
     std::vector<ChangedImage> changed_images;
     std::vector<FoundUpdate> found_updates;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("outcome", self.outcome);
         fields("error-name", self.error_name);
         fields("message", self.message);

@@ -12,25 +12,9 @@ namespace {
 
 using nlohmann::json;
 
-// The members of a request on the wire.
-struct Envelope {
-    std::string kind, repository;
-    HeldJson work;
-    bool background = false;
-    Settings settings;
-    std::optional<int> auth_file, input_file;
-
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("kind", self.kind);
-        fields("arguments", self.work);
-        fields("repository", self.repository);
-        fields("background", self.background);
-        fields("settings", self.settings);
-        fields("auth-file", self.auth_file);
-        fields("input-file", self.input_file);
-    }
-};
+// Of a request on the wire, beside its fields.
+constexpr const char* kind_key = "kind";
+constexpr const char* work_key = "arguments";
 
 Work read_work(const std::string& name, const json& document) {
     std::optional<Work> work;
@@ -114,31 +98,29 @@ void keep_own_news(Result& result, const Request& request) {
 }
 
 std::string encode(const Request& request) {
-    const Envelope envelope{std::string(request.traits().name),
-                            request.repository,
-                            std::visit([](const auto& kind) { return HeldJson(to_json(kind)); }, request.work),
-                            request.background,
-                            request.settings,
-                            request.auth_file,
-                            request.input_file};
+    auto document = to_json(request);
+    document[kind_key] = request.traits().name;
+    document[work_key] = std::visit([](const auto& kind) { return to_json(kind); }, request.work);
     // Unlike a result, a request must not be changed on its way: another path would be another repository.
     try {
-        return to_json(envelope).dump() + "\n";
+        return document.dump() + "\n";
     } catch (const json::type_error&) {
         throw Error(ErrorKind::invalid_argument, "a path or an argument of the job is not UTF-8");
     }
 }
 
 Request decode_request(std::string_view line) {
-    auto envelope = from_json<Envelope>(parse_message(line));
-    if (envelope.repository.empty()) refuse_message("request without repository");
-    return {.work = read_work(envelope.kind, *envelope.work),
-            .repository = std::move(envelope.repository),
-            .background = envelope.background,
-            .auth_file = envelope.auth_file,
-            .input_file = envelope.input_file,
-            .publisher = {},
-            .settings = std::move(envelope.settings)};
+    auto document = parse_message(line);
+    std::string kind;
+    HeldJson work;
+    JsonReader reader(document);
+    reader(kind_key, kind);
+    reader(work_key, work);
+    for (const char* key : {kind_key, work_key}) document.erase(key);
+    auto request = from_json<Request>(document);
+    if (request.repository.empty()) refuse_message("request without repository");
+    request.work = read_work(kind, *work);
+    return request;
 }
 
 }  // namespace imaged::job

@@ -70,8 +70,7 @@ struct LayerSummary {
     bool present = false;
     std::optional<std::string> created_by;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("digest", self.digest);
         fields("size", self.size);
         fields("kind", self.kind);
@@ -96,8 +95,7 @@ struct PrepareOutcome {
     std::uint32_t layers_present = 0, layers_missing = 0;
     std::uint64_t bytes_to_fetch = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("previous-digest", self.previous_digest);
@@ -124,8 +122,7 @@ struct Prepare {
     ImageReference image;
     std::optional<ImageReference> target;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields.option("target", self.target);
     }
@@ -156,8 +153,7 @@ struct PullOutcome {
     std::uint32_t delta_layers = 0;
     std::uint64_t delta_bytes = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("previous-digest", self.previous_digest);
@@ -193,7 +189,25 @@ struct PullOutcome {
     }
 };
 
-struct Import {
+// What Import and Pull are asked for.
+struct FetchedImage {
+    ImageReference image;
+    std::optional<Digest> digest;          // what the source must serve; never empty for Import
+    std::optional<ImageReference> target;  // the name to store it under, where that is another one
+    bool any_architecture = false;
+    DeltaUse delta = DeltaUse::automatic;
+
+    static void fields(auto& self, auto& fields) {
+        fields("image", self.image);
+        fields.option("digest", self.digest);
+        fields.option("target", self.target);
+        fields.option("any-architecture", self.any_architecture);
+        fields.option("delta", self.delta);
+    }
+    bool operator==(const FetchedImage&) const = default;
+};
+
+struct Import : FetchedImage {
     static constexpr Traits traits{.name = "import",
                                    .action = "import",
                                    .reads_image = true,
@@ -202,25 +216,9 @@ struct Import {
                                    .takes_place = true,
                                    .publishing = Publishing::image};
     using Outcome = PullOutcome;
-
-    ImageReference image;
-    std::optional<Digest> digest;          // what the source must serve; never empty here
-    std::optional<ImageReference> target;  // the name to store it under, where that is another one
-    bool any_architecture = false;
-    DeltaUse delta = DeltaUse::automatic;
-
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("image", self.image);
-        fields.option("digest", self.digest);
-        fields.option("target", self.target);
-        fields.option("any-architecture", self.any_architecture);
-        fields.option("delta", self.delta);
-    }
-    bool operator==(const Import&) const = default;
 };
 
-struct Pull {
+struct Pull : FetchedImage {
     static constexpr Traits traits{.name = "pull",
                                    .action = "pull",
                                    .reads_image = true,
@@ -229,22 +227,6 @@ struct Pull {
                                    .takes_place = true,
                                    .publishing = Publishing::image};
     using Outcome = PullOutcome;
-
-    ImageReference image;
-    std::optional<Digest> digest;
-    std::optional<ImageReference> target;
-    bool any_architecture = false;
-    DeltaUse delta = DeltaUse::automatic;
-
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("image", self.image);
-        fields.option("digest", self.digest);
-        fields.option("target", self.target);
-        fields.option("any-architecture", self.any_architecture);
-        fields.option("delta", self.delta);
-    }
-    bool operator==(const Pull&) const = default;
 };
 
 // The archive is Request::input_file.
@@ -259,8 +241,7 @@ struct ImportArchive {
     bool any_architecture = false;
     DeltaUse delta = DeltaUse::automatic;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields.option("name", self.name);
         fields.option("digest", self.digest);
@@ -280,8 +261,7 @@ struct CopyOutcome {
     std::uint64_t objects_linked = 0, objects_reflinked = 0, objects_copied = 0, objects_present = 0;
     std::uint64_t bytes_copied = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("repository", self.repository);
         fields("digest", self.digest);
@@ -309,8 +289,7 @@ struct Copy {
     bool from = false;       // from there into imaged's own
     std::optional<ImageReference> target;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("repository", self.repository);
         fields.option("from", self.from);
@@ -329,8 +308,7 @@ struct ExportOutcome {
     std::optional<std::uint32_t> layers_made, layers_whole;
     std::optional<std::uint64_t> bytes_replaced;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("destination", self.destination);
         fields("digest", self.digest);
@@ -361,8 +339,7 @@ struct Export {
     std::optional<ImageReference> delta_from;
     bool compatible = false;  // a delta for older programs
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("destination", self.destination);
         fields.option("compression", self.compression);
@@ -379,8 +356,7 @@ struct PackageChange {
     std::string format;
     std::optional<std::string> from, to;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("name", self.name);
         fields("architecture", self.architecture);
         fields("format", self.format);
@@ -393,8 +369,7 @@ struct PackageChange {
 struct UnreadPackages {
     std::string side, path, error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("side", self.side);
         fields("path", self.path);
         fields("error", self.error);
@@ -414,8 +389,7 @@ struct ChangesOutcome {
     bool etc_truncated = false;  // there are more
     bool etc_unknown = false;    // of an update that is not pulled
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("from-digest", self.from_digest);
         fields("from-version", self.from_version);
@@ -451,8 +425,7 @@ struct CheckOutcome {
     std::optional<std::uint64_t> bytes_to_fetch;
     std::optional<ChangesOutcome> changes;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("update-available", self.update_available);
@@ -478,8 +451,7 @@ struct Check {
     std::optional<ImageReference> target;
     bool packages = false;  // also what an update brings, as far as that can be had
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields.option("target", self.target);
         fields.option("packages", self.packages);
@@ -498,8 +470,7 @@ struct Changes {
     std::optional<std::string> version;  // a kept version, or the beginning of its digest,
     std::optional<std::string> commit;   // or the commit of an image or of a deployment
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields.option("update", self.update);
         fields.option("from", self.from);
@@ -517,8 +488,7 @@ struct WaitingUpdate {
     std::uint64_t bytes_to_fetch = 0;
     std::optional<ChangesOutcome> changes;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("update-digest", self.update_digest);
@@ -535,8 +505,7 @@ struct UncheckedImage {
     std::optional<std::string> error_name;
     std::string error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("error-name", self.error_name);
         fields("error", self.error);
@@ -549,8 +518,7 @@ struct CheckImagesOutcome {
     std::vector<WaitingUpdate> updates;
     std::vector<UncheckedImage> unchecked;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("all", self.all);
         fields("images-checked", self.images_checked);
         fields("updates", self.updates);
@@ -566,8 +534,7 @@ struct CheckImages {
     std::vector<ImageReference> images;  // none for all
     bool packages = false;               // as of Check
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("images", self.images);
         fields.option("packages", self.packages);
     }
@@ -578,8 +545,7 @@ struct RemovedImage {
     std::string image;
     std::optional<std::string> digest;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
     }
@@ -589,8 +555,7 @@ struct RemoveOutcome {
     std::vector<RemovedImage> removed;
     std::vector<std::string> missing, layers_dropped;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("removed", self.removed);
         fields("missing", self.missing);
         fields("layers-dropped", self.layers_dropped);
@@ -604,10 +569,7 @@ struct Remove {
     // None, within the worker: layers that nobody uses (daemon/worker/publisher.hpp).
     std::vector<ImageReference> images;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
-        fields("images", self.images);
-    }
+    static void fields(auto& self, auto& fields) { fields("images", self.images); }
     bool operator==(const Remove&) const = default;
 };
 
@@ -617,8 +579,7 @@ struct RollbackOutcome {
     std::string commit, merge_commit;
     std::optional<std::string> base_commit, version;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("previous-digest", self.previous_digest);
@@ -637,8 +598,7 @@ struct Rollback {
     // Digest of the version to return to, or the beginning of it (default: the version before the current one).
     std::optional<std::string> version;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields.option("digest", self.version);
     }
@@ -648,8 +608,7 @@ struct Rollback {
 struct ImageError {
     std::string image, error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("error", self.error);
     }
@@ -662,8 +621,7 @@ struct PruneOutcome {
     std::vector<ImageError> damaged;
     std::vector<std::string> warnings;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("dry-run", self.dry_run);
         fields("bytes", self.bytes);
         fields("objects", self.objects);
@@ -683,8 +641,7 @@ struct Prune {
     bool dry_run = false;
     bool foreign_commits = false;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields.option("dry-run", self.dry_run);
         fields.option("foreign-commits", self.foreign_commits);
     }
@@ -696,8 +653,7 @@ struct OtherUser {
     std::string kind, name;
     std::uint64_t disk_size = 0, unique_size = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("kind", self.kind);
         fields("name", self.name);
         fields("disk-size", self.disk_size);
@@ -717,8 +673,7 @@ struct DiskUsageOutcome {
     std::vector<OtherUser> others;
     std::vector<ImageError> damaged;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("images", self.images);
         fields("images-size", self.images_size);
         fields("images-unique-size", self.images_unique_size);
@@ -743,8 +698,7 @@ struct DiskUsage {
     static constexpr Traits traits{.name = "disk-usage", .only_reads = true, .publishing = Publishing::usage};
     using Outcome = DiskUsageOutcome;
 
-    template <typename Self, typename Fields>
-    static void fields(Self&, Fields&) {}
+    static void fields(auto&, auto&) {}
     bool operator==(const DiskUsage&) const = default;
 };
 
@@ -752,8 +706,7 @@ struct Problem {
     std::string kind, message;
     std::optional<std::string> object, layer, ref, path;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("kind", self.kind);
         fields("message", self.message);
         fields("object", self.object);
@@ -769,8 +722,7 @@ struct DamagedImage {
     std::uint64_t problem_count = 0;
     std::vector<Problem> problems;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("problem-count", self.problem_count);
@@ -781,8 +733,7 @@ struct DamagedImage {
 struct DamagedLayer {
     std::string digest, error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("digest", self.digest);
         fields("error", self.error);
     }
@@ -792,8 +743,7 @@ struct DamagedLayer {
 struct DamagedVersion {
     std::string image, digest, error;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("error", self.error);
@@ -803,8 +753,7 @@ struct DamagedVersion {
 struct Note {
     std::string image, message;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("message", self.message);
     }
@@ -815,8 +764,7 @@ struct UnverifiedImage {
     std::optional<std::string> error;
     std::vector<std::string> layers;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("error", self.error);
         fields("layers", self.layers);
@@ -828,8 +776,7 @@ struct RefetchedImage {
     std::uint32_t layers_fetched = 0;
     std::uint64_t bytes_fetched = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("layers-fetched", self.layers_fetched);
         fields("bytes-fetched", self.bytes_fetched);
@@ -842,8 +789,7 @@ struct RepairedImage {
     std::uint32_t layers_fetched = 0;
     std::uint64_t bytes_fetched = 0;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("image", self.image);
         fields("digest", self.digest);
         fields("previous-digest", self.previous_digest);
@@ -869,8 +815,7 @@ struct VerifyOutcome {
     std::optional<std::string> not_recorded;
     std::vector<std::string> warnings;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("sound", self.sound);
         fields("images-checked", self.images_checked);
         fields("objects-checked", self.objects_checked);
@@ -904,8 +849,7 @@ struct Verify {
     std::optional<ImageReference> source;  // where a repair fetches from, in place of each image's own reference
     bool demand_signature = false;         // of what a repair fetches: the daemon decides
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("images", self.images);
         fields.option("repair", self.repair);
         fields.option("source", self.source);
@@ -940,6 +884,15 @@ struct Request {
     std::optional<int> publisher;
     // The administrator's, when the job starts; never part of equality.
     Settings settings;
+
+    // Those that are sent beside the work.
+    static void fields(auto& self, auto& fields) {
+        fields("repository", self.repository);
+        fields("background", self.background);
+        fields("settings", self.settings);
+        fields("auth-file", self.auth_file);
+        fields("input-file", self.input_file);
+    }
     bool operator==(const Request& other) const {
         return work == other.work && repository == other.repository && background == other.background;
     }

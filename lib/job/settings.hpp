@@ -50,8 +50,7 @@ struct Settings {
     bool local_sources = true;
     bool operator==(const Settings&) const = default;
 
-    template <typename Self, typename Fields>
-    static void fields(Self& self, Fields& fields) {
+    static void fields(auto& self, auto& fields) {
         fields("signature-policy", self.signature_policy);
         fields("layers-at-once", self.layers_at_once);
         fields("stall-milliseconds", self.stall_time);

@@ -7,7 +7,6 @@
 #include <zlib.h>
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "base/error.hpp"

@@ -4,9 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <deque>
-#include <map>
 #include <memory>
 
 #include "base/error.hpp"

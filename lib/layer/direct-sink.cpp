@@ -10,7 +10,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <climits>
 
@@ -406,10 +405,6 @@ void DirectSink::retain_dirtrees(const std::unordered_set<Checksum>& keep) {
     staged_.retain_dirtrees(keep, [&](const Checksum& checksum) {
         ::unlinkat(directory(checksum), staged_name(checksum, ObjectType::dirtree).c_str(), 0);
     });
-}
-
-void DirectSink::flush() {
-    writes_.wait();
 }
 
 void DirectSink::publish(const std::function<void()>& before_commits) {

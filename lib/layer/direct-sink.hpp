@@ -50,7 +50,7 @@ public:
     std::unique_ptr<ObjectSink> limbo() override;
     void adopt(const Checksum& file, ObjectSink& limbo) override;
     void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;
-    void flush() override;
+    void flush() override { writes_.wait(); }
     using ObjectSink::publish;
     void publish(const std::function<void()>& before_commits) override;
     SinkCounts counts() const override {

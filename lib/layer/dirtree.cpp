@@ -7,7 +7,6 @@
 #include <climits>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 
 #include "base/error.hpp"
 #include "layer/object.hpp"

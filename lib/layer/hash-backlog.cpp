@@ -5,10 +5,6 @@
 
 namespace imaged {
 
-void HashBacklog::add(std::span<const std::byte> block) {
-    if (!block.empty()) blocks_.push_back(block);
-}
-
 void HashBacklog::drop_front(std::size_t bytes) {
     auto& front = blocks_.front();
     front = front.subspan(bytes);

@@ -17,7 +17,9 @@ namespace imaged {
 class HashBacklog {
 public:
     // More of the stream; borrowed for as long as it counts among blocks().
-    void add(std::span<const std::byte> block);
+    void add(std::span<const std::byte> block) {
+        if (!block.empty()) blocks_.push_back(block);
+    }
     // How many of the blocks, the latest ones, are not hashed to their end.
     std::size_t blocks() const { return blocks_.size(); }
     // Hashes what is left of the oldest block.

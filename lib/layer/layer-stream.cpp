@@ -6,7 +6,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/error.hpp"
 #include "layer/decompressor.hpp"
 
 namespace imaged {
@@ -22,10 +21,6 @@ LayerStream::LayerStream(StoppableSource& source, ExpansionLimit& limit, Form fo
         stop();
         throw;
     }
-}
-
-LayerStream::~LayerStream() {
-    stop();
 }
 
 void LayerStream::stop() {

@@ -25,7 +25,7 @@ public:
     LayerStream(StoppableSource& source, ExpansionLimit& limit, Form form = Form::packed,
                 bool hash_beside = PairedSha256::pays());
     // Stops SOURCE and waits for the threads.
-    ~LayerStream() override;
+    ~LayerStream() override { stop(); }
 
     // Throws what the threads threw: Error(corrupt_input), Error(source_unreachable), Error(cancelled), …
     std::size_t read(std::span<std::byte> buffer) override;

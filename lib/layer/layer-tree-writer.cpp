@@ -278,7 +278,7 @@ std::optional<std::uint32_t> LayerTree::first_moment(std::string_view wanted) {
     return first;
 }
 
-// Where all directories are listed, no link of a lower layer leads anything elsewhere.
+// If all directories are listed, no link of a lower layer leads anything elsewhere.
 bool LayerTree::has_implicit() const {
     for (Index index = 1; index < nodes_.size(); ++index) {
         const auto& node = nodes_[index];

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/layer-tree.hpp"
 
-#include <algorithm>
-#include <functional>
-
 #include "base/error.hpp"
 #include "base/tree-path.hpp"
 #include "layer/dirtree.hpp"
@@ -85,10 +82,6 @@ LayerTree::Index LayerTree::lookup_path(const Path& path) const {
     return index;
 }
 
-void LayerTree::remove(const Path& path) {
-    if (const auto index = lookup_path(path); index != none) retire(index);
-}
-
 void LayerTree::retire(Index index) {
     const auto path = nodes_[index].directory ? components_of(index) : Path();
     bool implicit = false;
@@ -159,10 +152,6 @@ LayerTree::Index LayerTree::make_parents(const Path& path, bool needed) {
     return parent;
 }
 
-void LayerTree::put_file(const Path& path, const Checksum& object) {
-    put(path, object, true);
-}
-
 void LayerTree::put_whiteout(const Path& path, const Checksum& object) {
     has_whiteouts_ = true;
     Index parent = 0;
@@ -206,10 +195,6 @@ void LayerTree::put_opaque(const Path& path, const Checksum& object) {
     auto marker = path;
     marker.emplace_back(opaque_whiteout);
     put(marker, object, true);
-}
-
-void LayerTree::need_parents(const Path& path) {
-    make_parents(path, true);
 }
 
 void LayerTree::put(const Path& path, const Checksum& object, bool needed) {
@@ -278,7 +263,7 @@ void LayerTree::spend_link_steps(std::size_t count) {
 }
 
 Path LayerTree::resolve_parents(const Path& path, const ReadLink& read_link) {
-    // The index of a directory, or none where this layer has nothing there.
+    // The index of a directory, or none if this layer has nothing there.
     return resolve_path(path, Index{0}, [&](Index parent, const Path&, const std::string& name, bool is_last) {
         const auto index = parent == none ? none : lookup(parent, name);
         if (index == none || nodes_[index].directory) return PathStep<Index>{index};

@@ -47,7 +47,7 @@ public:
     LayerTree();
 
     // A file or symbolic link; replaces whatever was there.
-    void put_file(const Path& path, const Checksum& object);
+    void put_file(const Path& path, const Checksum& object) { put(path, object, true); }
     // A file that only hides something below: its parents are there for it alone until something else needs them. It
     // replaces nothing.
     void put_whiteout(const Path& path, const Checksum& object);
@@ -63,14 +63,16 @@ public:
     void fill(const Path& path, const Checksum& object);
     void fill_lost(const Path& path, const Checksum& object);
     // Something that is not kept needs its parents all the same.
-    void need_parents(const Path& path);
+    void need_parents(const Path& path) { make_parents(path, true); }
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.
     void put_directory(const Path& path, const Checksum& meta);
     // Hides what lower layers have in the directory PATH, which took the place of something that is no directory.
     void put_opaque(const Path& path, const Checksum& object);
 
     // Whatever is at PATH, with all below it; nothing there is fine.
-    void remove(const Path& path);
+    void remove(const Path& path) {
+        if (const auto index = lookup_path(path); index != none) retire(index);
+    }
 
     struct Found {
         bool directory = false;

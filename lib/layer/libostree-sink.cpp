@@ -12,7 +12,6 @@
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
-#include "base/glib.hpp"
 #include "layer/metadata-limit.hpp"
 #include "layer/pipe-object.hpp"
 #include "layer/sparse-writer.hpp"

@@ -8,8 +8,6 @@
 // Everything else (the tree of hard links that makes the layer runnable) is ignored.
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/enum-names.hpp"
 #include "base/error.hpp"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layer/staged-objects.hpp"
 
-#include <string>
 #include <vector>
 
 #include "base/error.hpp"

@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <memory>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"

@@ -5,7 +5,6 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
-#include <string_view>
 #include <utility>
 
 namespace imaged {
@@ -87,10 +86,6 @@ std::span<const std::byte> TarFraming::take(std::span<const std::byte> piece) {
     edits_.clear();
     held_.assign(handed_on_.begin() + static_cast<std::ptrdiff_t>(count), handed_on_.end());
     return std::span(handed_on_).first(count);
-}
-
-std::uint64_t TarFraming::complete_up_to() const {
-    return begin_.value_or(offset_ - block_.size());
 }
 
 void TarFraming::follow(std::span<const std::byte> piece) {

@@ -52,7 +52,7 @@ private:
     void take_record(std::string_view record, std::uint64_t begin);
     std::uint64_t content_size(char type) const;
     void edit_header(std::uint64_t begin, char type);
-    std::uint64_t complete_up_to() const;
+    std::uint64_t complete_up_to() const { return begin_.value_or(offset_ - block_.size()); }
 
     std::uint64_t offset_ = 0;
     std::uint64_t skip_ = 0;  // bytes up to the next header

@@ -35,10 +35,6 @@ void ZstdWriter::write(std::span<const std::byte> bytes) {
     open_ = true;
 }
 
-void ZstdWriter::end() {
-    if (open_) finish();
-}
-
 void ZstdWriter::finish() {
     run({}, ZSTD_e_end);
     open_ = false;

@@ -39,7 +39,9 @@ public:
     using ByteSink::write;
     void write(std::span<const std::byte> bytes) override;
     // Ends the frame, if one has begun.
-    void end();
+    void end() {
+        if (open_) finish();
+    }
     // Ends the frame, which is empty if none has begun.
     void finish();
 

@@ -110,7 +110,7 @@ DeltaListing listed_deltas(std::string_view text) {
         try {
             if (!entry.is_object()) throw Error(ErrorKind::corrupt_input, "an entry of the index is not an object");
             const auto source = annotation(optional_text_map(entry, "annotations"), delta::source_config_annotation);
-            // Programs before OCI 1.1, skopeo 1.9 for one, leave the type out where they copy an index.
+            // Programs before OCI 1.1, skopeo 1.9 for one, leave the type out when they copy an index.
             if (!is_delta(entry) && (!source || optional_text(entry, "artifactType"))) continue;
             listing.deltas.push_back({blob_of(entry), source ? std::optional(Digest::parse(*source)) : std::nullopt});
         } catch (const Error& error) {

@@ -191,7 +191,7 @@ void ImageReference::require_registry_name() const {
             refuse(text, "\"" + shown(path.substr(0, slash)) + "\" is no host");
         path.remove_prefix(slash + 1);
     }
-    const auto last = path.rfind('/') + 1;  // 0 where there is none
+    const auto last = path.rfind('/') + 1;  // 0 if there is none
     if (const auto colon = path.find(':', last); colon != std::string_view::npos) {
         if (!is_tag(path.substr(colon + 1))) refuse(text, "\"" + shown(path.substr(colon + 1)) + "\" is no tag");
         path = path.substr(0, colon);
@@ -220,14 +220,6 @@ ImageReference ImageReference::with_source_of(const ImageReference& other) const
     copy.source_ = other.source_;
     copy.remote_ = other.remote_;
     return copy;
-}
-
-ImageReference ImageReference::with_digest(const Digest& digest) const {
-    return with_suffix("@" + digest.text());
-}
-
-ImageReference ImageReference::with_tag(std::string_view tag) const {
-    return with_suffix(":" + std::string(tag));
 }
 
 ImageReference ImageReference::with_suffix(std::string_view suffix) const {

@@ -48,8 +48,8 @@ public:
     ImageReference with_source_of(const ImageReference& other) const;
     // Of the repository in a registry that has this image, the image with DIGEST or with TAG, whatever this one's tag
     // becomes; with_tag() also of an OCI layout.
-    ImageReference with_digest(const Digest& digest) const;
-    ImageReference with_tag(std::string_view tag) const;
+    ImageReference with_digest(const Digest& digest) const { return with_suffix("@" + digest.text()); }
+    ImageReference with_tag(std::string_view tag) const { return with_suffix(":" + std::string(tag)); }
 
     bool operator==(const ImageReference&) const = default;
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -17,7 +16,7 @@ namespace imaged {
 
 namespace {
 
-// Of the fields that are read; longer ones are skipped where nobody wants them.
+// Of the fields that are read; longer ones are skipped if nobody wants them.
 constexpr std::size_t max_line_bytes = 1024;
 
 class LineReader {

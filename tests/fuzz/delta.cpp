@@ -10,6 +10,7 @@
 
 #include "delta/tar-diff-reader.hpp"
 #include "input.hpp"
+#include "oci/delta-artifact.hpp"
 
 using namespace imaged;
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "registry/blob-fetcher.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <deque>
@@ -12,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "registry/byte-ranges.hpp"
 #include "registry/challenge.hpp"
 #include "registry/not-understood.hpp"
@@ -95,7 +94,7 @@ public:
     // Whether all that was asked for has come.
     bool is_answered() const { return delivered_ == answer_end_; }
 
-    // HEAD, status 200 or 206, is the answer: what follows it is the blob's. Throws where it is not what was asked for:
+    // HEAD, status 200 or 206, is the answer: what follows it is the blob's. Throws if it is not what was asked for:
     // NotSeveralRanges if that may be had one by one.
     void begin(const HttpHead& head) {
         if (const auto encoding = head.first("content-encoding"); encoding && *encoding != "identity")
@@ -136,14 +135,13 @@ public:
 
     void require_wanted() const { wait({}); }
     void wait(milliseconds delay) const {
-        pollfd pipe{pipe_, 0, 0};
-        if (::poll(&pipe, 1, static_cast<int>(delay.count())) > 0) throw Unwanted{};
+        if (is_hung_up(pipe_, static_cast<int>(delay.count()))) throw Unwanted{};
     }
 
 private:
     BlobRange whole() const { return {0, request_.size}; }
 
-    // As begin(), where one range was asked for.
+    // As begin(), if one range was asked for.
     void begin_one(const HttpHead& head) {
         const auto& wanted = asked_.front();
         auto following = wanted.length;
@@ -295,8 +293,8 @@ bool may_refuse_rest(long status) {
     }
 }
 
-// Asks ACCESS for what is missing, once, but for who asks, and for each range where it gives no more at a time. Throws
-// Cut where it may be asked again.
+// Asks ACCESS for what is missing, once, but for who asks, and for each range if it gives no more at a time. Throws
+// Cut if it may be asked again.
 void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
     const auto go_on = [&] { delivery.require_wanted(); };
     bool authenticated = false;

@@ -39,7 +39,7 @@ std::optional<std::string> take_quoted(std::string_view& text) {
     return std::nullopt;
 }
 
-// Takes KEY=VALUE from TEXT; leaves TEXT as it is where there is none.
+// Takes KEY=VALUE from TEXT; leaves TEXT as it is if there is none.
 bool take_parameter(std::string_view& text, Challenge& challenge) {
     auto rest = text;
     const auto key = take(rest, token_characters);

@@ -186,10 +186,6 @@ void ImageArchive::require_digest(const std::optional<Digest>& pinned) const {
                     "the archive has the digest " + image_->digest.text() + ", not " + pinned->text());
 }
 
-std::chrono::milliseconds ImageArchive::stall_time() const {
-    return ProxyOptions{}.stall_time;
-}
-
 std::string ImageArchive::read(const std::string& name, std::size_t limit) const {
     const auto place = index_.find(name);
     if (!place) corrupt(name + " is missing");

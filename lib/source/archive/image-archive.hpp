@@ -39,7 +39,7 @@ public:
 
     std::unique_ptr<Blob> open(const Descriptor& blob) override;
     const Cancellation& cancellation() const override { return cancellation_; }
-    std::chrono::milliseconds stall_time() const override;
+    std::chrono::milliseconds stall_time() const override { return ProxyOptions{}.stall_time; }
 
 private:
     ImageArchive(FileDescriptor file, const Cancellation& cancellation);

@@ -17,7 +17,7 @@ namespace imaged {
 
 namespace {
 
-// A regular file; empty for anything else, and where it cannot be opened. Reading a pipe takes away what is read, and
+// A regular file; empty for anything else, and if it cannot be opened. Reading a pipe takes away what is read, and
 // to open and close one ends its writer.
 FileDescriptor open_regular(const std::string& path) {
     struct stat status;

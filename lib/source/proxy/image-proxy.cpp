@@ -130,10 +130,6 @@ ImageProxy::Reply ImageProxy::receive_reply(const std::string& method) {
     return reply;
 }
 
-void ImageProxy::open_image(const std::string& image) {
-    image_ = open(image);
-}
-
 bool ImageProxy::has(const std::string& image) {
     try {
         call("CloseImage", json::array({open(image)}));
@@ -146,7 +142,7 @@ bool ImageProxy::has(const std::string& image) {
 
 std::uint64_t ImageProxy::open(const std::string& image) {
     if (!initialized_) {
-        const auto version = call("Initialize", json::array()).value;
+        const auto version = *call("Initialize", json::array()).value;
         unsigned minor = 0;
         if (!version.is_string() || std::sscanf(version.get_ref<const std::string&>().c_str(), "0.2.%u", &minor) != 1)
             throw Error(ErrorKind::failed, "skopeo's image proxy speaks protocol " + version.dump() + ", not 0.2");
@@ -155,7 +151,7 @@ std::uint64_t ImageProxy::open(const std::string& image) {
     }
     const auto id = [&] {
         try {
-            return call("OpenImage", json::array({image})).value;
+            return *call("OpenImage", json::array({image})).value;
         } catch (const Error& error) {
             throw with_certificate_fault(error, image, skopeo_->by_service());
         }
@@ -225,8 +221,8 @@ std::string ImageProxy::read_pipe(Reply reply, std::size_t limit, const std::str
 
 ImageProxy::ManifestText ImageProxy::manifest() {
     auto reply = call("GetManifest", json::array({image_}));
-    if (!reply.value.is_string()) throw Error(ErrorKind::failed, "skopeo's answer to GetManifest has no digest");
-    auto digest = Digest::parse(reply.value.get<std::string>());
+    if (!reply.value->is_string()) throw Error(ErrorKind::failed, "skopeo's answer to GetManifest has no digest");
+    auto digest = Digest::parse(reply.value->get<std::string>());
     return {std::move(digest), read_pipe(std::move(reply), max_manifest_bytes, "manifest")};
 }
 

@@ -16,7 +16,6 @@
 #include <string>
 
 #include "base/cancellation.hpp"
-#include "base/file-descriptor.hpp"
 #include "base/json-fwd.hpp"
 #include "oci/digest.hpp"
 #include "source/blob.hpp"
@@ -34,7 +33,7 @@ public:
 
     // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message
     // stands for: not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.
-    void open_image(const std::string& image);
+    void open_image(const std::string& image) { image_ = open(image); }
     // Whether TRANSPORT:NAME leads to something; false if its source has nothing of this name. Throws otherwise as
     // open_image(), whose image stays open.
     bool has(const std::string& image);

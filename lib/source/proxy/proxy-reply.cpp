@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/json-nesting.hpp"
+#include "base/json.hpp"
 #include "source/skopeo/skopeo-error.hpp"
 
 namespace imaged {
@@ -36,7 +37,7 @@ ProxyReply parse_proxy_reply(std::string_view packet, std::size_t descriptors, c
     if (const auto id = document.find("pipeid"); id != document.end() && id->is_number_unsigned())
         reply.pipe_id = id->get<std::uint64_t>();
     if ((reply.pipe_id != 0) != (descriptors == 1) || descriptors > 1) throw nonsense("has a pipe that does not fit");
-    if (const auto value = document.find("value"); value != document.end()) reply.value = *value;
+    reply.value = HeldJson(document.value("value", json()));
     return reply;
 }
 

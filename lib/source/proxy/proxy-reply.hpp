@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/json.hpp"
+#include "base/json-fwd.hpp"
 
 namespace imaged {
 
@@ -16,7 +16,7 @@ namespace imaged {
 inline constexpr std::size_t max_proxy_packet_bytes = 32 * 1024;
 
 struct ProxyReply {
-    nlohmann::json value;
+    HeldJson value;
     std::uint64_t pipe_id = 0;
 };
 

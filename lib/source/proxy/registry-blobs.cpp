@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/proxy/registry-blobs.hpp"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +13,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 #include "base/socket-message.hpp"
 #include "source/hashed-blob.hpp"
 #include "source/layer-source.hpp"
@@ -53,7 +51,7 @@ public:
 
     // All that were written before the bytes that are here.
     std::deque<BlobReport>& moves() {
-        for (pollfd pipe{pipe_.get(), POLLIN, 0}; !ended_ && ::poll(&pipe, 1, 0) > 0;) receive();
+        while (!ended_ && is_readable(pipe_.get())) receive();
         parse();
         return moves_;
     }
@@ -148,8 +146,8 @@ private:
 
 class PartsOfBlob : public Blob {
 public:
-    // REFUSED is borrowed, and set where the registry gives no parts. SEVERAL, borrowed, is set to whether it gave some
-    // in one answer; null where only one was asked for.
+    // REFUSED is borrowed, and set if the registry gives no parts. SEVERAL, borrowed, is set to whether it gave some
+    // in one answer; null if only one was asked for.
     PartsOfBlob(FileDescriptor bytes, Reports reports, std::atomic<bool>& refused, std::atomic<bool>* several)
         : bytes_(std::move(bytes)), reports_(std::move(reports)), refused_(refused), several_(several) {}
 

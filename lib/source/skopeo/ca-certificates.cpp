@@ -13,7 +13,6 @@
 #include <span>
 #include <string_view>
 
-#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 
 namespace imaged {

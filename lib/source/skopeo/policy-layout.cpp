@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <string_view>
-
 #include "base/checksum.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"

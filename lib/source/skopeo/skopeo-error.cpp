@@ -14,7 +14,7 @@ namespace {
 struct Pattern {
     std::string_view text;
     ErrorKind kind;
-    std::string_view advice = {};  // what to do, where skopeo does not say it
+    std::string_view advice = {};  // what to do, if skopeo does not say it
     std::string_view also = {};    // a second text that must be there
 };
 

@@ -2,7 +2,6 @@
 // A skopeo of the system's service (skopeo-request.hpp says what goes over the connection to it).
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -95,8 +94,7 @@ private:
 
     // Takes what the service has said. Waits for it at most LIMIT.
     void take_reports(std::chrono::milliseconds limit) {
-        pollfd ready{channel_.get(), POLLIN, 0};
-        while (channel_ && ::poll(&ready, 1, static_cast<int>(limit.count())) > 0) {
+        while (channel_ && is_readable(channel_.get(), static_cast<int>(limit.count()))) {
             limit = {};
             std::array<char, max_report_bytes> packet;
             const auto size = ::recv(channel_.get(), packet.data(), packet.size(), MSG_DONTWAIT);

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <functional>
 #include <map>
-#include <memory>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "base/error.hpp"
 #include "base/file-stamp.hpp"
 #include "base/json.hpp"
+#include "base/printable.hpp"
 #include "base/system-failure.hpp"
 #include "layer/object-placement.hpp"
 #include "store/catalog/image-diff.hpp"
@@ -45,11 +45,7 @@ namespace {
 constexpr std::size_t max_claim_bytes = 256;
 
 std::string limited(std::string text) {
-    if (text.size() <= max_claim_bytes) return text;
-    auto end = max_claim_bytes;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a character
-    text.resize(end);
-    return text + "…";
+    return shortened(std::move(text), max_claim_bytes);
 }
 
 json summary(const std::string& name, const StoredImage& image) {
@@ -82,20 +78,25 @@ void add_member(std::string& object, const char* key, const std::string& value) 
     object.append(",\"").append(key).append("\":").append(value);
 }
 
-}  // namespace
-
-class ImageCatalog::Impl {
+class RepositoryCatalog final : public ImageCatalog {
 public:
-    explicit Impl(Repository repository) : repository_(std::move(repository)) {}
+    explicit RepositoryCatalog(Repository repository) : repository_(std::move(repository)) {}
 
-    bool is_current() const {
-        return imaged::is_in_place(repository_) && FileStamp::of(repository_.fd(), "config") == config_stamp_;
+    bool is_current() const override {
+        return is_in_place(repository_) && FileStamp::of(repository_.fd(), "config") == config_stamp_;
     }
 
-    std::string mode() const { return repository_.mode(); }
-    const Repository& repository() const { return repository_; }
+    std::string manifest(const ImageReference& image) override {
+        return StoredImage::find(repository_, image).manifest_text;
+    }
+    std::string config(const ImageReference& image) override {
+        return StoredImage::find(repository_, image).config_text;
+    }
+    json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) override {
+        return diff_images(repository_, from, to, files);
+    }
 
-    std::shared_ptr<const std::string> list() {
+    std::shared_ptr<const std::string> list() override {
         // Each looks again, whatever another found.
         stale_ |= refresh_objects();
         refs_.refresh();
@@ -118,7 +119,7 @@ public:
         return listing_;
     }
 
-    json describe(const ImageReference& reference) {
+    json describe(const ImageReference& reference) override {
         const auto image = StoredImage::find(repository_, reference);
         auto description = summary(reference.image(), image);
         auto layers = json::array();
@@ -369,10 +370,12 @@ private:
         return entry;
     }
 
-    // READ reads the record whose stamp is STAMP now. True if it could; otherwise what was known before holds until the
-    // next time.
+    // Calls READ if the record at PATH is another one than when it had the stamp KNOWN. True if it could be read;
+    // otherwise what was known before holds until the next time.
     template <typename Read>
-    static bool read_anew(Read&& read, const FileStamp& stamp, FileStamp& known) {
+    bool refresh(const char* path, FileStamp& known, Read&& read) const {
+        const auto stamp = FileStamp::of(repository_.fd(), path);
+        if (stamp == known) return false;
         try {
             read();
         } catch (const Error&) {
@@ -381,38 +384,16 @@ private:
         known = stamp;
         return true;
     }
-
     void refresh_records() {
-        rewrite_all_ |= refresh_damage();
-        rewrite_all_ |= refresh_sources();
+        const int fd = repository_.fd();
+        rewrite_all_ |= refresh(DamageRecord::path, damage_stamp_, [&] { damage_ = DamageRecord::read(fd); });
+        rewrite_all_ |= refresh(image_sources_path, sources_stamp_, [&] { sources_ = read_image_sources(fd); });
         stale_ |= rules_.refresh();
-        rewrite_all_ |= refresh_sizes();
+        rewrite_all_ |= refresh(UsageRecord::path, sizes_stamp_, [&] { sizes_ = UsageRecord::read(fd); });
         const bool sized = !sizes_.empty() && sizes_.is_of(refs_.value());
         rewrite_all_ |= std::exchange(sized_, sized) != sized;
         stale_ |= rewrite_all_;
     }
-
-    // True when what the last verification found may have changed.
-    bool refresh_damage() {
-        const auto stamp = FileStamp::of(repository_.fd(), DamageRecord::path);
-        if (stamp == damage_stamp_) return false;
-        return read_anew([&] { damage_ = DamageRecord::read(repository_.fd()); }, stamp, damage_stamp_);
-    }
-
-    // True when other sources may be known than before.
-    bool refresh_sources() {
-        const auto stamp = FileStamp::of(repository_.fd(), image_sources_path);
-        if (stamp == sources_stamp_) return false;
-        return read_anew([&] { sources_ = read_image_sources(repository_.fd()); }, stamp, sources_stamp_);
-    }
-
-    // True when other sizes may have been counted than before.
-    bool refresh_sizes() {
-        const auto stamp = FileStamp::of(repository_.fd(), UsageRecord::path);
-        if (stamp == sizes_stamp_) return false;
-        return read_anew([&] { sizes_ = UsageRecord::read(repository_.fd()); }, stamp, sizes_stamp_);
-    }
-
     const UsageRecord::Size* size_of(const std::string& image) const {
         return sizes_.empty() ? nullptr : sizes_.size_of(image, refs_.value());
     }
@@ -607,34 +588,11 @@ private:
     FileStamp sizes_stamp_{};
 };
 
-ImageCatalog::ImageCatalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ImageCatalog::ImageCatalog(const std::string& path) : ImageCatalog(std::make_unique<Impl>(Repository(path))) {}
-ImageCatalog::~ImageCatalog() = default;
+}  // namespace
+
 std::unique_ptr<ImageCatalog> ImageCatalog::open_existing(const std::string& path) {
     auto repository = Repository::open_existing(path);
-    if (!repository) return nullptr;
-    return std::unique_ptr<ImageCatalog>(new ImageCatalog(std::make_unique<Impl>(std::move(*repository))));
-}
-bool ImageCatalog::is_current() const {
-    return impl_->is_current();
-}
-std::string ImageCatalog::mode() const {
-    return impl_->mode();
-}
-std::shared_ptr<const std::string> ImageCatalog::list() {
-    return impl_->list();
-}
-json ImageCatalog::describe(const ImageReference& image) {
-    return impl_->describe(image);
-}
-std::string ImageCatalog::manifest(const ImageReference& image) {
-    return StoredImage::find(impl_->repository(), image).manifest_text;
-}
-json ImageCatalog::diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) {
-    return diff_images(impl_->repository(), from, to, files);
-}
-std::string ImageCatalog::config(const ImageReference& image) {
-    return StoredImage::find(impl_->repository(), image).config_text;
+    return repository ? std::make_unique<RepositoryCatalog>(std::move(*repository)) : nullptr;
 }
 
 }  // namespace imaged

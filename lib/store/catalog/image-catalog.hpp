@@ -17,36 +17,26 @@ namespace imaged {
 
 class ImageCatalog {
 public:
-    // Throws Error(repository_damaged) when PATH cannot be opened as an OSTree repository.
-    explicit ImageCatalog(const std::string& path);
-    // Null where no repository has been made yet.
+    // Null if no repository has been made yet. Throws Error(repository_damaged) if PATH cannot be opened as an OSTree
+    // repository.
     static std::unique_ptr<ImageCatalog> open_existing(const std::string& path);
-    ~ImageCatalog();
-    ImageCatalog(const ImageCatalog&) = delete;
-    ImageCatalog& operator=(const ImageCatalog&) = delete;
+    virtual ~ImageCatalog() = default;
 
-    // Whether what is open is still what is at PATH: the repository, its objects directory and its configuration.
-    bool is_current() const;
-    // "bare", "bare-user", "bare-user-only", "archive".
-    std::string mode() const;
+    // Whether what is open is still what is at PATH: the repository, its objects directory and its configuration. A few
+    // calls of stat(2).
+    virtual bool is_current() const = 0;
 
     // The answer of org.imaged1.Manager.DescribeImages: {"images": […]}, objects with the keys of ListImages, ordered
     // by reference. Unreadable images are listed as damaged. The same pointer means that nothing has changed since the
     // last call. As text, which takes a quarter of the memory that the values would.
-    std::shared_ptr<const std::string> list();
+    virtual std::shared_ptr<const std::string> list() = 0;
     // The keys of org.imaged1.Manager.GetImage. Throw Error(not_found) or Error(repository_damaged).
-    nlohmann::json describe(const ImageReference& image);
+    virtual nlohmann::json describe(const ImageReference& image) = 0;
     // The stored JSON texts, byte for byte.
-    std::string manifest(const ImageReference& image);
-    std::string config(const ImageReference& image);
+    virtual std::string manifest(const ImageReference& image) = 0;
+    virtual std::string config(const ImageReference& image) = 0;
     // The keys of org.imaged1.Manager.Diff; see diff_images().
-    nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files);
-
-private:
-    class Impl;
-    explicit ImageCatalog(std::unique_ptr<Impl> impl);
-
-    std::unique_ptr<Impl> impl_;
+    virtual nlohmann::json diff(const ImageReference& from, const std::optional<ImageReference>& to, bool files) = 0;
 };
 
 }  // namespace imaged

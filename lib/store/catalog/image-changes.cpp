@@ -110,7 +110,7 @@ private:
                     "commit " + text + " is that of no image, no kept version and no deployment in the repository");
     }
 
-    // The update, where the repository has its tree: under another name, as a kept version, or because it consists of
+    // The update, if the repository has its tree: under another name, as a kept version, or because it consists of
     // the same layers. Otherwise says why not.
     std::optional<Side> update() {
         const auto name = request_.image.image();

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
-#include <string_view>
 #include <type_traits>
 
 #include "base/error.hpp"

@@ -39,7 +39,7 @@ constexpr const char* list_tag = "referrers";
 constexpr unsigned delta_threads = 2;
 // What they take in all.
 constexpr std::uint64_t worker_memory = 112ULL * 1024 * 1024;
-constexpr std::size_t drain_bytes = 64 * 1024;
+constexpr std::size_t copied_bytes = 64 * 1024;
 constexpr std::uint64_t space_interval = 16ULL * 1024 * 1024;
 
 // A layer's uncompressed tar in a nameless file.
@@ -58,9 +58,7 @@ DeltaTarget find_target(const DeltaRequest& request, const Repository& repositor
     const auto target = repository.resolve(image_ref(request.image));
     if (!target.exists) return {request.image, {}};
     const auto digest = StoredImage::load(repository, target.commit).digest;
-    const auto sources = image_sources(repository.fd());
-    const auto found = sources.find(request.image.image());
-    const auto source = found == sources.end() ? request.image.image() : found->second;
+    const auto source = image_source(repository.fd(), request.image.image());
     if (source == archive_source)
         throw Error(ErrorKind::invalid_argument,
                     request.image.image() +
@@ -199,43 +197,12 @@ private:
         return whole;
     }
 
-    template <typename Read>
-    void read_blob(const ImageLayer& layer, const std::function<void(std::size_t)>& progress, Read&& read) {
-        const auto blob = reader_.open(layer.blob);
-        const auto taken = [&](std::span<std::byte> bytes) {
-            progress(bytes.size());
-            return blob->take(bytes);
-        };
-        DescriptorSource source(blob->fd(), cancellation_,
-                                {.stall_time = reader_.stall_time(),
-                                 .taken = taken,
-                                 .expected_bytes = layer.blob.size,
-                                 .complete = [&] { blob->request_verdict(); },
-                                 .rate = reader_.rate()});
-        try {
-            read(source);
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
-            // The blob may be another one: if the digest of all its bytes is wrong, report that instead.
-            source.resume();
-            std::vector<std::byte> rest(drain_bytes);
-            while (source.read(rest) > 0) {
-            }
-            blob->finish();
-            throw;
-        }
-        blob->finish();
-    }
-
     SpooledLayer fetch(const ImageLayer& layer, std::size_t index) {
         SpooledLayer spooled{open_at(scratch_->fd(), ".", O_TMPFILE | O_RDWR, 0600), 0};
         ExpansionLimit limit(request_.expansion, image_bytes_, [this] { repository_.require_space(0); });
-        const auto progress = [&](std::size_t count) {
-            limit.read(count);
-            observer_.fetched(index, count);
-        };
+        const auto progress = [&](std::size_t count) { observer_.fetched(index, count); };
         Checksum diff_id;
-        read_blob(layer, progress, [&](StoppableSource& source) {
+        read_blob(reader_, layer.blob, &limit, progress, [&](StoppableSource& source) {
             LayerStream stream(source, limit);
             std::uint64_t checked = 0;
             for (;;) {
@@ -256,13 +223,12 @@ private:
 
     // The bytes of LAYER's blob, as they are.
     void copy_blob(const ImageLayer& layer, ByteSink& sink) {
+        const auto copy = [&](StoppableSource& source) {
+            std::vector<std::byte> buffer(copied_bytes);
+            while (const auto count = source.read(buffer)) sink.write(std::span<const std::byte>(buffer).first(count));
+        };
         read_blob(
-            layer, [](std::size_t) {},
-            [&](StoppableSource& source) {
-                std::vector<std::byte> buffer(drain_bytes);
-                while (const auto count = source.read(buffer))
-                    sink.write(std::span<const std::byte>(buffer).first(count));
-            });
+            reader_, layer.blob, nullptr, [](std::size_t) {}, copy);
     }
 
     const DeltaRequest& request_;

@@ -10,7 +10,6 @@
 #include "base/error.hpp"
 #include "base/tree-path.hpp"
 #include "layer/path-mapping.hpp"
-#include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/tree/layer-overlay.hpp"
@@ -72,7 +71,7 @@ public:
         }
         links([&](const auto& link) { return is_displaced(link.path) && !links_first_.contains(link.path); });
         children(root, "", 0);
-        // Again, in the order that counts where links of lower layers lead several to one place: the last of one name
+        // Again, in the order that counts if links of lower layers lead several to one place: the last of one name
         // stays.
         for (const auto& path : record_.order) {
             const auto& child = last_[path];
@@ -289,9 +288,7 @@ private:
     void directory(const std::string& path, const Checksum& checksum) {
         const auto meta = parse_dirmeta(repository_.require_metadata(ObjectType::dirmeta, checksum));
         TarItem item{TarItem::Type::directory, path};
-        item.mode = meta.mode & 07777;
-        item.uid = meta.uid;
-        item.gid = meta.gid;
+        take_owner(item, meta);
         item.xattrs = xattr_list(meta.xattrs);
         tar_.add(item);
     }
@@ -310,9 +307,7 @@ private:
     // Docker and podman give the file the owner and mode of the last of its links.
     void hard_link(const std::string& path, const std::string& target, const FileMeta& meta) {
         TarItem item{TarItem::Type::hardlink, path, target};
-        item.mode = meta.mode & 07777;
-        item.uid = meta.uid;
-        item.gid = meta.gid;
+        take_owner(item, meta);
         tar_.add(item);
     }
     // CHILD is what PATH is in the layer's commit, if it is there. Otherwise the file is a lower layer's: as the image

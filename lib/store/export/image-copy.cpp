@@ -216,10 +216,7 @@ private:
 
     // Where the image came from (image-sources.hpp): what the source knew of it.
     void note_source() const {
-        const auto sources = image_sources(source_.fd());
-        const auto found = sources.find(request_.image.image());
-        note_image_source(destination_.fd(), target_.image(),
-                          found == sources.end() ? request_.image.image() : found->second);
+        note_image_source(destination_.fd(), target_.image(), image_source(source_.fd(), request_.image.image()));
     }
 
     const CopyRequest& request_;

@@ -8,7 +8,6 @@
 
 #include "base/error.hpp"
 #include "base/tree-path.hpp"
-#include "layer/tar-writer.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/objects/tree-walk.hpp"
 #include "store/repository/detached-metadata.hpp"
@@ -78,9 +77,7 @@ public:
             TarItem entry;
             entry.earlier_path = item.path;
             entry.path = shown_path((parent.empty() ? "" : parent + "/") + std::string(name));
-            entry.mode = object.meta().mode & 07777;
-            entry.uid = object.meta().uid;
-            entry.gid = object.meta().gid;
+            take_owner(entry, object.meta());
             // An empty file is no link: who writes to one in a container would write to all.
             if (object.is_symlink() || object.size() > 0) {
                 entry.type = TarItem::Type::hardlink;
@@ -113,9 +110,7 @@ private:
     void directory(const std::string& path, std::uint32_t mode) { directory(path, FileMeta{0, 0, mode, nullptr}); }
     void directory(const std::string& path, const FileMeta& meta) {
         TarItem item{TarItem::Type::directory, path};
-        item.mode = meta.mode & 07777;
-        item.uid = meta.uid;
-        item.gid = meta.gid;
+        take_owner(item, meta);
         tar_.add(item);
     }
     void data(const std::string& path, std::string_view bytes) {

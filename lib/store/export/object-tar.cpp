@@ -13,14 +13,18 @@ constexpr std::size_t content_piece_bytes = 256 * 1024;
 
 }  // namespace
 
+void take_owner(TarItem& item, const FileMeta& meta) {
+    item.mode = meta.mode & 07777;
+    item.uid = meta.uid;
+    item.gid = meta.gid;
+}
+
 void add_object(TarWriter& tar, TarItem item, FileObject& object, const Checksum& checksum,
                 const Cancellation& cancellation) {
     cancellation.check();
     const auto& meta = object.meta();
     item.type = object.is_symlink() ? TarItem::Type::symlink : TarItem::Type::file;
-    item.mode = meta.mode & 07777;
-    item.uid = meta.uid;
-    item.gid = meta.gid;
+    take_owner(item, meta);
     item.size = object.size();
     item.target = object.target();
     tar.begin(item);

@@ -9,6 +9,9 @@
 
 namespace imaged {
 
+// Gives ITEM the owner and permissions of META.
+void take_owner(TarItem& item, const FileMeta& meta);
+
 // ITEM with the object's owner, mode, type, link target and size, and its content after it. Extended attributes are the
 // caller's business. Throws Error(repository_damaged) for an object that does not have CHECKSUM.
 void add_object(TarWriter& tar, TarItem item, FileObject& object, const Checksum& checksum,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/fetch/delta-import.hpp"
 
-#include "base/error.hpp"
 #include "delta/tar-diff-reader.hpp"
 #include "layer/layer-stream.hpp"
 

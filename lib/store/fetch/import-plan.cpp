@@ -9,7 +9,6 @@
 #include "store/files/moved-var.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
-#include "store/records/layer-lookup.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/tree/root-policy.hpp"
 

@@ -6,7 +6,6 @@
 #include "base/error.hpp"
 #include "layer/byte-source.hpp"
 #include "layer/dirtree.hpp"
-#include "layer/layer-stream.hpp"
 #include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
 #include "store/fetch/content-search.hpp"
@@ -106,28 +105,23 @@ void require_diff_id(const ImageLayer& layer, const Checksum& diff_id) {
                                                     ", the config says " + layer.diff_id.text());
 }
 
-StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
-                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early) {
-    StagedLayer staged;
-    staged.sink = std::move(sink);
-    const auto blob = source.open(layer.blob);
+void read_blob(LayerSource& source, const Descriptor& descriptor, ExpansionLimit* limit,
+               const std::function<void(std::size_t)>& progress, const std::function<void(StoppableSource&)>& read) {
+    const auto blob = source.open(descriptor);
     const auto taken = [&](std::span<std::byte> bytes) {
         progress(bytes.size());
         const auto left = blob->take(bytes);
-        limit.read(left);
+        if (limit != nullptr) limit->read(left);
         return left;
     };
     DescriptorSource compressed(blob->fd(), source.cancellation(),
                                 {.stall_time = source.stall_time(),
                                  .taken = taken,
-                                 .expected_bytes = layer.blob.size,
+                                 .expected_bytes = descriptor.size,
                                  .complete = [&] { blob->request_verdict(); },
                                  .rate = source.rate()});
-    Checksum diff_id;
     try {
-        LayerStream stream(compressed, limit);
-        diff_id = read_layer(stream, layer, rules, limit, staged, early);
+        read(compressed);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::corrupt_input && error.kind() != ErrorKind::unsupported_image) throw;
         // The blob may be another one: if the digest of all its bytes is wrong, report that instead.
@@ -136,6 +130,18 @@ StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const Der
         throw;
     }
     blob->finish();
+}
+
+StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
+                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
+                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early) {
+    StagedLayer staged;
+    staged.sink = std::move(sink);
+    Checksum diff_id;
+    read_blob(source, layer.blob, &limit, progress, [&](StoppableSource& compressed) {
+        LayerStream stream(compressed, limit);
+        diff_id = read_layer(stream, layer, rules, limit, staged, early);
+    });
     require_diff_id(layer, diff_id);
     return staged;
 }

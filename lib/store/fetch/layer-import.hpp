@@ -44,6 +44,12 @@ void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 // Reads SOURCE, also one that was stopped, to its end.
 void drain(DescriptorSource& source);
 
+// Has READ read BLOB of SOURCE to its end, and verifies it. Calls PROGRESS with the number of compressed bytes of each
+// read, from another thread; LIMIT, which may be null, counts them too. If READ refuses bytes that are not those of
+// BLOB, reports that instead.
+void read_blob(LayerSource& source, const Descriptor& blob, ExpansionLimit* limit,
+               const std::function<void(std::size_t)>& progress, const std::function<void(StoppableSource&)>& read);
+
 // Fetches LAYER from SOURCE into SINK, within LIMIT. Calls PROGRESS with the number of compressed bytes of
 // each read, from another thread. Throws Error(digest_mismatch) if the blob does not have its digest or its content not
 // its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.

@@ -2,7 +2,6 @@
 #include "store/fetch/layer-publisher.hpp"
 
 #include "base/error.hpp"
-#include "store/files/ref-name.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/repository/detached-metadata.hpp"
 #include "store/tree/commit-check.hpp"

@@ -2,7 +2,6 @@
 #include "store/files/direct-writer.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>

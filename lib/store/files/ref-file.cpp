@@ -11,7 +11,6 @@
 #include <filesystem>
 
 #include "base/directory.hpp"
-#include "base/error.hpp"
 #include "base/system-failure.hpp"
 
 namespace imaged {

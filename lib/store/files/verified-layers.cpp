@@ -68,10 +68,6 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& ki
     }
 }
 
-std::optional<VerifiedLayers::Record> VerifiedLayers::find(LayerKind kind, const Digest& diff_id) const {
-    return find(std::string(to_string(kind)), diff_id.checksum());
-}
-
 std::optional<Checksum> VerifiedLayers::layer(LayerKind kind, const Digest& diff_id) const {
     const auto record = find(kind, diff_id);
     return record ? std::optional(record->commit) : std::nullopt;

@@ -73,7 +73,9 @@ private:
     static std::string serialise(const Record& record);
     static std::optional<Record> parse(const std::string& text, const std::string& kind, const Checksum& key);
     std::optional<Record> find(const std::string& kind, const Checksum& key) const;
-    std::optional<Record> find(LayerKind kind, const Digest& diff_id) const;
+    std::optional<Record> find(LayerKind kind, const Digest& diff_id) const {
+        return find(std::string(to_string(kind)), diff_id.checksum());
+    }
     void add(const Record& record) const;
 
     // The directory of the records, -1 if there is none yet. Most jobs look for a record of each layer.

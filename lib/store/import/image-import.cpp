@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/import/image-import.hpp"
 
-#include <algorithm>
 #include <future>
 #include <set>
 
@@ -54,7 +53,7 @@ std::vector<FetchItem> missing_items(const SourceImage& source, const ImportPlan
     return items;
 }
 
-// Gives each of LAYERS its ref where it lacks it: a layer that was found by its diff-id, or whose ref was lost. Another
+// Gives each of LAYERS its ref if it lacks it: a layer that was found by its diff-id, or whose ref was lost. Another
 // program's prune takes the refs of layers away that no image names yet; their objects stay while the lock is held.
 void keep_layer_refs(Repository& repository, const std::vector<ImageLayer>& layers,
                      const std::vector<Checksum>& commits) {
@@ -235,7 +234,7 @@ private:
         for (const auto& commit : plan_.present) commits_.push_back(commit.value());
     }
 
-    // What makes layers that are missing, if anything but their blobs does. Throws Error where the source is a delta
+    // What makes layers that are missing, if anything but their blobs does. Throws Error if the source is a delta
     // that cannot be applied.
     std::optional<UsableDelta> delta_for() {
         if (plan_.missing == 0) return std::nullopt;
@@ -364,9 +363,7 @@ private:
     // Whether another source is known of the target than the request's. A repair says nothing of it.
     bool comes_from_elsewhere() const {
         if (request_.known || request_.remake_merge) return false;
-        const auto sources = image_sources(repository_.fd());
-        const auto found = sources.find(target_.image());
-        return (found == sources.end() ? target_.image() : found->second) != source_name();
+        return image_source(repository_.fd(), target_.image()) != source_name();
     }
 
     // Gives COMMIT the name of the target, which PREVIOUS has now. A writer that is another process keeps the previous

@@ -2,13 +2,11 @@
 #include "store/import/merge-check.hpp"
 
 #include <map>
-#include <optional>
 #include <utility>
 
 #include "base/error.hpp"
 #include "base/tree-path.hpp"
 #include "store/fetch/import-plan.hpp"
-#include "store/files/ref-name.hpp"
 #include "store/records/layer-record.hpp"
 #include "store/records/layer-ref.hpp"
 #include "store/tree/merge-commit.hpp"

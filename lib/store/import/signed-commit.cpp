@@ -8,7 +8,6 @@
 #include "layer/byte-source.hpp"
 #include "layer/expansion-limit.hpp"
 #include "layer/layer-stream.hpp"
-#include "layer/object-layer.hpp"
 #include "layer/tar-reader.hpp"
 #include "store/fetch/layer-import.hpp"
 #include "store/import/remote-keys.hpp"

@@ -13,7 +13,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 #include <vector>
 
 #include "base/error.hpp"

@@ -11,10 +11,8 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 #include "base/system-failure.hpp"
 #include "layer/expansion-limit.hpp"
-#include "layer/metadata-limit.hpp"
 #include "store/objects/file-object.hpp"
 
 namespace imaged {
@@ -260,10 +258,6 @@ void ObjectTransfer::add_metadata(ObjectType type, const Checksum& checksum) {
     sink().put_metadata(type, source_.require_metadata(type, checksum));
     ++staged_objects_;
     ++counts_.copied;
-}
-
-void ObjectTransfer::finish_metadata() {
-    publish();
 }
 
 ObjectSink& ObjectTransfer::sink() {

@@ -48,7 +48,7 @@ public:
     // To be called after finish_files(), parts before what names them.
     void add_metadata(ObjectType type, const Checksum& checksum);
     // All metadata is in the destination after this.
-    void finish_metadata();
+    void finish_metadata() { publish(); }
 
     TransferCounts counts() const;
 

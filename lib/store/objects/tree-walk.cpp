@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/tree-path.hpp"
 
 namespace imaged {
 

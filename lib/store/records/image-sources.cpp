@@ -3,7 +3,6 @@
 
 #include <cstddef>
 
-#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
@@ -30,11 +29,13 @@ std::map<std::string, std::string> read_image_sources(int repository) {
     }
 }
 
-std::map<std::string, std::string> image_sources(int repository) {
+std::string image_source(int repository, const std::string& image) {
     try {
-        return read_image_sources(repository);
+        const auto sources = read_image_sources(repository);
+        const auto found = sources.find(image);
+        return found == sources.end() ? image : found->second;
     } catch (const std::exception&) {
-        return {};
+        return image;
     }
 }
 

@@ -18,8 +18,8 @@ inline constexpr const char* image_sources_path = "extensions/imaged/sources.jso
 // By image, as its name is stored. REPOSITORY is the repository's directory. Throws where the system cannot read the
 // file (record-file.hpp).
 std::map<std::string, std::string> read_image_sources(int repository);
-// The same, with none then.
-std::map<std::string, std::string> image_sources(int repository);
+// Where IMAGE comes from: IMAGE itself if no other source is known, or the file cannot be read.
+std::string image_source(int repository, const std::string& image);
 // Notes that IMAGE came from SOURCE: a reference, archive_source, or IMAGE itself, of which nothing is kept. What
 // cannot be written is not: the image is then asked for under its own name.
 void note_image_source(int repository, const std::string& image, const std::string& source) noexcept;

@@ -4,7 +4,6 @@
 #include <set>
 #include <utility>
 
-#include "base/error.hpp"
 #include "base/system-failure.hpp"
 #include "store/files/ref-name.hpp"
 

@@ -47,7 +47,7 @@ bool LayerLookup::serves(const ImageLayer& layer, const Checksum& checksum, cons
     // What says that this program imported it, and was not, serves nobody: neither its content nor what it says of
     // itself is known to be right.
     if (trust_ == LayerTrust::verified_only || LayerRecord::claims_anything(commit)) return false;
-    // Where this program verified the content, the commit that it became is known: a ref that names another one was set
+    // If this program verified the content, the commit that it became is known: a ref that names another one was set
     // by a job that did not fetch this layer, or by somebody who may write to the repository.
     if (recorded && repository_.has_object(ObjectType::commit, *recorded)) return false;
     // Nor does what a copy brought: its ref is the word of a repository that this one's administrator may not write.

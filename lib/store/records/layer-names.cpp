@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 
-#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -31,10 +30,6 @@ bool LayerNames::refresh() {
     lost_ = !std::includes(blobs.begin(), blobs.end(), blobs_.begin(), blobs_.end());
     blobs_ = std::move(blobs);
     return true;
-}
-
-bool LayerNames::contains(const Checksum& blob) const {
-    return std::binary_search(blobs_.begin(), blobs_.end(), blob);
 }
 
 std::vector<Checksum> LayerNames::read() const {

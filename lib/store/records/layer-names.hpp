@@ -7,6 +7,7 @@
 // Belongs to one thread; borrows the descriptor.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ public:
     bool refresh();
     // Whether a blob that had a ref before the last refresh() has none any more.
     bool lost_any() const { return lost_; }
-    bool contains(const Checksum& blob) const;
+    bool contains(const Checksum& blob) const { return std::binary_search(blobs_.begin(), blobs_.end(), blob); }
 
 private:
     std::vector<Checksum> read() const;

@@ -22,7 +22,7 @@ bool is_derived(const Repository& repository, const VerifiedLayers& verified, co
         derived = repository.load_commit(commit).text(importer_version_key).has_value();
     } catch (const Error&) {
     }
-    // Reads all records, so only where the answer depends on it.
+    // Reads all records, so only if the answer depends on it.
     return derived != wanted && verified.is_other_content(commit, layer.diff_id) ? wanted : derived;
 }
 

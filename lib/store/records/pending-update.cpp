@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/pending-update.hpp"
 
-#include "base/error.hpp"
-
 namespace imaged {
 
 namespace {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/usage-record.hpp"
 
-#include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"

@@ -129,10 +129,6 @@ void RemoteWriter::set_ref(const std::string& ref, const std::optional<Checksum>
     ask("write the ref " + ref, {PublisherCall::set_ref, number->second, *commit});
 }
 
-void RemoteWriter::set_refs(const std::map<std::string, Checksum>& refs) {
-    for (const auto& [ref, commit] : refs) set_ref(ref, commit);
-}
-
 void RemoteWriter::add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) {
     const auto ref = layer_ref(layer.blob.digest);
     const auto number = numbers_.find(ref);

@@ -28,7 +28,9 @@ public:
     void clear_leftovers() override {}
     void announce(const Digest& manifest, const ImageLayout& layout, const std::string& rule) override;
     void set_ref(const std::string& ref, const std::optional<Checksum>& commit) override;
-    void set_refs(const std::map<std::string, Checksum>& refs) override;
+    void set_refs(const std::map<std::string, Checksum>& refs) override {
+        for (const auto& [ref, commit] : refs) set_ref(ref, commit);
+    }
     bool replaces_metadata() const override { return false; }
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
     void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) override;

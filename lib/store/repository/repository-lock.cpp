@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // libostree's lock of a repository, and how long imaged waits for it.
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
 
 #include <algorithm>
@@ -21,7 +20,7 @@ constexpr std::chrono::milliseconds lock_poll(50);
 }  // namespace
 
 bool Repository::is_unlocked() const {
-    // libostree locks this file by its open descriptor (fcntl(2)), or with flock(2) where the kernel cannot; the first
+    // libostree locks this file by its open descriptor (fcntl(2)), or with flock(2) if the kernel cannot; the first
     // program that locks makes it.
     const auto file = try_open_at(fd(), ".lock", O_RDWR);
     if (!file) return true;
@@ -48,8 +47,7 @@ void Repository::wait_until_unlocked(const Cancellation& cancellation) const {
             throw Error(ErrorKind::failed, "another program is at work in the repository " + path_ +
                                                " and has not released its lock for " + std::to_string(limit.count()) +
                                                " seconds");
-        pollfd cancelled{cancellation.fd(), POLLIN, 0};
-        ::poll(&cancelled, 1, static_cast<int>(lock_poll.count()));
+        is_readable(cancellation.fd(), static_cast<int>(lock_poll.count()));
         cancellation.check();
     }
 }

@@ -6,7 +6,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/directory.hpp"
@@ -16,7 +15,6 @@
 #include "layer/libostree-sink.hpp"
 #include "layer/pipe-object.hpp"
 #include "store/files/direct-writer.hpp"
-#include "store/files/ref-file.hpp"
 #include "store/files/repository-creation.hpp"
 #include "store/repository/moved-repository.hpp"
 
@@ -117,16 +115,8 @@ void Repository::require_image_mode() const {
                         "ostree init --mode=bare");
 }
 
-int Repository::fd() const {
-    return ostree_repo_get_dfd(repo_.get());
-}
-
 std::string Repository::file_suffix() const {
     return ostree_repo_get_mode(repo_.get()) == OSTREE_REPO_MODE_ARCHIVE ? ".filez" : ".file";
-}
-
-bool Repository::has_parent() const {
-    return ostree_repo_get_parent(repo_.get()) != nullptr;
 }
 
 RefTarget Repository::resolve(const std::string& ref) const {
@@ -177,10 +167,6 @@ std::map<std::string, std::string> Repository::aliases(UnreadableRefs* unreadabl
         });
     });
     return aliases;
-}
-
-void Repository::write_through(std::shared_ptr<RepositoryWriter> writer) {
-    if (writer) writer_ = std::move(writer);
 }
 
 std::optional<std::string> Repository::Commit::text(const char* key) const {

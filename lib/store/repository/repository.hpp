@@ -39,17 +39,19 @@ public:
     // Throws Error(unsupported_image) unless the mode keeps owners, modes and attributes, and libostree can write it.
     void require_image_mode() const;
     // The directory. Owned by the repository.
-    int fd() const;
+    int fd() const { return ostree_repo_get_dfd(repo_.get()); }
     // Its objects directory, likewise, and what the name of a file object ends in there.
     int objects() const { return objects_.get(); }
     std::string file_suffix() const;
     // Whether objects may be in another repository that this one's configuration names (core.parent).
-    bool has_parent() const;
+    bool has_parent() const { return ostree_repo_get_parent(repo_.get()) != nullptr; }
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
     // Who changes it: this process unless WRITER is set, which is for the whole of a job. Null changes nothing.
-    void write_through(std::shared_ptr<RepositoryWriter> writer);
+    void write_through(std::shared_ptr<RepositoryWriter> writer) {
+        if (writer) writer_ = std::move(writer);
+    }
     RepositoryWriter& writer() const { return *writer_; }
     std::unique_ptr<StagingArea> make_staging() const { return writer_->make_staging(); }
 

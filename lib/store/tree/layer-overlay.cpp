@@ -28,10 +28,6 @@ bool LayerOverlay::took_a_place(const std::string& listed, const TreeEntry& entr
            !is_implicit(listed, entry.meta);
 }
 
-bool LayerOverlay::is_implicit(const std::string& listed, const Checksum& meta) const {
-    return record_.is_implicit(listed, meta == store_.default_meta());
-}
-
 bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) {
     if (!record_.has_whiteouts || !is_implicit(listed, upper.meta)) return false;
     if (record_.has_implicit) return record_.hollow_directories.contains(listed);
@@ -155,7 +151,7 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
     }
 }
 
-// What stays of the directory ENTRY where another path has brought one that took the place of something: nullopt if
+// What stays of the directory ENTRY if another path has brought one that took the place of something: nullopt if
 // nothing does.
 std::optional<TreeEntry> LayerOverlay::left_of(TreeEntry entry, const std::string& name, const std::string& path,
                                                const Written& written) {
@@ -350,10 +346,6 @@ void LayerOverlay::note_refused_link(TreeEditor& root, const std::string& path) 
     const auto file = replaced_since(place, place.size() - 1, path);
     if (file && !file->is_link && !file->entry.directory && order_.is_later(path, file->path))
         ++conflicts_[join_path(place)];
-}
-
-void LayerOverlay::note_conflict(const Path& place, const TreeEntry& dropped) {
-    conflicts_[join_path(place)] += store_.count(dropped) - 1;
 }
 
 std::vector<LayerOverlay::Brought> LayerOverlay::brought_to(const Path& place) {

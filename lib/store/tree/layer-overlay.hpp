@@ -57,7 +57,9 @@ public:
     bool took_a_place(const std::string& listed, const TreeEntry& entry) const;
 
     // Whether no entry of the layer lists the directory.
-    bool is_implicit(const std::string& listed, const Checksum& meta) const;
+    bool is_implicit(const std::string& listed, const Checksum& meta) const {
+        return record_.is_implicit(listed, meta == store_.default_meta());
+    }
 
 private:
     // A directory that this layer has put at the same place by another path.
@@ -102,7 +104,9 @@ private:
                     const std::string& path);
     void note_refused(const Path& place, const std::string& listed, const TreeEntry& directory);
     void note_refused_link(TreeEditor& root, const std::string& path);
-    void note_conflict(const Path& place, const TreeEntry& dropped);
+    void note_conflict(const Path& place, const TreeEntry& dropped) {
+        conflicts_[join_path(place)] += store_.count(dropped) - 1;
+    }
 
     // What this layer has put at a place, and the path it did so by.
     struct Brought {

@@ -49,7 +49,7 @@ public:
                 const Cancellation& cancellation)
         : repository_(repository), sink_(sink), store_(store), policy_(policy), cancellation_(cancellation) {}
 
-    // KEPT, where it is there, is the same directory in a base whose labels are right.
+    // KEPT, if it is there, is the same directory in a base whose labels are right.
     TreeEntry directory(const TreeEntry& entry, const std::optional<TreeEntry>& kept, const std::string& path,
                         int depth = 0) {
         if (kept == entry) return entry;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/error.hpp"
 #include "base/tree-path.hpp"
 #include "layer/dirtree.hpp"
 
@@ -36,10 +35,6 @@ const std::string& TreeStore::bytes_of(const Checksum& tree) {
     return read_.emplace(tree, std::move(bytes)).first->second;
 }
 
-Directory TreeStore::load(const Checksum& tree) {
-    return parse_directory(bytes_of(tree));
-}
-
 Checksum TreeStore::store(const Directory& directory) {
     DirectoryListing listing;
     for (const auto& [name, entry] : directory) {
@@ -66,12 +61,8 @@ void TreeStore::spill() {
     pending_bytes_ = 0;
 }
 
-TreeEntry TreeStore::empty_directory() {
-    return {true, store({}), default_meta_};
-}
-
 Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last, const View& view) {
-    // The directories on the way; none where the tree has ended.
+    // The directories on the way; none if the tree has ended.
     using Place = std::optional<TreeEntry>;
     const auto lookup = [&](const Place& parent, const Path& place, const std::string& name, bool is_last) {
         const bool follow = follow_last || !is_last;

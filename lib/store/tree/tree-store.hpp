@@ -35,13 +35,13 @@ class TreeStore {
 public:
     explicit TreeStore(ObjectSink& sink);
 
-    Directory load(const Checksum& tree);
+    Directory load(const Checksum& tree) { return parse_directory(bytes_of(tree)); }
     Checksum store(const Directory& directory);
     std::optional<std::string> read_symlink(const Checksum& object) { return sink_.read_symlink(object); }
 
     // 0755, root:root, no attributes: what a directory has that nobody described.
     const Checksum& default_meta() const { return default_meta_; }
-    TreeEntry empty_directory();
+    TreeEntry empty_directory() { return {true, store({}), default_meta_}; }
 
     // What to take for the entry at PLACE, of which the tree has FOUND.
     using View = std::function<std::optional<TreeEntry>(const Path& place, const std::optional<TreeEntry>& found)>;

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <climits>
 #include <mutex>
-#include <vector>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"

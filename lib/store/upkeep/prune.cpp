@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/upkeep/prune.hpp"
 
-#include <set>
-
 #include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
@@ -15,7 +12,6 @@
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/moved-repository.hpp"
-#include "store/upkeep/layer-use.hpp"
 
 namespace imaged {
 

@@ -97,9 +97,7 @@ private:
 
     // The image's next check finds out again; until then this is what is known of its source.
     void move_update(const StoredImage& from, const StoredImage& to) {
-        const auto sources = image_sources(repository_.fd());
-        const auto source = sources.find(name_);
-        if (source != sources.end() && source->second == archive_source) return;
+        if (image_source(repository_.fd(), name_) == archive_source) return;
         try {
             auto update = PendingUpdate::load(repository_, from.merge_commit, name_);
             if (!update) update = PendingUpdate{from.digest, from.manifest_text, from.config_text};

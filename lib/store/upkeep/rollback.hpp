@@ -10,7 +10,6 @@
 #include <string>
 
 #include "base/cancellation.hpp"
-#include "oci/digest.hpp"
 #include "oci/image-reference.hpp"
 #include "store/records/stored-image.hpp"
 

@@ -309,7 +309,7 @@ private:
             usage_.kinds[kind] = {walk.run(nodes).bytes, unique[static_cast<std::size_t>(kind)]};
     }
 
-    // As collect_garbage() has it: where something is damaged, only what a doomed commit reaches goes.
+    // As collect_garbage() has it: if something is damaged, only what a doomed commit reaches goes.
     void count_prunable() {
         DiskUsage rest;
         usage_of_leftovers(repository_, unneeded_, rest);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/verify/damage-search.hpp"
 
-#include "base/error.hpp"
 #include "store/objects/tree-walk.hpp"
 
 namespace imaged {

@@ -5,7 +5,6 @@
 
 #include "base/error.hpp"
 #include "store/files/partial-mark.hpp"
-#include "store/files/ref-name.hpp"
 #include "store/files/verified-layers.hpp"
 #include "store/import/image-import.hpp"
 #include "store/import/merge-check.hpp"
@@ -19,7 +18,7 @@ namespace imaged {
 
 namespace {
 
-// Shares of the job where something is to be repaired.
+// Shares of the job if something is to be repaired.
 constexpr double verify_end = 0.5, repair_end = 0.8;
 
 // A part of a job whose own phases begin at 0.
@@ -74,7 +73,7 @@ public:
     }
 
     // Fetches the layers of an image that were never verified; the stored manifest says which. The merge was made of
-    // them as they were before: where it is wrong, it is made again.
+    // them as they were before: if it is wrong, it is made again.
     RefetchedImage refetch(const ImageVerdict& verdict) {
         auto import = import_request(verdict);
         import.trust = LayerTrust::verified_only;

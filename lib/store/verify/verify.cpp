@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/verify/verify.hpp"
 
-#include <algorithm>
 #include <set>
 
 #include "base/error.hpp"

@@ -30,7 +30,9 @@ using Kind = job::Work (*)(const std::string& image);
 
 template <typename Work>
 job::Work of(const std::string& image) {
-    return Work{.image = ImageReference::parse("oci:" + image)};
+    Work work;
+    work.image = ImageReference::parse("oci:" + image);
+    return work;
 }
 
 struct Lanes {

@@ -36,7 +36,9 @@ struct FakeRunner : JobQueueObserver {
 template <typename Work = job::Pull>
 job::Request request(const std::string& image) {
     job::Request request;
-    request.work = Work{.image = ImageReference::parse("oci:" + image)};
+    Work work;
+    work.image = ImageReference::parse("oci:" + image);
+    request.work = work;
     request.repository = "/repo";
     return request;
 }

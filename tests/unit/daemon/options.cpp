@@ -22,7 +22,9 @@ const std::string image = "docker://registry.example/os:1";
 
 template <typename Work>
 JobArguments parse_options(const VariantMap& options) {
-    return parse_job_arguments(Work{.image = ImageReference::parse(image)}, options, "/repo");
+    Work work;
+    work.image = ImageReference::parse(image);
+    return parse_job_arguments(work, options, "/repo");
 }
 
 template <typename Work>

@@ -220,7 +220,7 @@ TEST_CASE("a broken ref of a layer is told as such, and as no object that is mis
     CHECK(verdict.unused_layers.at(unused.digest.text()) == "its ref contains no checksum");
     CHECK(verdict.bad_objects.empty());
     const auto image = ImageReference::parse(reference);
-    auto described = ImageCatalog(store.home.path).describe(image);
+    auto described = ImageCatalog::open_existing(store.home.path)->describe(image);
     CHECK(described["state"] == "damaged");
     CHECK_FALSE(described["layer-list"][0].contains("commit"));
 
@@ -282,16 +282,16 @@ TEST_CASE("what cannot be repaired is said, and the bad object stays where it wa
 
 TEST_CASE("what was found damaged is listed as damaged until it is sound again") {
     CheckedStore store;
-    ImageCatalog catalog(store.home.path);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "ok");
+    const auto catalog = ImageCatalog::open_existing(store.home.path);
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "ok");
     const auto file = store.images.path_of(store.images.file("deep"), "file");
     store.flip_byte(store.images.file("deep"), "file");
     store.check(false);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "damaged");
-    REQUIRE(catalog.describe(ImageReference::parse(reference))["state"] == "damaged");
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "damaged");
+    REQUIRE(catalog->describe(ImageReference::parse(reference))["state"] == "damaged");
     store.flip_byte(store.images.file("deep"), "file");
     store.check(false);
-    REQUIRE(parse_json(*catalog.list())["images"][0]["state"] == "ok");
+    REQUIRE(parse_json(*catalog->list())["images"][0]["state"] == "ok");
 }
 
 TEST_CASE("a verification can be cancelled") {
