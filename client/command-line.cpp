@@ -45,8 +45,7 @@ struct Raw {
     };
     std::vector<Own> own;
     Raw() = default;
-    Raw(const Raw&) = delete;
-    Raw& operator=(const Raw&) = delete;
+    Raw& operator=(Raw&&) = delete;
     ~Raw() {
         for (char* text : {address, host, machine, digest, target, authfile, progress}) g_free(text);
         for (const auto& option : own) g_free(option.text);

@@ -49,8 +49,7 @@ public:
     ~Run() {
         for (const guint source : sources_) g_source_remove(source);
     }
-    Run(const Run&) = delete;
-    Run& operator=(const Run&) = delete;
+    Run& operator=(Run&&) = delete;
 
     RunResult start(Call call) {
         if (options_.progress != ProgressStyle::none && !options_.asks_here)

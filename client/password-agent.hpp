@@ -16,8 +16,7 @@ public:
     PasswordAgent();
     // Ends it, and waits for that.
     ~PasswordAgent();
-    PasswordAgent(const PasswordAgent&) = delete;
-    PasswordAgent& operator=(const PasswordAgent&) = delete;
+    PasswordAgent& operator=(PasswordAgent&&) = delete;
 
 private:
     imaged::ChildProcess process_;

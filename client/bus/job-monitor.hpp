@@ -42,8 +42,7 @@ class JobMonitor {
 public:
     JobMonitor(const Connection& connection, JobEvents events);
     ~JobMonitor();
-    JobMonitor(const JobMonitor&) = delete;
-    JobMonitor& operator=(const JobMonitor&) = delete;
+    JobMonitor& operator=(JobMonitor&&) = delete;
 
     // Who imaged is (the sender of its first answer) and which jobs that answer named. Signals that came before are
     // replayed.

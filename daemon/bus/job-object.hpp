@@ -31,8 +31,7 @@ public:
     JobObject(sdbus::IConnection& connection, EventLoop& loop, const QueuedJob& job, OnCancel on_cancel,
               OnOutcome on_outcome);
     ~JobObject();
-    JobObject(const JobObject&) = delete;
-    JobObject& operator=(const JobObject&) = delete;
+    JobObject& operator=(JobObject&&) = delete;
 
     static sdbus::ObjectPath path(JobId id) {
         return sdbus::ObjectPath{"/org/imaged1/job/" + std::to_string(number(id))};

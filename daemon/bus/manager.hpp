@@ -50,8 +50,7 @@ public:
     ~Manager() {
         quietly([this] { unregisterAdaptor(); });
     }
-    Manager(const Manager&) = delete;
-    Manager& operator=(const Manager&) = delete;
+    Manager& operator=(Manager&&) = delete;
 
     // Jobs that wait or run.
     bool has_jobs() { return !jobs_.queue().empty(); }

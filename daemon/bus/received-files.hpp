@@ -34,8 +34,7 @@ public:
     ReceivedFiles();
     // Keepers that hang are left behind.
     ~ReceivedFiles();
-    ReceivedFiles(const ReceivedFiles&) = delete;
-    ReceivedFiles& operator=(const ReceivedFiles&) = delete;
+    ReceivedFiles& operator=(ReceivedFiles&&) = delete;
 
     // Descriptors that come from SOCKET are kept from here on, no others: a connection to the bus that has its unique
     // name, so that a message comes next. No message is received when LOOP is gone.

@@ -20,8 +20,7 @@ public:
     // LOOP outlives it. What others send to CONNECTION is read and dropped.
     UserFinder(EventLoop& loop, std::unique_ptr<sdbus::IConnection> connection);
     ~UserFinder() { loop_.unwatch(connection_->getEventLoopPollData().fd); }
-    UserFinder(const UserFinder&) = delete;
-    UserFinder& operator=(const UserFinder&) = delete;
+    UserFinder& operator=(UserFinder&&) = delete;
 
     // Returns nullopt when it has left, or the bus does not answer within a second. After that it returns nullopt at
     // once for all names that are not known, until the bus sends something.

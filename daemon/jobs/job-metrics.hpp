@@ -27,8 +27,7 @@ public:
     JobMetrics(EventLoop& loop, std::string file);
     // Leaves what no daemon runs, and all that was counted.
     ~JobMetrics();
-    JobMetrics(const JobMetrics&) = delete;
-    JobMetrics& operator=(const JobMetrics&) = delete;
+    JobMetrics& operator=(JobMetrics&&) = delete;
 
     // FETCHED_BYTES: compressed, of layers, also of a job that did not succeed.
     void job_ended(const job::Request& request, const job::Result& result, std::uint64_t fetched_bytes);

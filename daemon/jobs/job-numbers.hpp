@@ -18,8 +18,7 @@ public:
     explicit JobNumbers(std::string file = {});
     // Gives back the reserved numbers that were not used.
     ~JobNumbers();
-    JobNumbers(const JobNumbers&) = delete;
-    JobNumbers& operator=(const JobNumbers&) = delete;
+    JobNumbers& operator=(JobNumbers&&) = delete;
 
     std::uint32_t next();
 

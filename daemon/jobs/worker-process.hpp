@@ -37,8 +37,7 @@ public:
                   FileDescriptor input_file, OnMessage on_message, OnEnd on_end);
     // Kills what still runs, and does not wait for it.
     ~WorkerProcess();
-    WorkerProcess(const WorkerProcess&) = delete;
-    WorkerProcess& operator=(const WorkerProcess&) = delete;
+    WorkerProcess& operator=(WorkerProcess&&) = delete;
 
     // SIGTERM now, SIGKILL to the whole group after stop_grace. The end is still reported with on_end: a worker that
     // cannot be killed, because it hangs in the kernel, is abandoned after abandon_grace.

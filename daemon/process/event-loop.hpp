@@ -65,8 +65,7 @@ public:
     };
 
     EventLoop();
-    EventLoop(const EventLoop&) = delete;
-    EventLoop& operator=(const EventLoop&) = delete;
+    EventLoop& operator=(EventLoop&&) = delete;
 
     // Once, before run(). SOURCE is borrowed.
     void set_source(Source& source);

@@ -63,8 +63,7 @@ public:
     CatalogReader(EventLoop& loop, const std::string& repository,
                   std::function<void(const ImageCounts& before)> counted);
     ~CatalogReader();
-    CatalogReader(const CatalogReader&) = delete;
-    CatalogReader& operator=(const CatalogReader&) = delete;
+    CatalogReader& operator=(CatalogReader&&) = delete;
 
     // Bus thread only, as all below. Throws Error(queue_full) when too many requests wait, in all or of the caller's
     // user.

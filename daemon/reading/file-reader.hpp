@@ -22,8 +22,7 @@ public:
     // Requests that wait are dropped. The one that is being answered is abandoned: it may hang on a file system, and
     // nobody waits for it.
     ~FileReader();
-    FileReader(const FileReader&) = delete;
-    FileReader& operator=(const FileReader&) = delete;
+    FileReader& operator=(FileReader&&) = delete;
 
     // Bus thread only. Throws Error(queue_full) when too many requests wait, in all or of the caller's user.
     void ask(const Caller& caller, Task task);

@@ -20,8 +20,7 @@ class ReaderProcess {
 public:
     explicit ReaderProcess(std::string repository) : repository_(std::move(repository)) {}
     ~ReaderProcess() { end(); }
-    ReaderProcess(const ReaderProcess&) = delete;
-    ReaderProcess& operator=(const ReaderProcess&) = delete;
+    ReaderProcess& operator=(ReaderProcess&&) = delete;
 
     // Waits for the answer. Starts the process for the first question, and again if it has ended since. Throws the
     // Error that is the answer, or Error(failed) if there is none. Always from the same thread; the process ends with

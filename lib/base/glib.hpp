@@ -46,8 +46,7 @@ std::string bytes_of(GVariant* value);
 class ErrorSlot {
 public:
     ErrorSlot() = default;
-    ErrorSlot(const ErrorSlot&) = delete;
-    ErrorSlot& operator=(const ErrorSlot&) = delete;
+    ErrorSlot& operator=(ErrorSlot&&) = delete;
     ~ErrorSlot() { g_clear_error(&error_); }
 
     GError** out() {

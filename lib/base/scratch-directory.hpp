@@ -19,8 +19,7 @@ public:
     ScratchDirectory();
     // Removes it with all that is in it.
     ~ScratchDirectory();
-    ScratchDirectory(const ScratchDirectory&) = delete;
-    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+    ScratchDirectory& operator=(ScratchDirectory&&) = delete;
 
     const std::filesystem::path& path() const { return path_; }
     // What holds the lock: also after a fork, as long as either process has it open.

@@ -31,8 +31,7 @@ public:
           no_file_(other.no_file_),
           touched_(std::move(other.touched_)),
           touched_count_(other.touched_count_) {}
-    SpillMapping(const SpillMapping&) = delete;
-    SpillMapping& operator=(const SpillMapping&) = delete;
+    SpillMapping& operator=(SpillMapping&&) = delete;
 
     std::byte* data() const { return data_; }
     std::size_t size() const { return size_; }

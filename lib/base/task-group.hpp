@@ -22,8 +22,7 @@ class TaskGroup {
 public:
     TaskGroup() = default;
     ~TaskGroup();
-    TaskGroup(const TaskGroup&) = delete;
-    TaskGroup& operator=(const TaskGroup&) = delete;
+    TaskGroup& operator=(TaskGroup&&) = delete;
 
     // TASK as a member of the group, which must be called once, in any thread, and does not throw. Throws the first
     // failure so far.

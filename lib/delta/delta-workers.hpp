@@ -22,8 +22,7 @@ public:
     DeltaWorkers(unsigned threads, std::uint64_t memory);
     // Waits for the tasks.
     ~DeltaWorkers();
-    DeltaWorkers(const DeltaWorkers&) = delete;
-    DeltaWorkers& operator=(const DeltaWorkers&) = delete;
+    DeltaWorkers& operator=(DeltaWorkers&&) = delete;
 
     // The thread that does a task.
     class Worker {

@@ -46,8 +46,7 @@ class PrefixedTurn {
 public:
     PrefixedTurn() { prefixed_operations.acquire(); }
     ~PrefixedTurn() { prefixed_operations.release(); }
-    PrefixedTurn(const PrefixedTurn&) = delete;
-    PrefixedTurn& operator=(const PrefixedTurn&) = delete;
+    PrefixedTurn& operator=(PrefixedTurn&&) = delete;
 };
 
 // What is left of PACKED after the magic, which says the version.

@@ -24,8 +24,7 @@ class TarDiffWriter {
 public:
     // Borrows SINK.
     TarDiffWriter(ByteSink& sink, TarDiffVersion version);
-    TarDiffWriter(const TarDiffWriter&) = delete;
-    TarDiffWriter& operator=(const TarDiffWriter&) = delete;
+    TarDiffWriter& operator=(TarDiffWriter&&) = delete;
 
     // Bytes of the layer that are no file's of the source image.
     void data(std::span<const std::byte> bytes);

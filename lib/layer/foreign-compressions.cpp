@@ -24,8 +24,7 @@ public:
             throw Error(ErrorKind::failed, "xz cannot start");
     }
     ~XzSource() override { lzma_end(&stream_); }
-    XzSource(const XzSource&) = delete;
-    XzSource& operator=(const XzSource&) = delete;
+    XzSource& operator=(XzSource&&) = delete;
 
     std::size_t read(std::span<std::byte> buffer) override {
         std::size_t filled = 0;
@@ -65,8 +64,7 @@ class Bzip2Source : public ByteSource {
 public:
     explicit Bzip2Source(std::unique_ptr<CompressedInput> input) : input_(std::move(input)) { start(); }
     ~Bzip2Source() override { BZ2_bzDecompressEnd(&stream_); }
-    Bzip2Source(const Bzip2Source&) = delete;
-    Bzip2Source& operator=(const Bzip2Source&) = delete;
+    Bzip2Source& operator=(Bzip2Source&&) = delete;
 
     std::size_t read(std::span<std::byte> buffer) override {
         std::size_t filled = 0;

@@ -23,8 +23,7 @@ class Scratch {
 public:
     // Removes it with all that is left.
     virtual ~Scratch() = default;
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
+    Scratch& operator=(Scratch&&) = delete;
 
     int fd() const { return fd_.get(); }
     // A new empty directory in it; its number is set in NUMBER. Thread-safe.
@@ -45,8 +44,7 @@ private:
 class StagingArea {
 public:
     virtual ~StagingArea() = default;
-    StagingArea(const StagingArea&) = delete;
-    StagingArea& operator=(const StagingArea&) = delete;
+    StagingArea& operator=(StagingArea&&) = delete;
 
     // Thread-safe. Throws Error(no_space) or Error(failed).
     virtual std::shared_ptr<Scratch> make_scratch() = 0;

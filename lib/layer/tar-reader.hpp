@@ -45,8 +45,7 @@ public:
     // SOURCE and LIMIT are borrowed. Bytes that are not in the stream count against LIMIT. Reads nothing yet.
     explicit TarReader(ByteSource& source, ExpansionLimit* limit = nullptr);
     ~TarReader();
-    TarReader(const TarReader&) = delete;
-    TarReader& operator=(const TarReader&) = delete;
+    TarReader& operator=(TarReader&&) = delete;
 
     // The next entry; nothing at the archive's end. Throws Error(corrupt_input) naming the offset in the uncompressed
     // stream, Error(unsupported_image) for a limit, or what SOURCE threw.

@@ -15,8 +15,7 @@ class WriterPool {
 public:
     explicit WriterPool(unsigned threads);
     ~WriterPool();
-    WriterPool(const WriterPool&) = delete;
-    WriterPool& operator=(const WriterPool&) = delete;
+    WriterPool& operator=(WriterPool&&) = delete;
 
     // Waits for room in the queue for a task that holds so many BYTES.
     void submit(std::size_t bytes, std::function<void()> task) { queue_.push(std::move(task), bytes + task_bytes); }

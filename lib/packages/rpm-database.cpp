@@ -55,8 +55,7 @@ public:
         if (sqlite3_vfs_register(&vfs_, 0) != SQLITE_OK) throw Error(ErrorKind::failed, "sqlite3_vfs_register failed");
     }
     ~OneFile() { sqlite3_vfs_unregister(&vfs_); }
-    OneFile(const OneFile&) = delete;
-    OneFile& operator=(const OneFile&) = delete;
+    OneFile& operator=(OneFile&&) = delete;
 
     const char* name() const { return vfs_.zName; }
     // Throws what the file threw, which the library knows as a failed read.

@@ -12,8 +12,7 @@ class Blob {
 public:
     virtual ~Blob() = default;
     Blob() = default;
-    Blob(const Blob&) = delete;
-    Blob& operator=(const Blob&) = delete;
+    Blob& operator=(Blob&&) = delete;
 
     // Owned by the blob. The holder must read it to the end.
     virtual int fd() const = 0;

@@ -192,8 +192,7 @@ public:
         if (curl_ == nullptr) throw std::bad_alloc();
     }
     ~Handle() { curl_easy_cleanup(curl_); }
-    Handle(const Handle&) = delete;
-    Handle& operator=(const Handle&) = delete;
+    Handle& operator=(Handle&&) = delete;
 
     CURL* get() const { return curl_; }
 

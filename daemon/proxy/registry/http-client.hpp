@@ -71,8 +71,7 @@ class HttpClient {
 public:
     HttpClient();
     ~HttpClient();
-    HttpClient(const HttpClient&) = delete;
-    HttpClient& operator=(const HttpClient&) = delete;
+    HttpClient& operator=(HttpClient&&) = delete;
 
     // Returns where the answer redirects to, as a whole URL; empty for nowhere. Throws Cut for a connection that cannot
     // be made or breaks, and Error(source_unreachable) for one that cannot be trusted.

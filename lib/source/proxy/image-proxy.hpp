@@ -28,8 +28,7 @@ public:
     // Starts skopeo under the host's containers policy, unless the options have one. CANCELLATION must outlive the
     // proxy. Throws what load_host_policy() throws.
     ImageProxy(const Cancellation& cancellation, const ProxyOptions& options);
-    ImageProxy(const ImageProxy&) = delete;
-    ImageProxy& operator=(const ImageProxy&) = delete;
+    ImageProxy& operator=(ImageProxy&&) = delete;
 
     // Opens TRANSPORT:NAME; the image stays open for all that follows. Throws Error with the kind that skopeo's message
     // stands for: not_found, source_unreachable, source_denied, policy_rejected, corrupt_input, failed.

@@ -28,8 +28,7 @@ public:
     static std::shared_ptr<SkopeoRun> start(SkopeoRequest request, const ProxyOptions& options,
                                             std::optional<int> layout = {});
     virtual ~SkopeoRun() = default;
-    SkopeoRun(const SkopeoRun&) = delete;
-    SkopeoRun& operator=(const SkopeoRun&) = delete;
+    SkopeoRun& operator=(SkopeoRun&&) = delete;
 
     const SkopeoRequest& request() const { return request_; }
     // Whether it runs as a service, as a user who owns no files.

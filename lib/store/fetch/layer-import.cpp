@@ -73,8 +73,7 @@ class HashedBeside {
 public:
     HashedBeside(ObjectSink& sink, LayerStream& stream) : sink_(sink) { sink_.hash_beside(stream.backlog()); }
     ~HashedBeside() { sink_.hash_beside(nullptr); }
-    HashedBeside(const HashedBeside&) = delete;
-    HashedBeside& operator=(const HashedBeside&) = delete;
+    HashedBeside& operator=(HashedBeside&&) = delete;
 
 private:
     ObjectSink& sink_;

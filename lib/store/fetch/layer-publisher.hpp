@@ -26,8 +26,7 @@ public:
     LayerPublisher(Repository& repository, std::function<void(const StagedLayer&, std::size_t layer)> published);
     // Layers that were not begun are dropped.
     ~LayerPublisher();
-    LayerPublisher(const LayerPublisher&) = delete;
-    LayerPublisher& operator=(const LayerPublisher&) = delete;
+    LayerPublisher& operator=(LayerPublisher&&) = delete;
 
     struct Item {
         StagedLayer staged;  // its blob and its content have the digests that LAYER says

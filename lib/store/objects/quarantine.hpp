@@ -16,8 +16,7 @@ public:
     // Borrows both.
     Quarantine(const Repository& repository, StagingArea& staging);
     ~Quarantine();
-    Quarantine(const Quarantine&) = delete;
-    Quarantine& operator=(const Quarantine&) = delete;
+    Quarantine& operator=(Quarantine&&) = delete;
 
     // Everything was replaced or is not wanted any more: nothing is put back.
     void discard() { taken_.clear(); }

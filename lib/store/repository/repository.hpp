@@ -104,8 +104,7 @@ public:
     public:
         Lock(Repository& repository, LockKind kind);
         ~Lock();
-        Lock(const Lock&) = delete;
-        Lock& operator=(const Lock&) = delete;
+        Lock& operator=(Lock&&) = delete;
 
     private:
         Repository& repository_;

@@ -67,8 +67,7 @@ public:
     ~Handle() {
         if (handle_ != nullptr) ::selabel_close(handle_);
     }
-    Handle(const Handle&) = delete;
-    Handle& operator=(const Handle&) = delete;
+    Handle& operator=(Handle&&) = delete;
 
     void add(const std::string& name, const std::string& text) {
         const auto file = open_at(scratch_->fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);

@@ -24,8 +24,7 @@ public:
     static std::unique_ptr<SelinuxPolicy> find(const Repository& repository, StagingArea& staging, TreeStore& store,
                                                const TreeEntry& root);
     ~SelinuxPolicy();
-    SelinuxPolicy(const SelinuxPolicy&) = delete;
-    SelinuxPolicy& operator=(const SelinuxPolicy&) = delete;
+    SelinuxPolicy& operator=(SelinuxPolicy&&) = delete;
 
     // The value of security.selinux, with its NUL, for PATH (absolute, where it is at run time) of the type in MODE;
     // nullopt if the policy has no label for it.
