@@ -226,6 +226,43 @@ class FromRegistry(Updates):
         # The tables, and thirty files, which are 3 MB of small ones between large.
         self.assertEqual(len(self.answered(after, since)), 2)
 
+    def test_large_tables_show_as_well_whether_many_parts_come_in_an_answer(self):
+        """Between each two files that changed there is less than a sixteenth of them: no reason to fetch it, unless each part is an answer of its own."""
+        def files(*changed):
+            return [Entry(f"usr/file{number:02}", content=random_bytes(f"{number} {number in changed}", (160 if number % 2 else 8) * 1024)) for number in range(24)] + \
+                [Entry(f"usr/rest{number}", content=random_bytes(f"rest{number}", 900_000)) for number in range(2)]
+
+        def padded(parts):
+            for row in parts["table"]["entries"][:6]:
+                row["padding"] = base64.b64encode(random_bytes(row["name"], 720_000)).decode()
+        after = chunked_layer.layer(files(*range(1, 24, 2)), padded)
+        self.assertGreater(after.parts["tables"], 4 << 20)
+        self.push("few", chunked_layer.layer(files()))
+        self.push("few-after", after)
+        self.pull("few")
+        stored, whole, changed = self.repository, self.whole("few-after"), 12 * (160 * 1024 + 200)
+
+        def cut_in_the_last(handler):
+            _, headers, data = handler.answer
+            faults.head(handler, 206, headers, len(data))
+            handler.wfile.write(data[:-100])
+            handler.close_connection = True
+        for what, fault in (("in one answer", faults.send), ("in an answer that breaks in the tar-split", cut_in_the_last)):
+            with self.subTest(what):
+                front, asked = self.front(), []
+
+                def answer(handler, fault=fault, asked=asked):
+                    asked.append(faults.ranges_asked(handler))
+                    (faults.send if len(asked) > 1 else fault)(handler)
+                front.fault = (after.digest, answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                details = self.pull("few-after", front.address)
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], whole))
+                self.assertLess(details["bytes-fetched"], after.parts["tables"] + changed)
+                self.assertEqual(len(asked[0]), 2)
+                front.stop()
+
     def test_a_registry_that_gives_one_part_at_a_time_gives_them_one_by_one(self):
         changed = tuple(range(0, FILES, 5))
         after = chunked_layer.layer(entries(*changed))

@@ -68,8 +68,6 @@ public:
     milliseconds silence() const { return request_.stall_time / 2; }
     Clock::time_point heard() const { return heard_; }
     bool is_whole() const { return request_.ranges.front() == whole(); }
-    // Whether the registry has given more than one range in an answer.
-    bool had_several() const { return had_several_; }
 
     // What the next request asks for: all that is left or, if not SEVERAL, the first range of it. Returns the Range
     // header, or nullopt if the request asks for the whole blob.
@@ -122,7 +120,6 @@ public:
     void take(std::span<const std::byte> bytes) {
         if (several_) {
             several_->read(bytes);
-            had_several_ |= is_answered();
             return;
         }
         const auto repeated = static_cast<std::size_t>(std::min<std::uint64_t>(repeat_, bytes.size()));
@@ -212,7 +209,7 @@ private:
     std::deque<BlobRange> left_;
     std::vector<BlobRange> asked_;
     const std::uint64_t length_;  // of all ranges
-    bool started_ = false, had_several_ = false, from_beginning_ = false;
+    bool started_ = false, from_beginning_ = false;
     std::uint64_t delivered_ = 0, answer_end_ = 0;
     std::uint64_t repeat_ = 0;                  // of the answer: was delivered before
     std::uint64_t written_ = 0, position_ = 0;  // to the pipe, and where in what was asked for its next byte is
@@ -401,16 +398,21 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
         std::optional<Error> temporary;
         milliseconds later(0);
         for (auto place = places.begin(); place != places.end();) {
+            auto& access = *endpoints_[*place];
+            // If several ranges were asked for, one that gives no more than one has shown that.
+            const auto done = [&] {
+                return BlobReport{.state = BlobReport::State::done, .several = access.gives_several()};
+            };
             try {
-                attempt(*endpoints_[*place], client_, delivery);
+                attempt(access, client_, delivery);
                 first_ = *place;
                 gave = true;
-                return {.state = BlobReport::State::done, .several = delivery.had_several()};
+                return done();
             } catch (const Unwanted&) {
                 throw;
             } catch (const Cut& cut) {
                 // All of it may have come before.
-                if (delivery.has_started() && delivery.is_complete()) return {.state = BlobReport::State::done};
+                if (delivery.has_started() && delivery.is_complete()) return done();
                 temporary = cut;
                 if (const auto* const when = dynamic_cast<const Later*>(&cut)) later = std::max(later, when->delay());
                 if (delivery.has_started()) {
