@@ -44,7 +44,7 @@ ErrorKind error_kind(std::string_view name) {
 }
 
 Error Error::with_context(std::string_view context) const {
-    return Error(kind_, std::string(context) + ": " + what());
+    return Error(kind_, std::string(context) + ": " + what(), pause_);
 }
 
 Error system_error(int error_number, const std::string& what) {

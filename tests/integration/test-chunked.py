@@ -398,6 +398,39 @@ class FromRegistry(Updates):
                 self.assertLess(details["bytes-fetched"], 0.5 * len(after.data))
                 front.stop()
 
+    def test_a_registry_that_is_busy_for_long_is_not_asked_for_whole_layers(self):
+        """The pull says when to come back, or comes back then if that is soon; skopeo, which would be refused as well, is not asked."""
+        before, after = self.three_layers(), self.three_layers(*range(0, FILES, 5))
+        self.push("busy", *before)
+        self.push("busy-after", *after)
+        self.pull("busy")
+        stored, whole = self.repository, self.whole("busy-after")
+        for what, count, header, settings, error in (("once", 1, {"Retry_After": "4"}, {}, "asks to come back in 4 seconds"), ("once, and again when it says", 1, {"Retry_After": "4"}, {"retries": 1}, None),
+                                                     ("always", 1000, {"Retry_After": "3600"}, {"retries": 2}, "asks to come back in 3600 seconds"), ("always, without a time", 1000, {}, {}, "is busy (status 429)")):
+            with self.subTest(what):
+                front, asked, begun = self.front(), [], time.monotonic()
+
+                def answer(handler, count=count, header=header, asked=asked):
+                    asked.append((time.monotonic(), handler.headers.get("User-Agent", ""), handler.headers.get("Range")))
+                    (faults.status(429, **header) if 2 <= len(asked) <= count + 1 else faults.send)(handler)
+                front.fault = ("|".join(layer.digest for layer in after), answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                result = self.run_pull("busy-after", front.address, **{"layers-at-once": 1, **settings})
+                self.assertEqual([request for request in asked if not request[1].startswith(OWN) or request[2] is None], [])
+                if error:
+                    self.assertEqual(result["error-name"], "SourceUnreachable", result)
+                    self.assertIn(error, result["message"])
+                    self.assertLess(time.monotonic() - begun, 15)
+                    front.fault = None
+                    details = self.pull("busy-after", front.address)
+                else:
+                    self.assertEqual(result["outcome"], "success", result)
+                    self.assertGreaterEqual(asked[2][0] - asked[1][0], 4)
+                    details = result["details"]
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (3, [], whole))
+                front.stop()
+
     def test_the_next_attempt_fetches_parts_too(self):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
         self.assertEqual((details["layers-partial"], details["fetched-whole"]), (3, []))

@@ -46,7 +46,7 @@ public:
 };
 
 BlobReport failure(const Error& error) {
-    return {BlobReport::State::failed, error.kind(), error.what()};
+    return {.state = BlobReport::State::failed, .kind = error.kind(), .message = error.what(), .pause = error.pause()};
 }
 
 }  // namespace
@@ -283,7 +283,7 @@ bool may_refuse_rest(long status) {
 // is not there any more.
 [[noreturn]] void refuse_blob(const HttpHead& head, const std::string& host, const Delivery& delivery) {
     try {
-        refuse(head, host, delivery.silence());
+        refuse(head, host);
     } catch (const Cut&) {
         throw;
     } catch (const Error& error) {
@@ -358,6 +358,8 @@ public:
         } else {
             const auto left = std::chrono::ceil<milliseconds>(delivery_.heard() + delivery_.silence() - Clock::now());
             if (left <= milliseconds(0) && (++idle_ > 1 || !insists)) return std::nullopt;
+            // The reader stops waiting after twice the silence.
+            if (later > milliseconds(0) && later > left + delivery_.silence() * 3 / 4) return std::nullopt;
             pause = std::clamp(left, milliseconds(0), pause_);
             pause_ = std::min(2 * pause_, longest_pause);
         }
@@ -392,7 +394,8 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) places.push_back((first_ + i) % endpoints_.size());
     Patience patience(delivery);
-    std::optional<Error> failed, unsafe;
+    std::optional<Error> failed, unsafe, busy;
+    bool is_for_skopeo = false;
     for (;;) {
         // With another to ask, nobody waits for one that does not answer.
         std::optional<Error> temporary;
@@ -413,18 +416,22 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
             } catch (const Cut& cut) {
                 // All of it may have come before.
                 if (delivery.has_started() && delivery.is_complete()) return done();
-                temporary = cut;
-                if (const auto* const when = dynamic_cast<const Later*>(&cut)) later = std::max(later, when->delay());
-                if (delivery.has_started()) {
-                    places = {*place};
-                    break;
+                if (cut.pause() <= delivery.silence()) {
+                    temporary = cut;
+                    later = std::max(later, cut.pause());
+                    if (delivery.has_started()) {
+                        places = {*place};
+                        break;
+                    }
+                    ++place;
+                    continue;
                 }
-                ++place;
-                continue;
+                busy = cut;
             } catch (const Unsafe& error) {
                 unsafe = error;
             } catch (const NotUnderstood& error) {
                 failed = Error(ErrorKind::source_unreachable, error.what());
+                is_for_skopeo = true;
             } catch (...) {
                 failed = current_error();
             }
@@ -435,7 +442,8 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
         if (delivery.has_started()) gave = true;
         if (!temporary || places.empty()) break;
         const auto pause = patience.next(later, gave);
-        if (!pause && gave) return failure(*temporary);
+        // skopeo would have to wait as well for one that is busy.
+        if (!pause && (gave || temporary->pause() > milliseconds(0))) return failure(*temporary);
         if (!pause) {
             failed = temporary;
             break;
@@ -443,6 +451,7 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
         delivery.wait(*pause);
     }
     if (unsafe) return failure(*unsafe);
+    if (busy && !is_for_skopeo) return failure(*busy);
     // Parts that a registry does not give, or gives wrong, are no registry that is away.
     if (!delivery.is_whole() && delivery.has_started()) return failure(Error(ErrorKind::failed, failed->what()));
     if (delivery.has_started()) return failure(*failed);
