@@ -459,6 +459,17 @@ class Logins(Case):
                         self.assert_pulled(front.address, stall=4000)
                     self.assertEqual({program(agent) for _, _, agent in elsewhere.logins}, {OWN} if login else {OWN, SKOPEO})
 
+    def test_addresses_that_no_redirect_may_lead_to_are_named(self):
+        front = self.front()
+        self.authfile = {"auths": {front.address: {"auth": LOGIN}}}
+        for address, told in (("http://eve:hidden@127.0.0.1:1/x", "redirects to an address with a user or a password in it, of 127.0.0.1, which is not followed"), ("file:///hidden", "redirects to an address of the kind file:, which is not followed")):
+            with self.subTest(address):
+                front.fault = (self.read_here(), lambda handler, address=address: faults.head(handler, 307, [("Location", address)], 0), None)
+                message = self.assert_failed(front.address, "Failed")
+                self.assertIn(told, message)
+                self.assertIn("to that address", message)
+                self.assertNotIn("hidden", message)
+
     def test_a_token_server_that_redirects_hands_on_no_login(self):
         front, asked = self.front(), []
 

@@ -250,7 +250,8 @@ public:
             if (step == max_redirects)
                 throw Error(ErrorKind::failed, access.endpoint().host() + " redirects without an end");
             const auto from = origin_of(request.url), to = origin_of(next);
-            if (from != to && access.has_secrets()) delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "none");
+            if (from != to && access.has_secrets())
+                delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "that address");
             request = access.redirected(request, next);
             is_redirected_ = true;
         }

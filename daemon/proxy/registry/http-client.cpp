@@ -175,6 +175,14 @@ std::optional<Origin> origin_of(const std::string& text) {
     return Origin{*scheme, std::move(name), *port};
 }
 
+std::string address_without_origin(const std::string& text) {
+    const auto url = parse_url(text);
+    const auto scheme = url ? part(url, CURLUPART_SCHEME) : std::nullopt;
+    if (!scheme) return "an address that cannot be read";
+    if (*scheme != "http" && *scheme != "https") return "an address of the kind " + *scheme + ":";
+    return "an address with a user or a password in it, of " + part(url, CURLUPART_HOST).value_or("no host");
+}
+
 std::string with_query(const std::string& text, const std::vector<std::pair<std::string, std::string>>& query) {
     const auto url = parse_url(text);
     for (const auto& [key, value] : query) {

@@ -109,7 +109,9 @@ RegistryAccess::Request RegistryAccess::blob(const std::string& digest, std::chr
 
 HttpRequest RegistryAccess::redirected(const HttpRequest& from, const std::string& url) const {
     const auto before = origin_of(from.url), after = origin_of(url);
-    if (!after) throw Error(ErrorKind::failed, endpoint_.host() + " redirects to what is no web server");
+    if (!after)
+        throw Error(ErrorKind::failed,
+                    endpoint_.host() + " redirects to " + address_without_origin(url) + ", which is not followed");
     if (before->scheme == "https" && after->scheme != "https" && !endpoint_.insecure)
         throw Unsafe(endpoint_.host() + " redirects from TLS to plain HTTP, http://" + after->host + ":" + after->port);
     auto next = request_for(url, from.silence);
