@@ -11,6 +11,7 @@ import os
 import pathlib
 import random as randomness
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -430,6 +431,31 @@ class FromRegistry(Updates):
                     details = result["details"]
                 self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (3, [], whole))
                 front.stop()
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_why_there_are_no_parts_names_what_is_wrong_here(self):
+        after = chunked_layer.layer(entries(4))
+        self.push("after", after)
+        certificates = self.directory / "certificates"
+        certificates.mkdir()
+        registry.make_certificates(certificates)
+        proxy, front = faults.FaultyRegistry(self.registry.address, certificates), self.front()
+        self.addCleanup(proxy.stop)
+        place = pathlib.Path("/etc/containers/certs.d", front.address)
+        place.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, place)
+        (place / "gone.crt").symlink_to("nowhere")
+        for address, environment, told in ((front.address, {}, f"{place}/gone.crt cannot be opened"),
+                                           ("registry.test:5000", {"HTTP_PROXY": f"https://user:hidden@{proxy.address}"}, "the certificate of the proxy 127.0.0.1 for registry.test: ")):
+            with self.subTest(told):
+                self.make_repository()
+                self.pull("before")
+                self.service.environment.update(environment)
+                details = self.pull("after", address)
+                self.assertEqual(details["layers-partial"], 0)
+                self.assertEqual(len(details["fetched-whole"]), 1)
+                self.assertIn(told, details["fetched-whole"][0])
+                self.assertNotIn("hidden", str(details))
 
     def test_the_next_attempt_fetches_parts_too(self):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})
