@@ -13,7 +13,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Doubled each time: a registry that restarts is back soon, one that is overloaded is not helped by haste.
+// Doubled each time: a registry that restarts is back soon, one that is overloaded is not helped by haste. One that asks
+// for more is not waited for: the next job is not refused then.
 constexpr std::chrono::milliseconds first_wait = 1s, longest_wait = 30s;
 
 void wait(std::chrono::milliseconds time, const Cancellation& job) {
@@ -26,15 +27,17 @@ void wait(std::chrono::milliseconds time, const Cancellation& job) {
 job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt) {
     auto pause = first_wait;
     for (unsigned left = retries;; --left) {
+        std::chrono::milliseconds asked_for{};
         auto& cancellation = job.begin_part();
         job.check();
         try {
             return attempt(cancellation);
         } catch (...) {
             const auto error = current_error();
-            if (error.kind() != ErrorKind::source_unreachable || left == 0) throw;
+            asked_for = error.pause();
+            if (error.kind() != ErrorKind::source_unreachable || left == 0 || asked_for > longest_wait) throw;
         }
-        wait(pause, job);
+        wait(std::max(pause, asked_for), job);
         pause = std::min(pause * 2, longest_wait);
     }
 }

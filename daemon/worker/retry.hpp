@@ -14,7 +14,7 @@ namespace imaged {
 using Attempt = std::function<job::Result(Cancellation& cancellation)>;
 
 // Runs ATTEMPT, and again up to RETRIES times while it throws Error(source_unreachable); the last error is the one that
-// leaves. JOB cancels the attempt, and the waiting in between.
+// leaves, at once if its source asks not to be asked again for longer than 30 seconds. JOB cancels the attempt, and the waiting in between.
 job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt);
 
 }  // namespace imaged

@@ -5,6 +5,7 @@
 // ("layer sha256:…: gzip: bad header checksum at byte 12"), the first cause stays last and is never replaced.
 #pragma once
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -39,13 +40,19 @@ ErrorKind error_kind(std::string_view name);
 
 class Error : public std::runtime_error {
 public:
-    Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+    Error(ErrorKind kind, const std::string& message, std::chrono::milliseconds pause = {})
+        : std::runtime_error(message), kind_(kind), pause_(pause) {}
     ErrorKind kind() const { return kind_; }
+    // How long a source that cannot be reached asks not to be asked again; zero if it says nothing.
+    std::chrono::milliseconds pause() const { return pause_; }
     // The same error with "CONTEXT: " in front of its message.
-    Error with_context(std::string_view context) const { return Error(kind_, std::string(context) + ": " + what()); }
+    Error with_context(std::string_view context) const {
+        return Error(kind_, std::string(context) + ": " + what(), pause_);
+    }
 
 private:
     ErrorKind kind_;
+    std::chrono::milliseconds pause_;
 };
 
 // What a failed system call means: ENOSPC and EDQUOT are no_space, everything else is failed.

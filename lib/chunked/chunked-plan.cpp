@@ -8,19 +8,17 @@ namespace imaged {
 
 namespace {
 
-// Gaps by their size: all that are small enough for any range, then eight classes for each power of two.
+// Gaps by their size, each of at least 16 bytes: eight classes for each power of two.
 constexpr unsigned class_bits = 3;
 constexpr std::size_t gap_classes = std::size_t{65} << class_bits;
 
 std::size_t class_of(std::uint64_t gap) {
-    if (gap <= least_gap_bytes) return 0;
     const auto top = static_cast<unsigned>(std::bit_width(gap - 1));
     return (std::size_t{top} << class_bits) + ((gap - 1) >> (top - 1 - class_bits) & ((1U << class_bits) - 1));
 }
 
 // The largest gap of a class.
 std::uint64_t largest_of(std::size_t gap_class) {
-    if (gap_class == 0) return least_gap_bytes;
     const auto top = gap_class >> class_bits, part = gap_class & ((1U << class_bits) - 1);
     const auto next = ((std::uint64_t{1} << class_bits) + part + 1) << (top - 1 - class_bits);
     return next == 0 ? UINT64_MAX : next;
@@ -43,7 +41,7 @@ std::uint64_t ChunkedPlan::gap_of(const RangeRules& rules) const {
     for (std::size_t i = 0; i < files_.size(); ++i) {
         const auto& file = files_[i];
         if (file.is_here) continue;
-        if (const auto gap = file.offset - end; wanted > 0 && gap > least_gap_bytes) {
+        if (const auto gap = file.offset - end; wanted > 0 && gap > rules.least_gap_bytes) {
             auto& like = gaps[class_of(gap)];
             ++like.count;
             like.bytes += gap;
@@ -52,9 +50,9 @@ std::uint64_t ChunkedPlan::gap_of(const RangeRules& rules) const {
         wanted += file.end - file.offset;
         end = file.end;
     }
-    auto gap = least_gap_bytes;
+    auto gap = rules.least_gap_bytes;
     std::uint64_t bytes = 0;
-    for (auto i = class_of(least_gap_bytes + 1); i < gaps.size(); ++i) {
+    for (auto i = class_of(rules.least_gap_bytes + 1); i < gaps.size(); ++i) {
         bytes += gaps[i].bytes;
         const bool pays = largest_of(i) <= rules.most_gap_bytes && bytes <= wanted / RangeRules::most_gaps_part;
         if (!pays && ranges <= rules.max_ranges) break;

@@ -15,18 +15,19 @@
 
 namespace imaged {
 
-// Asking for one range more costs as much as this many bytes that nobody needs.
-inline constexpr std::uint64_t least_gap_bytes = 4096;
-// What else decides how far ranges are from each other: gaps are fetched too, the smallest first.
+// How far ranges are from each other: gaps are fetched too, the smallest first.
 struct RangeRules {
+    // Gaps up to this in any case: asking for one range more costs as much as so many bytes that nobody needs.
+    std::uint64_t least_gap_bytes;
     // Gaps up to this, while all of them together are one part of so many of what is wanted.
     std::uint64_t most_gap_bytes;
     static constexpr std::uint64_t most_gaps_part = 16;
     // Any gaps while there are more ranges than this.
     std::size_t max_ranges;
 };
-// Where each range is a request, which takes a registry some milliseconds, and where a request has many.
-inline constexpr RangeRules one_by_one{64 * 1024, 1000}, many_at_a_time{least_gap_bytes, 20'000};
+// Where each range is a request, which takes a registry some milliseconds, and where a request has many: then one more
+// is about 200 bytes on the network, and the registry reads at another place.
+inline constexpr RangeRules one_by_one{4096, 64 * 1024, 1000}, many_at_a_time{1024, 1024, 20'000};
 
 // How many more there may be in a plan than files, for parts of these.
 inline constexpr std::size_t max_plan_parts = max_table_files;

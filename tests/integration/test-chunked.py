@@ -11,6 +11,7 @@ import os
 import pathlib
 import random as randomness
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -226,6 +227,43 @@ class FromRegistry(Updates):
         # The tables, and thirty files, which are 3 MB of small ones between large.
         self.assertEqual(len(self.answered(after, since)), 2)
 
+    def test_large_tables_show_as_well_whether_many_parts_come_in_an_answer(self):
+        """Between each two files that changed there is less than a sixteenth of them: no reason to fetch it, unless each part is an answer of its own."""
+        def files(*changed):
+            return [Entry(f"usr/file{number:02}", content=random_bytes(f"{number} {number in changed}", (160 if number % 2 else 8) * 1024)) for number in range(24)] + \
+                [Entry(f"usr/rest{number}", content=random_bytes(f"rest{number}", 900_000)) for number in range(2)]
+
+        def padded(parts):
+            for row in parts["table"]["entries"][:6]:
+                row["padding"] = base64.b64encode(random_bytes(row["name"], 720_000)).decode()
+        after = chunked_layer.layer(files(*range(1, 24, 2)), padded)
+        self.assertGreater(after.parts["tables"], 4 << 20)
+        self.push("few", chunked_layer.layer(files()))
+        self.push("few-after", after)
+        self.pull("few")
+        stored, whole, changed = self.repository, self.whole("few-after"), 12 * (160 * 1024 + 200)
+
+        def cut_in_the_last(handler):
+            _, headers, data = handler.answer
+            faults.head(handler, 206, headers, len(data))
+            handler.wfile.write(data[:-100])
+            handler.close_connection = True
+        for what, fault in (("in one answer", faults.send), ("in an answer that breaks in the tar-split", cut_in_the_last)):
+            with self.subTest(what):
+                front, asked = self.front(), []
+
+                def answer(handler, fault=fault, asked=asked):
+                    asked.append(faults.ranges_asked(handler))
+                    (faults.send if len(asked) > 1 else fault)(handler)
+                front.fault = (after.digest, answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                details = self.pull("few-after", front.address)
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (1, [], whole))
+                self.assertLess(details["bytes-fetched"], after.parts["tables"] + changed)
+                self.assertEqual(len(asked[0]), 2)
+                front.stop()
+
     def test_a_registry_that_gives_one_part_at_a_time_gives_them_one_by_one(self):
         changed = tuple(range(0, FILES, 5))
         after = chunked_layer.layer(entries(*changed))
@@ -360,6 +398,64 @@ class FromRegistry(Updates):
                     self.assertGreater(min(again), end)
                 self.assertLess(details["bytes-fetched"], 0.5 * len(after.data))
                 front.stop()
+
+    def test_a_registry_that_is_busy_for_long_is_not_asked_for_whole_layers(self):
+        """The pull says when to come back, or comes back then if that is soon; skopeo, which would be refused as well, is not asked."""
+        before, after = self.three_layers(), self.three_layers(*range(0, FILES, 5))
+        self.push("busy", *before)
+        self.push("busy-after", *after)
+        self.pull("busy")
+        stored, whole = self.repository, self.whole("busy-after")
+        for what, count, header, settings, error in (("once", 1, {"Retry_After": "4"}, {}, "asks to come back in 4 seconds"), ("once, and again when it says", 1, {"Retry_After": "4"}, {"retries": 1}, None),
+                                                     ("always", 1000, {"Retry_After": "3600"}, {"retries": 2}, "asks to come back in 3600 seconds"), ("always, without a time", 1000, {}, {}, "is busy (status 429)")):
+            with self.subTest(what):
+                front, asked, begun = self.front(), [], time.monotonic()
+
+                def answer(handler, count=count, header=header, asked=asked):
+                    asked.append((time.monotonic(), handler.headers.get("User-Agent", ""), handler.headers.get("Range")))
+                    (faults.status(429, **header) if 2 <= len(asked) <= count + 1 else faults.send)(handler)
+                front.fault = ("|".join(layer.digest for layer in after), answer, None)
+                self.make_repository()
+                subprocess.run(["cp", "-aT", stored, self.repository], check=True)
+                result = self.run_pull("busy-after", front.address, **{"layers-at-once": 1, **settings})
+                self.assertEqual([request for request in asked if not request[1].startswith(OWN) or request[2] is None], [])
+                if error:
+                    self.assertEqual(result["error-name"], "SourceUnreachable", result)
+                    self.assertIn(error, result["message"])
+                    self.assertLess(time.monotonic() - begun, 15)
+                    front.fault = None
+                    details = self.pull("busy-after", front.address)
+                else:
+                    self.assertEqual(result["outcome"], "success", result)
+                    self.assertGreaterEqual(asked[2][0] - asked[1][0], 4)
+                    details = result["details"]
+                self.assertEqual((details["layers-partial"], details["fetched-whole"], details["merge-commit"]), (3, [], whole))
+                front.stop()
+
+    @unittest.skipUnless(os.getuid() == 0, "writes to /etc/containers/certs.d")
+    def test_why_there_are_no_parts_names_what_is_wrong_here(self):
+        after = chunked_layer.layer(entries(4))
+        self.push("after", after)
+        certificates = self.directory / "certificates"
+        certificates.mkdir()
+        registry.make_certificates(certificates)
+        proxy, front = faults.FaultyRegistry(self.registry.address, certificates), self.front()
+        self.addCleanup(proxy.stop)
+        place = pathlib.Path("/etc/containers/certs.d", front.address)
+        place.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, place)
+        (place / "gone.crt").symlink_to("nowhere")
+        for address, environment, told in ((front.address, {}, f"{place}/gone.crt cannot be opened"),
+                                           ("registry.test:5000", {"HTTP_PROXY": f"https://user:hidden@{proxy.address}"}, "the certificate of the proxy 127.0.0.1 for registry.test: ")):
+            with self.subTest(told):
+                self.make_repository()
+                self.pull("before")
+                self.service.environment.update(environment)
+                details = self.pull("after", address)
+                self.assertEqual(details["layers-partial"], 0)
+                self.assertEqual(len(details["fetched-whole"]), 1)
+                self.assertIn(told, details["fetched-whole"][0])
+                self.assertNotIn("hidden", str(details))
 
     def test_the_next_attempt_fetches_parts_too(self):
         details, after = self.away(3, faults.cut_off, **{"stall-milliseconds": 4000, "retries": 1})

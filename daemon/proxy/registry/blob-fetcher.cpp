@@ -45,7 +45,7 @@ public:
 };
 
 BlobReport failure(const Error& error) {
-    return {BlobReport::State::failed, error.kind(), error.what()};
+    return {.state = BlobReport::State::failed, .kind = error.kind(), .message = error.what(), .pause = error.pause()};
 }
 
 }  // namespace
@@ -67,8 +67,6 @@ public:
     milliseconds silence() const { return request_.stall_time / 2; }
     Clock::time_point heard() const { return heard_; }
     bool is_whole() const { return request_.ranges.front() == whole(); }
-    // Whether the registry has given more than one range in an answer.
-    bool had_several() const { return had_several_; }
 
     // What the next request asks for: all that is left or, if not SEVERAL, the first range of it. Returns the Range
     // header, or nullopt if the request asks for the whole blob.
@@ -121,7 +119,6 @@ public:
     void take(std::span<const std::byte> bytes) {
         if (several_) {
             several_->read(bytes);
-            had_several_ |= is_answered();
             return;
         }
         const auto repeated = static_cast<std::size_t>(std::min<std::uint64_t>(repeat_, bytes.size()));
@@ -210,7 +207,7 @@ private:
     std::deque<BlobRange> left_;
     std::vector<BlobRange> asked_;
     const std::uint64_t length_;  // of all ranges
-    bool started_ = false, had_several_ = false, from_beginning_ = false;
+    bool started_ = false, from_beginning_ = false;
     std::uint64_t delivered_ = 0, answer_end_ = 0;
     std::uint64_t repeat_ = 0;                  // of the answer: was delivered before
     std::uint64_t written_ = 0, position_ = 0;  // to the pipe, and where in what was asked for its next byte is
@@ -251,7 +248,8 @@ public:
             if (step == max_redirects)
                 throw Error(ErrorKind::failed, access.endpoint().host() + " redirects without an end");
             const auto from = origin_of(request.url), to = origin_of(next);
-            if (from != to && access.has_secrets()) delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "none");
+            if (from != to && access.has_secrets())
+                delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "that address");
             request = access.redirected(request, next);
             is_redirected_ = true;
         }
@@ -284,7 +282,7 @@ bool may_refuse_rest(long status) {
 // is not there any more.
 [[noreturn]] void refuse_blob(const HttpHead& head, const std::string& host, const Delivery& delivery) {
     try {
-        refuse(head, host, delivery.silence());
+        refuse(head, host);
     } catch (const Cut&) {
         throw;
     } catch (const Error& error) {
@@ -359,6 +357,8 @@ public:
         } else {
             const auto left = std::chrono::ceil<milliseconds>(delivery_.heard() + delivery_.silence() - Clock::now());
             if (left <= milliseconds(0) && (++idle_ > 1 || !insists)) return std::nullopt;
+            // The reader stops waiting after twice the silence.
+            if (later > milliseconds(0) && later > left + delivery_.silence() * 3 / 4) return std::nullopt;
             pause = std::clamp(left, milliseconds(0), pause_);
             pause_ = std::min(2 * pause_, longest_pause);
         }
@@ -393,34 +393,44 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) places.push_back((first_ + i) % endpoints_.size());
     Patience patience(delivery);
-    std::optional<Error> failed, unsafe;
+    std::optional<Error> failed, unsafe, busy;
+    bool is_for_skopeo = false;
     for (;;) {
         // With another to ask, nobody waits for one that does not answer.
         std::optional<Error> temporary;
         milliseconds later(0);
         for (auto place = places.begin(); place != places.end();) {
+            auto& access = *endpoints_[*place];
+            // If several ranges were asked for, one that gives no more than one has shown that.
+            const auto done = [&] {
+                return BlobReport{.state = BlobReport::State::done, .several = access.gives_several()};
+            };
             try {
-                attempt(*endpoints_[*place], client_, delivery);
+                attempt(access, client_, delivery);
                 first_ = *place;
                 gave = true;
-                return {.state = BlobReport::State::done, .several = delivery.had_several()};
+                return done();
             } catch (const Unwanted&) {
                 throw;
             } catch (const Cut& cut) {
                 // All of it may have come before.
-                if (delivery.has_started() && delivery.is_complete()) return {.state = BlobReport::State::done};
-                temporary = cut;
-                if (const auto* const when = dynamic_cast<const Later*>(&cut)) later = std::max(later, when->delay());
-                if (delivery.has_started()) {
-                    places = {*place};
-                    break;
+                if (delivery.has_started() && delivery.is_complete()) return done();
+                if (cut.pause() <= delivery.silence()) {
+                    temporary = cut;
+                    later = std::max(later, cut.pause());
+                    if (delivery.has_started()) {
+                        places = {*place};
+                        break;
+                    }
+                    ++place;
+                    continue;
                 }
-                ++place;
-                continue;
+                busy = cut;
             } catch (const Unsafe& error) {
                 unsafe = error;
             } catch (const NotUnderstood& error) {
                 failed = Error(ErrorKind::source_unreachable, error.what());
+                is_for_skopeo = true;
             } catch (...) {
                 failed = current_error();
             }
@@ -431,7 +441,8 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
         if (delivery.has_started()) gave = true;
         if (!temporary || places.empty()) break;
         const auto pause = patience.next(later, gave);
-        if (!pause && gave) return failure(*temporary);
+        // skopeo would have to wait as well for one that is busy.
+        if (!pause && (gave || temporary->pause() > milliseconds(0))) return failure(*temporary);
         if (!pause) {
             failed = temporary;
             break;
@@ -439,6 +450,7 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
         delivery.wait(*pause);
     }
     if (unsafe) return failure(*unsafe);
+    if (busy && !is_for_skopeo) return failure(*busy);
     // Parts that a registry does not give, or gives wrong, are no registry that is away.
     if (!delivery.is_whole() && delivery.has_started()) return failure(Error(ErrorKind::failed, failed->what()));
     if (delivery.has_started()) return failure(*failed);

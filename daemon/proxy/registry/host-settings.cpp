@@ -106,13 +106,14 @@ HostTrust host_trust(const std::string& host, bool with_client) {
         std::size_t count = 0;
         for (const auto& entry : entries) {
             const auto path = entry.path();
-            if (++count > max_certificates) throw NotUnderstood("certs.d: too many files");
+            if (++count > max_certificates) throw NotUnderstood(path.parent_path().string() + " has too many files");
             if (path.extension() == ".crt") {
                 const auto file = try_open_file(AT_FDCWD, path.string());
-                if (!file) throw NotUnderstood("certs.d: a file that cannot be opened");
+                if (!file) throw NotUnderstood(path.string() + " cannot be opened");
                 trust.ca += read_all(file.get(), max_certificate_bytes, path.string()) + "\n";
             } else if (path.extension() == ".cert" && with_client) {
-                if (!trust.certificate.empty()) throw NotUnderstood("certs.d: several client certificates");
+                if (!trust.certificate.empty())
+                    throw NotUnderstood(path.parent_path().string() + " has several client certificates");
                 trust.certificate = path.string();
                 trust.key = fs::path(path).replace_extension(".key").string();
             }

@@ -147,6 +147,12 @@ bool is_about_trust(CURLcode code) {
     }
 }
 
+// Of a proxy as the environment names it: perhaps with a login, and without a scheme.
+std::string proxy_host(const std::string& proxy) {
+    const auto url = parse_url(proxy.find("://") == std::string::npos ? "http://" + proxy : proxy);
+    return url ? part(url, CURLUPART_HOST).value_or("") : "";
+}
+
 }  // namespace
 
 std::vector<std::string> HttpHead::all(std::string_view key) const {
@@ -173,6 +179,14 @@ std::optional<Origin> origin_of(const std::string& text) {
     auto name = in_small_letters(*host);
     if (name.starts_with('[') && name.ends_with(']')) name = name.substr(1, name.size() - 2);
     return Origin{*scheme, std::move(name), *port};
+}
+
+std::string address_without_origin(const std::string& text) {
+    const auto url = parse_url(text);
+    const auto scheme = url ? part(url, CURLUPART_SCHEME) : std::nullopt;
+    if (!scheme) return "an address that cannot be read";
+    if (*scheme != "http" && *scheme != "https") return "an address of the kind " + *scheme + ":";
+    return "an address with a user or a password in it, of " + part(url, CURLUPART_HOST).value_or("no host");
 }
 
 std::string with_query(const std::string& text, const std::vector<std::pair<std::string, std::string>>& query) {
@@ -264,9 +278,17 @@ std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) 
     answer.rethrow();
     if (code != CURLE_OK) {
         const auto host = origin_of(request.url).value_or(Origin{}).host;
-        const auto message = host + ": " + curl_easy_strerror(code);
-        if (is_about_trust(code)) throw Error(ErrorKind::source_unreachable, message);
-        throw Cut(ErrorKind::source_unreachable, message);
+        const auto what = std::string(": ") + curl_easy_strerror(code);
+        if (is_about_trust(code)) {
+            // Before a proxy has answered, no other certificate than its own was seen.
+            long proxy_status = 0;
+            curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+            const bool of_proxy = !request.proxy.empty() && proxy_status == 0;
+            throw Error(
+                ErrorKind::source_unreachable,
+                (of_proxy ? "the certificate of the proxy " + proxy_host(request.proxy) + " for " : "") + host + what);
+        }
+        throw Cut(ErrorKind::source_unreachable, host + what);
     }
     char* location = nullptr;
     curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location);

@@ -63,6 +63,8 @@ struct Origin {
 };
 // Returns nullopt if URL is not one of http: or https:, or has a user in it.
 std::optional<Origin> origin_of(const std::string& url);
+// Names URL, which has no origin, for a message: by its kind, and without a user and a password.
+std::string address_without_origin(const std::string& url);
 // URL with KEY=VALUE added for each of QUERY.
 std::string with_query(const std::string& url, const std::vector<std::pair<std::string, std::string>>& query);
 

@@ -16,6 +16,8 @@ namespace {
 // A token is some KiB.
 constexpr std::size_t max_token_bytes = 64 * 1024;
 constexpr std::chrono::seconds default_retry_after(2);
+// Of one that is busy; what asks for none is not.
+constexpr std::chrono::milliseconds least_pause(1);
 
 // The host that requests for docker.io go to.
 std::string host_to_ask(const std::string& host) {
@@ -54,7 +56,7 @@ std::optional<Challenge> find(const HttpHead& head, const char* scheme) {
 
 }  // namespace
 
-void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseconds patience) {
+void refuse(const HttpHead& head, const std::string& who) {
     const auto message = who + ": status " + std::to_string(head.status);
     switch (head.status) {
         case 401:
@@ -64,12 +66,11 @@ void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseco
         default: break;
     }
     if (head.status == 429 || head.status == 503) {
-        const std::chrono::milliseconds delay =
-            parse_retry_after(head.first("retry-after").value_or(""), std::time(nullptr)).value_or(default_retry_after);
-        if (delay > patience)
-            throw Error(ErrorKind::source_unreachable,
-                        message + ", for " + std::to_string(delay.count() / 1000) + " seconds");
-        throw Later(message, delay);
+        const auto wanted = parse_retry_after(head.first("retry-after").value_or(""), std::time(nullptr));
+        const auto when =
+            wanted ? ", and asks to come back in " + std::to_string(wanted->count()) + " seconds" : std::string();
+        throw Cut(ErrorKind::source_unreachable, who + " is busy (status " + std::to_string(head.status) + ")" + when,
+                  std::max<std::chrono::milliseconds>(wanted.value_or(default_retry_after), least_pause));
     }
     const bool never = head.status == 501 || head.status == 505;  // not implemented
     if ((head.status >= 500 && !never) || head.status == 408) throw Cut(ErrorKind::source_unreachable, message);
@@ -108,7 +109,9 @@ RegistryAccess::Request RegistryAccess::blob(const std::string& digest, std::chr
 
 HttpRequest RegistryAccess::redirected(const HttpRequest& from, const std::string& url) const {
     const auto before = origin_of(from.url), after = origin_of(url);
-    if (!after) throw Error(ErrorKind::failed, endpoint_.host() + " redirects to what is no web server");
+    if (!after)
+        throw Error(ErrorKind::failed,
+                    endpoint_.host() + " redirects to " + address_without_origin(url) + ", which is not followed");
     if (before->scheme == "https" && after->scheme != "https" && !endpoint_.insecure)
         throw Unsafe(endpoint_.host() + " redirects from TLS to plain HTTP, http://" + after->host + ":" + after->port);
     auto next = request_for(url, from.silence);
@@ -194,7 +197,7 @@ std::string RegistryAccess::token(const std::string& realm,
     taker.go_on = go_on;
     client_.get(request, taker);
     // A redirect would get the login, or lose it.
-    if (answer.status != 200) refuse(answer, "the token server of " + endpoint_.host(), silence);
+    if (answer.status != 200) refuse(answer, "the token server of " + endpoint_.host());
     return token_of(text);
 }
 

@@ -24,26 +24,15 @@ struct RegistrySettings {
     bool client_certificates = false;  // whether the host's may be shown
 };
 
-// An answer after which the same request may fare better, in a while.
-class Later : public Cut {
-public:
-    Later(const std::string& message, std::chrono::milliseconds delay)
-        : Cut(ErrorKind::source_unreachable, message), delay_(delay) {}
-    std::chrono::milliseconds delay() const { return delay_; }
-
-private:
-    std::chrono::milliseconds delay_;
-};
-
 // A registry leads to where nobody should follow: skopeo, which might, is not asked either.
 class Unsafe : public Error {
 public:
     explicit Unsafe(const std::string& message) : Error(ErrorKind::source_denied, message) {}
 };
 
-// Throws what the status of HEAD, which WHO answered with in place of what was asked for, means: Later if WHO asks for
-// a pause of PATIENCE at most, Cut where it may be asked again, else Error.
-[[noreturn]] void refuse(const HttpHead& head, const std::string& who, std::chrono::milliseconds patience);
+// Throws what the status of HEAD, which WHO answered with in place of what was asked for, means: Cut where it may be
+// asked again, with a pause if WHO is busy, else Error.
+[[noreturn]] void refuse(const HttpHead& head, const std::string& who);
 
 // Thread-safe.
 class RegistryAccess {

@@ -28,6 +28,10 @@ constexpr std::uint64_t least_bytes = 256 * 1024;
 // Of one blob: a service that sends it again and again is not read for ever.
 constexpr std::size_t max_moves = 64;
 
+Error failure(const BlobReport& report) {
+    return {report.kind, report.message, report.pause};
+}
+
 // The lines that the service writes of one blob.
 class Reports {
 public:
@@ -101,7 +105,7 @@ public:
     void finish() override {
         const auto report = reports_.next();
         if (!report) throw Error(ErrorKind::source_unreachable, "the service that reads blobs has ended");
-        if (report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
+        if (report->state == BlobReport::State::failed) throw failure(*report);
         HashedBlob::finish();
     }
 
@@ -160,7 +164,7 @@ public:
                 if (several_ != nullptr) *several_ = report->several;
                 return;
             }
-            if (report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
+            if (report->state == BlobReport::State::failed) throw failure(*report);
             if (report->state == BlobReport::State::left_to_skopeo) {
                 refused_ = true;
                 throw Error(ErrorKind::source_unreachable, "the registry gives no parts: " + report->message);
@@ -212,7 +216,7 @@ std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
     std::optional<BlobReport> report;
     Reports told(std::move(pipes.reports), cancellation_, options_.stall_time);
     if (pipes.asked) report = told.next();
-    if (report && report->state == BlobReport::State::failed) throw Error(report->kind, report->message);
+    if (report && report->state == BlobReport::State::failed) throw failure(*report);
     if (report && report->state == BlobReport::State::started)
         return std::make_unique<RegistryBlob>(std::move(pipes.bytes), std::move(told), blob);
     const std::lock_guard lock(mutex_);

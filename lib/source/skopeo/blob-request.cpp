@@ -101,7 +101,8 @@ std::string encode(const BlobReport& report) {
                 {"message", printable(report.message).substr(0, max_reason_bytes)},
                 {"after", report.after},
                 {"offset", report.offset},
-                {"several", report.several}}
+                {"several", report.several},
+                {"pause-milliseconds", report.pause.count()}}
                .dump(-1, ' ', true, json::error_handler_t::replace) +
            "\n";
 }
@@ -115,7 +116,8 @@ BlobReport decode_blob_report(std::string_view line) {
             printable(message.text("message")),
             *state == State::moved ? message.number("after") : 0,
             *state == State::moved ? message.number("offset") : 0,
-            message.flag("several")};
+            message.flag("several"),
+            std::chrono::milliseconds(message.number("pause-milliseconds") & 0xffffffff)};
 }
 
 }  // namespace imaged

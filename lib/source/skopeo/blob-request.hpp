@@ -40,7 +40,8 @@ struct BlobReport {
     std::string message = {};
     // Of moved: after so many bytes of the stream come those of OFFSET of what was asked for.
     std::uint64_t after = 0, offset = 0;
-    bool several = false;  // whether the registry has given more than one range in an answer
+    bool several = false;  // whether the registry gives more than one range in an answer, if so many were asked for
+    std::chrono::milliseconds pause{};  // of a failure: as Error::pause()
 };
 
 // Of a packet: the bytes, the reports.

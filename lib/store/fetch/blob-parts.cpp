@@ -40,7 +40,7 @@ std::span<const BlobRange> BlobParts::next_ranges() const {
     std::size_t count = 1;
     for (auto bytes = left.front().length; count < std::min(left.size(), LayerSource::max_parts); ++count) {
         bytes += left[count].length;
-        if (bytes > most_bytes) break;
+        if (bytes > most_bytes && count >= least_ranges_) break;
     }
     return left.first(count);
 }

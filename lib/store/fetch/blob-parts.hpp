@@ -18,9 +18,15 @@ namespace imaged {
 class BlobParts : public StoppableSource {
 public:
     // SOURCE, which gives parts of blobs, and BLOB are borrowed. TAKEN is called with the number of bytes of each read.
+    // A request has at least LEAST_RANGES, whatever their size, if so many are left: two of them show whether the source
+    // gives several parts.
     BlobParts(LayerSource& source, const Descriptor& blob, std::vector<BlobRange> ranges,
-              std::function<void(std::size_t)> taken)
-        : source_(source), blob_(blob), ranges_(std::move(ranges)), taken_(std::move(taken)) {}
+              std::function<void(std::size_t)> taken, std::size_t least_ranges = 1)
+        : source_(source),
+          blob_(blob),
+          ranges_(std::move(ranges)),
+          taken_(std::move(taken)),
+          least_ranges_(least_ranges) {}
 
     // Throws what the source throws, and Error(source_unreachable) where it gives no part, or too little.
     std::size_t read(std::span<std::byte> buffer) override;
@@ -32,7 +38,7 @@ public:
 private:
     // Requests on the way at the same time: as many round trips to the registry are one.
     static constexpr std::size_t ahead = 6;
-    // Of one request, if it has several ranges: with more, others could be on their way at the same time.
+    // Of one request with more than the least ranges: with more, others could be on their way at the same time.
     static constexpr std::uint64_t most_bytes = 4 * 1024 * 1024;
 
     struct Part {
@@ -49,6 +55,7 @@ private:
     const Descriptor& blob_;
     const std::vector<BlobRange> ranges_;
     const std::function<void(std::size_t)> taken_;
+    const std::size_t least_ranges_;
     std::size_t asked_ = 0;  // ranges
     std::uint64_t total_ = 0;
     std::mutex mutex_;  // of what follows

@@ -35,7 +35,7 @@ public:
         const auto table_end = parts.table.offset + parts.table.bytes;
         return parts.split.offset >= table_end && parts.split.offset - table_end <= most_between;
     }
-    // What to fetch: the least of which the answer shows whether there are several ranges in one.
+    // What to fetch, in one request: its answer shows whether the source gives several ranges in one.
     std::vector<BlobRange> ranges() const {
         return {{parts_.table.offset, parts_.table.bytes}, {parts_.split.offset, parts_.split.bytes}};
     }
@@ -242,7 +242,8 @@ ChunkedParts require_parts(const Descriptor& blob) {
 // Fetches the tables of LAYER, into it, and looks for its files.
 void look_at_tables(LayerSource& source, const Descriptor& blob, LocalFiles& files, ExpansionLimit& looked_at,
                     const std::function<void(std::size_t)>& taken, ChunkedLayer& layer) {
-    BlobParts head(source, blob, layer.tables.ranges(), taken);
+    const auto ranges = layer.tables.ranges();
+    BlobParts head(source, blob, ranges, taken, ranges.size());
     layer.tables.fetch(head);
     head.finish();
     make_plan(layer.parts, layer.tables, files, source.cancellation(), looked_at, layer.plan);

@@ -223,16 +223,21 @@ TEST_CASE("ranges are merged over small gaps, and over larger ones where there w
     plan.add(wanted(1, 100, 200));
     plan.add(here(1, 200, 300));
     plan.add(wanted(1, 300, 400));
-    plan.add(here(1, 400, 400 + least_gap_bytes + 1));
-    plan.add(wanted(1, 400 + least_gap_bytes + 1, 400 + least_gap_bytes + 11));
+    plan.add(here(1, 400, 400 + many_at_a_time.least_gap_bytes + 1));
+    plan.add(wanted(1, 400 + many_at_a_time.least_gap_bytes + 1, 400 + many_at_a_time.least_gap_bytes + 11));
     const auto ranges = plan.ranges(many_at_a_time);
-    CHECK(ranges == std::vector<BlobRange>{{100, 300}, {400 + least_gap_bytes + 1, 10}});
+    CHECK(ranges == std::vector<BlobRange>{{100, 300}, {400 + many_at_a_time.least_gap_bytes + 1, 10}});
     CHECK(bytes_of(ranges) == 310);
 
     ChunkedPlan many;
     for (std::uint64_t i = 0; i < 5000; ++i) many.add(wanted(1, i * 100'000, i * 100'000 + 10));
     CHECK(many.ranges(one_by_one) == std::vector<BlobRange>{{0, 4999 * 100'000 + 10}});
     CHECK(many.ranges(many_at_a_time).size() == 5000);
+    // Of small files many changed: one range more is cheaper than the files between.
+    ChunkedPlan small;
+    for (std::uint64_t i = 0; i < 5000; ++i) small.add(wanted(1, i * 2000, i * 2000 + 400));
+    CHECK(small.ranges(one_by_one).size() == 1);
+    CHECK(small.ranges(many_at_a_time).size() == 5000);
     CHECK(ChunkedPlan().ranges(one_by_one).empty());
 }
 
@@ -244,7 +249,7 @@ TEST_CASE("of too many ranges those with the smallest gaps between are merged") 
         plan.add(wanted(1, end, end + 1));
         end += 1 + (std::uint64_t{1} << (13 + number % 40));
     }
-    const auto ranges = plan.ranges({0, 500});
+    const auto ranges = plan.ranges({4096, 0, 500});
     // 50 of each size, but for the last: those of the ten largest are left.
     CHECK(ranges.size() == 500);
     for (std::size_t i = 1; i < ranges.size(); ++i)
@@ -285,7 +290,7 @@ TEST_CASE("only the frames of wanted files are handed on") {
     plan.add(here(1, 4, 6));
     plan.add(wanted(1, 7, 9));
     plan.add(here(1, 9, 5000));
-    plan.add(wanted(1, 5000 + least_gap_bytes, 5002 + least_gap_bytes));
+    plan.add(wanted(1, 5000 + many_at_a_time.least_gap_bytes, 5002 + many_at_a_time.least_gap_bytes));
     const auto ranges = plan.ranges(many_at_a_time);
     REQUIRE(ranges.size() == 2);
     for (const std::size_t step : {1U, 3U, 100U}) {
