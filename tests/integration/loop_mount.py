@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import struct
 import subprocess
+import time
 import unittest
 
 FIEMAP, SYNC, UNWRITTEN, SHARED = 0xC020660B, 1, 0x800, 0x2000  # FS_IOC_FIEMAP, FIEMAP_FLAG_SYNC, FIEMAP_EXTENT_UNWRITTEN and _SHARED
@@ -24,7 +25,16 @@ def loop_mount(directory, *options):
     try:
         yield mount
     finally:
-        subprocess.run(["umount", mount], check=True)
+        unmount(mount)
+
+
+def unmount(mount):
+    """For some seconds: while a worker of another test copies all mounts, this one is busy."""
+    for _ in range(50):
+        if subprocess.run(["umount", mount], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    subprocess.run(["umount", mount], check=True)
 
 
 def extents(path, most=1000):

@@ -18,6 +18,7 @@ import real_daemon
 import sanitizers
 import worker
 from bus_fixture import ERROR
+from loop_mount import unmount
 from oci_layout import Entry
 
 FAULT_LAYER = os.environ.get("FAULT_LAYER", "")
@@ -57,7 +58,7 @@ class FaultySystem(unittest.TestCase):
             file.truncate(size)
         run("mkfs." + kind, "-q", "-F", image)
         run("mount", "-o", "loop", image, mountpoint)
-        self.addCleanup(run, "umount", mountpoint)
+        self.addCleanup(unmount, mountpoint)
         return mountpoint
 
     def repository(self, path):

@@ -21,6 +21,7 @@ import sanitizers
 import worker
 from bus_fixture import ERROR, IMAGED, MANAGER, BusError
 from gi.repository import GLib
+from loop_mount import unmount
 from oci_layout import Entry
 from repository_case import RepositoryCase, ScratchCase
 
@@ -277,7 +278,7 @@ class Leftovers(Images):
             result = self.run_job(kind, self.image(kind) if kind == "pull" else "")
             self.assertEqual(result["outcome"], "success", result)
             self.assertFalse(gone.exists())
-        subprocess.run(["umount", place], check=True)
+        unmount(place)
         self.assertEqual(self.run_job("prune")["outcome"], "success")
         self.assertEqual(self.left(), [])
 

@@ -17,7 +17,7 @@ import ostree_repository
 import sanitizers
 import tree
 import worker
-from loop_mount import extents, loop_mount
+from loop_mount import extents, loop_mount, unmount
 from oci_layout import Entry, directory
 
 LABEL = "security.selinux"
@@ -159,7 +159,7 @@ class Selinux(unittest.TestCase):
         size = 2 * LARGE + 16 * 1024 * 1024
         if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mount], capture_output=True).returncode != 0:
             self.skipTest("no file system can be mounted here")
-        self.addCleanup(subprocess.run, ["umount", mount], check=True)
+        self.addCleanup(unmount, mount)
         layered = oci_layout.layer([Entry(entry.path, entry.kind, entry.content, entry.mode) for entry in (Entry("usr/lib/large.so", content=bytes(LARGE)),)])
         self.layout.image("small", [layered, self.policy_layer])
         result = worker.pull(self.layout.reference("small"), self.make(mount / "repo")).result
