@@ -128,7 +128,7 @@ class Real(Hosts):
         self.assertRegex(done.stderr, f"^{two.name}: imagectl: .*NotFound")
         done = self.imagectl("-H", self.both, "pull", self.image)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual({line.split(": ")[0] for line in done.stdout.splitlines()}, {one.name, two.name})
+        self.assertEqual({line.split(": ")[0] for line in done.stdout.splitlines()}, {one.name, two.name}, done)
         self.assertTrue(self.stored(two))
 
     def test_json_is_a_line_a_host(self):
