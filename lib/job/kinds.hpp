@@ -189,8 +189,20 @@ struct PullOutcome {
     }
 };
 
-// What Import and Pull are asked for.
+// What Import and Pull have in common: all but the name, which is that of their action as well.
+constexpr Traits fetching(std::string_view name) {
+    return {.name = name,
+            .action = name,
+            .reads_image = true,
+            .stores_image = true,
+            .takes_authfile = true,
+            .takes_place = true,
+            .publishing = Publishing::image};
+}
+
 struct FetchedImage {
+    using Outcome = PullOutcome;
+
     ImageReference image;
     std::optional<Digest> digest;          // what the source must serve; never empty for Import
     std::optional<ImageReference> target;  // the name to store it under, where that is another one
@@ -208,25 +220,11 @@ struct FetchedImage {
 };
 
 struct Import : FetchedImage {
-    static constexpr Traits traits{.name = "import",
-                                   .action = "import",
-                                   .reads_image = true,
-                                   .stores_image = true,
-                                   .takes_authfile = true,
-                                   .takes_place = true,
-                                   .publishing = Publishing::image};
-    using Outcome = PullOutcome;
+    static constexpr Traits traits = fetching("import");
 };
 
 struct Pull : FetchedImage {
-    static constexpr Traits traits{.name = "pull",
-                                   .action = "pull",
-                                   .reads_image = true,
-                                   .stores_image = true,
-                                   .takes_authfile = true,
-                                   .takes_place = true,
-                                   .publishing = Publishing::image};
-    using Outcome = PullOutcome;
+    static constexpr Traits traits = fetching("pull");
 };
 
 // The archive is Request::input_file.
