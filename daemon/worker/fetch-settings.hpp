@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a job fetches with, and who writes for it.
+// Gives the requests of the store the settings for fetching, and the process that changes the repository for the job.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace imaged {
 
-// FETCH is an ImportRequest or a VerifyRequest.
+// FETCH is an ImportRequest, a DeltaRequest or a VerifyRequest.
 template <typename Request>
 void take_fetch_settings(Request& fetch, const job::Request& request) {
     fetch.layers_at_once = request.settings.layers_at_once;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the chunks of a file end: at places that its content says, so most chunks of another version of the file are
-// the same, wherever they are in it. One object for each file.
+// Finds the ends of a file's chunks. The content decides where they are, so most chunks of another version of the file
+// are the same, wherever they are in it. One object for each file.
 #pragma once
 
 #include <array>

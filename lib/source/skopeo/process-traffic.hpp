@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells whether a process reads or writes anything, including sockets (proc(5), /proc/pid/io).
+// Checks whether a process reads or writes anything, including sockets (proc(5), /proc/pid/io).
 //
 // A Go program that waits wakes itself up by reading and writing a few bytes of an eventfd or a pipe of its own,
 // several times a second. So calls count only where they move more than that.

@@ -33,7 +33,7 @@ public:
 
     // What is wrong with an object that is not there.
     static constexpr std::string_view missing = "is missing";
-    // By object_name(): what is wrong. Files that are missing are found by is_missing().
+    // By object_name(): what is wrong. A missing file is among them once fault_of_file() was asked about it.
     const std::map<std::string, std::string>& bad_objects() const { return bad_; }
     bool is_bad(const std::string& object) const { return bad_.contains(object); }
     // What is wrong with a file object; nullopt if it is intact.
