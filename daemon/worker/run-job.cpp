@@ -38,7 +38,7 @@ ImageReference source_reference(const ImageReference& image, const job::Settings
 // Of a kind that reads an image: what WORK says of it.
 template <typename Work>
 ImportRequest import_request(const job::Request& request, const Work& work) {
-    ImportRequest import{request.repository, source_reference(work.image, request.settings), {}, {}, {}};
+    ImportRequest import{.repository = request.repository, .image = source_reference(work.image, request.settings)};
     if constexpr (requires { work.target; }) import.target = work.target;
     if constexpr (requires { work.digest; }) import.digest = work.digest;
     if constexpr (requires { work.any_architecture; }) import.any_architecture = work.any_architecture;

@@ -121,8 +121,11 @@ job::Result run_rollback(const job::Request& request, const job::Rollback& work,
 
 job::Result run_prune(const job::Request& request, const job::Prune& work, const Cancellation& cancellation,
                       WorkObserver& observer) {
-    const auto outcome =
-        prune({request.repository, work.dry_run, work.foreign_commits, request.settings.keep}, cancellation, observer);
+    const auto outcome = prune({.repository = request.repository,
+                                .dry_run = work.dry_run,
+                                .foreign_commits = work.foreign_commits,
+                                .keep = request.settings.keep},
+                               cancellation, observer);
     if (!work.dry_run) recount_images(request.repository, request.settings.keep, FactsUse::afresh, cancellation);
     job::PruneOutcome report;
     report.dry_run = work.dry_run;

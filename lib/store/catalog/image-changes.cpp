@@ -220,7 +220,7 @@ ImageChanges find_update_changes(const std::string& repository, const ImageRefer
                                  const Cancellation& cancellation) {
     const auto opened = Repository::open_existing(repository);
     if (!opened) throw no_such_image(stored);
-    const ChangesRequest request{repository, stored, true, {}, {}, {}};
+    const ChangesRequest request{.repository = repository, .image = stored, .update = true};
     return ChangesSearch(*opened, request, cancellation).run(update);
 }
 

@@ -91,7 +91,10 @@ private:
         const auto target = ImageReference::parse(verdict.image);
         // One source may serve the layers of many images; it can stand for one.
         const bool source_fits = request_.source && (verdict.stored || request_.images.size() == 1);
-        ImportRequest import{request_.repository, source_fits ? *request_.source : target, target, {}, request_.proxy};
+        ImportRequest import{.repository = request_.repository,
+                             .image = source_fits ? *request_.source : target,
+                             .target = target,
+                             .proxy = request_.proxy};
         if (import.image.transport() != Transport::registry && !request_.local_sources)
             throw Error(ErrorKind::not_authorized,
                         "it would be fetched from " + import.image.image() + ", which only root may have opened");
