@@ -100,6 +100,18 @@ void write_to_stderr(std::string_view text) noexcept {
     }
 }
 
+std::size_t read_at(int fd, std::uint64_t offset, std::span<std::byte> buffer, std::string_view what) {
+    std::size_t done = 0;
+    while (done < buffer.size()) {
+        const auto count = ::pread(fd, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) throw_errno("read " + std::string(what));
+        if (count == 0) break;
+        done += static_cast<std::size_t>(count);
+    }
+    return done;
+}
+
 std::string read_all(int fd, std::size_t limit, const std::string& what) {
     std::string text;
     char buffer[16384];

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,6 +64,9 @@ bool is_hung_up(int fd, int milliseconds = 0);
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);
 // Writes to the standard error output what can be written there; the rest is lost.
 void write_to_stderr(std::string_view text) noexcept;
+// Reads what FD has from OFFSET on until BUFFER is full or the file ends, and returns how much that is; its position
+// stays. Throws system_error naming WHAT.
+std::size_t read_at(int fd, std::uint64_t offset, std::span<std::byte> buffer, std::string_view what);
 // Reads to the end of the file; throws Error(corrupt_input) when it is longer than LIMIT bytes.
 std::string read_all(int fd, std::size_t limit, const std::string& what);
 

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delta/block-match.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 
-#include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "delta/format.hpp"
 
 namespace imaged::delta {
@@ -52,16 +49,7 @@ std::uint64_t mixed(std::uint64_t hash) {
 
 // Fills as much of BUFFER as FILE has at OFFSET.
 std::span<const std::byte> read_some(int file, std::uint64_t offset, std::span<std::byte> buffer) {
-    std::size_t filled = 0;
-    while (filled < buffer.size()) {
-        const auto count =
-            ::pread(file, buffer.data() + filled, buffer.size() - filled, static_cast<off_t>(offset + filled));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno("read a file of the source image");
-        if (count == 0) break;
-        filled += static_cast<std::size_t>(count);
-    }
-    return buffer.first(filled);
+    return buffer.first(read_at(file, offset, buffer, "a file of the source image"));
 }
 
 }  // namespace

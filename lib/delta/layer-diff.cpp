@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delta/layer-diff.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
@@ -19,6 +16,7 @@
 
 #include "base/bounded-queue.hpp"
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "base/tree-path.hpp"
 #include "delta/block-match.hpp"
 #include "layer/byte-source.hpp"
@@ -44,13 +42,8 @@ constexpr std::uint64_t bytes_of_match = 3;
 constexpr std::size_t max_ahead_bytes = 16 * 1024 * 1024, part_bytes = 512;
 
 void read_exactly(int file, std::uint64_t offset, std::span<std::byte> buffer, const char* what) {
-    for (std::size_t done = 0; done < buffer.size();) {
-        const auto count = ::pread(file, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno(std::string("read ") + what);
-        if (count == 0) throw Error(ErrorKind::failed, std::string(what) + " became shorter while it was read");
-        done += static_cast<std::size_t>(count);
-    }
+    if (read_at(file, offset, buffer, what) < buffer.size())
+        throw Error(ErrorKind::failed, std::string(what) + " became shorter while it was read");
 }
 constexpr const char* layer_name = "the layer";
 constexpr const char* source_name = "a file of the source image";

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <semaphore>
@@ -85,14 +84,9 @@ struct SourceFile {
     std::uint64_t size = 0, position = 0;
 
     void read(std::span<std::byte> buffer) {
-        while (!buffer.empty()) {
-            const auto count = ::pread(file.get(), buffer.data(), buffer.size(), static_cast<off_t>(position));
-            if (count < 0 && errno == EINTR) continue;
-            if (count < 0) throw_errno("read a file of the stored image");
-            if (count == 0) refuse_diff("a file of the stored image ends early");
-            position += static_cast<std::uint64_t>(count);
-            buffer = buffer.subspan(static_cast<std::size_t>(count));
-        }
+        if (read_at(file.get(), position, buffer, "a file of the stored image") < buffer.size())
+            refuse_diff("a file of the stored image ends early");
+        position += buffer.size();
     }
 };
 

@@ -2,10 +2,8 @@
 #include "source/archive/file-blob.hpp"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <vector>
 
 #include "base/error.hpp"
@@ -16,17 +14,6 @@ namespace imaged {
 namespace {
 
 constexpr std::size_t piece_bytes = 256 * 1024;
-
-// Fills as much of BUFFER as the file has, at least one byte.
-std::size_t read_piece(int file, std::span<std::byte> buffer, std::uint64_t offset) {
-    for (;;) {
-        const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno("read the archive");
-        if (count == 0) throw Error(ErrorKind::corrupt_input, "the archive is truncated (in the middle of a blob)");
-        return static_cast<std::size_t>(count);
-    }
-}
 
 }  // namespace
 
@@ -49,7 +36,8 @@ void FileBlob::pump() {
         std::vector<std::byte> buffer(piece_bytes);
         for (std::uint64_t done = 0; done < descriptor().size;) {
             const auto wanted = std::min<std::uint64_t>(buffer.size(), descriptor().size - done);
-            const auto count = read_piece(file_, std::span(buffer).first(wanted), offset_ + done);
+            const auto count = read_at(file_, offset_ + done, std::span(buffer).first(wanted), "the archive");
+            if (count == 0) throw Error(ErrorKind::corrupt_input, "the archive is truncated (in the middle of a blob)");
             if (!send_all(theirs_.get(), std::span(buffer).first(count))) return;
             done += count;
         }

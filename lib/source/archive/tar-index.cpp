@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/archive/tar-index.hpp"
 
-#include <unistd.h>
-
-#include <cerrno>
 #include <charconv>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 
 namespace imaged {
 
@@ -96,13 +94,8 @@ std::map<std::string, std::string> records_of(std::string_view text, std::uint64
 
 std::string read_at(int fd, std::uint64_t offset, std::uint64_t size, const std::string& what) {
     std::string bytes(size, '\0');
-    for (std::size_t done = 0; done < bytes.size();) {
-        const auto count = ::pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) throw_errno("read " + what);
-        if (count == 0) corrupt("it ends in " + what, offset + done);
-        done += static_cast<std::size_t>(count);
-    }
+    const auto done = read_at(fd, offset, std::as_writable_bytes(std::span(bytes)), what);
+    if (done < bytes.size()) corrupt("it ends in " + what, offset + done);
     return bytes;
 }
 

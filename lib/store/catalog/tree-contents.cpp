@@ -2,13 +2,12 @@
 #include "store/catalog/tree-contents.hpp"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/file-descriptor.hpp"
 #include "packages/dpkg-status.hpp"
 #include "store/tree/tree-store.hpp"
 
@@ -279,14 +278,8 @@ SeekableContent::SeekableContent(FileDescriptor file, std::uint64_t size)
 
 RandomFile SeekableContent::random() const {
     return {size_, [file = file_](std::uint64_t offset, std::span<std::byte> buffer) {
-                while (!buffer.empty()) {
-                    const auto count = ::pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
-                    if (count < 0 && errno == EINTR) continue;
-                    if (count < 0) throw_errno("read a package database");
-                    if (count == 0) throw Error(ErrorKind::repository_damaged, "an object is cut");
-                    offset += static_cast<std::uint64_t>(count);
-                    buffer = buffer.subspan(static_cast<std::size_t>(count));
-                }
+                if (read_at(file, offset, buffer, "a package database") < buffer.size())
+                    throw Error(ErrorKind::repository_damaged, "an object is cut");
             }};
 }
 
