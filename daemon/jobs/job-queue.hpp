@@ -3,7 +3,7 @@
 //
 // Jobs run in lanes, so that one kind of work does not wait for another:
 //   - changing: jobs that write to the repository, one at a time;
-//   - reading: Prepare, Check, Changes and DiskUsage of callers who were authorised, one at a time;
+//   - reading: Prepare, Check, CheckImages, Changes and DiskUsage of callers who were authorised, one at a time;
 //   - open: Prepare, Changes and DiskUsage of callers who were not, two at a time and one of each user.
 // In a lane root's jobs run first. All other users take turns, and the jobs of one user run in the order they came. A
 // job that several users share comes when the first of them has its turn, and counts among the waiting jobs of each of
