@@ -53,12 +53,28 @@ def pieces_of(tar):
     yield None, tar[position:]
 
 
+def ended_by(mark, content):
+    """The parts of CONTENT that end with MARK, and what is behind the last one."""
+    parts, begin = [], 0
+    while begin < len(content):
+        # A part has a byte at least before its mark.
+        end = content.find(mark, begin + 1) + len(mark)
+        if end < len(mark):
+            end = len(content)
+        parts.append(content[begin:end])
+        begin = end
+    return parts
+
+
 def chunks_of(content):
     """The parts of a file that skopeo makes frames of: runs of zeros, and of long files those that end at places that their content says, about 64 KiB from each other."""
-    parts = [part for part in re.split(rb"(\x00{1024,})", content) if part]
+    parts = [content]
+    # Asked first, since it takes a twentieth of the expression's time.
+    if bytes(1024) in content:
+        parts = [part for part in re.split(rb"(\x00{1024,})", content) if part]
     if len(content) < 1 << 20:
         return parts
-    return [chunk for part in parts for chunk in (re.findall(rb"(?s).+?(?:\x42\x17|$)", part) if part.strip(b"\0") else [part])]
+    return [chunk for part in parts for chunk in (ended_by(b"\x42\x17", part) if part.strip(b"\0") else [part])]
 
 
 @functools.lru_cache(maxsize=8)
