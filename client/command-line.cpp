@@ -22,10 +22,8 @@ namespace imagectl {
 namespace {
 
 constexpr std::size_t help_width = 80;
-// What follows it is no option.
+// Words after it are not options.
 constexpr std::string_view separator = "--";
-// Of a verb with its arguments in the list of all.
-constexpr std::size_t verb_width = 16;
 // Of an example, which the manual page has further in.
 constexpr std::size_t example_width = 72;
 
@@ -349,15 +347,15 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs) {
     std::string result =
         "Usage: imagectl [OPTION…] VERB [OPTION…] [ARGUMENT…]\n\n"
         "Pulls container images into the OSTree repository that imaged keeps, and shows what is there.\n"
-        "An image is named TRANSPORT:NAME, for instance docker://docker.io/library/debian:12. Without a transport it "
-        "is one of\n"
-        "a registry (quay.io/a/b is docker://quay.io/a/b), without a registry one of docker.io "
-        "(debian:12).\n\nVerbs:\n";
+        "An image is named TRANSPORT:NAME, for instance docker://docker.io/library/debian:12. A name without a "
+        "transport means an image in a registry (quay.io/a/b is docker://quay.io/a/b); a name without a registry "
+        "means an image of docker.io (debian:12).\n\nVerbs:\n";
+    const auto call_of = [](const VerbHelp* verb) { return std::string(verb->name) + " " + verb->arguments; };
+    std::size_t widest = 0;
+    for (const VerbHelp* verb : verbs) widest = std::max(widest, display_width(call_of(verb)));
     for (const VerbHelp* verb : verbs) {
-        const std::string call = std::string(verb->name) + " " + verb->arguments;
-        const auto width = display_width(call);
-        result +=
-            "  " + call + std::string(width < verb_width ? verb_width - width : 1, ' ') + " " + verb->summary + "\n";
+        const auto call = call_of(verb);
+        result += "  " + call + std::string(widest - display_width(call) + 2, ' ') + verb->summary + "\n";
     }
     return laid_out(result +
                     "\nExamples:\n"

@@ -72,6 +72,13 @@ TEST_CASE("what follows -- is no option", "[command-line]") {
     CHECK(rest({"--", "--verb"}) == Words{"--verb"});
 }
 
+TEST_CASE("the summaries of all verbs begin in one column", "[command-line]") {
+    static constexpr VerbHelp longer = {"longer", "IMAGE DESTINATION…", "Another verb", "", VerbHelp::none, {}};
+    const auto help = global_help({&verb, &longer});
+    CHECK(help.find("\n  verb [IMAGE…]              A verb\n"
+                    "  longer IMAGE DESTINATION…  Another verb\n") != std::string::npos);
+}
+
 TEST_CASE("a descriptor for progress is one that is open", "[command-line]") {
     for (const char* fd : {"-1", "0", "2", "12345", "-2147483647"}) {
         INFO(fd);
