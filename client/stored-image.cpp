@@ -46,7 +46,7 @@ std::optional<std::string> name_of_digest(const Connection& connection, const st
     std::string all;
     for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
     throw BusError("org.imaged1.Error.InvalidArgument",
-                   "the digest " + digest + " is that of several images, name one: " + all);
+                   "the digest " + digest + " belongs to several images; name one of them: " + all);
 }
 
 // What a person calls a stored image by: a digest or its beginning, or a name.

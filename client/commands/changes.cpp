@@ -16,7 +16,7 @@ constexpr VerbOption options[] = {
     {"from", "IMAGE", "Compare with another stored image"},
     {"kept", "DIGEST", "Compare with a version that is kept, by its digest or the beginning of it"},
     {"update", nullptr, "Show the changes of the update that the last check found"},
-    {"all", nullptr, "Print whole lists"},
+    {"all", nullptr, "Print complete lists"},
 };
 
 // The commit of the deployment that runs, if it is one of IMAGE.
@@ -40,7 +40,7 @@ ExitCode run(const Arguments& arguments) {
     call.add(image);
     call.pass_flag("update", arguments);
     const auto from = arguments.text("from"), kept = arguments.text("kept");
-    if (from && kept) throw UsageError("--from and --kept are two things to compare with");
+    if (from && kept) throw UsageError("--from and --kept exclude each other");
     if (from) call.set("from", stored_name(connection, *from));
     if (kept) call.set("digest", *kept);
     if (!from && !kept) {
@@ -57,7 +57,7 @@ const Verb changes_verb = {
      "packages, files of /etc. If no deployment of IMAGE runs, compares with the version before the "
      "current one (see 'imagectl rollback'). Packages are those in the databases of dpkg and rpm in the "
      "images. Long lists are shortened.\n\n"
-     "Downloads nothing: the content of an update (--update) is known before the pull only if the "
+     "Downloads nothing. Before the pull, the content of an update (--update) is known only if the "
      "repository already has it.\n"
      "\n"
      "Examples:\n"

@@ -15,7 +15,7 @@ constexpr std::string_view archive_source = "archive";
 
 constexpr VerbOption options[] = {
     {"target", "IMAGE", "The reference that the image is stored under"},
-    {"exit-code", nullptr, "End with exit code 10 if there is an update"},
+    {"exit-code", nullptr, "Exit with code 10 if there is an update"},
     {"packages", nullptr, "Also show the changes of each update, if they are known before the pull"}};
 
 // Where the image that is stored as NAME came from; nullopt if the name says it.
@@ -37,10 +37,9 @@ void ask_for_packages(JobCall& call, const Arguments& arguments) {
 
 ExitCode run(const Arguments& arguments) {
     const auto target = arguments.text("target");
-    if (arguments.flag("packages") && arguments.detach)
-        throw UsageError("--packages needs the end of the job: it is not for --detach");
+    if (arguments.flag("packages") && arguments.detach) throw UsageError("--packages and --detach exclude each other");
     if (arguments.positional.size() != 1) {
-        if (target || arguments.authfile) throw UsageError("--target and --authfile are for one image");
+        if (target || arguments.authfile) throw UsageError("--target and --authfile need exactly one image");
         auto call = images_call("CheckImages", arguments);
         ask_for_packages(call, arguments);
         return run_job_verb(arguments, std::move(call));
@@ -59,10 +58,11 @@ ExitCode run(const Arguments& arguments) {
     call.add(source.value_or(image));
     if (source) {
         if (*source == archive_source)
-            throw BusError("org.imaged1.Error.NotFound", image +
-                                                             " came out of an archive: there is nowhere to ask. If you "
-                                                             "know a source, name it: imagectl check SOURCE --target " +
-                                                             image);
+            throw BusError("org.imaged1.Error.NotFound",
+                           image +
+                               " was imported from an archive, so it has no source to check. If you "
+                               "know a source, name it: imagectl check SOURCE --target " +
+                               image);
         print_note(image + " came from " + *source);
         call.set("target", image);
     }

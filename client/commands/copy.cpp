@@ -13,7 +13,7 @@ constexpr VerbOption options[] = {
 };
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() != 2) throw UsageError("an image and a repository are wanted");
+    if (arguments.positional.size() != 2) throw UsageError("an image and a repository are required");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Copy", {}};
     // Another repository's names are as they are there.
@@ -35,7 +35,7 @@ const Verb copy_verb = {
      "the path REPOSITORY, or with --from in the other direction. Objects that the destination has are not "
      "copied again. On the same file system, objects become hard links if both repositories have the same "
      "mode, and share their extents if the file system supports it.\n\n"
-     "Only root may do this, and on a user's own bus that user.\n"
+     "Only root, or on a session bus its user, may do this.\n"
      "\n"
      "Examples:\n"
      "  imagectl copy docker://registry.example/host:stable /srv/mirror/repo\n"

@@ -8,11 +8,11 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"compatible", nullptr, "Make it for programs that know version 1 of tar-diff only; it is larger"},
+    {"compatible", nullptr, "Write version 1 of the format, for programs that do not know version 2; it is larger"},
 };
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() != 3) throw UsageError("two images and a destination are wanted");
+    if (arguments.positional.size() != 3) throw UsageError("two images and a destination are required");
     for (const auto& argument : arguments.positional)
         if (argument.empty()) throw UsageError("an argument is empty");
     JobCall call{"Export", {}};
@@ -30,12 +30,12 @@ ExitCode run(const Arguments& arguments) {
 
 const Verb delta_verb = {
     {"delta", "OLD NEW DESTINATION", "Make a delta between two images",
-     "Writes a delta, which makes the image NEW from the stored image OLD, to DESTINATION: oci:DIRECTORY[:TAG], "
-     "oci-archive:FILE[:TAG] or docker://NAME without a tag. Hosts that have OLD fetch the delta instead of the "
+     "Writes a delta to DESTINATION: oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or docker://NAME without a tag. "
+     "The delta makes the image NEW from the stored image OLD. Hosts that have OLD fetch the delta instead of the "
      "layers.\n\n"
      "The layers of NEW are read from its source. NEW does not have to be stored; if it is, its source must have the "
      "stored version.\n\n"
-     "Only root may name a path, and on a user's own bus that user.\n"
+     "Only root, or on a session bus its user, may name a path.\n"
      "\n"
      "Examples:\n"
      "  imagectl delta registry.example/host:1 registry.example/host:2 docker://registry.example/host\n"

@@ -18,8 +18,8 @@ const Verb df_verb = {
      "",
      "Show the disk usage of the repository",
      "Counts the disk usage of images, of the host's deployments, of other programs' refs and of their "
-     "commits without a ref. UNIQUE is the space that becomes free when all of a type, or the one "
-     "deployment or ref, are gone and 'imagectl prune' runs. The last line shows what 'imagectl prune' "
+     "commits without a ref. UNIQUE is the space that becomes free when everything of a type, or the one "
+     "deployment or ref, is removed and 'imagectl prune' runs. The last line shows what 'imagectl prune' "
      "would free now. Sizes are blocks of objects on disk. Afterwards 'imagectl list' has the sizes of all "
      "images.\n"
      "\n"

@@ -24,7 +24,7 @@ Dictionary changes_between(const Connection& connection, const std::string& from
 ExitCode run(const Arguments& arguments) {
     const auto& words = arguments.positional;
     if (words.empty() || words[0].empty()) throw UsageError("an image is missing");
-    if (words.size() > 2) throw UsageError("two images are wanted at most, but there is also '" + words[2] + "'");
+    if (words.size() > 2) throw UsageError("unexpected argument '" + words[2] + "'");
     if (words.size() == 2 && words[1].empty()) throw UsageError("the second image is empty");
     const Connection connection(arguments.bus);
     const std::string from = stored_name(connection, words[0]);

@@ -8,11 +8,11 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"compression", "KIND", "Compress the layers with gzip (default), zstd or zstd:chunked, or none"},
+    {"compression", "KIND", "Compression of the layers: gzip (default), zstd, zstd:chunked or none"},
 };
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() != 2) throw UsageError("an image and a destination are wanted");
+    if (arguments.positional.size() != 2) throw UsageError("an image and a destination are required");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"Export", {}};
     const auto destination = absolute_image(arguments.positional[1]);
@@ -30,7 +30,7 @@ const Verb export_verb = {
      "Writes IMAGE from the repository of imaged to DESTINATION: oci:DIRECTORY[:TAG], "
      "oci-archive:FILE[:TAG] or docker://NAME. The exported image has the same tree and the same layers, "
      "but usually another digest, which the result shows.\n\n"
-     "Only root may export to a path, and on a user's own bus that user.\n"
+     "Only root, or on a session bus its user, may export to a path.\n"
      "\n"
      "Examples:\n"
      "  imagectl export docker://registry.example/host:stable oci:/srv/images/host:stable\n"

@@ -7,14 +7,14 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"name", "NAME", "Which of several images in the archive: a tag, a name that it gives the image, or @N"},
+    {"name", "NAME", "The image to import if the archive has several: its tag, its name in the archive, or @N"},
     {"digest", "DIGEST", "Accept only the manifest with this digest"},
     any_architecture,
     delta_use,
 };
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() != 2) throw UsageError("an archive and an image are wanted");
+    if (arguments.positional.size() != 2) throw UsageError("an archive and an image are required");
     if (arguments.positional[0].empty() || arguments.positional[1].empty()) throw UsageError("an argument is empty");
     JobCall call{"ImportArchive", {}};
     const auto& file = arguments.positional[0];

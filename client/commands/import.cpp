@@ -10,7 +10,7 @@ constexpr VerbOption options[] = {any_architecture, delta_use};
 
 ExitCode run(const Arguments& arguments) {
     auto call = source_call("ImportImage", arguments);
-    if (!arguments.digest) throw UsageError("--digest is missing: import takes exactly the image that prepare showed");
+    if (!arguments.digest) throw UsageError("--digest is missing: give the digest that prepare showed");
     return run_job_verb(arguments, std::move(call));
 }
 

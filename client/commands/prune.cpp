@@ -7,7 +7,7 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"dry-run", nullptr, "Delete nothing; show what would be deleted and the bytes that it would free"},
+    {"dry-run", nullptr, "Delete nothing; show what a prune would delete, and the bytes it would free"},
     {"foreign-commits", nullptr, "Also delete other programs' commits without a ref"},
 };
 
@@ -23,8 +23,8 @@ ExitCode run(const Arguments& arguments) {
 const Verb prune_verb = {
     {"prune", "", "Remove unused data and free disk space",
      "Deletes layers that no image, kept version of an image (Keep= in imaged.conf(5)), deployment or "
-     "protected base uses, and then every unreachable object. Branches of other programs are kept, and so "
-     "are other programs' commits without a branch. With --quiet it prints only the number of bytes.\n"
+     "protected base uses, and then every unreachable object. Keeps the branches of other programs, and "
+     "their commits without a branch. With --quiet it prints only the number of bytes.\n"
      "\n"
      "Examples:\n"
      "  imagectl prune --dry-run\n"

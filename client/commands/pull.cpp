@@ -43,7 +43,7 @@ ExitCode pull_one(const Arguments& arguments) {
 ExitCode run(const Arguments& arguments) {
     const bool updates = arguments.flag("updates");
     if (arguments.positional.size() < 2 && !updates) return run_job_verb(arguments, source_call("Pull", arguments));
-    if (arguments.digest || arguments.target) throw UsageError("--digest and --target are for one image");
+    if (arguments.digest || arguments.target) throw UsageError("--digest and --target need exactly one image");
     std::vector<Wanted> images;
     if (updates) images = images_with_updates(arguments);
     for (const auto& image : arguments.positional) images.push_back({image, {}});

@@ -12,7 +12,7 @@ namespace imagectl {
 namespace {
 
 constexpr VerbOption options[] = {
-    {"commit", nullptr, "Print the commit that a deployment of the image uses, and nothing else"},
+    {"commit", nullptr, "Print only the commit that a deployment of the image uses"},
 };
 
 ExitCode run(const Arguments& arguments) {
@@ -30,10 +30,10 @@ ExitCode run(const Arguments& arguments) {
 }  // namespace
 
 const Verb show_verb = {
-    {"show", "IMAGE", "Show all that is known of an image",
+    {"show", "IMAGE", "Show the details of an image",
      "Shows what the repository knows about IMAGE: digest, commits, labels, layers.\n\n"
      "For all verbs that take a stored image, IMAGE may also be the digest of its manifest or "
-     "configuration, as printed by list, or a longer part of it, or sha256: and the beginning of a digest. "
+     "configuration: the short form that list prints, a longer beginning of it, or sha256: and a beginning of it. "
      "If several images have the digest, the error lists their names.\n"
      "\n"
      "Examples:\n"

@@ -15,7 +15,7 @@ ExitCode run(const Arguments& arguments) {
     auto call = images_call("Verify", arguments);
     call.pass_flag("repair", arguments);
     if (const auto source = arguments.text("source")) {
-        if (!arguments.flag("repair")) throw UsageError("--source is of use with --repair only");
+        if (!arguments.flag("repair")) throw UsageError("--source requires --repair");
         const auto image = absolute_image(taken_image(*source));
         call.set("source", image);
         add_place(call, arguments, local_path(image));
@@ -33,8 +33,8 @@ const Verb verify_verb = {
      "--repair writes lost refs again, fetches layers with damaged objects again, and replaces a wrong "
      "merge. Kept versions of an image ('imagectl rollback') are checked too, and --repair deletes those "
      "that it cannot repair. The exit code is 1 if something damaged is not repaired.\n\n"
-     "Layers that imaged did not verify itself, because another program imported them or they were copied, "
-     "are listed as unverified; --repair fetches them anew.\n"
+     "Layers that another program imported, or that were copied, are listed as unverified, because imaged did not "
+     "verify them itself; --repair fetches them anew.\n"
      "\n"
      "Examples:\n"
      "  imagectl verify\n"

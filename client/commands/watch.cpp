@@ -11,7 +11,7 @@ std::string name_of(const JobStatus& job) {
 }
 
 ExitCode run(const Arguments& arguments) {
-    if (arguments.positional.size() > 1) throw UsageError("watch takes one job, or none for all");
+    if (arguments.positional.size() > 1) throw UsageError("watch takes at most one job");
     std::optional<std::uint32_t> selected;
     if (!arguments.positional.empty()) selected = job_argument(arguments.positional[0]);
     const Connection connection(arguments.bus);

@@ -74,7 +74,7 @@ void CheckRound::next() {
 
 void CheckRound::check(const StoredName& image) {
     if (image.source == archive_source)
-        throw Error(ErrorKind::not_found, "it came out of an archive: there is nowhere to ask");
+        throw Error(ErrorKind::not_found, "it was imported from an archive, so it has no source to check");
     job::Check check{ImageReference::parse(image.source.empty() ? image.name : image.source), {}};
     if (!any_source_ && check.image.transport() != Transport::registry)
         throw Error(ErrorKind::not_authorized, "only root may have images checked that are not of a registry");

@@ -244,7 +244,7 @@ class ImagectlTest(unittest.TestCase):
         # Nobody knows which of several is meant.
         for verb in ("show", "origin", "diff", "check"):
             done = self.run_it(verb, OTHER_DIGEST[7:19])
-            self.assertEqual((done.returncode, done.stderr), (2, f"imagectl: the digest {OTHER_DIGEST[:19]} is that of several images, name one: "
+            self.assertEqual((done.returncode, done.stderr), (2, f"imagectl: the digest {OTHER_DIGEST[:19]} belongs to several images; name one of them: "
                                                               "docker://example/c:1, docker://example/d:1 (org.imaged1.Error.InvalidArgument)\n"), verb)
         done = self.run_it("show", "sha256:00")
         self.assertEqual((done.returncode, done.stderr), (3, "imagectl: no stored image has the digest sha256:00 (org.imaged1.Error.NotFound)\n"))

@@ -264,10 +264,10 @@ class Updates(bus_fixture.Case):
         self.imagectl("import-archive", self.directory + "/it.tar", archived)
         self.assertEqual(self.imagectl_sources()[archived], "archive")
         run = subprocess.run([IMAGECTL, "check", archived], capture_output=True, text=True, env={**os.environ, "IMAGED_BUS_ADDRESS": self.address})
-        self.assertEqual((run.returncode, "came out of an archive" in run.stderr), (3, True), run.stderr)
+        self.assertEqual((run.returncode, "was imported from an archive" in run.stderr), (3, True), run.stderr)
         self.publish("it", [self.base, self.new], "2")
         said = self.imagectl("check").splitlines()
-        self.assertIn(f"{archived}: cannot be checked: it came out of an archive: there is nowhere to ask", said)
+        self.assertIn(f"{archived}: cannot be checked: it was imported from an archive, so it has no source to check", said)
         self.assertEqual(said[-1], "1 image checked, 1 update")
         # It comes from where its name says from then on.
         self.imagectl("pull", self.image, "--target", archived)

@@ -176,7 +176,7 @@ class Service(Case):
         said = self.run_unit("imaged-update-check.service")
         self.assertIn(f"{moving}: there is an update", said)
         self.assertIn(f"{tested}: there is an update", said)
-        self.assertIn(f"{archived}: cannot be checked: it came out of an archive", said)
+        self.assertIn(f"{archived}: cannot be checked: it was imported from an archive", said)
         self.assertIn("update-digest", self.imagectl("--json", "show", moving).stdout)
         self.run_unit("imaged-update.service")
         self.assertNotIn("update-digest", self.imagectl("--json", "show", moving).stdout)
