@@ -38,7 +38,7 @@ struct JobStatus {
     std::map<std::uint32_t, LayerStatus> layers;  // by place in the manifest
 };
 
-// What JOB is about: an image, or the first of several and how many more there are; empty where none is named.
+// The subject of JOB: an image, or the first of several and how many more there are; empty if none is named.
 std::string subject(const JobStatus& job);
 
 struct Speed {

@@ -44,7 +44,7 @@ struct HostServices {
 
 class Manager final : public JobMethods {
 public:
-    // Everything handed in outlives the manager. HOST is null where no service of the host is asked.
+    // Everything handed in outlives the manager. HOST is null if no service of the host is asked.
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
             HostServices* host, ManagerSettings settings);
     ~Manager() {

@@ -28,7 +28,7 @@ inline constexpr std::string_view cancel_action = "cancel";
 struct Question {
     std::string_view action;  // of static storage
     Caller caller;
-    std::string image;  // canonical reference, for whoever is asked; empty where the verb takes none
+    std::string image;  // canonical reference, for the question to polkit; empty if the verb takes none
     std::map<std::string, std::string> options;  // what else was asked for, by the names of the interface
     bool interactive = false;                    // the caller allows a dialogue
 };

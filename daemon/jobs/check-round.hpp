@@ -14,7 +14,7 @@
 
 namespace imaged {
 
-// An image that is stored as NAME, and the reference that it came from: empty where its name says it, archive_source
+// An image that is stored as NAME, and the reference that it came from: empty if its name says it, archive_source
 // out of an archive.
 struct StoredName {
     std::string name, source;

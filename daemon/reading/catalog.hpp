@@ -13,7 +13,7 @@
 
 namespace imaged {
 
-// Loads the module if need be and opens REPOSITORY, for one thread at a time; null where none has been made yet. Throws
+// Loads the module if need be and opens REPOSITORY, for one thread at a time; null if none has been made yet. Throws
 // Error(repository_damaged), or Error(failed) without the module.
 std::unique_ptr<ImageCatalog> open_catalog(const std::string& repository);
 

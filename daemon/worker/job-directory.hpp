@@ -19,7 +19,7 @@ public:
     JobDirectory() noexcept;
 
     explicit operator bool() const { return directory_.has_value(); }
-    // A mount, in no namespace yet, of the new directory NAME in it; empty where there is none. Throws Error(failed).
+    // A mount, in no namespace yet, of the new directory NAME in it; empty if there is none. Throws Error(failed).
     FileDescriptor make_mount(const std::string& name) const;
     // In the supervisor: starts the process that removes it when JOB, its child, has ended. Throws Error(failed).
     void remove_after(const ChildProcess& job);

@@ -13,7 +13,7 @@ ProxyOptions proxy_options(const job::Request& request);
 // The same for REQUEST's image: only registries are for the system's service.
 ProxyOptions image_proxy_options(const job::Request& request);
 
-// An image proxy for REQUEST; null where the job needs none, and where it cannot be had: the job will say why.
+// An image proxy for REQUEST; null if the job needs none or it cannot be started: the job reports why.
 std::shared_ptr<SkopeoRun> start_proxy(const job::Request& request);
 
 }  // namespace imaged

@@ -51,7 +51,7 @@ private:
     std::size_t literal_position_ = 0;
     std::size_t next_file_ = 0;
     std::uint64_t file_left_ = 0, part_left_ = 0;
-    FileDescriptor here_;         // of the current part of a file; empty where it is fetched
+    FileDescriptor here_;         // of the current part of a file; empty if it is fetched
     std::uint64_t position_ = 0;  // in the tar
     std::mutex mutex_;            // of what follows
     std::deque<Noted> noted_;

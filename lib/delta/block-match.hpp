@@ -37,7 +37,7 @@ public:
 private:
     struct Slot {
         std::uint32_t tag = 0;
-        std::uint32_t block = 0;  // number of it, from 1 on; 0 where there is none
+        std::uint32_t block = 0;  // number of it, from 1 on; 0 if there is none
     };
     class Search;
 

@@ -76,7 +76,7 @@ struct LayerProgress {
     }
 };
 
-// An image that another manifest, or none, is stored as now; imaged emits ImageChanged for it. A digest is empty where
+// An image that another manifest, or none, is stored as now; imaged emits ImageChanged for it. A digest is empty if
 // there was or is no image.
 struct ChangedImage {
     std::string image, old_digest, new_digest;

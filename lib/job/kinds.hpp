@@ -347,7 +347,7 @@ struct Export {
     bool operator==(const Export&) const = default;
 };
 
-// A package that differs between two trees. FROM is absent where it was added, TO where it was removed.
+// A package that differs between two trees. FROM is absent if it was added, TO if it was removed.
 struct PackageChange {
     std::string name;
     std::optional<std::string> architecture;
@@ -901,13 +901,13 @@ struct Request {
     const Kind* as() const {
         return std::get_if<Kind>(&work);
     }
-    // The image that the job is about, null where a kind has none or several.
+    // The image that the job is about; null if the kind has none or several.
     const ImageReference* image() const;
-    // It in canonical form, empty where there is none.
+    // The same in canonical form; empty if there is none.
     std::string image_name() const;
     // Those of a kind that has several.
     const std::vector<ImageReference>* images() const;
-    // The name that the job stores its image under, where that is another one.
+    // The name that the job stores its image under, if that is another one.
     const std::optional<ImageReference>* target() const;
     // The name that the image has in the repository: the target if there is one. Null as image() is.
     const ImageReference* stored_image() const;

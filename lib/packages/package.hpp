@@ -39,7 +39,7 @@ public:
     // No distribution has longer names or versions.
     static constexpr std::size_t max_text_bytes = 256;
 
-    // Throws Error(corrupt_input) for texts that are too long, empty where they must not be, or not printable ASCII
+    // Throws Error(corrupt_input) for texts that are too long, empty if they must not be, or not printable ASCII
     // without spaces; Error(unsupported_image) for too many packages.
     void add(Package package);
     std::size_t size() const { return packages_.size(); }
@@ -49,7 +49,7 @@ private:
     std::set<Package> packages_;
 };
 
-// A package that differs. FROM is absent where it was added, TO where it was removed.
+// A package that differs. FROM is absent if it was added, TO if it was removed.
 struct PackageChange {
     PackageFormat format = PackageFormat::dpkg;
     std::string name, architecture;

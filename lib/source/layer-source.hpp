@@ -24,7 +24,7 @@ public:
     // Whether one request for several of them is as good as one for each, as far as is known from those that have
     // ended.
     virtual bool gives_several_parts() { return false; }
-    // Asks for RANGES of BLOB, at most max_parts of them, in ascending order, and waits for nothing; null where there
+    // Asks for RANGES of BLOB, at most max_parts of them, in ascending order, and waits for nothing; null if there
     // are no parts. Their bytes come one after the other, and the verdict is on the number of them alone.
     virtual std::unique_ptr<Blob> open_parts(const Descriptor&, std::span<const BlobRange>) { return nullptr; }
     static constexpr std::size_t max_parts = 32;

@@ -25,7 +25,7 @@ public:
     RegistryBlobs(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation)
         : image_(image), options_(options), cancellation_(cancellation) {}
 
-    // BLOB from its beginning; null where skopeo is to fetch it. Thread-safe. Throws what went wrong before the first
+    // BLOB from its beginning; null if skopeo is to fetch it. Thread-safe. Throws what went wrong before the first
     // byte: Error(not_found), Error(source_unreachable), …
     std::unique_ptr<Blob> open(const Descriptor& blob);
     // Whether parts of blobs may be had: not after a registry refused one. Thread-safe.

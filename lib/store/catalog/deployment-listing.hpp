@@ -18,7 +18,7 @@ struct FoundDeployment {
     std::string error;                           // what is wrong with the origin file
 };
 
-// In boot order, none where no OSTree system is at SYSROOT. Throws Error(repository_damaged) or another Error.
+// In boot order; empty if there is no OSTree system at SYSROOT. Throws Error(repository_damaged) or another Error.
 std::vector<FoundDeployment> find_deployments(const std::string& sysroot);
 
 }  // namespace imaged

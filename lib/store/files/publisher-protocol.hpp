@@ -26,7 +26,7 @@ enum class PublisherCall : std::uint32_t {
     set_ref,         // number: of the layer, with second_ref for derived_ref(), third_ref for objects_ref(), or
                      // image_number; checksum: the commit
     add_record,      // number: of the layer, with unseen_blob where that is so, or image_number; checksum: the commit
-    keep_record,     // number: of a scratch directory with the file 0/record, which is empty where there is none
+    keep_record,     // number: of a scratch directory with the file 0/record, which is empty if there is none
     drop_layers      // answered with a channel to another worker (job/job.hpp), which drops layers that nobody uses
 };
 

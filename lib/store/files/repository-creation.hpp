@@ -6,7 +6,7 @@
 
 namespace imaged {
 
-// Whether something is at PATH that is to be opened as a repository: false where nothing is, for an empty directory,
+// Whether something is at PATH that is to be opened as a repository: false if nothing is, for an empty directory,
 // and for what an interrupted make_repository() left. Throws Error(repository_damaged) for what cannot be looked at.
 bool is_repository(const std::string& path);
 

@@ -36,7 +36,7 @@ public:
     void keep_only(const std::vector<std::string>& images);
     void write(RepositoryWriter& writer) const;
 
-    // Why IMAGE, whose ref names COMMIT, is damaged; null where nothing is known.
+    // Why IMAGE, whose ref names COMMIT, is damaged; null if nothing is known.
     const std::string* error_of(const std::string& image, const Checksum& commit) const;
     // Throws Error(repository_damaged) if one of COMMITS is among those of an entry that counts in REPOSITORY.
     void require_sound(const Repository& repository, const std::vector<Checksum>& commits) const;

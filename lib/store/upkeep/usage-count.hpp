@@ -44,7 +44,7 @@ struct Usage {
 
 // Counts, and keeps a record of the images' sizes. Holds the repository's lock, shared, so that nothing goes meanwhile.
 // KEEP: versions of an image besides the current one. WRITER writes the record, or this process if it is null. An empty
-// Usage where there is no repository. Throws Error(repository_damaged), Error(failed) if other programs hold the lock,
+// The usage if there is no repository. Throws Error(repository_damaged), Error(failed) if other programs hold the lock,
 // and Error(cancelled).
 Usage count_usage(const std::string& repository, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
                   const Cancellation& cancellation, WorkObserver& observer);

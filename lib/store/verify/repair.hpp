@@ -21,7 +21,7 @@ namespace imaged {
 
 struct VerifyRequest {
     std::string repository;              // absolute path
-    std::vector<ImageReference> images;  // all of them where it is empty
+    std::vector<ImageReference> images;  // all of them if it is empty
     bool repair = false;
     std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
     // Whether images may be opened that are stored under a local name (oci:, dir:, …). Without, those are not repaired.
