@@ -85,11 +85,11 @@ for usage, own in verbs.values():
     paragraphs(own[""])
     listed([option for option in options if option not in of_jobs])
     if of_jobs[0] in options:
-        print(".PP\nIt starts a job, and has the options of verbs that do.")
+        print(".PP\nThis verb starts a job, and also has the options of verbs that start a job.")
     examples(own.get("Examples", []))
 print(".SH EXIT STATUS")
 listed(entries(whole["Exit codes"]))
-print(".SH ENVIRONMENT\n.TP\n.B IMAGED_BUS_ADDRESS\nThe bus to use where no option names one.")
+print(".SH ENVIRONMENT\n.TP\n.B IMAGED_BUS_ADDRESS\nThe bus to use if no option names one.")
 print(".SH EXAMPLES")
 examples(whole["Examples"])
 print(".SH SEE ALSO\n.BR imaged (8),\n.BR org.imaged1 (5),\n.BR containers\\-transports (5)")
