@@ -209,7 +209,7 @@ void WorkerProcess::close_channel() {
 }
 
 void WorkerProcess::break_off(const std::string& why) {
-    protocol_error_ = "the worker sent what is no message: " + why;
+    protocol_error_ = "the worker sent an invalid message: " + why;
     close_channel();
     kill_now();
 }

@@ -160,9 +160,9 @@ Publisher::Publisher(const job::Request& request, FileDescriptor channel, std::f
 void Publisher::require_in_place() const {
     if (!leads_to(AT_FDCWD, repository_path_, repository_.get()) ||
         !leads_to(repository_.get(), "objects", objects_.get()))
-        throw Error(ErrorKind::failed,
-                    "the repository " + repository_path_ +
-                        " was moved away or replaced while the job ran; nothing of it is named there");
+        throw Error(ErrorKind::failed, "the repository " + repository_path_ +
+                                           " was moved away or replaced while the job ran. The repository that is "
+                                           "there now has no results of the job");
 }
 
 void Publisher::serve() {

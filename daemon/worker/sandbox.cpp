@@ -196,7 +196,8 @@ void hide_the_machine(const std::vector<std::string>& used, Network network) {
     kept = used;
     kept.insert(kept.end(), kept_devices.begin(), kept_devices.end());
     if (is_used("/dev", used))
-        throw Error(ErrorKind::invalid_argument, "what is written into /dev would be lost: a job has its own");
+        throw Error(ErrorKind::invalid_argument,
+                    "a path in /dev cannot be used, because each job has a /dev of its own; use another path");
     hide_directory("/dev", kept);
     // That of the new PID namespace.
     if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)

@@ -186,8 +186,9 @@ void LayerTree::fill_lost(const Path& path, const Checksum& object) {
 void LayerTree::note_behind(std::vector<std::string>& paths, std::size_t& bytes, std::string path) {
     bytes += path.size() + 1 + sizeof(std::uint32_t);  // with its place in a GVariant
     if (bytes > max_behind_bytes)
-        throw Error(ErrorKind::unsupported_image, "whiteouts in what the layer itself replaces take more than " +
-                                                      std::to_string(max_behind_bytes / 1024 / 1024) + " MiB of paths");
+        throw Error(ErrorKind::unsupported_image,
+                    "the layer has whiteouts below files that it replaces itself, with more than " +
+                        std::to_string(max_behind_bytes / 1024 / 1024) + " MiB of paths");
     paths.push_back(std::move(path));
 }
 
@@ -269,7 +270,7 @@ Path LayerTree::resolve_parents(const Path& path, const ReadLink& read_link) {
         if (index == none || nodes_[index].directory) return PathStep<Index>{index};
         if (!is_last && nodes_[index].placeholder)
             throw Error(ErrorKind::unsupported_image,
-                        "its parent \"" + path_of(index) + "\" is a hard link to what is not in this layer");
+                        "its parent \"" + path_of(index) + "\" is a hard link to a file outside of this layer");
         auto target = is_last ? std::nullopt : read_link(nodes_[index].checksum);
         if (target) spend_link_steps(split_path(*target).size() + 1);
         return PathStep<Index>{none, std::move(target)};

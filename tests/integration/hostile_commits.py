@@ -146,7 +146,7 @@ def layer_cases():
         for number in range(count):
             owner += 1
             fresh = Sample(owner)  # the repository has none of it
-            yield f"without {kind} {number}", [fresh.rest(fresh.of(kind)[number])], CORRUPT, "does not bring"
+            yield f"without {kind} {number}", [fresh.rest(fresh.of(kind)[number])], CORRUPT, "does not contain"
     yield "right", [sample.rest()], OK, ""
     yield "without the commit", [sample.rest(commit_entry)], CORRUPT, "no commit"
     yield "nothing at all", [[Entry("x")]], CORRUPT, "no commit"
@@ -185,7 +185,7 @@ def layer_cases():
     yield "commitmeta of 11 MiB", [sample.rest() + [Entry(path_of(sample.commit, "commitmeta"), content=b"\0" * (11 << 20))]], CORRUPT, "limit"
     yield "1,000 deep", made(*chain(1000)), UNSUPPORTED, "deeper than 256"
     yield "ten thousand million paths", made(*bomb(10)), UNSUPPORTED, "10000000 paths"
-    yield "a commit of a tree that is not there", [[meta("dirmeta", DIRMETA), meta("commit", commit("3" * 64))]], CORRUPT, "does not bring"
+    yield "a commit of a tree that is not there", [[meta("dirmeta", DIRMETA), meta("commit", commit("3" * 64))]], CORRUPT, "does not contain"
 
 
 def all_cases():

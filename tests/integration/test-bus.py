@@ -135,7 +135,7 @@ class Jobs(Case):
     def test_a_worker_that_fails_its_protocol_fails_its_job_alone(self):
         client = self.client()
         for verb, message in [("crash", "worker ended with signal 11"), ("leave", "worker ended with status 3"),
-                              ("nonsense", "sent what is no message"), ("endless", "longer than the limit"), ("deep", "nested too deeply"),
+                              ("nonsense", "sent an invalid message"), ("endless", "longer than the limit"), ("deep", "nested too deeply"),
                               ("partial", "worker ended with status 0")]:
             with self.subTest(verb):
                 properties = client.finished(client.pull(self.image(verb)))

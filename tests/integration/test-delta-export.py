@@ -391,7 +391,7 @@ class Errors(Case):
         self.images([OLD[1]], [[Entry("usr/x", content=noise("other", 40_000))]])
         out = f"oci:{self.directory}/out"
         self.refused("NotFound", "docker://no/where:x", out, old="docker://no/where:x")
-        self.refused("InvalidArgument", "nothing to make a delta of", out, image=self.old)
+        self.refused("InvalidArgument", "a delta would be empty", out, image=self.old)
         self.refused("NotFound", "", out, image=self.layout.reference("absent"))
         self.refused("InvalidArgument", "must not name a tag", "docker://localhost:1/a/b:c")
         self.refused("InvalidArgument", "is neither empty nor", f"oci:{self.repository}")

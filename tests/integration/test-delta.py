@@ -208,7 +208,7 @@ class Files(Case):
         self.stored("before")
         files = tar_diff.files_of(*self.tars["before"])
         delta = self.artifact("before", "more", diffs={blobs[0].digest: delta_artifact.diff(files, self.tars["more"][0])})
-        self.assert_refused(self.run_job(delta.into(self.deltas, "d")), "NotFound", blobs[1].digest, "leaves out")
+        self.assert_refused(self.run_job(delta.into(self.deltas, "d")), "NotFound", blobs[1].digest, "does not contain the layer")
 
     def test_another_image_than_the_one_of_the_name_may_be_the_source(self):
         self.image("after", entries(5))

@@ -455,9 +455,10 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
     if (!delivery.is_whole() && delivery.has_started()) return failure(Error(ErrorKind::failed, failed->what()));
     if (delivery.has_started()) return failure(*failed);
     if (delivery.is_whole() && !delivery.kept_from().empty())
-        return failure(Error(failed->kind(), std::string(failed->what()) +
-                                                 " (skopeo is not asked: it could show a login or a certificate to " +
-                                                 delivery.kept_from() + ", where the registry redirects)"));
+        return failure(Error(failed->kind(),
+                             std::string(failed->what()) +
+                                 " (imaged does not try with skopeo, which could show a login or a certificate to " +
+                                 delivery.kept_from() + ", where the registry redirects)"));
     // skopeo knows other ways, and the words for why there is none.
     return {BlobReport::State::left_to_skopeo, ErrorKind::source_unreachable, failed->what()};
 }

@@ -205,7 +205,7 @@ RegistriesConf read_registries_conf(const std::vector<std::string>& texts, const
         const auto* const own = entry_for(registries, place.repository);
         return own != nullptr && flag(own->second, "blocked");
     });
-    if (conf.endpoints.empty()) refuse("all that it leads to is blocked");
+    if (conf.endpoints.empty()) refuse("every location of the image is blocked");
     return conf;
 }
 

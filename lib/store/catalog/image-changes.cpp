@@ -107,7 +107,7 @@ private:
             }
         }
         throw Error(ErrorKind::not_found,
-                    "commit " + text + " is that of no image, no kept version and no deployment in the repository");
+                    "commit " + text + " belongs to no image, kept version or deployment in the repository");
     }
 
     // The update, if the repository has its tree: under another name, as a kept version, or because it consists of

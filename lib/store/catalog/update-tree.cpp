@@ -114,7 +114,9 @@ void read_layer_table(LayerSource& source, const Descriptor& blob, TableUse& use
             text,
             [&](TableFile& file) {
                 source.cancellation().check();
-                if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
+                if (file.end > parts.table.offset)
+                    throw Error(ErrorKind::corrupt_input,
+                                "the table of contents places a file after itself in the blob");
                 take(file.name, {.blob = &blob,
                                  .size = file.size,
                                  .offset = file.offset,
@@ -255,7 +257,8 @@ public:
     CommitLayer(std::unique_ptr<Objects> objects, const Checksum& tree)
         : objects_(std::move(objects)), root_{true, tree, {}} {
         if (named(root_, std::string(displaced_directory)))
-            throw Error(ErrorKind::unsupported_image, "a layer has entries at paths that lead through other layers");
+            throw Error(ErrorKind::unsupported_image,
+                        "a layer has entries at paths that contain symbolic links of other layers");
     }
 
     std::optional<LayerEntry> at(const Path& path) const override {
@@ -342,7 +345,7 @@ private:
         const auto path = split_path(name);
         if (path.empty()) return;
         if (std::find(path.begin(), path.end(), "..") != path.end())
-            throw Error(ErrorKind::corrupt_input, "a path climbs out of the image");
+            throw Error(ErrorKind::corrupt_input, "a path contains \"..\"");
         use.add_entry(name, entry.target);
         entries_.insert_or_assign(join_path(path), std::move(entry));
     }

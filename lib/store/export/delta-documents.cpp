@@ -58,7 +58,8 @@ std::string referrers_index(const std::optional<std::string>& existing, const De
     if (existing) {
         index = parse_ordered_json(*existing);
         if (!index.is_object() || !index.contains("manifests") || !index["manifests"].is_array())
-            throw Error(ErrorKind::corrupt_input, "what lists the artifacts of the image is no index");
+            throw Error(ErrorKind::corrupt_input,
+                        "the list of artifacts of the image is not an OCI index; remove or replace its tag (sha256-…)");
     }
     auto manifests = ordered_json::array();
     for (auto& entry : index["manifests"]) {

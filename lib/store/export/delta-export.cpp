@@ -109,7 +109,7 @@ public:
           exported_{image_.digest, image_.digest} {
         if (image_.digest == from_.digest)
             throw Error(ErrorKind::invalid_argument,
-                        "both images are " + image_.digest.text() + ": there is nothing to make a delta of");
+                        "both images are " + image_.digest.text() + ", so a delta would be empty");
     }
 
     // Everything but the name; returns the descriptor of the artifact's manifest.
@@ -268,10 +268,10 @@ void push_delta(ExportLayout& layout, const Descriptor& artifact, DeltaExport& w
     if (push(IndexForm::preserved)) return;
     const auto plain = without_artifact_types(text, artifact.digest);
     if (!plain)
-        throw Error(ErrorKind::failed,
-                    "the delta is in the registry as " + artifact.digest.text() + ", but not listed in " +
-                        list.image() +
-                        ": this skopeo would take away the types of the other artifacts there; use a newer one");
+        throw Error(
+            ErrorKind::failed,
+            "the delta is in the registry as " + artifact.digest.text() + ", but not listed in " + list.image() +
+                ": this version of skopeo would remove the types of the other artifacts there. Use a newer skopeo");
     text = *plain;
     push(IndexForm::rewritten);
 }

@@ -56,7 +56,7 @@ ordered_json read_index(int directory) {
     if (!file) return index;
     auto found = parse_ordered_json(read_all(file.get(), max_index_bytes, "index.json"));
     if (!found.is_object() || !found.contains("manifests") || !found["manifests"].is_array())
-        throw Error(ErrorKind::corrupt_input, "index.json of the layout is no index");
+        throw Error(ErrorKind::corrupt_input, "index.json of the layout is not an OCI index");
     return found;
 }
 

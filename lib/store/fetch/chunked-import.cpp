@@ -155,7 +155,7 @@ public:
         rest_.finish();
         if (const Digest digest(hash_.finish()); digest != blob_.digest)
             throw Error(ErrorKind::digest_mismatch,
-                        "its parts have the digest " + digest.text() + " together, not its own");
+                        "the parts of the layer together have the digest " + digest.text() + ", not that of the layer");
     }
 
 private:
@@ -197,7 +197,8 @@ void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& file
     TableText text(tables, parts.table);
     const auto split_digest = read_table(text, [&](TableFile& file) {
         cancellation.check();
-        if (file.end > parts.table.offset) throw Error(ErrorKind::corrupt_input, "a file is behind the table");
+        if (file.end > parts.table.offset)
+            throw Error(ErrorKind::corrupt_input, "the table of contents places a file after itself in the blob");
         // What the table says of sizes decides how much is read here.
         looked_at.read(static_cast<std::size_t>(file.end - file.offset));
         looked_at.grow(file.size);

@@ -130,7 +130,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             in_vain = bytes;
         }
         if (!staged && only_delta_)
-            throw Error(ErrorKind::corrupt_input, "the delta does not make it, and its own blob is not there");
+            throw Error(ErrorKind::corrupt_input,
+                        "the delta does not make the layer, and the source does not contain its blob");
         if (!staged && may_come_in_part(*item.layer, may_be_part)) {
             staged = fetch_part(*item.layer, rules, hooks, *doubts);
             in_vain = bytes;
@@ -141,8 +142,8 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
             staged = import_layer(source_, *item.layer, rules, make_checked_sink(), limit, progress, early);
         }
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
-            throw Error(ErrorKind::policy_rejected,
-                        "it holds the commit " + staged->commit.hex() + ", not the one whose signature was verified");
+            throw Error(ErrorKind::policy_rejected, "the layer contains the commit " + staged->commit.hex() +
+                                                        ", not the one whose signature was verified");
         return *std::move(staged);
     };
     const auto take = [&](std::size_t number) {

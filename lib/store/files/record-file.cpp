@@ -105,8 +105,8 @@ std::string record_place_fault(int repository) {
         walk(repository, layers_path, [&](int parent, const std::string& name, bool) {
             if (exists(parent, name))
                 fault = "\"" + name + "\" on the way to " + layers_path +
-                        " is no directory, or another user owns or may write it; what imaged has verified is not "
-                        "recorded there, and is fetched again";
+                        " is not a directory, or another user owns it or may write to it; imaged cannot record there "
+                        "which layers it verified, and fetches them again";
             return false;
         });
     } catch (const Error& error) {

@@ -244,13 +244,13 @@ private:
             return find_delta(*reader_, repository_, *source_, plan_, cancellation_, refused_);
         }
         const auto refuse = [](const std::string& why) { throw Error(ErrorKind::unsupported_image, why); };
-        if (!request_.deltas) refuse("there is a delta and no image, and the option delta is \"never\"");
+        if (!request_.deltas) refuse("the source is a delta, and the option delta is \"never\"");
         if (!objects_are_files) refuse("a delta cannot be applied in a repository of the mode " + repository_.mode());
         for (std::size_t i = 0; i < plan_.present.size(); ++i) {
             const auto& layer = source_->layout.layers[i].blob.digest;
             if (!plan_.present[i] && !source_->delta->made.contains(layer))
-                throw Error(ErrorKind::not_found,
-                            "the delta leaves out the layer " + layer.text() + ", which is not stored");
+                throw Error(ErrorKind::not_found, "the delta does not contain the layer " + layer.text() +
+                                                      ", and the repository does not have it");
         }
         const auto& config = source_->delta->source_config;
         const auto tree = tree_of_config(repository_, plan_.previous ? &*plan_.previous : nullptr, config);

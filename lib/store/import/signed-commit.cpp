@@ -64,7 +64,7 @@ std::optional<CommitHead> verify_signed_commit(const Repository* repository, Lay
     if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
     if (repository == nullptr)
         throw Error(ErrorKind::policy_rejected,
-                    "there is no repository that could know the keys of the OSTree remote " + image.remote() + " yet");
+                    "there is no repository yet, so there are no keys of the OSTree remote " + image.remote());
     const RemoteKeys keys(*repository, image.remote());
     const auto& layer = source.layout.layers.front();
     const auto& stored = present.front();

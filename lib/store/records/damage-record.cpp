@@ -77,7 +77,7 @@ void DamageRecord::require_sound(const Repository& repository, const std::vector
         });
         if (concerned &&
             repository.resolve(std::string(image_ref_prefix) + escape_for_ref(image)).commit == entry.commit)
-            throw Error(ErrorKind::repository_damaged, "a verification found what is stored of it damaged: " + image +
+            throw Error(ErrorKind::repository_damaged, "a verification found that the image is damaged: " + image +
                                                            ": " + entry.error + "; run: imagectl verify --repair " +
                                                            image);
     }

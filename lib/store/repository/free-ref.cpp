@@ -23,10 +23,10 @@ mode_t type_of(const Repository& repository, const std::string& ref) {
 
 [[noreturn]] void refuse(const ImageReference& image, const std::string& other) {
     const auto name = image_of_ref(other);
-    throw Error(ErrorKind::invalid_reference,
-                image.image() + " cannot be stored beside " + name +
-                    ", which is stored: the one's name is a directory of the other's. Remove that image, or store one "
-                    "of the two under another name (option target)");
+    throw Error(ErrorKind::invalid_reference, image.image() + " cannot be stored beside " + name +
+                                                  ", which is stored: the name of one is a directory in the name of "
+                                                  "the other. Remove that image, or store one "
+                                                  "of the two under another name (option target)");
 }
 
 }  // namespace

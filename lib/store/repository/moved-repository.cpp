@@ -16,8 +16,8 @@ bool is_in_place(const Repository& repository) {
 void require_in_place(const Repository& repository) {
     if (!is_in_place(repository))
         throw Error(ErrorKind::failed, "the repository " + repository.path() +
-                                           " was moved away or replaced while the job was at work; nothing of the "
-                                           "job is in what is there now");
+                                           " was moved away or replaced while the job ran. The repository that is "
+                                           "there now has no results of the job");
 }
 
 }  // namespace imaged

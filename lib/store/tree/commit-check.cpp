@@ -41,7 +41,7 @@ private:
         const VariantPtr bytes(g_variant_get_child_value(commit, child));
         Checksum checksum;
         if (g_variant_get_size(bytes.get()) != checksum.bytes.size())
-            throw Error(ErrorKind::corrupt_input, "the commit names its tree by what is no checksum");
+            throw Error(ErrorKind::corrupt_input, "the commit does not name its tree by a checksum");
         std::memcpy(checksum.bytes.data(), g_variant_get_data(bytes.get()), checksum.bytes.size());
         return checksum;
     }
@@ -114,7 +114,7 @@ private:
 
     [[noreturn]] static void missing(const Checksum& checksum, ObjectType type) {
         throw Error(ErrorKind::corrupt_input,
-                    "the image does not bring the object " + object_name(checksum, type) + " of its commit");
+                    "the image does not contain the object " + object_name(checksum, type) + " of its commit");
     }
 
     ObjectSink& sink_;

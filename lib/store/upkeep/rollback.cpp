@@ -56,8 +56,8 @@ private:
     void require_whole(const StoredImage& image) {
         const auto refuse = [&](const std::string& what) {
             throw Error(ErrorKind::repository_damaged, "version " + image.digest.text() + " of " + name_ +
-                                                           " is not whole: " + what +
-                                                           ". Pull it by its digest instead");
+                                                           " is incomplete: " + what +
+                                                           ". Pull this version by its digest instead");
         };
         for (const auto& commit : {std::optional(image.merge_commit), image.base_commit}) {
             if (commit && !presence_.complete(*commit)) refuse("commit " + commit->hex() + " lacks objects");

@@ -97,7 +97,7 @@ private:
                              .proxy = request_.proxy};
         if (import.image.transport() != Transport::registry && !request_.local_sources)
             throw Error(ErrorKind::not_authorized,
-                        "it would be fetched from " + import.image.image() + ", which only root may have opened");
+                        "it would be fetched from " + import.image.image() + ", and only root may use local sources");
         import.layers_at_once = request_.layers_at_once;
         import.disk_reserve = request_.disk_reserve;
         import.expansion = request_.expansion;

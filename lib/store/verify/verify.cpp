@@ -187,7 +187,7 @@ private:
                 (!verified && record.diff_id && record.diff_id != layer.diff_id) ||
                 (layer.kind == LayerKind::commit && verdict.stored->base_commit &&
                  verdict.stored->base_commit != commit))
-                refuse("the layer's ref names something else");
+                refuse("the layer's ref names a commit that is not the layer's");
         } catch (const Error&) {
             // The commit is bad, and found to be the layer's later on.
         }
