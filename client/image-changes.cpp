@@ -6,10 +6,13 @@
 
 #include "bus/exit-code.hpp"
 #include "job-run.hpp"
+#include "job/kinds.hpp"
 
 namespace imagectl {
 
 namespace {
+
+namespace key = imaged::job::key;
 
 Variant dictionary_of(const char* key, const Variant& value) {
     GVariantBuilder builder;
@@ -42,12 +45,12 @@ Dictionary image_changes(const Connection& connection, const std::string& image,
 
 std::map<std::string, Dictionary> update_changes(const Connection& connection, const FollowedJob& job) {
     std::map<std::string, Dictionary> changes;
-    std::vector<Dictionary> updated = job.outcome.list("updates");
-    if (job.outcome.flag("update-available") == true) updated.push_back(job.outcome);
+    std::vector<Dictionary> updated = job.outcome.list(key::updates);
+    if (job.outcome.flag(key::update_available) == true) updated.push_back(job.outcome);
     for (const auto& update : updated) {
-        const auto image = update.text("image");
+        const auto image = update.text(key::image);
         if (!image) continue;
-        auto brought = update.dictionary("changes");
+        auto brought = update.dictionary(key::changes);
         changes.emplace(*image, brought.empty() ? changes_of_update(connection, *image) : std::move(brought));
     }
     return changes;

@@ -24,6 +24,8 @@ namespace imagectl {
 
 namespace {
 
+namespace job = imaged::job;
+
 void write_result(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
     // A reader that has seen enough (head, true) is no failure.
@@ -42,25 +44,37 @@ Variant handle(JobCall& call, int fd, const std::string& what) {
     throw BusError("", "cannot pass on the " + what + ": " + message);
 }
 
-// Of a check of many images: the first image that could not be asked about counts. If all were meant, a machine that
-// is offline and an image that has no source are no errors.
-ExitCode judge_checks(const Dictionary& outcome) {
-    for (const auto& image : outcome.list("unchecked")) {
-        const auto code = exit_code(image.text("error-name").value_or(""));
+// The first image that could not be asked about counts. If all were meant, a machine that is offline and an image that
+// has no source are no errors.
+ExitCode judge_checks(const job::CheckImagesOutcome& outcome) {
+    for (const auto& image : outcome.unchecked) {
+        const auto code = exit_code(image.error_name.value_or(""));
         const bool has_no_source =
             code == ExitCode::unreachable || code == ExitCode::not_found || code == ExitCode::denied;
-        if (!has_no_source || outcome.flag("all") != true) return code;
+        if (!has_no_source || !outcome.all) return code;
     }
     return ExitCode::ok;
 }
 
 // A job may do its work and find that not all is well.
-ExitCode judge(const Arguments& arguments, const Dictionary& outcome) {
-    if (const auto code = judge_checks(outcome); code != ExitCode::ok) return code;
-    if (arguments.flag("exit-code") && !outcome.list("updates").empty()) return ExitCode::update;
-    if (arguments.flag("exit-code") && outcome.flag("update-available") == true) return ExitCode::update;
-    if (outcome.flag("sound") == false) return ExitCode::failed;
-    return outcome.words("missing").empty() ? ExitCode::ok : ExitCode::not_found;
+ExitCode judge(const Arguments& arguments, const FollowedJob& job) {
+    const auto is = [&](const job::Traits& kind) { return job.status.kind == kind.name; };
+    bool has_update = false, lacks_images = false;
+    if (is(job::CheckImages::traits)) {
+        const auto found = read_answer<job::CheckImagesOutcome>(job.outcome);
+        if (const auto code = judge_checks(found); code != ExitCode::ok) return code;
+        has_update = !found.updates.empty();
+    } else if (is(job::Check::traits)) {
+        has_update = read_answer<job::CheckOutcome>(job.outcome).update_available;
+    } else if (is(job::Verify::traits)) {
+        const auto found = read_answer<job::VerifyOutcome>(job.outcome);
+        if (!found.sound || found.unchecked) return ExitCode::failed;
+        lacks_images = !found.missing.empty();
+    } else if (is(job::Remove::traits)) {
+        lacks_images = !read_answer<job::RemoveOutcome>(job.outcome).missing.empty();
+    }
+    if (has_update && arguments.flag("exit-code")) return ExitCode::update;
+    return lacks_images ? ExitCode::not_found : ExitCode::ok;
 }
 
 }  // namespace
@@ -205,15 +219,16 @@ ExitCode report_end(const Arguments& arguments, const FollowedJob& job, const st
     if (arguments.json) {
         print_result(outcome_json(job, changes));
     } else if (success && arguments.quiet) {
-        if (const auto digest = job.outcome.text("digest")) print_result(escaped(*digest) + "\n");
-        if (job.status.kind == "prune") print_result(std::to_string(job.outcome.number("bytes").value_or(0)) + "\n");
+        if (const auto digest = job.outcome.text(job::key::digest)) print_result(escaped(*digest) + "\n");
+        if (job.status.kind == job::Prune::traits.name)
+            print_result(std::to_string(read_answer<job::PruneOutcome>(job.outcome).bytes) + "\n");
     } else if (success) {
         auto text = outcome_text(job.status.kind, job.outcome, arguments.flag("all"));
         for (const auto& [image, brought] : changes)
-            text += "\n" + changes_text(read_answer<imaged::job::ChangesOutcome>(brought), arguments.flag("all"));
+            text += "\n" + changes_text(read_answer<job::ChangesOutcome>(brought), arguments.flag("all"));
         print_result(text);
     }
-    if (success) return judge(arguments, job.outcome);
+    if (success) return judge(arguments, job);
     const bool silent = job.status.error_message.empty() && cancelled;
     print_error(job.status.error_name, (of_what.empty() ? "" : of_what + ": ") +
                                            (silent ? "the job was cancelled" : job.status.error_message));

@@ -13,6 +13,7 @@ namespace imagectl {
 
 namespace {
 
+namespace key = imaged::job::key;
 using Json = nlohmann::ordered_json;
 
 constexpr int schema = 1;
@@ -112,8 +113,8 @@ private:
 
 // Beside what else JSON says of the same image.
 void add_changes(Json& json, const Dictionary& changes) {
-    json["changes"] = Json::object();
-    add<imaged::job::ChangesOutcome>(json["changes"], changes);
+    json[key::changes] = Json::object();
+    add<imaged::job::ChangesOutcome>(json[key::changes], changes);
 }
 
 Json document() {
@@ -218,10 +219,10 @@ std::string outcome_json(const FollowedJob& job, const std::map<std::string, Dic
             if (job.status.kind == kind.traits.name) add<typename decltype(kind)::Outcome>(json, job.outcome);
         });
     for (const auto& [image, brought] : changes) {
-        if (json.value("image", "") == image) add_changes(json, brought);
-        if (!json.contains("updates")) continue;
-        for (auto& update : json["updates"])
-            if (update.value("image", "") == image) add_changes(update, brought);
+        if (json.value(key::image, "") == image) add_changes(json, brought);
+        if (!json.contains(key::updates)) continue;
+        for (auto& update : json[key::updates])
+            if (update.value(key::image, "") == image) add_changes(update, brought);
     }
     return line(json);
 }

@@ -80,7 +80,7 @@ std::string layer_table(const std::vector<Layer>& layers, const char* state) {
 
 std::string truncation_note(const Dictionary& outcome) {
     std::string names;
-    for (const auto& name : outcome.words("truncated")) names += (names.empty() ? "" : ", ") + escaped(name);
+    for (const auto& name : outcome.words(job::key::truncated)) names += (names.empty() ? "" : ", ") + escaped(name);
     return names.empty() ? names : "Not everything is listed, because the result was too long: " + names + "\n";
 }
 

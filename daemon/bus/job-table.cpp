@@ -51,7 +51,7 @@ std::optional<std::uint64_t> fetched_bytes(const job::Request& request, const jo
                                            std::uint64_t progress) {
     if (result.outcome != job::Outcome::success)
         return request.traits().stores_image ? std::optional(progress) : std::nullopt;
-    const auto found = result.details->find("bytes-fetched");
+    const auto found = result.details->find(job::key::bytes_fetched);
     if (found == result.details->end() || !found->is_number_unsigned()) return std::nullopt;
     return found->get<std::uint64_t>();
 }
@@ -74,8 +74,8 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds, s
                       fields);
         return;
     }
-    fields.emplace("IMAGED_DIGEST", text_member(*result.details, "digest"));
-    fields.emplace("IMAGED_POLICY", text_member(*result.details, "signature-policy"));
+    fields.emplace("IMAGED_DIGEST", text_member(*result.details, job::key::digest));
+    fields.emplace("IMAGED_POLICY", text_member(*result.details, job::key::signature_policy));
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
     for (const auto& change : result.changed_images) {

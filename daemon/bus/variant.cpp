@@ -17,13 +17,14 @@ VariantMap VariantWriter::take() {
 VariantMap outcome_map(const job::Work& work, const nlohmann::json& details) {
     if (!details.is_object()) throw Error(ErrorKind::failed, "the outcome is not a JSON object");
     auto members = details;
-    const auto truncated = members.value("truncated", nlohmann::json());
-    members.erase("truncated");
+    const auto truncated = members.value(job::key::truncated, nlohmann::json());
+    members.erase(job::key::truncated);
     auto map = std::visit(
         [&](const auto& kind) { return to_variant_map<typename std::decay_t<decltype(kind)>::Outcome>(members); },
         work);
     if (!truncated.is_null())
-        map.emplace("truncated", sdbus::Variant(bus_value<std::vector<std::string>>("truncated", truncated)));
+        map.emplace(job::key::truncated,
+                    sdbus::Variant(bus_value<std::vector<std::string>>(job::key::truncated, truncated)));
     return map;
 }
 

@@ -145,7 +145,7 @@ job::Result CheckRound::whole() const {
     job::Result result;
     result.outcome = job::Outcome::success;
     auto details = job::to_json(outcome_);
-    if (!truncated_.empty()) details["truncated"] = truncated_;
+    if (!truncated_.empty()) details[job::key::truncated] = truncated_;
     result.details = HeldJson(std::move(details));
     result.found_updates = found_updates_;
     return result;

@@ -15,6 +15,8 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/replace-file.hpp"
+#include "job/json-fields.hpp"
+#include "job/kinds.hpp"
 
 namespace imaged {
 
@@ -165,11 +167,14 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
             static_cast<double>(change.old_digest.empty()) - static_cast<double>(change.new_digest.empty()));
     add(std::string(fetched), static_cast<double>(fetched_bytes));
     if (result.outcome != job::Outcome::success) return;
-    add(std::string(reused), member(*result.details, "bytes-reused"));
-    add(std::string(saved), member(*result.details, "bytes-saved"));
+    add(std::string(reused), member(*result.details, job::key::bytes_reused));
+    add(std::string(saved), member(*result.details, job::key::bytes_saved));
     if (request.as<job::DiskUsage>() != nullptr) {
-        set(std::string(repository_bytes), member(*result.details, "disk-size"));
-        set(std::string(prunable_bytes), member(*result.details, "prunable-size"));
+        job::DiskUsageOutcome usage;
+        job::JsonReader reader(*result.details);
+        job::DiskUsageOutcome::fields(usage, reader);
+        set(std::string(repository_bytes), static_cast<double>(usage.disk_size));
+        set(std::string(prunable_bytes), static_cast<double>(usage.prunable_size));
     }
     if (request.as<job::Check>() != nullptr || request.as<job::CheckImages>() != nullptr)
         set(std::string(last_check), static_cast<double>(std::time(nullptr)));

@@ -103,7 +103,7 @@ HeldJson fitting_outcome(json details) {
         truncated.insert(largest.key());
         halve(*largest);
     }
-    if (!truncated.empty()) details["truncated"] = truncated;
+    if (!truncated.empty()) details[job::key::truncated] = truncated;
     return HeldJson(std::move(details));
 }
 

@@ -79,6 +79,20 @@ struct LayerSummary {
     }
 };
 
+// Keys of outcomes that the daemon and imagectl look at whatever the kind.
+namespace key {
+inline constexpr const char* image = "image";
+inline constexpr const char* digest = "digest";
+inline constexpr const char* signature_policy = "signature-policy";
+inline constexpr const char* bytes_fetched = "bytes-fetched";
+inline constexpr const char* bytes_reused = "bytes-reused";
+inline constexpr const char* bytes_saved = "bytes-saved";
+inline constexpr const char* update_available = "update-available";
+inline constexpr const char* updates = "updates";
+inline constexpr const char* changes = "changes";
+inline constexpr const char* truncated = "truncated";  // beside those of every kind (Result::details in job/job.hpp)
+}  // namespace key
+
 // Each kind: first its outcome, what a job of it finds or does, then what it is asked for. In requests, `image` is a
 // reference with its signature source, and names in `images` and `target` have none. What the caller gives as an option
 // of the method is listed with option(), under the option's name.
@@ -96,8 +110,8 @@ struct PrepareOutcome {
     std::uint64_t bytes_to_fetch = 0;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
+        fields(key::image, self.image);
+        fields(key::digest, self.digest);
         fields("previous-digest", self.previous_digest);
         fields("image-id", self.image_id);
         fields("previous-image-id", self.previous_image_id);
@@ -106,7 +120,7 @@ struct PrepareOutcome {
         fields("up-to-date", self.up_to_date);
         fields("version", self.version);
         fields("layout", self.layout);
-        fields("signature-policy", self.signature_policy);
+        fields(key::signature_policy, self.signature_policy);
         fields("layers", self.layers);
         fields("layers-present", self.layers_present);
         fields("layers-missing", self.layers_missing);
@@ -154,8 +168,8 @@ struct PullOutcome {
     std::uint64_t delta_bytes = 0;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
+        fields(key::image, self.image);
+        fields(key::digest, self.digest);
         fields("previous-digest", self.previous_digest);
         fields("image-id", self.image_id);
         fields("architecture", self.architecture);
@@ -167,8 +181,8 @@ struct PullOutcome {
         fields("version", self.version);
         fields("layers", self.layers);
         fields("layers-fetched", self.layers_fetched);
-        fields("bytes-fetched", self.bytes_fetched);
-        fields("bytes-reused", self.bytes_reused);
+        fields(key::bytes_fetched, self.bytes_fetched);
+        fields(key::bytes_reused, self.bytes_reused);
         fields("objects-written", self.objects_written);
         fields("objects-reused", self.objects_reused);
         fields("bytes-written", self.bytes_written);
@@ -179,9 +193,9 @@ struct PullOutcome {
         fields("attributes-dropped", self.attributes_dropped);
         fields("layers-dropped", self.layers_dropped);
         fields("relabelled", self.relabelled);
-        fields("signature-policy", self.signature_policy);
+        fields(key::signature_policy, self.signature_policy);
         fields("layers-partial", self.layers_partial);
-        fields("bytes-saved", self.bytes_saved);
+        fields(key::bytes_saved, self.bytes_saved);
         fields("fetched-whole", self.fetched_whole);
         fields("delta", self.delta);
         fields("delta-layers", self.delta_layers);
@@ -260,9 +274,9 @@ struct CopyOutcome {
     std::uint64_t bytes_copied = 0;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
+        fields(key::image, self.image);
         fields("repository", self.repository);
-        fields("digest", self.digest);
+        fields(key::digest, self.digest);
         fields("previous-digest", self.previous_digest);
         fields("changed", self.changed);
         fields("commit", self.commit);
@@ -307,9 +321,9 @@ struct ExportOutcome {
     std::optional<std::uint64_t> bytes_replaced;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
+        fields(key::image, self.image);
         fields("destination", self.destination);
-        fields("digest", self.digest);
+        fields(key::digest, self.digest);
         fields("original-digest", self.original_digest);
         fields("digest-kept", self.digest_kept);
         fields("layers", self.layers);
@@ -388,7 +402,7 @@ struct ChangesOutcome {
     bool etc_unknown = false;    // of an update that is not pulled
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
+        fields(key::image, self.image);
         fields("from-digest", self.from_digest);
         fields("from-version", self.from_version);
         fields("from-commit", self.from_commit);
@@ -424,15 +438,15 @@ struct CheckOutcome {
     std::optional<ChangesOutcome> changes;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
-        fields("update-available", self.update_available);
+        fields(key::image, self.image);
+        fields(key::digest, self.digest);
+        fields(key::update_available, self.update_available);
         fields("update-digest", self.update_digest);
         fields("update-version", self.update_version);
-        fields("signature-policy", self.signature_policy);
+        fields(key::signature_policy, self.signature_policy);
         fields("layers-missing", self.layers_missing);
         fields("bytes-to-fetch", self.bytes_to_fetch);
-        fields("changes", self.changes);
+        fields(key::changes, self.changes);
     }
 };
 
@@ -487,13 +501,13 @@ struct WaitingUpdate {
     std::optional<ChangesOutcome> changes;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
+        fields(key::image, self.image);
+        fields(key::digest, self.digest);
         fields("update-digest", self.update_digest);
         fields("update-version", self.update_version);
         fields("layers-missing", self.layers_missing);
         fields("bytes-to-fetch", self.bytes_to_fetch);
-        fields("changes", self.changes);
+        fields(key::changes, self.changes);
     }
 };
 
@@ -519,7 +533,7 @@ struct CheckImagesOutcome {
     static void fields(auto& self, auto& fields) {
         fields("all", self.all);
         fields("images-checked", self.images_checked);
-        fields("updates", self.updates);
+        fields(key::updates, self.updates);
         fields("unchecked", self.unchecked);
     }
 };
@@ -578,8 +592,8 @@ struct RollbackOutcome {
     std::optional<std::string> base_commit, version;
 
     static void fields(auto& self, auto& fields) {
-        fields("image", self.image);
-        fields("digest", self.digest);
+        fields(key::image, self.image);
+        fields(key::digest, self.digest);
         fields("previous-digest", self.previous_digest);
         fields("commit", self.commit);
         fields("merge-commit", self.merge_commit);
@@ -824,7 +838,7 @@ struct VerifyOutcome {
         fields("missing", self.missing);
         fields("notes", self.notes);
         fields("unverified", self.unverified);
-        fields("bytes-fetched", self.bytes_fetched);
+        fields(key::bytes_fetched, self.bytes_fetched);
         fields("refetched", self.refetched);
         fields("repaired", self.repaired);
         fields("unrepaired", self.unrepaired);
