@@ -9,11 +9,14 @@
 #include <string_view>
 
 #include "base/file-descriptor.hpp"
+#include "job/job.hpp"
 #include "ui/display-text.hpp"
 
 namespace imagectl {
 
 namespace {
+
+using imaged::job::Phase;
 
 constexpr std::int64_t redraw_interval = 100'000;
 // Without a terminal, so that a log shows that a long layer goes on.
@@ -61,11 +64,12 @@ void ProgressDisplay::draw(const JobStatus& job) {
 void ProgressDisplay::print_news(const JobStatus& job) {
     std::string text;
     const std::string phase = job.state == "queued" ? "queued" : job.phase;
-    if (phase != said_phase_ && !phase.empty() && phase != "done" && phase != "waiting") {
+    if (phase != said_phase_ && !phase.empty() && phase != imaged::to_string(Phase::done) &&
+        phase != imaged::to_string(Phase::waiting)) {
         said_phase_ = phase;
         text += prefix_ + escaped(phase);
         if (phase == "queued" && job.position) text += ", " + std::to_string(job.position) + " ahead";
-        if (phase == "fetch" && job.layers_total)
+        if (phase == imaged::to_string(Phase::fetch) && job.layers_total)
             text += ": " + std::to_string(job.layers_total) + " layers, " + human_bytes(job.bytes_total) + " to fetch";
         text += "\n";
     }
@@ -78,7 +82,7 @@ void ProgressDisplay::print_news(const JobStatus& job) {
     if (now - last_drawn_ >= line_interval && job.state == "running") {
         last_drawn_ = now;
         text = prefix_ + escaped(phase) + " " + std::to_string(static_cast<int>(job.fraction * 100)) + "%";
-        if (phase == "fetch" && job.bytes_total)
+        if (phase == imaged::to_string(Phase::fetch) && job.bytes_total)
             text += ", " + human_bytes(job.bytes_done) + "/" + human_bytes(job.bytes_total);
         if (job.steps_total)
             text +=

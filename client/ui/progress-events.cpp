@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "job/job.hpp"
+
 namespace imagectl {
 
 namespace {
@@ -41,7 +43,7 @@ std::string progress_event(const JobStatus& job) {
         ++reused;
         reused_bytes += layer.total;
     }
-    const bool fetches = job.phase == "fetch" && job.bytes_total > 0;
+    const bool fetches = job.phase == imaged::to_string(imaged::job::Phase::fetch) && job.bytes_total > 0;
     const std::string task = fetches ? "pulling" : job.state == "queued" ? "queued" : job.phase;
     Json event = {{"type", fetches ? "ProgressBytes" : "ProgressSteps"},
                   {"task", task},

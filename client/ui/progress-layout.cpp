@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "job/job.hpp"
 #include "ui/display-text.hpp"
 
 namespace imagectl {
@@ -68,7 +69,7 @@ std::string total_line(const JobStatus& job, const Speed& speed, std::size_t wid
     if (job.steps_total)
         end += " " + std::to_string(job.steps_done) + "/" + std::to_string(job.steps_total) + " " + escaped(job.unit);
     if (job.bytes_total) end += " " + human_bytes(job.bytes_done) + "/" + human_bytes(job.bytes_total);
-    if (job.state == "running" && job.phase == "fetch") {
+    if (job.state == "running" && job.phase == imaged::to_string(imaged::job::Phase::fetch)) {
         if (speed.rate) end += " " + human_bytes(static_cast<std::uint64_t>(std::min(*speed.rate, 1e18))) + "/s";
         if (speed.remaining) end += " " + human_duration(*speed.remaining) + " left";
     }

@@ -168,7 +168,7 @@ job::Result JobObject::finish(const job::Work& work, const job::Result& result,
     set_now(finished_, "FinishTimestamp");
     set(state_, job::State::finished, "State");
     set(position_, 0U, "Position");
-    set(phase_, std::string("done"), "Phase");
+    set(phase_, std::string(to_string(job::Phase::done)), "Phase");
     if (told.outcome == job::Outcome::success) set(fraction_, 1.0, "Fraction");
     set(result_, std::string(to_string(told.outcome)), "Result");
     if (told.outcome != job::Outcome::success) {

@@ -135,7 +135,7 @@ private:
     const bool private_;
     job::State state_;
     std::uint32_t position_ = 0;
-    std::string phase_ = "waiting";
+    std::string phase_{to_string(job::Phase::waiting)};
     double fraction_ = 0;
     std::uint64_t bytes_done_ = 0, bytes_total_ = 0;
     std::uint32_t layers_done_ = 0, layers_total_ = 0;

@@ -112,7 +112,7 @@ void JobTable::job_added(const QueuedJob& job) {
     auto& object = objects_[job.id];
     object = std::make_unique<JobObject>(connection_, loop_, job, events_.cancel_asked, events_.outcome_asked);
     object->announce();
-    phases_[job.id] = {"waiting", EventLoop::Clock::now()};
+    phases_[job.id] = {std::string(to_string(job::Phase::waiting)), EventLoop::Clock::now()};
     events_.added(job.id);
     tell_status();
 }
@@ -125,7 +125,7 @@ void JobTable::job_finished(const QueuedJob& job, const job::Result& result) {
     const auto seconds = static_cast<double>(object.microseconds_run()) / 1e6;
     const auto fetched = fetched_bytes(job.request, told, object.bytes_done());
     tell_end(job, told, seconds, fetched);
-    enter_phase(job.id, job.request, "done");
+    enter_phase(job.id, job.request, std::string(to_string(job::Phase::done)));
     phases_.erase(job.id);
     metrics_.job_ended(job.request, told, fetched.value_or(0));
     tell_changes(told);

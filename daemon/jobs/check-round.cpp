@@ -33,7 +33,7 @@ CheckRound::CheckRound(EventLoop& loop, WorkerSettings settings, job::Request re
       any_source_(any_source),
       on_progress_(std::move(on_progress)),
       on_end_(std::move(on_end)) {
-    progress_.phase = "manifest";
+    progress_.phase = to_string(job::Phase::manifest);
     progress_.unit = "images";
 }
 

@@ -16,7 +16,6 @@
 #include "base/json.hpp"
 #include "base/replace-file.hpp"
 #include "job/json-fields.hpp"
-#include "job/kinds.hpp"
 
 namespace imaged {
 
@@ -54,11 +53,6 @@ constexpr std::array<Family, 13> families{
      {reused, "counter", "Bytes of compressed layers that images needed and that were stored already."},
      {saved, "counter", "Of these, bytes of layers that were fetched in part (zstd:chunked)."},
      {phase_seconds, "counter", "Time that jobs spent in each phase."}}};
-
-// As the interface lists them at Job.Phase. A worker that an image has taken over may say anything.
-constexpr std::array<std::string_view, 15> phases{"waiting", "manifest", "fetch",  "copy", "merge",
-                                                  "relabel", "commit",   "write",  "push", "mark",
-                                                  "prune",   "count",    "verify", "hash", "repair"};
 
 std::string_view family_of(std::string_view series) {
     return series.substr(0, series.find('{'));
@@ -181,7 +175,8 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
 }
 
 void JobMetrics::phase_ended(std::string_view kind, std::string_view phase, EventLoop::Clock::duration time) {
-    const bool known = std::find(phases.begin(), phases.end(), phase) != phases.end();
+    // A worker that an image has taken over may name any phase.
+    const bool known = names_of(job::Phase()).value(phase).has_value();
     add(fmt::format("{}{{kind=\"{}\",phase=\"{}\"}}", phase_seconds, kind, known ? phase : "other"),
         std::chrono::duration<double>(time).count());
 }

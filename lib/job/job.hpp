@@ -39,8 +39,46 @@ constexpr auto names_of(Outcome) {
         {{Outcome::success, "success"}, {Outcome::failed, "failed"}, {Outcome::cancelled, "cancelled"}});
 }
 
+// The phases that the interface lists at Job.Phase.
+enum class Phase {
+    waiting,
+    manifest,
+    fetch,
+    copy,
+    merge,
+    relabel,
+    commit,
+    write,
+    push,
+    mark,
+    prune,
+    count,
+    verify,
+    hash,
+    repair,
+    done
+};
+constexpr auto names_of(Phase) {
+    return enum_names<Phase>({{Phase::waiting, "waiting"},
+                              {Phase::manifest, "manifest"},
+                              {Phase::fetch, "fetch"},
+                              {Phase::copy, "copy"},
+                              {Phase::merge, "merge"},
+                              {Phase::relabel, "relabel"},
+                              {Phase::commit, "commit"},
+                              {Phase::write, "write"},
+                              {Phase::push, "push"},
+                              {Phase::mark, "mark"},
+                              {Phase::prune, "prune"},
+                              {Phase::count, "count"},
+                              {Phase::verify, "verify"},
+                              {Phase::hash, "hash"},
+                              {Phase::repair, "repair"},
+                              {Phase::done, "done"}});
+}
+
 struct Progress {
-    std::string phase;  // what the interface lists at Job.Phase
+    std::string phase;  // the name of a Phase, if the worker is not taken over by an image
     double fraction = 0;
     std::uint64_t bytes_done = 0, bytes_total = 0;  // as the interface says at Job.Bytes
     std::uint32_t layers_done = 0, layers_total = 0;

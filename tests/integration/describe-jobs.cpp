@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prints what lib/job says of each kind of job as JSON, for tests: its name, its action, whether it only reads, its
-// arguments, options and outcome with their D-Bus types.
+// arguments, options and outcome with their D-Bus types; with an argument, the names of all phases instead.
 #include <cstdio>
 
+#include "job/job.hpp"
 #include "job/json-fields.hpp"
 #include "job/kinds.hpp"
 
@@ -48,8 +49,13 @@ struct Describer : job::FieldVisitor<Describer> {
 
 }  // namespace
 
-int main() {
+int main(int argc, char**) {
     auto kinds = nlohmann::json::array();
+    if (argc > 1) {
+        for (const auto& [phase, name] : names_of(job::Phase()).table) kinds.push_back(name);
+        std::puts(json_text(kinds).c_str());
+        return 0;
+    }
     job::for_each_kind([&](auto kind) {
         Describer request, outcome;
         kind.fields(kind, request);

@@ -37,6 +37,11 @@ def described_jobs():
     return json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"]], check=True, capture_output=True, text=True).stdout)
 
 
+def phases():
+    """The names of lib/job's phases."""
+    return json.loads(subprocess.run([os.environ["DESCRIBE_JOBS"], "phases"], check=True, capture_output=True, text=True).stdout)
+
+
 def method_of(kind):
     """The method on the bus of the kind of job. "import" is a word of many languages."""
     return "ImportImage" if kind == "import" else "".join(word.capitalize() for word in kind.split("-"))

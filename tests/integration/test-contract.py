@@ -144,6 +144,11 @@ class Contract(unittest.TestCase):
                         self.assertTrue(any(word.startswith(wanted) for word in re.split(", | or ", types)),
                                         f"docs/imagectl-json.md, {verb}: {key} is a {wanted}, not a {types}")
 
+    def test_the_phases_are_those_that_the_interface_documents(self):
+        for path, begin in (("dbus/org.imaged1.Job.xml", "<!-- Phase: "), ("docs/dbus.md", "| `Phase` | "), ("docs/imagectl-json.md", "| `phase` | ")):
+            told = (ROOT / path).read_text().split(begin)[1].split("\n")[0]
+            self.assertEqual(set(re.findall('"([a-z]+)"', told)), set(interface_xml.phases()), f"{path}, lib/job/job.hpp")
+
     def test_imagectl_has_each_option(self):
         for name, kind in KINDS.items():
             with self.subTest(name):
