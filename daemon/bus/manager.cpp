@@ -173,12 +173,9 @@ void Manager::shut_down() {
 void Manager::job_ended(JobId id, const std::string& result) {
     activity_.touch();
     catalog_.refresh_mode();
-    const auto& kind = jobs_.objects().at(id)->traits();
-    // Others can only make an update or damage go, or bring sound images, which are counted as they come.
-    const bool may_bring_more = kind.only_reads || kind.name == job::Copy::traits.name ||
-                                kind.name == job::Rollback::traits.name || kind.name == job::Verify::traits.name;
     const auto& counts = catalog_.counts();
-    if (may_bring_more || counts.updates > 0 || counts.damaged > 0) catalog_.refresh_counts();
+    if (jobs_.objects().at(id)->traits().recounts || counts.updates > 0 || counts.damaged > 0)
+        catalog_.refresh_counts();
     quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 

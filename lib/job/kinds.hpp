@@ -42,6 +42,9 @@ struct Traits {
     bool takes_authfile = false;
     bool takes_place = false;  // may open a path that the caller names, who may show what is there (option place)
     Publishing publishing = Publishing::none;
+    // Whether an update or damage may be known after it that was not known before, so that imaged counts them again.
+    // After other kinds it does so only if it counted any.
+    bool recounts = true;
 };
 
 // How the layers of an export are compressed.
@@ -211,7 +214,8 @@ constexpr Traits fetching(std::string_view name) {
             .stores_image = true,
             .takes_authfile = true,
             .takes_place = true,
-            .publishing = Publishing::image};
+            .publishing = Publishing::image,
+            .recounts = false};
 }
 
 struct FetchedImage {
@@ -243,8 +247,11 @@ struct Pull : FetchedImage {
 
 // The archive is Request::input_file.
 struct ImportArchive {
-    static constexpr Traits traits{
-        .name = "import-archive", .action = "import", .stores_image = true, .publishing = Publishing::image};
+    static constexpr Traits traits{.name = "import-archive",
+                                   .action = "import",
+                                   .stores_image = true,
+                                   .publishing = Publishing::image,
+                                   .recounts = false};
     using Outcome = PullOutcome;
 
     ImageReference image;             // the name to store it under
@@ -341,7 +348,8 @@ struct Export {
                                    .action = "export",
                                    .takes_authfile = true,
                                    .takes_place = true,
-                                   .publishing = Publishing::scratch};
+                                   .publishing = Publishing::scratch,
+                                   .recounts = false};
     using Outcome = ExportOutcome;
 
     ImageReference image;
@@ -575,7 +583,7 @@ struct RemoveOutcome {
 };
 
 struct Remove {
-    static constexpr Traits traits{.name = "remove", .action = "remove"};
+    static constexpr Traits traits{.name = "remove", .action = "remove", .recounts = false};
     using Outcome = RemoveOutcome;
 
     // None, within the worker: layers that nobody uses (daemon/worker/publisher.hpp).
@@ -647,7 +655,7 @@ struct PruneOutcome {
 };
 
 struct Prune {
-    static constexpr Traits traits{.name = "prune", .action = "prune"};
+    static constexpr Traits traits{.name = "prune", .action = "prune", .recounts = false};
     using Outcome = PruneOutcome;
 
     bool dry_run = false;

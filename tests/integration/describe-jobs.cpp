@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints what lib/job says of each kind of job as JSON, for tests: its name, its action, whether it only reads, its
-// arguments, options and outcome with their D-Bus types; with an argument, the names of all phases instead.
+// Prints what lib/job says of each kind of job as JSON, for tests: its name, its action, whether it only reads, whether
+// updates and damage are counted again after it, its arguments, options and outcome with their D-Bus types. With an
+// argument it prints the names of all phases instead.
 #include <cstdio>
 
 #include "job/job.hpp"
@@ -66,6 +67,7 @@ int main(int argc, char**) {
         kinds.push_back({{"name", kind.traits.name},
                          {"action", kind.traits.action},
                          {"only-reads", kind.traits.only_reads},
+                         {"recounts", kind.traits.recounts},
                          {"arguments", request.members},
                          {"options", request.options},
                          {"outcome", outcome.members}});

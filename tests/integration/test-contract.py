@@ -17,6 +17,8 @@ METHODS = {method.name: method for method in interface_xml.methods_of("org.image
 COMMON = {"background": "b", "bind-to-caller": "b", "interactive": "b"}
 # The daemon decides it, no caller.
 DECIDED = {"verify": {"signed"}}
+# Kinds that only remove updates or damage, or bring sound images.
+FINDS_NOTHING = {"import", "pull", "import-archive", "export", "remove", "prune"}
 # Actions that are asked about beside that of the kind.
 OTHERS = {"pull-unverified", "store-as", "cancel"}
 # A verb of imagectl for each but this, which check does for several images.
@@ -148,6 +150,10 @@ class Contract(unittest.TestCase):
         for path, begin in (("dbus/org.imaged1.Job.xml", "<!-- Phase: "), ("docs/dbus.md", "| `Phase` | "), ("docs/imagectl-json.md", "| `phase` | ")):
             told = (ROOT / path).read_text().split(begin)[1].split("\n")[0]
             self.assertEqual(set(re.findall('"([a-z]+)"', told)), set(interface_xml.phases()), f"{path}, lib/job/job.hpp")
+
+    def test_updates_and_damage_are_counted_again_after_all_kinds_that_may_find_any(self):
+        for name, kind in KINDS.items():
+            self.assertEqual(kind["recounts"], name not in FINDS_NOTHING, f".recounts of {name} in lib/job/kinds.hpp")
 
     def test_imagectl_has_each_option(self):
         for name, kind in KINDS.items():
