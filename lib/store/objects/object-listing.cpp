@@ -22,16 +22,31 @@ constexpr unsigned max_threads = 4;
 
 }  // namespace
 
-void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit) {
+std::string directory_name(unsigned directory) {
+    char hex[prefix_digits + 1];
+    std::snprintf(hex, sizeof hex, "%02x", directory);
+    return hex;
+}
+
+std::optional<LooseObject> loose_object(unsigned directory, int descriptor, const char* name) {
+    const std::string_view text(name);
+    if (text.size() < rest_digits + 2 || text[rest_digits] != '.') return std::nullopt;
     char hex[prefix_digits + rest_digits + 1];
     std::snprintf(hex, sizeof hex, "%02x", directory);
-    auto opened = try_open_at(objects, hex, O_RDONLY | O_DIRECTORY);
-    visit_directory(std::move(opened), "objects/" + std::string(hex), [&](const DirectoryEntry& entry) {
-        const std::string_view name(entry.name);
-        if (name.size() < rest_digits + 2 || name[rest_digits] != '.') return;
-        std::memcpy(hex + prefix_digits, name.data(), rest_digits);
-        if (const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits}))
-            visit({entry.directory, entry.name, *checksum, name.substr(rest_digits + 1), entry.is_directory});
+    std::memcpy(hex + prefix_digits, name, rest_digits);
+    const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits});
+    if (!checksum) return std::nullopt;
+    return LooseObject{descriptor, name, *checksum, text.substr(rest_digits + 1)};
+}
+
+void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit) {
+    const auto name = directory_name(directory);
+    auto opened = try_open_at(objects, name, O_RDONLY | O_DIRECTORY);
+    visit_directory(std::move(opened), "objects/" + name, [&](const DirectoryEntry& entry) {
+        auto object = loose_object(directory, entry.directory, entry.name);
+        if (!object) return;
+        object->is_directory = entry.is_directory;
+        visit(*object);
     });
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/checksum.hpp"
@@ -20,6 +22,11 @@ struct LooseObject {
     bool is_directory = false;  // and so no object, whatever its name
 };
 
+// "00" to "ff".
+std::string directory_name(unsigned directory);
+// The object whose file is NAME, borrowed, in one of the directories, which DESCRIPTOR is of; nullopt if no object is
+// called so.
+std::optional<LooseObject> loose_object(unsigned directory, int descriptor, const char* name);
 // Calls VISIT for every object in one of the directories of OBJECTS, a repository's objects directory; VISIT may remove
 // the object. Thread-safe.
 void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit);

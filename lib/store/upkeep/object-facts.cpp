@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
 constexpr const char* record_name = "objects";
-constexpr std::string_view record_version = "imaged objects 1";
+constexpr std::string_view record_version = "imaged objects 2";
 // Of some five million objects.
 constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
 
@@ -94,7 +94,7 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
         }
     }
     if (status.st_nlink > 1) {
-        facts.links.push_back({key, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
+        facts.links.push_back({key, object.name, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
         fact.bytes = 0;
     }
     fact.count = facts.named.size() - fact.first;
@@ -127,7 +127,7 @@ std::uint64_t place_of(const Repository& repository) {
     return status.st_ino;
 }
 
-// Links are found anew each time, and what is broken may be repaired.
+// Links are looked at each time, and what is broken may be repaired.
 std::vector<ObjectFact> kept_objects(const DirectoryFacts& facts) {
     std::vector<ObjectKey> links;
     for (const auto& link : facts.links) links.push_back(link.key);
@@ -139,6 +139,49 @@ std::vector<ObjectFact> kept_objects(const DirectoryFacts& facts) {
     return kept;
 }
 
+// Of an object directory: zero if it is missing, or if the next change of it might have the same one.
+FileStamp settled_stamp(const Repository& repository, unsigned number) {
+    const auto stamp = FileStamp::of(repository.objects(), directory_name(number));
+    return is_settled(stamp.changed) ? stamp : FileStamp();
+}
+
+void sort(DirectoryFacts& facts) {
+    std::sort(facts.objects.begin(), facts.objects.end(),
+              [](const auto& one, const auto& other) { return one.key < other.key; });
+}
+
+// Lists directory NUMBER, and takes over what is KNOWN of the objects there. Whether anything is to be kept anew.
+bool list(const Repository& repository, unsigned number, const DirectoryFacts& known, DirectoryFacts& facts,
+          const Cancellation& cancellation) {
+    std::size_t taken = 0;
+    visit_objects(repository.objects(), number, [&](const LooseObject& object) {
+        cancellation.check();
+        if (object.is_directory) return;
+        const ObjectKey key(object.checksum, kind_of(object.type));
+        if (take_known(key, known, facts))
+            ++taken;
+        else
+            look_at(object, key, facts);
+        if (key.kind() == ObjectKind::commit) facts.commits.push_back(object.checksum);
+    });
+    sort(facts);
+    return taken != known.objects.size() || kept_objects(facts).size() != taken;
+}
+
+// Looks at the links of directory NUMBER again, of which all else is known. Whether anything is to be kept anew.
+bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts& facts) {
+    const auto links = std::exchange(facts.links, {});
+    if (links.empty()) return false;
+    const auto directory = try_open_at(repository.objects(), directory_name(number), O_RDONLY | O_DIRECTORY);
+    if (!directory) return true;
+    for (const auto& link : links) {
+        if (const auto object = loose_object(number, directory.get(), link.name.c_str()))
+            look_at(*object, link.key, facts);
+    }
+    sort(facts);
+    return facts.links.size() != links.size();
+}
+
 // Takes a record apart.
 class RecordReader {
 public:
@@ -146,11 +189,15 @@ public:
 
     template <typename Value>
     Value take() {
-        if (text_.size() < sizeof(Value)) throw Error(ErrorKind::corrupt_input, "the record is cut off");
         Value value;
-        std::memcpy(&value, text_.data(), sizeof value);
-        text_.remove_prefix(sizeof value);
+        std::memcpy(&value, take_text(sizeof value).data(), sizeof value);
         return value;
+    }
+    std::string_view take_text(std::uint64_t size) {
+        if (text_.size() < size) throw Error(ErrorKind::corrupt_input, "the record is cut off");
+        const auto text = text_.substr(0, size);
+        text_.remove_prefix(size);
+        return text;
     }
     void require_end() const {
         if (!text_.empty()) throw Error(ErrorKind::corrupt_input, "the record is too long");
@@ -160,8 +207,10 @@ private:
     std::string_view text_;
 };
 
+// Of links only the names are kept.
 DirectoryFacts take_directory(RecordReader& record) {
     DirectoryFacts facts;
+    facts.stamp = record.take<FileStamp>();
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
         const ObjectKey key(record.take<std::uint64_t>());
         const auto bytes = record.take<std::uint64_t>();
@@ -170,7 +219,32 @@ DirectoryFacts take_directory(RecordReader& record) {
             facts.named.emplace_back(record.take<std::uint64_t>());
         facts.objects.back().count = facts.named.size() - facts.objects.back().first;
     }
+    for (auto left = record.take<std::uint64_t>(); left > 0; --left) facts.commits.push_back(record.take<Checksum>());
+    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
+        const ObjectKey key(record.take<std::uint64_t>());
+        facts.links.push_back({key, std::string(record.take_text(record.take<std::uint64_t>())), 0, {}, 0});
+    }
     return facts;
+}
+
+void append_directory(std::string& text, const DirectoryFacts& facts) {
+    append(text, facts.stamp);
+    const auto kept = kept_objects(facts);
+    append(text, std::uint64_t{kept.size()});
+    for (const auto& fact : kept) {
+        append(text, fact.key.value());
+        append(text, fact.bytes);
+        append(text, std::uint64_t{fact.count});
+        for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
+    }
+    append(text, std::uint64_t{facts.commits.size()});
+    for (const auto& commit : facts.commits) append(text, commit);
+    append(text, std::uint64_t{facts.links.size()});
+    for (const auto& link : facts.links) {
+        append(text, link.key.value());
+        append(text, std::uint64_t{link.name.size()});
+        text += link.name;
+    }
 }
 
 }  // namespace
@@ -180,31 +254,23 @@ ObjectKey::ObjectKey(const Checksum& checksum, ObjectKind kind) : value_(0) {
     value_ = (value_ & ~kind_bits) | static_cast<std::uint64_t>(kind);
 }
 
-ObjectFacts ObjectFacts::read(const Repository& repository, const ObjectFacts& known, const Cancellation& cancellation,
+ObjectFacts ObjectFacts::read(const Repository& repository, ObjectFacts known, const Cancellation& cancellation,
                               WorkObserver& observer) {
     ObjectFacts facts;
     std::mutex mutex;
     unsigned done = 0;
     for_each_object_directory(object_threads(), [&](unsigned number) {
         auto& found = facts.directories_[number];
-        const auto& before = known.directories_[number];
-        std::size_t taken = 0;
-        visit_objects(repository.objects(), number, [&](const LooseObject& object) {
-            cancellation.check();
-            if (object.is_directory) return;
-            const ObjectKey key(object.checksum, kind_of(object.type));
-            if (take_known(key, before, found))
-                ++taken;
-            else
-                look_at(object, key, found);
-            if (key.kind() == ObjectKind::commit) found.commits.push_back(object.checksum);
-        });
-        std::sort(found.objects.begin(), found.objects.end(),
-                  [](const auto& one, const auto& other) { return one.key < other.key; });
-        const auto broken = static_cast<std::size_t>(std::count_if(found.objects.begin(), found.objects.end(),
-                                                                   [](const auto& object) { return object.broken; }));
-        const bool is_new =
-            taken != before.objects.size() || found.objects.size() != taken + found.links.size() + broken;
+        auto& before = known.directories_[number];
+        const auto stamp = settled_stamp(repository, number);
+        const bool is_same = stamp.inode != 0 && stamp == before.stamp;
+        bool is_new =
+            is_same ? look_at_links(repository, number, before) : list(repository, number, before, found, cancellation);
+        if (is_same) found = std::exchange(before, {});
+        const bool has_broken =
+            std::any_of(found.objects.begin(), found.objects.end(), [](const auto& object) { return object.broken; });
+        found.stamp = has_broken ? FileStamp() : stamp;
+        is_new |= found.stamp.inode != 0 && !is_same;
         const std::lock_guard lock(mutex);
         facts.is_new_ |= is_new;
         observer.advance(++done, object_directories);
@@ -236,14 +302,7 @@ void ObjectFacts::save(const Repository& repository) const {
     std::string text(record_version);
     append(text, place_of(repository));
     for (const auto& facts : directories_) {
-        const auto kept = kept_objects(facts);
-        append(text, std::uint64_t{kept.size()});
-        for (const auto& fact : kept) {
-            append(text, fact.key.value());
-            append(text, fact.bytes);
-            append(text, std::uint64_t{fact.count});
-            for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
-        }
+        append_directory(text, facts);
         if (text.size() > max_record_bytes) return;
     }
     append(text, sha256(text));

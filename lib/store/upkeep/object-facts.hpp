@@ -2,10 +2,11 @@
 // Collects facts about each object of a repository for counting (object-graph.hpp): its bytes on disk, and the objects
 // that it references. Costs one lstat(2) for each object and one read for each directory and commit.
 //
-// Objects never change, so what was learnt is kept, and the next count looks at new objects only. Not kept, and looked
-// at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte
-// order of the machine, with a SHA-256 at its end. It counts in this repository only, and is never needed: without it,
-// or where anything of it is wrong, each object is looked at. Nothing is removed by it.
+// Objects never change, so what was learnt is kept, and the next count looks at new objects only. It lists the
+// directories that have changed since (base/file-stamp.hpp). Not kept, and looked at each time, is what has several hard
+// links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine, with a SHA-256 at its
+// end. It counts in this repository only, and is never needed: without it, or if anything of it is wrong, each object is
+// looked at. Nothing is removed by it.
 #pragma once
 
 #include <sys/types.h>
@@ -13,11 +14,13 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/cancellation.hpp"
 #include "base/checksum.hpp"
+#include "base/file-stamp.hpp"
 #include "store/objects/object-listing.hpp"
 #include "store/repository/repository.hpp"
 #include "store/repository/work-observer.hpp"
@@ -53,6 +56,7 @@ struct ObjectFact {
 // An object that is one of several links to a file.
 struct ObjectLink {
     ObjectKey key;
+    std::string name;     // of its file, in its directory
     std::uint64_t bytes;  // of the file
     std::pair<dev_t, ino_t> file;
     nlink_t links;
@@ -60,6 +64,7 @@ struct ObjectLink {
 
 // Of one of the object directories.
 struct DirectoryFacts {
+    FileStamp stamp;                  // before it was listed; zero if a change since might not show
     std::vector<ObjectFact> objects;  // sorted by key
     std::vector<ObjectKey> named;
     std::vector<ObjectLink> links;
@@ -70,7 +75,7 @@ class ObjectFacts {
 public:
     // Looks at each object that is not KNOWN. OBSERVER is called with directories. Throws Error(cancelled), and what
     // the system cannot read.
-    static ObjectFacts read(const Repository& repository, const ObjectFacts& known, const Cancellation& cancellation,
+    static ObjectFacts read(const Repository& repository, ObjectFacts known, const Cancellation& cancellation,
                             WorkObserver& observer);
 
     // What was kept of REPOSITORY; no facts if there is nothing, or nothing that counts.

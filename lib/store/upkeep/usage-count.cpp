@@ -353,26 +353,22 @@ private:
 // Refs may change while they are counted: the record is of what they were all the time, or of nothing.
 class Recording {
 public:
-    explicit Recording(const Repository& repository) : repository_(repository) { state_ = state(); }
+    explicit Recording(const Repository& repository) : repository_(repository), refs_(repository) { refs_.refresh(); }
 
-    void keep(const std::vector<UsageOfUser>& users) const {
-        if (state() != state_) return;
+    void keep(const std::vector<UsageOfUser>& users) {
+        const auto state = refs_.value();
+        refs_.refresh();
+        if (refs_.value() != state) return;
         std::map<std::string, UsageRecord::Size> images;
         for (const auto& user : users) {
             if (user.kind == UserKind::image && user.damage.empty()) images.emplace(user.name, user.size);
         }
-        UsageRecord(state_, std::move(images)).write(repository_.writer());
+        UsageRecord(state, std::move(images)).write(repository_.writer());
     }
 
 private:
-    Checksum state() const {
-        RefState refs(repository_);
-        refs.refresh();
-        return refs.value();
-    }
-
     const Repository& repository_;
-    Checksum state_;
+    RefState refs_;
 };
 
 class Silence : public WorkObserver {
@@ -387,7 +383,7 @@ void recount(const std::string& path, unsigned keep, FactsUse use, const Cancell
     auto& repository = *existing;
     if (use == FactsUse::known && !has_few_images(repository)) return;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    const Recording recording(repository);
+    Recording recording(repository);
     Silence silence;
     auto facts = ObjectFacts::read(repository, use == FactsUse::known ? ObjectFacts::load(repository) : ObjectFacts(),
                                    cancellation, silence);
@@ -404,7 +400,7 @@ Usage count_usage(const std::string& path, unsigned keep, std::shared_ptr<Reposi
     auto& repository = *existing;
     if (writer) repository.write_through(std::move(writer));
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    const Recording recording(repository);
+    Recording recording(repository);
     observer.begin("count", 0, read_end, "directories");
     auto facts = ObjectFacts::read(repository, {}, cancellation, observer);
     auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run();
