@@ -183,6 +183,7 @@ class Leftovers(Images):
         super().setUp()
         self.temporary = self.directory / "temporary"
         self.temporary.mkdir()
+        self.digests = []
 
     def archive(self, kind="oci-archive", blobs=8):
         self.layout.image("t", [oci_layout.layer([Entry(f"usr/{number}/f{n}", content=os.urandom(20000)) for n in range(20)]) for number in range(blobs)])

@@ -195,7 +195,7 @@ class Packages(BusCase):
         # Another commit is deployed.
         subprocess.run([*ostree, "refs", "--create=ostree/1/1/0", self.outcome["commit"]], check=True)
         self.addCleanup(subprocess.run, [*ostree, "refs", "--delete", "ostree/1/1/0"], check=True)
-        self.refused_changes("NotFound", "no image, no kept version and no deployment", commit=commit)
+        self.refused_changes("NotFound", "belongs to no image, kept version or deployment", commit=commit)
         subprocess.run([*ostree, "refs", "--create=ostree/0/1/0", commit], check=True)
         self.addCleanup(subprocess.run, [*ostree, "refs", "--delete", "ostree/0/1/0", "foreign"], check=True)
         outcome = self.changes(commit=commit)
@@ -269,7 +269,7 @@ class Packages(BusCase):
         self.assertEqual((document["kind"], document["update-available"]), ("check", True))
         self.assertIn("known after the pull", document["changes"]["unknown"])
         self.assertNotIn("changes", json.loads(self.imagectl("--json", *check)))
-        self.assertIn("not for --detach", self.imagectl(*check, "--packages", "--detach", status=2))
+        self.assertIn("--packages and --detach exclude each other", self.imagectl(*check, "--packages", "--detach", status=2))
         # Of several images.
         self.imagectl("remove", stored)
         self.publish(status(stanza("a", "4")))

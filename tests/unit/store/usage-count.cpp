@@ -2,8 +2,13 @@
 #include "store/upkeep/usage-count.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "catch.hpp"
@@ -105,6 +110,62 @@ TEST_CASE("objects that are no objects do not end the count") {
     REQUIRE(after.users.size() == before.users.size() + 1);  // a commit that no ref names
     REQUIRE(after.users.front().size.unique == before.users.front().size.unique);
     REQUIRE(after.users.front().damage.empty());
+}
+
+TEST_CASE("a count of what changed gives what a count of everything gives") {
+    CountedStore store;
+    auto& home = store.home;
+    const auto base = store.images.layer("base", {{"usr/base", large_content}});
+    store.images.image(first, {base, store.images.layer("own", {{"usr/own", large}})});
+    store.images.image(second, {base, store.images.layer("other", {{"usr/other", large + "x"}})});
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::recursive_directory_iterator(home.path + "/objects")) {
+        if (entry.path().extension() == ".file") files.push_back(entry.path());
+    }
+    REQUIRE(files.size() == 3);
+    // Directories are listed again until they are older than a tick of the clock of the file system.
+    const auto recounted = [&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(150));
+        recount_images(home.path, 0, FactsUse::known, store.cancellation);
+        RefState state(home.repository);
+        state.refresh();
+        std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> sizes;
+        const auto record = UsageRecord::read(home.repository.fd());
+        for (const auto& image : {first, second}) {
+            if (const auto* size = record.size_of(image, state.value())) sizes[image] = {size->bytes, size->unique};
+        }
+        return sizes;
+    };
+    const auto counted = [&] {
+        std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> sizes;
+        for (const auto& user : store.count().users) {
+            if (user.kind == UserKind::image && user.damage.empty())
+                sizes[user.name] = {user.size.bytes, user.size.unique};
+        }
+        return sizes;
+    };
+    for (const auto& file : files) fs::create_hard_link(file, home.path + "/tmp/" + file.stem().string());
+    const auto linked = recounted();
+    REQUIRE(linked == counted());
+    REQUIRE(recounted() == linked);
+    // The directories of objects do not change by what is done to links elsewhere.
+    for (const auto& file : files) fs::remove(home.path + "/tmp/" + file.stem().string());
+    const auto before = recounted();
+    REQUIRE(before == counted());
+    REQUIRE(before.at(first).second > linked.at(first).second + 50'000);
+    REQUIRE(recounted() == before);
+
+    fs::remove(files.front());
+    REQUIRE(recounted() == counted());
+    REQUIRE(recounted() != before);
+    store.images.image(first, {base});
+    REQUIRE(recounted() == counted());
+    // A commit of another program.
+    home.repository.set_ref("their/branch", base.commit);
+    home.repository.set_ref("their/branch", std::nullopt);
+    const auto last = recounted();
+    REQUIRE(last == counted());
+    REQUIRE(recounted() == last);
 }
 
 TEST_CASE("the state changes with each ref that keeps objects, and with no other") {
