@@ -30,7 +30,7 @@ soak() {
         callers)
             LIST_LIMIT=0.05 /usr/bin/python3 "$here/tests/integration/test-hostile-callers.py" --verbose "$@"
             local test
-            for test in other-users polkit-questions time-limit hangs; do /usr/bin/python3 "$here/tests/integration/test-$test.py" --verbose; done
+            for test in busy-users other-users polkit-questions time-limit hangs; do /usr/bin/python3 "$here/tests/integration/test-$test.py" --verbose; done
             ;;
         memory)
             /usr/bin/python3 "$here/tests/integration/test-memory.py" --long "$@"
