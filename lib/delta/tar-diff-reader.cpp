@@ -82,6 +82,7 @@ private:
 struct SourceFile {
     FileDescriptor file;
     std::uint64_t size = 0, position = 0;
+    std::string name;
 
     void read(std::span<std::byte> buffer) {
         if (read_at(file.get(), position, buffer, "a file of the stored image") < buffer.size())
@@ -241,11 +242,15 @@ struct TarDiffReader::State {
             input.eat(count);
             done += count;
         }
+        if (source.file && source.name == name) {
+            source.position = 0;
+            return;
+        }
         source = {};
         auto file = open(name);
         struct stat status {};
         if (::fstat(file.get(), &status) != 0) throw_errno("look at a file of the stored image");
-        source = {std::move(file), static_cast<std::uint64_t>(status.st_size), 0};
+        source = {std::move(file), static_cast<std::uint64_t>(status.st_size), 0, std::move(name)};
     }
 
     void begin_frame(std::uint64_t size) {
