@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -23,16 +22,15 @@ constexpr unsigned max_threads = 4;
 }  // namespace
 
 std::string directory_name(unsigned directory) {
-    char hex[prefix_digits + 1];
-    std::snprintf(hex, sizeof hex, "%02x", directory);
-    return hex;
+    constexpr const char* digits = "0123456789abcdef";
+    return {digits[directory / 16], digits[directory % 16]};
 }
 
 std::optional<LooseObject> loose_object(unsigned directory, int descriptor, const char* name) {
     const std::string_view text(name);
     if (text.size() < rest_digits + 2 || text[rest_digits] != '.') return std::nullopt;
-    char hex[prefix_digits + rest_digits + 1];
-    std::snprintf(hex, sizeof hex, "%02x", directory);
+    char hex[prefix_digits + rest_digits];
+    std::memcpy(hex, directory_name(directory).data(), prefix_digits);
     std::memcpy(hex + prefix_digits, name, rest_digits);
     const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits});
     if (!checksum) return std::nullopt;
