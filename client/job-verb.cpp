@@ -46,12 +46,12 @@ Variant handle(JobCall& call, int fd, const std::string& what) {
 
 // The first image that could not be asked about counts. If all were meant, a machine that is offline and an image that
 // has no source are no errors.
-ExitCode judge_checks(const job::CheckImagesOutcome& outcome) {
-    for (const auto& image : outcome.unchecked) {
+ExitCode judge_unchecked(const std::vector<job::UncheckedImage>& unchecked, bool all) {
+    for (const auto& image : unchecked) {
         const auto code = exit_code(image.error_name.value_or(""));
         const bool has_no_source =
             code == ExitCode::unreachable || code == ExitCode::not_found || code == ExitCode::denied;
-        if (!has_no_source || !outcome.all) return code;
+        if (!has_no_source || !all) return code;
     }
     return ExitCode::ok;
 }
@@ -62,13 +62,16 @@ ExitCode judge(const Arguments& arguments, const FollowedJob& job) {
     bool has_update = false, lacks_images = false;
     if (is(job::CheckImages::traits)) {
         const auto found = read_answer<job::CheckImagesOutcome>(job.outcome);
-        if (const auto code = judge_checks(found); code != ExitCode::ok) return code;
+        if (const auto code = judge_unchecked(found.unchecked, found.all); code != ExitCode::ok) return code;
         has_update = !found.updates.empty();
     } else if (is(job::Check::traits)) {
         has_update = read_answer<job::CheckOutcome>(job.outcome).update_available;
     } else if (is(job::Verify::traits)) {
         const auto found = read_answer<job::VerifyOutcome>(job.outcome);
-        if (!found.sound || found.unchecked) return ExitCode::failed;
+        if (found.unchecked) {
+            if (const auto code = judge_unchecked(*found.unchecked, false); code != ExitCode::ok) return code;
+        }
+        if (!found.sound) return ExitCode::failed;
         lacks_images = !found.missing.empty();
     } else if (is(job::Remove::traits)) {
         lacks_images = !read_answer<job::RemoveOutcome>(job.outcome).missing.empty();
