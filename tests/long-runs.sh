@@ -17,7 +17,7 @@ soak() {
         kill | power | longrun | odd | mix | fleet) /usr/bin/python3 "$here/tests/soak/$kind.py" "$@" ;;
         hostile)
             /usr/bin/python3 "$here/tests/integration/test-hostile-images.py" --long "$@"
-            /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Mixed
+            /usr/bin/python3 "$here/tests/integration/test-chunked-hostile.py" --long "$@" Mixed
             /usr/bin/python3 "$here/tests/integration/test-delta.py" --long "$@" Hostile
             /usr/bin/python3 "$here/tests/integration/test-delta-export.py" --long "$@" Hostile
             ;;
@@ -34,7 +34,7 @@ soak() {
             ;;
         memory)
             /usr/bin/python3 "$here/tests/integration/test-memory.py" --long "$@"
-            /usr/bin/python3 "$here/tests/integration/test-chunked.py" --long "$@" Large
+            /usr/bin/python3 "$here/tests/integration/test-chunked-hostile.py" --long "$@" Large
             ;;
         stacks) ROUNDS=1000 /usr/bin/python3 "$here/tests/integration/test-merge.py" "$@" ;;
         *) die "soak knows no '$kind'" ;;
