@@ -92,10 +92,10 @@ private:
 
 std::unique_ptr<sdbus::IConnection> connect(const CommandLine& line) {
     try {
-        if (!line.bus_address.empty()) return sdbus::createSessionBusConnectionWithAddress(line.bus_address);
+        if (line.bus_address) return sdbus::createSessionBusConnectionWithAddress(*line.bus_address);
         return line.session ? sdbus::createSessionBusConnection() : sdbus::createSystemBusConnection();
     } catch (const sdbus::Error& error) {
-        const std::string which = line.bus_address.empty() ? line.session ? "session " : "system " : "";
+        const std::string which = line.bus_address ? "" : line.session ? "session " : "system ";
         throw Error(ErrorKind::failed, "there is no " + which + "bus to serve on: " + error.getMessage());
     }
 }
@@ -185,7 +185,7 @@ private:
 
     void keep(const Error& error) {
         config_error_ = refused_config(error);
-        spdlog::error("the configuration is refused: {}", config_error_);
+        spdlog::error("the configuration is refused: {}", *config_error_);
         manager_->reconfigure(manager_settings());
     }
 
@@ -198,7 +198,7 @@ private:
                 read.config.repository = config_.repository;
             }
             config_ = std::move(read.config);
-            config_error_.clear();
+            config_error_.reset();
             spdlog::set_level(spdlog::level::from_str(config_.log_level));
             manager_->reconfigure(manager_settings());
             activity_.touch();
@@ -296,7 +296,7 @@ private:
     // bus.
     const CommandLine line_;
     Config config_;
-    std::string config_error_;  // why it is not what the files say; empty if it is
+    std::optional<std::string> config_error_;  // why it is not what the files say
     bool shutting_down_ = false;
     Activity activity_;
     FileDescriptor signals_;

@@ -87,7 +87,7 @@ int main(int count, char** arguments) {
         imaged::require_proc();
         start_logging();
         const auto read = imaged::config_to_start_with(line);
-        if (!read.error.empty()) spdlog::error("the configuration is refused: {}", read.error);
+        if (read.error) spdlog::error("the configuration is refused: {}", *read.error);
         spdlog::set_level(spdlog::level::from_str(read.config.log_level));
         for (const auto& warning : read.warnings) spdlog::warn("{}", warning);
         raise_descriptor_limit();

@@ -79,11 +79,11 @@ void tell_end(const QueuedJob& job, const job::Result& result, double seconds, s
     journal::tell(journal::Event::job_succeeded,
                   fmt::format("job {} ended after {:.1f} s: success{}", number(job.id), seconds, bytes), fields);
     for (const auto& change : result.changed_images) {
-        if (!change.new_digest.empty()) continue;
+        if (change.new_digest) continue;
         const auto image = bus_text(change.image);
         for (const char* key : {"IMAGED_IMAGE", "IMAGED_DIGEST"}) fields.erase(key);
         fields.emplace("IMAGED_IMAGE", image);
-        fields.emplace("IMAGED_DIGEST", bus_text(change.old_digest));
+        fields.emplace("IMAGED_DIGEST", bus_text(change.old_digest.value_or("")));
         journal::tell(journal::Event::image_removed,
                       fmt::format("job {} removed {} for user {}", number(job.id), image, job.owner), fields);
     }
@@ -290,10 +290,11 @@ void JobTable::worker_ended(JobId id, const job::Result& result) {
 
 void JobTable::tell_changes(const job::Result& result) {
     for (const auto& change : result.changed_images)
-        events_.image_changed(bus_text(change.image), bus_text(change.old_digest), bus_text(change.new_digest));
+        events_.image_changed(bus_text(change.image), bus_text(change.old_digest.value_or("")),
+                              bus_text(change.new_digest.value_or("")));
     for (const auto& update : result.found_updates)
         events_.update_found(bus_text(update.image), bus_text(update.digest), bus_text(update.update_digest),
-                             bus_text(update.update_version));
+                             bus_text(update.update_version.value_or("")));
 }
 
 void JobTable::forget(JobId id) {

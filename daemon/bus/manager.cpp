@@ -24,7 +24,7 @@ std::string what_is_done(std::string_view action) {
 // The name that the caller chose for what REQUEST stores; null if the image's own name decides, or nothing is
 // stored.
 const ImageReference* stored_as(const job::Request& request) {
-    if (request.traits().action.empty()) return nullptr;
+    if (!request.traits().action) return nullptr;
     if (request.as<job::ImportArchive>() != nullptr) return request.image();
     const auto* const target = request.target();
     return target != nullptr && *target ? &**target : nullptr;
@@ -59,7 +59,7 @@ bool asks_policy(const job::Request& request) {
 // What must be allowed for the job of REQUEST, which asks_policy() and is made stricter if that is the condition.
 // Throws Error(not_authorized) for what nothing allows. On any thread: it waits for the disk.
 std::vector<std::string_view> actions_for(const Caller& caller, job::Request& request, const job::Settings& settings) {
-    std::vector actions{request.traits().action};
+    std::vector actions{*request.traits().action};
     const bool stores = request.traits().stores_image;
     if (stores && is_unverified(request, settings)) {
         actions = {pull_unverified_action};
@@ -192,8 +192,8 @@ void Manager::start(StartedJob&& result, job::Work work, const VariantMap& optio
             require_no_path(caller, *arguments);
             if (authority_.trusts(caller)) return submit_as_owner(arguments, reply, caller);
             const auto action = arguments->request.traits().action;
-            if (action.empty()) return submit(reply, caller, *arguments, Standing::open);
-            if (!asks_policy(arguments->request)) return ask({action}, arguments, reply, caller);
+            if (!action) return submit(reply, caller, *arguments, Standing::open);
+            if (!asks_policy(arguments->request)) return ask({*action}, arguments, reply, caller);
             files_.ask(caller, [this, arguments, reply, caller, settings = settings_.worker.jobs] {
                 try {
                     return EventLoop::Callback(
@@ -373,7 +373,7 @@ std::vector<std::string> Manager::Features() {
 
 std::string Manager::ConfigurationError() {
     activity_.touch();
-    return bus_text(settings_.configuration_error);
+    return bus_text(settings_.configuration_error.value_or(""));
 }
 
 }  // namespace imaged

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,9 +29,9 @@ struct ManagerSettings {
     std::string sysroot;     // likewise, of the system whose deployments are listed
     WorkerSettings worker;
     JobQueue::Limits limits;
-    std::string job_numbers;          // see JobNumbers
-    std::string metrics;              // see JobMetrics
-    std::string configuration_error;  // why the configuration is not what its files say; empty if it is
+    std::string job_numbers;                         // see JobNumbers
+    std::string metrics;                             // see JobMetrics
+    std::optional<std::string> configuration_error;  // why the configuration is not what its files say
 };
 
 // Those that jobs have to do with.

@@ -158,7 +158,7 @@ void JobMetrics::job_ended(const job::Request& request, const job::Result& resul
         1);
     for (const auto& change : result.changed_images)
         add(std::string(images),
-            static_cast<double>(change.old_digest.empty()) - static_cast<double>(change.new_digest.empty()));
+            static_cast<double>(change.new_digest.has_value()) - static_cast<double>(change.old_digest.has_value()));
     add(std::string(fetched), static_cast<double>(fetched_bytes));
     if (result.outcome != job::Outcome::success) return;
     add(std::string(reused), member(*result.details, job::key::bytes_reused));

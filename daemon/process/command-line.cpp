@@ -171,8 +171,8 @@ const char* usage() {
 
 ReadConfig read_config(const CommandLine& line) {
     std::vector<ConfigFile> files;
-    if (!line.config.empty()) {
-        files = named_config_files(line.config);
+    if (line.config) {
+        files = named_config_files(*line.config);
     } else if (!line.session) {
         files = system_config_files("");
     }
@@ -193,7 +193,7 @@ ReadConfig read_config(const CommandLine& line, const std::vector<ConfigFile>& f
     for (const auto& name : line.pass_environment) config.pass_environment.push_back(name);
     require_utf8(config.repository, "the path of the repository");
     require_utf8(config.sysroot, "the path of the sysroot");
-    require_utf8(line.proxy_socket, "--proxy-socket");
+    if (line.proxy_socket) require_utf8(*line.proxy_socket, "--proxy-socket");
     return read;
 }
 

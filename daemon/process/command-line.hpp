@@ -18,13 +18,13 @@ struct CommandLine {
     enum class Mode { serve, read, check_config, metrics, help, version };
 
     Mode mode = Mode::serve;
-    bool session = false;      // a user's own bus: --session or --bus-address
-    std::string bus_address;   // empty for the system's or the session's well-known bus
-    std::string worker;        // absolute path
-    bool confined = false;     // the worker gives up what its job does not need
-    std::string proxy_socket;  // of the service that talks to registries, empty for none
-    std::string metrics;       // the file that Mode::metrics prints
-    std::string config;        // a file to read in place of the system's, empty for none
+    bool session = false;                     // a user's own bus: --session or --bus-address
+    std::optional<std::string> bus_address;   // of another bus than the system's or the session's well-known one
+    std::string worker;                       // absolute path
+    bool confined = false;                    // the worker gives up what its job does not need
+    std::optional<std::string> proxy_socket;  // of the service that talks to registries
+    std::string metrics;                      // the file that Mode::metrics prints
+    std::optional<std::string> config;        // a file to read in place of the system's
 
     // What is said here goes before what the configuration says.
     std::optional<std::string> repository;  // absolute path

@@ -94,9 +94,10 @@ std::uint64_t some_bytes(std::string_view text) {
     return bytes;
 }
 
-std::uint64_t byte_rate(std::string_view text) {
+std::optional<std::uint64_t> byte_rate(std::string_view text) {
     const auto bytes = byte_count(text);
-    if (bytes > 0 && bytes < least_rate) refuse_setting("must be 0, for no limit, or at least 1K");
+    if (bytes == 0) return {};
+    if (bytes < least_rate) refuse_setting("must be 0, for no limit, or at least 1K");
     return bytes;
 }
 
@@ -172,7 +173,7 @@ const std::array keys{
         [](const Config& c) { return std::to_string(c.jobs.stall_time.count() / 1000); }},
     Key{"Pull", "Rate", [](Config& c, const std::string& v) { c.jobs.rate = byte_rate(v); },
         [](Config& c) { c.jobs.rate = Config().jobs.rate; },
-        [](const Config& c) { return std::to_string(c.jobs.rate); }},
+        [](const Config& c) { return std::to_string(c.jobs.rate.value_or(0)); }},
     Key{"Pull", "Retries",
         [](Config& c, const std::string& v) { c.jobs.retries = static_cast<unsigned>(number_in(v, 0, max_retries)); },
         [](Config& c) { c.jobs.retries = Config().jobs.retries; },
@@ -182,7 +183,7 @@ const std::array keys{
         [](const Config& c) { return std::to_string(c.jobs.disk_reserve); }},
     Key{"Background", "Rate", [](Config& c, const std::string& v) { c.jobs.background_rate = byte_rate(v); },
         [](Config& c) { c.jobs.background_rate = Config().jobs.background_rate; },
-        [](const Config& c) { return std::to_string(c.jobs.background_rate); }},
+        [](const Config& c) { return std::to_string(c.jobs.background_rate.value_or(0)); }},
     Key{"Limits", "LayerSize", [](Config& c, const std::string& v) { c.jobs.layer_bytes = some_bytes(v); },
         [](Config& c) { c.jobs.layer_bytes = Config().jobs.layer_bytes; },
         [](const Config& c) { return std::to_string(c.jobs.layer_bytes); }},

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct ReadConfig {
     Config config;
     std::string text;  // what the files say, as to_text()
     std::vector<std::string> warnings;
-    std::string error;  // why the files are not taken and CONFIG is what held before; empty when it is theirs
+    std::optional<std::string> error;  // why the files are not taken, and CONFIG is what held before
 };
 
 // What FILES say, a later one over an earlier. Throws Error(invalid_argument) that begins with file and line.

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -47,10 +48,10 @@ void add_file(std::vector<std::string>& texts, const std::string& path) {
 }
 
 // The files of registries.conf in the order in which they are read.
-std::vector<std::string> conf_texts(const std::string& named) {
+std::vector<std::string> conf_texts(const std::optional<std::string>& named) {
     std::vector<std::string> texts;
-    add_file(texts, named.empty() ? system_conf : named);
-    if (texts.empty() && !named.empty()) throw NotUnderstood(named + " is missing");
+    add_file(texts, named.value_or(system_conf));
+    if (texts.empty() && named) throw NotUnderstood(*named + " is missing");
     std::vector<std::string> further;
     std::error_code none;
     for (const auto& entry : fs::directory_iterator(system_conf_directory, none)) {

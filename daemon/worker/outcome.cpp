@@ -67,8 +67,7 @@ std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
 // For ImageChanged, if NAME is stored as another manifest now.
 void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<std::string>& previous,
                 const Digest& digest) {
-    if (changed && previous != digest.text())
-        result.changed_images.push_back({name, previous.value_or(""), digest.text()});
+    if (changed && previous != digest.text()) result.changed_images.push_back({name, previous, digest.text()});
 }
 
 // As many as go over the bus; the rest is counted only.
@@ -183,8 +182,7 @@ job::Result check_result(const ImportRequest& request, const CheckedUpdate& chec
     }
     auto result = success(outcome);
     if (checked.is_news)
-        result.found_updates.push_back(
-            {outcome.image, outcome.digest, outcome.update_digest.value_or(""), outcome.update_version.value_or("")});
+        result.found_updates.push_back({outcome.image, outcome.digest, *outcome.update_digest, outcome.update_version});
     return result;
 }
 

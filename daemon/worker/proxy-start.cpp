@@ -12,29 +12,28 @@ namespace imaged {
 
 namespace {
 
-// Of the image that the job reads or writes elsewhere; empty if it is in no registry.
-std::string registry_of(const job::Request& request) {
+// Of the image that the job reads or writes elsewhere, if it is in a registry.
+std::optional<std::string> registry_of(const job::Request& request) {
     const auto* elsewhere = request.image();
     if (const auto* const exported = request.as<job::Export>()) elsewhere = &exported->destination;
     if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->source)
         elsewhere = &*verify->source;
-    return elsewhere != nullptr && elsewhere->transport() == Transport::registry
-               ? imaged::registry_of(elsewhere->name())
-               : std::string();
+    if (elsewhere == nullptr || elsewhere->transport() != Transport::registry) return {};
+    return imaged::registry_of(elsewhere->name());
 }
 
-// Bytes a second, 0 for no limit: the lower of those that hold for the job.
-std::uint64_t rate_of(const job::Request& request) {
+// Bytes a second, if there is a limit: the lower of those that hold for the job.
+std::optional<std::uint64_t> rate_of(const job::Request& request) {
     const auto rate = request.settings.rate, background = request.settings.background_rate;
-    if (!request.background || background == 0) return rate;
-    return rate == 0 ? background : std::min(rate, background);
+    if (!request.background || !background) return rate;
+    return rate ? std::min(rate, background) : background;
 }
 
 }  // namespace
 
 ProxyOptions proxy_options(const job::Request& request) {
     ProxyOptions options;
-    if (const auto rate = rate_of(request); rate > 0) options.rate = std::make_shared<RateLimit>(rate);
+    if (const auto rate = rate_of(request)) options.rate = std::make_shared<RateLimit>(*rate);
     options.background = request.background;
     options.auth_file = request.auth_file;
     options.host_credentials = request.settings.host_credentials;
@@ -46,7 +45,7 @@ ProxyOptions proxy_options(const job::Request& request) {
 
 ProxyOptions image_proxy_options(const job::Request& request) {
     auto options = proxy_options(request);
-    if (request.image()->transport() != Transport::registry) options.service.clear();
+    if (request.image()->transport() != Transport::registry) options.service.reset();
     return options;
 }
 

@@ -114,7 +114,7 @@ bool has_publisher(const job::Request& request) {
     if (const auto* const verify = request.as<job::Verify>(); verify != nullptr && verify->repair) return false;
     // A skopeo that is the job's child cannot work in a directory that is in no mount namespace.
     if (const auto* const exported = request.as<job::Export>();
-        exported != nullptr && request.settings.skopeo_service.empty() &&
+        exported != nullptr && !request.settings.skopeo_service &&
         exported->destination.transport() == Transport::registry)
         return false;
     return request.settings.confined && ::geteuid() == 0;

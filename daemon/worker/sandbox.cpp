@@ -301,7 +301,7 @@ bool is_registry(const ImageReference& image) {
 // Whether REQUEST's job may start a skopeo of its own: the service talks to registries only.
 bool starts_skopeo(const job::Request& request) {
     if (only_reads(request) && !request.traits().reads_image) return false;
-    if (request.settings.skopeo_service.empty()) return true;
+    if (!request.settings.skopeo_service) return true;
     // The image may come from a local source under whatever name it is stored.
     if (const auto* const exported = request.as<job::Export>(); exported != nullptr && exported->delta_from)
         return true;
@@ -316,7 +316,7 @@ SystemCalls calls_of(const job::Request& request) {
     if (!starts_skopeo(request)) return {Network::none, false};
     const bool asks_docker = request.image() != nullptr && request.image()->transport() == Transport::docker_daemon;
     if (asks_docker) return {Network::local, true};
-    return {request.settings.skopeo_service.empty() ? Network::internet : Network::none, true};
+    return {request.settings.skopeo_service ? Network::none : Network::internet, true};
 }
 
 }  // namespace

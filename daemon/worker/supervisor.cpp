@@ -56,7 +56,7 @@ void answer(int channel, int reason, int descriptor) {
 class Supervisor {
 public:
     // PUBLISHER may be null.
-    Supervisor(ChildProcess child, FileDescriptor channel, int signals, std::string service,
+    Supervisor(ChildProcess child, FileDescriptor channel, int signals, std::optional<std::string> service,
                std::unique_ptr<Publisher> publisher, JobDirectory& directory)
         : child_(std::move(child)),
           channel_(std::move(channel)),
@@ -125,9 +125,9 @@ private:
             return;
         }
         forget_ended_connections();
-        if (service_.empty() || ++connected_ > max_connections) return answer(channel_.get(), EPERM, -1);
+        if (!service_ || ++connected_ > max_connections) return answer(channel_.get(), EPERM, -1);
         if (connections_.size() >= max_open_connections) return answer(channel_.get(), EMFILE, -1);
-        auto connection = connect_to(service_, SOCK_SEQPACKET, connect_seconds);
+        auto connection = connect_to(*service_, SOCK_SEQPACKET, connect_seconds);
         answer(channel_.get(), connection ? 0 : errno, connection.get());
         if (connection) connections_.push_back(std::move(connection));
     }
@@ -140,7 +140,7 @@ private:
     ChildProcess child_;
     FileDescriptor channel_;
     const int signals_;
-    const std::string service_;
+    const std::optional<std::string> service_;
     std::unique_ptr<Publisher> publisher_;
     JobDirectory& directory_;
     unsigned connected_ = 0;
@@ -188,7 +188,7 @@ void supervise(job::Request& request, JobDirectory& directory) {
         become_first_process(questions.theirs);
         ::sigprocmask(SIG_SETMASK, &before, nullptr);
         auto& service = request.settings.skopeo_service;
-        if (!service.empty()) service = "fd:" + std::to_string(questions.theirs.release());
+        if (service) service = "fd:" + std::to_string(questions.theirs.release());
         if (has_publisher(request)) request.publisher = changes.theirs.release();
         return;
     }

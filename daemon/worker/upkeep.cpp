@@ -67,8 +67,8 @@ void report_repair(const VerifyOutcome& outcome, job::VerifyOutcome& report,
         *report.bytes_fetched += image.bytes_fetched;
         report.repaired->push_back(
             {image.image, image.digest, image.previous_digest, image.layers_fetched, image.bytes_fetched});
-        const auto previous = image.previous_digest.value_or("");
-        if (image.digest != previous) changed_images.push_back({image.image, previous, image.digest});
+        if (image.digest != image.previous_digest)
+            changed_images.push_back({image.image, image.previous_digest, image.digest});
     }
     report.refetched.emplace();
     for (const auto& image : outcome.refetched) {
@@ -94,7 +94,7 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     std::vector<job::ChangedImage> changed;
     for (const auto& [image, digest] : outcome.removed) {
         report.removed.push_back({image, digest});
-        changed.push_back({image, digest.value_or(""), ""});
+        changed.push_back({image, digest, std::nullopt});
     }
     report.missing = outcome.missing;
     report.layers_dropped = outcome.layers;
@@ -115,7 +115,7 @@ job::Result run_rollback(const job::Request& request, const job::Rollback& work,
     if (image.base_commit) report.base_commit = image.base_commit->hex();
     report.version = image.config.version();
     auto result = success(report);
-    result.changed_images.push_back({report.image, previous.value_or(""), report.digest});
+    result.changed_images.push_back({report.image, previous, report.digest});
     return result;
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -114,10 +115,11 @@ struct LayerProgress {
     }
 };
 
-// An image that another manifest, or none, is stored as now; imaged emits ImageChanged for it. A digest is empty if
+// An image that another manifest, or none, is stored as now; imaged emits ImageChanged for it. A digest is absent if
 // there was or is no image.
 struct ChangedImage {
-    std::string image, old_digest, new_digest;
+    std::string image;
+    std::optional<std::string> old_digest, new_digest;
 
     static void fields(auto& self, auto& fields) {
         fields("image", self.image);
@@ -128,7 +130,8 @@ struct ChangedImage {
 
 // An update that was not known before; imaged emits UpdateFound for it.
 struct FoundUpdate {
-    std::string image, digest, update_digest, update_version;
+    std::string image, digest, update_digest;
+    std::optional<std::string> update_version;  // absent if the update names none
 
     static void fields(auto& self, auto& fields) {
         fields("image", self.image);

@@ -34,10 +34,11 @@ enum class Publishing {
 
 // What follows from the kind of a job.
 struct Traits {
-    std::string_view name;     // on the bus and in the journal
-    std::string_view action;   // what must be allowed: org.imaged1.ACTION of polkit; empty for what anybody may ask for
-    bool only_reads = false;   // changes nothing but what is known of an image: such jobs wait for no others
-    bool reads_image = false;  // opens its image where it comes from
+    std::string_view name;  // on the bus and in the journal
+    // What must be allowed: org.imaged1.ACTION of polkit; absent if anybody may ask for the job.
+    std::optional<std::string_view> action = {};
+    bool only_reads = false;    // changes nothing but what is known of an image: such jobs wait for no others
+    bool reads_image = false;   // opens its image where it comes from
     bool stores_image = false;  // and keeps it: whether it needs a signature is a question
     bool takes_authfile = false;
     bool takes_place = false;  // may open a path that the caller names, who may show what is there (option place)

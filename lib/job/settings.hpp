@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/enum-names.hpp"
@@ -32,8 +33,8 @@ struct Settings {
     SignaturePolicy signature_policy = SignaturePolicy::containers_policy;
     unsigned layers_at_once = 2;
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
-    // Bytes a second that a job reads from the network, and one that runs in the background; 0: as many as come.
-    std::uint64_t rate = 0, background_rate = 0;
+    // Bytes a second that a job reads from the network, and one that runs in the background; absent: as many as come.
+    std::optional<std::uint64_t> rate, background_rate;
     unsigned retries = 0;  // of a job whose source could not be reached
     unsigned keep = 0;     // versions of an image that stay beside the current one
     // Bytes of the file system that stay free, beside the repository's own min-free-space.
@@ -42,8 +43,9 @@ struct Settings {
     std::uint64_t layer_bytes = 512ULL << 30;
     std::uint64_t image_bytes = 1024ULL << 30;
     std::uint64_t expansion_ratio = 400;
-    bool confined = false;       // the worker gives up what its job does not need
-    std::string skopeo_service;  // socket of the service that talks to registries; empty: the worker does
+    bool confined = false;  // the worker gives up what its job does not need
+    // The socket of the service that talks to registries; absent: the worker does.
+    std::optional<std::string> skopeo_service;
     // Whether the job may log in with the host's registry credentials. The daemon decides it for each job.
     bool host_credentials = true;
     // Whether the job may open images by paths and other local names that are stored. Likewise.

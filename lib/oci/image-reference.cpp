@@ -163,9 +163,10 @@ std::string ImageReference::source() const {
     return image;
 }
 
-std::string ImageReference::digest() const {
+std::optional<std::string> ImageReference::digest() const {
     const auto at = name_.find('@');
-    return transport_ == Transport::registry && at != std::string::npos ? name_.substr(at + 1) : std::string();
+    if (transport_ != Transport::registry || at == std::string::npos) return {};
+    return name_.substr(at + 1);
 }
 
 std::string ImageReference::canonical() const {
@@ -176,8 +177,8 @@ std::string ImageReference::canonical() const {
         case SignatureSource::unverified:
             return registry ? "ostree-unverified-registry:" + name_ : "ostree-unverified-image:" + image();
         case SignatureSource::ostree_remote:
-            return registry ? "ostree-remote-registry:" + remote_ + ":" + name_
-                            : "ostree-remote-image:" + remote_ + ":" + image();
+            return registry ? "ostree-remote-registry:" + *remote_ + ":" + name_
+                            : "ostree-remote-image:" + *remote_ + ":" + image();
     }
     return image();
 }
@@ -211,7 +212,7 @@ void ImageReference::require_registry_name() const {
 ImageReference ImageReference::with(SignatureSource source) const {
     auto copy = *this;
     copy.source_ = source;
-    copy.remote_.clear();
+    copy.remote_.reset();
     return copy;
 }
 

@@ -3,6 +3,7 @@
 // in front as ostree-ext writes it. A value type; parsing throws Error(invalid_reference) ending in what was refused.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,15 +29,15 @@ public:
     Transport transport() const { return transport_; }
     const std::string& name() const { return name_; }  // without transport and slashes
     SignatureSource signature_source() const { return source_; }
-    const std::string& remote() const { return remote_; }  // OSTree remote, empty but for ostree_remote
+    const std::optional<std::string>& remote() const { return remote_; }  // OSTree remote, of ostree_remote only
 
     // TRANSPORT:NAME; what the image's ref is made from.
     std::string image() const;
     // What skopeo is given: image(), without the tag of a name in a registry that has a digest as well. The digest
     // decides, as for other tools; skopeo refuses such a name.
     std::string source() const;
-    // The digest that the name of an image in a registry ends with, or empty.
-    std::string digest() const;
+    // The digest that the name of an image in a registry ends with, if it ends with one.
+    std::optional<std::string> digest() const;
     // image() with its signature source in front, in the one canonical spelling.
     std::string canonical() const;
     // Throws Error(invalid_reference) where this is a name in a registry that no registry takes. parse() does not ask:
@@ -59,7 +60,7 @@ private:
     Transport transport_ = Transport::registry;
     std::string name_;
     SignatureSource source_ = SignatureSource::configured;
-    std::string remote_;
+    std::optional<std::string> remote_;
 };
 
 }  // namespace imaged

@@ -65,7 +65,7 @@ int main(int argc, char**) {
         if (kind.traits.takes_authfile) request.options["authfile"] = "h";
         if (kind.traits.takes_place) request.options["place"] = "h";
         kinds.push_back({{"name", kind.traits.name},
-                         {"action", kind.traits.action},
+                         {"action", kind.traits.action.value_or("")},
                          {"only-reads", kind.traits.only_reads},
                          {"recounts", kind.traits.recounts},
                          {"arguments", request.members},

@@ -44,7 +44,7 @@ def on_term(*_):
 def succeed(request, directory, _):
     result(details={"image": request["arguments"].get("image", ""), "digest": "sha256:" + "b" * 64, "layers": 2, "layers-fetched": 1,
                     "bytes-fetched": 12, "changed": True, "filtered": {"sha256:x": {"/tmp": 3}}},
-           changed=[{"image": request["arguments"].get("image", ""), "old": "", "new": "sha256:" + "b" * 64}])
+           changed=[{"image": request["arguments"].get("image", ""), "new": "sha256:" + "b" * 64}])
 
 
 def wait(request, directory, argument):

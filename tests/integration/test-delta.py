@@ -729,7 +729,7 @@ class Found(RegistryCase):
         delta.push(self.registry.address, "test/image")
         blob = delta.document["layers"][2]["digest"]
         expected = self.whole("after")
-        for what, settings in (("service", {}), ("confined", {"confined": True}), ("child", {"skopeo-service": ""})):
+        for what, settings in (("service", {}), ("confined", {"confined": True}), ("child", {"skopeo-service": None})):
             if what == "confined" and os.getuid() != 0:
                 continue
             with self.subTest(what):
@@ -830,7 +830,7 @@ class Found(RegistryCase):
                  ("gone", good, faults.status(404)), ("other bytes", good, faults.other), ("shorter", good, faults.shorter), ("longer", good, faults.longer), ("truncated", good, faults.truncated),
                  ("reset", good, faults.reset), ("stalled", good, faults.stalled))
         # Read by imaged-proxy's service, and by a skopeo that is the worker's child.
-        for (what, diff, fault), settings in itertools.product(cases, ({}, {"skopeo-service": ""})):
+        for (what, diff, fault), settings in itertools.product(cases, ({}, {"skopeo-service": None})):
             if settings and not fault:
                 continue
             with self.subTest(what, **settings):

@@ -316,7 +316,7 @@ while not request.endswith(b"\\n"):
 own = json.loads(request)["arguments"].get("image", "").removeprefix("ostree-unverified-image:")
 names = [own, "docker://victim.example/os:1"] * 3
 channel.sendall((json.dumps({"type": "result", "outcome": "success", "error-name": "", "message": "", "details": {},
-    "changed-images": [{"image": name, "old": "sha256:" + "a" * 64, "new": ""} for name in names],
+    "changed-images": [{"image": name, "old": "sha256:" + "a" * 64} for name in names],
     "found-updates": [{"image": name, "digest": "", "update-digest": "sha256:" + "b" * 64, "update-version": "9"} for name in names]}) + "\\n").encode())
 """
 

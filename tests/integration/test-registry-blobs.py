@@ -125,7 +125,7 @@ class Case(unittest.TestCase):
         cls.policy = cls.directory / "policy.json"
         cls.policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         cls.number = 0
-        cls.expected = cls.pull_once("ostree-unverified-image:" + cls.layout.reference("t"), service="")["details"]["merge-commit"]
+        cls.expected = cls.pull_once("ostree-unverified-image:" + cls.layout.reference("t"), service=None)["details"]["merge-commit"]
 
     @classmethod
     def pull_once(cls, image, service, conf="", stall=10000, authfile=None, **options):

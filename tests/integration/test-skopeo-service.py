@@ -168,7 +168,7 @@ class Ending(Scratch):
 
     def job(self, kind, stall=1000, service=True):
         """A pull from, or an export to, the registry that says nothing."""
-        settings = {"skopeo-service": self.skopeo.path if service else "", "stall-milliseconds": stall}
+        settings = {"skopeo-service": self.skopeo.path if service else None, "stall-milliseconds": stall}
         target = f"docker://{self.silent.address}/a:b"
         if kind == "pull":
             return worker.Run(target, self.repository, settings=settings, env=self.environment)
@@ -331,8 +331,8 @@ class Protocol(Scratch):
         self.addCleanup(process.wait, SOON)
         self.addCleanup(process.kill)
         theirs.close()
-        document = {"kind": "inspect-raw", "image": "docker://a/b:print", "tag": "", "blobs": {}, "registries-conf": "", "registries-d": "",
-                    "auth-file": False, "host-credentials": True, "registry": "", "background": False, "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
+        document = {"kind": "inspect-raw", "image": "docker://a/b:print", "tag": "", "blobs": {},
+                    "auth-file": False, "host-credentials": True, "background": False, "policy": False, **{key.replace("_", "-"): value for key, value in more.items()}}
         fds = array.array("i", ([self.output_end] if output else []) + list(descriptors))
         ours.sendmsg([json.dumps(document).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [])
         ours.settimeout(SOON)

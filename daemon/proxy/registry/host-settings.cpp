@@ -112,10 +112,8 @@ HostTrust host_trust(const std::string& host, bool with_client) {
                 if (!file) throw NotUnderstood(path.string() + " cannot be opened");
                 trust.ca += read_all(file.get(), max_certificate_bytes, path.string()) + "\n";
             } else if (path.extension() == ".cert" && with_client) {
-                if (!trust.certificate.empty())
-                    throw NotUnderstood(path.parent_path().string() + " has several client certificates");
-                trust.certificate = path.string();
-                trust.key = fs::path(path).replace_extension(".key").string();
+                if (trust.client) throw NotUnderstood(path.parent_path().string() + " has several client certificates");
+                trust.client = {path.string(), fs::path(path).replace_extension(".key").string()};
             }
         }
         break;
@@ -128,7 +126,7 @@ ProxyEnvironment ProxyEnvironment::of_process() {
             variable("NO_PROXY", "no_proxy")};
 }
 
-std::string ProxyEnvironment::proxy_for(const Origin& origin) const {
+std::optional<std::string> ProxyEnvironment::proxy_for(const Origin& origin) const {
     const auto& proxy = origin.scheme == "https" ? https : http;
     if (proxy.empty() || is_this_host(origin.host)) return {};
     const auto scheme = proxy.substr(0, proxy.find("://"));

@@ -3,6 +3,7 @@
 // What is not known here is refused by NotUnderstood.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "registry/http-client.hpp"
@@ -16,8 +17,8 @@ struct ProxyEnvironment {
     std::string http, https, none;  // HTTP_PROXY, HTTPS_PROXY, NO_PROXY
 
     static ProxyEnvironment of_process();
-    // The proxy for ORIGIN; empty for none. This host itself is never asked for by a proxy.
-    std::string proxy_for(const Origin& origin) const;
+    // The proxy for ORIGIN, if there is one. This host itself is never asked for by a proxy.
+    std::optional<std::string> proxy_for(const Origin& origin) const;
 };
 
 }  // namespace imaged

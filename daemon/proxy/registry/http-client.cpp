@@ -241,7 +241,7 @@ std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) 
     set(curl, CURLOPT_NOSIGNAL, 1L);
     set(curl, CURLOPT_BUFFERSIZE, buffer_bytes);
     set(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.silence.count() / 2));
-    set(curl, CURLOPT_PROXY, request.proxy.c_str());
+    set(curl, CURLOPT_PROXY, request.proxy.value_or("").c_str());
     set(curl, CURLOPT_NOPROXY, "");
     // The registry's headers are not for a proxy between.
     set(curl, CURLOPT_HEADEROPT, static_cast<long>(CURLHEADER_SEPARATE));
@@ -254,9 +254,9 @@ std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) 
         curl_blob blob{ca.data(), ca.size(), CURL_BLOB_COPY};
         set(curl, CURLOPT_CAINFO_BLOB, &blob);
     }
-    if (!request.trust.certificate.empty()) {
-        set(curl, CURLOPT_SSLCERT, request.trust.certificate.c_str());
-        set(curl, CURLOPT_SSLKEY, request.trust.key.c_str());
+    if (const auto& client = request.trust.client) {
+        set(curl, CURLOPT_SSLCERT, client->certificate.c_str());
+        set(curl, CURLOPT_SSLKEY, client->key.c_str());
     }
     std::unique_ptr<curl_slist, FreeList> headers;
     for (const auto& header : request.headers) {
@@ -283,10 +283,10 @@ std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) 
             // Before a proxy has answered, no other certificate than its own was seen.
             long proxy_status = 0;
             curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
-            const bool of_proxy = !request.proxy.empty() && proxy_status == 0;
+            const bool of_proxy = request.proxy && proxy_status == 0;
             throw Error(
                 ErrorKind::source_unreachable,
-                (of_proxy ? "the certificate of the proxy " + proxy_host(request.proxy) + " for " : "") + host + what);
+                (of_proxy ? "the certificate of the proxy " + proxy_host(*request.proxy) + " for " : "") + host + what);
         }
         throw Cut(ErrorKind::source_unreachable, host + what);
     }

@@ -21,16 +21,20 @@ namespace imaged {
 
 // How a host is spoken to.
 struct HostTrust {
+    // Paths of a certificate and its key.
+    struct Client {
+        std::string certificate, key;
+    };
     bool verify = true;            // its certificate
     std::string ca;                // certificates, PEM, besides the system's
-    std::string certificate, key;  // paths of the client's own; empty for none
+    std::optional<Client> client;  // what this host shows
 };
 
 struct HttpRequest {
     std::string url;                   // http: or https:
     std::vector<std::string> headers;  // "KEY: VALUE"
     HostTrust trust;
-    std::string proxy;                    // empty for none
+    std::optional<std::string> proxy;
     std::chrono::milliseconds silence{};  // a connection without data for so long has failed
 };
 

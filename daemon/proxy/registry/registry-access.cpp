@@ -95,7 +95,8 @@ HttpRequest RegistryAccess::request_for(const std::string& url, std::chrono::mil
 }
 
 RegistryAccess::Request RegistryAccess::blob(const std::string& digest, std::chrono::milliseconds silence) const {
-    std::string scheme, authorization;
+    std::string scheme;
+    std::optional<std::string> authorization;
     {
         const std::lock_guard lock(mutex_);
         scheme = scheme_;
@@ -103,7 +104,7 @@ RegistryAccess::Request RegistryAccess::blob(const std::string& digest, std::chr
     }
     auto http = request_for(
         scheme + "://" + host_to_ask(endpoint_.host()) + "/v2/" + endpoint_.path() + "/blobs/" + digest, silence);
-    if (!authorization.empty()) http.headers.push_back("Authorization: " + authorization);
+    if (authorization) http.headers.push_back("Authorization: " + *authorization);
     return {std::move(http), std::move(authorization)};
 }
 
@@ -141,7 +142,7 @@ bool RegistryAccess::fall_back(const Request& request) {
 bool RegistryAccess::has_secrets() const {
     try {
         return settings_.logins.login(endpoint_.repository) ||
-               (settings_.client_certificates && !host_trust(endpoint_.host(), true).certificate.empty());
+               (settings_.client_certificates && host_trust(endpoint_.host(), true).client);
     } catch (const NotUnderstood&) {
         return true;
     }
@@ -172,7 +173,7 @@ void RegistryAccess::authenticate(const Request& request, const HttpHead& head, 
         query.emplace_back("scope", "repository:" + endpoint_.path() + ":pull");
         authorization_ = "Bearer " + token(realm, query, login, request.http.silence, go_on);
     } else if (find(head, "basic")) {
-        auto wanted = login ? "Basic " + encode_base64(*login) : std::string();
+        auto wanted = login ? std::optional("Basic " + encode_base64(*login)) : std::nullopt;
         if (wanted == request.authorization) throw Error(ErrorKind::source_denied, host + ": authentication required");
         authorization_ = std::move(wanted);
     } else {

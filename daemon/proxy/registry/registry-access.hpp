@@ -43,7 +43,7 @@ public:
 
     struct Request {
         HttpRequest http;
-        std::string authorization;  // as it is among the headers; empty for none
+        std::optional<std::string> authorization;  // as it is among the headers
     };
     // For the blob DIGEST, without a range.
     Request blob(const std::string& digest, std::chrono::milliseconds silence) const;
@@ -79,7 +79,7 @@ private:
     mutable std::mutex mutex_;  // of what follows
     std::string scheme_ = "https";
     bool has_answered_ = false;
-    std::string authorization_;
+    std::optional<std::string> authorization_;
 };
 
 }  // namespace imaged

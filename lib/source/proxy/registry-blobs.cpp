@@ -207,8 +207,7 @@ RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std
 }
 
 std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
-    if (image_.transport() != Transport::registry || options_.service.empty() || blob.size < least_bytes)
-        return nullptr;
+    if (image_.transport() != Transport::registry || !options_.service || blob.size < least_bytes) return nullptr;
     const int service = channel();
     if (service < 0) return nullptr;
     const BlobRange whole{0, blob.size};
@@ -225,7 +224,7 @@ std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
 }
 
 bool RegistryBlobs::gives_parts() {
-    return image_.transport() == Transport::registry && !options_.service.empty() && !refuses_parts_ && channel() >= 0;
+    return image_.transport() == Transport::registry && options_.service && !refuses_parts_ && channel() >= 0;
 }
 
 std::unique_ptr<Blob> RegistryBlobs::open_parts(const Descriptor& blob, std::span<const BlobRange> ranges) {

@@ -84,14 +84,14 @@ std::string deciding_policy(std::string_view text, const ImageReference& referen
                         "but the containers policy that applies to it is " +
                         policy.description);
     if (reference.signature_source() == SignatureSource::ostree_remote)
-        return "keys of the OSTree remote " + reference.remote() + ", " + policy.description;
+        return "keys of the OSTree remote " + *reference.remote() + ", " + policy.description;
     return policy.description;
 }
 
 // An OSTree remote signs commits: it cannot speak for what was put on top of one, nor for an image without any.
 void check_layout(const ImageReference& reference, const ImageLayout& layout) {
     if (reference.signature_source() != SignatureSource::ostree_remote) return;
-    const auto cannot = "the keys of the OSTree remote " + reference.remote() + " cannot verify " + reference.image();
+    const auto cannot = "the keys of the OSTree remote " + *reference.remote() + " cannot verify " + reference.image();
     if (!layout.ostree) throw Error(ErrorKind::policy_rejected, cannot + ": it is not made of an OSTree commit");
     for (const auto& layer : layout.layers) {
         if (layer.kind == LayerKind::derived)

@@ -122,14 +122,14 @@ std::string registry_of(const std::string& name) {
     return slash != std::string::npos && is_host ? first : default_registry;
 }
 
-std::string ca_directory(const std::string& registry, const std::string& scratch) {
+std::string ca_directory(const std::optional<std::string>& registry, const std::string& scratch) {
     if (scratch.empty()) return "/nonexistent";
     const auto directory = fs::path(scratch) / "certificates";
     if (::mkdir(directory.c_str(), 0700) != 0) throw_errno("make " + directory.string());
-    if (!is_name(registry)) return directory.string();
+    if (!registry || !is_name(*registry)) return directory.string();
     for (const char* place : places) {
         std::error_code none;
-        fs::directory_iterator entries(fs::path(place) / registry, none);
+        fs::directory_iterator entries(fs::path(place) / *registry, none);
         if (none) continue;
         std::size_t count = 0;
         for (const auto& entry : entries) {

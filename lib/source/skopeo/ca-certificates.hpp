@@ -3,6 +3,7 @@
 // of the host.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/error.hpp"
@@ -10,9 +11,9 @@
 namespace imaged {
 
 // Makes a directory in SCRATCH for skopeo's option --cert-dir, with the CA certificates (*.crt) that this host has for
-// REGISTRY, "HOST[:PORT]" or empty, and returns its path; a path where nothing is if SCRATCH is empty. Throws Error for
+// REGISTRY, "HOST[:PORT]" if there is one, and returns its path; a path where nothing is if SCRATCH is empty. Throws Error for
 // a directory that cannot be made.
-std::string ca_directory(const std::string& registry, const std::string& scratch);
+std::string ca_directory(const std::optional<std::string>& registry, const std::string& scratch);
 
 // Returns ERROR, which skopeo reported for IMAGE. If it is about TLS, and a directory or a file in certs.d(5) of a
 // registry that ERROR or IMAGE names cannot be used, returns an Error(failed) that names that file: skopeo ignores it,

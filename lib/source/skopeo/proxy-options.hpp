@@ -13,16 +13,16 @@ class RateLimit;
 class SkopeoRun;
 
 struct ProxyOptions {
-    // Socket of a service that runs skopeo (source/skopeo/skopeo-request.hpp); empty: as a child of this process.
+    // Socket of a service that runs skopeo (source/skopeo/skopeo-request.hpp); absent: it is a child of this process.
     // "fd:NUMBER" is for a process that may not connect: each packet of a byte that is sent to this SOCK_SEQPACKET
     // socket is answered by an int, which is 0 and has a connection to the service with it, or an errno.
-    std::string service;
+    std::optional<std::string> service;
     // Registry credentials, containers-auth.json(5); borrowed. None: the host's defaults, if they may be used.
     std::optional<int> auth_file;
     // Whether skopeo may log in with what the host or its user has stored.
     bool host_credentials = true;
-    // HOST[:PORT] of the image's registry, whose CA certificates skopeo gets without the host's credentials; or empty.
-    std::string registry;
+    // HOST[:PORT] of the image's registry, whose CA certificates skopeo gets without the host's credentials.
+    std::optional<std::string> registry;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
     // Of all images on the network that are read under these options; null for none.

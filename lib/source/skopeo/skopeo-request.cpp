@@ -40,6 +40,10 @@ std::string text(const json& document, const char* key) {
     return found->get<std::string>();
 }
 
+std::optional<std::string> optional_text(const json& document, const char* key) {
+    return document.contains(key) ? std::optional(text(document, key)) : std::nullopt;
+}
+
 bool flag(const json& document, const char* key) {
     const auto found = document.find(key);
     if (found == document.end() || !found->is_boolean()) refuse(std::string("no flag \"") + key + "\"");
@@ -82,8 +86,8 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
                                         const std::string& scratch) {
     std::vector<std::string> command{"skopeo"};
     if (!scratch.empty()) command.push_back("--tmpdir=" + scratch);
-    if (!request.registries_conf.empty()) command.push_back("--registries-conf=" + request.registries_conf);
-    if (!request.registries_d.empty()) command.push_back("--registries.d=" + request.registries_d);
+    if (request.registries_conf) command.push_back("--registries-conf=" + *request.registries_conf);
+    if (request.registries_d) command.push_back("--registries.d=" + *request.registries_d);
     if (request.policy) command.push_back("--policy=" + skopeo_path(skopeo_policy));
     // The containers policy is about where images come from, and what is pushed is ours.
     if (is_push(request.kind)) command.emplace_back("--insecure-policy");
@@ -117,17 +121,17 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
 }
 
 std::string encode(const SkopeoRequest& request, bool has_auth_file) {
-    const json document{{"kind", kinds.name(request.kind)},
-                        {"image", request.image},
-                        {"tag", request.tag},
-                        {"blobs", request.blobs},
-                        {"registries-conf", request.registries_conf},
-                        {"registries-d", request.registries_d},
-                        {"auth-file", has_auth_file},
-                        {"host-credentials", request.host_credentials},
-                        {"registry", request.registry},
-                        {"background", request.background},
-                        {"policy", request.policy.has_value()}};
+    json document{{"kind", kinds.name(request.kind)},
+                  {"image", request.image},
+                  {"tag", request.tag},
+                  {"blobs", request.blobs},
+                  {"auth-file", has_auth_file},
+                  {"host-credentials", request.host_credentials},
+                  {"background", request.background},
+                  {"policy", request.policy.has_value()}};
+    if (request.registries_conf) document["registries-conf"] = *request.registries_conf;
+    if (request.registries_d) document["registries-d"] = *request.registries_d;
+    if (request.registry) document["registry"] = *request.registry;
     try {
         return document.dump();
     } catch (const json::type_error&) {
@@ -145,8 +149,8 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     received.request.kind = *kind;
     received.request.image = text(document, "image");
     received.request.tag = text(document, "tag");
-    received.request.registries_conf = text(document, "registries-conf");
-    received.request.registries_d = text(document, "registries-d");
+    received.request.registries_conf = optional_text(document, "registries-conf");
+    received.request.registries_d = optional_text(document, "registries-d");
     const auto blobs = document.find("blobs");
     if (blobs == document.end() || !blobs->is_object()) refuse("no sizes \"blobs\"");
     for (const auto& [digest, size] : blobs->items()) {
@@ -155,7 +159,7 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     }
     received.has_auth_file = flag(document, "auth-file");
     received.request.host_credentials = flag(document, "host-credentials");
-    received.request.registry = text(document, "registry");
+    received.request.registry = optional_text(document, "registry");
     received.request.background = flag(document, "background");
     received.has_policy = flag(document, "policy");
     return received;

@@ -39,14 +39,13 @@ struct SkopeoRequest {
     BlobSizes blobs = {};
     // The text of the containers policy that skopeo is to enforce; none for what no policy is about.
     std::optional<std::string> policy = {};
-    // Files and directories in place of the host's, empty for none.
-    std::string registries_conf = {};
-    std::string registries_d = {};
+    // Files and directories in place of the host's.
+    std::optional<std::string> registries_conf = {}, registries_d = {};
     // Whether skopeo may use what the host has: stored logins, credential helpers, client certificates. Otherwise it
     // logs in with the credentials that come with the request, or nowhere.
     bool host_credentials = true;
-    // HOST[:PORT] whose CA certificates serve without the host's client certificates; empty for none.
-    std::string registry = {};
+    // HOST[:PORT] whose CA certificates serve without the host's client certificates.
+    std::optional<std::string> registry = {};
     // Whether skopeo is to leave processor and disk to other processes.
     bool background = false;
 };

@@ -24,9 +24,10 @@ using Clock = std::chrono::steady_clock;
 // Credentials of the host for image pulls, in the order in which ostree-ext looks.
 constexpr std::array host_auth_files{"/run/ostree/auth.json", "/etc/ostree/auth.json"};
 
-std::string variable(const char* name) {
+// An empty one is as good as none.
+std::optional<std::string> variable(const char* name) {
     const char* value = std::getenv(name);
-    return value != nullptr ? value : "";
+    return value != nullptr && *value != '\0' ? std::optional<std::string>(value) : std::nullopt;
 }
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
@@ -35,8 +36,8 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 }
 
 struct Credentials {
-    FileDescriptor file;  // empty for none
-    std::string name;     // for people
+    FileDescriptor file;              // empty for none
+    std::optional<std::string> name;  // for people
 };
 
 // The credentials that OPTIONS give, else those of the host for image pulls if OPTIONS allow them and there are any.
@@ -67,10 +68,10 @@ std::shared_ptr<SkopeoRun> SkopeoRun::start(SkopeoRequest request, const ProxyOp
     request.host_credentials = options.host_credentials;
     request.registry = options.registry;
     request.background = options.background;
-    if (options.service.empty() && request.kind == SkopeoRequest::Kind::blobs)
+    if (!options.service && request.kind == SkopeoRequest::Kind::blobs)
         throw Error(ErrorKind::failed, "only the service reads blobs");
-    return options.service.empty() ? start_child(std::move(request), options, layout)
-                                   : start_service(std::move(request), options, layout);
+    return options.service ? start_service(std::move(request), options, layout)
+                           : start_child(std::move(request), options, layout);
 }
 
 SkopeoRun::Files SkopeoRun::files(FileDescriptor output) {
@@ -121,11 +122,11 @@ std::string SkopeoRun::output(const Cancellation& cancellation, std::size_t limi
 Error SkopeoRun::named(const Error& error) const {
     std::string text = error.what();
     if (request_.policy) replace_all(text, skopeo_path(skopeo_policy), host_policy_path());
-    if (auth_name_.empty()) return Error(error.kind(), text);
-    replace_all(text, skopeo_path(skopeo_auth_file), auth_name_);
+    if (!auth_name_) return Error(error.kind(), text);
+    replace_all(text, skopeo_path(skopeo_auth_file), *auth_name_);
     // Some versions do not say which.
-    if (text.find(credentials_words) != std::string::npos && text.find(auth_name_) == std::string::npos)
-        text += " (in " + auth_name_ + ")";
+    if (text.find(credentials_words) != std::string::npos && text.find(*auth_name_) == std::string::npos)
+        text += " (in " + *auth_name_ + ")";
     return Error(error.kind(), text);
 }
 

@@ -32,7 +32,7 @@ public:
 
     const SkopeoRequest& request() const { return request_; }
     // Whether it runs as a service, as a user who owns no files.
-    bool by_service() const { return !options_.service.empty(); }
+    bool by_service() const { return options_.service.has_value(); }
     // Our end of the image proxy's protocol. Only for a request of the kind image_proxy.
     int channel() const { return channel_.get(); }
 
@@ -75,7 +75,7 @@ private:
                                                     std::optional<int> layout);
 
     FileDescriptor printed_;
-    std::string auth_name_;  // of the credentials that it got, for people; empty for none
+    std::optional<std::string> auth_name_;  // of the credentials that it got, for people
 };
 
 // An image proxy under the host's containers policy. Throws what load_host_policy() throws, too.

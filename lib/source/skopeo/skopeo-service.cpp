@@ -53,7 +53,7 @@ class SkopeoService : public SkopeoRun {
 public:
     SkopeoService(SkopeoRequest wanted, const ProxyOptions& options, std::optional<int> layout)
         : SkopeoRun(std::move(wanted), options) {
-        channel_ = connect_to_service(options_.service);
+        channel_ = connect_to_service(*options_.service);
         // With a channel nothing is printed that anybody reads.
         const auto files = this->files(open_at(AT_FDCWD, "/dev/null", O_RDWR));
         std::vector<int> descriptors{files.output.get()};
@@ -63,7 +63,7 @@ public:
         auto packet = encode(request_, static_cast<bool>(files.auth));
         iovec buffer{packet.data(), packet.size()};
         if (send_message(channel_.get(), std::span(&buffer, 1), descriptors) < 0)
-            throw_errno("send to " + options_.service);
+            throw_errno("send to " + *options_.service);
     }
     ~SkopeoService() override {
         // The service ends its skopeo when it sees this; a supervisor has the connection open as well.

@@ -72,9 +72,11 @@ DeltaTarget find_target(const DeltaRequest& request, const Repository& repositor
 
 // OPTIONS for what is read from SOURCE: only registries are for the system's service.
 ProxyOptions options_for(const ImageReference& source, ProxyOptions options) {
-    const bool registry = source.transport() == Transport::registry;
-    if (!registry) options.service.clear();
-    options.registry = registry ? registry_of(source.name()) : std::string();
+    options.registry.reset();
+    if (source.transport() == Transport::registry)
+        options.registry = registry_of(source.name());
+    else
+        options.service.reset();
     return options;
 }
 

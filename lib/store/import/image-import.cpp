@@ -162,7 +162,7 @@ private:
     // the same digest, the source has checked it: it may be the digest of an index.
     void check_named_digest() const {
         const auto named = target_.digest();
-        if (named.empty() || named == source_->digest.text() || request_.known) return;
+        if (!named || named == source_->digest.text() || request_.known) return;
         if (!request_.archive && request_.image.digest() == named) return;
         throw Error(ErrorKind::digest_mismatch, "the image has the digest " + source_->digest.text() +
                                                     ", not the one in its name, " + target_.image());

@@ -64,8 +64,8 @@ std::optional<CommitHead> verify_signed_commit(const Repository* repository, Lay
     if (image.signature_source() != SignatureSource::ostree_remote) return std::nullopt;
     if (repository == nullptr)
         throw Error(ErrorKind::policy_rejected,
-                    "there is no repository yet, so there are no keys of the OSTree remote " + image.remote());
-    const RemoteKeys keys(*repository, image.remote());
+                    "there is no repository yet, so there are no keys of the OSTree remote " + *image.remote());
+    const RemoteKeys keys(*repository, *image.remote());
     const auto& layer = source.layout.layers.front();
     const auto& stored = present.front();
     if (stored) {

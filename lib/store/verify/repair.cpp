@@ -103,7 +103,7 @@ private:
         import.expansion = request_.expansion;
         import.any_architecture = true;
         import.repairs = true;
-        if (import.image.transport() != Transport::registry) import.proxy.service.clear();
+        if (import.image.transport() != Transport::registry) import.proxy.service.reset();
         if (verdict.stored) import.known = as_source(*verdict.stored);
         return import;
     }

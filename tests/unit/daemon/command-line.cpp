@@ -51,7 +51,7 @@ TEST_CASE("a bus address brings the rules of a session") {
 
 TEST_CASE("paths become absolute") {
     CHECK(parse_words({"--repository", "repo"}).repository->starts_with('/'));
-    CHECK(parse_words({"--config", "conf"}).config.starts_with('/'));
+    CHECK(parse_words({"--config", "conf"}).config->starts_with('/'));
 }
 
 TEST_CASE("a session knows nothing of the system's configuration, and the command line goes before any") {

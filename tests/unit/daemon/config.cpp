@@ -92,7 +92,7 @@ TEST_CASE("bad values are refused with file and line") {
     CHECK(refused_text("[Pull]\nDiskReserve=2 X\n").starts_with("/etc/x.conf:2: DiskReserve=: must be a size"));
     CHECK(refused_text("[Pull]\nDiskReserve=99999999999T\n").starts_with("/etc/x.conf:2:"));
     CHECK(refused_text("[Pull]\nRate=1023\n") == "/etc/x.conf:2: Rate=: must be 0, for no limit, or at least 1K");
-    CHECK(parse_text("[Pull]\nRate=0\n").config.jobs.rate == 0);
+    CHECK(!parse_text("[Pull]\nRate=0\n").config.jobs.rate);
     CHECK(refused_text("[Background]\nRate=fast\n").starts_with("/etc/x.conf:2: Rate=: must be a size"));
     CHECK(refused_text("[Pull]\nLayersAtOnce=0\n").starts_with("/etc/x.conf:2:"));
     CHECK(refused_text("[Pull]\nSignaturePolicy=maybe\n").starts_with("/etc/x.conf:2:"));
