@@ -38,7 +38,7 @@ struct VerbOption {
     const char* help;
 };
 
-// What a verb is and how it is used; a plain table entry, see verb.hpp.
+// Name and usage of a verb; a plain table entry, see verb.hpp.
 struct VerbHelp {
     const char* name;
     const char* arguments;    // "IMAGE", "[JOB]", ""

@@ -19,9 +19,10 @@ std::string show_json(const Dictionary& image);
 // CHANGES: what Changes says of the same images, or null.
 std::string diff_json(const Dictionary& difference, const Dictionary* changes = nullptr);
 std::string jobs_json(const std::vector<JobStatus>& jobs);
-// How a job ended: its outcome, or its error. CHANGES: of a check, what Changes says of each image that has an update.
+// The outcome or the error of a job that ended. CHANGES: of a check, the answer of Changes for each image with an
+// update.
 std::string outcome_json(const FollowedJob& job, const std::map<std::string, Dictionary>& changes = {});
-// What went wrong where no job ended. NAME is the D-Bus error's, empty for wrong usage; IMAGE what it is about, if it
+// An error without a job. NAME is the D-Bus error's, empty for wrong usage; IMAGE is the image that it is about, if it
 // is said.
 std::string error_json(const std::string& name, const std::string& message, const std::string& image = {});
 // A job that goes on without us. IMAGE is what it is about, if it is said.

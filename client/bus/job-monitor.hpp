@@ -44,8 +44,8 @@ public:
     ~JobMonitor();
     JobMonitor& operator=(JobMonitor&&) = delete;
 
-    // Who imaged is (the sender of its first answer) and which jobs that answer named. Signals that came before are
-    // replayed.
+    // UNIQUE_NAME is imaged's (the sender of its first answer), JOBS those that the answer named. Signals that came
+    // before are replayed.
     void start(const std::string& unique_name, const std::vector<std::pair<std::uint32_t, std::string>>& jobs);
     // Follow one more job from here on; one that is followed already is left alone.
     void follow(std::uint32_t id, const std::string& path);

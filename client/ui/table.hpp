@@ -13,7 +13,7 @@ struct Column {
     bool may_be_long = false;  // one of a table's
 };
 
-// What standard output has on a line if it is a terminal; any number otherwise.
+// Columns of standard output if it is a terminal; any number otherwise.
 std::size_t output_width();
 
 // One line a row, titles first, each ended by a newline; no spaces at a line's end. Cells that are empty or missing are

@@ -12,7 +12,7 @@ namespace imaged {
 
 struct CallerPlace {
     std::string path;  // absolute
-    // What the caller sees there, or of the nearest directory above that the caller sees.
+    // The file that the caller sees there, or the nearest directory above that the caller sees.
     std::uint64_t inode = 0;
     std::uint32_t device_major = 0, device_minor = 0;
 };

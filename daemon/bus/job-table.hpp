@@ -20,7 +20,7 @@ class JobTable : private JobQueueObserver {
 public:
     // All stored images, or why they are not known; the other one is empty.
     using Listed = std::function<void(const std::vector<StoredName>& images, const Error* error)>;
-    // What the rest of the daemon hears of; none may throw.
+    // Called to notify the rest of the daemon; none may throw.
     struct Events {
         std::function<void(JobId)> added;
         std::function<void(JobId, const std::string& result)> removed;

@@ -18,7 +18,7 @@ struct MessageStart {
     std::string sender;             // a unique name, which the bus has put there; empty if there is none
     std::uint32_t descriptors = 0;  // how many come with the message
 };
-// What the header of the message says that BYTES begin. Returns nullopt if it is not whole in BYTES or not valid.
+// Parses the header of the message that BYTES begin. Returns nullopt if it is not whole in BYTES or not valid.
 std::optional<MessageStart> parse_message_start(std::span<const std::byte> bytes);
 
 }  // namespace imaged

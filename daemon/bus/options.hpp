@@ -21,7 +21,7 @@ struct JobArguments {
     std::size_t bytes = 0;  // of the request as it is sent
     bool bind_to_caller = false;
     bool interactive = false;
-    // What the caller sees where the job opens a path, if the caller showed it.
+    // The file that the caller sees at the path that the job opens, if the caller showed it.
     std::optional<CallerPlace> place = {};
 };
 
@@ -39,7 +39,7 @@ ImageReference parse_destination(const std::string& text);
 // Error(invalid_reference) or Error(invalid_argument).
 JobArguments parse_job_arguments(job::Work work, const VariantMap& options, const std::string& repository);
 
-// What a method is given that takes any number of images: each once, in their order, without signature sources. Throws
+// Parses the list of images of a method: each once, in their order, without signature sources. Throws
 // Error(invalid_argument) where there is none, unless MAY_BE_EMPTY.
 std::vector<ImageReference> image_list(const std::vector<std::string>& images, bool may_be_empty);
 

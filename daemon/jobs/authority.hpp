@@ -19,7 +19,7 @@ struct Caller {
     uid_t uid = 0;
 };
 
-// What must be allowed: the last part of a polkit action, "pull" of org.imaged1.pull. Each kind of job names its own
+// The last parts of polkit actions, "pull" of org.imaged1.pull, that must be allowed. Each kind of job names its own
 // (job::Traits); these are the others.
 inline constexpr std::string_view pull_unverified_action = "pull-unverified";  // an image that needs no signature
 inline constexpr std::string_view store_as_action = "store-as";                // under the name of another

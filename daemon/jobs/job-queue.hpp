@@ -51,7 +51,7 @@ inline std::uint32_t number(JobId id) {
     return static_cast<std::uint32_t>(id);
 }
 
-// What a caller was allowed when it asked for the job; a higher standing is served first.
+// The authorisation of a caller when it asked for the job; a higher standing is served first.
 enum class Standing {
     owner,       // root, or the owner of a user's own bus
     authorised,  // the authority allowed the job
@@ -65,7 +65,7 @@ struct Share {
     Standing standing = Standing::authorised;
 };
 
-// Whose registry credentials a job uses.
+// The registry credentials that a job uses.
 enum class Credentials { host, caller, none };
 
 enum class Lane { changing, reading, open };
@@ -93,11 +93,11 @@ struct QueuedJob {
     Standing standing = Standing::authorised;  // the highest of its shares
     std::uint32_t position = 0;                // jobs of its lane that run, or that start before it
     std::vector<Share> shares;
-    // What is reported of a job that the queue itself ended early, unless its work succeeds.
+    // The result of a job that the queue itself ended early, unless its work succeeds.
     std::optional<job::Result> early_end;
 
     bool only_reads() const { return request.traits().only_reads; }
-    // What the job learns is for its caller's user and root only: credentials, of the caller or the host, opened it.
+    // Whether its results are for its caller's user and root only: credentials, of the caller or the host, opened it.
     bool is_private() const { return credentials == Credentials::caller || only_reads(); }
     Lane lane() const;
     // Whether the user holds a share of it.

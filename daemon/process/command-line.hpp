@@ -26,7 +26,7 @@ struct CommandLine {
     std::string metrics;                      // the file that Mode::metrics prints
     std::optional<std::string> config;        // a file to read in place of the system's
 
-    // What is said here goes before what the configuration says.
+    // These override the configuration.
     std::optional<std::string> repository;  // absolute path
     std::optional<std::string> sysroot;     // likewise
     std::optional<std::chrono::seconds> idle_timeout;

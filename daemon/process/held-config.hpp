@@ -10,7 +10,7 @@
 
 namespace imaged {
 
-// What a daemon that runs says where it cannot take its configuration for ERROR, and goes on with the one it has.
+// The message of a running daemon that cannot take its new configuration because of ERROR and keeps the one it has.
 std::string refused_config(const Error& error);
 
 // As read_config(), and keeps it; what cannot be written is logged.

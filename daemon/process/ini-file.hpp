@@ -10,7 +10,7 @@
 
 namespace imaged {
 
-// Where something was written, for messages: "/etc/imaged/imaged.conf:7".
+// A line of a file, for messages: "/etc/imaged/imaged.conf:7".
 struct FilePosition {
     std::string file;
     unsigned line = 0;

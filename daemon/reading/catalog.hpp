@@ -17,7 +17,7 @@ namespace imaged {
 // Error(repository_damaged), or Error(failed) without the module.
 std::unique_ptr<ImageCatalog> open_catalog(const std::string& repository);
 
-// What list_deployments() (store/catalog/deployments.hpp) says, from the same module. On any thread.
+// The result of list_deployments() (store/catalog/deployments.hpp), from the same module. On any thread.
 nlohmann::json read_deployments(const std::string& sysroot, const std::string& repository);
 
 // The module's symbols, which do as the functions above do; the caller owns what they return.

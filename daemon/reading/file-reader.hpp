@@ -28,7 +28,7 @@ public:
     void ask(const Caller& caller, Task task);
 
 private:
-    // What the threads share, which may outlive this object.
+    // State that the threads share; it may outlive this object.
     struct Shared;
     static void work(const std::shared_ptr<Shared>& shared);
 

@@ -15,7 +15,7 @@ namespace imaged {
 
 class JobDirectory {
 public:
-    // Where none can be made, the job has none; it reports that when it wants one.
+    // If none can be made, the job has none, and reports that when it needs one.
     JobDirectory() noexcept;
 
     explicit operator bool() const { return directory_.has_value(); }

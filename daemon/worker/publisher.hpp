@@ -3,7 +3,7 @@
 // change (store/repository/remote-writer.hpp), and nothing in such a request is trusted. The publisher knows neither
 // libostree nor any image.
 //
-// What a job can do by it: put objects under names that the repository does not have; name the commits that are there
+// A job can use it to: put objects under names that the repository does not have; name the commits that are there
 // by the ref of the image that the job was started for, and by those of the layers that it announced before it put the
 // first object; what the image's ref named when the job began is kept by a ref of its own then (kept-ref.hpp); record
 // these layers as verified, where nothing else is recorded for this host; note the rule for signatures that it

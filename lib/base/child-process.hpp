@@ -15,12 +15,12 @@
 
 namespace imaged {
 
-// What a shell says of a program that it cannot run.
+// The exit status of a shell for a program that it cannot run.
 inline constexpr int cannot_run = 127;
 
 struct Program {
     std::vector<std::string> command;
-    // What is run, looked for in PATH unless it has a slash; empty for what the command begins with.
+    // The program, looked for in PATH unless it has a slash; empty for the first word of the command.
     std::string file = {};
     // This process's own unless it is set.
     std::optional<std::vector<std::string>> environment = {};
@@ -62,7 +62,7 @@ public:
     void signal(int number) const;
     void signal_group(int number) const;
 
-    // How it has ended, as wait(2) gives it: at once, or nothing; or in the end.
+    // The status as wait(2) gives it. ended() does not wait, and returns nullopt while the child runs.
     std::optional<int> ended();
     std::optional<int> ended_within(std::chrono::milliseconds limit);
     int wait();

@@ -43,7 +43,7 @@ public:
     Error(ErrorKind kind, const std::string& message, std::chrono::milliseconds pause = {})
         : std::runtime_error(message), kind_(kind), pause_(pause) {}
     ErrorKind kind() const { return kind_; }
-    // How long a source that cannot be reached asks not to be asked again; zero if it says nothing.
+    // Time for which an unreachable source asks not to be asked again; zero if it says nothing.
     std::chrono::milliseconds pause() const { return pause_; }
     // The same error with "CONTEXT: " in front of its message.
     Error with_context(std::string_view context) const {
@@ -55,7 +55,7 @@ private:
     std::chrono::milliseconds pause_;
 };
 
-// What a failed system call means: ENOSPC and EDQUOT are no_space, everything else is failed.
+// Returns the Error for a failed system call: ENOSPC and EDQUOT are no_space, everything else is failed.
 Error system_error(int error_number, const std::string& what);
 // Throws system_error(errno, what).
 [[noreturn]] void throw_errno(const std::string& what);

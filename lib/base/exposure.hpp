@@ -10,7 +10,7 @@ namespace imaged {
 // cannot be found out.
 bool others_can_enter(const std::string& path);
 
-// What is wrong with a bare repository at PATH that others can enter, and the command that closes it.
+// Warns of a bare repository at PATH that others can enter, and names the command that closes it.
 std::string exposure_warning(const std::string& path);
 
 }  // namespace imaged

@@ -18,7 +18,7 @@
 
 namespace imaged {
 
-// What the kernel knows of a kept file. The server of its file system was not asked, so the size may be outdated.
+// The kernel's knowledge of a kept file. The server of its file system was not asked, so the size may be outdated.
 struct FileFacts {
     mode_t mode = 0;
     int flags = 0;  // as F_GETFL gives them

@@ -15,7 +15,7 @@ public:
 
     // BYTES a second, at least one.
     explicit RateLimit(std::uint64_t bytes) : bytes_(bytes) {}
-    // How much to read at once, so that a reader waits often and not long.
+    // Bytes to read at once, so that a reader waits often and not long.
     std::size_t piece() const;
     // Counts BYTES that were read at NOW. Returns when the reader may read on. Of the time in which nobody read, a
     // tenth of a second is made up for: readers wake late, and wait for the next part of what they read.

@@ -22,7 +22,7 @@ public:
     ScratchDirectory& operator=(ScratchDirectory&&) = delete;
 
     const std::filesystem::path& path() const { return path_; }
-    // What holds the lock: also after a fork, as long as either process has it open.
+    // The descriptor that holds the lock: also after a fork, as long as either process has it open.
     int lock() const { return lock_.get(); }
     // In a child of the process that made it: nothing is removed, and the lock is the parent's alone.
     void leave_to_parent() { lock_.reset(); }

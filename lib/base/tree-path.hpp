@@ -32,7 +32,7 @@ std::string join_path(const std::string& directory, const std::string& name);
 // The names in TEXT, without "" and "."; ".." is kept.
 Path split_path(std::string_view text);
 
-// What a walk along a path finds at a name. PLACE is the caller's own for what is there.
+// An entry that a walk along a path finds at a name. PLACE is the caller's own value for it.
 template <typename Place>
 struct PathStep {
     Place place;

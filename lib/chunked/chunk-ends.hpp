@@ -15,7 +15,8 @@ class OwnChunkEnds {
 public:
     static constexpr std::uint64_t least_bytes = 32 * 1024, most_bytes = 512 * 1024, mean_bytes = 128 * 1024;
 
-    // How many of BYTES, which follow those of the last call, the current chunk still has. ENDS: it ends with them.
+    // Returns how many of BYTES, which follow those of the last call, belong to the current chunk. ENDS: it ends with
+    // them.
     std::size_t rest(std::span<const std::byte> bytes, bool& ends);
 
 private:

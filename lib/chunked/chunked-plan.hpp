@@ -15,7 +15,7 @@
 
 namespace imaged {
 
-// How far ranges are from each other: gaps are fetched too, the smallest first.
+// Rules for the gaps between ranges: small gaps are fetched too, the smallest first.
 struct RangeRules {
     // Gaps up to this in any case: asking for one range more costs as much as so many bytes that nobody needs.
     std::uint64_t least_gap_bytes;
@@ -25,11 +25,11 @@ struct RangeRules {
     // Any gaps while there are more ranges than this.
     std::size_t max_ranges;
 };
-// Where each range is a request, which takes a registry some milliseconds, and where a request has many: then one more
+// The rules if each range is a request, which takes a registry some milliseconds, and if a request has many: one more
 // is about 200 bytes on the network, and the registry reads at another place.
 inline constexpr RangeRules one_by_one{4096, 64 * 1024, 1000}, many_at_a_time{1024, 1024, 20'000};
 
-// How many more there may be in a plan than files, for parts of these.
+// Largest number of entries in a plan beyond one for each file: parts of files.
 inline constexpr std::size_t max_plan_parts = max_table_files;
 
 class ChunkedPlan {
@@ -49,7 +49,7 @@ public:
     std::size_t size() const { return files_.size(); }
     const File& operator[](std::size_t index) const { return files_[index]; }
 
-    // What to fetch, in ascending order.
+    // The ranges to fetch, in ascending order.
     std::vector<BlobRange> ranges(const RangeRules& rules) const;
 
 private:

@@ -18,7 +18,7 @@ namespace imaged {
 inline constexpr std::size_t max_table_value_bytes = 1024 * 1024;
 inline constexpr std::size_t max_table_files = 2'000'000;
 
-// What is no regular file with content, or is a link. An empty file, a whiteout too, has the kind "reg".
+// An entry that is no regular file with content, or is a link. An empty file, a whiteout too, has the kind "reg".
 struct TableEntry {
     std::string name, kind;  // as the tar has them: "dir", "symlink", "hardlink", "reg", "char", …
     std::string target;      // of a link

@@ -29,7 +29,7 @@ public:
     // FILE, of SIZE bytes, is borrowed; it is read in place. Throws Error(failed) or Error(cancelled).
     BlockIndex(int file, std::uint64_t size, const Cancellation& cancellation);
 
-    // What gives CONTENT, in its order. Thread-safe.
+    // Returns the matches that make CONTENT, in its order. Thread-safe.
     std::vector<Match> match(std::span<const std::byte> content, const Cancellation& cancellation) const;
 
     static std::uint64_t memory_for(std::uint64_t size);

@@ -8,7 +8,7 @@
 
 namespace imaged::delta {
 
-// What a tar-diff begins with; one zstd stream of operations follows.
+// The first bytes of a tar-diff; one zstd stream of operations follows.
 inline constexpr std::string_view version_1_magic{"tardf1\n\0", 8}, version_2_magic{"tardf2\n\0", 8};
 
 // Each operation is this byte, a size (unsigned, seven bits a byte, low ones first, the eighth says that another byte
@@ -26,7 +26,7 @@ inline constexpr std::uint64_t max_name_bytes = 4096;
 inline constexpr std::uint64_t max_added_bytes = 100ull * 1024 * 1024;   // of one add_data
 inline constexpr std::uint64_t max_prefix_bytes = 512ull * 1024 * 1024;  // of a file that is a reference prefix
 inline constexpr int max_window_log = 29;                                // of a frame with a prefix
-// What imaged applies of these: a prefix, and what has to be remembered of a frame's output, are in memory meanwhile.
+// Largest ones that imaged applies: a prefix and the window of a frame's output are in memory meanwhile.
 inline constexpr std::uint64_t max_applied_prefix_bytes = 16ull * 1024 * 1024;
 inline constexpr std::uint64_t max_applied_window_bytes = 16ull * 1024 * 1024;
 

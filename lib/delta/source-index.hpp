@@ -56,7 +56,7 @@ public:
     // The file of SIZE bytes with the SHA-256 CONTENT. Reads all files of this size the first time.
     std::optional<Number> with_content(std::uint64_t size, const Checksum& content);
 
-    // What a delta calls the file.
+    // The file's name in a delta.
     std::string name(Number number) const;
     File open(Number number) const { return hooks_.open(files_[number].object); }
     // The same for a file that something else is made of; an empty descriptor for a damaged one as well.

@@ -17,8 +17,8 @@
 
 namespace imaged::job {
 
-// What fields() may be given: any function of a name and a member. Members of a request that the caller gives as an
-// option are passed to option(); where that makes no difference, it is this.
+// Base of the visitors for fields(), which call a function with a name and a member. Members that the caller gives as
+// an option are passed to option(); where that makes no difference, it is this.
 template <typename Derived>
 struct FieldVisitor {
     template <typename Value>

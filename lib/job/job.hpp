@@ -145,7 +145,7 @@ struct Result {
     Outcome outcome = Outcome::failed;
     std::string error_name;  // "DigestMismatch": no prefix; empty on success
     std::string message;     // the first cause; empty on success
-    // What the job found or did: the outcome of its kind (job/kinds.hpp) as JSON, and "truncated", a list of
+    // The outcome of its kind (job/kinds.hpp) as JSON, and "truncated", a list of
     // members, where entries had to be left out.
     HeldJson details;
     std::vector<ChangedImage> changed_images;

@@ -137,8 +137,8 @@ struct JsonReader : FieldVisitor<JsonReader> {
     }
 };
 
-// What is absent is at its default. Throws Error(failed) naming a member that is unknown or of another type: both ends
-// are of one build.
+// Absent members keep their defaults. Throws Error(failed) naming a member that is unknown or of another type: both
+// ends are of one build.
 template <typename T>
 T from_json(const nlohmann::json& object) {
     if (!object.is_object()) refuse_message("no JSON object");

@@ -22,7 +22,7 @@
 
 namespace imaged::job {
 
-// What the process that changes the repository does for a confined job of the kind (daemon/worker/publisher.hpp).
+// The changes that the publisher (daemon/worker/publisher.hpp) makes to the repository for a confined job of the kind.
 enum class Publishing {
     none,      // there is no such process: the job changes the repository itself
     scratch,   // a directory for its files
@@ -32,10 +32,10 @@ enum class Publishing {
     image,     // and objects, layers and the ref of its image
 };
 
-// What follows from the kind of a job.
+// Properties that all jobs of a kind have.
 struct Traits {
     std::string_view name;  // on the bus and in the journal
-    // What must be allowed: org.imaged1.ACTION of polkit; absent if anybody may ask for the job.
+    // The polkit action that must be allowed, org.imaged1.ACTION; absent if anybody may ask for the job.
     std::optional<std::string_view> action = {};
     bool only_reads = false;    // changes nothing but what is known of an image: such jobs wait for no others
     bool reads_image = false;   // opens its image where it comes from
@@ -48,7 +48,7 @@ struct Traits {
     bool recounts = true;
 };
 
-// How the layers of an export are compressed.
+// Compression of the layers of an export.
 enum class LayerCompression { gzip, zstd, zstd_chunked, none };
 constexpr auto names_of(LayerCompression) {
     return enum_names<LayerCompression>({{LayerCompression::gzip, "gzip"},
@@ -669,7 +669,7 @@ struct Prune {
     bool operator==(const Prune&) const = default;
 };
 
-// What needs a part of the repository besides images.
+// A user of a part of the repository that is no image.
 struct OtherUser {
     std::string kind, name;
     std::uint64_t disk_size = 0, unique_size = 0;

@@ -12,7 +12,7 @@
 
 namespace imaged::job {
 
-// What an image reference asks for that does not demand a signature itself.
+// The signature policy for references that do not demand a signature themselves.
 enum class SignaturePolicy {
     containers_policy,     // what containers-policy.json(5) says, whatever that is
     signature,             // as ostree-image-signed:, a policy that accepts anything is not enough
@@ -39,7 +39,7 @@ struct Settings {
     unsigned keep = 0;     // versions of an image that stay beside the current one
     // Bytes of the file system that stay free, beside the repository's own min-free-space.
     std::uint64_t disk_reserve = 0;
-    // What an image may unpack to: bytes of a layer, of all layers, and to one compressed byte.
+    // Limits of an unpacked image: bytes of a layer, bytes of all layers, and bytes to one compressed byte.
     std::uint64_t layer_bytes = 512ULL << 30;
     std::uint64_t image_bytes = 1024ULL << 30;
     std::uint64_t expansion_ratio = 400;

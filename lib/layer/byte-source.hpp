@@ -20,7 +20,7 @@ public:
     virtual ~ByteSource() = default;
     // Fills as much of BUFFER as there is; less than all of it only at the end, 0 after the end. BUFFER is not empty.
     virtual std::size_t read(std::span<std::byte> buffer) = 0;
-    // What comes next, in BUFFER or in memory of the source's own, valid until the next call; empty after the end.
+    // Returns the next bytes, in BUFFER or in memory of the source, valid until the next call; empty after the end.
     virtual std::span<const std::byte> next_piece(std::span<std::byte> buffer) { return buffer.first(read(buffer)); }
     // The file whose content, from its beginning to its end, the stream has from OFFSET on; an empty descriptor if none
     // is known. A hint: not verified. Call with ascending offsets, none behind what was read; from any thread.

@@ -16,7 +16,7 @@ public:
     virtual void finish() = 0;
 };
 
-// What is written comes out of the other end in SINK, which is borrowed.
+// Returns a compressor that writes to SINK, which is borrowed.
 std::unique_ptr<Compressor> compress(Compression compression, ByteSink& sink);
 
 }  // namespace imaged

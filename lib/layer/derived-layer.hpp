@@ -34,7 +34,7 @@ struct DerivedLayerRules {
     PathMapping mapping;
 };
 
-// What the merge still has to find in the layers below.
+// A link whose target the merge has to find in the layers below.
 struct UnresolvedLink {
     std::string path, target;  // the image's own paths
 };
@@ -54,8 +54,8 @@ struct DerivedLayer {
     // Of the hard links: path, and an entry that is what it is a link of if symbolic links of lower layers lead it to
     // the place of the link's file. As far as they fit.
     std::vector<UnresolvedLink> link_rivals;
-    // Where an entry stood for which no file is stored, as far as they fit: one that could not be, and links of later
-    // layers to it are dropped too; or one whose place a directory took.
+    // Paths of entries for which no file is stored, as many as fit: an entry that could not be stored, and links of
+    // later layers to it are dropped too; or one whose place a directory took.
     std::vector<std::string> lost;
     bool has_whiteouts = false;
 };

@@ -60,7 +60,7 @@ public:
 private:
     class Large;
     DirectSink(DirectFormat format, int objects, std::shared_ptr<Scratch> scratch, WriterPool& pool);
-    // Where an object is until it is published.
+    // The directory of an object until it is published.
     static std::size_t place_of(const Checksum& checksum) { return checksum.bytes[1] % spread; }
     int directory(const Checksum& checksum) const { return directory(place_of(checksum)); }
     // Made when the first object is put there: what a repository has already needs none. Thread-safe.

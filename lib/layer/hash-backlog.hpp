@@ -20,7 +20,7 @@ public:
     void add(std::span<const std::byte> block) {
         if (!block.empty()) blocks_.push_back(block);
     }
-    // How many of the blocks, the latest ones, are not hashed to their end.
+    // Number of blocks, the latest ones, that are not hashed to their end.
     std::size_t blocks() const { return blocks_.size(); }
     // Hashes what is left of the oldest block.
     void catch_up();

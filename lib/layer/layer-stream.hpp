@@ -19,7 +19,7 @@ namespace imaged {
 
 class LayerStream : public ByteSource {
 public:
-    // What comes from the source: compressed in whichever way, or the tar itself, which is taken as it is.
+    // The bytes of the source: compressed in any way, or the tar itself, which is taken as it is.
     enum class Form { packed, plain };
     // Both are borrowed and must outlive the stream; LIMIT counts every uncompressed byte.
     LayerStream(StoppableSource& source, ExpansionLimit& limit, Form form = Form::packed,

@@ -158,7 +158,7 @@ private:
     bool has_displaced(Index directory, bool implicit) const;
     void copy_displaced(Index directory, Path& copy, bool implicit);
     void copy_entry(Index index, const Path& copy);
-    // What the entry is about: of a whiteout, what it hides.
+    // The name that the entry is for: of a whiteout, the name that it hides.
     std::string_view subject(const Node& node) const;
     Index move_directory(const MovedDirectory& move);
     // Called NAME or not: a hash decides. Sorted.

@@ -36,7 +36,7 @@ struct ObjectLayer {
 // accepted only with WANTS_COMMIT, and is then required. Throws Error(corrupt_input) naming the object.
 ObjectLayer read_object_layer(TarReader& tar, ObjectSink& sink, bool wants_commit, const SinkOfFile& sink_of_file = {});
 
-// What a signature is made over, and the detached metadata that holds it.
+// The commit that a signature is made over, and the detached metadata that holds the signature.
 struct CommitHead {
     Checksum checksum;
     std::string commit;

@@ -14,7 +14,7 @@ namespace imaged {
 // libostree refuses larger metadata objects (OSTREE_MAX_METADATA_SIZE of the oldest version served).
 inline constexpr std::size_t max_metadata_bytes = 10 * 1024 * 1024;
 
-// What the name of a file below objects/ ends in. A file object of an archive repository is a "filez"; "commitmeta" is
+// The end of the name of a file below objects/. A file object of an archive repository is a "filez"; "commitmeta" is
 // the detached metadata of a commit.
 enum class PlacedType : std::uint8_t { file, dirtree, dirmeta, commit, filez, commitmeta };
 inline constexpr unsigned placed_types = 6;

@@ -46,7 +46,7 @@ struct FileMeta {
 // Whether who executes a file with META gets the rights of others by that.
 bool gives_rights(const FileMeta& meta);
 
-// What is hashed before a file's content: length-prefixed header of the object's metadata. TARGET is a symbolic link's,
+// The length-prefixed header of the object's metadata, hashed before a file's content. TARGET is a symbolic link's,
 // else empty.
 std::string file_header(const FileMeta& meta, std::string_view target);
 

@@ -3,7 +3,7 @@
 // because OSTree makes /etc from it at deployment; /var is stored as usr/share/factory/var if the running libostree
 // does not fill /var from a commit's /var (before 2024.3).
 //
-// What the image itself has at /usr/etc or /usr/share/factory/var is another directory. A layer's commit keeps it
+// If the image itself has /usr/etc or /usr/share/factory/var, that is another directory. A layer's commit keeps it
 // beside the moved one, under a name that no entry of an image can have (whiteouts of whiteouts mean nothing); a merged
 // tree, which programs deploy, has one directory for both (see store/tree/commit-layout.hpp).
 //
@@ -33,7 +33,7 @@ struct PathMapping {
     bool move_var = false;
 
     const std::vector<MovedDirectory>& moves() const;
-    // Where a layer's commit has the image's PATH, which is not the root.
+    // The path in a layer's commit of the image's PATH, which is not the root.
     Path stored(Path path) const;
 };
 
@@ -44,7 +44,7 @@ inline constexpr std::string_view opaque_whiteout = ".wh..wh..opq";
 // have the name.
 inline constexpr std::string_view displaced_directory = ".wh..wh.displaced";
 
-// Where a merged tree has the image's PATH.
+// The path in a merged tree of the image's PATH.
 Path merged_path(Path path, bool move_var);
 
 // Whether the mapping moves the root's entry NAME, "etc" or ".wh.etc" for instance: NAME is MOVED or its whiteout.

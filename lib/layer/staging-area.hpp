@@ -40,7 +40,7 @@ private:
     std::atomic<unsigned> next_ = 0;
 };
 
-// Where a job gets its scratch directories. Each of them goes before it does.
+// Gives a job its scratch directories. Each of them must be destroyed before it.
 class StagingArea {
 public:
     virtual ~StagingArea() = default;

@@ -3,12 +3,12 @@
 // ends early, malformed records of a pax header, the mode in the header if an ACL replaces it, and entries after a
 // single block of zeros.
 //
-// Where libarchive reads other bytes as content than Go's archive/tar, by which docker, skopeo and umoci read layers,
+// If libarchive reads other bytes as content than Go's archive/tar, by which docker, skopeo and umoci read layers,
 // it is given the stream with the size taken out: links, directories and special files have no content, whatever their
 // headers say, a pax record without a value leaves what the header says, and a file whose name ends in a slash is no
 // directory.
 //
-// Where the two disagree on where a header begins, nothing is known of that header.
+// If the two disagree on where a header begins, nothing is known of that header.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,7 @@ public:
     std::span<const std::byte> take(std::span<const std::byte> piece);
     // The entry that begins at OFFSET; nullopt if none is known to. Entries before it are forgotten.
     std::optional<Header> header_at(std::uint64_t offset);
-    // Where one block of zeros is, and more of the stream behind it; nullopt if nothing such was seen.
+    // Offset of a single block of zeros with more of the stream behind it; nullopt if there was none.
     std::optional<std::uint64_t> lone_zeros() const { return lone_zeros_; }
 
 private:
@@ -74,7 +74,7 @@ private:
     };
     std::vector<Name> names_;  // in place of the header's
     void edit(const Name& from, std::string_view to);
-    // What has come and was not handed on.
+    // Bytes that have come and were not handed on.
     std::vector<std::byte> held_, handed_on_;
     std::vector<Edit> edits_;
 };

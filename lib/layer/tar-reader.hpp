@@ -54,7 +54,7 @@ public:
     std::span<const std::byte> content();
     // COUNT bytes of the content take no room where they are stored: they do not count against the limit of expansion.
     void leave_out(std::uint64_t count);
-    // Where the content of the current entry begins in the uncompressed stream; of a sparse file, its first block. Call
+    // Offset of the current entry's content in the uncompressed stream; of a sparse file, of its first block. Call
     // before content().
     std::uint64_t content_offset() const;
     // The file whose content SOURCE knows to be that of the current entry; an empty descriptor if there is none. A

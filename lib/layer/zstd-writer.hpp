@@ -25,7 +25,7 @@ struct FreeZstd {
 using ZstdContext = std::unique_ptr<ZSTD_CCtx, FreeZstd>;
 
 ZstdContext make_zstd_context();
-// What a function of zstd returned; throws Error(failed) if that is an error.
+// Returns RESULT, which a function of zstd returned; throws Error(failed) if it is an error.
 std::size_t check_zstd(std::size_t result);
 
 // Frames, one after the other. Belongs to one thread.

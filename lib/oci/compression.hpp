@@ -18,7 +18,7 @@ constexpr auto names_of(CompressionFormat) {
                                           {CompressionFormat::bzip2, "bzip2"}});
 }
 
-// What compression_of() needs to see, if there is as much.
+// Bytes that compression_of() needs to see, if there are as many.
 inline constexpr std::size_t max_magic_bytes = 6;
 
 // Of a file or stream that begins with BYTES.

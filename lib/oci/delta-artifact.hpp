@@ -38,7 +38,7 @@ std::string referrers_tag(const Digest& digest);
 
 }  // namespace delta
 
-// What makes one layer of the image.
+// The part of a delta that makes one layer of the image.
 struct DeltaLayer {
     Descriptor blob;
     bool tar_diff = false;  // else the blob is the layer, maybe in another compression

@@ -33,7 +33,7 @@ public:
 
     // TRANSPORT:NAME; what the image's ref is made from.
     std::string image() const;
-    // What skopeo is given: image(), without the tag of a name in a registry that has a digest as well. The digest
+    // The name for skopeo: image(), without the tag of a name in a registry that has a digest as well. The digest
     // decides, as for other tools; skopeo refuses such a name.
     std::string source() const;
     // The digest that the name of an image in a registry ends with, if it ends with one.

@@ -17,7 +17,7 @@
 
 namespace imaged {
 
-// Whose rules the name and the version follow.
+// The package manager whose rules apply to name and version.
 enum class PackageFormat { dpkg, rpm };
 constexpr auto names_of(PackageFormat) {
     return enum_names<PackageFormat>({{PackageFormat::dpkg, "dpkg"}, {PackageFormat::rpm, "rpm"}});

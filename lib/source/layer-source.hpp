@@ -31,7 +31,7 @@ public:
     virtual const Cancellation& cancellation() const = 0;
     // Longest wait for the next byte.
     virtual std::chrono::milliseconds stall_time() const = 0;
-    // What all that is read of it counts towards; null for none. Owned by the source.
+    // The limit that all bytes read from the source count towards; null for none. Owned by the source.
     virtual RateLimit* rate() const { return nullptr; }
 };
 

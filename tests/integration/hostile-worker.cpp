@@ -572,7 +572,7 @@ void fill_what_is_removed(const job::Request& request) {
 
 // The first connections to the skopeo service are its own; the service listens, and takes none.
 void try_service(const job::Request& request, Attempts& attempts) {
-    const int channel_to_parent = std::atoi(request.settings.skopeo_service.substr(std::strlen("fd:")).c_str());
+    const int channel_to_parent = std::atoi(request.settings.skopeo_service->substr(std::strlen("fd:")).c_str());
     std::vector<FileDescriptor> connections;
     const auto connect = [&](const std::string& name) {
         attempts.attempt(name, [&] {

@@ -31,7 +31,7 @@ struct ContentRange {
 std::optional<ContentRange> parse_content_range(std::string_view header);
 // The number, if the text consists of digits only; else nullopt.
 std::optional<std::uint64_t> parse_number(std::string_view number);
-// How long after NOW Retry-After says, at most a day: seconds, or a date. Nothing for anything else.
+// Parses Retry-After, seconds or a date: the time after NOW, at most a day. Returns nullopt for anything else.
 std::optional<std::chrono::seconds> parse_retry_after(const std::string& header, std::time_t now);
 // TEXT with the letters of ASCII in lower case.
 std::string in_small_letters(std::string_view text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the host's settings for other hosts: certificates (containers-certs.d(5)) and HTTP proxies (the environment).
-// What is not known here is refused by NotUnderstood.
+// Throws NotUnderstood for settings that it does not know.
 #pragma once
 
 #include <optional>

@@ -19,7 +19,7 @@
 
 namespace imaged {
 
-// How a host is spoken to.
+// Certificates for the connection to a host.
 struct HostTrust {
     // Paths of a certificate and its key.
     struct Client {
@@ -46,7 +46,7 @@ struct HttpHead {
     std::optional<std::string> first(std::string_view key) const;
 };
 
-// Who gets an answer. What these throw ends the request, and get() throws it.
+// Receives an answer. An exception from these ends the request, and get() throws it.
 struct HttpTaker {
     std::function<void(const HttpHead&)> head;
     std::function<void(std::span<const std::byte>)> body;

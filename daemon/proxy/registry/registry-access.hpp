@@ -17,7 +17,7 @@
 
 namespace imaged {
 
-// What is the same for all repositories.
+// Settings that are the same for all repositories.
 struct RegistrySettings {
     AuthDocument logins;
     ProxyEnvironment proxies;

@@ -26,7 +26,7 @@ public:
     // Borrows all; starts skopeo where it will be needed. Throws what load_host_policy() throws.
     ImageReader(const ImageReference& image, const ProxyOptions& options, const Cancellation& cancellation);
 
-    // What open_source_image() finds. PINNED is the only digest that is accepted, where it is given. Once.
+    // Returns the result of open_source_image(). PINNED, if given, is the only digest that is accepted. Call once.
     SourceImage open(const std::optional<Digest>& pinned);
     // In place of open(), for layers of an image that is known already: its manifest DIGEST may have left the place
     // where the image's name leads.

@@ -17,7 +17,7 @@ namespace imaged {
 void push_layout(int layout, const std::string& tag, const Digest& digest, const ImageReference& destination,
                  const Cancellation& cancellation, const ProxyOptions& options);
 
-// How an index is pushed: as it is, or as skopeo writes it.
+// The bytes of a pushed index: those it has, or those that skopeo writes.
 enum class IndexForm { preserved, rewritten };
 // Pushes the index TAG of the layout likewise, without what it lists, which the registry has. Returns false, with
 // nothing pushed, if the index is to be preserved and this skopeo would write it in another way: those before OCI 1.1

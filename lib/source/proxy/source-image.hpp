@@ -43,7 +43,7 @@ bool has_original_documents(const SourceImage& image);
 SourceImage open_source_image(ImageProxy& proxy, const ImageReference& reference, const std::optional<Digest>& pinned,
                               const ProxyOptions& options);
 
-// What decides that REFERENCE may be used under the containers policy of the text POLICY. Throws Error(policy_rejected)
+// Names the rule of the containers policy, whose text is POLICY, that allows REFERENCE. Throws Error(policy_rejected)
 // for a signature source that the policy does not meet.
 std::string deciding_policy(std::string_view policy, const ImageReference& reference);
 // Throws Error(policy_rejected) where REFERENCE wants what an image of LAYOUT cannot have.

@@ -21,9 +21,9 @@ namespace imaged {
 struct BlobRequest {
     std::string digest;
     std::uint64_t size = 0;  // of the whole blob
-    // What is wanted of it: one range at least, in ascending order, without what is in two of them, none empty.
+    // The wanted parts of the blob: at least one, in ascending order, none empty, no two of them overlapping.
     std::vector<BlobRange> ranges;
-    // How long the worker waits for the next byte.
+    // Longest wait of the worker for the next byte.
     std::chrono::milliseconds stall_time{};
 };
 

@@ -18,7 +18,7 @@ inline constexpr const char* credentials_words = "getting username and password"
 // The message of `time="…" level=fatal msg="…"` in what skopeo printed, its quoting undone; all that it printed if it
 // has none.
 std::string fatal_message(const std::string& output);
-// What skopeo SAID, on one line, as an Error of the kind that a caller can act on.
+// Returns the message SAID of skopeo, on one line, as an Error of the kind that a caller can act on.
 Error skopeo_error(const std::string& said);
 
 }  // namespace imaged

@@ -3,7 +3,7 @@
 // behind a socket, as a user who owns no files (imaged-proxy.socket). Credentials, policy and channels are descriptors
 // either way.
 //
-// What goes over the socket, SOCK_SEQPACKET, is one packet: the request as JSON and its descriptors: what skopeo prints
+// One packet goes over the socket, SOCK_SEQPACKET: the request as JSON and its descriptors: what skopeo prints
 // to, then credentials, policy and layout, those that there are. From then on the socket is the channel of the image
 // proxy, or of the reader of blobs. For the other kinds the service says on it when something has been read or written
 // ({"traffic": true}), and how skopeo ended ({"status": N}, of a check that passed also "manifest": the digest of what
@@ -66,7 +66,7 @@ inline bool is_quiet(SkopeoRequest::Kind kind) {
 inline constexpr int skopeo_channel = 3;
 inline constexpr int skopeo_auth_file = 4;
 inline constexpr int skopeo_policy = 5;
-// What skopeo calls one of them.
+// The path of DESCRIPTOR in skopeo's process.
 std::string skopeo_path(int descriptor);
 // As containers-auth.json(5) and containers-policy.json(5) files go, generous.
 inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;

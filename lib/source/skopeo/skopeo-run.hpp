@@ -61,7 +61,8 @@ protected:
     struct Files {
         FileDescriptor output, auth, policy;  // empty for none
     };
-    // What it gets: OUTPUT of an image proxy, else an end of a pipe; credentials and policy, as the request says.
+    // The files that skopeo gets: OUTPUT of an image proxy, else an end of a pipe; credentials and policy of the
+    // request.
     Files files(FileDescriptor output);
 
     SkopeoRequest request_;

@@ -43,10 +43,10 @@ public:
     };
 
     virtual ~ContentTree() = default;
-    // What is at PATH, symbolic links followed; nullopt if there is nothing. Throws Error(corrupt_input) for links that
-    // lead in circles.
+    // Returns the node at PATH, symbolic links followed; nullopt if there is none. Throws Error(corrupt_input) for
+    // links that lead in circles.
     virtual std::optional<Node> find(const Path& path) const = 0;
-    // What is in a directory, by name.
+    // Returns the entries of a directory, by name.
     virtual std::map<std::string, Node> list(const Node& directory) const = 0;
     // The content of a file. Throws Error(corrupt_input) for a symbolic link, Error(unsupported_image) for more than
     // LIMIT bytes.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds the image that each OSTree deployment of a host came from. Reads only, and takes no lock.
 //
-// What a deployment says itself is in its origin file: the reference that ostree-ext, bootc and rpm-ostree follow for
-// updates. What was deployed is in its commit, which names the manifest that it was made from.
+// The origin file of a deployment has the reference that ostree-ext, bootc and rpm-ostree follow for
+// updates. Its commit names the manifest that it was made from.
 #pragma once
 
 #include <string>

@@ -40,7 +40,7 @@ struct KnownText {
     const KnownEntry* entry;
     std::string_view text;
 };
-// What cannot be written is not.
+// Failures to write are ignored.
 void write_known_entries(int repository, const std::vector<KnownText>& entries) noexcept;
 
 }  // namespace imaged

@@ -28,7 +28,7 @@ struct TreeContents {
     std::optional<Checksum> etc;    // the dirtree of /etc
 };
 
-// What is in TREE, without /etc. Throws what TREE throws but for the image's faults, and Error(cancelled).
+// Returns the contents of TREE, without /etc. Throws what TREE throws but for the image's faults, and Error(cancelled).
 TreeContents read_contents(const ContentTree& tree, const Cancellation& cancellation);
 // TREE is the root of a commit. Throws Error(repository_damaged) for objects that are missing or broken, and
 // Error(cancelled).

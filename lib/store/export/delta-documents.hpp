@@ -22,7 +22,7 @@ struct DeltaBlob {
     Digest target;    // of the layer's blob in the target
 };
 
-// What the artifact has in place of a config.
+// The artifact's config, which has no content.
 inline constexpr std::string_view empty_config = "{}";
 
 // SUBJECT, MANIFEST and CONFIG describe the target's documents; MANIFEST is SUBJECT as a blob of the artifact.
@@ -30,7 +30,7 @@ std::string delta_manifest(const Descriptor& subject, const Descriptor& config, 
                            const std::vector<DeltaBlob>& layers);
 
 // The index EXISTING, if there is one, with ARTIFACT, whose source is the image with the config SOURCE_CONFIG, as well.
-// What else it lists stays. Throws Error(corrupt_input) for a text that is no index.
+// Other entries of EXISTING stay. Throws Error(corrupt_input) for a text that is no index.
 std::string referrers_index(const std::optional<std::string>& existing, const Descriptor& artifact,
                             const Digest& source_config);
 // TEXT, an index, without the types of artifacts, which programs before OCI 1.1 leave out. Returns nullopt if another

@@ -27,7 +27,8 @@ inline constexpr std::uint64_t least_chunked_bytes = 1024 * 1024;
 
 // Bytes of the tables of a layer; 0 if it has none.
 std::uint64_t chunked_table_bytes(const Descriptor& blob);
-// What import_chunked_layer() would fetch of such a layer, its tables included, which this fetches. Throws likewise.
+// Bytes that import_chunked_layer() would fetch of such a layer, its tables included, which this fetches. Throws
+// likewise.
 std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,
                                   ExpansionLimit& looked_at);
 

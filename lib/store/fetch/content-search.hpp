@@ -60,7 +60,7 @@ public:
     bool has_read(const Checksum& object) const { return contents_.contains(object); }
 
 private:
-    // What all calls may read together: so many bytes, which takes a tenth of a second, and for each expected file so
+    // Limits of all calls together: so many bytes, which takes a tenth of a second, and for each expected file so
     // many files of its size and so many bytes. A network is that much slower than hashing.
     static constexpr std::uint64_t first_bytes = 64 * 1024 * 1024, files_of_size = 12, more_bytes = 64 * 1024;
     // Opening a file takes as long as reading so many bytes.

@@ -39,7 +39,7 @@ struct ImportPlan {
 // its time to answer. Never fails.
 void look_ahead(const Repository& repository, Presence& presence, const ImageReference& target);
 
-// How derived layers are to be read over the base whose root tree is BASE_TREE; without one for a generic image.
+// Rules for reading derived layers over the base whose root tree is BASE_TREE; without one for a generic image.
 DerivedLayerRules derived_layer_rules(const Repository* repository, const std::optional<Checksum>& base_tree);
 
 }  // namespace imaged

@@ -60,7 +60,7 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
-    // What the repository has need not be fetched with zstd:chunked layers: its objects. Files of derived layers are
+    // Objects of the repository need not be fetched with zstd:chunked layers. Files of derived layers are
     // looked for in the merged tree TREE first, if there is one. Before run().
     void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
         known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
@@ -107,7 +107,7 @@ private:
     // Throws Error(repository_damaged) unless the file OBJECT has the content and metadata that its name says.
     void require_sound(const Checksum& object);
 
-    // What makes LAYER; null if it is to be fetched.
+    // The part of a delta that makes LAYER; null if it is to be fetched.
     const DeltaLayer* made_by_delta(const ImageLayer& layer, bool in_part) const;
     // Returns nullopt if the delta does not make it.
     std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,

@@ -29,7 +29,7 @@ struct StagedLayer {
     SinkCounts early;                              // of what is in the repository already (early-files.hpp)
 };
 
-// How files of a layer get into the repository before the layer is complete; without functions they do not.
+// Functions that put files of a layer into the repository before the layer is complete; absent ones do not.
 struct EarlyPublishing {
     std::function<std::unique_ptr<ObjectSink>()> make_sink = {};
     std::function<void()> sync = {};

@@ -6,7 +6,7 @@
 // named by their checksum; they are taken if they have the size. Of a file that is not found, those chunks are taken
 // that the file at its path has or, if there is none, one of the objects with the most similar sizes.
 //
-// What is found is a hint: who uses it verifies the whole layer.
+// A found file is a hint: the caller verifies the whole layer.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +85,7 @@ private:
     // Objects to look in for the chunks of a file of so many bytes that is not here and has no path.
     static constexpr std::size_t most_similar = 4;
     static constexpr std::uint64_t least_similar_bytes = 1024 * 1024;
-    // What looking for chunks may read: so many bytes, which takes a tenth of a second, and so many more for each
+    // Limits of the search for chunks: so many bytes, which takes a tenth of a second, and so many more for each
     // compressed byte of files that have a path, or of which any was found. An image of new files is not searched for
     // long.
     static constexpr std::int64_t first_bytes = 128 * 1024 * 1024, bytes_for_each = 64, most_bytes = 1LL << 40;

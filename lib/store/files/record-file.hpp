@@ -25,7 +25,7 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
 // Replaces NAME at once, by rename(2): the stamps of NAME and of DIRECTORY change (base/file-stamp.hpp).
 void write_record(int directory, const std::string& name, const std::string& text);
 
-// What is wrong with the places of records in REPOSITORY, for people; empty if nothing is.
+// Describes the fault of the directories of records in REPOSITORY, for people; empty if there is none.
 std::string record_place_fault(int repository);
 
 }  // namespace imaged

@@ -42,8 +42,9 @@ public:
     // Removes the scratch directories of jobs that are gone.
     virtual void clear_leftovers() = 0;
 
-    // What this job is about to import, before it reads any layer: nothing else gets a ref or a record. RULE: which one
-    // for signatures let it in (store/records/signature-rules.hpp); empty for a repair, which is about what is in.
+    // Announces the image that this job imports, before it reads a layer: nothing else gets a ref or a record. RULE:
+    // which one for signatures let it in (store/records/signature-rules.hpp); empty for a repair, which is about what
+    // is in.
     virtual void announce(const Digest& manifest, const ImageLayout& layout, const std::string& rule) = 0;
 
     // COMMIT is whole: a mark that it is partial goes. No COMMIT removes the ref. Thread-safe.

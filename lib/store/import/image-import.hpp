@@ -49,7 +49,7 @@ struct ImportRequest {
     // compressed or not, a pipe as well. NAME picks one of several images in it.
     std::optional<int> archive = {};
     std::optional<std::string> archive_name = {};
-    // Who changes the repository; null: this process.
+    // Changes the repository; null: this process does.
     std::shared_ptr<RepositoryWriter> writer = {};
     bool any_architecture = false;  // a bootable image of another architecture is taken as well
     bool deltas = true;             // layers may be made by a delta
@@ -61,7 +61,7 @@ struct PreparedImage {
     ImportPlan plan;
 };
 
-// What importing would do. Writes nothing, and makes no repository.
+// Finds out what an import would do. Writes nothing, and makes no repository.
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
 
 struct ImportedImage {

@@ -38,7 +38,7 @@ public:
 private:
     const Repository& repository_;
     const Cancellation& cancellation_;
-    // What relabelling writes: made once for many images.
+    // The files that relabelling writes: made once for many images.
     std::unique_ptr<StagingArea> staging_;
     std::optional<WriterPool> pool_;
 };
@@ -49,11 +49,11 @@ MergeDifference check_merge(const Repository& repository, const StoredImage& ima
 // Whether DIFFERENCE leaves the merge of IMAGE right. Only other programs' merges may differ, and in directories only.
 bool is_sound(const MergeDifference& difference, const StoredImage& image);
 
-// How the derived layers of a stored image were read: by the records that they carry, or as this host does it. LAYERS:
+// Rules by which the derived layers of a stored image were read: those of their records, or this host's. LAYERS:
 // the commits of all layers.
 DerivedLayerRules rules_of(const Repository& repository, const StoredImage& image, const std::vector<Checksum>& layers);
 
-// What an import would have had from the image's source.
+// Returns the image as an import would have read it from its source.
 SourceImage as_source(const StoredImage& image);
 
 }  // namespace imaged

@@ -13,7 +13,7 @@ namespace imaged {
 
 struct CheckedUpdate {
     std::string digest;  // of the stored manifest
-    // What the source has, when that is something else, and what importing it would take.
+    // The image at the source, if it is another one, and the plan of its import.
     std::optional<PreparedImage> update;
     bool is_news = false;  // the update is remembered now, and was not before
 };

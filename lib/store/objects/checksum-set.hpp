@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A set of checksums in eight bytes each, for sets as large as a repository.
 //
-// What is kept of a checksum is a hash of it under a secret of the set's own. Two of a million checksums have the same
+// It keeps a hash of each checksum under a secret of the set's own. Two of a million checksums have the same
 // one once in a million runs, and nobody can choose checksums so that they have: sums of products with secret factors
 // modulo a prime, the classic universal hash (Carter and Wegman).
 #pragma once

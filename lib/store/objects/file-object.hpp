@@ -16,7 +16,7 @@
 
 namespace imaged {
 
-// What libostree says of a file, in its INFO and XATTRS (null for none).
+// Metadata of a file as libostree has them, in INFO and XATTRS (null for none).
 FileMeta file_meta(GFileInfo* info, VariantPtr xattrs);
 // The target of a symbolic link.
 std::string symlink_target(GFileInfo* info);

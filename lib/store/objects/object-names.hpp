@@ -2,7 +2,7 @@
 // Answers which file objects exist, for many questions in a row: a directory that is asked about often is listed once,
 // which is cheaper than one stat(2) for each object, unless it contains many times more objects than questions.
 //
-// What is listed is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the
+// The list is a snapshot; objects that are written later may be missed. Belongs to one thread; borrows the
 // descriptor.
 #pragma once
 

@@ -27,7 +27,7 @@ struct TreePlace {
     std::string below(const std::string& name) const { return join_path(path, name); }
 };
 
-// What to do on the way. What is not set is not done; what a function throws ends the walk.
+// Functions that a walk calls; each may be absent. An exception from one of them ends the walk.
 struct TreeVisitor {
     // Before the directory is read; for those above it and those before it in the same directory first. False leaves
     // out what it has: a walk comes to each directory as often as the tree names it.

@@ -24,7 +24,7 @@ struct BrokenVersion {
     Error error;
 };
 
-// What is kept of an image, the latest first: each digest once, without the current version's.
+// The kept versions of an image, the latest first: each digest once, without the current version's.
 struct KeptVersions {
     std::vector<KeptVersion> whole;
     std::vector<BrokenVersion> broken;

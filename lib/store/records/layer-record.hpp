@@ -51,7 +51,7 @@ struct LayerRecord {
     bool moved_var = false;
     bool has_whiteouts = true;
 
-    // What the commit says. Believe it only if VerifiedLayers names the commit.
+    // Reads the record in the commit. Trust it only if VerifiedLayers names the commit.
     static LayerRecord read(const Repository::Commit& commit);
     // Whether no entry listed the directory PATH, an own path of the image's. IS_DEFAULT: whether its metadata are
     // those of such a directory; for all that another program says, those that have them are.
@@ -65,7 +65,7 @@ struct LayerRecord {
 // The metadata of a new layer commit.
 VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& rules, const Digest& diff_id);
 
-// What ostree.importer.version says of this program.
+// The value of ostree.importer.version that this program writes.
 std::string importer_version();
 
 }  // namespace imaged

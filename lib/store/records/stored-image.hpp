@@ -49,7 +49,7 @@ struct StoredImage {
 
     static constexpr const char* broken_ref = "the ref contains no checksum";
 
-    // What a deployment uses: the base commit of an image that is nothing else, else the merge commit.
+    // The commit that a deployment uses: the base commit of an image that is nothing else, else the merge commit.
     const Checksum& deployable() const;
 
     // The image of this name; throws no_such_image(), or load()'s error under the image's name.

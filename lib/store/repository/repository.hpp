@@ -48,14 +48,14 @@ public:
     // libostree's own handle, for what reads objects through it. Owned by the repository.
     OstreeRepo* handle() const { return repo_.get(); }
 
-    // Who changes it: this process unless WRITER is set, which is for the whole of a job. Null changes nothing.
+    // Lets WRITER change the repository for the rest of the job, in place of this process. Null has no effect.
     void write_through(std::shared_ptr<RepositoryWriter> writer) {
         if (writer) writer_ = std::move(writer);
     }
     RepositoryWriter& writer() const { return *writer_; }
     std::unique_ptr<StagingArea> make_staging() const { return writer_->make_staging(); }
 
-    // What a ref names. Follows aliases.
+    // The commit that a ref names. Follows aliases.
     RefTarget resolve(const std::string& ref) const;
     // Every ref below PREFIX.
     Refs refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
@@ -135,7 +135,7 @@ public:
     void require_space(std::uint64_t bytes) const;
 
 private:
-    // How long to wait for a lock.
+    // Longest wait for a lock.
     std::chrono::seconds lock_limit() const;
 
     std::string path_;

@@ -28,7 +28,7 @@
 
 namespace imaged {
 
-// What the image calls PATH of a layer's commit, which may be below displaced_directory.
+// The image's own path for PATH of a layer's commit, which may be below displaced_directory.
 std::string own_path(std::string path);
 
 class LayerOverlay {
@@ -68,7 +68,7 @@ private:
         std::string listed;
     };
     using Rivals = std::vector<Rival>;
-    // What those have there.
+    // The entries that those have there.
     struct Written {
         std::vector<Directory> directories;
         const Rivals& rivals;
@@ -108,7 +108,7 @@ private:
         conflicts_[join_path(place)] += store_.count(dropped) - 1;
     }
 
-    // What this layer has put at a place, and the path it did so by.
+    // An entry that this layer has put at a place, and the path that the layer uses for it.
     struct Brought {
         std::string path;
         TreeEntry entry;
@@ -119,16 +119,16 @@ private:
     bool changes_way(const Path& place, const Brought& what);
     // Whether that was after the entry PATH came: nothing comes below a file any more.
     bool is_changed_after(const Brought& what, const std::string& path);
-    // What stood at PLACE when the entry PATH came, FOUND being there in the end.
+    // Returns the entry that was at PLACE when the entry PATH came; FOUND is there in the end.
     std::optional<TreeEntry> stood_at(const Path& place, const std::optional<TreeEntry>& found,
                                       const std::string& path);
-    // What the layer put after PATH in the place of one of the first DEPTH directories of PLACE.
+    // Returns the entry that replaced one of the first DEPTH directories of PLACE after the layer's entry PATH.
     std::optional<Brought> replaced_since(const Path& place, std::size_t depth, const std::string& path);
     // Entries of a directory of the layer: those that came after the entry MOMENT, or the others.
     std::optional<TreeEntry> part(const TreeEntry& directory, const std::string& listed, const std::string& moment,
                                   bool later);
     std::string any_entry_of(const TreeEntry& directory, const std::string& listed);
-    // What the entry NAME of a directory is about; nullopt for whiteouts.
+    // The name in the image that the entry NAME of a directory stands for; nullopt for whiteouts.
     std::optional<std::string> own_name(const std::string& listed, const std::string& name,
                                         const TreeEntry& entry) const;
     void add_linked(LinkedDirectory linked);

@@ -13,7 +13,7 @@
 
 namespace imaged {
 
-// Where ostree-prepare-root(1) looks, first match wins; the image's own paths.
+// Files that ostree-prepare-root(1) reads, first match wins; the image's own paths.
 inline constexpr std::array<const char*, 2> prepare_root_paths{"etc/ostree/prepare-root.conf",
                                                                "usr/lib/ostree/prepare-root.conf"};
 // A handful of lines.

@@ -26,7 +26,7 @@ struct VerifyRequest {
     std::optional<ImageReference> source;  // of the layers of all images, instead of their own references
     // Whether images may be opened that are stored under a local name (oci:, dir:, …). Without, those are not repaired.
     bool local_sources = true;
-    // What is imported anew must be signed. Layers of a manifest that is known are held against that.
+    // Whether images that are imported anew must be signed. Layers of a known manifest are checked against it.
     bool demand_signature = false;
     ProxyOptions proxy;  // the service for sources in registries only
     unsigned layers_at_once = 2;

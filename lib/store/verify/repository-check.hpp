@@ -31,12 +31,12 @@ public:
     // Checks the files that were noted. Throws Error(cancelled).
     void hash_files();
 
-    // What is wrong with an object that is not there.
+    // The fault of an object that is not there.
     static constexpr std::string_view missing = "is missing";
     // By object_name(): what is wrong. A missing file is among them once fault_of_file() was asked about it.
     const std::map<std::string, std::string>& bad_objects() const { return bad_; }
     bool is_bad(const std::string& object) const { return bad_.contains(object); }
-    // What is wrong with a file object; nullopt if it is intact.
+    // The fault of a file object; nullopt if it is intact.
     std::optional<std::string> fault_of_file(const Checksum& file);
     // Whether anything is wrong.
     bool any_bad() const { return !bad_.empty() || any_missing_; }
@@ -49,7 +49,7 @@ public:
 
 private:
     void check_meta(const Checksum& meta);
-    // What could not be read, as ERROR says, which is being handled: a shortage is thrown on.
+    // Notes an object that could not be read because of ERROR, which is being handled. Rethrows a shortage.
     void note_bad(const Checksum& checksum, ObjectType type, const Error& error);
     void note_file(const Checksum& file);
     void hash_directory(unsigned directory);
