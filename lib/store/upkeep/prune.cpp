@@ -53,7 +53,6 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
 // Of the image whose REF is gone and named COMMIT.
 void drop_what_is_known(Repository& repository, const std::string& ref, const std::optional<Checksum>& commit) {
     const auto image = image_of_ref(ref);
-    note_image_source(repository.fd(), image, image);
     forget_signature_rules(repository.fd(), image);
     for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
     try {
@@ -167,6 +166,9 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);
     try {
         repository.sync();
+        std::set<std::string> names;
+        for (const auto& [ref, commit] : found) names.insert(image_of_ref(ref));
+        forget_image_sources(repository.fd(), names);
         for (const auto& [ref, commit] : found) drop_what_is_known(repository, ref, commit);
         if (has_few_images(repository)) drop_layers(repository, outcome.layers);
         repository.sync();
