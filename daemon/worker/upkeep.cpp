@@ -126,7 +126,9 @@ job::Result run_prune(const job::Request& request, const job::Prune& work, const
                                 .foreign_commits = work.foreign_commits,
                                 .keep = request.settings.keep},
                                cancellation, observer);
-    if (!work.dry_run) recount_images(request.repository, request.settings.keep, FactsUse::afresh, cancellation);
+    if (!work.dry_run)
+        recount_images(request.repository, request.settings.keep,
+                       outcome.is_as_before ? FactsUse::unchanged : FactsUse::afresh, cancellation);
     job::PruneOutcome report;
     report.dry_run = work.dry_run;
     report.bytes = outcome.bytes;

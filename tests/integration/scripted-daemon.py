@@ -3,7 +3,7 @@
 """Owns org.imaged1 on the bus of DBUS_TEST_ADDRESS and plays jobs from a script, so that every behaviour of the client can be provoked.
 
 The image names the scene, behind docker://: "play:success", "play:error:NoSpace", "play:endless", "play:instant", "play:vanish", "play:refuse:NAME",
-"play:hostile", "play:many:COUNT". Writes one line of JSON to standard output for each call it gets, after "ready".
+"play:hostile", "play:many:COUNT"; to be verified, "play:unchecked:NAME" for one that cannot be checked. Writes one line of JSON to standard output for each call it gets, after "ready".
 """
 import json
 import os
@@ -90,6 +90,9 @@ class Job(dbus.service.Object):
             package = variants({"name": "bash\x1b[2J", "format": "dpkg", "from": "1", "to": "2"})
             return {"image": self.image, "from-commit": "c" * 64, "to-digest": DIGEST, "to-version": "12", "changed-total": dbus.UInt32(7),
                     "packages-changed": dbus.Array([package], signature="a{sv}"), "etc-added": dbus.Array(["/etc/a\x1b[2J"], signature="s"), "etc-truncated": True}
+        if self.properties["Kind"] == "verify":
+            unchecked = [variants({"image": image, "error-name": ERROR + image.split(":")[-1], "error": "the first cause"}) for image in self.image.split()]
+            return {"sound": False, "images-checked": dbus.UInt64(len(unchecked)), "unchecked": dbus.Array(unchecked, signature="a{sv}")}
         filtered = dbus.Dictionary({DIGEST: dbus.Dictionary({"dev": dbus.UInt32(2)}, signature="su")}, signature="sa{su}")
         return {"image": self.image, "digest": DIGEST, "changed": True, "commit": "c" * 64, "merge-commit": "c" * 64,
                 "version": "1\x1b[2J", "layers": dbus.UInt32(2), "layers-fetched": dbus.UInt32(2), "bytes-fetched": dbus.UInt64(3000),
@@ -171,6 +174,10 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, in_signature="sa{sv}", out_signature="uo")
     def Changes(self, image, options):
         return self.start("changes", image, options)
+
+    @dbus.service.method(MANAGER, in_signature="asa{sv}", out_signature="uo")
+    def Verify(self, images, options):
+        return self.start("verify", " ".join(images), options)
 
     @dbus.service.method(MANAGER, in_signature="a{sv}", out_signature="s")
     def DescribeImages(self, options):

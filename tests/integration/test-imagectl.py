@@ -128,6 +128,13 @@ class ImagectlTest(unittest.TestCase):
                     self.assertRegex(done.stderr, rf"^imagectl: .* \(org\.imaged1\.Error\.{name}\)\n$")
                     self.assertNotIn("\x1b", done.stderr)
 
+    def test_verify_ends_with_the_code_of_the_first_image_that_was_not_checked(self):
+        for names, code in ((("NoSpace", "SourceUnreachable"), 8), (("SourceUnreachable", "NoSpace"), 6), (("Unheard", "NoSpace"), 1)):
+            with self.subTest(names=names):
+                done = self.run_it("verify", *[f"docker://play:unchecked:{name}" for name in names])
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn("the first cause", done.stdout)
+
     def test_no_bus_and_no_daemon_are_exit_code_9(self):
         self.daemon.kill()
         self.daemon.wait()

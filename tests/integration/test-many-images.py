@@ -155,6 +155,13 @@ class Listed(Case):
             new.chmod(0o600)
             new.rename(path)
 
+        def source_of(image):
+            """The record with the source of IMAGE."""
+            number = 2166136261
+            for byte in image.encode():
+                number = (number ^ byte) * 16777619 % 2**32
+            return f"sources/{number >> 24:02x}.json"
+
         def nest():
             (refs / "deep/er").mkdir(parents=True)
             (refs / "deep/er/image").write_text(first + "\n")
@@ -185,7 +192,8 @@ class Listed(Case):
             "nonsense": lambda: self.set_ref("b", "nonsense"), "that is none any more": lambda: self.set_ref("b", third), "a directory": nest,
             "a kept version": lambda: keep(1, first), "another one": lambda: keep(2, third), "the same as another name's": lambda: self.set_ref("1", third),
             "no kept version": lambda: (kept / "version.1").unlink(), "an update": lambda: self.write_metadata(first, {"imaged.updates": GLib.Variant("a{ss}", {"oci:stored:0": "sha256:" + "2" * 64})}),
-            "a source": lambda: note("sources.json", {"oci:stored:2": "archive"}), "no source": lambda: note("sources.json", {}),
+            "sources in one file": lambda: note("sources.json", {"oci:stored:2": "archive"}), "none in it": lambda: note("sources.json", {}), "no such file": (records / "sources.json").unlink,
+            "a source": lambda: note(source_of("oci:stored:2"), {"oci:stored:2": "archive"}), "no source": lambda: note(source_of("oci:stored:2"), {}),
             "damage": lambda: note("damaged.json", {"oci:stored:2": {"commit": third, "error": "damaged"}}), "no damage": lambda: note("damaged.json", {}),
             "rules": lambda: [path.unlink() for path in rules], "a pull": pull, "none of the names": lambda: self.set_ref("a", first).unlink(), "nor of the directories": unnest,
             "a commit is gone": lambda: move(commit_object), "and is back again": lambda: move(commit_object), "the root of a tree is gone": lambda: move(root), "and it is back": lambda: move(root),

@@ -568,9 +568,9 @@ class Unreadable(Versions):
         self.assertTrue(verified["damaged"])
         whole, before = self.directory / "whole", self.records()
         top = self.repository / "extensions/imaged"
-        rules = [path.relative_to(top) for path in top.glob("rules/*.json")]
-        self.assertTrue(rules)
-        recorded = {path: json.loads((top / path).read_text()) for path in ("damaged.json", "sources.json", *rules)}
+        rules, sources = ([path.relative_to(top) for path in top.glob(name)] for name in ("rules/*.json", "sources/*.json"))
+        self.assertTrue(rules and sources)
+        recorded = {path: json.loads((top / path).read_text()) for path in ("damaged.json", *sources, *rules)}
         self.assertTrue(all(recorded.values()))
         self.repository.rename(whole)
         one = {"arguments": {"images": [IMAGE]}}

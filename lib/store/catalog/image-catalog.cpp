@@ -273,7 +273,8 @@ private:
         for (auto& [key, line] : lines_) {
             if (text.back() == '}') text += ',';
             const auto begin = text.size();
-            if (line.written && !rewrite_all_ && !rules_.has_changed(key.first) && has_layers(line.cached))
+            if (line.written && !rewrite_all_ && !sources_.has_changed(key.first) && !rules_.has_changed(key.first) &&
+                has_layers(line.cached))
                 text.append(*listing_, line.begin, line.size);
             else
                 write(text, key, line);
@@ -283,6 +284,7 @@ private:
         text += "]}";
         listing_ = std::make_shared<const std::string>(std::move(text));
         stale_ = layers_lost_ = rewrite_all_ = false;
+        sources_.forget();
         rules_.forget();
         kept_entries_.clear();
         keep_entries();
@@ -342,8 +344,7 @@ private:
         add_member(text, "image", json_string(name));
         if (cached.updates)
             if (const auto update = cached.updates->of(name)) add_member(text, "update-digest", json_string(*update));
-        if (const auto found = sources_.find(name); found != sources_.end())
-            add_member(text, "source", json_string(found->second));
+        if (const auto* const source = sources_.of(name)) add_member(text, "source", json_string(*source));
         if (const auto* const rule = rules_.of(name, commit))
             add_member(text, "signature-policy", json_string(limited(*rule)));
         if (const auto* const size = size_of(name)) {
@@ -387,7 +388,7 @@ private:
     void refresh_records() {
         const int fd = repository_.fd();
         rewrite_all_ |= refresh(DamageRecord::path, damage_stamp_, [&] { damage_ = DamageRecord::read(fd); });
-        rewrite_all_ |= refresh(image_sources_path, sources_stamp_, [&] { sources_ = read_image_sources(fd); });
+        stale_ |= sources_.refresh();
         stale_ |= rules_.refresh();
         rewrite_all_ |= refresh(UsageRecord::path, sizes_stamp_, [&] { sizes_ = UsageRecord::read(fd); });
         const bool sized = !sizes_.empty() && sizes_.is_of(refs_.value());
@@ -406,9 +407,8 @@ private:
         entry["shared-size"] = size->bytes - size->unique;
     }
 
-    void tell_source(json& entry) const {
-        const auto found = sources_.find(entry["image"].get<std::string>());
-        if (found != sources_.end()) entry["source"] = found->second;
+    void tell_source(json& entry) {
+        if (const auto* const source = sources_.of(entry["image"].get<std::string>())) entry["source"] = *source;
     }
 
     void tell_rule(json& entry) {
@@ -581,8 +581,7 @@ private:
     bool sized_ = false;        // sizes_ counts
     DamageRecord damage_;
     FileStamp damage_stamp_{};
-    std::map<std::string, std::string> sources_;
-    FileStamp sources_stamp_{};
+    ImageSources sources_{repository_.fd()};
     SignatureRules rules_{repository_.fd()};
     UsageRecord sizes_;
     FileStamp sizes_stamp_{};

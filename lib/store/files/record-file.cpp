@@ -10,7 +10,6 @@
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
-#include "base/replace-file.hpp"
 #include "base/system-failure.hpp"
 #include "base/tree-path.hpp"
 
@@ -92,11 +91,11 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
     }
 }
 
-void write_record(int directory, const std::string& name, const std::string& text) {
+void write_record(int directory, const std::string& name, const std::string& text, Durability durability) {
     struct stat status {};
     ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW);
     if (S_ISDIR(status.st_mode)) set_aside(directory, name);
-    replace_file(directory, name, text, Durability::later);
+    replace_file(directory, name, text, durability);
 }
 
 std::string record_place_fault(int repository) {

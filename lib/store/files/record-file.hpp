@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/file-descriptor.hpp"
+#include "base/replace-file.hpp"
 
 namespace imaged {
 
@@ -23,7 +24,8 @@ FileDescriptor make_records(int repository, const std::string& path);
 // or may write it.
 std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit);
 // Replaces NAME at once, by rename(2): the stamps of NAME and of DIRECTORY change (base/file-stamp.hpp).
-void write_record(int directory, const std::string& name, const std::string& text);
+void write_record(int directory, const std::string& name, const std::string& text,
+                  Durability durability = Durability::later);
 
 // Describes the fault of the directories of records in REPOSITORY, for people; empty if there is none.
 std::string record_place_fault(int repository);

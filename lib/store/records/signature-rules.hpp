@@ -1,54 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records the signature rule that each stored image satisfied, for listings only.
 //
-// On disk: extensions/imaged/rules/HH.json, {"IMAGE": {"COMMIT": "RULE"}}, replaced by rename(2). HH is the first byte
-// of a hash (32-bit FNV-1a) of the image's name, so a job reads and writes a small part of the record, however many
-// images there are. COMMIT is the merge commit that a pull made or found, so what another program names by the image's
-// ref has no rule, whatever that commit says of itself. The current version of an image and those that are kept of it
-// have one each, of the pull that was last. An invalid file counts as empty. Jobs that change it run one at
-// a time.
+// On disk: extensions/imaged/rules/HH.json (image-records.hpp), {"IMAGE": {"COMMIT": "RULE"}}. COMMIT is the merge
+// commit that a pull made or found, so what another program names by the image's ref has no rule, whatever that commit
+// says of itself. The current version of an image and those that are kept of it have one each, of the pull that was
+// last.
 #pragma once
 
-#include <array>
 #include <map>
-#include <optional>
 #include <string>
 
 #include "base/checksum.hpp"
-#include "base/file-stamp.hpp"
+#include "store/records/image-records.hpp"
 
 namespace imaged {
 
-// The whole record, for listings. Belongs to one thread; borrows the repository's directory.
+// The whole record, for listings, as ImageRecords. Belongs to one thread; borrows the repository's directory.
 class SignatureRules {
 public:
-    explicit SignatureRules(int repository) : repository_(repository) {}
+    explicit SignatureRules(int repository);
 
-    // Reads the files that changed since the last time; true if there are any. If the system cannot read one
-    // (record-file.hpp), what was known of it holds until the next time.
-    bool refresh();
-    // Whether refresh() has read another file with the rules of IMAGE since forget().
-    bool has_changed(const std::string& image) const;
-    // Null where it is not known by which rule COMMIT became IMAGE. Reads the file again after forget(); valid until
-    // then.
+    bool refresh() { return records_.refresh(); }
+    bool has_changed(const std::string& image) const { return records_.has_changed(image); }
+    // Null where it is not known by which rule COMMIT became IMAGE. Valid until forget().
     const std::string* of(const std::string& image, const Checksum& commit);
-    // Gives back the memory that the rules take. Nothing has changed since.
-    void forget();
+    void forget() { records_.forget(); }
 
-    // By image, as its name is stored, and by merge commit in hexadecimal.
-    using Rules = std::map<std::string, std::map<std::string, std::string>>;
+    // Rules by merge commit in hexadecimal.
+    using Versions = std::map<std::string, std::string>;
 
 private:
-    struct File {
-        FileStamp stamp;
-        std::optional<Rules> rules;  // none: not in memory
-        bool changed = false;
-    };
-    bool refresh(File& file, const std::string& name);
-
-    const int repository_;
-    DirectoryStamp directory_;
-    std::array<File, 256> files_;  // HH.json
+    ImageRecords<Versions> records_;
 };
 
 // The path of the file with the rules of IMAGE.

@@ -41,6 +41,7 @@ public:
         merged_.dropped_links += overlay.dropped_links();
         if (!overlay.conflicts().empty()) conflicts_[last_layer_] = overlay.conflicts();
         if (base_) count_beside(layer, upper, overlay);
+        store_.retain(std::array{root_, base_.value_or(root_)});
     }
 
     MergedTree finish() {

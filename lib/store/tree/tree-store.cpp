@@ -58,7 +58,27 @@ void TreeStore::spill() {
         spilled_.insert(checksum);
     }
     pending_.clear();
-    pending_bytes_ = 0;
+    pending_bytes_ = retained_bytes_ = 0;
+}
+
+void TreeStore::retain(std::span<const TreeEntry> roots) {
+    // Looking costs as much as what is kept.
+    if (pending_bytes_ <= 2 * retained_bytes_ + max_dead_bytes) return;
+    std::unordered_map<Checksum, std::string> kept;
+    retained_bytes_ = 0;
+    std::vector<Checksum> rest;
+    for (const auto& root : roots) rest.push_back(root.object);
+    while (!rest.empty()) {
+        // What is not pending is in the sink with all that it reaches, or is kept already.
+        auto tree = pending_.extract(rest.back());
+        rest.pop_back();
+        if (tree.empty()) continue;
+        for (const auto& child : parse_dirtree(tree.mapped()).directories) rest.push_back(child.tree);
+        retained_bytes_ += tree.mapped().size();
+        kept.insert(std::move(tree));
+    }
+    pending_ = std::move(kept);
+    pending_bytes_ = retained_bytes_;
 }
 
 Path TreeStore::resolve(const TreeEntry& root, const Path& path, bool follow_last, const View& view) {

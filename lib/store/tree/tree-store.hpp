@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds directory trees in memory: reads dirtrees on demand, and writes new ones only when the whole tree is finished.
 //
-// Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory up to a limit and go to the
-// sink beyond it. Belongs to one thread; borrows the sink.
+// Trees never change: every edit gives a new root. Intermediate dirtrees stay in memory until the caller says which
+// trees it still needs. Beyond a limit all go to the sink. Belongs to one thread; borrows the sink.
 #pragma once
 
 #include <array>
@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -59,12 +60,16 @@ public:
     // ENTRY and all below it.
     std::uint32_t count(const TreeEntry& entry);
 
+    // No tree of before is needed any more but ROOTS and what they reach.
+    void retain(std::span<const TreeEntry> roots);
     // Writes every new dirtree that ROOT reaches to the sink, and drops from it what only intermediate trees used.
     void finish(const TreeEntry& root);
 
 private:
     // Dirtrees of a few thousand changed directories.
     static constexpr std::size_t max_pending_bytes = 8 * 1024 * 1024;
+    // So many may be dead, and as many as are not.
+    static constexpr std::size_t max_dead_bytes = 1024 * 1024;
     static constexpr std::size_t max_read_bytes = 1024 * 1024;
 
     // Directories that find() looked at last; they never change.
@@ -86,6 +91,7 @@ private:
     const Checksum default_meta_;
     std::unordered_map<Checksum, std::string> pending_;
     std::size_t pending_bytes_ = 0;
+    std::size_t retained_bytes_ = 0;  // of them, by the last retain() that looked
     std::unordered_set<Checksum> spilled_;
     // What the sink has of the dirtrees that were read last: a merge looks at each of a layer's several times.
     std::unordered_map<Checksum, std::string> read_;

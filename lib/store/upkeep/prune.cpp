@@ -12,6 +12,7 @@
 #include "store/records/signature-rules.hpp"
 #include "store/records/stored-image.hpp"
 #include "store/repository/moved-repository.hpp"
+#include "store/upkeep/prune-record.hpp"
 
 namespace imaged {
 
@@ -53,7 +54,6 @@ void require_no_alias(const Repository& repository, const std::vector<ImageRefer
 // Of the image whose REF is gone and named COMMIT.
 void drop_what_is_known(Repository& repository, const std::string& ref, const std::optional<Checksum>& commit) {
     const auto image = image_of_ref(ref);
-    note_image_source(repository.fd(), image, image);
     forget_signature_rules(repository.fd(), image);
     for (const auto& kept : kept_refs(repository.fd(), ref)) repository.set_ref(kept.ref, std::nullopt);
     try {
@@ -106,10 +106,20 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     auto& repository = *existing;
     repository.wait_until_unlocked(cancellation);
     const Repository::Lock lock(repository, Repository::LockKind::exclusive);
-    const auto unneeded = UnneededRefs::find(repository, request.keep);
+    const PruneRecord record(repository, request);
     PruneOutcome outcome;
-    outcome.damaged = unneeded.use.damaged;
     DiskUsage usage;
+    if (auto known = record.found()) {
+        usage_of_leftovers(repository, {}, usage);
+        if (!request.dry_run) StagingArea::clear_leftovers(repository.fd());
+        outcome.garbage = std::move(*known);
+        outcome.bytes = usage.bytes();
+        outcome.is_as_before = true;
+        require_in_place(repository);
+        return outcome;
+    }
+    const auto unneeded = UnneededRefs::find(repository, request.keep);
+    outcome.damaged = unneeded.use.damaged;
     usage_of_leftovers(repository, unneeded, usage);
     GarbageRules rules;
     rules.dry_run = request.dry_run;
@@ -136,6 +146,9 @@ PruneOutcome prune(const PruneRequest& request, const Cancellation& cancellation
     for (const auto& [ref, why] : outcome.garbage.damaged) outcome.damaged.emplace(image_of_ref(ref), why);
     outcome.bytes = usage.bytes();
     require_in_place(repository);
+    const bool is_clean = unneeded.refs.empty() && outcome.bytes == 0 && outcome.garbage.objects == 0 &&
+                          outcome.garbage.directories.empty() && outcome.damaged.empty();
+    if (is_clean && !request.dry_run) record.keep(outcome.garbage);
     return outcome;
 }
 
@@ -167,6 +180,9 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);
     try {
         repository.sync();
+        std::set<std::string> names;
+        for (const auto& [ref, commit] : found) names.insert(image_of_ref(ref));
+        forget_image_sources(repository.fd(), names);
         for (const auto& [ref, commit] : found) drop_what_is_known(repository, ref, commit);
         if (has_few_images(repository)) drop_layers(repository, outcome.layers);
         repository.sync();

@@ -37,6 +37,8 @@ struct PruneOutcome {
     // Images and refs that cannot be read, and why. No layer is removed while an image's manifest is among
     // them.
     std::map<std::string, std::string> damaged;
+    // An earlier prune had nothing to do, and nothing has changed since but what killed jobs left (prune-record.hpp).
+    bool is_as_before = false;
 };
 
 // Holds the repository's exclusive lock; throws Error(failed) when other programs keep it from that for too long.

@@ -355,6 +355,9 @@ class Recording {
 public:
     explicit Recording(const Repository& repository) : repository_(repository), refs_(repository) { refs_.refresh(); }
 
+    // Whether there is a record of the refs.
+    bool is_kept() const { return UsageRecord::read(repository_.fd()).is_of(refs_.value()); }
+
     void keep(const std::vector<UsageOfUser>& users) {
         const auto state = refs_.value();
         refs_.refresh();
@@ -384,6 +387,7 @@ void recount(const std::string& path, unsigned keep, FactsUse use, const Cancell
     if (use == FactsUse::known && !has_few_images(repository)) return;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
     Recording recording(repository);
+    if (use == FactsUse::unchanged && recording.is_kept()) return;
     Silence silence;
     auto facts = ObjectFacts::read(repository, use == FactsUse::known ? ObjectFacts::load(repository) : ObjectFacts(),
                                    cancellation, silence);

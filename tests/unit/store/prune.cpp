@@ -5,12 +5,16 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
+#include <thread>
 
 #include "base/error.hpp"
 #include "catch.hpp"
+#include "checksum-of.hpp"
 #include "image-builder.hpp"
 #include "layer/dirtree.hpp"
 #include "store/files/ref-name.hpp"
@@ -287,4 +291,130 @@ TEST_CASE("cancelling prune in time removes nothing") {
     REQUIRE_THROWS_AS(store.prune(), Error);
     REQUIRE(store.has_ref(layer.ref()));
     REQUIRE(store.images.has(layer.commit, "commit"));
+}
+
+namespace {
+
+// With two images, one of which is deployed by another program, and a commit of it that no ref names. Nothing is to be
+// removed, and the last prune knows that.
+struct CleanStore : PrunedStore {
+    const ImageBuilder::Layer layer = images.layer("one", {{"usr/one", "one"}});
+    const std::string ref = image_ref(ImageReference::parse("oci:/images:one"));
+    const fs::path record = home.path + "/extensions/imaged/pruned";
+    Checksum merge;
+    Checksum foreign;
+
+    CleanStore() {
+        images.image("oci:/images:one", {layer});
+        merge = *home.repository.resolve(ref).commit;
+        foreign = images.foreign_commit("by hand");
+        settle();
+    }
+    // As it is after a prune.
+    void settle() {
+        for (int i = 0; i < 3; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(150));
+            if (prune().is_as_before) return;
+        }
+        FAIL("a prune that has nothing to do is not known");
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a prune that had nothing to do is known until something changes") {
+    CleanStore store;
+    const auto total = store.prune(true);
+    CHECK(total.is_as_before);
+    CHECK(total.garbage.objects_total > 5);
+    CHECK(total.garbage.foreign_commits == 1);
+    const auto found = [&](const std::function<void()>& change) {
+        change();
+        const auto promised = store.prune(true);
+        const auto done = store.prune();
+        CHECK(promised.is_as_before == done.is_as_before);
+        CHECK(promised.bytes == done.bytes);
+        CHECK(promised.garbage.objects == done.garbage.objects);
+        if (done.damaged.empty()) store.fsck();
+        return done;
+    };
+    SECTION("by an object that another program leaves") {
+        const fs::path garbage = store.images.path_of(checksum_of('a'), "file");
+        fs::create_directories(garbage.parent_path());
+        const auto done = found([&] { std::ofstream(garbage) << big; });
+        CHECK(done.garbage.objects == 1);
+        CHECK_FALSE(fs::exists(garbage));
+        store.settle();
+    }
+    SECTION("by an image that is gone") {
+        const auto done = found([&] { fs::remove(store.home.path + "/refs/heads/" + store.ref); });
+        CHECK(done.layers == std::vector<std::string>{store.layer.digest.text()});
+        CHECK(done.garbage.commits == 2);
+        CHECK(done.garbage.objects_total == total.garbage.objects_total);
+        CHECK_FALSE(store.has_ref(store.layer.ref()));
+        store.settle();
+    }
+    SECTION("by an image that is another one") {
+        const auto other = store.images.layer("other", {{"usr/other", "other"}});
+        const auto done = found([&] { store.images.image("oci:/images:one", {other}); });
+        CHECK(done.garbage.removed_commits.contains(store.merge));
+        CHECK(store.has_ref(other.ref()));
+    }
+    SECTION("by a ref that is damaged") {
+        const auto done = found([&] {
+            std::ofstream(store.home.path + "/refs/heads/new") << "nonsense";
+            fs::rename(store.home.path + "/refs/heads/new", store.home.path + "/refs/heads/" + store.ref);
+        });
+        CHECK(done.damaged.size() == 1);
+        CHECK_FALSE(store.prune().is_as_before);
+    }
+    SECTION("by an object that is gone") {
+        const auto done = found([&] { fs::remove(store.images.path_of(store.merge, "commit")); });
+        CHECK(done.damaged.size() == 1);
+        CHECK_FALSE(store.prune().is_as_before);
+        store.home.repository.set_ref(store.ref, std::nullopt);
+        store.prune();
+    }
+    SECTION("by what a killed job left, which goes at once") {
+        const auto left = store.home.path + "/tmp/imaged-1234";
+        const auto done = found([&] {
+            fs::create_directories(left);
+            std::ofstream(left + "/left") << big;
+        });
+        CHECK(done.is_as_before);
+        CHECK(done.bytes >= big.size());
+        CHECK_FALSE(fs::exists(left));
+    }
+    SECTION("by a request for commits of others") {
+        CHECK(store.prune(true, true).garbage.commits == 1);
+        CHECK(store.prune(false, true).garbage.removed_commits.contains(store.foreign));
+        CHECK(store.prune().garbage.foreign_commits == 0);
+    }
+    SECTION("by a deployment that comes, and by one that goes") {
+        const auto deployment = store.home.directory.path + "/deploy/os/deploy/" + store.merge.hex() + ".0";
+        found([&] { fs::create_directories(deployment); });
+        store.home.repository.set_ref(store.ref, std::nullopt);
+        store.settle();
+        const auto done = found([&] { fs::remove_all(deployment); });
+        CHECK(done.garbage.removed_commits.contains(store.merge));
+    }
+    SECTION("by a mark that a commit is partial") {
+        fs::create_directories(store.home.path + "/state");
+        store.settle();
+        CHECK_FALSE(found([&] {
+                        std::ofstream(store.home.path + "/state/" + store.merge.hex() + ".commitpartial");
+                    }).is_as_before);
+    }
+    SECTION("by a record that is damaged, or not ours") {
+        for (const char* text : {"", "{", "[]", R"({"state": 7})"}) {
+            CHECK_FALSE(found([&] { std::ofstream(store.record) << text; }).is_as_before);
+            store.settle();
+        }
+        CHECK_FALSE(found([&] { fs::permissions(store.record, fs::perms::all); }).is_as_before);
+    }
+    SECTION("but not by a prune that looks only") {
+        fs::remove(store.record);
+        CHECK_FALSE(store.prune(true).is_as_before);
+        CHECK_FALSE(fs::exists(store.record));
+    }
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records that a prune found nothing to remove, so that the next one need not walk all images again.
+//
+// On disk: extensions/imaged/pruned, {"state": CHECKSUM, "objects": COUNT, "foreign-commits": COUNT}, replaced by
+// rename(2). The state is a hash of all that a prune decides by: its options, the version of imaged, the deployments,
+// and the stamps (base/file-stamp.hpp) of the directories of objects, refs, records of layers and marks of partial
+// commits. Whatever any program adds, removes or replaces there changes a stamp, which nobody can set, so there is
+// something to look at. A file that is written in place changes none: that makes no garbage, and damage is found by a
+// verification. It counts in this repository only, and is never needed: without it a prune looks at everything. Nothing
+// is removed by it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/checksum.hpp"
+#include "store/repository/repository.hpp"
+#include "store/upkeep/prune.hpp"
+
+namespace imaged {
+
+class PruneRecord {
+public:
+    // Looks at the repository: what is to be kept must be found out after this. Borrows the repository. Throws what the
+    // system cannot read.
+    PruneRecord(const Repository& repository, const PruneRequest& request);
+
+    // What a prune found when all was as it is now, if that was nothing to remove and nothing to report.
+    std::optional<GarbageCounts> found() const;
+    // Keeps that it found COUNTS. Has no effect if a change might not have shown, or if the record cannot be written.
+    void keep(const GarbageCounts& counts) const noexcept;
+
+private:
+    const Repository& repository_;
+    std::optional<Checksum> state_;  // none: the next change might leave the same one
+};
+
+}  // namespace imaged
