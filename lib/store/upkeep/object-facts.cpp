@@ -101,8 +101,15 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
     facts.objects.push_back(fact);
 }
 
-// Takes over what is KNOWN of the object. False if that is nothing.
+// Detached metadata is replaced under the same name.
+bool is_immutable(ObjectKind kind) {
+    return kind == ObjectKind::file || kind == ObjectKind::dirtree || kind == ObjectKind::dirmeta ||
+           kind == ObjectKind::commit;
+}
+
+// Takes over what is KNOWN of the object. False if that is nothing, or may be wrong by now.
 bool take_known(ObjectKey key, const DirectoryFacts& known, DirectoryFacts& facts) {
+    if (!is_immutable(key.kind())) return false;
     const auto found =
         std::lower_bound(known.objects.begin(), known.objects.end(), key,
                          [](const ObjectFact& fact, const ObjectKey& wanted) { return fact.key < wanted; });

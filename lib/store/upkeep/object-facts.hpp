@@ -3,8 +3,8 @@
 // that it references. Costs one lstat(2) for each object and one read for each directory and commit.
 //
 // Objects never change, so what was learnt is kept, and the next count looks at new objects only. It lists the
-// directories that have changed since (base/file-stamp.hpp). Not kept, and looked at each time, is what has several hard
-// links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine, with a SHA-256 at its
+// directories that have changed since (base/file-stamp.hpp), and looks again at the detached metadata there, which other
+// metadata may have replaced. Not kept, and looked at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine, with a SHA-256 at its
 // end. It counts in this repository only, and is never needed: without it, or if anything of it is wrong, each object is
 // looked at. Nothing is removed by it.
 #pragma once

@@ -160,6 +160,14 @@ TEST_CASE("a count of what changed gives what a count of everything gives") {
     REQUIRE(recounted() != before);
     store.images.image(first, {base});
     REQUIRE(recounted() == counted());
+    // Detached metadata is replaced under the same name.
+    const auto commit = home.repository.resolve(image_ref(ImageReference::parse(second))).commit.value();
+    for (const std::size_t size : {100, 20'000, 100}) {
+        const auto metadata = adopt_variant(g_variant_new_parsed("{'k': <%s>}", std::string(size, 'x').c_str()));
+        home.repository.write_detached_metadata(
+            commit, {static_cast<const char*>(g_variant_get_data(metadata.get())), g_variant_get_size(metadata.get())});
+        REQUIRE(recounted() == counted());
+    }
     // A commit of another program.
     home.repository.set_ref("their/branch", base.commit);
     home.repository.set_ref("their/branch", std::nullopt);
