@@ -18,6 +18,7 @@
 #include "layer/dirtree.hpp"
 #include "layer/object-placement.hpp"
 #include "store/files/record-file.hpp"
+#include "store/upkeep/garbage.hpp"
 
 namespace imaged {
 
@@ -25,7 +26,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
 constexpr const char* record_name = "objects";
-constexpr std::string_view record_version = "imaged objects 2";
+constexpr std::string_view record_version = "imaged objects 3";
 // Of some five million objects.
 constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
 
@@ -61,14 +62,13 @@ void name_entries(const std::string& bytes, std::vector<ObjectKey>& named) {
     }
 }
 
-void name_parts(const std::string& bytes, const Checksum& checksum, std::vector<ObjectKey>& named) {
-    const auto commit = Repository::parse_commit(bytes, checksum);
+void name_parts(const Repository::Commit& commit, std::vector<ObjectKey>& named) {
     named.emplace_back(commit.tree, ObjectKind::dirtree);
     named.emplace_back(commit.meta, ObjectKind::dirmeta);
     if (commit.parent) named.emplace_back(*commit.parent, ObjectKind::commit);
 }
 
-void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
+void look_at(const Repository& repository, const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
     struct stat status;
     if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) return;
@@ -84,10 +84,13 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
             if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::repository_damaged, "it is no file");
             const auto bytes = read_metadata(object);
             if (!bytes) return facts.named.resize(fact.first, key);
-            if (key.kind() == ObjectKind::dirtree)
+            if (key.kind() == ObjectKind::dirtree) {
                 name_entries(*bytes, facts.named);
-            else
-                name_parts(*bytes, object.checksum, facts.named);
+            } else {
+                const auto commit = Repository::parse_commit(*bytes, object.checksum);
+                name_parts(commit, facts.named);
+                fact.from_image = came_from_image(repository, commit);
+            }
         } catch (const Error& error) {
             if (is_system_failure(error)) throw;
             fact.broken = true;
@@ -168,7 +171,7 @@ bool list(const Repository& repository, unsigned number, const DirectoryFacts& k
         if (take_known(key, known, facts))
             ++taken;
         else
-            look_at(object, key, facts);
+            look_at(repository, object, key, facts);
         if (key.kind() == ObjectKind::commit) facts.commits.push_back(object.checksum);
     });
     sort(facts);
@@ -183,7 +186,7 @@ bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts
     if (!directory) return true;
     for (const auto& link : links) {
         if (const auto object = loose_object(number, directory.get(), link.name.c_str()))
-            look_at(*object, link.key, facts);
+            look_at(repository, *object, link.key, facts);
     }
     sort(facts);
     return facts.links.size() != links.size();
@@ -222,6 +225,7 @@ DirectoryFacts take_directory(RecordReader& record) {
         const ObjectKey key(record.take<std::uint64_t>());
         const auto bytes = record.take<std::uint64_t>();
         facts.objects.push_back({key, bytes, facts.named.size()});
+        facts.objects.back().from_image = record.take<bool>();
         for (auto count = record.take<std::uint64_t>(); count > 0; --count)
             facts.named.emplace_back(record.take<std::uint64_t>());
         facts.objects.back().count = facts.named.size() - facts.objects.back().first;
@@ -241,6 +245,7 @@ void append_directory(std::string& text, const DirectoryFacts& facts) {
     for (const auto& fact : kept) {
         append(text, fact.key.value());
         append(text, fact.bytes);
+        append(text, fact.from_image);
         append(text, std::uint64_t{fact.count});
         for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
     }

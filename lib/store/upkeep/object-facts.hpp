@@ -51,6 +51,7 @@ struct ObjectFact {
     std::uint64_t bytes;           // none of its own if it is one of several links
     std::size_t first, count = 0;  // of what it names
     bool broken = false;           // it cannot be read
+    bool from_image = false;       // a commit that shows it (garbage.hpp)
 };
 
 // An object that is one of several links to a file.

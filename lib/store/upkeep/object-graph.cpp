@@ -25,6 +25,7 @@ void ObjectGraph::add_objects(const ObjectFacts& facts) {
             keys_.push_back(object.key);
             bytes_.push_back(object.bytes);
             broken_.push_back(object.broken);
+            from_image_.push_back(object.from_image);
         }
         commits_.insert(commits_.end(), directory.commits.begin(), directory.commits.end());
         directory_[i + 1] = keys_.size();
@@ -48,6 +49,7 @@ void ObjectGraph::add_shared_files(const ObjectFacts& facts) {
     }
     std::sort(shared_files_.begin(), shared_files_.end());
     broken_.resize(bytes_.size());
+    from_image_.resize(bytes_.size());
     linked_elsewhere_.resize(bytes_.size());
     for (const auto& [place, file] : files) linked_elsewhere_[file.node] = file.elsewhere > 0;
 }

@@ -252,30 +252,43 @@ private:
 
     // Commits that no ref reaches: those of other programs stay, with what they reach.
     void add_unnamed() {
-        std::vector<Checksum> unnamed;
+        std::vector<std::pair<Checksum, Node>> unnamed;
         for (const auto& commit : graph_.commits()) {
             const auto node = graph_.find_commit(commit);
-            if (node && !reach_.has_user(*node)) unnamed.push_back(commit);
+            if (node && !reach_.has_user(*node)) unnamed.emplace_back(commit, *node);
         }
-        std::set<Checksum> known;
-        for (const auto& [ref, commit] : whole(unneeded_.refs)) known.insert(commit);
-        const auto ours = commits_of_images(repository_, unnamed, known);
-        User others{UserKind::commits, "", {}, true, {}};
-        for (const auto& commit : unnamed) {
-            if (!ours.contains(commit)) others.commits.insert(commit);
+        const auto ours = commits_of_images(unnamed);
+        std::vector<Node> others;
+        for (const auto& [commit, node] : unnamed) {
+            if (!ours.contains(node)) others.push_back(node);
         }
-        usage_.unnamed_commits = others.commits.size();
-        if (!others.commits.empty()) {
-            roots_.push_back(roots_of(others));
-            reach_.add(number(users_.size()), roots_.back());
-            users_.push_back(std::move(others));
+        usage_.unnamed_commits = others.size();
+        if (!others.empty()) {
+            reach_.add(number(users_.size()), others);
+            users_.push_back({UserKind::commits, "", {}, true, {}});
+            roots_.push_back(std::move(others));
         }
-        for (const auto& commit : unnamed) {
-            const auto node = *graph_.find_commit(commit);
+        for (const auto& [commit, node] : unnamed) {
             if (reach_.has_user(node)) continue;
             doomed_.insert(commit);
             doomed_roots_.push_back(node);
         }
+    }
+
+    // Those that a prune knows to have come from images (garbage.hpp).
+    std::set<Node> commits_of_images(const std::vector<std::pair<Checksum, Node>>& unnamed) const {
+        std::set<Node> ours;
+        for (const auto& [ref, commit] : whole(unneeded_.refs)) {
+            if (const auto node = graph_.find_commit(commit)) ours.insert(*node);
+        }
+        for (const auto& [commit, node] : unnamed) {
+            if (!graph_.is_from_image(node)) continue;
+            ours.insert(node);
+            for (const auto below : graph_.below(node)) {
+                if (graph_.kind(below) == ObjectKind::commit) ours.insert(below);
+            }
+        }
+        return ours;
     }
 
     void count_users() {

@@ -171,8 +171,24 @@ TEST_CASE("a count of what changed gives what a count of everything gives") {
     // A commit of another program.
     home.repository.set_ref("their/branch", base.commit);
     home.repository.set_ref("their/branch", std::nullopt);
+    // Without a ref such a commit keeps what it has, and that of an image that is gone keeps nothing.
+    const auto sink = home.repository.make_sink(home.staging, home.pool);
+    const auto own = store.images.layer("own", {{"usr/own", large}});
+    const auto content = home.repository.load_commit(own.commit);
+    CommitContent theirs;
+    theirs.tree = content.tree;
+    theirs.meta = content.meta;
+    theirs.timestamp = 1;
+    const auto their_commit = sink->put_metadata(ObjectType::commit, serialise_commit(theirs));
+    sink->publish();
+    store.images.image(first, {base, own});
+    const auto with_theirs = recounted();
+    REQUIRE(with_theirs == counted());
+    REQUIRE(recounted() == with_theirs);
+    home.repository.delete_commit(their_commit);
     const auto last = recounted();
     REQUIRE(last == counted());
+    REQUIRE(last != with_theirs);
     REQUIRE(recounted() == last);
 }
 
