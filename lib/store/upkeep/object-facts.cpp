@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -18,6 +17,7 @@
 #include "layer/dirtree.hpp"
 #include "layer/object-placement.hpp"
 #include "store/files/record-file.hpp"
+#include "store/files/sealed-record.hpp"
 #include "store/upkeep/garbage.hpp"
 
 namespace imaged {
@@ -125,11 +125,6 @@ bool take_known(ObjectKey key, const DirectoryFacts& known, DirectoryFacts& fact
     return true;
 }
 
-template <typename Value>
-void append(std::string& text, const Value& value) {
-    text.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
 // The repository that a record is of.
 std::uint64_t place_of(const Repository& repository) {
     struct stat status;
@@ -192,31 +187,6 @@ bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts
     return facts.links.size() != links.size();
 }
 
-// Takes a record apart.
-class RecordReader {
-public:
-    explicit RecordReader(std::string_view text) : text_(text) {}
-
-    template <typename Value>
-    Value take() {
-        Value value;
-        std::memcpy(&value, take_text(sizeof value).data(), sizeof value);
-        return value;
-    }
-    std::string_view take_text(std::uint64_t size) {
-        if (text_.size() < size) throw Error(ErrorKind::corrupt_input, "the record is cut off");
-        const auto text = text_.substr(0, size);
-        text_.remove_prefix(size);
-        return text;
-    }
-    void require_end() const {
-        if (!text_.empty()) throw Error(ErrorKind::corrupt_input, "the record is too long");
-    }
-
-private:
-    std::string_view text_;
-};
-
 // Of links only the names are kept.
 DirectoryFacts take_directory(RecordReader& record) {
     DirectoryFacts facts;
@@ -233,7 +203,7 @@ DirectoryFacts take_directory(RecordReader& record) {
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) facts.commits.push_back(record.take<Checksum>());
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
         const ObjectKey key(record.take<std::uint64_t>());
-        facts.links.push_back({key, std::string(record.take_text(record.take<std::uint64_t>())), 0, {}, 0});
+        facts.links.push_back({key, std::string(record.take_text()), 0, {}, 0});
     }
     return facts;
 }
@@ -254,8 +224,7 @@ void append_directory(std::string& text, const DirectoryFacts& facts) {
     append(text, std::uint64_t{facts.links.size()});
     for (const auto& link : facts.links) {
         append(text, link.key.value());
-        append(text, std::uint64_t{link.name.size()});
-        text += link.name;
+        append_text(text, link.name);
     }
 }
 
@@ -295,11 +264,9 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
     try {
         const auto directory = open_records(repository.fd(), records_directory);
         const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
-        if (!text || !text->starts_with(record_version) || text->size() < sizeof(Checksum)) return facts;
-        const auto body = std::string_view(*text).substr(0, text->size() - sizeof(Checksum));
-        const auto sum = RecordReader(std::string_view(*text).substr(body.size())).take<Checksum>();
-        if (sha256(body) != sum) return facts;
-        RecordReader record(body.substr(record_version.size()));
+        const auto body = text ? unsealed(*text, record_version) : std::nullopt;
+        if (!body) return facts;
+        RecordReader record(*body);
         if (record.take<std::uint64_t>() != place_of(repository)) return facts;
         for (auto& facts_of : facts.directories_) facts_of = take_directory(record);
         record.require_end();
@@ -317,7 +284,7 @@ void ObjectFacts::save(const Repository& repository) const {
         append_directory(text, facts);
         if (text.size() > max_record_bytes) return;
     }
-    append(text, sha256(text));
+    seal(text);
     if (const auto directory = make_records(repository.fd(), records_directory))
         write_record(directory.get(), record_name, text);
 }

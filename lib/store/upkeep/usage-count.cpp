@@ -47,11 +47,16 @@ bool may_have_layers(const std::string& ref) {
            ref.starts_with("ostree/container/baseimage/");
 }
 
+// Whose usage is to be counted: all other users count as one if it is only the images'.
+enum class Counted { all, images };
+
 // Who needs which commits.
 class Users {
 public:
-    Users(const Repository& repository, const UnneededRefs& unneeded)
-        : repository_(repository), refs_(repository.all_refs()) {
+    // REFS are those of all users.
+    Users(const Repository& repository, Refs refs, const UnneededRefs& unneeded, Counted counted)
+        : repository_(repository), refs_(std::move(refs)), counted_(counted) {
+        for (const char* directory : layer_ref_directories) refs_.merge(repository.refs(directory));
         for (const auto& [ref, commit] : unneeded.refs) refs_.erase(ref);
         for (const auto& [name, commit] : deployed_commits(repository)) add_deployment(name, commit);
         for (const auto& [ref, commit] : refs_) {
@@ -71,6 +76,7 @@ public:
 
 private:
     User& user(UserKind kind, const std::string& name) {
+        if (counted_ == Counted::images && kind != UserKind::image && !name.empty()) return user(UserKind::ref, "");
         const auto [found, is_new] = numbers_.try_emplace({kind, name}, users_.size());
         if (is_new) users_.push_back({kind, name, {}, false, {}});
         return users_[found->second];
@@ -78,7 +84,7 @@ private:
 
     void add_deployment(const std::string& name, const Checksum& commit) {
         auto& names = deployments_[commit];
-        if (!names.empty()) {
+        if (!names.empty() && counted_ == Counted::all) {
             auto& known = user(UserKind::deployment, names);
             numbers_[{UserKind::deployment, names + ", " + name}] = numbers_.at({UserKind::deployment, names});
             known.name = names += ", " + name;
@@ -107,8 +113,7 @@ private:
             user.damage = "its ref names no commit";
             return;
         }
-        user.commits.insert(*commit);
-        user.partial |= has_partial_mark(repository_.fd(), *commit);
+        if (user.commits.insert(*commit).second) user.partial |= has_partial_mark(repository_.fd(), *commit);
     }
 
     void add_with_layers(User& user, const std::optional<Checksum>& commit) {
@@ -128,6 +133,7 @@ private:
 
     const Repository& repository_;
     Refs refs_;
+    const Counted counted_;
     std::vector<User> users_;
     std::map<std::pair<UserKind, std::string>, std::size_t> numbers_;
     std::map<Checksum, std::string> deployments_;  // names by commit
@@ -217,9 +223,9 @@ public:
           graph_(std::move(facts), repository.has_parent()),
           reach_(graph_) {}
 
-    // The users alone.
-    std::vector<UsageOfUser> run_users() {
-        users_ = Users(repository_, unneeded_).take();
+    // The users alone. REFS are theirs.
+    std::vector<UsageOfUser> run_users(Refs refs, Counted counted) {
+        users_ = Users(repository_, std::move(refs), unneeded_, counted).take();
         for (auto& user : users_) roots_.push_back(roots_of(user));
         for (std::size_t i = 0; i < users_.size(); ++i) reach_.add(number(i), roots_[i]);
         add_unnamed();
@@ -227,8 +233,8 @@ public:
         return std::move(usage_.users);
     }
 
-    Usage run() {
-        usage_.users = run_users();
+    Usage run(Refs refs) {
+        usage_.users = run_users(std::move(refs), Counted::all);
         count_kinds();
         count_prunable();
         for (Node node = 0; node < graph_.size(); ++node) usage_.bytes += graph_.bytes(node);
@@ -366,7 +372,14 @@ private:
 // Refs may change while they are counted: the record is of what they were all the time, or of nothing.
 class Recording {
 public:
-    explicit Recording(const Repository& repository) : repository_(repository), refs_(repository) { refs_.refresh(); }
+    Recording(const Repository& repository, FactsUse use) : repository_(repository), refs_(repository) {
+        if (use == FactsUse::known) refs_.recall();
+        refs_.refresh();
+    }
+
+    Refs refs() const { return refs_.refs(); }
+    // For the next job.
+    void remember() const { refs_.remember(); }
 
     void keep(const std::vector<UsageOfUser>& users) {
         const auto state = refs_.value();
@@ -396,12 +409,14 @@ void recount(const std::string& path, unsigned keep, FactsUse use, const Cancell
     auto& repository = *existing;
     if (use == FactsUse::known && !has_few_images(repository)) return;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    Recording recording(repository);
+    Recording recording(repository, use);
     Silence silence;
     auto facts = ObjectFacts::read(repository, use == FactsUse::known ? ObjectFacts::load(repository) : ObjectFacts(),
                                    cancellation, silence);
     facts.save(repository);
-    recording.keep(Count(repository, keep, std::move(facts), cancellation, silence).run_users());
+    Count count(repository, keep, std::move(facts), cancellation, silence);
+    recording.keep(count.run_users(recording.refs(), Counted::images));
+    recording.remember();
 }
 
 }  // namespace
@@ -413,10 +428,10 @@ Usage count_usage(const std::string& path, unsigned keep, std::shared_ptr<Reposi
     auto& repository = *existing;
     if (writer) repository.write_through(std::move(writer));
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    Recording recording(repository);
+    Recording recording(repository, FactsUse::afresh);
     observer.begin("count", 0, read_end, "directories");
     auto facts = ObjectFacts::read(repository, {}, cancellation, observer);
-    auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run();
+    auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run(recording.refs());
     try {
         recording.keep(usage.users);
     } catch (const Error&) {
