@@ -143,24 +143,34 @@ private:
 // Who reaches which nodes. Users are numbered by the caller.
 class Reach {
 public:
-    explicit Reach(const ObjectGraph& graph) : graph_(graph), users_(graph.size(), nobody) {
+    explicit Reach(const ObjectGraph& graph) : graph_(graph), users_(graph.size(), nobody), walks_(graph.size(), 0) {
         for (Node node = 0; node < graph.size(); ++node) {
             if (graph.is_linked_elsewhere(node)) users_[node] = several;
         }
     }
 
-    // A node changes its user twice at most, so all users together cost two walks through the graph.
-    void add(std::int32_t user, const std::vector<Node>& roots) {
-        auto open = roots;
+    struct Sum {
+        std::uint64_t bytes = 0;
+        bool broken = false;
+    };
+    // All that USER reaches from ROOTS, in one call.
+    Sum add(std::int32_t user, const std::vector<Node>& roots) {
+        ++walk_;
+        Sum sum;
+        auto& open = open_;
+        open = roots;
         while (!open.empty()) {
             const auto node = open.back();
             open.pop_back();
+            if (std::exchange(walks_[node], walk_) == walk_) continue;
             auto& found = users_[node];
-            if (found == user || found == several) continue;
             found = found == nobody ? user : several;
+            sum.bytes += graph_.bytes(node);
+            sum.broken |= graph_.is_broken(node);
             const auto below = graph_.below(node);
             open.insert(open.end(), below.begin(), below.end());
         }
+        return sum;
     }
 
     bool has_user(Node node) const { return users_[node] != nobody; }
@@ -176,36 +186,6 @@ private:
 
     const ObjectGraph& graph_;
     std::vector<std::int32_t> users_;
-};
-
-// All that is reached from some nodes, again and again.
-class GraphWalk {
-public:
-    explicit GraphWalk(const ObjectGraph& graph) : graph_(graph), walks_(graph.size(), 0) {}
-
-    struct Sum {
-        std::uint64_t bytes = 0;
-        bool broken = false;
-    };
-    Sum run(const std::vector<Node>& roots) {
-        ++walk_;
-        Sum sum;
-        auto& open = open_;
-        open = roots;
-        while (!open.empty()) {
-            const auto node = open.back();
-            open.pop_back();
-            if (std::exchange(walks_[node], walk_) == walk_) continue;
-            sum.bytes += graph_.bytes(node);
-            sum.broken |= graph_.is_broken(node);
-            const auto below = graph_.below(node);
-            open.insert(open.end(), below.begin(), below.end());
-        }
-        return sum;
-    }
-
-private:
-    const ObjectGraph& graph_;
     std::vector<std::uint32_t> walks_;  // the last that came by
     std::uint32_t walk_ = 0;
     std::vector<Node> open_;
@@ -226,8 +206,13 @@ public:
     // The users alone. REFS are theirs.
     std::vector<UsageOfUser> run_users(Refs refs, Counted counted) {
         users_ = Users(repository_, std::move(refs), unneeded_, counted).take();
-        for (auto& user : users_) roots_.push_back(roots_of(user));
-        for (std::size_t i = 0; i < users_.size(); ++i) reach_.add(number(i), roots_[i]);
+        observer_.begin("count", read_end, 1, "images");
+        for (auto& user : users_) {
+            cancellation_.check();
+            roots_.push_back(roots_of(user));
+            sums_.push_back(reach_.add(number(sums_.size()), roots_.back()));
+            observer_.advance(sums_.size(), users_.size());
+        }
         add_unnamed();
         count_users();
         return std::move(usage_.users);
@@ -270,7 +255,7 @@ private:
         }
         usage_.unnamed_commits = others.size();
         if (!others.empty()) {
-            reach_.add(number(users_.size()), others);
+            sums_.push_back(reach_.add(number(users_.size()), others));
             users_.push_back({UserKind::commits, "", {}, true, {}});
             roots_.push_back(std::move(others));
         }
@@ -300,16 +285,12 @@ private:
     void count_users() {
         std::vector<std::uint64_t> unique(users_.size());
         reach_.add_unique(unique);
-        GraphWalk walk(graph_);
-        observer_.begin("count", read_end, 1, "images");
         for (std::size_t i = 0; i < users_.size(); ++i) {
-            cancellation_.check();
             auto& user = users_[i];
-            const auto sum = walk.run(roots_[i]);
+            const auto& sum = sums_[i];
             if (sum.broken && user.damage.empty() && !user.partial) user.damage = "some of its objects cannot be read";
             any_damage_ |= !user.damage.empty();
             usage_.users.push_back({user.kind, user.name, {sum.bytes, unique[i]}, user.damage});
-            observer_.advance(i + 1, users_.size());
         }
     }
 
@@ -320,12 +301,11 @@ private:
             of_kind.insert(of_kind.end(), roots_[i].begin(), roots_[i].end());
         }
         Reach reach(graph_);
-        GraphWalk walk(graph_);
         std::vector<std::uint64_t> unique(static_cast<std::size_t>(UserKind::commits) + 1);
-        for (const auto& [kind, nodes] : roots) reach.add(static_cast<std::int32_t>(kind), nodes);
-        reach.add_unique(unique);
         for (const auto& [kind, nodes] : roots)
-            usage_.kinds[kind] = {walk.run(nodes).bytes, unique[static_cast<std::size_t>(kind)]};
+            usage_.kinds[kind].bytes = reach.add(static_cast<std::int32_t>(kind), nodes).bytes;
+        reach.add_unique(unique);
+        for (auto& [kind, size] : usage_.kinds) size.unique = unique[static_cast<std::size_t>(kind)];
     }
 
     // As collect_garbage() has it: if something is damaged, only what a doomed commit reaches goes.
@@ -363,7 +343,8 @@ private:
     Reach reach_;
     std::vector<User> users_;
     std::vector<std::vector<Node>> roots_;  // of each user
-    std::set<Checksum> doomed_;             // commits that a prune removes
+    std::vector<Reach::Sum> sums_;
+    std::set<Checksum> doomed_;  // commits that a prune removes
     std::vector<Node> doomed_roots_;
     bool any_damage_ = false;
     Usage usage_;
