@@ -24,6 +24,9 @@ FileDescriptor make_records(int repository, const std::string& path);
 std::optional<std::string> read_record(int directory, const std::string& name, std::size_t limit);
 // Replaces NAME at once, by rename(2): the stamps of NAME and of DIRECTORY change (base/file-stamp.hpp).
 void write_record(int directory, const std::string& name, const std::string& text);
+// Appends to NAME; what several processes append at once stands one after the other. A power cut may leave a part of
+// TEXT, or other bytes. False if NAME is missing or not as above.
+bool append_record(int directory, const std::string& name, const std::string& text);
 
 // What is wrong with the places of records in REPOSITORY, for people; empty if nothing is.
 std::string record_place_fault(int repository);

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "base/checksum.hpp"
 #include "base/error.hpp"
@@ -26,6 +27,14 @@ inline void append_text(std::string& text, std::string_view value) {
     text += value;
 }
 
+// With their number.
+template <typename Value>
+void append_all(std::string& text, const std::vector<Value>& values) {
+    static_assert(std::is_trivially_copyable_v<Value>);
+    append(text, std::uint64_t{values.size()});
+    text.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Value));
+}
+
 // Takes a record apart. Throws Error(corrupt_input) if it is cut off or too long.
 class RecordReader {
 public:
@@ -38,6 +47,15 @@ public:
         std::memcpy(&value, take_bytes(sizeof value).data(), sizeof value);
         return value;
     }
+    template <typename Value>
+    std::vector<Value> take_all(const Value& blank) {
+        static_assert(std::is_trivially_copyable_v<Value>);
+        const auto count = take<std::uint64_t>();
+        const auto bytes = take_bytes(count > text_.size() ? text_.size() + 1 : count * sizeof(Value));
+        std::vector<Value> values(count, blank);
+        if (count > 0) std::memcpy(static_cast<void*>(values.data()), bytes.data(), bytes.size());
+        return values;
+    }
     std::string_view take_text() { return take_bytes(take<std::uint64_t>()); }
     std::string_view take_bytes(std::uint64_t size) {
         if (text_.size() < size) throw Error(ErrorKind::corrupt_input, "the record is cut off");
@@ -45,8 +63,9 @@ public:
         text_.remove_prefix(size);
         return text;
     }
+    bool at_end() const { return text_.empty(); }
     void require_end() const {
-        if (!text_.empty()) throw Error(ErrorKind::corrupt_input, "the record is too long");
+        if (!at_end()) throw Error(ErrorKind::corrupt_input, "the record is too long");
     }
 
 private:

@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
 constexpr const char* record_name = "objects";
-constexpr std::string_view record_version = "imaged objects 3";
+constexpr std::string_view record_version = "imaged objects 4";
 // Of some five million objects.
 constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
 
@@ -74,7 +74,8 @@ void look_at(const Repository& repository, const LooseObject& object, ObjectKey 
         if (errno == ENOENT) return;
         throw_errno("look at the object " + object.checksum.hex());
     }
-    ObjectFact fact{key, static_cast<std::uint64_t>(status.st_blocks) * block_bytes, facts.named.size()};
+    ObjectFact fact{key, static_cast<std::uint64_t>(status.st_blocks) * block_bytes,
+                    static_cast<std::uint32_t>(facts.named.size())};
     if (key.kind() == ObjectKind::commit) {
         facts.named.emplace_back(object.checksum, ObjectKind::metadata);
         facts.named.emplace_back(object.checksum, ObjectKind::compat_metadata);
@@ -100,7 +101,7 @@ void look_at(const Repository& repository, const LooseObject& object, ObjectKey 
         facts.links.push_back({key, object.name, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
         fact.bytes = 0;
     }
-    fact.count = facts.named.size() - fact.first;
+    fact.count = static_cast<std::uint32_t>(facts.named.size() - fact.first);
     facts.objects.push_back(fact);
 }
 
@@ -118,9 +119,9 @@ bool take_known(ObjectKey key, const DirectoryFacts& known, DirectoryFacts& fact
                          [](const ObjectFact& fact, const ObjectKey& wanted) { return fact.key < wanted; });
     if (found == known.objects.end() || found->key != key) return false;
     auto fact = *found;
-    fact.first = facts.named.size();
-    const auto first = known.named.begin() + static_cast<std::ptrdiff_t>(found->first);
-    facts.named.insert(facts.named.end(), first, first + static_cast<std::ptrdiff_t>(found->count));
+    fact.first = static_cast<std::uint32_t>(facts.named.size());
+    const auto first = known.named.begin() + found->first;
+    facts.named.insert(facts.named.end(), first, first + found->count);
     facts.objects.push_back(fact);
     return true;
 }
@@ -191,16 +192,9 @@ bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts
 DirectoryFacts take_directory(RecordReader& record) {
     DirectoryFacts facts;
     facts.stamp = record.take<FileStamp>();
-    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
-        const ObjectKey key(record.take<std::uint64_t>());
-        const auto bytes = record.take<std::uint64_t>();
-        facts.objects.push_back({key, bytes, facts.named.size()});
-        facts.objects.back().from_image = record.take<bool>();
-        for (auto count = record.take<std::uint64_t>(); count > 0; --count)
-            facts.named.emplace_back(record.take<std::uint64_t>());
-        facts.objects.back().count = facts.named.size() - facts.objects.back().first;
-    }
-    for (auto left = record.take<std::uint64_t>(); left > 0; --left) facts.commits.push_back(record.take<Checksum>());
+    facts.objects = record.take_all(ObjectFact{ObjectKey(0), 0, 0});
+    facts.named = record.take_all(ObjectKey(0));
+    facts.commits = record.take_all(Checksum());
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
         const ObjectKey key(record.take<std::uint64_t>());
         facts.links.push_back({key, std::string(record.take_text()), 0, {}, 0});
@@ -209,23 +203,39 @@ DirectoryFacts take_directory(RecordReader& record) {
 }
 
 void append_directory(std::string& text, const DirectoryFacts& facts) {
-    append(text, facts.stamp);
-    const auto kept = kept_objects(facts);
-    append(text, std::uint64_t{kept.size()});
-    for (const auto& fact : kept) {
-        append(text, fact.key.value());
-        append(text, fact.bytes);
-        append(text, fact.from_image);
-        append(text, std::uint64_t{fact.count});
-        for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
+    auto kept = kept_objects(facts);
+    std::vector<ObjectKey> named;
+    named.reserve(facts.named.size());
+    for (auto& fact : kept) {
+        const auto first = facts.named.begin() + fact.first;
+        fact.first = static_cast<std::uint32_t>(named.size());
+        named.insert(named.end(), first, first + fact.count);
     }
-    append(text, std::uint64_t{facts.commits.size()});
-    for (const auto& commit : facts.commits) append(text, commit);
+    append(text, facts.stamp);
+    append_all(text, kept);
+    append_all(text, named);
+    append_all(text, facts.commits);
     append(text, std::uint64_t{facts.links.size()});
     for (const auto& link : facts.links) {
         append(text, link.key.value());
         append_text(text, link.name);
     }
+}
+
+// A record is the version, the repository, and blocks of one directory each, the last of which counts: the number of
+// the directory, the facts, and the SHA-256 of both.
+std::string record_head(const Repository& repository) {
+    std::string text(record_version);
+    append(text, place_of(repository));
+    return text;
+}
+
+void append_block(std::string& text, unsigned number, const DirectoryFacts& facts) {
+    std::string block;
+    append(block, number);
+    append_directory(block, facts);
+    append(block, sha256(block));
+    append_text(text, block);
 }
 
 }  // namespace
@@ -238,6 +248,8 @@ ObjectKey::ObjectKey(const Checksum& checksum, ObjectKind kind) : value_(0) {
 ObjectFacts ObjectFacts::read(const Repository& repository, ObjectFacts known, const Cancellation& cancellation,
                               WorkObserver& observer) {
     ObjectFacts facts;
+    facts.recorded_ = known.recorded_;
+    facts.counting_ = known.counting_;
     std::mutex mutex;
     unsigned done = 0;
     for_each_object_directory(object_threads(), [&](unsigned number) {
@@ -253,7 +265,7 @@ ObjectFacts ObjectFacts::read(const Repository& repository, ObjectFacts known, c
         found.stamp = has_broken ? FileStamp() : stamp;
         is_new |= found.stamp.inode != 0 && !is_same;
         const std::lock_guard lock(mutex);
-        facts.is_new_ |= is_new;
+        facts.is_new_[number] = is_new;
         observer.advance(++done, object_directories);
     });
     return facts;
@@ -264,12 +276,24 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
     try {
         const auto directory = open_records(repository.fd(), records_directory);
         const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
-        const auto body = text ? unsealed(*text, record_version) : std::nullopt;
-        if (!body) return facts;
-        RecordReader record(*body);
-        if (record.take<std::uint64_t>() != place_of(repository)) return facts;
-        for (auto& facts_of : facts.directories_) facts_of = take_directory(record);
-        record.require_end();
+        const auto head = record_head(repository);
+        if (!text || !text->starts_with(head)) return facts;
+        std::array<std::string_view, object_directories> blocks;
+        RecordReader record(std::string_view(*text).substr(head.size()));
+        while (!record.at_end()) {
+            const auto block = unsealed(record.take_text(), "");
+            if (!block) return facts;
+            RecordReader reader(*block);
+            blocks.at(reader.take<unsigned>()) = *block;
+        }
+        for (unsigned i = 0; i < object_directories; ++i) {
+            if (blocks[i].empty()) continue;
+            RecordReader reader(blocks[i].substr(sizeof i));
+            facts.directories_[i] = take_directory(reader);
+            reader.require_end();
+            facts.counting_ += blocks[i].size();
+        }
+        facts.recorded_ = text->size();
     } catch (const std::exception&) {
         return {};
     }
@@ -277,16 +301,24 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
 }
 
 void ObjectFacts::save(const Repository& repository) const {
-    if (!is_new_) return;
-    std::string text(record_version);
-    append(text, place_of(repository));
-    for (const auto& facts : directories_) {
-        append_directory(text, facts);
+    if (is_new_.none()) return;
+    const auto directory = make_records(repository.fd(), records_directory);
+    if (!directory) return;
+    std::string text;
+    if (recorded_ > 0) {
+        for (unsigned i = 0; i < object_directories; ++i) {
+            if (is_new_[i]) append_block(text, i, directories_[i]);
+        }
+        if (recorded_ + text.size() <= std::min(2 * counting_, max_record_bytes) &&
+            append_record(directory.get(), record_name, text))
+            return;
+    }
+    text = record_head(repository);
+    for (unsigned i = 0; i < object_directories; ++i) {
+        append_block(text, i, directories_[i]);
         if (text.size() > max_record_bytes) return;
     }
-    seal(text);
-    if (const auto directory = make_records(repository.fd(), records_directory))
-        write_record(directory.get(), record_name, text);
+    write_record(directory.get(), record_name, text);
 }
 
 std::size_t estimated_objects(const Repository& repository) {
