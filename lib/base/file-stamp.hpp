@@ -40,6 +40,8 @@ public:
     bool exists() const { return inode_ != 0; }
     // The next refresh() returns true, if the directory exists.
     void distrust() { settled_ = false; }
+    // Whether the next change will show, so that the stamp may be kept.
+    bool settled() const { return settled_; }
 
 private:
     ino_t inode_ = 0;

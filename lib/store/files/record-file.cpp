@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <span>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
@@ -96,6 +97,18 @@ void write_record(int directory, const std::string& name, const std::string& tex
     ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW);
     if (S_ISDIR(status.st_mode)) set_aside(directory, name);
     replace_file(directory, name, text, durability);
+}
+
+bool append_record(int directory, const std::string& name, const std::string& text) {
+    const FileDescriptor file(
+        ::openat(directory, name.c_str(), O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status;
+    if (!file && !is_not_ours(errno)) throw_errno("open " + name);
+    if (!file) return false;
+    if (::fstat(file.get(), &status) != 0) throw_errno("look at " + name);
+    if (!S_ISREG(status.st_mode) || !is_ours(status)) return false;
+    write_all(file.get(), std::as_bytes(std::span(text)), name);
+    return true;
 }
 
 std::string record_place_fault(int repository) {

@@ -26,6 +26,9 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
 // Replaces NAME at once, by rename(2): the stamps of NAME and of DIRECTORY change (base/file-stamp.hpp).
 void write_record(int directory, const std::string& name, const std::string& text,
                   Durability durability = Durability::later);
+// Appends to NAME; what several processes append at once stands one after the other. A power cut may leave a part of
+// TEXT, or other bytes. False if NAME is missing or not as above.
+bool append_record(int directory, const std::string& name, const std::string& text);
 
 // Describes the fault of the directories of records in REPOSITORY, for people; empty if there is none.
 std::string record_place_fault(int repository);

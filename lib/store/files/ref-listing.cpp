@@ -19,6 +19,7 @@ bool RefListing::refresh() {
         changes_.reset();
     }
     const bool failed = std::exchange(failed_, true);
+    unreadable_.reset();
     const bool changed = refresh(path_, root_) || failed;
     failed_ = false;
     if (changed) refs_.reset();
@@ -31,6 +32,59 @@ const std::unordered_map<std::string, std::optional<Checksum>>& RefListing::refs
         visit([&](std::string ref, const auto& commit) { refs_->emplace(std::move(ref), commit); });
     }
     return *refs_;
+}
+
+std::string RefListing::record() const {
+    std::string text;
+    append_directory(text, root_);
+    return text;
+}
+
+void RefListing::restore(std::string_view text) {
+    RecordReader record(text);
+    root_ = take_directory(record);
+    record.require_end();
+}
+
+void RefListing::append_directory(std::string& text, const Directory& directory) {
+    append(text, directory.stamp);
+    append(text, std::uint64_t{directory.files.size()});
+    for (const auto& [name, file] : directory.files) {
+        append_text(text, name);
+        append(text, file.inode);
+        append(text, file.changed);
+        append(text, file.settled);
+        append(text, file.commit.has_value());
+        append(text, file.commit.value_or(Checksum()));
+    }
+    append(text, std::uint64_t{directory.directories.size()});
+    for (const auto& [name, child] : directory.directories) {
+        append_text(text, name);
+        append_directory(text, child);
+    }
+}
+
+RefListing::Directory RefListing::take_directory(RecordReader& record) {
+    Directory directory;
+    directory.stamp = record.take<DirectoryStamp>();
+    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
+        auto& file = directory.files[std::string(record.take_text())];
+        file.inode = record.take<ino_t>();
+        file.changed = record.take<std::int64_t>();
+        file.settled = record.take<bool>();
+        const bool is_whole = record.take<bool>();
+        const auto commit = record.take<Checksum>();
+        if (is_whole) file.commit = commit;
+    }
+    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
+        const std::string name(record.take_text());
+        directory.directories.emplace(name, take_directory(record));
+    }
+    return directory;
+}
+
+void RefListing::require_readable() const {
+    if (unreadable_) throw *unreadable_;
 }
 
 std::optional<std::vector<std::string>> RefListing::take_changes() {
@@ -67,7 +121,10 @@ bool RefListing::refresh(const std::string& path, Directory& directory) {
         directory = {};
         return changed;
     }
-    if (changed) changed = read(path, directory);
+    if (changed) {
+        changed = read(path, directory);
+        has_news_ |= directory.stamp.settled();
+    }
     for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
     return changed;
 }
@@ -133,6 +190,7 @@ bool RefListing::look(int place, const char* name, File& file, Directory& direct
     } catch (const Error& error) {
         if (is_shortage(error)) throw;
         directory.stamp.distrust();
+        unreadable_ = error;
         file.settled = false;
         file.commit = {};  // the others are listed all the same
     }

@@ -3,6 +3,8 @@
 // rename(2), which shows in its directory's modification time and in the file's inode and change time. A listing
 // without changes costs one stat(2) for each directory; in a directory with changes one for each file.
 //
+// What one process has read spares another one the reading (record(), restore()).
+//
 // Belongs to one thread; borrows the descriptor. Refs that cannot be read are left out.
 #pragma once
 
@@ -22,6 +24,7 @@
 #include "base/checksum.hpp"
 #include "base/file-stamp.hpp"
 #include "store/files/ref-file.hpp"
+#include "store/files/sealed-record.hpp"
 
 namespace imaged {
 
@@ -39,6 +42,12 @@ public:
     // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
     // system error; the next call reads all refs then.
     bool refresh();
+    // For restore() in another process: what was read, and the stamps by which it is known whether that has changed.
+    std::string record() const;
+    // Before the first refresh(). Throws Error(corrupt_input) if TEXT is no record.
+    void restore(std::string_view text);
+    // Whether record() would spare more reading than what was restored.
+    bool has_news() const { return has_news_; }
     // By full name; nullopt of a broken ref (ref-file.hpp), and of one that cannot be read. Made when it is asked for,
     // and kept.
     const std::unordered_map<std::string, std::optional<Checksum>>& refs() const;
@@ -46,6 +55,8 @@ public:
     using Visitor = std::function<void(std::string ref, const std::optional<Checksum>& commit)>;
     void visit(const Visitor& visitor) const { visit(visitor, prefix_, root_); }
     RefTarget find(std::string_view ref) const;
+    // Throws the error of a ref that refresh() could not read.
+    void require_readable() const;
     // The refs that are new, gone, or name another commit since the last call, some perhaps twice. Nothing if that is
     // not known, as in the first call: any ref may have changed.
     std::optional<std::vector<std::string>> take_changes();
@@ -73,19 +84,23 @@ private:
     };
 
     bool refresh(const std::string& path, Directory& directory);
+    static void append_directory(std::string& text, const Directory& directory);
+    static Directory take_directory(RecordReader& record);
     void note_change(const std::string& path, std::string_view name);
     // Whether anything is not as it was, or cannot be read.
     bool read(const std::string& path, Directory& directory);
     // Looks at the ref NAME in PLACE, of which FILE has what is known. False if it is gone. One that cannot be read
     // counts as broken until DIRECTORY is read again.
-    static bool look(int place, const char* name, File& file, Directory& directory);
+    bool look(int place, const char* name, File& file, Directory& directory);
     static void visit(const Visitor& visitor, const std::string& name, const Directory& directory);
 
     const int repository_;
     const std::string prefix_, path_;
     const std::set<std::string> except_;
     Directory root_;
-    bool failed_ = false;                              // the last refresh()
+    bool failed_ = false;  // the last refresh()
+    bool has_news_ = false;
+    std::optional<Error> unreadable_;                  // of the last ref that it could not read
     std::optional<std::vector<std::string>> changes_;  // since they were taken
     mutable std::optional<std::unordered_map<std::string, std::optional<Checksum>>> refs_;
 };

@@ -11,11 +11,23 @@
 
 #include "base/error.hpp"
 #include "store/files/kept-ref.hpp"
+#include "store/files/record-file.hpp"
 #include "store/files/ref-name.hpp"
+#include "store/files/sealed-record.hpp"
 
 namespace imaged {
 
 namespace {
+
+constexpr const char* record_name = "refs";
+constexpr std::string_view record_version = "imaged refs 1";
+// Of half a million refs.
+constexpr std::size_t max_record_bytes = 64 * 1024 * 1024;
+
+std::optional<std::string> name_below(const std::string& path, std::string_view directory) {
+    if (!path.starts_with(directory)) return std::nullopt;
+    return path.substr(directory.size());
+}
 
 std::set<std::string> listed_elsewhere() {
     std::set<std::string> paths;
@@ -34,6 +46,25 @@ RefState::RefState(const Repository& repository)
       kept_(repository.fd(), kept_ref_directory),
       others_(RefListing::of_all(repository.fd(), listed_elsewhere())) {}
 
+void RefState::recall() noexcept {
+    try {
+        const auto directory = open_records(repository_.fd(), records_directory);
+        const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
+        if (const auto body = text ? unsealed(*text, record_version) : std::nullopt) others_.restore(*body);
+    } catch (const std::exception&) {
+        // All refs are read then.
+    }
+}
+
+void RefState::remember() const {
+    if (!others_.has_news()) return;
+    auto text = std::string(record_version) + others_.record();
+    seal(text);
+    if (text.size() > max_record_bytes) return;
+    if (const auto directory = make_records(repository_.fd(), records_directory))
+        write_record(directory.get(), record_name, text);
+}
+
 bool RefState::refresh() {
     // Each looks again, whatever another found.
     bool changed = images_.refresh();
@@ -48,6 +79,24 @@ bool RefState::refresh() {
 const Checksum& RefState::value() const {
     if (!value_) value_ = compute();
     return *value_;
+}
+
+Refs RefState::refs() const {
+    Refs refs, mirrored;
+    const auto add = [&](const std::string& ref, const std::optional<Checksum>& commit) { refs.emplace(ref, commit); };
+    for (const auto* const listing : {&images_, &kept_, &others_}) listing->require_readable();
+    images_.visit(add);
+    kept_.visit(add);
+    others_.visit([&](const std::string& path, const auto& commit) {
+        if (const auto ref = name_below(path, "refs/heads/")) add(*ref, commit);
+        if (const auto ref = name_below(path, "refs/mirrors/")) mirrored.emplace(*ref, commit);
+        if (auto ref = name_below(path, "refs/remotes/")) {
+            const auto slash = ref->find('/');
+            if (slash != std::string::npos) add(ref->replace(slash, 1, ":"), commit);
+        }
+    });
+    refs.merge(mirrored);
+    return refs;
 }
 
 Checksum RefState::compute() const {

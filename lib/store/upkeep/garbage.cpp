@@ -39,6 +39,25 @@ struct Reached {
     }
 };
 
+// Of the commits UNNAMED, which no ref reaches, those that came from images: they show it, are in KNOWN, or are the
+// parents of such commits. All of KNOWN besides.
+std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
+                                     const std::set<Checksum>& known) {
+    // The base of an image that is gone came with it.
+    auto ours = known;
+    for (const auto& checksum : unnamed) {
+        try {
+            const auto commit = repository.load_commit(checksum);
+            if (!came_from_image(repository, commit)) continue;
+            ours.insert(checksum);
+            if (commit.parent) ours.insert(*commit.parent);
+        } catch (const Error&) {
+            // What cannot be read cannot be known to be ours.
+        }
+    }
+    return ours;
+}
+
 class Collector {
 public:
     Collector(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,
@@ -258,23 +277,6 @@ bool came_from_image(const Repository& repository, const Repository::Commit& com
     const auto listing = read_directory(repository, commit.tree);
     return listing.directories.empty() && !listing.files.empty() &&
            listing.files.front().name == listing.files.front().object.hex();
-}
-
-std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
-                                     const std::set<Checksum>& known) {
-    // The base of an image that is gone came with it.
-    auto ours = known;
-    for (const auto& checksum : unnamed) {
-        try {
-            const auto commit = repository.load_commit(checksum);
-            if (!came_from_image(repository, commit)) continue;
-            ours.insert(checksum);
-            if (commit.parent) ours.insert(*commit.parent);
-        } catch (const Error&) {
-            // What cannot be read cannot be known to be ours.
-        }
-    }
-    return ours;
 }
 
 GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& rules, DiskUsage& usage,

@@ -56,9 +56,4 @@ GarbageCounts collect_garbage(const Repository& repository, const GarbageRules& 
 // image shows nothing. Throws Error(repository_damaged) where that cannot be read.
 bool came_from_image(const Repository& repository, const Repository::Commit& commit);
 
-// Of the commits UNNAMED, which no ref reaches, those that came from images: they show it, are in KNOWN, or are the
-// parents of such commits. All of KNOWN besides.
-std::set<Checksum> commits_of_images(const Repository& repository, const std::vector<Checksum>& unnamed,
-                                     const std::set<Checksum>& known);
-
 }  // namespace imaged

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -18,6 +17,8 @@
 #include "layer/dirtree.hpp"
 #include "layer/object-placement.hpp"
 #include "store/files/record-file.hpp"
+#include "store/files/sealed-record.hpp"
+#include "store/upkeep/garbage.hpp"
 
 namespace imaged {
 
@@ -25,7 +26,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
 constexpr const char* record_name = "objects";
-constexpr std::string_view record_version = "imaged objects 2";
+constexpr std::string_view record_version = "imaged objects 4";
 // Of some five million objects.
 constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
 
@@ -61,20 +62,20 @@ void name_entries(const std::string& bytes, std::vector<ObjectKey>& named) {
     }
 }
 
-void name_parts(const std::string& bytes, const Checksum& checksum, std::vector<ObjectKey>& named) {
-    const auto commit = Repository::parse_commit(bytes, checksum);
+void name_parts(const Repository::Commit& commit, std::vector<ObjectKey>& named) {
     named.emplace_back(commit.tree, ObjectKind::dirtree);
     named.emplace_back(commit.meta, ObjectKind::dirmeta);
     if (commit.parent) named.emplace_back(*commit.parent, ObjectKind::commit);
 }
 
-void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
+void look_at(const Repository& repository, const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
     struct stat status;
     if (::fstatat(object.directory, object.name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) return;
         throw_errno("look at the object " + object.checksum.hex());
     }
-    ObjectFact fact{key, static_cast<std::uint64_t>(status.st_blocks) * block_bytes, facts.named.size()};
+    ObjectFact fact{key, static_cast<std::uint64_t>(status.st_blocks) * block_bytes,
+                    static_cast<std::uint32_t>(facts.named.size())};
     if (key.kind() == ObjectKind::commit) {
         facts.named.emplace_back(object.checksum, ObjectKind::metadata);
         facts.named.emplace_back(object.checksum, ObjectKind::compat_metadata);
@@ -84,10 +85,13 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
             if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::repository_damaged, "it is no file");
             const auto bytes = read_metadata(object);
             if (!bytes) return facts.named.resize(fact.first, key);
-            if (key.kind() == ObjectKind::dirtree)
+            if (key.kind() == ObjectKind::dirtree) {
                 name_entries(*bytes, facts.named);
-            else
-                name_parts(*bytes, object.checksum, facts.named);
+            } else {
+                const auto commit = Repository::parse_commit(*bytes, object.checksum);
+                name_parts(commit, facts.named);
+                fact.from_image = came_from_image(repository, commit);
+            }
         } catch (const Error& error) {
             if (is_system_failure(error)) throw;
             fact.broken = true;
@@ -97,27 +101,29 @@ void look_at(const LooseObject& object, ObjectKey key, DirectoryFacts& facts) {
         facts.links.push_back({key, object.name, fact.bytes, {status.st_dev, status.st_ino}, status.st_nlink});
         fact.bytes = 0;
     }
-    fact.count = facts.named.size() - fact.first;
+    fact.count = static_cast<std::uint32_t>(facts.named.size() - fact.first);
     facts.objects.push_back(fact);
 }
 
-// Takes over what is KNOWN of the object. False if that is nothing.
+// Detached metadata is replaced under the same name.
+bool is_immutable(ObjectKind kind) {
+    return kind == ObjectKind::file || kind == ObjectKind::dirtree || kind == ObjectKind::dirmeta ||
+           kind == ObjectKind::commit;
+}
+
+// Takes over what is KNOWN of the object. False if that is nothing, or may be wrong by now.
 bool take_known(ObjectKey key, const DirectoryFacts& known, DirectoryFacts& facts) {
+    if (!is_immutable(key.kind())) return false;
     const auto found =
         std::lower_bound(known.objects.begin(), known.objects.end(), key,
                          [](const ObjectFact& fact, const ObjectKey& wanted) { return fact.key < wanted; });
     if (found == known.objects.end() || found->key != key) return false;
     auto fact = *found;
-    fact.first = facts.named.size();
-    const auto first = known.named.begin() + static_cast<std::ptrdiff_t>(found->first);
-    facts.named.insert(facts.named.end(), first, first + static_cast<std::ptrdiff_t>(found->count));
+    fact.first = static_cast<std::uint32_t>(facts.named.size());
+    const auto first = known.named.begin() + found->first;
+    facts.named.insert(facts.named.end(), first, first + found->count);
     facts.objects.push_back(fact);
     return true;
-}
-
-template <typename Value>
-void append(std::string& text, const Value& value) {
-    text.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
 // The repository that a record is of.
@@ -161,7 +167,7 @@ bool list(const Repository& repository, unsigned number, const DirectoryFacts& k
         if (take_known(key, known, facts))
             ++taken;
         else
-            look_at(object, key, facts);
+            look_at(repository, object, key, facts);
         if (key.kind() == ObjectKind::commit) facts.commits.push_back(object.checksum);
     });
     sort(facts);
@@ -176,75 +182,60 @@ bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts
     if (!directory) return true;
     for (const auto& link : links) {
         if (const auto object = loose_object(number, directory.get(), link.name.c_str()))
-            look_at(*object, link.key, facts);
+            look_at(repository, *object, link.key, facts);
     }
     sort(facts);
     return facts.links.size() != links.size();
 }
 
-// Takes a record apart.
-class RecordReader {
-public:
-    explicit RecordReader(std::string_view text) : text_(text) {}
-
-    template <typename Value>
-    Value take() {
-        Value value;
-        std::memcpy(&value, take_text(sizeof value).data(), sizeof value);
-        return value;
-    }
-    std::string_view take_text(std::uint64_t size) {
-        if (text_.size() < size) throw Error(ErrorKind::corrupt_input, "the record is cut off");
-        const auto text = text_.substr(0, size);
-        text_.remove_prefix(size);
-        return text;
-    }
-    void require_end() const {
-        if (!text_.empty()) throw Error(ErrorKind::corrupt_input, "the record is too long");
-    }
-
-private:
-    std::string_view text_;
-};
-
 // Of links only the names are kept.
 DirectoryFacts take_directory(RecordReader& record) {
     DirectoryFacts facts;
     facts.stamp = record.take<FileStamp>();
+    facts.objects = record.take_all(ObjectFact{ObjectKey(0), 0, 0});
+    facts.named = record.take_all(ObjectKey(0));
+    facts.commits = record.take_all(Checksum());
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
         const ObjectKey key(record.take<std::uint64_t>());
-        const auto bytes = record.take<std::uint64_t>();
-        facts.objects.push_back({key, bytes, facts.named.size()});
-        for (auto count = record.take<std::uint64_t>(); count > 0; --count)
-            facts.named.emplace_back(record.take<std::uint64_t>());
-        facts.objects.back().count = facts.named.size() - facts.objects.back().first;
-    }
-    for (auto left = record.take<std::uint64_t>(); left > 0; --left) facts.commits.push_back(record.take<Checksum>());
-    for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
-        const ObjectKey key(record.take<std::uint64_t>());
-        facts.links.push_back({key, std::string(record.take_text(record.take<std::uint64_t>())), 0, {}, 0});
+        facts.links.push_back({key, std::string(record.take_text()), 0, {}, 0});
     }
     return facts;
 }
 
 void append_directory(std::string& text, const DirectoryFacts& facts) {
-    append(text, facts.stamp);
-    const auto kept = kept_objects(facts);
-    append(text, std::uint64_t{kept.size()});
-    for (const auto& fact : kept) {
-        append(text, fact.key.value());
-        append(text, fact.bytes);
-        append(text, std::uint64_t{fact.count});
-        for (std::size_t i = fact.first; i < fact.first + fact.count; ++i) append(text, facts.named[i].value());
+    auto kept = kept_objects(facts);
+    std::vector<ObjectKey> named;
+    named.reserve(facts.named.size());
+    for (auto& fact : kept) {
+        const auto first = facts.named.begin() + fact.first;
+        fact.first = static_cast<std::uint32_t>(named.size());
+        named.insert(named.end(), first, first + fact.count);
     }
-    append(text, std::uint64_t{facts.commits.size()});
-    for (const auto& commit : facts.commits) append(text, commit);
+    append(text, facts.stamp);
+    append_all(text, kept);
+    append_all(text, named);
+    append_all(text, facts.commits);
     append(text, std::uint64_t{facts.links.size()});
     for (const auto& link : facts.links) {
         append(text, link.key.value());
-        append(text, std::uint64_t{link.name.size()});
-        text += link.name;
+        append_text(text, link.name);
     }
+}
+
+// A record is the version, the repository, and blocks of one directory each, the last of which counts: the number of
+// the directory, the facts, and the SHA-256 of both.
+std::string record_head(const Repository& repository) {
+    std::string text(record_version);
+    append(text, place_of(repository));
+    return text;
+}
+
+void append_block(std::string& text, unsigned number, const DirectoryFacts& facts) {
+    std::string block;
+    append(block, number);
+    append_directory(block, facts);
+    append(block, sha256(block));
+    append_text(text, block);
 }
 
 }  // namespace
@@ -257,6 +248,8 @@ ObjectKey::ObjectKey(const Checksum& checksum, ObjectKind kind) : value_(0) {
 ObjectFacts ObjectFacts::read(const Repository& repository, ObjectFacts known, const Cancellation& cancellation,
                               WorkObserver& observer) {
     ObjectFacts facts;
+    facts.recorded_ = known.recorded_;
+    facts.counting_ = known.counting_;
     std::mutex mutex;
     unsigned done = 0;
     for_each_object_directory(object_threads(), [&](unsigned number) {
@@ -272,7 +265,7 @@ ObjectFacts ObjectFacts::read(const Repository& repository, ObjectFacts known, c
         found.stamp = has_broken ? FileStamp() : stamp;
         is_new |= found.stamp.inode != 0 && !is_same;
         const std::lock_guard lock(mutex);
-        facts.is_new_ |= is_new;
+        facts.is_new_[number] = is_new;
         observer.advance(++done, object_directories);
     });
     return facts;
@@ -283,14 +276,24 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
     try {
         const auto directory = open_records(repository.fd(), records_directory);
         const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
-        if (!text || !text->starts_with(record_version) || text->size() < sizeof(Checksum)) return facts;
-        const auto body = std::string_view(*text).substr(0, text->size() - sizeof(Checksum));
-        const auto sum = RecordReader(std::string_view(*text).substr(body.size())).take<Checksum>();
-        if (sha256(body) != sum) return facts;
-        RecordReader record(body.substr(record_version.size()));
-        if (record.take<std::uint64_t>() != place_of(repository)) return facts;
-        for (auto& facts_of : facts.directories_) facts_of = take_directory(record);
-        record.require_end();
+        const auto head = record_head(repository);
+        if (!text || !text->starts_with(head)) return facts;
+        std::array<std::string_view, object_directories> blocks;
+        RecordReader record(std::string_view(*text).substr(head.size()));
+        while (!record.at_end()) {
+            const auto block = unsealed(record.take_text(), "");
+            if (!block) return facts;
+            RecordReader reader(*block);
+            blocks.at(reader.take<unsigned>()) = *block;
+        }
+        for (unsigned i = 0; i < object_directories; ++i) {
+            if (blocks[i].empty()) continue;
+            RecordReader reader(blocks[i].substr(sizeof i));
+            facts.directories_[i] = take_directory(reader);
+            reader.require_end();
+            facts.counting_ += blocks[i].size();
+        }
+        facts.recorded_ = text->size();
     } catch (const std::exception&) {
         return {};
     }
@@ -298,16 +301,24 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
 }
 
 void ObjectFacts::save(const Repository& repository) const {
-    if (!is_new_) return;
-    std::string text(record_version);
-    append(text, place_of(repository));
-    for (const auto& facts : directories_) {
-        append_directory(text, facts);
+    if (is_new_.none()) return;
+    const auto directory = make_records(repository.fd(), records_directory);
+    if (!directory) return;
+    std::string text;
+    if (recorded_ > 0) {
+        for (unsigned i = 0; i < object_directories; ++i) {
+            if (is_new_[i]) append_block(text, i, directories_[i]);
+        }
+        if (recorded_ + text.size() <= std::min(2 * counting_, max_record_bytes) &&
+            append_record(directory.get(), record_name, text))
+            return;
+    }
+    text = record_head(repository);
+    for (unsigned i = 0; i < object_directories; ++i) {
+        append_block(text, i, directories_[i]);
         if (text.size() > max_record_bytes) return;
     }
-    append(text, sha256(text));
-    if (const auto directory = make_records(repository.fd(), records_directory))
-        write_record(directory.get(), record_name, text);
+    write_record(directory.get(), record_name, text);
 }
 
 std::size_t estimated_objects(const Repository& repository) {

@@ -3,15 +3,17 @@
 // that it references. Costs one lstat(2) for each object and one read for each directory and commit.
 //
 // Objects never change, so what was learnt is kept, and the next count looks at new objects only. It lists the
-// directories that have changed since (base/file-stamp.hpp). Not kept, and looked at each time, is what has several hard
-// links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine, with a SHA-256 at its
-// end. It counts in this repository only, and is never needed: without it, or if anything of it is wrong, each object is
+// directories that have changed since (base/file-stamp.hpp), and looks again at the detached metadata there, which other
+// metadata may have replaced. Not kept, and looked at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine. What is new of a
+// directory is appended, with a SHA-256 of its own, until half of the record is out of date; then all of it is written
+// anew. It counts in this repository only, and is never needed: without it, or if anything of it is wrong, each object is
 // looked at. Nothing is removed by it.
 #pragma once
 
 #include <sys/types.h>
 
 #include <array>
+#include <bitset>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -48,9 +50,11 @@ private:
 
 struct ObjectFact {
     ObjectKey key;
-    std::uint64_t bytes;           // none of its own if it is one of several links
-    std::size_t first, count = 0;  // of what it names
-    bool broken = false;           // it cannot be read
+    std::uint64_t bytes;               // none of its own if it is one of several links
+    std::uint32_t first;               // of what it names
+    std::uint32_t count : 30 = 0;      // likewise
+    std::uint32_t broken : 1 = 0;      // it cannot be read
+    std::uint32_t from_image : 1 = 0;  // a commit that shows it (garbage.hpp)
 };
 
 // An object that is one of several links to a file.
@@ -89,7 +93,9 @@ public:
 
 private:
     std::array<DirectoryFacts, object_directories> directories_;
-    bool is_new_ = false;
+    std::bitset<object_directories> is_new_;
+    // Bytes of the record that was loaded, and those of them that still count.
+    std::size_t recorded_ = 0, counting_ = 0;
 };
 
 // About how many objects REPOSITORY has, by one of its directories.

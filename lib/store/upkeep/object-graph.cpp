@@ -19,12 +19,22 @@ ObjectGraph::ObjectGraph(ObjectFacts facts, bool has_parent) {
 }
 
 void ObjectGraph::add_objects(const ObjectFacts& facts) {
+    std::size_t objects = 0, named = 0;
+    for (unsigned i = 0; i < object_directories; ++i) {
+        objects += facts.of(i).objects.size();
+        named += facts.of(i).named.size();
+    }
+    keys_.reserve(objects);
+    bytes_.reserve(objects);
+    first_.reserve(objects + 1);
+    below_.reserve(named);
     for (unsigned i = 0; i < object_directories; ++i) {
         const auto& directory = facts.of(i);
         for (const auto& object : directory.objects) {
             keys_.push_back(object.key);
             bytes_.push_back(object.bytes);
             broken_.push_back(object.broken);
+            from_image_.push_back(object.from_image);
         }
         commits_.insert(commits_.end(), directory.commits.begin(), directory.commits.end());
         directory_[i + 1] = keys_.size();
@@ -48,6 +58,7 @@ void ObjectGraph::add_shared_files(const ObjectFacts& facts) {
     }
     std::sort(shared_files_.begin(), shared_files_.end());
     broken_.resize(bytes_.size());
+    from_image_.resize(bytes_.size());
     linked_elsewhere_.resize(bytes_.size());
     for (const auto& [place, file] : files) linked_elsewhere_[file.node] = file.elsewhere > 0;
 }
@@ -68,12 +79,24 @@ void ObjectGraph::add_names(const DirectoryFacts& facts, bool has_parent) {
     }
 }
 
+// Keys are spread evenly, as checksums are, so the place of one is near where its share of the directory ends. The
+// search widens from there, so that keys of somebody's choice cost no more than a search by halves.
 std::optional<ObjectGraph::Node> ObjectGraph::find(ObjectKey key) const {
-    const auto begin = keys_.begin() + static_cast<std::ptrdiff_t>(directory_[key.directory()]),
-               end = keys_.begin() + static_cast<std::ptrdiff_t>(directory_[key.directory() + 1]);
-    const auto found = std::lower_bound(begin, end, key);
-    if (found == end || *found != key) return std::nullopt;
-    return static_cast<Node>(found - keys_.begin());
+    const auto first = directory_[key.directory()], size = directory_[key.directory() + 1] - first;
+    const auto* const keys = keys_.data() + first;
+    constexpr std::uint64_t shares = std::uint64_t{1} << 32;
+    const auto guess = static_cast<std::size_t>((key.value() >> 24) % shares * size / shares);
+    std::size_t low = 0, high = size;
+    for (std::size_t step = 8; step < size; step *= 4) {
+        low = guess > step ? guess - step : 0;
+        high = std::min(size, guess + step);
+        if ((low == 0 || keys[low] <= key) && (high == size || key < keys[high])) break;
+        low = 0;
+        high = size;
+    }
+    const auto* const found = std::lower_bound(keys + low, keys + high, key);
+    if (found == keys + size || *found != key) return std::nullopt;
+    return static_cast<Node>(first + static_cast<std::size_t>(found - keys));
 }
 
 }  // namespace imaged

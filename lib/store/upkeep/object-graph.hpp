@@ -36,6 +36,8 @@ public:
     }
     // Whether NODE is a directory or a commit that cannot be read, or names a directory that is missing.
     bool is_broken(Node node) const { return broken_[node]; }
+    // Whether NODE is a commit that shows that it came from an image (garbage.hpp).
+    bool is_from_image(Node node) const { return from_image_[node]; }
     // Whether NODE is a file with hard links outside of the repository's objects: removing those here frees nothing.
     bool is_linked_elsewhere(Node node) const { return linked_elsewhere_[node]; }
 
@@ -54,7 +56,7 @@ private:
     std::vector<std::uint64_t> bytes_;
     std::vector<std::size_t> first_;  // of each node in below_, and the end
     std::vector<Node> below_;
-    std::vector<bool> broken_, linked_elsewhere_;
+    std::vector<bool> broken_, from_image_, linked_elsewhere_;
     std::vector<Checksum> commits_;
     std::array<std::size_t, object_directories + 1> directory_{};  // where the objects of each begin, and the end
     std::vector<std::pair<Node, Node>> shared_files_;              // objects that are links, and the files; sorted

@@ -47,11 +47,16 @@ bool may_have_layers(const std::string& ref) {
            ref.starts_with("ostree/container/baseimage/");
 }
 
+// Whose usage is to be counted: all other users count as one if it is only the images'.
+enum class Counted { all, images };
+
 // Who needs which commits.
 class Users {
 public:
-    Users(const Repository& repository, const UnneededRefs& unneeded)
-        : repository_(repository), refs_(repository.all_refs()) {
+    // REFS are those of all users.
+    Users(const Repository& repository, Refs refs, const UnneededRefs& unneeded, Counted counted)
+        : repository_(repository), refs_(std::move(refs)), counted_(counted) {
+        for (const char* directory : layer_ref_directories) refs_.merge(repository.refs(directory));
         for (const auto& [ref, commit] : unneeded.refs) refs_.erase(ref);
         for (const auto& [name, commit] : deployed_commits(repository)) add_deployment(name, commit);
         for (const auto& [ref, commit] : refs_) {
@@ -71,6 +76,7 @@ public:
 
 private:
     User& user(UserKind kind, const std::string& name) {
+        if (counted_ == Counted::images && kind != UserKind::image && !name.empty()) return user(UserKind::ref, "");
         const auto [found, is_new] = numbers_.try_emplace({kind, name}, users_.size());
         if (is_new) users_.push_back({kind, name, {}, false, {}});
         return users_[found->second];
@@ -78,7 +84,7 @@ private:
 
     void add_deployment(const std::string& name, const Checksum& commit) {
         auto& names = deployments_[commit];
-        if (!names.empty()) {
+        if (!names.empty() && counted_ == Counted::all) {
             auto& known = user(UserKind::deployment, names);
             numbers_[{UserKind::deployment, names + ", " + name}] = numbers_.at({UserKind::deployment, names});
             known.name = names += ", " + name;
@@ -107,8 +113,7 @@ private:
             user.damage = "its ref names no commit";
             return;
         }
-        user.commits.insert(*commit);
-        user.partial |= has_partial_mark(repository_.fd(), *commit);
+        if (user.commits.insert(*commit).second) user.partial |= has_partial_mark(repository_.fd(), *commit);
     }
 
     void add_with_layers(User& user, const std::optional<Checksum>& commit) {
@@ -128,6 +133,7 @@ private:
 
     const Repository& repository_;
     Refs refs_;
+    const Counted counted_;
     std::vector<User> users_;
     std::map<std::pair<UserKind, std::string>, std::size_t> numbers_;
     std::map<Checksum, std::string> deployments_;  // names by commit
@@ -137,24 +143,34 @@ private:
 // Who reaches which nodes. Users are numbered by the caller.
 class Reach {
 public:
-    explicit Reach(const ObjectGraph& graph) : graph_(graph), users_(graph.size(), nobody) {
+    explicit Reach(const ObjectGraph& graph) : graph_(graph), users_(graph.size(), nobody), walks_(graph.size(), 0) {
         for (Node node = 0; node < graph.size(); ++node) {
             if (graph.is_linked_elsewhere(node)) users_[node] = several;
         }
     }
 
-    // A node changes its user twice at most, so all users together cost two walks through the graph.
-    void add(std::int32_t user, const std::vector<Node>& roots) {
-        auto open = roots;
+    struct Sum {
+        std::uint64_t bytes = 0;
+        bool broken = false;
+    };
+    // All that USER reaches from ROOTS, in one call.
+    Sum add(std::int32_t user, const std::vector<Node>& roots) {
+        ++walk_;
+        Sum sum;
+        auto& open = open_;
+        open = roots;
         while (!open.empty()) {
             const auto node = open.back();
             open.pop_back();
+            if (std::exchange(walks_[node], walk_) == walk_) continue;
             auto& found = users_[node];
-            if (found == user || found == several) continue;
             found = found == nobody ? user : several;
+            sum.bytes += graph_.bytes(node);
+            sum.broken |= graph_.is_broken(node);
             const auto below = graph_.below(node);
             open.insert(open.end(), below.begin(), below.end());
         }
+        return sum;
     }
 
     bool has_user(Node node) const { return users_[node] != nobody; }
@@ -170,36 +186,6 @@ private:
 
     const ObjectGraph& graph_;
     std::vector<std::int32_t> users_;
-};
-
-// All that is reached from some nodes, again and again.
-class GraphWalk {
-public:
-    explicit GraphWalk(const ObjectGraph& graph) : graph_(graph), walks_(graph.size(), 0) {}
-
-    struct Sum {
-        std::uint64_t bytes = 0;
-        bool broken = false;
-    };
-    Sum run(const std::vector<Node>& roots) {
-        ++walk_;
-        Sum sum;
-        auto& open = open_;
-        open = roots;
-        while (!open.empty()) {
-            const auto node = open.back();
-            open.pop_back();
-            if (std::exchange(walks_[node], walk_) == walk_) continue;
-            sum.bytes += graph_.bytes(node);
-            sum.broken |= graph_.is_broken(node);
-            const auto below = graph_.below(node);
-            open.insert(open.end(), below.begin(), below.end());
-        }
-        return sum;
-    }
-
-private:
-    const ObjectGraph& graph_;
     std::vector<std::uint32_t> walks_;  // the last that came by
     std::uint32_t walk_ = 0;
     std::vector<Node> open_;
@@ -217,18 +203,23 @@ public:
           graph_(std::move(facts), repository.has_parent()),
           reach_(graph_) {}
 
-    // The users alone.
-    std::vector<UsageOfUser> run_users() {
-        users_ = Users(repository_, unneeded_).take();
-        for (auto& user : users_) roots_.push_back(roots_of(user));
-        for (std::size_t i = 0; i < users_.size(); ++i) reach_.add(number(i), roots_[i]);
+    // The users alone. REFS are theirs.
+    std::vector<UsageOfUser> run_users(Refs refs, Counted counted) {
+        users_ = Users(repository_, std::move(refs), unneeded_, counted).take();
+        observer_.begin("count", read_end, 1, "images");
+        for (auto& user : users_) {
+            cancellation_.check();
+            roots_.push_back(roots_of(user));
+            sums_.push_back(reach_.add(number(sums_.size()), roots_.back()));
+            observer_.advance(sums_.size(), users_.size());
+        }
         add_unnamed();
         count_users();
         return std::move(usage_.users);
     }
 
-    Usage run() {
-        usage_.users = run_users();
+    Usage run(Refs refs) {
+        usage_.users = run_users(std::move(refs), Counted::all);
         count_kinds();
         count_prunable();
         for (Node node = 0; node < graph_.size(); ++node) usage_.bytes += graph_.bytes(node);
@@ -252,45 +243,54 @@ private:
 
     // Commits that no ref reaches: those of other programs stay, with what they reach.
     void add_unnamed() {
-        std::vector<Checksum> unnamed;
+        std::vector<std::pair<Checksum, Node>> unnamed;
         for (const auto& commit : graph_.commits()) {
             const auto node = graph_.find_commit(commit);
-            if (node && !reach_.has_user(*node)) unnamed.push_back(commit);
+            if (node && !reach_.has_user(*node)) unnamed.emplace_back(commit, *node);
         }
-        std::set<Checksum> known;
-        for (const auto& [ref, commit] : whole(unneeded_.refs)) known.insert(commit);
-        const auto ours = commits_of_images(repository_, unnamed, known);
-        User others{UserKind::commits, "", {}, true, {}};
-        for (const auto& commit : unnamed) {
-            if (!ours.contains(commit)) others.commits.insert(commit);
+        const auto ours = commits_of_images(unnamed);
+        std::vector<Node> others;
+        for (const auto& [commit, node] : unnamed) {
+            if (!ours.contains(node)) others.push_back(node);
         }
-        usage_.unnamed_commits = others.commits.size();
-        if (!others.commits.empty()) {
-            roots_.push_back(roots_of(others));
-            reach_.add(number(users_.size()), roots_.back());
-            users_.push_back(std::move(others));
+        usage_.unnamed_commits = others.size();
+        if (!others.empty()) {
+            sums_.push_back(reach_.add(number(users_.size()), others));
+            users_.push_back({UserKind::commits, "", {}, true, {}});
+            roots_.push_back(std::move(others));
         }
-        for (const auto& commit : unnamed) {
-            const auto node = *graph_.find_commit(commit);
+        for (const auto& [commit, node] : unnamed) {
             if (reach_.has_user(node)) continue;
             doomed_.insert(commit);
             doomed_roots_.push_back(node);
         }
     }
 
+    // Those that a prune knows to have come from images (garbage.hpp).
+    std::set<Node> commits_of_images(const std::vector<std::pair<Checksum, Node>>& unnamed) const {
+        std::set<Node> ours;
+        for (const auto& [ref, commit] : whole(unneeded_.refs)) {
+            if (const auto node = graph_.find_commit(commit)) ours.insert(*node);
+        }
+        for (const auto& [commit, node] : unnamed) {
+            if (!graph_.is_from_image(node)) continue;
+            ours.insert(node);
+            for (const auto below : graph_.below(node)) {
+                if (graph_.kind(below) == ObjectKind::commit) ours.insert(below);
+            }
+        }
+        return ours;
+    }
+
     void count_users() {
         std::vector<std::uint64_t> unique(users_.size());
         reach_.add_unique(unique);
-        GraphWalk walk(graph_);
-        observer_.begin("count", read_end, 1, "images");
         for (std::size_t i = 0; i < users_.size(); ++i) {
-            cancellation_.check();
             auto& user = users_[i];
-            const auto sum = walk.run(roots_[i]);
+            const auto& sum = sums_[i];
             if (sum.broken && user.damage.empty() && !user.partial) user.damage = "some of its objects cannot be read";
             any_damage_ |= !user.damage.empty();
             usage_.users.push_back({user.kind, user.name, {sum.bytes, unique[i]}, user.damage});
-            observer_.advance(i + 1, users_.size());
         }
     }
 
@@ -301,12 +301,11 @@ private:
             of_kind.insert(of_kind.end(), roots_[i].begin(), roots_[i].end());
         }
         Reach reach(graph_);
-        GraphWalk walk(graph_);
         std::vector<std::uint64_t> unique(static_cast<std::size_t>(UserKind::commits) + 1);
-        for (const auto& [kind, nodes] : roots) reach.add(static_cast<std::int32_t>(kind), nodes);
-        reach.add_unique(unique);
         for (const auto& [kind, nodes] : roots)
-            usage_.kinds[kind] = {walk.run(nodes).bytes, unique[static_cast<std::size_t>(kind)]};
+            usage_.kinds[kind].bytes = reach.add(static_cast<std::int32_t>(kind), nodes).bytes;
+        reach.add_unique(unique);
+        for (auto& [kind, size] : usage_.kinds) size.unique = unique[static_cast<std::size_t>(kind)];
     }
 
     // As collect_garbage() has it: if something is damaged, only what a doomed commit reaches goes.
@@ -344,7 +343,8 @@ private:
     Reach reach_;
     std::vector<User> users_;
     std::vector<std::vector<Node>> roots_;  // of each user
-    std::set<Checksum> doomed_;             // commits that a prune removes
+    std::vector<Reach::Sum> sums_;
+    std::set<Checksum> doomed_;  // commits that a prune removes
     std::vector<Node> doomed_roots_;
     bool any_damage_ = false;
     Usage usage_;
@@ -353,7 +353,14 @@ private:
 // Refs may change while they are counted: the record is of what they were all the time, or of nothing.
 class Recording {
 public:
-    explicit Recording(const Repository& repository) : repository_(repository), refs_(repository) { refs_.refresh(); }
+    Recording(const Repository& repository, FactsUse use) : repository_(repository), refs_(repository) {
+        if (use == FactsUse::known) refs_.recall();
+        refs_.refresh();
+    }
+
+    Refs refs() const { return refs_.refs(); }
+    // For the next job.
+    void remember() const { refs_.remember(); }
 
     // Whether there is a record of the refs.
     bool is_kept() const { return UsageRecord::read(repository_.fd()).is_of(refs_.value()); }
@@ -386,13 +393,15 @@ void recount(const std::string& path, unsigned keep, FactsUse use, const Cancell
     auto& repository = *existing;
     if (use == FactsUse::known && !has_few_images(repository)) return;
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    Recording recording(repository);
+    Recording recording(repository, use);
     if (use == FactsUse::unchanged && recording.is_kept()) return;
     Silence silence;
     auto facts = ObjectFacts::read(repository, use == FactsUse::known ? ObjectFacts::load(repository) : ObjectFacts(),
                                    cancellation, silence);
     facts.save(repository);
-    recording.keep(Count(repository, keep, std::move(facts), cancellation, silence).run_users());
+    Count count(repository, keep, std::move(facts), cancellation, silence);
+    recording.keep(count.run_users(recording.refs(), Counted::images));
+    recording.remember();
 }
 
 }  // namespace
@@ -404,10 +413,10 @@ Usage count_usage(const std::string& path, unsigned keep, std::shared_ptr<Reposi
     auto& repository = *existing;
     if (writer) repository.write_through(std::move(writer));
     const Repository::Lock lock(repository, Repository::LockKind::shared);
-    Recording recording(repository);
+    Recording recording(repository, FactsUse::afresh);
     observer.begin("count", 0, read_end, "directories");
     auto facts = ObjectFacts::read(repository, {}, cancellation, observer);
-    auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run();
+    auto usage = Count(repository, keep, std::move(facts), cancellation, observer).run(recording.refs());
     try {
         recording.keep(usage.users);
     } catch (const Error&) {

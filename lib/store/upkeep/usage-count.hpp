@@ -49,9 +49,9 @@ struct Usage {
 Usage count_usage(const std::string& repository, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
                   const Cancellation& cancellation, WorkObserver& observer);
 
-// Whether a count takes over what is known of objects (object-facts.hpp), or looks at all of them again: hard links
-// that other programs made or removed are found by that alone. Or, if no object came or went, whether it counts only
-// if the record is not of the refs that are there.
+// Whether a count takes over what is known of objects (object-facts.hpp) and refs (ref-state.hpp), or looks at all of
+// them again: hard links that other programs made or removed are found by that alone. Or, if no object came or went,
+// whether it counts only if the record is not of the refs that are there.
 enum class FactsUse { known, afresh, unchanged };
 
 // Counts the images in the end of a job that changed some, and keeps the record. Does without where that fails, other

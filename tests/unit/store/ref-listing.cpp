@@ -163,3 +163,38 @@ TEST_CASE("a directory that is read again, with the same refs in it, is no chang
     CHECK(refs.listing.refresh());
     CHECK(refs.listing.refresh());
 }
+
+TEST_CASE("what one process has read, another one reads again only where it changed") {
+    ListedRefs refs;
+    refs.set("one", '1');
+    refs.set("deep/two", '2');
+    refs.set("broken", 'x');
+    std::this_thread::sleep_for(a_while);
+    refs.listing.refresh();
+    REQUIRE(refs.listing.has_news());
+    const auto record = refs.listing.record();
+    const auto restored = [&] {
+        RefListing next(refs.home.repository.fd(), "some");
+        next.restore(record);
+        return next;
+    };
+    auto same = restored();
+    CHECK_FALSE(same.refresh());
+    CHECK_FALSE(same.has_news());
+    CHECK(same.refs() == refs.listing.refs());
+    // Writing into a file does not show, so this one is not read.
+    std::ofstream(refs.top / "one") << std::string(64, '3');
+    auto unread = restored();
+    CHECK_FALSE(unread.refresh());
+
+    refs.set("deep/two", '4');
+    refs.set("new/three", '5');
+    fs::remove(refs.top / "broken");
+    auto changed = restored();
+    CHECK(changed.refresh());
+    CHECK(changed.refs() ==
+          std::unordered_map<std::string, std::optional<Checksum>>{{"some/one", checksum_of('3')},
+                                                                   {"some/deep/two", checksum_of('4')},
+                                                                   {"some/new/three", checksum_of('5')}});
+    CHECK_THROWS_AS(restored().restore(record.substr(1)), Error);
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/upkeep/usage-count.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -160,12 +162,84 @@ TEST_CASE("a count of what changed gives what a count of everything gives") {
     REQUIRE(recounted() != before);
     store.images.image(first, {base});
     REQUIRE(recounted() == counted());
+    // Detached metadata is replaced under the same name.
+    const auto commit = home.repository.resolve(image_ref(ImageReference::parse(second))).commit.value();
+    for (const std::size_t size : {100, 20'000, 100}) {
+        const auto metadata = adopt_variant(g_variant_new_parsed("{'k': <%s>}", std::string(size, 'x').c_str()));
+        home.repository.write_detached_metadata(
+            commit, {static_cast<const char*>(g_variant_get_data(metadata.get())), g_variant_get_size(metadata.get())});
+        REQUIRE(recounted() == counted());
+    }
     // A commit of another program.
     home.repository.set_ref("their/branch", base.commit);
     home.repository.set_ref("their/branch", std::nullopt);
+    // Without a ref such a commit keeps what it has, and that of an image that is gone keeps nothing.
+    const auto sink = home.repository.make_sink(home.staging, home.pool);
+    const auto own = store.images.layer("own", {{"usr/own", large}});
+    const auto content = home.repository.load_commit(own.commit);
+    CommitContent theirs;
+    theirs.tree = content.tree;
+    theirs.meta = content.meta;
+    theirs.timestamp = 1;
+    const auto their_commit = sink->put_metadata(ObjectType::commit, serialise_commit(theirs));
+    sink->publish();
+    store.images.image(first, {base, own});
+    const auto with_theirs = recounted();
+    REQUIRE(with_theirs == counted());
+    REQUIRE(recounted() == with_theirs);
+    home.repository.delete_commit(their_commit);
     const auto last = recounted();
     REQUIRE(last == counted());
+    REQUIRE(last != with_theirs);
     REQUIRE(recounted() == last);
+}
+
+TEST_CASE("what is known of objects is appended, and a damaged record makes no size wrong") {
+    CountedStore store;
+    auto& home = store.home;
+    const auto record = fs::path(home.path) / "extensions/imaged/objects";
+    const auto base = store.images.layer("base", {{"usr/base", large_content}});
+    int number = 0;
+    // After another layer has come.
+    const auto recount = [&] {
+        const auto name = "own" + std::to_string(++number);
+        store.images.image(first, {base, store.images.layer(name, {{"usr/" + name, large}})});
+        std::this_thread::sleep_for(std::chrono::milliseconds(150));
+        recount_images(home.path, 0, FactsUse::known, store.cancellation);
+        RefState state(home.repository);
+        state.refresh();
+        const auto* size = UsageRecord::read(home.repository.fd()).size_of(first, state.value());
+        REQUIRE(size != nullptr);
+        const auto recorded = *size, counted = store.size_of(first);
+        REQUIRE(recorded.bytes == counted.bytes);
+        REQUIRE(recorded.unique == counted.unique);
+    };
+    const auto inode = [&] {
+        struct stat status;
+        REQUIRE(::stat(record.c_str(), &status) == 0);
+        return status.st_ino;
+    };
+    const auto before = (recount(), inode());
+    const auto size = fs::file_size(record);
+    recount();
+    REQUIRE(inode() == before);
+    REQUIRE(fs::file_size(record) > size);
+    // It does not grow forever.
+    for (int i = 0; i < 30; ++i) recount();
+    REQUIRE(fs::file_size(record) < 4 * size);
+
+    const auto damaged = [&](const auto& damage) {
+        const auto undamaged = inode();
+        damage();
+        recount();
+        REQUIRE(inode() != undamaged);
+        recount();
+    };
+    damaged([&] { fs::resize_file(record, fs::file_size(record) - 5); });
+    damaged([&] { fs::resize_file(record, fs::file_size(record) + 5000); });
+    damaged([&] { std::ofstream(record, std::ios::app) << "nonsense"; });
+    damaged([&] { std::fstream(record, std::ios::in | std::ios::out).seekp(1000) << "nonsense"; });
+    damaged([&] { fs::resize_file(record, 3); });
 }
 
 TEST_CASE("the state changes with each ref that keeps objects, and with no other") {
