@@ -15,9 +15,10 @@
 
 namespace imaged {
 
+// Of a value without padding, which could hold anything that was in memory.
 template <typename Value>
 void append(std::string& text, const Value& value) {
-    static_assert(std::is_trivially_copyable_v<Value>);
+    static_assert(std::is_trivially_copyable_v<Value> && std::has_unique_object_representations_v<Value>);
     text.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
@@ -30,7 +31,7 @@ inline void append_text(std::string& text, std::string_view value) {
 // With their number.
 template <typename Value>
 void append_all(std::string& text, const std::vector<Value>& values) {
-    static_assert(std::is_trivially_copyable_v<Value>);
+    static_assert(std::is_trivially_copyable_v<Value> && std::has_unique_object_representations_v<Value>);
     append(text, std::uint64_t{values.size()});
     text.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Value));
 }
