@@ -19,10 +19,10 @@ namespace imaged {
 
 namespace {
 
-constexpr const char* record_name = "refs";
-constexpr std::string_view record_version = "imaged refs 1";
+constexpr const char* refs_record = "refs";
+constexpr std::string_view refs_version = "imaged refs 1";
 // Of half a million refs.
-constexpr std::size_t max_record_bytes = 64 * 1024 * 1024;
+constexpr std::size_t max_refs_bytes = 64 * 1024 * 1024;
 
 std::optional<std::string> name_below(const std::string& path, std::string_view directory) {
     if (!path.starts_with(directory)) return std::nullopt;
@@ -49,8 +49,8 @@ RefState::RefState(const Repository& repository)
 void RefState::recall() noexcept {
     try {
         const auto directory = open_records(repository_.fd(), records_directory);
-        const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
-        if (const auto body = text ? unsealed(*text, record_version) : std::nullopt) others_.restore(*body);
+        const auto text = directory ? read_record(directory.get(), refs_record, max_refs_bytes) : std::nullopt;
+        if (const auto body = text ? unsealed(*text, refs_version) : std::nullopt) others_.restore(*body);
     } catch (const std::exception&) {
         // All refs are read then.
     }
@@ -58,11 +58,11 @@ void RefState::recall() noexcept {
 
 void RefState::remember() const {
     if (!others_.has_news()) return;
-    auto text = std::string(record_version) + others_.record();
+    auto text = std::string(refs_version) + others_.record();
     seal(text);
-    if (text.size() > max_record_bytes) return;
+    if (text.size() > max_refs_bytes) return;
     if (const auto directory = make_records(repository_.fd(), records_directory))
-        write_record(directory.get(), record_name, text);
+        write_record(directory.get(), refs_record, text);
 }
 
 bool RefState::refresh() {

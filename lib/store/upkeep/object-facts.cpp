@@ -25,10 +25,10 @@ namespace imaged {
 namespace {
 
 constexpr std::uint64_t block_bytes = 512;  // of st_blocks
-constexpr const char* record_name = "objects";
-constexpr std::string_view record_version = "imaged objects 4";
+constexpr const char* objects_record = "objects";
+constexpr std::string_view objects_version = "imaged objects 4";
 // Of some five million objects.
-constexpr std::size_t max_record_bytes = 256 * 1024 * 1024;
+constexpr std::size_t max_objects_bytes = 256 * 1024 * 1024;
 
 ObjectKind kind_of(std::string_view type) {
     constexpr std::pair<std::string_view, ObjectKind> kinds[] = {{"file", ObjectKind::file},
@@ -225,7 +225,7 @@ void append_directory(std::string& text, const DirectoryFacts& facts) {
 // A record is the version, the repository, and blocks of one directory each, the last of which counts: the number of
 // the directory, the facts, and the SHA-256 of both.
 std::string record_head(const Repository& repository) {
-    std::string text(record_version);
+    std::string text(objects_version);
     append(text, place_of(repository));
     return text;
 }
@@ -275,7 +275,7 @@ ObjectFacts ObjectFacts::load(const Repository& repository) noexcept {
     ObjectFacts facts;
     try {
         const auto directory = open_records(repository.fd(), records_directory);
-        const auto text = directory ? read_record(directory.get(), record_name, max_record_bytes) : std::nullopt;
+        const auto text = directory ? read_record(directory.get(), objects_record, max_objects_bytes) : std::nullopt;
         const auto head = record_head(repository);
         if (!text || !text->starts_with(head)) return facts;
         std::array<std::string_view, object_directories> blocks;
@@ -309,16 +309,16 @@ void ObjectFacts::save(const Repository& repository) const {
         for (unsigned i = 0; i < object_directories; ++i) {
             if (is_new_[i]) append_block(text, i, directories_[i]);
         }
-        if (recorded_ + text.size() <= std::min(2 * counting_, max_record_bytes) &&
-            append_record(directory.get(), record_name, text))
+        if (recorded_ + text.size() <= std::min(2 * counting_, max_objects_bytes) &&
+            append_record(directory.get(), objects_record, text))
             return;
     }
     text = record_head(repository);
     for (unsigned i = 0; i < object_directories; ++i) {
         append_block(text, i, directories_[i]);
-        if (text.size() > max_record_bytes) return;
+        if (text.size() > max_objects_bytes) return;
     }
-    write_record(directory.get(), record_name, text);
+    write_record(directory.get(), objects_record, text);
 }
 
 std::size_t estimated_objects(const Repository& repository) {
