@@ -39,14 +39,12 @@ public:
     // Whether it was there.
     bool exists() const { return inode_ != 0; }
     // The next refresh() returns true, if the directory exists.
-    void distrust() { settled_ = 0; }
-    // Whether the next change will show, so that the stamp may be kept.
-    bool settled() const { return settled_ != 0; }
+    void distrust() { settled_ = false; }
 
 private:
     ino_t inode_ = 0;
-    std::int64_t changed_ = 0;   // nanoseconds
-    std::uint64_t settled_ = 0;  // 0 or 1, without padding: records keep stamps byte by byte
+    std::int64_t changed_ = 0;  // nanoseconds
+    bool settled_ = false;
 };
 
 }  // namespace imaged

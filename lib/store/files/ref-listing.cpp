@@ -47,7 +47,6 @@ void RefListing::restore(std::string_view text) {
 }
 
 void RefListing::append_directory(std::string& text, const Directory& directory) {
-    append(text, directory.stamp);
     append(text, std::uint64_t{directory.files.size()});
     for (const auto& [name, file] : directory.files) {
         append_text(text, name);
@@ -66,7 +65,6 @@ void RefListing::append_directory(std::string& text, const Directory& directory)
 
 RefListing::Directory RefListing::take_directory(RecordReader& record) {
     Directory directory;
-    directory.stamp = record.take<DirectoryStamp>();
     for (auto left = record.take<std::uint64_t>(); left > 0; --left) {
         auto& file = directory.files[std::string(record.take_text())];
         file.inode = record.take<ino_t>();
@@ -123,7 +121,7 @@ bool RefListing::refresh(const std::string& path, Directory& directory) {
     }
     if (changed) {
         changed = read(path, directory);
-        has_news_ |= directory.stamp.settled();
+        has_news_ |= changed;
     }
     for (auto& [name, child] : directory.directories) changed |= refresh(path + "/" + name, child);
     return changed;
@@ -187,6 +185,7 @@ bool RefListing::look(int place, const char* name, File& file, Directory& direct
         const auto target = read_ref_file(place, name);
         if (!target.exists) return false;
         file.commit = target.commit;
+        has_news_ |= file.settled;
     } catch (const Error& error) {
         if (is_shortage(error)) throw;
         directory.stamp.distrust();

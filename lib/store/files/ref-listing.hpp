@@ -3,7 +3,8 @@
 // rename(2), which shows in its directory's modification time and in the file's inode and change time. A listing
 // without changes costs one stat(2) for each directory; in a directory with changes one for each file.
 //
-// What one process has read spares another one the reading (record(), restore()).
+// Another process need not read files again that have not changed since (record(), restore()). It looks at each file
+// once, so it notices a file that was overwritten in place.
 //
 // Belongs to one thread; borrows the descriptor. Refs that cannot be read are left out.
 #pragma once
@@ -42,7 +43,7 @@ public:
     // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
     // system error; the next call reads all refs then.
     bool refresh();
-    // For restore() in another process: what was read, and the stamps by which it is known whether that has changed.
+    // For restore() in another process: the refs and the stamps of their files.
     std::string record() const;
     // Before the first refresh(). Throws Error(corrupt_input) if TEXT is no record.
     void restore(std::string_view text);

@@ -20,7 +20,7 @@ namespace imaged {
 namespace {
 
 constexpr const char* refs_record = "refs";
-constexpr std::string_view refs_version = "imaged refs 1";
+constexpr std::string_view refs_version = "imaged refs 2";
 // Of half a million refs.
 constexpr std::size_t max_refs_bytes = 64 * 1024 * 1024;
 

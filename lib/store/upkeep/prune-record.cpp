@@ -24,27 +24,29 @@ constexpr const char* prune_record = "pruned";
 constexpr const char* foreign_commits_key = "foreign-commits";
 constexpr std::size_t max_prune_record_bytes = 4096;
 
-// A hash of texts and stamps of directories.
+// A hash of texts and stamps.
 class PruneState {
 public:
     explicit PruneState(int repository) : repository_(repository) {}
 
     void add(const std::string& text) { hash_.update(text + "\n"); }
-    void add_directory(const std::string& path) {
+    // A file or a directory.
+    void add_stamp(const std::string& path) {
         const auto stamp = FileStamp::of(repository_, path);
         is_settled_ &= is_settled(stamp.changed);
         add(path);
         add(std::to_string(stamp.inode) + " " + std::to_string(stamp.changed));
     }
-    // With those below it.
-    void add_directories(const std::string& path) {
-        add_directory(path);
-        std::set<std::string> below;
+    // With all below it.
+    void add_tree(const std::string& path) {
+        add_stamp(path);
+        std::set<std::string> files, directories;
         visit_directory(try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), path,
                         [&](const DirectoryEntry& entry) {
-                            if (entry.is_directory) below.insert(entry.name);
+                            (entry.is_directory ? directories : files).insert(path + "/" + entry.name);
                         });
-        for (const auto& name : below) add_directories(path + "/" + name);
+        for (const auto& file : files) add_stamp(file);
+        for (const auto& directory : directories) add_tree(directory);
     }
     std::optional<Checksum> finish() { return is_settled_ ? std::optional(hash_.finish()) : std::nullopt; }
 
@@ -62,10 +64,10 @@ PruneRecord::PruneRecord(const Repository& repository, const PruneRequest& reque
     PruneState state(repository.fd());
     state.add("imaged " IMAGED_VERSION " " + std::to_string(request.keep) + " " +
               std::to_string(static_cast<int>(request.foreign_commits)));
-    state.add_directories("refs");
+    state.add_tree("refs");
     for (const auto& [name, commit] : deployed_commits(repository)) state.add(name + " " + commit.hex());
-    for (const char* path : {"state", "extensions/imaged/layers"}) state.add_directory(path);
-    for (unsigned i = 0; i < object_directories; ++i) state.add_directory("objects/" + directory_name(i));
+    for (const char* path : {"state", "extensions/imaged/layers"}) state.add_stamp(path);
+    for (unsigned i = 0; i < object_directories; ++i) state.add_stamp("objects/" + directory_name(i));
     state_ = state.finish();
 }
 

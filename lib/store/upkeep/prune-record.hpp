@@ -3,10 +3,9 @@
 //
 // On disk: extensions/imaged/pruned, {"state": CHECKSUM, "objects": COUNT, "foreign-commits": COUNT}, replaced by
 // rename(2). The state is a hash of all that a prune decides by: its options, the version of imaged, the deployments,
-// and the stamps (base/file-stamp.hpp) of the directories of objects, refs, records of layers and marks of partial
-// commits. Whatever any program adds, removes or replaces there changes a stamp, which nobody can set, so there is
-// something to look at. A file that is written in place changes none: that makes no garbage, and damage is found by a
-// verification. It counts in this repository only, and is never needed: without it a prune looks at everything. Nothing
+// and the stamps (base/file-stamp.hpp) of refs and of the directories of refs, objects, records of layers and marks of
+// partial commits. If a program adds, removes or replaces anything there, or writes into a ref, a stamp changes, which
+// nobody can set. An object that is overwritten in place changes none: that makes no garbage, and `verify` finds it. It counts in this repository only, and is never needed: without it a prune looks at everything. Nothing
 // is removed by it.
 #pragma once
 

@@ -368,6 +368,10 @@ TEST_CASE("a prune that had nothing to do is known until something changes") {
         CHECK(done.damaged.size() == 1);
         CHECK_FALSE(store.prune().is_as_before);
     }
+    SECTION("by a ref that is overwritten in place") {
+        const auto done = found([&] { std::ofstream(store.home.path + "/refs/heads/" + store.ref) << "nonsense"; });
+        CHECK(done.damaged.size() == 1);
+    }
     SECTION("by an object that is gone") {
         const auto done = found([&] { fs::remove(store.images.path_of(store.merge, "commit")); });
         CHECK(done.damaged.size() == 1);
