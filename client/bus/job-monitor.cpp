@@ -119,6 +119,8 @@ void JobMonitor::handle_job(FollowedJob& job, const Signal& signal) {
         const auto outcome = g_variant_get_child_value(signal.arguments.get(), 3);
         const bool is_empty = g_variant_n_children(outcome) == 0;
         job.outcome = Dictionary(Variant(outcome));
+        // The properties have been asked for, and say the same with all else that is to be shown.
+        if (!job.known) return;
         // The signal for everybody does not have what is for the job's user and root.
         return is_empty ? read_outcome(job.status.path) : end(job);
     }
@@ -141,6 +143,7 @@ void JobMonitor::read_properties(const std::string& path) {
     call.method = "GetAll";
     call.arguments = adopt(g_variant_new("(s)", job_interface));
     ask(path, std::move(call), [this](FollowedJob& job, Reply* reply, const BusError* error) {
+        if (error && !job.status.result.empty()) return end(job);
         if (error) {
             lost_ = true;
             return events_.lost(*error);

@@ -115,6 +115,9 @@ class ImagectlTest(unittest.TestCase):
 
     def test_a_job_that_is_over_before_the_answer_is_not_missed(self):
         self.assertEqual(self.run_it("pull", "docker://play:instant").returncode, 0)
+        # Its end is told before its properties are read, which name its kind.
+        document = json.loads(self.run_it("--json", "pull", "docker://play:instant").stdout.splitlines()[-1])
+        self.assertEqual((document["kind"], document["image"]), ("pull", "play:instant"))
 
     def test_each_error_name_has_its_exit_code(self):
         codes = {"InvalidReference": 2, "InvalidArgument": 2, "NotFound": 3, "NotAuthorized": 4, "SourceDenied": 4, "PolicyRejected": 5,
