@@ -9,6 +9,7 @@
 #include "base/file-descriptor.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
+#include "store/objects/object-listing.hpp"
 
 namespace imaged {
 
@@ -27,8 +28,7 @@ unsigned char image_record_number(const std::string& image) {
 }
 
 std::string image_record_name(unsigned char number) {
-    constexpr const char* digits = "0123456789abcdef";
-    return {digits[number >> 4U], digits[number & 0xFU], '.', 'j', 's', 'o', 'n'};
+    return directory_name(number) + ".json";
 }
 
 template <typename Value>

@@ -68,7 +68,7 @@ void move_former(int repository) {
     sync_sources(place.get());
 }
 
-// Calls EDIT with the sources in the file of IMAGE, and keeps them if it returns true.
+// Calls EDIT with the sources in file NUMBER, and keeps them if it returns true.
 template <typename Edit>
 void edit_sources(int repository, unsigned char number, Edit&& edit) {
     auto sources = SourceRecords::read(repository, sources_directory, number);
