@@ -5,13 +5,12 @@
 #include <gio/gunixinputstream.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <cstring>
 
 #include "base/directory.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/hex-byte.hpp"
 #include "layer/metadata-limit.hpp"
 #include "layer/pipe-object.hpp"
 #include "layer/sparse-writer.hpp"
@@ -233,11 +232,10 @@ void LibostreeSink::collect() const {
     const auto own = open_at(scratch_->fd(), repository_objects, O_RDONLY | O_DIRECTORY),
                to = open_at(scratch_->fd(), first_directory, O_PATH | O_DIRECTORY);
     for (unsigned prefix = 0; prefix < 256; ++prefix) {
-        std::array<char, 3> start;
-        std::snprintf(start.data(), start.size(), "%02x", prefix);
-        visit_directory(try_open_at(own.get(), start.data(), O_RDONLY | O_DIRECTORY), "staged objects",
+        const auto start = hex_byte(prefix);
+        visit_directory(try_open_at(own.get(), start, O_RDONLY | O_DIRECTORY), "staged objects",
                         [&](const DirectoryEntry& entry) {
-                            const auto name = std::string(start.data()) + entry.name;
+                            const auto name = start + entry.name;
                             if (::renameat(entry.directory, entry.name, to.get(), name.c_str()) != 0)
                                 throw_errno("name an object");
                         });

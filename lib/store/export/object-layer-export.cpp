@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <unordered_set>
 
 #include "base/error.hpp"
+#include "base/hex-byte.hpp"
 #include "base/tree-path.hpp"
 #include "store/export/object-tar.hpp"
 #include "store/objects/tree-walk.hpp"
@@ -47,11 +47,7 @@ public:
     void repository_structure() {
         std::string path;
         for (const auto* part : {"sysroot", "/ostree", "/repo", "/objects"}) directory(path += part, 0755);
-        for (unsigned byte = 0; byte < 256; ++byte) {
-            char name[4];
-            std::snprintf(name, sizeof name, "/%02x", byte);
-            directory(path + name, 0755);
-        }
+        for (unsigned byte = 0; byte < 256; ++byte) directory(path + "/" + hex_byte(byte), 0755);
         for (const auto* name : repository_directories) directory(repository_path + "/" + name, 0755);
         data(repository_path + "/config", repository_config);
     }

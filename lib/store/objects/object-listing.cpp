@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/directory.hpp"
+#include "base/hex-byte.hpp"
 #include "base/task-group.hpp"
 
 namespace imaged {
@@ -21,16 +22,11 @@ constexpr unsigned max_threads = 4;
 
 }  // namespace
 
-std::string directory_name(unsigned directory) {
-    constexpr const char* digits = "0123456789abcdef";
-    return {digits[directory / 16], digits[directory % 16]};
-}
-
 std::optional<LooseObject> loose_object(unsigned directory, int descriptor, const char* name) {
     const std::string_view text(name);
     if (text.size() < rest_digits + 2 || text[rest_digits] != '.') return std::nullopt;
     char hex[prefix_digits + rest_digits];
-    std::memcpy(hex, directory_name(directory).data(), prefix_digits);
+    std::memcpy(hex, hex_byte(directory).data(), prefix_digits);
     std::memcpy(hex + prefix_digits, name, rest_digits);
     const auto checksum = Checksum::from_hex({hex, prefix_digits + rest_digits});
     if (!checksum) return std::nullopt;
@@ -38,7 +34,7 @@ std::optional<LooseObject> loose_object(unsigned directory, int descriptor, cons
 }
 
 void visit_objects(int objects, unsigned directory, const std::function<void(const LooseObject&)>& visit) {
-    const auto name = directory_name(directory);
+    const auto name = hex_byte(directory);
     auto opened = try_open_at(objects, name, O_RDONLY | O_DIRECTORY);
     visit_directory(std::move(opened), "objects/" + name, [&](const DirectoryEntry& entry) {
         auto object = loose_object(directory, entry.directory, entry.name);

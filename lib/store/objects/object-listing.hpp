@@ -22,8 +22,6 @@ struct LooseObject {
     bool is_directory = false;  // and so no object, whatever its name
 };
 
-// "00" to "ff".
-std::string directory_name(unsigned directory);
 // The object whose file is NAME, borrowed, in one of the directories, which DESCRIPTOR is of; nullopt if no object is
 // called so.
 std::optional<LooseObject> loose_object(unsigned directory, int descriptor, const char* name);

@@ -7,9 +7,9 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
-#include "store/objects/object-listing.hpp"
 
 namespace imaged {
 
@@ -28,7 +28,7 @@ unsigned char image_record_number(const std::string& image) {
 }
 
 std::string image_record_name(unsigned char number) {
-    return directory_name(number) + ".json";
+    return hex_byte(number) + ".json";
 }
 
 template <typename Value>

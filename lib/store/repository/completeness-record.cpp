@@ -8,13 +8,13 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <string_view>
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/file-stamp.hpp"
+#include "base/hex-byte.hpp"
 #include "store/files/record-file.hpp"
 
 namespace imaged {
@@ -36,11 +36,10 @@ State state_of(int objects) {
     std::array<std::uint64_t, 3UL * 256> stamps{};
     State state;
     for (unsigned i = 0; i < 256; ++i) {
-        char name[3];
-        std::snprintf(name, sizeof name, "%02x", i);
+        const auto name = hex_byte(i);
         struct stat status;
-        if (::fstatat(objects, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
-            if (errno != ENOENT) throw_errno("look at objects/" + std::string(name));
+        if (::fstatat(objects, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno != ENOENT) throw_errno("look at objects/" + name);
             continue;
         }
         const auto changed = in_nanoseconds(status.st_ctim);

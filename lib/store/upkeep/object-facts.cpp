@@ -13,6 +13,7 @@
 
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/hex-byte.hpp"
 #include "base/system-failure.hpp"
 #include "layer/dirtree.hpp"
 #include "layer/object-placement.hpp"
@@ -147,7 +148,7 @@ std::vector<ObjectFact> kept_objects(const DirectoryFacts& facts) {
 
 // Of an object directory: zero if it is missing, or if the next change of it might have the same one.
 FileStamp settled_stamp(const Repository& repository, unsigned number) {
-    const auto stamp = FileStamp::of(repository.objects(), directory_name(number));
+    const auto stamp = FileStamp::of(repository.objects(), hex_byte(number));
     return is_settled(stamp.changed) ? stamp : FileStamp();
 }
 
@@ -178,7 +179,7 @@ bool list(const Repository& repository, unsigned number, const DirectoryFacts& k
 bool look_at_links(const Repository& repository, unsigned number, DirectoryFacts& facts) {
     const auto links = std::exchange(facts.links, {});
     if (links.empty()) return false;
-    const auto directory = try_open_at(repository.objects(), directory_name(number), O_RDONLY | O_DIRECTORY);
+    const auto directory = try_open_at(repository.objects(), hex_byte(number), O_RDONLY | O_DIRECTORY);
     if (!directory) return true;
     for (const auto& link : links) {
         if (const auto object = loose_object(number, directory.get(), link.name.c_str()))

@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
 #include "base/file-stamp.hpp"
+#include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
 #include "store/objects/object-listing.hpp"
@@ -67,7 +68,7 @@ PruneRecord::PruneRecord(const Repository& repository, const PruneRequest& reque
     state.add_tree("refs");
     for (const auto& [name, commit] : deployed_commits(repository)) state.add(name + " " + commit.hex());
     for (const char* path : {"state", "extensions/imaged/layers"}) state.add_stamp(path);
-    for (unsigned i = 0; i < object_directories; ++i) state.add_stamp("objects/" + directory_name(i));
+    for (unsigned i = 0; i < object_directories; ++i) state.add_stamp("objects/" + hex_byte(i));
     state_ = state.finish();
 }
 
