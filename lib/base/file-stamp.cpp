@@ -40,7 +40,7 @@ FileStamp FileStamp::of(int place, const std::string& path) {
 
 bool DirectoryStamp::refresh(int place, const std::string& path) {
     struct stat status {};
-    const bool found = ::fstatat(place, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool found = ::fstatat(place, path.c_str(), &status, 0) == 0;
     if (!found && errno != ENOENT && errno != ENOTDIR) throw_errno("look at " + path);
     if (!found || !S_ISDIR(status.st_mode)) return std::exchange(*this, {}).exists();
     const auto changed = in_nanoseconds(status.st_ctim);

@@ -32,7 +32,7 @@ struct FileStamp {
 // moved to another file shows in the change time of the directory, which nobody can set. Writing into a file does not.
 class DirectoryStamp {
 public:
-    // Looks at PATH below the directory PLACE. True if there may have been a change since the last time; the caller
+    // Looks at PATH below the directory PLACE, or at what a symbolic link there leads to. True if there may have been a change since the last time; the caller
     // reads the directory after this, and calls distrust() if it cannot. Throws a system error, other than that there
     // is no such directory.
     bool refresh(int place, const std::string& path);

@@ -465,22 +465,34 @@ private:
     bool refresh_objects() {
         std::array<bool, 256> may_differ{};
         for (std::size_t i = 0; i < may_differ.size(); ++i) may_differ[i] = may_have_changed(object_directories_[i], i);
+        const auto differs = [&](const Checksum& commit, const KnownEntry& known) {
+            return (may_differ[commit.bytes.front()] && stamp_of(commit, PlacedType::commit) != known.stamp) ||
+                   (may_differ[known.tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, known.tree));
+        };
         bool changed = false;
         for (auto& [key, line] : lines_) {
             auto& cached = line.cached;
             if (!line.commit || !cached.sound) continue;
-            const auto& commit = *line.commit;
-            const bool commit_may_differ = may_differ[commit.bytes.front()];
-            const auto& tree = cached.known.tree;
-            if ((commit_may_differ && stamp_of(commit, PlacedType::commit) != cached.known.stamp) ||
-                (may_differ[tree.bytes.front()] && !repository_.has_object(ObjectType::dirtree, tree)))
+            if (differs(*line.commit, cached.known))
                 cached = {};  // it is looked at again
-            else if (!commit_may_differ || !refresh_update(commit, cached))
+            else if (!may_differ[line.commit->bytes.front()] || !refresh_update(*line.commit, cached))
                 continue;
             line.written = false;
             changed = true;
         }
-        return changed;
+        std::set<Checksum> lost;
+        for (auto& [commit, cached] : kept_commits_) {
+            if (!cached.sound || !differs(commit, cached.known)) continue;
+            cached = {};
+            lost.insert(commit);
+        }
+        if (lost.empty()) return changed;
+        for (const auto& [image, kept] : kept_) {
+            for (const auto& [number, commit] : kept) {
+                if (lost.contains(commit)) rewrite(image);
+            }
+        }
+        return true;
     }
 
     std::optional<std::string> missing_layer(const Cached& cached) const {

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "base/directory.hpp"
 #include "base/system-failure.hpp"
 
 namespace imaged {
@@ -88,7 +87,7 @@ RefTarget read_ref_file(int directory, const std::string& path) {
 void require_no_ref_directory(int repository, const std::string& ref) {
     struct stat status;
     const auto path = "refs/heads/" + ref;
-    if (::fstatat(repository, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(status.st_mode)) return;
+    if (::fstatat(repository, path.c_str(), &status, 0) != 0 || !S_ISDIR(status.st_mode)) return;
     if (::unlinkat(repository, path.c_str(), AT_REMOVEDIR) == 0) return;
     throw Error(
         ErrorKind::repository_damaged,
@@ -104,16 +103,30 @@ void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std
     }
 }
 
+bool is_ref_directory(int repository, const std::string& path, const DirectoryEntry& entry) {
+    if (!entry.is_link) return entry.is_directory;
+    struct stat target, above;
+    if (::fstatat(entry.directory, entry.name, &target, 0) != 0 || !S_ISDIR(target.st_mode)) return false;
+    const auto leads_to = [&](const std::string& place) {
+        return ::fstatat(repository, place.c_str(), &above, 0) == 0 && above.st_dev == target.st_dev &&
+               above.st_ino == target.st_ino;
+    };
+    for (auto end = path.find('/'); end != path.npos; end = path.find('/', end + 1)) {
+        if (leads_to(path.substr(0, end))) return false;
+    }
+    return !leads_to(path) && !leads_to(".");
+}
+
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
                      const std::function<void(const RefEntry&)>& visit) {
     const auto top = prefix.substr(0, prefix.size() - (prefix.empty() ? 0 : 1));
     const std::function<void(const std::string&, const std::string&)> below = [&](const std::string& inner,
                                                                                   const std::string& name) {
-        FileDescriptor opened(::openat(directory, inner.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (!opened && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) throw_errno("list " + inner);
+        FileDescriptor opened(::openat(directory, inner.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!opened && errno != ENOENT && errno != ENOTDIR) throw_errno("list " + inner);
         visit_directory(std::move(opened), inner, [&](const DirectoryEntry& entry) {
             const auto found = name + entry.name;
-            if (!entry.is_directory) return visit({found, entry.is_link});
+            if (!is_ref_directory(directory, inner, entry)) return visit({found, entry.is_link});
             read_or_note(unreadable, found, [&] { below(inner + "/" + entry.name, found + "/"); });
         });
     };
@@ -123,7 +136,9 @@ void visit_ref_files(int directory, const std::string& path, const std::string& 
             if (errno == ENOENT || errno == ENOTDIR) return;
             throw_errno("list " + path);
         }
-        if (!S_ISDIR(status.st_mode)) return visit({top, S_ISLNK(status.st_mode)});
+        const bool is_link = S_ISLNK(status.st_mode);
+        if (is_link && ::fstatat(directory, path.c_str(), &status, 0) != 0) throw_errno("list " + path);
+        if (!S_ISDIR(status.st_mode)) return visit({top, is_link});
         below(path, prefix);
     });
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/checksum.hpp"
+#include "base/directory.hpp"
 #include "base/error.hpp"
 
 namespace imaged {
@@ -41,12 +42,17 @@ using UnreadableRefs = std::map<std::string, Error>;
 // Calls READ, and notes a failure of it about the ref NAME in UNREADABLE.
 void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std::function<void()>& read);
 
+// Whether ENTRY of PATH, below REPOSITORY, is a directory of refs: one itself, or a symbolic link to one, which the kernel
+// follows for who opens a ref below it. A link to a directory that PATH is in is none: its refs have a name already.
+bool is_ref_directory(int repository, const std::string& path, const DirectoryEntry& entry);
+
 struct RefEntry {
     std::string name;  // PREFIX, and what follows PATH
     bool alias = false;
 };
-// Calls VISIT for every entry at or below PATH that is no directory. A PATH that is not there has none. PREFIX ends in
-// a slash, or is empty for the names of all refs below refs/heads; without its slash it is the name of PATH itself.
+// Calls VISIT for every entry at or below PATH that is no directory (is_ref_directory()). A PATH that is not there has
+// none; one that is a link which leads nowhere is a system error. PREFIX ends in a slash, or is empty for the names of
+// all refs below refs/heads; without its slash it is the name of PATH itself.
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
                      const std::function<void(const RefEntry&)>& visit);
 // Likewise for every ref, with the commit that it names; nullopt if it is broken.

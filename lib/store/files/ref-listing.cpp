@@ -133,18 +133,18 @@ bool RefListing::read(const std::string& path, Directory& directory) {
     const auto known_directories = known.size(), known_files = directory.files.size();
     std::size_t directories_still_there = 0, still_there = 0, now = 0;
     bool changed = false;
-    auto opened = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    auto opened = try_open_at(repository_, path, O_RDONLY | O_DIRECTORY);
     visit_directory(std::move(opened), path, [&](const DirectoryEntry& entry) {
         const std::string_view name = entry.name;
         if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
-        if (entry.is_directory) {
+        // What a link leads to changes elsewhere.
+        if (entry.is_link) directory.stamp.distrust();
+        if (is_ref_directory(repository_, path, entry)) {
             if (except_.contains(path + "/" + entry.name)) return;
             const auto found = known.find(name);
             if (found != known.end()) ++directories_still_there;
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
         } else {
-            // What an alias leads to changes elsewhere.
-            if (entry.is_link) directory.stamp.distrust();
             auto file = directory.files.find(name);
             const bool is_new = file == directory.files.end();
             if (is_new) file = directory.files.emplace(name, File{}).first;

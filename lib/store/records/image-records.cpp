@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/records/image-records.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 
 #include "base/error.hpp"
-#include "base/file-descriptor.hpp"
 #include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
@@ -29,6 +32,16 @@ unsigned char image_record_number(const std::string& image) {
 
 std::string image_record_name(unsigned char number) {
     return hex_byte(number) + ".json";
+}
+
+FileDescriptor lock_image_records(int repository, const char* directory) {
+    const auto place = make_records(repository, directory);
+    if (!place) return {};
+    auto file = open_at(place.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+    while (::flock(file.get(), LOCK_EX) != 0) {
+        if (errno != EINTR) throw_errno("lock the records of images");
+    }
+    return file;
 }
 
 template <typename Value>

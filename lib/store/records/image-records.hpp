@@ -3,7 +3,8 @@
 // images there are.
 //
 // On disk: DIRECTORY/HH.json, {"IMAGE": VALUE}, replaced by rename(2). HH is the first byte of a hash (32-bit FNV-1a)
-// of the image's name. An invalid file counts as empty. Jobs that change them run one at a time.
+// of the image's name. An invalid file counts as empty. Processes that change them wait for each other's lock, flock(2)
+// of DIRECTORY/lock, which other users cannot open.
 #pragma once
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "base/file-descriptor.hpp"
 #include "base/file-stamp.hpp"
 #include "base/replace-file.hpp"
 
@@ -21,6 +23,10 @@ inline constexpr unsigned image_record_files = 256;
 // Of HH.json with the value of IMAGE: HH.
 unsigned char image_record_number(const std::string& image);
 std::string image_record_name(unsigned char number);
+
+// Waits until no other process changes the files of DIRECTORY; holds for as long as the descriptor is open. An empty one
+// if there is no place for them. Throws a system error.
+FileDescriptor lock_image_records(int repository, const char* directory);
 
 // VALUE is a text, or a map of texts by texts. All of them, for listings. Belongs to one thread; borrows the
 // repository's directory.
@@ -42,7 +48,8 @@ public:
     // Gives back the memory that the values take. Nothing has changed since.
     void forget();
 
-    // One file of them. Throw where the system cannot read or write it.
+    // One file of them. Throw where the system cannot read or write it. Who writes what depends on what he read holds
+    // the lock.
     static Values read(int repository, const char* directory, unsigned char number);
     static void write(int repository, const char* directory, unsigned char number, const Values& values,
                       Durability durability);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <utility>
@@ -40,6 +41,12 @@ std::optional<Sources> read_former(int repository) {
 Sources read_sources(int repository, unsigned char number) {
     if (const auto former = read_former(repository)) return *former;
     return SourceRecords::read(repository, sources_directory, number);
+}
+
+// IMAGES are in file NUMBER.
+bool is_any_noted(int repository, unsigned char number, const std::set<std::string>& images) {
+    const auto sources = read_sources(repository, number);
+    return std::any_of(images.begin(), images.end(), [&](const auto& image) { return sources.contains(image); });
 }
 
 void sync_sources(int directory) {
@@ -119,6 +126,7 @@ std::string image_source(int repository, const std::string& image) {
 void note_image_source(int repository, const std::string& image, const std::string& source) noexcept {
     if (source == image) return forget_image_sources(repository, {image});
     try {
+        const auto lock = lock_image_records(repository, sources_directory);
         move_former(repository);
         edit_sources(repository, image_record_number(image),
                      [&](Sources& sources) { return std::exchange(sources[image], source) != source; });
@@ -129,9 +137,12 @@ void note_image_source(int repository, const std::string& image, const std::stri
 
 void forget_image_sources(int repository, const std::set<std::string>& images) noexcept {
     try {
-        move_former(repository);
         std::map<unsigned char, std::set<std::string>> files;
         for (const auto& image : images) files[image_record_number(image)].insert(image);
+        std::erase_if(files, [&](const auto& file) { return !is_any_noted(repository, file.first, file.second); });
+        if (files.empty()) return;
+        const auto lock = lock_image_records(repository, sources_directory);
+        move_former(repository);
         for (const auto& [number, names] : files) {
             edit_sources(repository, number, [&](Sources& sources) {
                 return std::erase_if(sources, [&](const auto& known) { return names.contains(known.first); }) > 0;

@@ -34,7 +34,7 @@ bool LayerNames::refresh() {
 
 std::vector<Checksum> LayerNames::read() const {
     std::vector<Checksum> blobs;
-    auto directory = try_open_at(repository_, path_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    auto directory = try_open_at(repository_, path_, O_RDONLY | O_DIRECTORY);
     visit_directory(std::move(directory), path_, [&](const DirectoryEntry& entry) {
         const std::string_view name(entry.name);
         if (entry.is_directory || !name.starts_with(name_prefix)) return;

@@ -14,6 +14,7 @@
 #include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
+#include "store/files/ref-file.hpp"
 #include "store/objects/object-listing.hpp"
 #include "store/upkeep/deployed-commits.hpp"
 
@@ -38,20 +39,24 @@ public:
         add(path);
         add(std::to_string(stamp.inode) + " " + std::to_string(stamp.changed));
     }
-    // With all below it.
-    void add_tree(const std::string& path) {
+    // The directory PATH of refs, with all below it.
+    void add_refs(const std::string& path) {
         add_stamp(path);
-        std::set<std::string> files, directories;
-        visit_directory(try_open_at(repository_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), path,
-                        [&](const DirectoryEntry& entry) {
-                            (entry.is_directory ? directories : files).insert(path + "/" + entry.name);
-                        });
+        std::set<std::string> files, links, directories;
+        visit_directory(try_open_at(repository_, path, O_RDONLY | O_DIRECTORY), path, [&](const DirectoryEntry& entry) {
+            const bool is_directory = is_ref_directory(repository_, path, entry);
+            (is_directory ? directories : entry.is_link ? links : files).insert(path + "/" + entry.name);
+        });
         for (const auto& file : files) add_stamp(file);
-        for (const auto& directory : directories) add_tree(directory);
+        // What an alias leads to may be outside of the repository.
+        for (const auto& link : links) add(link + " " + hex_of(read_ref_file(repository_, link).commit));
+        for (const auto& directory : directories) add_refs(directory);
     }
     std::optional<Checksum> finish() { return is_settled_ ? std::optional(hash_.finish()) : std::nullopt; }
 
 private:
+    static std::string hex_of(const std::optional<Checksum>& commit) { return commit ? commit->hex() : ""; }
+
     const int repository_;
     Sha256 hash_;
     bool is_settled_ = true;
@@ -65,7 +70,7 @@ PruneRecord::PruneRecord(const Repository& repository, const PruneRequest& reque
     PruneState state(repository.fd());
     state.add("imaged " IMAGED_VERSION " " + std::to_string(request.keep) + " " +
               std::to_string(static_cast<int>(request.foreign_commits)));
-    state.add_tree("refs");
+    state.add_refs("refs");
     for (const auto& [name, commit] : deployed_commits(repository)) state.add(name + " " + commit.hex());
     for (const char* path : {"state", "extensions/imaged/layers"}) state.add_stamp(path);
     for (unsigned i = 0; i < object_directories; ++i) state.add_stamp("objects/" + hex_byte(i));
