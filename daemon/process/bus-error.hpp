@@ -21,7 +21,7 @@ std::string bus_text(std::string text);
 
 // Runs FUNCTION; nothing but sdbus::Error leaves it. sdbus-c++ 1 ends the process on anything else.
 template <typename Function>
-auto fenced(Function&& function) {
+auto with_bus_errors(Function&& function) {
     try {
         return std::forward<Function>(function)();
     } catch (const sdbus::Error&) {
@@ -34,7 +34,7 @@ auto fenced(Function&& function) {
 // Runs FUNCTION, which sends something. A message that the bus does not take is lost: callers read the state as well,
 // and the loop finds out by itself when the bus is gone.
 template <typename Function>
-void quietly(Function&& function) noexcept {
+void ignoring_errors(Function&& function) noexcept {
     try {
         function();
     } catch (...) {

@@ -98,7 +98,7 @@ public:
         // entry listed with the metadata that unlisted ones have.
         std::optional<std::vector<std::string>> listed;
         // Unlisted directories that nothing but whiteouts needs: they hide, and make nothing. Sorted.
-        std::vector<std::string> hollow;
+        std::vector<std::string> whiteout_only;
         // Whiteouts whose parents the layer itself made something else than directories.
         std::vector<std::string> behind;
         // The entries that symbolic links of lower layers may lead to where others are, last one last; only where that
