@@ -188,8 +188,8 @@ private:
         return sink_.put_file({0, 0, S_IFREG, nullptr}, {});
     }
 
-    // The object that PATH names in this layer, or one of the two that stand for nothing. If it was dropped and is to be
-    // KEPT, moves it from the side sink.
+    // The object that PATH names in this layer, or one of the two that stand for nothing. If it was dropped and is to
+    // be KEPT, moves it from the side sink.
     std::optional<Checksum> find_object(const Path& path, bool kept) {
         if (const auto found = tree_.find(path)) return found->directory ? std::nullopt : std::optional(found->object);
         // What stood there before the link that waits is no longer meant.
