@@ -12,7 +12,7 @@
 
 namespace imaged {
 
-// "org.imaged1.Error.NotFound" for "NotFound"; a name nobody knows becomes Failed, an empty one stays empty.
+// "org.imaged1.Error.NotFound" for "NotFound"; an unknown name becomes Failed, an empty one stays empty.
 std::string bus_error_name(std::string_view name);
 sdbus::Error bus_error(const Error& error);
 
