@@ -43,7 +43,7 @@ public:
                                 [this](const BusError& error) { fail(error); }}) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP})
             if (!is_ignored(number))
-                sources_.push_back(g_unix_signal_add(number, number == SIGINT ? interrupted : told_to_end, this));
+                sources_.push_back(g_unix_signal_add(number, number == SIGINT ? interrupted : terminated, this));
         if (options.progress == ProgressStyle::live) sources_.push_back(g_timeout_add(101, tick, this));
     }
     ~Run() {
@@ -178,8 +178,8 @@ private:
         return G_SOURCE_CONTINUE;
     }
 
-    // Nobody is there to ask once more.
-    static gboolean told_to_end(gpointer self) {
+    // For SIGTERM and SIGHUP: the sender does not ask a second time.
+    static gboolean terminated(gpointer self) {
         interrupted(self);
         static_cast<Run*>(self)->sources_.push_back(g_timeout_add_seconds(end_seconds, leave, self));
         return G_SOURCE_CONTINUE;

@@ -25,7 +25,7 @@ std::string outcome_json(const FollowedJob& job, const std::map<std::string, Dic
 // An error without a job. NAME is the D-Bus error's, empty for wrong usage; IMAGE is the image that it is about, if it
 // is said.
 std::string error_json(const std::string& name, const std::string& message, const std::string& image = {});
-// A job that goes on without us. IMAGE is what it is about, if it is said.
+// A job that continues after imagectl exits. IMAGE is what it is about, if it is said.
 std::string detached_json(std::uint32_t id, const std::string& path, const std::string& image = {});
 // REFERENCE as an origin file has it.
 std::string origin_json(const std::string& reference);

@@ -161,7 +161,7 @@ private:
         signalfd_siginfo signal{};
         while (::read(signals_, &signal, sizeof signal) == sizeof signal) {
             if (signal.ssi_signo == SIGCHLD) continue;
-            if (live_ && !std::exchange(told_, true))
+            if (live_ && !std::exchange(announced_, true))
                 print(stderr, "imagectl: cancelling on each host; press Ctrl-C again to leave at once");
             for (const auto& host : hosts_) host.process.signal(static_cast<int>(signal.ssi_signo));
         }
@@ -283,7 +283,7 @@ private:
     const Arguments& arguments_;
     const bool live_;
     int signals_ = -1, worst_ = 0;
-    bool told_ = false;
+    bool announced_ = false;
     std::string failure_;
     std::size_t drawn_ = 0;
     std::chrono::steady_clock::time_point last_drawn_;

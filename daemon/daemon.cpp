@@ -74,7 +74,7 @@ public:
 
 private:
     // Whether there was anything to serve. What the library itself cannot answer, as GetMachineId if the host has no
-    // /etc/machine-id, costs its caller the answer, and nobody else imaged.
+    // /etc/machine-id, costs its caller the answer; imaged continues for all others.
     bool serve_one() {
         try {
             return bus::process(connection_);

@@ -97,7 +97,7 @@ export function proof(policy) {
     const signing = ["signedBy", "sigstoreSigned"];
     if (!policy) return { signed: false, text: "imaged did not report which rule of the containers policy applies." };
     if (acceptsAnything(policy))
-        return { signed: false, text: "Nobody's signature is demanded: the containers policy accepts anything here. The digest proves that the content " +
+        return { signed: false, text: "No signature is required: the containers policy accepts anything here. The digest proves that the content " +
             "is what the registry named, not who made it." };
     if (!policy.startsWith("keys of the OSTree remote ") && !rulesOf(policy).some((rule) => signing.includes(rule)))
         return { signed: false, text: "This page does not know what the rule proves." };

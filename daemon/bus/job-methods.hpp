@@ -23,56 +23,56 @@ protected:
 
 private:
     void Prepare(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Prepare{.image = parse(image)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Prepare{.image = parse(image)}, options); });
     }
     void ImportImage(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Import{{.image = parse(image)}}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Import{{.image = parse(image)}}, options); });
     }
     void Pull(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Pull{{.image = parse(image)}}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Pull{{.image = parse(image)}}, options); });
     }
     void ImportArchive(StartedJob&& result, sdbus::UnixFd archive, std::string image, VariantMap options) override {
-        fenced([&] {
+        with_bus_errors([&] {
             start(std::move(result), job::ImportArchive{.image = parse(image)}, options,
                   take_file("archive", archive.get()));
         });
     }
     void Copy(StartedJob&& result, std::string image, std::string repository, VariantMap options) override {
-        fenced([&] {
+        with_bus_errors([&] {
             start(std::move(result),
                   job::Copy{.image = parse(image), .repository = parse_path("repository", repository)}, options);
         });
     }
     void Export(StartedJob&& result, std::string image, std::string destination, VariantMap options) override {
-        fenced([&] {
+        with_bus_errors([&] {
             start(std::move(result), job::Export{.image = parse(image), .destination = parse_destination(destination)},
                   options);
         });
     }
     void Check(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Check{.image = parse(image)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Check{.image = parse(image)}, options); });
     }
     void CheckImages(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::CheckImages{image_list(images, true)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::CheckImages{image_list(images, true)}, options); });
     }
     void Changes(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Changes{.image = parse(image)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Changes{.image = parse(image)}, options); });
     }
     void Rollback(StartedJob&& result, std::string image, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Rollback{.image = parse(image)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Rollback{.image = parse(image)}, options); });
     }
 
     void Remove(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Remove{image_list(images, false)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Remove{image_list(images, false)}, options); });
     }
     void Prune(StartedJob&& result, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Prune{}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Prune{}, options); });
     }
     void DiskUsage(StartedJob&& result, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::DiskUsage{}, options); });
+        with_bus_errors([&] { start(std::move(result), job::DiskUsage{}, options); });
     }
     void Verify(StartedJob&& result, std::vector<std::string> images, VariantMap options) override {
-        fenced([&] { start(std::move(result), job::Verify{.images = image_list(images, true)}, options); });
+        with_bus_errors([&] { start(std::move(result), job::Verify{.images = image_list(images, true)}, options); });
     }
 
     static ImageReference parse(const std::string& image) { return ImageReference::parse(image); }

@@ -85,7 +85,7 @@ JobObject::JobObject(sdbus::IConnection& connection, EventLoop& loop, const Queu
 }
 
 JobObject::~JobObject() {
-    quietly([this] { unregisterAdaptor(); });
+    ignoring_errors([this] { unregisterAdaptor(); });
 }
 
 template <typename Value>
@@ -184,7 +184,7 @@ job::Result JobObject::finish(const job::Work& work, const job::Result& result,
     layers_.clear();
     tell_properties();
     if (private_) tell_callers(callers_, "Finished", result_, error_name_, message_, outcome_);
-    quietly([this] { emitFinished(result_, shown_error_name_, shown_message_, private_ ? shown_ : outcome_); });
+    ignoring_errors([this] { emitFinished(result_, shown_error_name_, shown_message_, private_ ? shown_ : outcome_); });
     callers_.clear();
     return told;
 }
@@ -210,7 +210,7 @@ void JobObject::left(const std::vector<std::string>& callers) {
 template <typename... Values>
 void JobObject::tell_callers(const std::vector<std::string>& callers, const char* name, const Values&... values) {
     for (const auto& caller : callers) {
-        quietly([&] {
+        ignoring_errors([&] {
             auto signal = getObject().createSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME},
                                                    bus::SignalName{name});
             (signal << ... << values);
@@ -221,21 +221,22 @@ void JobObject::tell_callers(const std::vector<std::string>& callers, const char
 }
 
 void JobObject::Cancel(sdbus::Result<bool>&& result) {
-    fenced([&] { on_cancel_(id_, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result)); });
+    with_bus_errors(
+        [&] { on_cancel_(id_, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result)); });
 }
 
 void JobObject::GetOutcome(OutcomeResult&& result) {
-    fenced([&] { on_outcome_(id_, bus::sender(getObject()), std::move(result)); });
+    with_bus_errors([&] { on_outcome_(id_, bus::sender(getObject()), std::move(result)); });
 }
 
 void JobObject::arm() {
     if (timer_) return;
-    const auto due = told_ + signal_interval - EventLoop::Clock::now();
+    const auto due = reported_at_ + signal_interval - EventLoop::Clock::now();
     timer_ = loop_.after(std::max<EventLoop::Clock::duration>(due, 0ms), [this] { tell(); });
 }
 
 void JobObject::tell() {
-    told_ = EventLoop::Clock::now();
+    reported_at_ = EventLoop::Clock::now();
     tell_properties();
     layer_signals_ = 0;
     for (auto& [index, layer] : layers_) {
@@ -247,11 +248,11 @@ void JobObject::tell() {
 
 void JobObject::tell_properties() {
     if (changed_.empty()) return;
-    told_ = EventLoop::Clock::now();
+    reported_at_ = EventLoop::Clock::now();
     std::vector<bus::PropertyName> names;
     for (const auto& name : changed_) names.push_back(bus::PropertyName{name});
     changed_.clear();
-    quietly([&] {
+    ignoring_errors([&] {
         getObject().emitPropertiesChangedSignal(bus::InterfaceName{org::imaged1::Job_adaptor::INTERFACE_NAME}, names);
     });
 }
@@ -263,7 +264,7 @@ void JobObject::tell_layer(Layer& layer) {
     if (private_)
         return tell_callers(callers_, "LayerProgress", latest.index, latest.digest, latest.state, latest.done,
                             latest.total);
-    quietly([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
+    ignoring_errors([&] { emitLayerProgress(latest.index, latest.digest, latest.state, latest.done, latest.total); });
 }
 
 }  // namespace imaged

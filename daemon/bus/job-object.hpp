@@ -38,10 +38,10 @@ public:
     }
 
     void announce() {
-        quietly([this] { getObject().emitInterfacesAddedSignal(); });
+        ignoring_errors([this] { getObject().emitInterfacesAddedSignal(); });
     }
     void retract() {
-        quietly([this] { getObject().emitInterfacesRemovedSignal(); });
+        ignoring_errors([this] { getObject().emitInterfacesRemovedSignal(); });
     }
 
     void moved(job::State state, std::uint32_t position);
@@ -152,7 +152,7 @@ private:
     std::set<std::string> changed_;
     std::map<std::uint32_t, Layer> layers_;
     std::size_t layer_signals_ = 0;  // since tell() was called last
-    EventLoop::Clock::time_point told_{};
+    EventLoop::Clock::time_point reported_at_{};
     EventLoop::Timer timer_;
 };
 

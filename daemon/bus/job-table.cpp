@@ -25,7 +25,7 @@ constexpr auto keep_finished = 60s;
 // Memory for the results of a flood of short jobs, and what an answer of GetManagedObjects may hold of them.
 constexpr std::size_t max_finished = 128, max_finished_per_user = 64;
 constexpr std::size_t max_outcome_bytes = 4 * 1024 * 1024, max_outcome_bytes_per_user = 1024 * 1024;
-// Wall time of a job that nobody was asked about: a registry that answers does so in seconds.
+// Wall time of a job without authorisation: a registry that answers does so in seconds.
 constexpr auto open_job_time = 60s;
 // How often the journal says how far a long job is.
 constexpr auto note_interval = 30s;

@@ -75,7 +75,7 @@ void Manager::list_images(sdbus::Result<Form>&& result, const VariantMap& option
 }
 
 void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
-    fenced([&] {
+    with_bus_errors([&] {
         using Maps = std::vector<VariantMap>;
         list_images<Maps>(std::move(result), options, [](Listing& listing, RemoteCatalog* catalog) {
             if (catalog == nullptr) return std::make_shared<const Maps>();
@@ -94,7 +94,7 @@ void Manager::ListImages(sdbus::Result<std::vector<VariantMap>>&& result, Varian
 }
 
 void Manager::DescribeImages(sdbus::Result<std::string>&& result, VariantMap options) {
-    fenced([&] {
+    with_bus_errors([&] {
         list_images<std::string>(std::move(result), options, [](Listing&, RemoteCatalog* catalog) {
             auto text = catalog != nullptr ? catalog->list() : std::make_shared<const std::string>(R"({"images":[]})");
             if (text->size() > max_listing_bytes) throw Error(ErrorKind::failed, "too many images for one answer");
@@ -123,7 +123,7 @@ void Manager::name_images(JobTable::Listed listed) {
 }
 
 void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
-    fenced([&] {
+    with_bus_errors([&] {
         read<VariantMap>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return to_variant_map<job::ImageDescription>(fits(catalog.describe(reference)));
         });
@@ -131,7 +131,7 @@ void Manager::GetImage(sdbus::Result<VariantMap>&& result, std::string image) {
 }
 
 void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image) {
-    fenced([&] {
+    with_bus_errors([&] {
         read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return document(catalog.manifest(reference));
         });
@@ -139,7 +139,7 @@ void Manager::GetManifest(sdbus::Result<std::string>&& result, std::string image
 }
 
 void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) {
-    fenced([&] {
+    with_bus_errors([&] {
         read<std::string>(std::move(result), image, [](RemoteCatalog& catalog, const ImageReference& reference) {
             return document(catalog.config(reference));
         });
@@ -147,7 +147,7 @@ void Manager::GetConfig(sdbus::Result<std::string>&& result, std::string image) 
 }
 
 void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::string to, VariantMap options) {
-    fenced([&] {
+    with_bus_errors([&] {
         const bool files = parse_flag("files", options);
         const auto other = to.empty() ? std::nullopt : std::optional(ImageReference::parse(to));
         read<VariantMap>(std::move(result), from,
@@ -158,7 +158,7 @@ void Manager::Diff(sdbus::Result<VariantMap>&& result, std::string from, std::st
 }
 
 void Manager::ListDeployments(sdbus::Result<std::vector<VariantMap>>&& result, VariantMap options) {
-    fenced([&] {
+    with_bus_errors([&] {
         activity_.touch();
         refuse_all_options(options);
         const Reply<std::vector<VariantMap>> reply(std::move(result), activity_);

@@ -110,14 +110,14 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       authority_(authority),
       settings_(std::move(settings)),
       jobs_(connection, loop, settings_.worker, settings_.job_numbers, settings_.metrics,
-            {[this](JobId id) { quietly([&] { emitJobNew(number(id), JobObject::path(id)); }); },
+            {[this](JobId id) { ignoring_errors([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) { job_ended(id, result); },
              [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
-                 quietly([&] { emitImageChanged(image, old_digest, new_digest); });
+                 ignoring_errors([&] { emitImageChanged(image, old_digest, new_digest); });
              },
              [this](const std::string& image, const std::string& digest, const std::string& update_digest,
                     const std::string& update_version) {
-                 quietly([&] { emitUpdateFound(image, digest, update_digest, update_version); });
+                 ignoring_errors([&] { emitUpdateFound(image, digest, update_digest, update_version); });
              },
              [host](bool changes) {
                  if (host != nullptr) host->inhibitor.hold(changes);
@@ -143,7 +143,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
                    const auto& counts = catalog_.counts();
                    jobs_.metrics().set_images(counts.images, counts.damaged, counts.updates);
                    if (counts.updates == before.updates) return;
-                   quietly([this] {
+                   ignoring_errors([this] {
                        getObject().emitPropertiesChangedSignal(
                            bus::InterfaceName{org::imaged1::Manager_adaptor::INTERFACE_NAME},
                            {bus::PropertyName{"UpdatesAvailable"}});
@@ -176,7 +176,7 @@ void Manager::job_ended(JobId id, const std::string& result) {
     const auto& counts = catalog_.counts();
     if (jobs_.objects().at(id)->traits().recounts || counts.updates > 0 || counts.damaged > 0)
         catalog_.refresh_counts();
-    quietly([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
+    ignoring_errors([&] { emitJobRemoved(number(id), JobObject::path(id), result); });
 }
 
 void Manager::start(StartedJob&& result, job::Work work, const VariantMap& options, FileDescriptor input) {
@@ -299,7 +299,7 @@ void Manager::answer_outcome(JobId id, const std::string& sender, JobObject::Out
 }
 
 void Manager::CancelJob(sdbus::Result<bool>&& result, std::uint32_t id) {
-    fenced([&] {
+    with_bus_errors([&] {
         if (!jobs_.contains(JobId{id})) throw Error(ErrorKind::not_found, "there is no job " + std::to_string(id));
         cancel(JobId{id}, bus::sender(getObject()), bus::allows_dialogue(getObject()), std::move(result));
     });
@@ -333,7 +333,7 @@ void Manager::cancel_as(const Reply<bool>& reply, JobId id, const Caller& caller
 }
 
 std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> Manager::ListJobs() {
-    return fenced([this] {
+    return with_bus_errors([this] {
         activity_.touch();
         std::vector<sdbus::Struct<std::uint32_t, sdbus::ObjectPath, std::string, std::string>> list;
         for (const auto& [id, object] : jobs_.objects()) {

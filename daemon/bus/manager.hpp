@@ -49,7 +49,7 @@ public:
     Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& activity, Authority& authority,
             HostServices* host, ManagerSettings settings);
     ~Manager() {
-        quietly([this] { unregisterAdaptor(); });
+        ignoring_errors([this] { unregisterAdaptor(); });
     }
     Manager& operator=(Manager&&) = delete;
 

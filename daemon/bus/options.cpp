@@ -168,7 +168,7 @@ void check_path(const Work& work) {
                     "\"" + path->substr(0, max_quoted_bytes) + "\" is not an absolute path");
 }
 
-// No job is started, and nobody is asked, for a name that no registry takes.
+// Refuses a name that no registry accepts, before polkit is asked or a job starts.
 template <typename Work>
 void check_registry_names(const Work& work) {
     if constexpr (Work::traits.reads_image || Work::traits.stores_image) work.image.require_registry_name();

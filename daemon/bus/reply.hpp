@@ -17,7 +17,7 @@ public:
     Reply(sdbus::Result<Values...>&& result, Activity& activity)
         : owed_(std::make_shared<Owed>(Owed{std::move(result), Activity::Hold(activity)})) {}
 
-    // A caller that has gone, or an answer the bus refuses, is nobody's error.
+    // Ignores callers that left. If the bus rejects the answer, replies with an error.
     void answer(const Values&... values) const noexcept {
         try {
             owed_->result.returnResults(values...);

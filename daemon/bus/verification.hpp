@@ -15,8 +15,7 @@ bool is_unverified(const job::Request& request, const job::Settings& settings);
 // Refs are files and directories: the ref of a name without a tag shuts out all names that go on after a slash. Throws
 // Error(invalid_reference) for NAME if it is such a name of a registry's image.
 void require_tag(const ImageReference& name);
-// Makes REQUEST refuse what carries no signature, whatever the configuration says by the time it runs: what was allowed
-// is what is done.
+// Makes REQUEST require a signature, even if the configuration changes before it runs: a job does what was authorised.
 void demand_signature(job::Request& request);
 
 // For an image that is to be stored under a NAME that its caller chose: throws Error(not_authorized) where the

@@ -11,14 +11,14 @@
 // the room of one with a higher standing.
 //
 // An open job that holds the repository's lock (DiskUsage) starts while no job runs that needs the lock for itself
-// (Remove, Prune), and ends with the error Deferred when such a job starts: nobody keeps that one waiting by counting.
+// (Remove, Prune), and ends with the error Deferred when such a job starts, so counting never delays it.
 //
 // Background jobs come after all others of their lane, and one that runs gives way: it ends, with the error Deferred,
 // when another job waits for its slot. A request of the one sort joins no job of the other.
 //
 // A request that equals a waiting or running one joins it, with these exceptions:
-//   - a job with credentials of its caller's own (an authfile) is joined by nobody and joins nothing: nobody compares
-//   credentials, what they open is not everybody's, and wrong ones must not fail an honest request;
+//   - a job with an authfile is never shared: credentials are not compared, they may open images that other users must
+//   not see, and wrong ones must not fail an honest request;
 //   - a job that only looks is joined by requests of its user only, since what it learns is for that user;
 //   - a job that may use the host's credentials is not joined by a request that may not, nor the other way round.
 //
@@ -55,7 +55,7 @@ inline std::uint32_t number(JobId id) {
 enum class Standing {
     owner,       // root, or the owner of a user's own bus
     authorised,  // the authority allowed the job
-    open,        // nobody was asked
+    open,        // needs no authorisation
 };
 
 struct Share {
@@ -78,7 +78,7 @@ job::Result cancelled_before_start();
 // there is none.
 struct JobFiles {
     FileDescriptor auth;   // registry credentials
-    FileDescriptor input;  // what the job reads: it is the caller's, so such a job is joined by nobody
+    FileDescriptor input;  // what the job reads: it is the caller's, so no request joins such a job
 };
 
 // A job that has not finished.
@@ -103,7 +103,7 @@ struct QueuedJob {
     // Whether the user holds a share of it.
     bool wanted_by(uid_t uid) const;
     bool waits() const { return state == job::State::queued; }
-    // Whether it holds the repository's lock, and nobody was asked about it.
+    // Whether it holds the repository's lock, and needed no authorisation.
     bool is_open_reader() const;
 };
 

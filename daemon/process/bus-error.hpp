@@ -12,7 +12,7 @@
 
 namespace imaged {
 
-// "org.imaged1.Error.NotFound" for "NotFound"; a name nobody knows becomes Failed, an empty one stays empty.
+// "org.imaged1.Error.NotFound" for "NotFound"; an unknown name becomes Failed, an empty one stays empty.
 std::string bus_error_name(std::string_view name);
 sdbus::Error bus_error(const Error& error);
 
@@ -21,7 +21,7 @@ std::string bus_text(std::string text);
 
 // Runs FUNCTION; nothing but sdbus::Error leaves it. sdbus-c++ 1 ends the process on anything else.
 template <typename Function>
-auto fenced(Function&& function) {
+auto with_bus_errors(Function&& function) {
     try {
         return std::forward<Function>(function)();
     } catch (const sdbus::Error&) {
@@ -34,7 +34,7 @@ auto fenced(Function&& function) {
 // Runs FUNCTION, which sends something. A message that the bus does not take is lost: callers read the state as well,
 // and the loop finds out by itself when the bus is gone.
 template <typename Function>
-void quietly(Function&& function) noexcept {
+void ignoring_errors(Function&& function) noexcept {
     try {
         function();
     } catch (...) {

@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint64_t max_layers_at_once = 16;
 // More attempts would not help.
 constexpr std::uint64_t max_retries = 100;
-// Of each image; nobody looks through more.
+// Of each image; a longer list is of no use.
 constexpr std::uint64_t most_kept = 1000;
 constexpr std::uint64_t most_queued = 10'000;
 // No compression reaches it.

@@ -16,9 +16,9 @@ std::string refused_config(const Error& error);
 // As read_config(), and keeps it; what cannot be written is logged.
 ReadConfig read_and_hold_config(const CommandLine& line);
 
-// The same; where it cannot be taken, what held last, with what is wrong and what holds. Where nothing is known of
-// that, the defaults, and images need a signature: the files may have demanded one. Throws Error(invalid_argument) for
-// what LINE itself says.
+// The same. If it is invalid, returns the last valid configuration and the error. If none was kept, returns the
+// defaults and requires signatures: the files may have demanded them. Throws Error(invalid_argument) if LINE itself is
+// wrong.
 ReadConfig config_to_start_with(const CommandLine& line);
 
 }  // namespace imaged

@@ -126,7 +126,7 @@ public:
 private:
     static void say(const FileDescriptor& pipe, const BlobReport& report) {
         const auto line = encode(report);
-        // Less than a pipe takes at once; one that nobody reads is nobody's.
+        // A pipe takes as much at once. If no process reads it, the report is lost.
         static_cast<void>(!::write(pipe.get(), line.data(), line.size()));
     }
 

@@ -196,7 +196,7 @@ int main() {
         if (work.request.background) take_background_priority();
         if (work.request.kind == SkopeoRequest::Kind::blobs) serve_blobs(skopeo_channel, work.request, work.auth);
         const int status = run(std::move(work));
-        // Killed because nobody wants it any more is no failure.
+        // It is no failure if it was killed because the caller left.
         return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     } catch (...) {
         const auto error = current_error();

@@ -2,7 +2,7 @@
 // The questions of imaged about a repository, and the module that answers them.
 //
 // libostree brings some sixty libraries along. They live in imaged-catalog.so, which lies beside imaged and is loaded
-// by the first question in the process that reads (repository-service.hpp): where nobody reads, all stays small.
+// by the first question in the process that reads (repository-service.hpp): without questions, all stays small.
 #pragma once
 
 #include <memory>

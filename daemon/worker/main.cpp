@@ -72,7 +72,7 @@ void take_input_file(job::Request& request) {
 }
 
 job::Result failure(const Error& error) {
-    // Where the job was when it stopped is nobody's concern.
+    // The error of a cancelled job does not say where the job was.
     return job::failed(error.kind() == ErrorKind::cancelled ? Error(ErrorKind::cancelled, "the job was cancelled")
                                                             : error);
 }

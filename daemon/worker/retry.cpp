@@ -13,8 +13,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Doubled each time: a registry that restarts is back soon, one that is overloaded is not helped by haste. One that asks
-// for more is not waited for: the next job is not refused then.
+// The pause doubles each time: a registry that restarts is back soon, and haste does not help an overloaded one. If a
+// registry asks for a longer pause, the job ends instead: the next job is not refused then.
 constexpr std::chrono::milliseconds first_wait = 1s, longest_wait = 30s;
 
 void wait(std::chrono::milliseconds time, const Cancellation& job) {

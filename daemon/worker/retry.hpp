@@ -13,8 +13,8 @@ namespace imaged {
 // One attempt; its own cancellation, because a failing layer requests it.
 using Attempt = std::function<job::Result(Cancellation& cancellation)>;
 
-// Runs ATTEMPT, and again up to RETRIES times while it throws Error(source_unreachable); the last error is the one that
-// leaves, at once if its source asks not to be asked again for longer than 30 seconds. JOB cancels the attempt, and the waiting in between.
+// Runs ATTEMPT, and again up to RETRIES times while it throws Error(source_unreachable). Throws the last error, without
+// further attempts if its source asks for a pause of more than 30 seconds. JOB cancels the attempt and the pauses.
 job::Result with_retries(unsigned retries, Cancellation& job, const Attempt& attempt);
 
 }  // namespace imaged

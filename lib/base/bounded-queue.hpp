@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queue between threads that never holds more than it was made for: a fast producer waits for a slow consumer. Items
-// count one each, or what the producer says that they weigh; one that is too heavy for the queue goes through it alone.
+// A queue between threads with a limit: a fast producer waits for a slow consumer. Each item counts 1 or its given
+// weight; an item heavier than the limit is taken when the queue is empty.
 #pragma once
 
 #include <condition_variable>

@@ -33,7 +33,7 @@ std::vector<char*> null_terminated(std::vector<std::string>& texts) {
     return pointers;
 }
 
-// In the new process: what failure() gives is TEXT, then what NUMBER stands for unless it is 0.
+// In the child: failure() returns TEXT, then the text of errno NUMBER unless it is 0.
 [[noreturn]] void fail(const FileDescriptor& report, std::initializer_list<const char*> text, int number = 0) {
     const auto say = [&](const char* part) {
         [[maybe_unused]] const auto written = ::write(report.get(), part, std::strlen(part));

@@ -35,7 +35,7 @@ enum class ErrorKind {
 
 // "CorruptInput" for ErrorKind::corrupt_input, and so on.
 std::string_view error_name(ErrorKind kind);
-// The inverse; a name nobody knows is ErrorKind::failed.
+// The inverse; an unknown name is ErrorKind::failed.
 ErrorKind error_kind(std::string_view name);
 
 class Error : public std::runtime_error {

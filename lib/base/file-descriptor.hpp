@@ -58,7 +58,7 @@ bool leads_to(int directory, const std::string& path, int fd);
 // Whether FD can be read or is at its end. Waits for that MILLISECONDS at most, as long as it takes if they are
 // negative; a signal interrupts it.
 bool is_readable(int fd, int milliseconds = 0);
-// The same, whether nobody has the other end of FD open any more.
+// The same; whether no process has the other end of FD open any more.
 bool is_hung_up(int fd, int milliseconds = 0);
 // Writes everything or throws system_error naming WHAT.
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& what);

@@ -153,9 +153,9 @@ void keep_files(int stream, std::span<const int> sockets, int ready) noexcept {
     ::close(stream);
     ::close(ready);
     for (std::size_t i = 0; i < files.size(); ++i) hand_out(files[i].get(), sockets[i]);
-    // So that nobody else is the last to close a file, which may take as long as it is to delete it.
+    // Prevents another process from making the last close of a file, which may block.
     for (const int socket : sockets) wait_for_end(socket);
-    // Its memory goes before its descriptors, which may take for ever. Nothing but its end closes them.
+    // Exit frees the memory first, then closes the descriptors, which may block forever: so close none before.
     ::_exit(0);
 }
 

@@ -30,7 +30,7 @@ struct FileFacts {
 void refuse_file(int keeper_end);
 
 // The facts of the file that SOCKET stands for. Throws Error(invalid_argument) naming WHAT where the file cannot be
-// examined or SOCKET stands for none, Error(queue_full) where nobody keeps it. Does not wait.
+// examined or SOCKET stands for none, Error(queue_full) if no keeper has it. Does not wait.
 FileFacts facts_of(const std::string& what, int socket);
 
 // The file that SOCKET stands for, if it lies in a file system that no user can serve; for any other one a pipe, to

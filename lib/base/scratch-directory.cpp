@@ -43,7 +43,7 @@ ScratchDirectory::ScratchDirectory() {
         auto path = pattern;
         if (::mkdtemp(path.data()) == nullptr) throw_errno("make the temporary directory " + pattern);
         lock_.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        // If there are no locks, nobody takes it for a leftover.
+        // Without locks, no process takes it for a leftover.
         const bool locked = lock_ && (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK);
         if (!locked || !is_named(lock_, AT_FDCWD, path.c_str())) continue;
         path_ = path;

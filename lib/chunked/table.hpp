@@ -44,9 +44,8 @@ struct TableFile {
 };
 
 // Reads a table, JSON, to its end and calls TAKE for each file and, if it is given, TAKE_OTHER for each other entry, in
-// the order of the tar. Returns the digest of the
-// tar-split's frame; nullopt if the table has none. Throws Error(corrupt_input), Error(unsupported_image) for
-// another version and for limits, and what SOURCE and TAKE throw.
+// the order of the tar. Returns the digest of the tar-split's frame; nullopt if the table has none. Throws
+// Error(corrupt_input), Error(unsupported_image) for another version and for limits, and what SOURCE and TAKE throw.
 std::optional<Checksum> read_table(ByteSource& source, const std::function<void(TableFile&)>& take,
                                    const std::function<void(TableEntry&)>& take_other = {});
 

@@ -28,7 +28,7 @@ public:
     class Worker {
     public:
         PrefixFrames& frames() { return frames_; }
-        // Waits until the task may take MEMORY bytes in all. What it has taken so far counts for nobody meanwhile.
+        // Waits until the task may take MEMORY bytes in all. Meanwhile other tasks may take what it was allowed before.
         void need(std::uint64_t memory);
 
     private:

@@ -148,7 +148,7 @@ public:
     }
 
     struct Step {
-        std::size_t eaten, produced;
+        std::size_t consumed, produced;
     };
     // Throws Error(corrupt_input) if nothing more follows than IN and the frame needs it.
     Step step(std::span<const std::byte> in, std::span<std::byte> out) {
@@ -193,7 +193,7 @@ struct TarDiffReader::State {
             size |= bits << shift;
             if ((head[at] & std::byte{0x80}) == std::byte{}) break;
         }
-        input.eat(at + 1);
+        input.consume(at + 1);
         begin(size);
         return true;
     }
@@ -239,7 +239,7 @@ struct TarDiffReader::State {
             if (bytes.empty()) refuse_diff("a name is cut off");
             const auto count = std::min(bytes.size(), name.size() - done);
             std::memcpy(name.data() + done, bytes.data(), count);
-            input.eat(count);
+            input.consume(count);
             done += count;
         }
         if (source.file && source.name == name) {
@@ -269,7 +269,7 @@ struct TarDiffReader::State {
             if (bytes.empty()) refuse_diff("the data of an operation is cut off");
             buffer = buffer.first(std::min(bytes.size(), buffer.size()));
             std::memcpy(buffer.data(), bytes.data(), buffer.size());
-            input.eat(buffer.size());
+            input.consume(buffer.size());
             if (operation == Operation::add_data) add_source(buffer);
         }
         left -= buffer.size();
@@ -296,8 +296,8 @@ struct TarDiffReader::State {
         }
         // What follows the frame in the operation means nothing.
         const auto step = frame->ended() ? PrefixedFrame::Step{bytes.size(), 0} : frame->step(bytes, buffer);
-        input.eat(step.eaten);
-        left -= step.eaten;
+        input.consume(step.consumed);
+        left -= step.consumed;
         if (frame->ended() && left == 0) frame.reset();
         return step.produced;
     }

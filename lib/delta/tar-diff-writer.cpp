@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t max_data_bytes = 256 * 1024;
 // Of the operations' own stream. Tables of 12 MiB and a window of 4 MiB: two layers are written at once.
 constexpr int stream_level = 12, stream_window_log = 22, stream_hash_log = 20, stream_chain_log = 21;
-// After an operation whose effect on the position nobody defines.
+// After an operation whose effect on the position is undefined.
 constexpr std::uint64_t unknown_position = UINT64_MAX;
 
 }  // namespace

@@ -145,8 +145,8 @@ struct Result {
     Outcome outcome = Outcome::failed;
     std::string error_name;  // "DigestMismatch": no prefix; empty on success
     std::string message;     // the first cause; empty on success
-    // The outcome of its kind (job/kinds.hpp) as JSON, and "truncated", a list of
-    // members, where entries had to be left out.
+    // The outcome of its kind (job/kinds.hpp) as JSON. If entries had to be left out, "truncated" lists the members
+    // that lack some.
     HeldJson details;
     std::vector<ChangedImage> changed_images;
     std::vector<FoundUpdate> found_updates;

@@ -16,7 +16,7 @@ class CompressedInput {
 public:
     explicit CompressedInput(ByteSource& upstream) : upstream_(upstream), buffer_(buffer_bytes) {}
 
-    // The bytes not yet eaten, after reading on when there were none; empty at the end of the stream.
+    // The bytes not yet consumed, after reading on when there were none; empty at the end of the stream.
     std::span<std::byte> available() {
         if (begin_ == end_) refill();
         return {buffer_.data() + begin_, end_ - begin_};
@@ -34,12 +34,12 @@ public:
         }
         return {buffer_.data() + begin_, end_ - begin_};
     }
-    void eat(std::size_t count) {
+    void consume(std::size_t count) {
         begin_ += count;
-        eaten_ += count;
+        consumed_ += count;
     }
     // " at byte N of the compressed stream"
-    std::string position() const { return " at byte " + std::to_string(eaten_) + " of the compressed stream"; }
+    std::string position() const { return " at byte " + std::to_string(consumed_) + " of the compressed stream"; }
 
 private:
     static constexpr std::size_t buffer_bytes = 128 * 1024;
@@ -58,7 +58,7 @@ private:
     ByteSource& upstream_;
     std::vector<std::byte> buffer_;
     std::size_t begin_ = 0, end_ = 0;
-    std::uint64_t eaten_ = 0;
+    std::uint64_t consumed_ = 0;
     bool ended_ = false;
 };
 

@@ -27,7 +27,7 @@ public:
             if (in.empty()) break;
             const auto count = std::min(in.size(), buffer.size() - filled);
             std::memcpy(buffer.data() + filled, in.data(), count);
-            input_->eat(count);
+            input_->consume(count);
             filled += count;
         }
         return filled;
@@ -54,7 +54,7 @@ public:
             // At the end of the input a frame may still have output to give; between frames there is nothing left.
             if (bytes.empty() && between_frames_) break;
             const auto status = ZSTD_decompressStream(stream_.get(), &out, &in);
-            input_->eat(in.pos);
+            input_->consume(in.pos);
             filled += out.pos;
             if (ZSTD_isError(status) != 0) refuse(status);
             between_frames_ = status == 0;

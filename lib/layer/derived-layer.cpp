@@ -28,7 +28,7 @@ constexpr std::size_t max_links_bytes = 2 * 1024 * 1024;
 constexpr std::size_t max_unresolved_bytes = 2 * 1024 * 1024;
 // Likewise for what has no file.
 constexpr std::size_t max_lost_bytes = 1024 * 1024;
-// Stand in limbo for what cannot be stored at all, so that hard links to it are known.
+// Entries of dropped_tree_ for files that cannot be stored, so that hard links to them are known.
 const Checksum special_file{};
 const Checksum nameless_file = [] {
     Checksum checksum;
@@ -105,7 +105,7 @@ private:
                     break;
                 }
                 const FileMeta meta{entry.uid, entry.gid, S_IFLNK | 0777, xattrs_of(entry)};
-                put_file(path, (dropped ? limbo() : sink_).put_symlink(meta, entry.target), dropped);
+                put_file(path, (dropped ? side_sink() : sink_).put_symlink(meta, entry.target), dropped);
                 break;
             }
             case EntryType::hardlink: take_link(path, entry, dropped); break;
@@ -140,7 +140,7 @@ private:
 
     Checksum put_regular(TarEntry& entry, bool dropped) {
         const auto meta = meta_of(entry, S_IFREG);
-        if (dropped) return put_content(tar_, entry, meta, limbo());
+        if (dropped) return put_content(tar_, entry, meta, side_sink());
         if (!sink_of_file_ || gives_rights(meta)) return put_content(tar_, entry, meta, sink_);
         auto& sink = sink_of_file_(entry.size);
         const auto object = put_content(tar_, entry, meta, sink);
@@ -149,7 +149,7 @@ private:
     }
 
     void put_file(const Path& path, const Checksum& object, bool dropped) {
-        (dropped ? limbo_tree_ : tree_).put_file(path, object);
+        (dropped ? dropped_tree_ : tree_).put_file(path, object);
     }
 
     // Nothing can be stored for the entry; links to it go the same way.
@@ -158,7 +158,7 @@ private:
             tree_.put_lost(path, nothing_below());
             remember_lost(path);
         }
-        limbo_tree_.put_file(path, what);
+        dropped_tree_.put_file(path, what);
     }
 
     void put_directory(const Path& path, TarEntry& entry) {
@@ -188,15 +188,15 @@ private:
         return sink_.put_file({0, 0, S_IFREG, nullptr}, {});
     }
 
-    // The object that PATH names in this layer, moved out of limbo if it was there and is to be KEPT; one of the two
-    // that stand for nothing.
+    // The object that PATH names in this layer, or one of the two that stand for nothing. If it was dropped and is to
+    // be KEPT, moves it from the side sink.
     std::optional<Checksum> find_object(const Path& path, bool kept) {
         if (const auto found = tree_.find(path)) return found->directory ? std::nullopt : std::optional(found->object);
         // What stood there before the link that waits is no longer meant.
         if (tree_.has_placeholder(path)) return std::nullopt;
-        const auto found = limbo_tree_.find(path);
+        const auto found = dropped_tree_.find(path);
         if (!found || found->directory) return std::nullopt;
-        if (kept && !is_lost(found->object)) sink_.adopt(found->object, limbo());
+        if (kept && !is_lost(found->object)) sink_.adopt(found->object, side_sink());
         return found->object;
     }
 
@@ -219,7 +219,7 @@ private:
             settle_lost(place, object, link.dropped);
             return;
         }
-        (link.dropped ? limbo_tree_ : tree_).fill(place, object);
+        (link.dropped ? dropped_tree_ : tree_).fill(place, object);
         if (!link.dropped) remember_link(place, link.via.empty() ? link.target : link.via);
     }
 
@@ -229,7 +229,7 @@ private:
             tree_.fill_lost(place, nothing_below());
             remember_lost(place);
         }
-        limbo_tree_.put_file(place, what);
+        dropped_tree_.put_file(place, what);
     }
 
     void take_link(const Path& path, const TarEntry& entry, bool dropped) {
@@ -253,7 +253,7 @@ private:
                 moment = waiting.moment;
             }
         }
-        (dropped ? limbo_tree_ : tree_).put_placeholder(path);
+        (dropped ? dropped_tree_ : tree_).put_placeholder(path);
         defer({join_path(path), std::move(file), dropped, moment, std::move(via)});
     }
 
@@ -316,7 +316,7 @@ private:
     // Where LINK stands, unless a later entry took its place: what took that of one of its parents may have displaced
     // it.
     std::optional<Path> place_of(const Pending& link) const {
-        const auto& tree = link.dropped ? limbo_tree_ : tree_;
+        const auto& tree = link.dropped ? dropped_tree_ : tree_;
         auto path = split_path(link.path);
         if (tree.has_placeholder(path)) return path;
         path.emplace(path.begin(), displaced_directory);
@@ -425,9 +425,9 @@ private:
         return sink_.put_metadata(ObjectType::dirmeta, serialise_dirmeta(meta_of(entry, S_IFDIR)));
     }
 
-    ObjectSink& limbo() {
-        if (!limbo_) limbo_ = sink_.limbo();
-        return *limbo_;
+    ObjectSink& side_sink() {
+        if (!side_sink_) side_sink_ = sink_.side_sink();
+        return *side_sink_;
     }
 
     TarReader& tar_;
@@ -441,8 +441,8 @@ private:
     DerivedLayer layer_;
     LayerTree tree_;
     // Entries that the rules drop, kept until the end because a hard link outside may be all that is left of one.
-    LayerTree limbo_tree_;
-    std::unique_ptr<ObjectSink> limbo_;
+    LayerTree dropped_tree_;
+    std::unique_ptr<ObjectSink> side_sink_;
     std::deque<Pending> pending_;
     std::map<std::string_view, std::uint32_t> pending_at_;  // by their paths
     std::size_t pending_bytes_ = 0, links_bytes_ = 0, first_bytes_ = 0, lost_bytes_ = 0;

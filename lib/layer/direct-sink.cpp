@@ -384,16 +384,16 @@ std::optional<std::uint64_t> DirectSink::file_size(const Checksum& checksum) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
-std::unique_ptr<ObjectSink> DirectSink::limbo() {
-    std::unique_ptr<DirectSink> limbo(new DirectSink(format_, objects_, scratch_, pool_));
-    limbo->hash_beside(backlog_);
-    limbo->check_present(check_present_);
-    return limbo;
+std::unique_ptr<ObjectSink> DirectSink::side_sink() {
+    std::unique_ptr<DirectSink> side(new DirectSink(format_, objects_, scratch_, pool_));
+    side->hash_beside(backlog_);
+    side->check_present(check_present_);
+    return side;
 }
 
-void DirectSink::adopt(const Checksum& file, ObjectSink& limbo) {
-    limbo.flush();
-    auto& other = dynamic_cast<DirectSink&>(limbo);
+void DirectSink::adopt(const Checksum& file, ObjectSink& side) {
+    side.flush();
+    auto& other = dynamic_cast<DirectSink&>(side);
     const auto name = staged_name(file, ObjectType::file);
     // Absent: it was adopted before, or is in the repository.
     if (::renameat(other.directory(file), name.c_str(), directory(file), name.c_str()) != 0 && errno != ENOENT)

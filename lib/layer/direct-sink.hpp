@@ -47,8 +47,8 @@ public:
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override;
     void expect_file(const Checksum& checksum) override { staged_.add_present(checksum, ObjectType::file); }
-    std::unique_ptr<ObjectSink> limbo() override;
-    void adopt(const Checksum& file, ObjectSink& limbo) override;
+    std::unique_ptr<ObjectSink> side_sink() override;
+    void adopt(const Checksum& file, ObjectSink& side) override;
     void retain_dirtrees(const std::unordered_set<Checksum>& keep) override;
     void flush() override { writes_.wait(); }
     using ObjectSink::publish;
@@ -81,7 +81,7 @@ private:
 
     const DirectFormat format_;
     const int objects_;
-    const std::shared_ptr<Scratch> scratch_;  // with its limbo's
+    const std::shared_ptr<Scratch> scratch_;  // shared with its side sinks
     WriterPool& pool_;
     // Creating a file locks its directory, so objects are spread over some, by checksum.
     static constexpr std::size_t spread = 4;

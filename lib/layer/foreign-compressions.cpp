@@ -35,7 +35,7 @@ public:
             stream_.next_out = reinterpret_cast<std::uint8_t*>(buffer.data() + filled);
             stream_.avail_out = buffer.size() - filled;
             const auto status = lzma_code(&stream_, in.empty() ? LZMA_FINISH : LZMA_RUN);
-            input_->eat(in.size() - stream_.avail_in);
+            input_->consume(in.size() - stream_.avail_in);
             filled = buffer.size() - stream_.avail_out;
             ended_ = status == LZMA_STREAM_END;
             if (status != LZMA_OK && !ended_) refuse(status);
@@ -76,7 +76,7 @@ public:
             stream_.avail_out = static_cast<unsigned>(std::min<std::size_t>(buffer.size() - filled, UINT32_MAX));
             const auto room = stream_.avail_out;
             const int status = BZ2_bzDecompress(&stream_);
-            input_->eat(in.size() - stream_.avail_in);
+            input_->consume(in.size() - stream_.avail_in);
             const auto written = room - stream_.avail_out;
             filled += written;
             if (status == BZ_STREAM_END) {

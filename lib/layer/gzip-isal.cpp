@@ -27,7 +27,7 @@ public:
             state_.avail_out = static_cast<std::uint32_t>(std::min<std::size_t>(buffer.size() - filled, UINT32_MAX));
             const auto room = state_.avail_out;
             const int status = isal_inflate(&state_);
-            input_->eat(in.size() - state_.avail_in);
+            input_->consume(in.size() - state_.avail_in);
             filled += room - state_.avail_out;
             if (status < 0 || status == ISAL_NEED_DICT)
                 throw Error(ErrorKind::corrupt_input,

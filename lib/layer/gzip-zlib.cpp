@@ -28,7 +28,7 @@ public:
             stream_.avail_out = static_cast<uInt>(std::min<std::size_t>(buffer.size() - filled, UINT32_MAX));
             const auto room = stream_.avail_out;
             const int status = inflate(&stream_, Z_NO_FLUSH);
-            input_->eat(in.size() - stream_.avail_in);
+            input_->consume(in.size() - stream_.avail_in);
             filled += room - stream_.avail_out;
             if (status == Z_STREAM_END) {
                 if (at_gzip_member(*input_)) {

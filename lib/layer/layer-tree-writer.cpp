@@ -68,14 +68,14 @@ public:
         root_.tree = directory(0, "");
         const auto& top = tree_.nodes_[0];
         root_.meta = top.is_explicit ? top.checksum : implicit_meta_;
-        if (!hollow_.fits() || (!implicit_.fits() && !listed_.fits()))
+        if (!whiteout_only_.fits() || (!implicit_.fits() && !listed_.fits()))
             throw Error(ErrorKind::unsupported_image,
                         "directories that the layer does not list, and those that it does, "
                         "each take more than " +
                             std::to_string(max_directories_bytes / 1024 / 1024) + " MiB of paths");
         if (!implicit_.fits()) root_.listed = listed_.sorted();
         root_.implicit = implicit_.sorted();
-        root_.hollow = hollow_.sorted();
+        root_.whiteout_only = whiteout_only_.sorted();
         return std::move(root_);
     }
 
@@ -114,7 +114,7 @@ private:
             return;
         }
         implicit_.add(path);
-        if (!node.needed && !is_root) hollow_.add(path);
+        if (!node.needed && !is_root) whiteout_only_.add(path);
     }
 
     // Calls TAKE with each entry that the commit has in the directory, in no order.
@@ -180,7 +180,7 @@ private:
     std::vector<Move> moves_;
     std::vector<std::string> hidden_asides_;
     Root root_;
-    PathList implicit_, listed_, hollow_;
+    PathList implicit_, listed_, whiteout_only_;
 };
 
 LayerTree::Index LayerTree::move_directory(const MovedDirectory& move) {

@@ -34,8 +34,8 @@ inline constexpr std::size_t max_behind_bytes = 2 * 1024 * 1024;
 // share a name, or none: it counts only where symbolic links of lower layers lead entries to where others are, and most
 // tars are in the order that is assumed then.
 inline constexpr std::size_t max_order_bytes = 2 * 1024 * 1024;
-// Steps through symbolic links in the parents of a layer's entries: each entry may lead through
-// forty links with targets of thousands of components, and a layer has many entries.
+// Steps through symbolic links in the parents of a layer's entries: each entry may lead through forty links with
+// targets of thousands of components, and a layer has many entries.
 inline constexpr std::uint64_t max_link_steps = 10'000'000;
 // Entries that are looked at because of hard links to files of their names.
 inline constexpr std::uint64_t max_compared = 20'000'000;
@@ -85,8 +85,8 @@ public:
     // Returns the target of a symbolic link; nullopt for a regular file.
     using ReadLink = std::function<std::optional<std::string>(const Checksum&)>;
     // PATH with its parents' symbolic links followed inside this layer, as an extracting tar would. The last component
-    // is not followed. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a
-    // path that gets too deep or leads through a placeholder, or too many links in all.
+    // is not followed. Throws Error(corrupt_input) for a loop, Error(unsupported_image) for a path that gets too deep
+    // or leads through a placeholder, or too many links in all.
     Path resolve_parents(const Path& path, const ReadLink& read_link);
 
     // Writes the dirtrees and dirmetas in the layout of MAPPING, and returns the root's.
@@ -98,7 +98,7 @@ public:
         // entry listed with the metadata that unlisted ones have.
         std::optional<std::vector<std::string>> listed;
         // Unlisted directories that nothing but whiteouts needs: they hide, and make nothing. Sorted.
-        std::vector<std::string> hollow;
+        std::vector<std::string> whiteout_only;
         // Whiteouts whose parents the layer itself made something else than directories.
         std::vector<std::string> behind;
         // The entries that symbolic links of lower layers may lead to where others are, last one last; only where that

@@ -31,7 +31,7 @@ public:
     std::optional<std::string> read_symlink(const Checksum& checksum) override;
     std::optional<std::uint64_t> file_size(const Checksum& checksum) override;
     bool has_file(const Checksum& checksum) override { return has_object(checksum, ObjectType::file); }
-    std::unique_ptr<ObjectSink> limbo() override {
+    std::unique_ptr<ObjectSink> side_sink() override {
         return std::unique_ptr<ObjectSink>(new LibostreeSink(objects_directory_, scratch_, repository_.get()));
     }
     void adopt(const Checksum& file, ObjectSink&) override { objects_.add(file, ObjectType::file); }
@@ -49,7 +49,7 @@ private:
     bool has_object(const Checksum& checksum, ObjectType type) const;
     Checksum write_content(const FileMeta& meta, GInputStream* content, std::uint64_t size);
     const int objects_directory_;
-    const std::shared_ptr<Scratch> scratch_;  // with its limbo's
+    const std::shared_ptr<Scratch> scratch_;  // shared with its side sinks
     GObjectPtr<OstreeRepo> repository_;       // none after publish(): libostree keeps files open for writing
     bool open_ = false;
     StagedObjects objects_{true};

@@ -87,8 +87,8 @@ public:
     virtual void expect_file(const Checksum&) {}
 
     // Returns a sink beside this one for objects that may be discarded; adopt() moves an object from it to this sink.
-    virtual std::unique_ptr<ObjectSink> limbo() = 0;
-    virtual void adopt(const Checksum& file, ObjectSink& limbo) = 0;
+    virtual std::unique_ptr<ObjectSink> side_sink() = 0;
+    virtual void adopt(const Checksum& file, ObjectSink& side) = 0;
     // Drops dirtrees that were put here and are not in KEEP.
     virtual void retain_dirtrees(const std::unordered_set<Checksum>& keep) = 0;
 

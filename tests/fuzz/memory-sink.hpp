@@ -52,9 +52,9 @@ public:
         return files_.at(checksum);
     }
     bool has_file(const Checksum& checksum) override { return files_.contains(checksum); }
-    std::unique_ptr<ObjectSink> limbo() override { return std::make_unique<MemorySink>(); }
-    void adopt(const Checksum& file, ObjectSink& limbo) override {
-        auto& other = dynamic_cast<MemorySink&>(limbo);
+    std::unique_ptr<ObjectSink> side_sink() override { return std::make_unique<MemorySink>(); }
+    void adopt(const Checksum& file, ObjectSink& side) override {
+        auto& other = dynamic_cast<MemorySink&>(side);
         if (const auto found = other.files_.find(file); found != other.files_.end()) files_.insert(*found);
         if (const auto found = other.symlinks_.find(file); found != other.symlinks_.end()) symlinks_.insert(*found);
     }

@@ -396,7 +396,7 @@ BlobReport BlobFetcher::deliver(Delivery& delivery) {
     std::optional<Error> failed, unsafe, busy;
     bool is_for_skopeo = false;
     for (;;) {
-        // With another to ask, nobody waits for one that does not answer.
+        // If there is another endpoint to ask, do not wait for one that does not answer.
         std::optional<Error> temporary;
         milliseconds later(0);
         for (auto place = places.begin(); place != places.end();) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sends HTTP GET requests with libcurl. Nothing is done by itself: no redirect is followed, nobody is logged in,
-// nothing is kept between requests but connections. HTTP/1.1 only.
+// Sends HTTP GET requests with libcurl. Follows no redirects and sends no credentials by itself; keeps only connections
+// between requests. HTTP/1.1 only.
 #pragma once
 
 #include <chrono>

@@ -24,14 +24,14 @@ struct RegistrySettings {
     bool client_certificates = false;  // whether the host's may be shown
 };
 
-// A registry leads to where nobody should follow: skopeo, which might, is not asked either.
+// The registry redirects to an unsafe place; skopeo, which might follow, is not tried either.
 class Unsafe : public Error {
 public:
     explicit Unsafe(const std::string& message) : Error(ErrorKind::source_denied, message) {}
 };
 
-// Throws what the status of HEAD, which WHO answered with in place of what was asked for, means: Cut where it may be
-// asked again, with a pause if WHO is busy, else Error.
+// Throws the error for the HTTP status of HEAD, with which WHO refused a request: Cut if a retry may help, with a pause
+// if WHO is busy, else Error.
 [[noreturn]] void refuse(const HttpHead& head, const std::string& who);
 
 // Thread-safe.

@@ -39,7 +39,7 @@ std::string check_policy(const std::string& transport, const ImageReference& ref
         reference.signature_source() == SignatureSource::ostree_remote)
         throw Error(ErrorKind::policy_rejected,
                     reference.image() +
-                        " needs a signature (what stands before its name, or SignaturePolicy= of "
+                        " needs a signature (the prefix of its name, or SignaturePolicy= of "
                         "imaged.conf, asks for one), and an archive carries none");
     // As skopeo would ask for an archive at a path that no scope of the policy names.
     const auto policy = applied_policy(load_host_policy(), ImageReference::parse(transport + ":/"));

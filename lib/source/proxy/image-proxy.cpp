@@ -58,7 +58,7 @@ void ImageProxy::wait_for_turn() {
         try {
             receive_reply("FinishPipe");
         } catch (const Error&) {
-            // Nobody wants that blob. If there was no reply, broken_ says so.
+            // That blob is not needed any more. If there was no reply, broken_ says so.
         }
     }
 }

@@ -11,8 +11,8 @@
 namespace imaged {
 
 // Makes a directory in SCRATCH for skopeo's option --cert-dir, with the CA certificates (*.crt) that this host has for
-// REGISTRY, "HOST[:PORT]" if there is one, and returns its path; a path where nothing is if SCRATCH is empty. Throws Error for
-// a directory that cannot be made.
+// REGISTRY, "HOST[:PORT]" if there is one. Returns its path; if SCRATCH is empty, a path that does not exist. Throws
+// Error if the directory cannot be made.
 std::string ca_directory(const std::optional<std::string>& registry, const std::string& scratch);
 
 // Returns ERROR, which skopeo reported for IMAGE. If it is about TLS, and a directory or a file in certs.d(5) of a

@@ -57,7 +57,7 @@ bool is_push(SkopeoRequest::Kind kind);
 // Whether what skopeo prints is its standard error rather than its standard output.
 bool prints_messages(SkopeoRequest::Kind kind);
 
-// Whether what skopeo says of its failure is for nobody.
+// Whether skopeo's error messages are discarded.
 inline bool is_quiet(SkopeoRequest::Kind kind) {
     return kind == SkopeoRequest::Kind::look_up;
 }
@@ -73,9 +73,9 @@ inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
 // Of a packet: output, credentials, policy, layout.
 inline constexpr std::size_t max_skopeo_descriptors = 4;
 
-// "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
-// skopeo_policy. LAYOUT is the directory that a push reads, or that check_policy writes; SCRATCH, unless
-// it is empty, the one for temporary files. Without the host's credentials, makes a directory in SCRATCH
+// Returns "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at
+// skopeo_policy. LAYOUT is the directory that a push reads, or that check_policy writes. SCRATCH, unless it is empty,
+// is the directory for temporary files. Without the host's credentials, makes a directory in SCRATCH
 // (ca-certificates.hpp); then run skopeo with an environment that has neither PATH, where it looks for credential
 // helpers, nor HOME.
 std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_auth_file, const std::string& layout,

@@ -89,7 +89,7 @@ public:
 private:
     bool has_moved() override {
         take_reports({});
-        return std::exchange(traffic_told_, false);
+        return std::exchange(traffic_reported_, false);
     }
 
     // Takes what the service has said. Waits for it at most LIMIT.
@@ -105,7 +105,7 @@ private:
             }
             const auto report = parse_json({packet.data(), static_cast<std::size_t>(size)});
             if (!report.is_object()) continue;
-            traffic_told_ |= report.contains("traffic");
+            traffic_reported_ |= report.contains("traffic");
             if (const auto found = report.find("error"); found != report.end() && found->is_string())
                 throw skopeo_error(found->get<std::string>());
             if (const auto found = report.find("status"); found != report.end() && found->is_number_integer())
@@ -115,7 +115,7 @@ private:
         }
     }
 
-    bool traffic_told_ = false;  // since it was asked last
+    bool traffic_reported_ = false;  // since it was asked last
     std::optional<int> status_;
     std::string checked_manifest_;
 };

@@ -4,7 +4,7 @@
 // stored.
 //
 // A table is what the manifest names, and a file what the table names; whether the table is right about its layer is
-// known when all of it is read. So what is found is to be shown, and to be used for nothing else.
+// known when all of it is read. So use the result for display only.
 #pragma once
 
 #include <memory>

@@ -35,7 +35,7 @@ constexpr std::size_t max_index_bytes = 4 * 1024 * 1024;
 // A file that remove_partial() leaves alone for as long as it is open.
 FileDescriptor open_partial(int directory, const std::string& name) {
     auto file = open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
-    // If locks are not to be had, nobody takes ours away either.
+    // If the file system has no locks, other jobs cannot lock the file and remove it either.
     ::flock(file.get(), LOCK_EX | LOCK_NB);
     return file;
 }

@@ -18,8 +18,8 @@ namespace imaged {
 class BlobParts : public StoppableSource {
 public:
     // SOURCE, which gives parts of blobs, and BLOB are borrowed. TAKEN is called with the number of bytes of each read.
-    // A request has at least LEAST_RANGES, whatever their size, if so many are left: two of them show whether the source
-    // gives several parts.
+    // A request has at least LEAST_RANGES, whatever their size, if so many are left: two of them show whether the
+    // source gives several parts.
     BlobParts(LayerSource& source, const Descriptor& blob, std::vector<BlobRange> ranges,
               std::function<void(std::size_t)> taken, std::size_t least_ranges = 1)
         : source_(source),

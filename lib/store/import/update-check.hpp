@@ -18,10 +18,9 @@ struct CheckedUpdate {
     bool is_news = false;  // the update is remembered now, and was not before
 };
 
-// REQUEST.target is where the image is stored, by default under its own reference. Remembers the update in the
-// repository, or forgets the one that was there when the source has it no more, unless the request
-// says not to. Throws Error(not_found) for an image
-// that is not stored, and what import_image() throws of the source.
+// REQUEST.target is the name that the image is stored under, by default its own reference. Records the update in the
+// repository, or removes the recorded one if the source no longer has it, unless the request forbids that. Throws
+// Error(not_found) if the image is not stored, and what import_image() throws about the source.
 //
 // AT_SOURCE, if it is given, is called with an update that is found, and with the source that its layers can be read
 // from until it returns.

@@ -18,7 +18,7 @@ constexpr const char* key_prefix = "imaged.";
 constexpr const char* diff_id_key = "imaged.diff-id";
 constexpr const char* implicit_key = "imaged.implicit-directories";
 constexpr const char* listed_key = "imaged.listed-directories";
-constexpr const char* hollow_key = "imaged.hollow-directories";
+constexpr const char* whiteout_only_key = "imaged.hollow-directories";
 constexpr const char* unresolved_key = "imaged.unresolved-links";
 constexpr const char* links_first_key = "imaged.links-first";
 constexpr const char* behind_key = "imaged.whiteouts-behind";
@@ -152,7 +152,7 @@ LayerRecord LayerRecord::read(const Repository::Commit& commit) {
         record.has_implicit = true;
         record.listed_directories = strings<std::unordered_set<std::string>>(listed);
     }
-    record.hollow_directories = strings<std::unordered_set<std::string>>(metadata.find(hollow_key, "as"));
+    record.whiteout_only_directories = strings<std::unordered_set<std::string>>(metadata.find(whiteout_only_key, "as"));
     record.whiteouts_behind = strings(metadata.find(behind_key, "as"));
     record.lost = strings(metadata.find(lost_key, "as"));
     record.order = strings(metadata.find(order_key, "as"));
@@ -208,7 +208,7 @@ VariantPtr layer_metadata(const DerivedLayer& layer, const DerivedLayerRules& ru
         add(listed_key, string_array(*layer.root.listed));
     else
         add(implicit_key, string_array(layer.root.implicit));
-    if (!layer.root.hollow.empty()) add(hollow_key, string_array(layer.root.hollow));
+    if (!layer.root.whiteout_only.empty()) add(whiteout_only_key, string_array(layer.root.whiteout_only));
     if (!layer.unresolved.empty()) add(unresolved_key, link_array(layer.unresolved));
     if (!layer.links_first.empty()) add(links_first_key, link_array(layer.links_first));
     if (!layer.root.behind.empty()) add(behind_key, string_array(layer.root.behind));

@@ -41,7 +41,7 @@ namespace imaged {
 struct LayerRecord {
     std::optional<Digest> diff_id;
     bool has_implicit = false;  // whether it says which directories no entry listed, and what of them only hides
-    std::unordered_set<std::string> implicit_directories, hollow_directories;
+    std::unordered_set<std::string> implicit_directories, whiteout_only_directories;
     std::optional<std::unordered_set<std::string>> listed_directories;  // in place of implicit_directories
     std::vector<UnresolvedLink> unresolved, hard_links, links_first, link_rivals;
     std::vector<std::string> whiteouts_behind, order, lost;

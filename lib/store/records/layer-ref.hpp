@@ -4,8 +4,8 @@
 // commits are different. The blob's ref then names the one of OSTree objects, as other programs expect it, and the
 // derived one has a ref of its own below imaged/derived/.
 //
-// Other programs take the blob's ref at its word: it says what the blob holds. A layer whose blob was not read as a
-// whole has a ref of imaged's own instead, below imaged/derived/ or imaged/objects/.
+// Other programs trust the blob's ref: to them, its commit is the content of the blob. A layer whose blob was not read
+// as a whole has a ref of imaged's own instead, below imaged/derived/ or imaged/objects/.
 #pragma once
 
 #include <map>

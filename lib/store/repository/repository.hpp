@@ -111,7 +111,7 @@ public:
         const LockKind kind_;
     };
 
-    // Whether nobody holds the lock at this moment.
+    // Whether no process holds the lock at this moment.
     bool is_unlocked() const;
     // Before an exclusive lock is taken: waits as long as the configuration says (lock-timeout-secs), or half a minute
     // where it sets no limit. Throws Error(failed) then.

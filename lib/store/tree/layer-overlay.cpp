@@ -28,12 +28,12 @@ bool LayerOverlay::took_a_place(const std::string& listed, const TreeEntry& entr
            !is_implicit(listed, entry.meta);
 }
 
-bool LayerOverlay::is_hollow(const std::string& listed, const TreeEntry& upper) {
+bool LayerOverlay::is_whiteout_only(const std::string& listed, const TreeEntry& upper) {
     if (!record_.has_whiteouts || !is_implicit(listed, upper.meta)) return false;
-    if (record_.has_implicit) return record_.hollow_directories.contains(listed);
+    if (record_.has_implicit) return record_.whiteout_only_directories.contains(listed);
     const auto directory = store_.load(upper.object);
     return !directory.empty() && std::all_of(directory.begin(), directory.end(), [&](const auto& entry) {
-        return entry.second.directory ? is_hollow(join_path(listed, entry.first), entry.second)
+        return entry.second.directory ? is_whiteout_only(join_path(listed, entry.first), entry.second)
                                       : is_whiteout(entry.first);
     });
 }
@@ -126,7 +126,7 @@ void LayerOverlay::merge_directory(Directory& result, const std::string& name, c
     const auto& entry = *left;
     const auto found = result.find(name);
     const bool is_directory = found != result.end() && found->second.directory;
-    if (!is_directory && is_hollow(path, entry)) return;
+    if (!is_directory && is_whiteout_only(path, entry)) return;
     const bool implicit = is_implicit(path, entry.meta);
     const bool over_link = !is_directory && found != result.end() && store_.read_symlink(found->second.object);
     auto at = place;
@@ -236,7 +236,8 @@ Checksum LayerOverlay::strip(const Checksum& tree, const std::string& listed) {
     bool changed = false;
     for (auto entry = directory.begin(); entry != directory.end();) {
         const auto path = join_path(listed, entry->first);
-        const bool dropped = entry->second.directory ? is_hollow(path, entry->second) : is_whiteout(entry->first);
+        const bool dropped =
+            entry->second.directory ? is_whiteout_only(path, entry->second) : is_whiteout(entry->first);
         if (dropped) {
             entry = directory.erase(entry);
             changed = true;

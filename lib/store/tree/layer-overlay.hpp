@@ -90,7 +90,7 @@ private:
     Rivals rivals_at(const Path& place);
     static Rivals rivals_below(const Written& written, const std::string& name);
     // Whether the directory is there for whiteouts only.
-    bool is_hollow(const std::string& listed, const TreeEntry& upper);
+    bool is_whiteout_only(const std::string& listed, const TreeEntry& upper);
     // A tree with nothing below it: whiteouts have nothing to hide.
     Checksum strip(const Checksum& tree, const std::string& listed);
     TreeEntry place_linked(TreeEntry root);

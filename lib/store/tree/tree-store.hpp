@@ -40,7 +40,7 @@ public:
     Checksum store(const Directory& directory);
     std::optional<std::string> read_symlink(const Checksum& object) { return sink_.read_symlink(object); }
 
-    // 0755, root:root, no attributes: what a directory has that nobody described.
+    // The metadata of a directory that no entry lists: 0755, root:root, no attributes.
     const Checksum& default_meta() const { return default_meta_; }
     TreeEntry empty_directory() { return {true, store({}), default_meta_}; }
 

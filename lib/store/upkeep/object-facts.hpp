@@ -2,12 +2,14 @@
 // Collects facts about each object of a repository for counting (object-graph.hpp): its bytes on disk, and the objects
 // that it references. Costs one lstat(2) for each object and one read for each directory and commit.
 //
-// Objects never change, so what was learnt is kept, and the next count looks at new objects only. It lists the
-// directories that have changed since (base/file-stamp.hpp), and looks again at the detached metadata there, which other
-// metadata may have replaced. Not kept, and looked at each time, is what has several hard links, or cannot be read. On disk: extensions/imaged/objects, in the byte order of the machine. What is new of a
-// directory is appended, with a SHA-256 of its own, until half of the record is out of date; then all of it is written
-// anew. It counts in this repository only, and is never needed: without it, or if anything of it is wrong, each object is
-// looked at. Nothing is removed by it.
+// Objects never change, so their facts are recorded, and the next count examines new objects only. It lists the
+// directories that have changed since (base/file-stamp.hpp), and examines again the detached metadata there, which
+// other metadata may have replaced. Objects with several hard links, or unreadable ones, are examined each time.
+//
+// On disk: extensions/imaged/objects, in the byte order of the machine. New facts of a directory are appended, with a
+// SHA-256 of their own, until half of the record is out of date; then the whole record is written again. The record is
+// valid in this repository only, and optional: if it is absent or any part of it is invalid, each object is examined.
+// Nothing is removed because of it.
 #pragma once
 
 #include <sys/types.h>

@@ -4,9 +4,10 @@
 // On disk: extensions/imaged/pruned, {"state": CHECKSUM, "objects": COUNT, "foreign-commits": COUNT}, replaced by
 // rename(2). The state is a hash of all that a prune decides by: its options, the version of imaged, the deployments,
 // and the stamps (base/file-stamp.hpp) of refs and of the directories of refs, objects, records of layers and marks of
-// partial commits. If a program adds, removes or replaces anything there, or writes into a ref, a stamp changes, which
-// nobody can set. An object that is overwritten in place changes none: that makes no garbage, and `verify` finds it. It counts in this repository only, and is never needed: without it a prune looks at everything. Nothing
-// is removed by it.
+// partial commits. If a program adds, removes or replaces anything there, or writes into a ref, a stamp changes; no
+// program can set a stamp. An object that is overwritten in place changes no stamp: that makes no garbage, and `verify`
+// finds it. The record is valid in this repository only, and optional: without it a prune examines everything. Nothing
+// is removed because of it.
 #pragma once
 
 #include <cstdint>

@@ -245,8 +245,8 @@ std::vector<ImageReference> refetch_unverified(const VerifyRequest& request, Rep
     return images;
 }
 
-// Drops the versions of OUTCOME that nothing has made whole: nobody can go back to them. What could only not be read
-// stays.
+// Drops the versions of OUTCOME that could not be repaired: no rollback to them is possible. Versions that could only
+// not be read stay.
 void drop_damaged_versions(Repository& repository, VerifyOutcome& outcome, Cancellation& cancellation,
                            WorkObserver& observer) {
     if (outcome.verdict.kept.empty()) return;

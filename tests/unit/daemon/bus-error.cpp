@@ -17,10 +17,10 @@ TEST_CASE("every kind of error has its name on the bus") {
 }
 
 TEST_CASE("nothing but a bus error leaves the fence") {
-    CHECK_THROWS_AS(fenced([] { throw Error(ErrorKind::not_found, "x"); }), sdbus::Error);
-    CHECK_THROWS_AS(fenced([] { throw std::runtime_error("x"); }), sdbus::Error);
-    CHECK_THROWS_AS(fenced([] { throw 1; }), sdbus::Error);
-    CHECK(fenced([] { return 3; }) == 3);
+    CHECK_THROWS_AS(with_bus_errors([] { throw Error(ErrorKind::not_found, "x"); }), sdbus::Error);
+    CHECK_THROWS_AS(with_bus_errors([] { throw std::runtime_error("x"); }), sdbus::Error);
+    CHECK_THROWS_AS(with_bus_errors([] { throw 1; }), sdbus::Error);
+    CHECK(with_bus_errors([] { return 3; }) == 3);
 }
 
 TEST_CASE("bus text is valid UTF-8") {

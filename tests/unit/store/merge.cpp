@@ -83,7 +83,7 @@ public:
                 record.root = RootPolicy::everything;
                 record.moved_var = move_var;
                 record.unresolved = layer.links;
-                record.hollow_directories.insert(root.hollow.begin(), root.hollow.end());
+                record.whiteout_only_directories.insert(root.whiteout_only.begin(), root.whiteout_only.end());
                 record.whiteouts_behind = root.behind;
                 record.order = root.order;
                 record.links_first = layer.links_first;
