@@ -289,12 +289,8 @@ void JobTable::worker_ended(JobId id, const job::Result& result) {
 }
 
 void JobTable::tell_changes(const job::Result& result) {
-    for (const auto& change : result.changed_images)
-        events_.image_changed(bus_text(change.image), bus_text(change.old_digest.value_or("")),
-                              bus_text(change.new_digest.value_or("")));
-    for (const auto& update : result.found_updates)
-        events_.update_found(bus_text(update.image), bus_text(update.digest), bus_text(update.update_digest),
-                             bus_text(update.update_version.value_or("")));
+    for (const auto& change : result.changed_images) events_.image_changed(change);
+    for (const auto& update : result.found_updates) events_.update_found(update);
 }
 
 void JobTable::forget(JobId id) {

@@ -24,11 +24,8 @@ public:
     struct Events {
         std::function<void(JobId)> added;
         std::function<void(JobId, const std::string& result)> removed;
-        std::function<void(const std::string& image, const std::string& old_digest, const std::string& new_digest)>
-            image_changed;
-        std::function<void(const std::string& image, const std::string& digest, const std::string& update_digest,
-                           const std::string& update_version)>
-            update_found;
+        std::function<void(const job::ChangedImage&)> image_changed;
+        std::function<void(const job::FoundUpdate&)> update_found;
         // Whether a job runs that may change the repository.
         std::function<void(bool changes)> changes;
         // Calls LISTED, at once or later.

@@ -112,12 +112,17 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       jobs_(connection, loop, settings_.worker, settings_.job_numbers, settings_.metrics,
             {[this](JobId id) { ignoring_errors([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) { job_ended(id, result); },
-             [this](const std::string& image, const std::string& old_digest, const std::string& new_digest) {
-                 ignoring_errors([&] { emitImageChanged(image, old_digest, new_digest); });
+             [this](const job::ChangedImage& change) {
+                 ignoring_errors([&] {
+                     emitImageChanged(bus_text(change.image), bus_text(change.old_digest.value_or("")),
+                                      bus_text(change.new_digest.value_or("")));
+                 });
              },
-             [this](const std::string& image, const std::string& digest, const std::string& update_digest,
-                    const std::string& update_version) {
-                 ignoring_errors([&] { emitUpdateFound(image, digest, update_digest, update_version); });
+             [this](const job::FoundUpdate& update) {
+                 ignoring_errors([&] {
+                     emitUpdateFound(bus_text(update.image), bus_text(update.digest), bus_text(update.update_digest),
+                                     bus_text(update.update_version.value_or("")));
+                 });
              },
              [host](bool changes) {
                  if (host != nullptr) host->inhibitor.hold(changes);

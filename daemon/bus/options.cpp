@@ -20,8 +20,8 @@ namespace imaged {
 
 namespace {
 
-// Registries take names of 255 bytes; paths of local images end at PATH_MAX.
-constexpr std::size_t max_reference_bytes = 4096;
+// Paths end at PATH_MAX. A reference is at most a quarter of this long (image-reference.cpp).
+constexpr std::size_t max_text_bytes = 4096;
 // Far more than any method knows.
 constexpr std::size_t max_options = 64;
 // As containers-auth.json(5) files go, generous.
@@ -47,7 +47,7 @@ Value value_of(const std::string& key, const sdbus::Variant& variant, const char
 std::string text_of(const std::string& key, const sdbus::Variant& variant) {
     auto text = value_of<std::string>(key, variant, "s");
     if (text.empty()) refuse(key, "must not be empty");
-    if (text.size() > max_reference_bytes) refuse(key, "longer than " + std::to_string(max_reference_bytes) + " bytes");
+    if (text.size() > max_text_bytes) refuse(key, "longer than " + std::to_string(max_text_bytes) + " bytes");
     return text;
 }
 
@@ -230,8 +230,8 @@ std::string parse_path(const std::string& what, const std::string& text) {
         return Error(ErrorKind::invalid_argument, what + " " + why + ": \"" + text.substr(0, max_quoted_bytes) + "\"");
     };
     if (!text.starts_with('/')) throw invalid("is not an absolute path");
-    if (text.size() > max_reference_bytes)
-        throw invalid("is longer than " + std::to_string(max_reference_bytes) + " bytes");
+    if (text.size() > max_text_bytes)
+        throw invalid("is longer than " + std::to_string(max_text_bytes) + " bytes");
     // One spelling lets equal requests join. Not lexically_normal(): what ".." leaves behind may be a link.
     std::string path;
     for (std::size_t begin = 1; begin <= text.size();) {
@@ -285,7 +285,7 @@ std::vector<ImageReference> image_list(const std::vector<std::string>& images, b
     std::vector<ImageReference> list;
     std::set<std::string> seen;
     for (const auto& image : images) {
-        auto name = ImageReference::parse(ImageReference::parse(image).image());
+        auto name = ImageReference::parse(image).with(SignatureSource::configured);
         if (seen.insert(name.image()).second) list.push_back(std::move(name));
     }
     return list;

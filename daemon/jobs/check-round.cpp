@@ -75,10 +75,10 @@ void CheckRound::next() {
 void CheckRound::check(const StoredName& image) {
     if (image.source == archive_source)
         throw Error(ErrorKind::not_found, "it was imported from an archive, so it has no source to check");
-    job::Check check{ImageReference::parse(image.source.empty() ? image.name : image.source), {}};
+    job::Check check{ImageReference::parse(image.source.value_or(image.name)), {}};
     if (!any_source_ && check.image.transport() != Transport::registry)
         throw Error(ErrorKind::not_authorized, "only root may have images checked that are not of a registry");
-    if (!image.source.empty()) check.target = ImageReference::parse(image.name);
+    if (image.source) check.target = ImageReference::parse(image.name);
     check.packages = request_.as<job::CheckImages>()->packages;
     auto request = request_;
     request.work = std::move(check);

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,10 +15,10 @@
 
 namespace imaged {
 
-// An image that is stored as NAME, and the reference that it came from: empty if its name says it, archive_source
-// out of an archive.
+// An image as ListImages has it: its name, and its source if its name does not say it.
 struct StoredName {
-    std::string name, source;
+    std::string name;
+    std::optional<std::string> source;
 };
 
 class CheckRound {

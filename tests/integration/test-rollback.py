@@ -249,6 +249,23 @@ class Rollback(OnTheBus):
         self.prune()
         self.fsck()
 
+    def test_a_kept_version_that_is_gone_leaves_the_list(self):
+        """It cannot be rolled back to: its commit or its tree was lost, or objects of an older backup were restored."""
+        self.pulled("1")
+        self.pulled("2")
+        kept = next(commit for ref, commit in self.commits().items() if ref.startswith(KEPT))
+        trees = self.ostree("ls", "-d", "-C", kept, "/").split()
+        objects = [kept + ".commit", trees[4] + ".dirtree"]
+        time.sleep(0.3)
+        self.assertEqual(self.state(), ["2", "1"])
+        for name in objects:
+            with self.subTest(name=name.rpartition(".")[2]):
+                path, aside = self.repository / "objects" / name[:2] / name[2:], self.repository / "aside"
+                path.rename(aside)
+                self.assertNotIn("kept", self.listed())
+                aside.rename(path)
+                self.assertEqual(self.state(), ["2", "1"])
+
     def test_a_ref_that_leads_nowhere_is_damage(self):
         self.pulled("1")
         self.pulled("2")

@@ -103,18 +103,18 @@ void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std
     }
 }
 
-bool is_ref_directory(int repository, const std::string& path, const DirectoryEntry& entry) {
-    if (!entry.is_link) return entry.is_directory;
+RefEntryKind kind_of(int repository, const std::string& path, const DirectoryEntry& entry) {
+    if (!entry.is_link) return entry.is_directory ? RefEntryKind::directory : RefEntryKind::ref;
     struct stat target, above;
-    if (::fstatat(entry.directory, entry.name, &target, 0) != 0 || !S_ISDIR(target.st_mode)) return false;
+    if (::fstatat(entry.directory, entry.name, &target, 0) != 0 || !S_ISDIR(target.st_mode)) return RefEntryKind::ref;
     const auto leads_to = [&](const std::string& place) {
         return ::fstatat(repository, place.c_str(), &above, 0) == 0 && above.st_dev == target.st_dev &&
                above.st_ino == target.st_ino;
     };
     for (auto end = path.find('/'); end != path.npos; end = path.find('/', end + 1)) {
-        if (leads_to(path.substr(0, end))) return false;
+        if (leads_to(path.substr(0, end))) return RefEntryKind::loop;
     }
-    return !leads_to(path) && !leads_to(".");
+    return leads_to(path) || leads_to(".") ? RefEntryKind::loop : RefEntryKind::directory;
 }
 
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
@@ -126,8 +126,10 @@ void visit_ref_files(int directory, const std::string& path, const std::string& 
         if (!opened && errno != ENOENT && errno != ENOTDIR) throw_errno("list " + inner);
         visit_directory(std::move(opened), inner, [&](const DirectoryEntry& entry) {
             const auto found = name + entry.name;
-            if (!is_ref_directory(directory, inner, entry)) return visit({found, entry.is_link});
-            read_or_note(unreadable, found, [&] { below(inner + "/" + entry.name, found + "/"); });
+            const auto kind = kind_of(directory, inner, entry);
+            if (kind == RefEntryKind::ref) visit({found, entry.is_link});
+            if (kind == RefEntryKind::directory)
+                read_or_note(unreadable, found, [&] { below(inner + "/" + entry.name, found + "/"); });
         });
     };
     read_or_note(unreadable, top, [&] {

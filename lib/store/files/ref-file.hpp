@@ -42,15 +42,19 @@ using UnreadableRefs = std::map<std::string, Error>;
 // Calls READ, and notes a failure of it about the ref NAME in UNREADABLE.
 void read_or_note(UnreadableRefs* unreadable, const std::string& name, const std::function<void()>& read);
 
-// Whether ENTRY of PATH, below REPOSITORY, is a directory of refs: one itself, or a symbolic link to one, which the kernel
-// follows for who opens a ref below it. A link to a directory that PATH is in is none: its refs have a name already.
-bool is_ref_directory(int repository, const std::string& path, const DirectoryEntry& entry);
+enum class RefEntryKind {
+    ref,        // or an alias
+    directory,  // of refs: one itself, or a symbolic link to one, which the kernel follows for who opens a ref below it
+    loop,       // a link to a directory that it is in: its refs have a name already
+};
+// Of ENTRY in the directory PATH below REPOSITORY.
+RefEntryKind kind_of(int repository, const std::string& path, const DirectoryEntry& entry);
 
 struct RefEntry {
     std::string name;  // PREFIX, and what follows PATH
     bool alias = false;
 };
-// Calls VISIT for every entry at or below PATH that is no directory (is_ref_directory()). A PATH that is not there has
+// Calls VISIT for every entry at or below PATH of the kind ref. A PATH that is not there has
 // none; one that is a link which leads nowhere is a system error. PREFIX ends in a slash, or is empty for the names of
 // all refs below refs/heads; without its slash it is the name of PATH itself.
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,

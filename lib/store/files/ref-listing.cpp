@@ -139,12 +139,13 @@ bool RefListing::read(const std::string& path, Directory& directory) {
         if (name.starts_with('.') || name.starts_with("tmp.")) return;  // libostree is just writing it
         // What a link leads to changes elsewhere.
         if (entry.is_link) directory.stamp.distrust();
-        if (is_ref_directory(repository_, path, entry)) {
+        const auto kind = kind_of(repository_, path, entry);
+        if (kind == RefEntryKind::directory) {
             if (except_.contains(path + "/" + entry.name)) return;
             const auto found = known.find(name);
             if (found != known.end()) ++directories_still_there;
             directory.directories.emplace(name, found == known.end() ? Directory{} : std::move(found->second));
-        } else {
+        } else if (kind == RefEntryKind::ref) {
             auto file = directory.files.find(name);
             const bool is_new = file == directory.files.end();
             if (is_new) file = directory.files.emplace(name, File{}).first;

@@ -144,10 +144,18 @@ Refs Repository::refs(const std::string& prefix, UnreadableRefs* unreadable) con
 
 Refs Repository::all_refs() const {
     Refs refs, remote;
-    const auto add = [&](const char* path, Refs& found) {
-        visit_refs(fd(), path, "", nullptr,
-                   [&](const std::string& name, const auto& commit) { found.emplace(name, commit); });
+    struct stat status;
+    const auto add = [&](const std::string& path, Refs& found) {
+        visit_ref_files(fd(), path, "", nullptr, [&](const RefEntry& entry) {
+            const auto file = path + "/" + entry.name;
+            if (entry.alias && ::fstatat(fd(), file.c_str(), &status, 0) != 0)
+                throw Error(ErrorKind::repository_damaged,
+                            file + " is a symbolic link that leads nowhere: restore what it leads to, or remove it");
+            const auto target = read_ref_file(fd(), file);
+            if (target.exists) found.emplace(entry.name, target.commit);
+        });
     };
+    if (::fstatat(fd(), "refs/heads", &status, 0) != 0) throw_errno("list refs/heads");
     add("refs/heads", refs);
     add("refs/mirrors", refs);
     add("refs/remotes", remote);

@@ -59,7 +59,8 @@ public:
     RefTarget resolve(const std::string& ref) const;
     // Every ref below PREFIX.
     Refs refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
-    // Every ref of this repository, mirrored and remote ones too (remotes' as REMOTE:NAME).
+    // Every ref of this repository, mirrored and remote ones too (remotes' as REMOTE:NAME). For a prune: throws if some
+    // may not be seen, as a directory of refs or what a symbolic link leads to is not there.
     Refs all_refs() const;
     // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
     std::map<std::string, std::string> aliases(UnreadableRefs* unreadable = nullptr) const;

@@ -44,8 +44,9 @@ public:
         add_stamp(path);
         std::set<std::string> files, links, directories;
         visit_directory(try_open_at(repository_, path, O_RDONLY | O_DIRECTORY), path, [&](const DirectoryEntry& entry) {
-            const bool is_directory = is_ref_directory(repository_, path, entry);
-            (is_directory ? directories : entry.is_link ? links : files).insert(path + "/" + entry.name);
+            const bool is_directory = kind_of(repository_, path, entry) == RefEntryKind::directory;
+            auto& names = is_directory ? directories : entry.is_link ? links : files;
+            names.insert(path + "/" + entry.name);
         });
         for (const auto& file : files) add_stamp(file);
         // What an alias leads to may be outside of the repository.

@@ -166,3 +166,17 @@ TEST_CASE("a listing sees what is noted, moved and forgotten at any time after i
         expect(image, image);
     }
 }
+
+TEST_CASE("Two processes that note sources lose none") {
+    SourcesStore store;
+    // They open the lock by themselves, as two processes do.
+    const auto note = [&](int from) {
+        for (int i = from; i < 600; i += 2) note_image_source(store.fd, numbered(i), source);
+    };
+    std::thread even([&] { note(0); });
+    note(1);
+    even.join();
+    for (int i = 0; i < 600; ++i) REQUIRE(image_source(store.fd, numbered(i)) == source);
+    CHECK((std::filesystem::status(store.records / "sources/lock").permissions() &
+           std::filesystem::perms::others_all) == std::filesystem::perms::none);
+}

@@ -18,6 +18,7 @@
 #include "image-builder.hpp"
 #include "layer/dirtree.hpp"
 #include "store/files/ref-name.hpp"
+#include "store/records/ref-state.hpp"
 #include "store/upkeep/layer-use.hpp"
 
 using namespace imaged;
@@ -421,4 +422,40 @@ TEST_CASE("a prune that had nothing to do is known until something changes") {
         CHECK_FALSE(store.prune(true).is_as_before);
         CHECK_FALSE(fs::exists(store.record));
     }
+}
+
+TEST_CASE("Symbolic links to directories of refs are followed") {
+    const auto* const part = GENERATE("refs", "refs/heads", "refs/heads/ostree", "refs/heads/ostree/container/image");
+    CAPTURE(part);
+    PrunedStore store;
+    store.images.image("oci:/images:kept", {store.images.layer("kept", {{"usr/kept", "kept"}})});
+    store.images.image("oci:/images:gone", {store.images.layer("gone", {{"usr/gone", "gone"}})});
+    const fs::path place = fs::path(store.home.path) / part, moved = store.home.directory.path + "/moved";
+    fs::rename(place, moved);
+    fs::create_directory_symlink(moved, place);
+    // A link to a directory that it is in gives no ref another name.
+    fs::create_directory_symlink(".", moved / "again");
+    const auto refs = store.home.repository.all_refs();
+    CHECK(refs.size() == 4);
+    RefState state(store.home.repository);
+    state.refresh();
+    CHECK(state.refs().size() == 2);  // those of layers are not listed
+    CHECK(store.home.repository.refs(layer_ref_directories.front()).size() == 2);
+    CHECK(store.prune().garbage.objects == 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));  // until the record of the prune may be kept
+    CHECK(store.prune().garbage.objects == 0);
+    // A change behind the link is noticed, by what listed the refs before and by the record of the prune.
+    const auto removed = image_ref(ImageReference::parse("oci:/images:gone"));
+    fs::remove(fs::path(store.home.path) / "refs/heads" / removed);
+    CHECK(state.refresh());
+    CHECK(store.prune().garbage.objects > 0);
+    CHECK(store.home.repository.all_refs().size() == 2);
+
+    fs::remove(moved / "again");
+    fs::rename(moved, store.home.directory.path + "/elsewhere");
+    CHECK_THROWS_AS(store.prune(), Error);
+    fs::remove(place);
+    fs::rename(store.home.directory.path + "/elsewhere", place);
+    CHECK(store.prune().garbage.objects == 0);
+    store.fsck();
 }
