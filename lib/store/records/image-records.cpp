@@ -13,6 +13,7 @@
 #include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "store/files/record-file.hpp"
+#include "store/files/repository-writer.hpp"
 
 namespace imaged {
 
@@ -34,8 +35,8 @@ std::string image_record_name(unsigned char number) {
     return hex_byte(number) + ".json";
 }
 
-FileDescriptor lock_image_records(int repository, const char* directory) {
-    const auto place = make_records(repository, directory);
+FileDescriptor lock_image_records(int repository) {
+    const auto place = make_records(repository, records_directory);
     if (!place) return {};
     auto file = open_at(place.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
     while (::flock(file.get(), LOCK_EX) != 0) {

@@ -4,7 +4,7 @@
 //
 // On disk: DIRECTORY/HH.json, {"IMAGE": VALUE}, replaced by rename(2). HH is the first byte of a hash (32-bit FNV-1a)
 // of the image's name. An invalid file counts as empty. Processes that change them wait for each other's lock, flock(2)
-// of DIRECTORY/lock, which other users cannot open.
+// of extensions/imaged/lock, which other users cannot open.
 #pragma once
 
 #include <array>
@@ -24,9 +24,9 @@ inline constexpr unsigned image_record_files = 256;
 unsigned char image_record_number(const std::string& image);
 std::string image_record_name(unsigned char number);
 
-// Waits until no other process changes the files of DIRECTORY; holds for as long as the descriptor is open. An empty one
-// if there is no place for them. Throws a system error.
-FileDescriptor lock_image_records(int repository, const char* directory);
+// Waits until no other process changes such files; holds for as long as the descriptor is open. An empty one if there is
+// no place for them. Throws a system error.
+FileDescriptor lock_image_records(int repository);
 
 // VALUE is a text, or a map of texts by texts. All of them, for listings. Belongs to one thread; borrows the
 // repository's directory.

@@ -126,7 +126,7 @@ std::string image_source(int repository, const std::string& image) {
 void note_image_source(int repository, const std::string& image, const std::string& source) noexcept {
     if (source == image) return forget_image_sources(repository, {image});
     try {
-        const auto lock = lock_image_records(repository, sources_directory);
+        const auto lock = lock_image_records(repository);
         move_former(repository);
         edit_sources(repository, image_record_number(image),
                      [&](Sources& sources) { return std::exchange(sources[image], source) != source; });
@@ -141,7 +141,7 @@ void forget_image_sources(int repository, const std::set<std::string>& images) n
         for (const auto& image : images) files[image_record_number(image)].insert(image);
         std::erase_if(files, [&](const auto& file) { return !is_any_noted(repository, file.first, file.second); });
         if (files.empty()) return;
-        const auto lock = lock_image_records(repository, sources_directory);
+        const auto lock = lock_image_records(repository);
         move_former(repository);
         for (const auto& [number, names] : files) {
             edit_sources(repository, number, [&](Sources& sources) {

@@ -63,7 +63,7 @@ void note_signature_rule(int repository, const std::string& image, const std::st
                          const std::string& rule) noexcept {
     try {
         if (rule.empty() || rule.size() > max_signature_rule) return;
-        const auto lock = lock_image_records(repository, rules_directory);
+        const auto lock = lock_image_records(repository);
         auto rules = read_rules(repository, image);
         if (const auto* const before = find(rules, image, commit); before != nullptr && *before == rule) return;
         std::set<std::string> versions;
@@ -81,7 +81,7 @@ void note_signature_rule(int repository, const std::string& image, const std::st
 
 void forget_signature_rules(int repository, const std::string& image) noexcept {
     try {
-        const auto lock = lock_image_records(repository, rules_directory);
+        const auto lock = lock_image_records(repository);
         auto rules = read_rules(repository, image);
         if (rules.erase(image) > 0) write_rules(repository, image, rules);
     } catch (const std::exception&) {

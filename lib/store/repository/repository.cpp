@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/directory.hpp"
@@ -15,6 +16,8 @@
 #include "layer/libostree-sink.hpp"
 #include "layer/pipe-object.hpp"
 #include "store/files/direct-writer.hpp"
+#include "store/files/kept-ref.hpp"
+#include "store/files/ref-name.hpp"
 #include "store/files/repository-creation.hpp"
 #include "store/repository/moved-repository.hpp"
 
@@ -64,6 +67,15 @@ GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
         if (ostree_repo_open(repo.get(), nullptr, error.out()) != FALSE) return repo;
         if (--left == 0) raise_damage(error, "open the repository " + path);
     }
+}
+
+// Whether FILE, below the repository, is a directory of refs that imaged writes, or one that such a directory is in.
+bool is_own_directory(const std::string& file) {
+    const auto leads_to = [&](std::string_view directory) {
+        return ("refs/heads/" + std::string(directory) + "/").starts_with(file + "/");
+    };
+    return leads_to(image_ref_directory) || leads_to(kept_ref_directory) ||
+           std::any_of(layer_ref_directories.begin(), layer_ref_directories.end(), leads_to);
 }
 
 }  // namespace
@@ -142,13 +154,14 @@ Refs Repository::refs(const std::string& prefix, UnreadableRefs* unreadable) con
     return refs;
 }
 
-Refs Repository::all_refs() const {
+Refs Repository::all_refs(bool links_lead_somewhere) const {
     Refs refs, remote;
     struct stat status;
     const auto add = [&](const std::string& path, Refs& found) {
         visit_ref_files(fd(), path, "", nullptr, [&](const RefEntry& entry) {
             const auto file = path + "/" + entry.name;
-            if (entry.alias && ::fstatat(fd(), file.c_str(), &status, 0) != 0)
+            if (entry.alias && (links_lead_somewhere || is_own_directory(file)) &&
+                ::fstatat(fd(), file.c_str(), &status, 0) != 0)
                 throw Error(ErrorKind::repository_damaged,
                             file + " is a symbolic link that leads nowhere: restore what it leads to, or remove it");
             const auto target = read_ref_file(fd(), file);

@@ -59,9 +59,10 @@ public:
     RefTarget resolve(const std::string& ref) const;
     // Every ref below PREFIX.
     Refs refs(const std::string& prefix, UnreadableRefs* unreadable = nullptr) const;
-    // Every ref of this repository, mirrored and remote ones too (remotes' as REMOTE:NAME). For a prune: throws if some
-    // may not be seen, as a directory of refs or what a symbolic link leads to is not there.
-    Refs all_refs() const;
+    // Every ref of this repository, mirrored and remote ones too (remotes' as REMOTE:NAME). Throws where a directory
+    // of refs that imaged writes is missing behind a symbolic link: its refs are not known. With LINKS_LEAD_SOMEWHERE it
+    // throws for every link that leads nowhere; by default such a link is a broken ref.
+    Refs all_refs(bool links_lead_somewhere = false) const;
     // Refs that are aliases of others (`ostree refs --alias`), and what they lead to.
     std::map<std::string, std::string> aliases(UnreadableRefs* unreadable = nullptr) const;
     // No COMMIT removes the ref. Throws Error(repository_damaged) if other refs are below it.

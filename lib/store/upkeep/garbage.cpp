@@ -66,7 +66,7 @@ public:
 
     GarbageCounts run() {
         observer_.begin("mark", 0, mark_end, "");
-        const auto refs = repository_.all_refs();
+        const auto refs = repository_.all_refs(rules_.foreign_commits);
         // Images first: damage is reported for the first image that reaches the object.
         for (const bool layers : {false, true}) {
             for (const auto& [ref, commit] : refs) {

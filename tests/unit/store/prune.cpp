@@ -456,6 +456,10 @@ TEST_CASE("Symbolic links to directories of refs are followed") {
     CHECK_THROWS_AS(store.prune(), Error);
     fs::remove(place);
     fs::rename(store.home.directory.path + "/elsewhere", place);
+    fs::create_symlink("nowhere", fs::path(store.home.path) / "refs/heads/foreign");
+    CHECK_THROWS_AS(store.prune(false, true), Error);
+    CHECK(store.prune().garbage.objects == 0);
+    fs::remove(fs::path(store.home.path) / "refs/heads/foreign");
     CHECK(store.prune().garbage.objects == 0);
     store.fsck();
 }
