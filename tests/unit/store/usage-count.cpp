@@ -208,7 +208,8 @@ TEST_CASE("what is known of objects is appended, and a damaged record makes no s
         recount_images(home.path, 0, FactsUse::known, store.cancellation);
         RefState state(home.repository);
         state.refresh();
-        const auto* size = UsageRecord::read(home.repository.fd()).size_of(first, state.value());
+        const auto usage = UsageRecord::read(home.repository.fd());
+        const auto* size = usage.size_of(first, state.value());
         REQUIRE(size != nullptr);
         const auto recorded = *size, counted = store.size_of(first);
         REQUIRE(recorded.bytes == counted.bytes);
