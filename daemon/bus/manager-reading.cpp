@@ -111,7 +111,8 @@ void Manager::name_images(JobTable::Listed listed) {
                 const auto document = catalog.open() ? parse_json(*catalog.list()) : nlohmann::json::object();
                 for (const auto& image : document.value("images", nlohmann::json::array())) {
                     auto& stored = images.emplace_back(StoredName{image.at("image").get<std::string>(), {}});
-                    if (const auto source = image.find("source"); source != image.end()) stored.source = source->get<std::string>();
+                    if (const auto source = image.find("source"); source != image.end())
+                        stored.source = source->get<std::string>();
                 }
                 return EventLoop::Callback([listed, images] { listed(images, nullptr); });
             } catch (...) {

@@ -230,8 +230,7 @@ std::string parse_path(const std::string& what, const std::string& text) {
         return Error(ErrorKind::invalid_argument, what + " " + why + ": \"" + text.substr(0, max_quoted_bytes) + "\"");
     };
     if (!text.starts_with('/')) throw invalid("is not an absolute path");
-    if (text.size() > max_text_bytes)
-        throw invalid("is longer than " + std::to_string(max_text_bytes) + " bytes");
+    if (text.size() > max_text_bytes) throw invalid("is longer than " + std::to_string(max_text_bytes) + " bytes");
     // One spelling lets equal requests join. Not lexically_normal(): what ".." leaves behind may be a link.
     std::string path;
     for (std::size_t begin = 1; begin <= text.size();) {

@@ -177,6 +177,6 @@ TEST_CASE("Two processes that note sources lose none") {
     note(1);
     even.join();
     for (int i = 0; i < 600; ++i) REQUIRE(image_source(store.fd, numbered(i)) == source);
-    CHECK((std::filesystem::status(store.records / "lock").permissions() &
-           std::filesystem::perms::others_all) == std::filesystem::perms::none);
+    CHECK((std::filesystem::status(store.records / "lock").permissions() & std::filesystem::perms::others_all) ==
+          std::filesystem::perms::none);
 }
