@@ -7,6 +7,7 @@
 // Programs that read the store format look for images in ostree/container/image only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,10 +16,14 @@
 
 #include "base/checksum.hpp"
 #include "store/files/ref-file.hpp"
+#include "store/files/ref-name.hpp"
 
 namespace imaged {
 
 inline constexpr const char* kept_ref_directory = "imaged/kept";
+// All directories of refs that imaged writes.
+inline constexpr std::array own_ref_directories{image_ref_directory, kept_ref_directory, layer_ref_directory,
+                                                derived_ref_directory, objects_ref_directory};
 
 struct KeptRef {
     std::string ref;

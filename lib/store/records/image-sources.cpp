@@ -45,7 +45,7 @@ Sources read_sources(int repository, unsigned char number) {
 
 // IMAGES are in file NUMBER.
 bool is_any_noted(int repository, unsigned char number, const std::set<std::string>& images) {
-    const auto sources = read_sources(repository, number);
+    const auto sources = SourceRecords::read(repository, sources_directory, number);
     return std::any_of(images.begin(), images.end(), [&](const auto& image) { return sources.contains(image); });
 }
 
@@ -139,7 +139,8 @@ void forget_image_sources(int repository, const std::set<std::string>& images) n
     try {
         std::map<unsigned char, std::set<std::string>> files;
         for (const auto& image : images) files[image_record_number(image)].insert(image);
-        std::erase_if(files, [&](const auto& file) { return !is_any_noted(repository, file.first, file.second); });
+        if (!read_former(repository))
+            std::erase_if(files, [&](const auto& file) { return !is_any_noted(repository, file.first, file.second); });
         if (files.empty()) return;
         const auto lock = lock_image_records(repository);
         move_former(repository);

@@ -31,10 +31,7 @@ std::optional<std::string> name_below(const std::string& path, std::string_view 
 
 std::set<std::string> listed_elsewhere() {
     std::set<std::string> paths;
-    const auto add = [&](const char* directory) { paths.insert(std::string("refs/heads/") + directory); };
-    add(image_ref_directory);
-    add(kept_ref_directory);
-    for (const auto* directory : layer_ref_directories) add(directory);
+    for (const auto* directory : own_ref_directories) paths.insert(std::string("refs/heads/") + directory);
     return paths;
 }
 

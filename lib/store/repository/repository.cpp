@@ -17,7 +17,6 @@
 #include "layer/pipe-object.hpp"
 #include "store/files/direct-writer.hpp"
 #include "store/files/kept-ref.hpp"
-#include "store/files/ref-name.hpp"
 #include "store/files/repository-creation.hpp"
 #include "store/repository/moved-repository.hpp"
 
@@ -71,11 +70,9 @@ GObjectPtr<OstreeRepo> open_repository(const std::string& path) {
 
 // Whether FILE, below the repository, is a directory of refs that imaged writes, or one that such a directory is in.
 bool is_own_directory(const std::string& file) {
-    const auto leads_to = [&](std::string_view directory) {
+    return std::any_of(own_ref_directories.begin(), own_ref_directories.end(), [&](const char* directory) {
         return ("refs/heads/" + std::string(directory) + "/").starts_with(file + "/");
-    };
-    return leads_to(image_ref_directory) || leads_to(kept_ref_directory) ||
-           std::any_of(layer_ref_directories.begin(), layer_ref_directories.end(), leads_to);
+    });
 }
 
 }  // namespace
@@ -158,14 +155,13 @@ Refs Repository::all_refs(bool links_lead_somewhere) const {
     Refs refs, remote;
     struct stat status;
     const auto add = [&](const std::string& path, Refs& found) {
-        visit_ref_files(fd(), path, "", nullptr, [&](const RefEntry& entry) {
-            const auto file = path + "/" + entry.name;
-            if (entry.alias && (links_lead_somewhere || is_own_directory(file)) &&
+        visit_refs(fd(), path, "", nullptr, [&](const std::string& name, const auto& commit) {
+            const auto file = path + "/" + name;
+            if (!commit && (links_lead_somewhere || is_own_directory(file)) &&
                 ::fstatat(fd(), file.c_str(), &status, 0) != 0)
                 throw Error(ErrorKind::repository_damaged,
                             file + " is a symbolic link that leads nowhere: restore what it leads to, or remove it");
-            const auto target = read_ref_file(fd(), file);
-            if (target.exists) found.emplace(entry.name, target.commit);
+            found.emplace(name, commit);
         });
     };
     if (::fstatat(fd(), "refs/heads", &status, 0) != 0) throw_errno("list refs/heads");
