@@ -15,6 +15,8 @@ namespace imagectl {
 
 namespace {
 
+using imaged::job::LayerState;
+
 using Json = nlohmann::ordered_json;
 
 constexpr const char* protocol_version = "0.1.0";
@@ -23,12 +25,12 @@ constexpr std::int64_t interval = 200'000;
 Json layers_that_run(const JobStatus& job) {
     auto layers = Json::array();
     for (const auto& [index, layer] : job.layers) {
-        if (layer.state != "fetching" && layer.state != "done") continue;
+        if (!layer.is(LayerState::fetching) && !layer.is(LayerState::done)) continue;
         layers.push_back({{"subtask", "layer"},
                           {"description", "Layer " + std::to_string(index + 1)},
                           {"id", layer.digest},
                           {"bytesCached", 0},
-                          {"bytes", layer.state == "done" ? layer.total : layer.done},
+                          {"bytes", layer.is(LayerState::done) ? layer.total : layer.done},
                           {"bytesTotal", layer.total}});
     }
     return layers;
@@ -39,7 +41,7 @@ Json layers_that_run(const JobStatus& job) {
 std::string progress_event(const JobStatus& job) {
     std::uint64_t reused = 0, reused_bytes = 0;
     for (const auto& [index, layer] : job.layers) {
-        if (layer.state != "reused") continue;
+        if (!layer.is(LayerState::reused)) continue;
         ++reused;
         reused_bytes += layer.total;
     }

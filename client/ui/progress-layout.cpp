@@ -3,12 +3,13 @@
 
 #include <algorithm>
 
-#include "job/job.hpp"
 #include "ui/display-text.hpp"
 
 namespace imagectl {
 
 namespace {
+
+using imaged::job::LayerState;
 
 constexpr std::size_t narrowest_bar = 7, widest_bar = 40;
 
@@ -31,11 +32,11 @@ std::string layer_line(const LayerStatus& layer, std::size_t width) {
 std::string summary_line(const JobStatus& job, std::size_t shown, std::size_t width) {
     std::size_t done = 0, reused = 0, fetching = 0, waiting = 0;
     for (const auto& [index, layer] : job.layers) {
-        if (layer.state == "done")
+        if (layer.is(LayerState::done))
             done++;
-        else if (layer.state == "reused")
+        else if (layer.is(LayerState::reused))
             reused++;
-        else if (layer.state == "fetching")
+        else if (layer.is(LayerState::fetching))
             fetching++;
         else
             waiting++;
@@ -93,8 +94,8 @@ std::vector<std::string> progress_lines(const JobStatus& job, const Speed& speed
             for (const auto& [index, layer] : job.layers)
                 if (chosen.size() < places && fits(layer)) chosen.push_back(index);
         };
-        choose([](const LayerStatus& layer) { return layer.state == "fetching"; });
-        choose([](const LayerStatus& layer) { return layer.state != "fetching" && !layer.finished(); });
+        choose([](const LayerStatus& layer) { return layer.is(LayerState::fetching); });
+        choose([](const LayerStatus& layer) { return !layer.is(LayerState::fetching) && !layer.finished(); });
         choose([](const LayerStatus& layer) { return layer.finished(); });
         std::sort(chosen.begin(), chosen.end());
         for (const auto index : chosen) lines.push_back(layer_line(job.layers.at(index), width));

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "job/job.hpp"
+
 namespace imagectl {
 
 // More layers than any image may have; a daemon that names more is not followed further.
@@ -15,9 +17,10 @@ inline constexpr std::size_t max_shown_layers = 4096;
 
 struct LayerStatus {
     std::string digest;
-    std::string state;                  // "waiting", "fetching", "reused", "done"
+    std::string state;                  // job::LayerState
     std::uint64_t done = 0, total = 0;  // compressed bytes
-    bool finished() const { return state == "done" || state == "reused"; }
+    bool is(imaged::job::LayerState other) const { return state == imaged::to_string(other); }
+    bool finished() const { return is(imaged::job::LayerState::done) || is(imaged::job::LayerState::reused); }
 };
 
 struct JobStatus {

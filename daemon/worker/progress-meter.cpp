@@ -38,8 +38,9 @@ void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vec
         const bool twice = std::any_of(layers_.begin(), layers_.end(),
                                        [&](const auto& layer) { return layer.progress.digest == blob.digest.text(); });
         const bool reused = present[i] || twice;
+        const auto state = reused ? job::LayerState::reused : job::LayerState::waiting;
         layers_.push_back(
-            {{static_cast<std::uint32_t>(i), blob.digest.text(), reused ? "reused" : "waiting", 0, blob.size}});
+            {{static_cast<std::uint32_t>(i), blob.digest.text(), std::string(to_string(state)), 0, blob.size}});
         if (!reused) progress_.bytes_total += blob.size;
         progress_.layers_done += reused ? 1 : 0;
         send_layer(layers_.back(), true);
@@ -61,7 +62,7 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     auto& layer = layers_[index];
     const bool first = layer.progress.done == 0;
-    layer.progress.state = "fetching";
+    layer.progress.state = to_string(job::LayerState::fetching);
     // A source may send some of it again.
     layer.progress.done = std::min(layer.progress.done + bytes, layer.progress.total);
     progress_.bytes_done += bytes;
@@ -76,7 +77,7 @@ void ProgressMeter::fetched(std::size_t index, std::size_t bytes) {
 
 void ProgressMeter::finished(std::size_t index) {
     const std::lock_guard lock(mutex_);
-    layers_[index].progress.state = "done";
+    layers_[index].progress.state = to_string(job::LayerState::done);
     layers_[index].progress.done = layers_[index].progress.total;
     ++progress_.layers_done;
     send_layer(layers_[index], true);

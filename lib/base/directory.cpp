@@ -42,6 +42,17 @@ bool exists(int directory, const std::string& path) {
     return ::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+int rename_without_replacing(int from, const char* name, int to, const char* new_name) {
+    if (::renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL && errno != ENOSYS) return -1;
+    if (::linkat(from, name, to, new_name, 0) == 0) {
+        ::unlinkat(from, name, 0);
+        return 0;
+    }
+    // A directory has one name.
+    return errno == EPERM ? ::renameat(from, name, to, new_name) : -1;
+}
+
 namespace {
 
 // False for a directory that is not empty.
@@ -55,10 +66,7 @@ bool remove_entry(int directory, const char* name) {
 
 // False if something has the new name.
 bool move_up(int from, const char* name, int to, const std::string& new_name) {
-    if (::renameat2(from, name, to, new_name.c_str(), RENAME_NOREPLACE) == 0) return true;
-    if (errno == EEXIST) return false;
-    // A file system without the flag (NFS).
-    if ((errno == EINVAL || errno == ENOSYS) && ::renameat(from, name, to, new_name.c_str()) == 0) return true;
+    if (rename_without_replacing(from, name, to, new_name.c_str()) == 0) return true;
     if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) throw_errno(std::string("move ") + name);
     return false;
 }

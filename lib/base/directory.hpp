@@ -22,6 +22,9 @@ void visit_directory(FileDescriptor directory, const std::string& name,
 
 // Whether PATH is there, be it a link that leads nowhere.
 bool exists(int directory, const std::string& path);
+// renameat2(2) with RENAME_NOREPLACE, also on a file system without it (NFS), where a directory may replace an empty one.
+// Returns 0, or -1 with errno.
+int rename_without_replacing(int from, const char* name, int to, const char* new_name);
 // Removes a file or a directory tree below DIRECTORY; never follows symbolic links. Missing is fine. CHECK is called
 // before each entry, and ends it by what it throws.
 void remove_tree(int directory, const std::string& name, const std::function<void()>& check = {});

@@ -41,6 +41,10 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags) {
     return fd;
 }
 
+std::string path_of_descriptor(int fd) {
+    return "/proc/self/fd/" + std::to_string(fd);
+}
+
 void require_file(int fd, const std::string& path) {
     struct stat status;
     if (::fstat(fd, &status) != 0) throw_errno("look at " + path);

@@ -50,6 +50,8 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags);
 // Error(failed) for anything else, and never waits for who writes to a pipe.
 FileDescriptor open_file(int directory, const std::string& path, int flags = 0);
 FileDescriptor try_open_file(int directory, const std::string& path, int flags = 0);
+// A path that leads to what FD is open on, in this process and in a child that has it: for functions that take paths.
+std::string path_of_descriptor(int fd);
 // Checks FD, which PATH led to, as they do.
 void require_file(int fd, const std::string& path);
 // Whether PATH, its links followed, leads to the file that is open as FD. Throws system_error where that cannot be

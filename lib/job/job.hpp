@@ -100,10 +100,19 @@ struct Progress {
     }
 };
 
+// The states that the interface lists at Job.LayerProgress.
+enum class LayerState { waiting, fetching, reused, done };
+constexpr auto names_of(LayerState) {
+    return enum_names<LayerState>({{LayerState::waiting, "waiting"},
+                                   {LayerState::fetching, "fetching"},
+                                   {LayerState::reused, "reused"},
+                                   {LayerState::done, "done"}});
+}
+
 struct LayerProgress {
     std::uint32_t index = 0;  // place in the manifest
     std::string digest;
-    std::string state;                  // waiting, fetching, reused, done
+    std::string state;                  // LayerState
     std::uint64_t done = 0, total = 0;  // compressed bytes
 
     static void fields(auto& self, auto& fields) {

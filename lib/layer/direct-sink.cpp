@@ -177,7 +177,7 @@ Checksum DirectSink::put_symlink(const FileMeta& meta, const std::string& target
         throw_errno("set the owner of a symbolic link");
     if (meta.xattrs) {
         // There is no descriptor for a symbolic link that xattr calls take.
-        const auto path = "/proc/self/fd/" + std::to_string(directory(checksum)) + "/" + name;
+        const auto path = path_of_descriptor(directory(checksum)) + "/" + name;
         for (const auto& [key, value] : xattr_list(meta.xattrs)) {
             if (::lsetxattr(path.c_str(), key.c_str(), value.data(), value.size(), 0) != 0)
                 refused_xattr(directory(checksum), key, value.size(), "a symbolic link");
@@ -364,7 +364,7 @@ std::optional<std::string> DirectSink::read_symlink(const Checksum& checksum) {
         }
         return std::string(target.data(), static_cast<std::size_t>(size));
     }
-    const auto path = "/proc/self/fd/" + std::to_string(fd.get());
+    const auto path = path_of_descriptor(fd.get());
     std::vector<char> user_meta(XATTR_SIZE_MAX);
     const auto size = ::getxattr(path.c_str(), "user.ostreemeta", user_meta.data(), user_meta.size());
     if (size < 0) throw_errno("read user.ostreemeta");

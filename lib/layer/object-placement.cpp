@@ -19,15 +19,6 @@ namespace {
 constexpr std::array<const char*, placed_types> suffixes{".file",   ".dirtree", ".dirmeta",
                                                          ".commit", ".filez",   ".commitmeta"};
 
-// Like renameat2(2) with RENAME_NOREPLACE, on file systems that do not have it (NFS) as well.
-int rename_without_replacing(int from, const char* name, int to, const char* new_name) {
-    if (::renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0) return 0;
-    if (errno != EINVAL && errno != ENOSYS) return -1;
-    if (::linkat(from, name, to, new_name, 0) != 0) return -1;
-    ::unlinkat(from, name, 0);  // what is left goes with the scratch directory
-    return 0;
-}
-
 }  // namespace
 
 std::string staged_name(const Checksum& checksum, PlacedType type) {

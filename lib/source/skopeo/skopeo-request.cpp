@@ -66,10 +66,6 @@ std::string certificate_option(Kind kind) {
 
 }  // namespace
 
-std::string skopeo_path(int descriptor) {
-    return "/proc/self/fd/" + std::to_string(descriptor);
-}
-
 bool has_channel(Kind kind) {
     return kind == Kind::image_proxy || kind == Kind::blobs;
 }
@@ -88,7 +84,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
     if (!scratch.empty()) command.push_back("--tmpdir=" + scratch);
     if (request.registries_conf) command.push_back("--registries-conf=" + *request.registries_conf);
     if (request.registries_d) command.push_back("--registries.d=" + *request.registries_d);
-    if (request.policy) command.push_back("--policy=" + skopeo_path(skopeo_policy));
+    if (request.policy) command.push_back("--policy=" + path_of_descriptor(skopeo_policy));
     // The containers policy is about where images come from, and what is pushed is ours.
     if (is_push(request.kind)) command.emplace_back("--insecure-policy");
     switch (request.kind) {
@@ -106,7 +102,7 @@ std::vector<std::string> skopeo_command(const SkopeoRequest& request, bool has_a
         case Kind::blobs: break;
     }
     if (has_auth_file) {
-        command.push_back("--authfile=" + skopeo_path(skopeo_auth_file));
+        command.push_back("--authfile=" + path_of_descriptor(skopeo_auth_file));
     } else if (!request.host_credentials) {
         command.emplace_back(request.kind == Kind::check_policy ? "--src-no-creds" : "--no-creds");
     }

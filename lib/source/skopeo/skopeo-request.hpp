@@ -66,8 +66,6 @@ inline bool is_quiet(SkopeoRequest::Kind kind) {
 inline constexpr int skopeo_channel = 3;
 inline constexpr int skopeo_auth_file = 4;
 inline constexpr int skopeo_policy = 5;
-// The path of DESCRIPTOR in skopeo's process.
-std::string skopeo_path(int descriptor);
 // As containers-auth.json(5) and containers-policy.json(5) files go, generous.
 inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
 // Of a packet: output, credentials, policy, layout.

@@ -121,9 +121,9 @@ std::string SkopeoRun::output(const Cancellation& cancellation, std::size_t limi
 
 Error SkopeoRun::named(const Error& error) const {
     std::string text = error.what();
-    if (request_.policy) replace_all(text, skopeo_path(skopeo_policy), host_policy_path());
+    if (request_.policy) replace_all(text, path_of_descriptor(skopeo_policy), host_policy_path());
     if (!auth_name_) return Error(error.kind(), text);
-    replace_all(text, skopeo_path(skopeo_auth_file), *auth_name_);
+    replace_all(text, path_of_descriptor(skopeo_auth_file), *auth_name_);
     // Some versions do not say which.
     if (text.find(credentials_words) != std::string::npos && text.find(*auth_name_) == std::string::npos)
         text += " (in " + *auth_name_ + ")";

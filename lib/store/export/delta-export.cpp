@@ -305,7 +305,7 @@ ExportedDelta export_delta(const DeltaRequest& request, Cancellation& cancellati
         return work.exported();
     }
     // By descriptor: where the repository lies may change, and its path may have a colon.
-    const auto scratch = "/proc/self/fd/" + std::to_string(work.scratch().fd());
+    const auto scratch = path_of_descriptor(work.scratch().fd());
     ExportLayout layout(scratch);
     const auto artifact = work.write(layout);
     cancellation.check();

@@ -187,7 +187,7 @@ ExportedImage export_image(const ExportRequest& request, Cancellation& cancellat
     const auto staging = repository.make_staging();
     const auto scratch = staging->make_scratch();
     // By descriptor: where the repository lies may change, and its path may have a colon.
-    const auto path = "/proc/self/fd/" + std::to_string(scratch->fd());
+    const auto path = path_of_descriptor(scratch->fd());
     ExportLayout layout(path);
     const auto manifest = work.write(layout);
     cancellation.check();

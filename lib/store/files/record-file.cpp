@@ -43,7 +43,7 @@ FileDescriptor open_own_directory(int parent, const std::string& name) {
 void set_aside(int parent, const std::string& name) {
     for (int number = 1; number < max_set_aside; ++number) {
         const auto other = name + ".set-aside-" + std::to_string(number);
-        if (::renameat2(parent, name.c_str(), parent, other.c_str(), RENAME_NOREPLACE) == 0 || errno != EEXIST) return;
+        if (rename_without_replacing(parent, name.c_str(), parent, other.c_str()) == 0 || errno != EEXIST) return;
     }
 }
 

@@ -39,7 +39,7 @@ std::optional<fs::path> name_in_heads(int repository, const fs::path& path) {
     if ((!heads || !directory) && !is_odd(errno)) throw_errno("follow an alias to " + path.string());
     struct stat top, status;
     if (!heads || !directory || ::fstat(heads.get(), &top) != 0) return std::nullopt;
-    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(directory.get()));
+    const auto place = fs::read_symlink(path_of_descriptor(directory.get()));
     fs::path name;
     auto component = place.end();
     for (std::size_t depth = 0; depth < max_ref_depth && ::fstat(directory.get(), &status) == 0; ++depth) {

@@ -37,7 +37,7 @@ void make_config(int repository) {
     const auto file = open_at(repository, ".", O_TMPFILE | O_WRONLY, 0644);
     write_all(file.get(), std::as_bytes(std::span(text)), "config");
     if (::fdatasync(file.get()) != 0) throw_errno("sync config");
-    const auto path = "/proc/self/fd/" + std::to_string(file.get());
+    const auto path = path_of_descriptor(file.get());
     if (::linkat(AT_FDCWD, path.c_str(), repository, "config", AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
         throw_errno("name config");
 }

@@ -29,13 +29,9 @@ namespace {
 constexpr std::size_t buffer_bytes = 256 * 1024;
 constexpr const char* label_name = "security.selinux";
 
-std::string proc_path(int fd) {
-    return "/proc/self/fd/" + std::to_string(fd);
-}
-
 // What the kernel knows of FD, which may be a symbolic link opened with O_PATH.
 Xattrs read_xattrs(int fd, bool with_label) {
-    const auto path = proc_path(fd);
+    const auto path = path_of_descriptor(fd);
     // Clearing them for each of many small files would take longer than to read these.
     thread_local std::vector<char> names(XATTR_LIST_MAX), value(XATTR_SIZE_MAX);
     const auto size = ::listxattr(path.c_str(), names.data(), names.size());
@@ -110,7 +106,7 @@ Checksum hash_bare(int fd, bool with_label, const Cancellation& cancellation, Co
 }
 
 bool has_label(int fd) {
-    return ::getxattr(proc_path(fd).c_str(), label_name, nullptr, 0) >= 0;
+    return ::getxattr(path_of_descriptor(fd).c_str(), label_name, nullptr, 0) >= 0;
 }
 
 Checksum hash_bare_user(int fd, const Cancellation& cancellation, ContentSize& size) {

@@ -139,7 +139,7 @@ ObjectTransfer::Link ObjectTransfer::link_metadata(const std::string& name, cons
 }
 
 ObjectTransfer::Link ObjectTransfer::link(int object, const std::string& name) {
-    const auto path = "/proc/self/fd/" + std::to_string(object);
+    const auto path = path_of_descriptor(object);
     for (const bool again : {false, true}) {
         if (::linkat(AT_FDCWD, path.c_str(), destination_.objects(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
             return Link::made;

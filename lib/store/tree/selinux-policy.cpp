@@ -108,7 +108,7 @@ public:
     }
 
 private:
-    std::string prefix() const { return "/proc/self/fd/" + std::to_string(scratch_->fd()) + "/"; }
+    std::string prefix() const { return path_of_descriptor(scratch_->fd()) + "/"; }
     // A message of libselinux with the file's name alone, whose path is this process's own.
     std::string named(std::string message) const {
         for (auto found = message.find(prefix()); found != std::string::npos; found = message.find(prefix()))

@@ -9,7 +9,7 @@ namespace imaged {
 std::map<std::string, Checksum> deployed_commits(const Repository& repository) {
     namespace fs = std::filesystem;
     std::map<std::string, Checksum> commits;
-    const auto place = fs::read_symlink("/proc/self/fd/" + std::to_string(repository.fd()));
+    const auto place = fs::read_symlink(path_of_descriptor(repository.fd()));
     const auto stateroots = place.parent_path() / "deploy";
     if (place.filename() != "repo" || !fs::is_directory(stateroots)) return commits;
     for (const auto& stateroot : fs::directory_iterator(stateroots)) {
