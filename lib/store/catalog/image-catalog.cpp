@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <functional>
 #include <map>
 #include <set>
@@ -15,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/file-stamp.hpp"
+#include "base/hex-byte.hpp"
 #include "base/json.hpp"
 #include "base/printable.hpp"
 #include "base/system-failure.hpp"
@@ -452,10 +452,8 @@ private:
     }
 
     bool may_have_changed(DirectoryStamp& directory, std::size_t number) const {
-        char name[3];
-        std::snprintf(name, sizeof name, "%02zx", number);
         try {
-            return directory.refresh(repository_.objects(), name);
+            return directory.refresh(repository_.objects(), hex_byte(static_cast<unsigned char>(number)));
         } catch (const Error&) {
             return true;
         }
