@@ -22,7 +22,7 @@ void ErrorSlot::raise(std::string_view what) const {
     if (matches(G_IO_ERROR, G_IO_ERROR_CANCELLED)) kind = ErrorKind::cancelled;
     const Error error(kind, std::string(what) + ": " + (error_ != nullptr ? error_->message : "unknown error"));
     // GLib has one code for ENOSPC and ENOMEM, and none for EDQUOT.
-    const int number = error_number(error);
+    const auto number = error_number(error);
     throw number == ENOSPC || number == EDQUOT ? Error(ErrorKind::no_space, error.what()) : error;
 }
 

@@ -17,29 +17,28 @@ constexpr std::array others{EIO,   EACCES,  EPERM,   EROFS, ESTALE,   ENXIO,    
 constexpr const char* no_memory = "out of memory";  // current_error()
 
 template <std::size_t Count>
-int number_in(const std::array<int, Count>& numbers, std::string_view message) {
+std::optional<int> number_in(const std::array<int, Count>& numbers, std::string_view message) {
     const auto found = std::find_if(numbers.begin(), numbers.end(),
                                     [&](int number) { return message.ends_with(std::strerror(number)); });
-    return found == numbers.end() ? 0 : *found;
+    return found == numbers.end() ? std::nullopt : std::optional(*found);
 }
 
 }  // namespace
 
-int error_number(const Error& error) {
+std::optional<int> error_number(const Error& error) {
     const std::string_view message(error.what());
     if (message.ends_with(no_memory)) return ENOMEM;
-    const int shortage = number_in(shortages, message);
-    return shortage != 0 ? shortage : number_in(others, message);
+    const auto shortage = number_in(shortages, message);
+    return shortage ? shortage : number_in(others, message);
 }
 
 bool is_system_failure(const Error& error) {
-    return error.kind() == ErrorKind::no_space || error_number(error) != 0;
+    return error.kind() == ErrorKind::no_space || error_number(error);
 }
 
 bool is_shortage(const Error& error) {
-    const int number = error_number(error);
     return error.kind() == ErrorKind::no_space ||
-           (number != 0 && std::find(shortages.begin(), shortages.end(), number) != shortages.end());
+           std::find(shortages.begin(), shortages.end(), error_number(error)) != shortages.end();
 }
 
 Error as_damage(const Error& cause) {

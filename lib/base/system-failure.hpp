@@ -5,12 +5,14 @@
 // ends in the text of its errno, whether the call was made here or by GLib or libostree.
 #pragma once
 
+#include <optional>
+
 #include "base/error.hpp"
 
 namespace imaged {
 
-// The errno whose text ERROR ends in; 0 if it ends in none.
-int error_number(const Error& error);
+// The errno whose text ERROR ends in; nullopt if it ends in none.
+std::optional<int> error_number(const Error& error);
 
 // Whether ERROR began as a failed system call. What it was about may be sound: nothing is to be removed or replaced
 // because of it.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/glib.hpp"
@@ -29,15 +30,15 @@ OstreeRepoLockType lock_type(LockKind kind) {
 void DirectWriter::lock(LockKind kind, std::chrono::seconds) {
     ErrorSlot slot;
     if (ostree_repo_lock_push(repository_, lock_type(kind), nullptr, slot.out()) != FALSE) return;
-    int number = 0;
+    std::optional<int> number;
     try {
         slot.raise(path_);
     } catch (const Error& error) {
         number = error_number(error);
     }
     // libostree's wait for a lock that another program holds ends with this error, or with none of the system.
-    slot.raise((number == 0 || number == EAGAIN ? "another program holds the lock of the repository "
-                                                : "cannot lock the repository ") +
+    slot.raise((!number || number == EAGAIN ? "another program holds the lock of the repository "
+                                            : "cannot lock the repository ") +
                path_);
 }
 

@@ -87,7 +87,7 @@ std::optional<std::string> read_record(int directory, const std::string& name, s
         if (!S_ISREG(status.st_mode) || !is_ours(status)) return std::nullopt;
         return read_all(file.get(), limit, name);
     } catch (const Error& error) {
-        if (is_system_failure(error) && !is_not_ours(error_number(error))) throw;
+        if (is_system_failure(error) && !is_not_ours(error_number(error).value_or(0))) throw;
         return std::nullopt;
     }
 }
