@@ -29,8 +29,7 @@ public:
 
 private:
     std::optional<FileObject> object_;
-    FileDescriptor copy_;
-    int file_;
+    FileDescriptor copy_;  // of what OBJECT_ has no file for
     std::uint64_t size_;
 };
 

@@ -47,7 +47,7 @@ public:
     std::unique_ptr<SeekableContent> open(const Node& file, std::uint64_t limit) const override {
         FileObject object(repository_, object_of(file));
         if (object.is_symlink()) throw Error(ErrorKind::corrupt_input, "it is a symbolic link");
-        const auto most = object.content_fd() < 0 ? std::min(limit, max_copied_bytes) : limit;
+        const auto most = object.content_fd() ? limit : std::min(limit, max_copied_bytes);
         if (object.size() > most) refuse_size(most);
         return std::make_unique<SeekableContent>(std::move(object));
     }
@@ -262,22 +262,20 @@ private:
 
 }  // namespace
 
-SeekableContent::SeekableContent(FileObject object)
-    : object_(std::move(object)), file_(object_->content_fd()), size_(object_->size()) {
-    if (file_ >= 0) return;
+SeekableContent::SeekableContent(FileObject object) : object_(std::move(object)), size_(object_->size()) {
+    if (object_->content_fd()) return;
     copy_ = FileDescriptor(::memfd_create("package-database", MFD_CLOEXEC));
     if (!copy_) throw_errno("memfd_create");
     std::vector<std::byte> buffer(std::size_t{1024} * 1024);
     while (const auto size = object_->read(buffer))
         write_all(copy_.get(), std::span(buffer).first(size), "a copy of a package database");
-    file_ = copy_.get();
 }
 
-SeekableContent::SeekableContent(FileDescriptor file, std::uint64_t size)
-    : copy_(std::move(file)), file_(copy_.get()), size_(size) {}
+SeekableContent::SeekableContent(FileDescriptor file, std::uint64_t size) : copy_(std::move(file)), size_(size) {}
 
 RandomFile SeekableContent::random() const {
-    return {size_, [file = file_](std::uint64_t offset, std::span<std::byte> buffer) {
+    const int file = copy_ ? copy_.get() : object_->content_fd().value();
+    return {size_, [file](std::uint64_t offset, std::span<std::byte> buffer) {
                 if (read_at(file, offset, buffer, "a package database") < buffer.size())
                     throw Error(ErrorKind::repository_damaged, "an object is cut");
             }};

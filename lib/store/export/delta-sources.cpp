@@ -34,7 +34,7 @@ std::optional<std::uint64_t> regular_size(int objects, const Checksum& object) {
 delta::SourceIndex::File open_source(const Repository& repository, const Checksum& checksum) {
     try {
         const FileObject object(repository, checksum);
-        if (object.is_symlink() || object.content_fd() < 0) return {};
+        if (object.is_symlink() || !object.content_fd()) return {};
         return {open_at(repository.objects(), object_path(checksum, PlacedType::file), O_RDONLY | O_NOFOLLOW),
                 object.size()};
     } catch (const Error& error) {

@@ -254,9 +254,9 @@ void look_at_tables(LayerSource& source, const Descriptor& blob, LocalFiles& fil
 
 }  // namespace
 
-std::uint64_t chunked_table_bytes(const Descriptor& blob) {
+std::optional<std::uint64_t> chunked_table_bytes(const Descriptor& blob) {
     const auto parts = chunked_parts(blob);
-    return parts ? parts->table.bytes + parts->split.bytes : 0;
+    return parts ? std::optional(parts->table.bytes + parts->split.bytes) : std::nullopt;
 }
 
 std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "store/fetch/layer-import.hpp"
 #include "store/fetch/local-files.hpp"
@@ -25,8 +26,8 @@ struct ChunkedHooks {
 // Below this a layer is here sooner than its table is read.
 inline constexpr std::uint64_t least_chunked_bytes = 1024 * 1024;
 
-// Bytes of the tables of a layer; 0 if it has none.
-std::uint64_t chunked_table_bytes(const Descriptor& blob);
+// Bytes of the tables of a layer; nullopt if it has none.
+std::optional<std::uint64_t> chunked_table_bytes(const Descriptor& blob);
 // Bytes that import_chunked_layer() would fetch of such a layer, its tables included, which this fetches. Throws
 // likewise.
 std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,

@@ -32,10 +32,9 @@ std::uint64_t bytes_to_fetch(LayerSource& source, const Repository& repository,
     const bool has_files = repository.file_suffix() == ".file" && LocalFiles::has_any(repository.objects());
     for (const auto* const layer : layers) {
         const auto table = chunked_table_bytes(layer->blob);
-        if (has_files && table > 0 && layer->blob.size >= least_chunked_bytes &&
-            !layer_target(repository, *layer).exists && table <= max_looked_up_table_bytes - table_bytes &&
-            source.gives_parts()) {
-            table_bytes += table;
+        if (has_files && table && layer->blob.size >= least_chunked_bytes && !layer_target(repository, *layer).exists &&
+            *table <= max_looked_up_table_bytes - table_bytes && source.gives_parts()) {
+            table_bytes += *table;
             in_part.push_back(layer);
         } else {
             bytes += layer->blob.size;

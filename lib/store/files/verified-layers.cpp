@@ -52,16 +52,16 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& t
     return record;
 }
 
-int VerifiedLayers::opened() const {
+std::optional<int> VerifiedLayers::opened() const {
     const std::lock_guard lock(mutex_);
     if (!directory_) directory_ = open_records(repository_, layers_directory);
-    return directory_ ? directory_.get() : -1;
+    return directory_ ? std::optional(directory_.get()) : std::nullopt;
 }
 
 std::optional<VerifiedLayers::Record> VerifiedLayers::find(const std::string& kind, const Checksum& key) const {
     try {
         const auto directory = opened();
-        const auto text = directory >= 0 ? read_record(directory, key.hex() + "." + kind, max_bytes) : std::nullopt;
+        const auto text = directory ? read_record(*directory, key.hex() + "." + kind, max_bytes) : std::nullopt;
         return text ? parse(*text, kind, key) : std::nullopt;
     } catch (const Error&) {
         return std::nullopt;  // it is fetched again, and nothing is lost

@@ -78,8 +78,8 @@ private:
     }
     void add(const Record& record) const;
 
-    // The directory of the records, -1 if there is none yet. Most jobs look for a record of each layer.
-    int opened() const;
+    // The directory of the records, if there is one yet. Most jobs look for a record of each layer.
+    std::optional<int> opened() const;
 
     const int repository_;
     mutable std::mutex mutex_;

@@ -55,10 +55,9 @@ FileObject::FileObject(const Repository& repository, const Checksum& checksum) :
     }
 }
 
-int FileObject::content_fd() const {
-    return content_ && G_IS_FILE_DESCRIPTOR_BASED(content_.get())
-               ? g_file_descriptor_based_get_fd(G_FILE_DESCRIPTOR_BASED(content_.get()))
-               : -1;
+std::optional<int> FileObject::content_fd() const {
+    if (!content_ || !G_IS_FILE_DESCRIPTOR_BASED(content_.get())) return std::nullopt;
+    return g_file_descriptor_based_get_fd(G_FILE_DESCRIPTOR_BASED(content_.get()));
 }
 
 std::size_t FileObject::read(std::span<std::byte> buffer) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,8 +31,8 @@ public:
     bool is_symlink() const { return symlink_; }
     const std::string& target() const { return target_; }  // of a symbolic link
     std::uint64_t size() const { return size_; }           // bytes of a regular file's content
-    // The file that holds nothing but the content; -1 where there is none, as in archive repositories.
-    int content_fd() const;
+    // The file that holds nothing but the content, if there is one: an archive repository has none. Borrowed.
+    std::optional<int> content_fd() const;
     // Fills as much of BUFFER as there is: less than all of it only at the end.
     std::size_t read(std::span<std::byte> buffer);
     // All content that is left; throws Error(unsupported_image) for more than LIMIT bytes.

@@ -200,8 +200,8 @@ void ObjectTransfer::copy_content(const Checksum& checksum) {
                         "object " + name + " of " + source_.path() + ": " + error.what());
         }
         count(size);
-        if (clones_ && object.content_fd() >= 0 && object.size() > 0) {
-            if (sink.clone_file(checksum, object.meta(), object.content_fd())) {
+        if (const auto file = object.content_fd(); file && clones_ && object.size() > 0) {
+            if (sink.clone_file(checksum, object.meta(), *file)) {
                 ++counts_.reflinked;
                 return;
             }

@@ -100,7 +100,7 @@ private:
             large->append(std::span(piece).first(size));
         }
         // Not before: each is a new object, and where it cannot be shared it would be read twice.
-        large->try_to_share(object.content_fd());
+        if (const auto file = object.content_fd()) large->try_to_share(*file);
         return large->finish();
     }
 
