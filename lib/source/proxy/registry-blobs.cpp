@@ -181,15 +181,15 @@ private:
 
 }  // namespace
 
-int RegistryBlobs::channel() {
+std::optional<int> RegistryBlobs::channel() {
     const std::lock_guard lock(mutex_);
-    if (left_to_skopeo_) return -1;
+    if (left_to_skopeo_) return std::nullopt;
     if (!service_) {
         try {
             service_ = SkopeoRun::start({.kind = SkopeoRequest::Kind::blobs, .image = image_.source()}, options_);
         } catch (const Error&) {
             left_to_skopeo_ = true;
-            return -1;
+            return std::nullopt;
         }
     }
     return service_->channel();
@@ -208,10 +208,10 @@ RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std
 
 std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
     if (image_.transport() != Transport::registry || !options_.service || blob.size < least_bytes) return nullptr;
-    const int service = channel();
-    if (service < 0) return nullptr;
+    const auto service = channel();
+    if (!service) return nullptr;
     const BlobRange whole{0, blob.size};
-    auto pipes = ask(service, blob, std::span(&whole, 1));
+    auto pipes = ask(*service, blob, std::span(&whole, 1));
     std::optional<BlobReport> report;
     Reports told(std::move(pipes.reports), cancellation_, options_.stall_time);
     if (pipes.asked) report = told.next();
@@ -224,13 +224,14 @@ std::unique_ptr<Blob> RegistryBlobs::open(const Descriptor& blob) {
 }
 
 bool RegistryBlobs::gives_parts() {
-    return image_.transport() == Transport::registry && options_.service && !refuses_parts_ && channel() >= 0;
+    return image_.transport() == Transport::registry && options_.service && !refuses_parts_ && channel();
 }
 
 std::unique_ptr<Blob> RegistryBlobs::open_parts(const Descriptor& blob, std::span<const BlobRange> ranges) {
     static_assert(LayerSource::max_parts <= max_blob_ranges);
-    if (!gives_parts()) return nullptr;
-    auto pipes = ask(channel(), blob, ranges);
+    const auto service = gives_parts() ? channel() : std::nullopt;
+    if (!service) return nullptr;
+    auto pipes = ask(*service, blob, ranges);
     if (!pipes.asked) return nullptr;
     return std::make_unique<PartsOfBlob>(std::move(pipes.bytes),
                                          Reports(std::move(pipes.reports), cancellation_, options_.stall_time),

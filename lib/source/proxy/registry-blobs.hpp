@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "base/blob-range.hpp"
@@ -44,8 +45,8 @@ private:
     };
     // Asks SERVICE for parts of BLOB.
     Pipes ask(int service, const Descriptor& blob, std::span<const BlobRange> ranges) const;
-    // The channel of the service; -1 where there is none.
-    int channel();
+    // The channel of the service; nullopt if skopeo is to fetch everything.
+    std::optional<int> channel();
 
     const ImageReference& image_;
     const ProxyOptions& options_;
