@@ -114,8 +114,8 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     outcome.previous_digest = plan.previous_digest;
     outcome.image_id = source.manifest.config.digest.text();
     if (plan.previous) outcome.previous_image_id = plan.previous->manifest.config.digest.text();
-    outcome.architecture = unless_empty(source.config.architecture);
-    outcome.os = unless_empty(source.config.os);
+    outcome.architecture = source.config.architecture;
+    outcome.os = source.config.os;
     outcome.up_to_date = plan.up_to_date;
     outcome.version = source.config.version();
     outcome.layout = source.layout.ostree ? "ostree" : "generic";
@@ -194,8 +194,8 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.digest = image.digest.text();
     outcome.previous_digest = imported.previous_digest;
     outcome.image_id = image.manifest.config.digest.text();
-    outcome.architecture = unless_empty(image.config.architecture);
-    outcome.os = unless_empty(image.config.os);
+    outcome.architecture = image.config.architecture;
+    outcome.os = image.config.os;
     outcome.changed = imported.changed;
     outcome.commit = image.deployable().hex();
     outcome.merge_commit = image.merge_commit.hex();

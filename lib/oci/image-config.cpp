@@ -30,8 +30,12 @@ ImageConfig parse_config(const json& document) {
     if (const auto* runtime = optional_object(document, "config"))
         config.labels = optional_text_map(*runtime, "Labels");
     config.created = optional_text(document, "created");
-    config.architecture = optional_text(document, "architecture").value_or("");
-    config.os = optional_text(document, "os").value_or("");
+    const auto named = [&](const char* key) {
+        auto text = optional_text(document, key);
+        return text && !text->empty() ? text : std::nullopt;
+    };
+    config.architecture = named("architecture");
+    config.os = named("os");
     if (const auto* history = optional_array(document, "history")) {
         for (const auto& entry : *history) {
             if (entry.is_null()) {

@@ -19,9 +19,9 @@ struct ImageConfig {
     std::vector<Digest> diff_ids;               // SHA-256 of each layer's uncompressed tar
     std::map<std::string, std::string> labels;  // config.Labels
     std::vector<std::optional<std::string>>
-        created_by;                      // per layer: entries of the history marked empty_layer take no place
-    std::optional<std::string> created;  // RFC 3339, unless it is malformed
-    std::string architecture, os;        // as Go names them (GOARCH, GOOS); empty if the config names none
+        created_by;                               // per layer: entries of the history marked empty_layer take no place
+    std::optional<std::string> created;           // RFC 3339, unless it is malformed
+    std::optional<std::string> architecture, os;  // as Go names them (GOARCH, GOOS); no empty texts
 
     // Throws Error(corrupt_input) or Error(unsupported_image).
     static ImageConfig parse(std::string_view text);

@@ -60,8 +60,8 @@ json summary(const std::string& name, const StoredImage& image) {
                {"layers", image.manifest.layers.size()},
                {"size", size},
                {"image-id", image.manifest.config.digest.text()}};
-    if (!image.config.architecture.empty()) entry["architecture"] = limited(image.config.architecture);
-    if (!image.config.os.empty()) entry["os"] = limited(image.config.os);
+    if (image.config.architecture) entry["architecture"] = limited(*image.config.architecture);
+    if (image.config.os) entry["os"] = limited(*image.config.os);
     if (image.base_commit) entry["base-commit"] = image.base_commit->hex();
     if (const auto version = image.config.version()) entry["version"] = limited(*version);
     return entry;

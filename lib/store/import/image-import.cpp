@@ -171,12 +171,13 @@ private:
     // A host that deploys what it cannot run does not boot any more.
     void check_architecture() const {
         if (request_.any_architecture || request_.known || !source_->config.bootable()) return;
-        const auto& [architecture, os] = std::pair(source_->config.architecture, source_->config.os);
+        const auto &architecture = source_->config.architecture, &os = source_->config.os;
         const auto host = host_architecture();
-        if ((architecture.empty() || architecture == host) && (os.empty() || os == "linux")) return;
+        if (architecture.value_or(host) == host && os.value_or("linux") == "linux") return;
         throw Error(ErrorKind::unsupported_image,
-                    "the image is bootable and made for " + os + "/" + architecture + ", and this host is linux/" +
-                        host + "; to store it for other hosts all the same, set the option any-architecture");
+                    "the image is bootable and made for " + os.value_or("") + "/" + architecture.value_or("") +
+                        ", and this host is linux/" + host +
+                        "; to store it for other hosts all the same, set the option any-architecture");
     }
 
     // What of it is here.
