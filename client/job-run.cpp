@@ -65,9 +65,11 @@ public:
             guint32 id = 0;
             const char* path = nullptr;
             g_variant_get(reply->body.get(), "(u&o)", &id, &path);
-            result_.id = id;
-            result_.path = path;
-            if (options_.detach && !interrupts_) return g_main_loop_quit(loop_.get());
+            started_ = {id, path};
+            if (options_.detach && !interrupts_) {
+                result_.detached = started_;
+                return g_main_loop_quit(loop_.get());
+            }
             begin(reply->sender, {{id, path}});
             if (interrupts_) cancel();
         });
@@ -148,19 +150,19 @@ private:
             if (options_.progress != ProgressStyle::none)
                 display->say("imagectl: cancelling; press Ctrl-C again to leave at once");
         Call call;
-        call.path = result_.path;
+        call.path = started_.path;
         call.interface = job_interface;
         call.method = "Cancel";
         call.timeout_milliseconds = std::numeric_limits<int>::max();
         connection_.call_async(std::move(call), [this](Reply* reply, const BusError* error) {
             if (error)
-                return fail(BusError(error->name(), "cannot cancel job " + std::to_string(result_.id) +
+                return fail(BusError(error->name(), "cannot cancel job " + std::to_string(started_.id) +
                                                         ", it goes on: " + error->what()));
             gboolean goes_on = FALSE;
             g_variant_get(reply->body.get(), "(b)", &goes_on);
             if (goes_on)
                 fail(BusError("org.imaged1.Error.Cancelled",
-                              "left job " + std::to_string(result_.id) + ", which goes on for other callers"));
+                              "left job " + std::to_string(started_.id) + ", which goes on for other callers"));
         });
     }
 
@@ -220,6 +222,7 @@ private:
     std::map<std::string, std::unique_ptr<ProgressDisplay>> displays_;  // by path
     std::map<std::string, ProgressEvents> events_;
     std::vector<guint> sources_;
+    StartedJob started_{};  // by start()
     RunResult result_;
     std::unique_ptr<BusError> error_;
     std::size_t followed_ = 0;

@@ -20,17 +20,21 @@ enum class Interrupt { cancels, leaves };
 struct RunOptions {
     ProgressStyle progress = ProgressStyle::none;
     Interrupt interrupt = Interrupt::cancels;
-    int events_fd = -1;       // for ProgressEvents; -1 for none
-    bool detach = false;      // return as soon as the job exists
-    bool until_idle = false;  // also follow the jobs that appear meanwhile
-    bool asks_here = false;   // an agent may be asking for a password on this terminal
+    std::optional<int> events_fd = {};  // for ProgressEvents
+    bool detach = false;                // return as soon as the job exists
+    bool until_idle = false;            // also follow the jobs that appear meanwhile
+    bool asks_here = false;             // an agent may be asking for a password on this terminal
+};
+
+struct StartedJob {
+    std::uint32_t id;
+    std::string path;
 };
 
 struct RunResult {
-    std::vector<FollowedJob> ended;  // in the order of their ends
-    std::uint32_t id = 0;            // of a detached job
-    std::string path;
-    bool interrupted = false;  // left before the end
+    std::vector<FollowedJob> ended;      // in the order of their ends
+    std::optional<StartedJob> detached;  // which is not followed
+    bool interrupted = false;            // left before the end
 };
 
 // Starts a job with CALL, whose answer is (uo), and follows it to its end. Throws BusError when it cannot be started or

@@ -198,14 +198,14 @@ ExitCode run_job_verb(const Arguments& arguments, JobCall job, const std::string
     run.asks_here = agent != nullptr;
     const RunResult result = run_new_job(connection, std::move(call), run);
     if (result.interrupted) return ExitCode::cancelled;
-    if (!result.ended.empty()) {
-        std::map<std::string, Dictionary> changes;
-        if (job.with_packages) changes = update_changes(connection, result.ended.front());
-        return report_end(arguments, result.ended.front(), of_what, changes);
+    if (const auto& started = result.detached) {
+        print_result(arguments.json ? detached_json(started->id, started->path, of_what)
+                                    : std::to_string(started->id) + " " + started->path + "\n");
+        return ExitCode::ok;
     }
-    print_result(arguments.json ? detached_json(result.id, result.path, of_what)
-                                : std::to_string(result.id) + " " + result.path + "\n");
-    return ExitCode::ok;
+    std::map<std::string, Dictionary> changes;
+    if (job.with_packages) changes = update_changes(connection, result.ended.front());
+    return report_end(arguments, result.ended.front(), of_what, changes);
 }
 
 void report_error(bool json, const std::string& name, const std::string& message, const std::string& image) {

@@ -67,7 +67,7 @@ std::string progress_event(const JobStatus& job) {
 }
 
 void ProgressEvents::update(const JobStatus& job) {
-    if (fd_ < 0) return;
+    if (!fd_) return;
     const auto now = g_get_monotonic_time();
     const auto phase = job.state + "/" + job.phase;
     if (phase == phase_ && now - last_ < interval) return;
@@ -80,11 +80,11 @@ void ProgressEvents::update(const JobStatus& job) {
 
 void ProgressEvents::write_line(std::string line) {
     line += '\n';
-    for (std::string_view rest = line; fd_ >= 0 && !rest.empty();) {
-        const auto written = ::write(fd_, rest.data(), rest.size());
+    for (std::string_view rest = line; fd_ && !rest.empty();) {
+        const auto written = ::write(*fd_, rest.data(), rest.size());
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0)
-            fd_ = -1;
+            fd_.reset();
         else
             rest.remove_prefix(static_cast<std::size_t>(written));
     }

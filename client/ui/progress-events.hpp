@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "ui/progress-layout.hpp"
@@ -12,9 +13,9 @@ namespace imagectl {
 
 class ProgressEvents {
 public:
-    // Writes to the descriptor FD, which is borrowed, and is to be one that waits. Once it cannot be written, nothing
-    // is written any more; the job goes on.
-    explicit ProgressEvents(int fd) : fd_(fd) {}
+    // Writes to the descriptor FD, if there is one, which is borrowed, and is to be one that waits. Once it cannot be
+    // written, nothing is written any more; the job goes on.
+    explicit ProgressEvents(std::optional<int> fd) : fd_(fd) {}
 
     // At most five lines a second, and one when another phase begins and at the end.
     void update(const JobStatus& job);
@@ -22,7 +23,7 @@ public:
 private:
     void write_line(std::string line);
 
-    int fd_;
+    std::optional<int> fd_;
     bool started_ = false;
     std::int64_t last_ = 0;  // monotonic microseconds
     std::string phase_;
