@@ -49,7 +49,9 @@ public:
     explicit BusSource(sdbus::IConnection& connection) : connection_(connection) {}
 
     int descriptor() const override { return connection_.getEventLoopPollData().fd; }
-    int second_descriptor() const override { return bus::second_descriptor(connection_.getEventLoopPollData()); }
+    std::optional<int> second_descriptor() const override {
+        return bus::second_descriptor(connection_.getEventLoopPollData());
+    }
 
     std::pair<short, int> prepare() override {
         const auto data = connection_.getEventLoopPollData();

@@ -80,8 +80,7 @@ void EventLoop::set_source(Source& source) {
     source_ = &source;
     const auto dispatch = [&source] { source.dispatch(); };
     source_ready_ = at_descriptor(source.descriptor(), 0, dispatch);
-    if (source.second_descriptor() >= 0)
-        source_ready_too_ = at_descriptor(source.second_descriptor(), POLLIN, dispatch);
+    if (const auto second = source.second_descriptor()) source_ready_too_ = at_descriptor(*second, POLLIN, dispatch);
     source_due_ = at_time({}, dispatch);
 }
 

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "base/file-descriptor.hpp"
@@ -55,7 +56,7 @@ public:
     public:
         virtual ~Source() = default;
         virtual int descriptor() const = 0;
-        virtual int second_descriptor() const = 0;  // another that can be read; -1 for none
+        virtual std::optional<int> second_descriptor() const = 0;  // another that can be read
         // The events of poll(2) that the descriptor is waited for, and for how many milliseconds, -1 for no limit.
         virtual std::pair<short, int> prepare() = 0;
         // Does a bounded piece of work; called after a wait.

@@ -35,7 +35,7 @@ inline std::string sender(const sdbus::IObject& object) {
 inline bool process(sdbus::IConnection& connection) {
     return connection.processPendingEvent();
 }
-inline int second_descriptor(const sdbus::IConnection::PollData& data) {
+inline std::optional<int> second_descriptor(const sdbus::IConnection::PollData& data) {
     return data.eventFd;
 }
 template <typename Callback>
@@ -57,8 +57,8 @@ inline std::string sender(const sdbus::IObject& object) {
 inline bool process(sdbus::IConnection& connection) {
     return connection.processPendingRequest();
 }
-inline int second_descriptor(const sdbus::IConnection::PollData&) {
-    return -1;
+inline std::optional<int> second_descriptor(const sdbus::IConnection::PollData&) {
+    return std::nullopt;
 }
 template <typename Callback>
 sdbus::Slot watch(sdbus::IConnection& connection, const std::string& match, Callback&& callback) {
