@@ -24,11 +24,11 @@ ordered_json with_content(const Descriptor& blob, std::string_view content) {
     return entry;
 }
 
+}  // namespace
+
 bool is_of_digest(const ordered_json& entry, const Digest& digest) {
     return entry.is_object() && entry.contains("digest") && entry["digest"] == digest.text();
 }
-
-}  // namespace
 
 std::string delta_manifest(const Descriptor& subject, const Descriptor& config, const Digest& source_config,
                            const std::vector<DeltaBlob>& layers) {

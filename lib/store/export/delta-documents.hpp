@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json-fwd.hpp"
 #include "oci/digest.hpp"
 #include "oci/manifest.hpp"
 
@@ -24,6 +25,9 @@ struct DeltaBlob {
 
 // The artifact's config, which has no content.
 inline constexpr std::string_view empty_config = "{}";
+
+// Whether ENTRY of an index describes the blob with DIGEST.
+bool is_of_digest(const nlohmann::ordered_json& entry, const Digest& digest);
 
 // SUBJECT, MANIFEST and CONFIG describe the target's documents; MANIFEST is SUBJECT as a blob of the artifact.
 std::string delta_manifest(const Descriptor& subject, const Descriptor& config, const Digest& source_config,

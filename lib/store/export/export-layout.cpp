@@ -198,8 +198,7 @@ void ExportLayout::publish_delta(const Descriptor& artifact, const std::optional
             const auto hex = Digest::parse(entry["digest"].get<std::string>()).hex();
             listed =
                 read_all(open_file(blobs_.get(), hex, O_NOFOLLOW).get(), max_index_bytes, "the index of artifacts");
-        } else if (!(tag && name == *tag) && !(entry.is_object() && name.empty() && entry.contains("digest") &&
-                                               entry["digest"] == artifact.digest.text())) {
+        } else if (!(tag && name == *tag) && !(name.empty() && is_of_digest(entry, artifact.digest))) {
             manifests.push_back(std::move(entry));
         }
     }
