@@ -35,8 +35,8 @@ void ProgressMeter::layers(const std::vector<ImageLayer>& layers, const std::vec
     progress_.bytes_total = progress_.bytes_done;
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto& blob = layers[i].blob;
-        const bool twice = std::any_of(layers_.begin(), layers_.end(),
-                                       [&](const auto& layer) { return layer.progress.digest == blob.digest.text(); });
+        const bool twice =
+            std::any_of(layers.data(), &layers[i], [&](const auto& layer) { return layer.blob.digest == blob.digest; });
         const bool reused = present[i] || twice;
         const auto state = reused ? job::LayerState::reused : job::LayerState::waiting;
         layers_.push_back(
