@@ -65,9 +65,9 @@ std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
 }
 
 // For ImageChanged, if NAME is stored as another manifest now.
-void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<std::string>& previous,
+void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<Digest>& previous,
                 const Digest& digest) {
-    if (changed && previous != digest.text()) result.changed_images.push_back({name, previous, digest.text()});
+    if (changed && previous != digest) result.changed_images.push_back({name, text_of(previous), digest.text()});
 }
 
 // As many as go over the bus; the rest is counted only.
@@ -88,6 +88,10 @@ std::uint32_t total(std::size_t size) {
 }
 
 }  // namespace
+
+std::optional<std::string> text_of(const std::optional<Digest>& digest) {
+    return digest ? std::optional(digest->text()) : std::nullopt;
+}
 
 HeldJson fitting_outcome(json details) {
     // What the note of it takes.
@@ -111,7 +115,7 @@ job::Result prepare_result(const ImportRequest& request, const PreparedImage& pr
     job::PrepareOutcome outcome;
     outcome.image = request.image.canonical();
     outcome.digest = source.digest.text();
-    outcome.previous_digest = plan.previous_digest;
+    outcome.previous_digest = text_of(plan.previous_digest);
     outcome.image_id = source.manifest.config.digest.text();
     if (plan.previous) outcome.previous_image_id = plan.previous->manifest.config.digest.text();
     outcome.architecture = source.config.architecture;
@@ -169,7 +173,7 @@ job::Result check_result(const ImportRequest& request, const CheckedUpdate& chec
                          const std::optional<ImageChanges>& changes) {
     job::CheckOutcome outcome;
     outcome.image = request.target.value_or(request.image).image();
-    outcome.digest = checked.digest;
+    outcome.digest = checked.digest.text();
     outcome.update_available = checked.update.has_value();
     if (checked.update) {
         const auto& [source, plan] = *checked.update;
@@ -192,7 +196,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     job::PullOutcome outcome;
     outcome.image = request.target.value_or(request.image).image();
     outcome.digest = image.digest.text();
-    outcome.previous_digest = imported.previous_digest;
+    outcome.previous_digest = text_of(imported.previous_digest);
     outcome.image_id = image.manifest.config.digest.text();
     outcome.architecture = image.config.architecture;
     outcome.os = image.config.os;
@@ -219,7 +223,7 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     outcome.layers_partial = imported.layers_partial;
     outcome.bytes_saved = imported.bytes_saved;
     for (const auto& reason : imported.fetched_whole) outcome.fetched_whole.push_back(printable(reason));
-    outcome.delta = imported.delta;
+    outcome.delta = text_of(imported.delta);
     outcome.delta_layers = imported.delta_layers;
     outcome.delta_bytes = imported.delta_bytes;
     auto result = success(outcome);
@@ -233,7 +237,7 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     outcome.image = request.target.value_or(request.image).image();
     outcome.repository = request.destination;
     outcome.digest = image.digest.text();
-    outcome.previous_digest = copied.previous_digest;
+    outcome.previous_digest = text_of(copied.previous_digest);
     outcome.changed = copied.changed;
     outcome.commit = image.deployable().hex();
     outcome.merge_commit = image.merge_commit.hex();

@@ -21,6 +21,9 @@ namespace imaged {
 // names the members that lost entries.
 HeldJson fitting_outcome(nlohmann::json details);
 
+// DIGEST as outcomes have it.
+std::optional<std::string> text_of(const std::optional<Digest>& digest);
+
 // The result of a job that did its work. OUTCOME is that of its kind (job/kinds.hpp).
 template <typename KindOutcome>
 job::Result success(const KindOutcome& outcome) {

@@ -20,9 +20,9 @@ namespace imaged {
 
 namespace {
 
-[[noreturn]] void refuse_missing(const std::vector<std::string>& images) {
+[[noreturn]] void refuse_missing(const std::vector<ImageReference>& images) {
     std::string names;
-    for (const auto& image : images) names += (names.empty() ? "" : ", ") + image;
+    for (const auto& image : images) names += (names.empty() ? "" : ", ") + image.image();
     throw Error(ErrorKind::not_found, "not in the repository: " + names);
 }
 
@@ -38,8 +38,8 @@ job::DamagedImage damaged_image(const ImageVerdict& image) {
     job::DamagedImage damaged{image.image, {}, image.damage_count, {}};
     if (image.stored) damaged.digest = image.stored->digest.text();
     for (const auto& damage : image.damage)
-        damaged.problems.push_back({std::string(to_string(damage.kind)), damage.message, damage.object, damage.layer,
-                                    damage.ref, damage.path});
+        damaged.problems.push_back({std::string(to_string(damage.kind)), damage.message, damage.object,
+                                    text_of(damage.layer), damage.ref, damage.path});
     return damaged;
 }
 
@@ -52,7 +52,8 @@ std::vector<job::UnverifiedImage> unverified_images(const VerifyOutcome& outcome
         const bool refetched = std::any_of(outcome.refetched.begin(), outcome.refetched.end(),
                                            [&](const auto& other) { return other.image == image.image; });
         if (repair && refetched) continue;
-        list.push_back({image.image, {}, image.unverified});
+        list.push_back({image.image, {}, {}});
+        for (const auto& layer : image.unverified) list.back().layers.push_back(layer.text());
         if (why != outcome.still_unverified.end()) list.back().error = why->second;
     }
     return list;
@@ -65,10 +66,10 @@ void report_repair(const VerifyOutcome& outcome, job::VerifyOutcome& report,
     report.repaired.emplace();
     for (const auto& image : outcome.repaired) {
         *report.bytes_fetched += image.bytes_fetched;
+        const auto digest = text_of(image.digest), previous = text_of(image.previous_digest);
         report.repaired->push_back(
-            {image.image, image.digest, image.previous_digest, image.layers_fetched, image.bytes_fetched});
-        if (image.digest != image.previous_digest)
-            changed_images.push_back({image.image, image.previous_digest, image.digest});
+            {image.image, digest.value_or(""), previous, image.layers_fetched, image.bytes_fetched});
+        if (image.digest != image.previous_digest) changed_images.push_back({image.image, previous, digest});
     }
     report.refetched.emplace();
     for (const auto& image : outcome.refetched) {
@@ -93,10 +94,10 @@ job::Result run_remove(const job::Request& request, const job::Remove& work, con
     recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
     std::vector<job::ChangedImage> changed;
     for (const auto& [image, digest] : outcome.removed) {
-        report.removed.push_back({image, digest});
-        changed.push_back({image, digest, std::nullopt});
+        report.removed.push_back({image.image(), digest});
+        changed.push_back({image.image(), digest, std::nullopt});
     }
-    report.missing = outcome.missing;
+    for (const auto& image : outcome.missing) report.missing.push_back(image.image());
     report.layers_dropped = outcome.layers;
     auto result = success(report);
     result.changed_images = std::move(changed);
@@ -109,13 +110,13 @@ job::Result run_rollback(const job::Request& request, const job::Rollback& work,
     job::RollbackOutcome report;
     report.image = work.image.image();
     report.digest = image.digest.text();
-    report.previous_digest = previous;
+    report.previous_digest = text_of(previous);
     report.commit = image.deployable().hex();
     report.merge_commit = image.merge_commit.hex();
     if (image.base_commit) report.base_commit = image.base_commit->hex();
     report.version = image.config.version();
     auto result = success(report);
-    result.changed_images.push_back({report.image, previous, report.digest});
+    result.changed_images.push_back({report.image, report.previous_digest, report.digest});
     return result;
 }
 
@@ -206,8 +207,8 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
     report.bytes_checked = verdict.bytes;
     report.damaged_layers = list_of<job::DamagedLayer>(verdict.unused_layers);
     for (const auto& version : verdict.kept)
-        report.damaged_kept.push_back({version.image, version.digest, version.error});
-    report.missing = verdict.missing;
+        report.damaged_kept.push_back({version.image, text_of(version.digest).value_or(""), version.error});
+    for (const auto& image : verdict.missing) report.missing.push_back(image.image());
     report.unverified = unverified_images(outcome, verify.repair);
     if (!unchecked.empty()) report.unchecked = std::move(unchecked);
     report.not_recorded = outcome.unrecorded;

@@ -97,11 +97,11 @@ public:
     }
 
 private:
-    std::optional<std::string> previous_digest() const {
+    std::optional<Digest> previous_digest() const {
         const auto commit = destination_.resolve(image_ref(target_)).commit;
         if (!commit) return std::nullopt;
         try {
-            return StoredImage::load(destination_, *commit).digest.text();
+            return StoredImage::load(destination_, *commit).digest;
         } catch (const Error& error) {
             if (is_system_failure(error)) throw;
             return std::nullopt;  // a damaged image is replaced

@@ -28,8 +28,8 @@ struct CopyRequest {
 };
 
 struct CopiedImage {
-    std::optional<std::string> previous_digest;  // of what the reference named in the destination
-    bool changed = false;                        // whether the destination did
+    std::optional<Digest> previous_digest;  // of what the reference named in the destination
+    bool changed = false;                   // whether the destination did
     StoredImage image;
     TransferCounts objects;
 };

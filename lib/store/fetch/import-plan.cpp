@@ -82,7 +82,7 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
     if (const auto commit = repository->resolve(image_ref(target)).commit) {
         try {
             plan.previous = StoredImage::load(*repository, *commit);
-            plan.previous_digest = plan.previous->digest.text();
+            plan.previous_digest = plan.previous->digest;
         } catch (const Error& error) {
             if (is_system_failure(error)) throw;
             // A damaged image is replaced.

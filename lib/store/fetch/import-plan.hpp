@@ -20,7 +20,7 @@ namespace imaged {
 
 struct ImportPlan {
     std::optional<StoredImage> previous;  // what is stored under the reference, if that can be read
-    std::optional<std::string> previous_digest;
+    std::optional<Digest> previous_digest;
     bool up_to_date = false;  // the same manifest, and everything it needs is there and not in doubt
     // For each layer the commit that holds it; nullopt if it has to be fetched. Derived layers of an ostree image
     // whose base is missing are looked up too, with the rules for a base without a transient root.

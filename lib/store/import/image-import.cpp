@@ -221,7 +221,7 @@ private:
         if (!request_.known)
             fetch_->reuse_files(plan_.previous ? std::optional(plan_.previous->tree) : std::nullopt, moves_var());
         if (delta) {
-            delta_digest_ = delta->artifact.digest.text();
+            delta_digest_ = delta->artifact.digest;
             fetch_->use_delta(*std::move(delta), source_->delta.has_value());
         }
         if (source_->layout.ostree) {
@@ -399,7 +399,7 @@ private:
     std::optional<CommitHead> signed_commit_;
     // fetch()
     std::vector<std::string> refused_;  // deltas, and why
-    std::optional<std::string> delta_digest_;
+    std::optional<Digest> delta_digest_;
     std::unique_ptr<StagingArea> staging_;
     std::optional<LayerFetch> fetch_;
     std::optional<Checksum> base_;

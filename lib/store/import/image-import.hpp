@@ -65,7 +65,7 @@ struct PreparedImage {
 PreparedImage prepare_import(const ImportRequest& request, const Cancellation& cancellation, ImportObserver& observer);
 
 struct ImportedImage {
-    std::optional<std::string> previous_digest;
+    std::optional<Digest> previous_digest;
     bool changed = false;
     StoredImage image;
     unsigned layers_fetched = 0;
@@ -77,8 +77,8 @@ struct ImportedImage {
     std::uint64_t bytes_saved = 0;      // of those reused: what was not fetched of these layers
     // Layers that were fetched as a whole because their parts (zstd:chunked) or a delta were of no use, and why.
     std::vector<std::string> fetched_whole = {};
-    std::optional<std::string> delta = {};  // the digest of the delta that was used
-    unsigned delta_layers = 0;              // of those fetched: made by it
+    std::optional<Digest> delta = {};  // the digest of the delta that was used
+    unsigned delta_layers = 0;         // of those fetched: made by it
     std::uint64_t delta_bytes = 0;
 };
 

@@ -37,7 +37,7 @@ CheckedUpdate check_update(const ImportRequest& request, const Cancellation& can
     const auto& commit = stored.merge_commit;
     ImageReader reader(request.image, request.proxy, cancellation);
     auto source = open_source(reader, request, repository, commit, target);
-    CheckedUpdate checked{stored.digest.text(), {}};
+    CheckedUpdate checked{stored.digest, {}};
     Presence presence(repository, cancellation);
     auto plan = ImportPlan::make(&repository, &presence, source, target);
     verify_signed_commit(&repository, reader, request.image, source, plan.present);

@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <optional>
-#include <string>
 
 #include "source/layer-source.hpp"
 #include "store/import/image-import.hpp"
@@ -12,7 +11,7 @@
 namespace imaged {
 
 struct CheckedUpdate {
-    std::string digest;  // of the stored manifest
+    Digest digest;  // of the stored manifest
     // The image at the source, if it is another one, and the plan of its import.
     std::optional<PreparedImage> update;
     bool is_news = false;  // the update is remembered now, and was not before

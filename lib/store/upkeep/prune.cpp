@@ -157,7 +157,7 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
     RemoveOutcome outcome;
     auto existing = Repository::open_existing(path);
     if (!existing) {
-        for (const auto& image : images) outcome.missing.push_back(image.image());
+        outcome.missing = images;
         return outcome;
     }
     auto& repository = *existing;
@@ -170,11 +170,11 @@ RemoveOutcome remove_images(const std::string& path, const std::vector<ImageRefe
         if (found.contains(ref)) continue;
         const auto target = repository.resolve(ref);
         if (!target.exists) {
-            outcome.missing.push_back(image.image());
+            outcome.missing.push_back(image);
             continue;
         }
         found.emplace(ref, target.commit);
-        outcome.removed.push_back({image.image(), digest_of(repository, target.commit)});
+        outcome.removed.push_back({image, digest_of(repository, target.commit)});
     }
     if (found.empty()) return outcome;
     for (const auto& [ref, commit] : found) repository.set_ref(ref, std::nullopt);

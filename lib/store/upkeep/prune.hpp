@@ -58,14 +58,14 @@ void usage_of_leftovers(const Repository& repository, const UnneededRefs& unneed
 void usage_of_records(const Repository& repository, const std::set<Checksum>& removed, DiskUsage& usage);
 
 struct RemovedImage {
-    std::string image;
+    ImageReference image;
     std::optional<std::string> digest;  // of its manifest; nullopt if it cannot be read
 };
 
 struct RemoveOutcome {
     std::vector<RemovedImage> removed;
-    std::vector<std::string> missing;  // not stored
-    std::vector<std::string> layers;   // digests of those that no image uses any more
+    std::vector<ImageReference> missing;  // not stored
+    std::vector<std::string> layers;      // digests of those that no image uses any more
 };
 
 // Removes images and, if they are few, the refs of layers that nothing else uses; their objects go with the next prune.

@@ -39,7 +39,7 @@ public:
         repository_.set_ref(ref_, chosen.image.merge_commit);
         tidy(chosen, current);
         require_in_place(repository_);
-        return {current ? std::optional(current->digest.text()) : std::nullopt, std::move(chosen.image)};
+        return {current ? std::optional(current->digest) : std::nullopt, std::move(chosen.image)};
     }
 
 private:

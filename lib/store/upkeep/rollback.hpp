@@ -23,7 +23,7 @@ struct RollbackRequest {
 };
 
 struct RolledBack {
-    std::optional<std::string> previous_digest;  // of the version that was current, if that can be read
+    std::optional<Digest> previous_digest;  // of the version that was current, if that can be read
     StoredImage image;
 };
 

@@ -5,7 +5,7 @@
 
 namespace imaged {
 
-bool DamageSearch::add(const Checksum& commit, const std::optional<std::string>& layer, bool has_paths,
+bool DamageSearch::add(const Checksum& commit, const std::optional<Digest>& layer, bool has_paths,
                        std::vector<FoundDamage>& found) {
     bool any_there = false;
     using Place = std::optional<std::string>;

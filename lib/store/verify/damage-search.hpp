@@ -13,8 +13,8 @@
 namespace imaged {
 
 struct FoundDamage {
-    std::string object, fault;         // CHECKSUM.TYPE, "is corrupt"
-    std::optional<std::string> layer;  // what add() was given
+    std::string object, fault;    // CHECKSUM.TYPE, "is corrupt"
+    std::optional<Digest> layer;  // what add() was given
     std::optional<std::string> path;
 };
 
@@ -27,7 +27,7 @@ public:
     // Appends to FOUND what is wrong in COMMIT and was not found before; to what was found already it adds the path.
     // The paths of LAYER are the image's own only if HAS_PATHS. Returns whether an object that is there is wrong: such
     // a commit looks complete.
-    bool add(const Checksum& commit, const std::optional<std::string>& layer, bool has_paths,
+    bool add(const Checksum& commit, const std::optional<Digest>& layer, bool has_paths,
              std::vector<FoundDamage>& found);
 
 private:

@@ -44,8 +44,8 @@ public:
     void finished(std::size_t) override {}
 };
 
-std::optional<std::string> digest_of(const ImageVerdict& verdict) {
-    return verdict.stored ? std::optional(verdict.stored->digest.text()) : std::nullopt;
+std::optional<Digest> digest_of(const ImageVerdict& verdict) {
+    return verdict.stored ? std::optional(verdict.stored->digest) : std::nullopt;
 }
 
 // The repair of one image. A failure in one of its layers ends the others, but not the job.
@@ -68,7 +68,7 @@ public:
         Silence silence;
         const auto imported = import_image(import, cancellation_, silence);
         quarantine.discard();
-        return {verdict.image, imported.image.digest.text(), digest_of(verdict), imported.layers_fetched,
+        return {verdict.image, imported.image.digest, digest_of(verdict), imported.layers_fetched,
                 imported.bytes_fetched};
     }
 
@@ -215,7 +215,7 @@ std::vector<ImageReference> repair_damage(const VerifyRequest& request, Reposito
                 const auto digest = digest_of(verdict);
                 outcome.repaired.push_back(is_damaged(verdict)
                                                ? RepairJob(request, repository, cancellation).repair(verdict, current)
-                                               : RepairedImage{verdict.image, digest.value_or(""), digest, 0, 0});
+                                               : RepairedImage{verdict.image, digest, digest});
             } catch (const Error& error) {
                 cancellation.check();
                 outcome.unrepaired.emplace(verdict.image, error.what());
@@ -302,7 +302,7 @@ VerifyOutcome verify_and_repair(const VerifyRequest& request, Cancellation& canc
     VerifyOutcome outcome;
     auto existing = Repository::open_existing(request.repository);
     if (!existing) {
-        for (const auto& image : request.images) outcome.verdict.missing.push_back(image.image());
+        outcome.verdict.missing = request.images;
         return outcome;
     }
     auto& repository = *existing;

@@ -37,8 +37,9 @@ struct VerifyRequest {
 };
 
 struct RepairedImage {
-    std::string image, digest;
-    std::optional<std::string> previous_digest;  // another one where the image was replaced; nullopt if not known
+    std::string image;
+    std::optional<Digest> digest;           // nullopt if it cannot be read
+    std::optional<Digest> previous_digest;  // another one where the image was replaced; nullopt if not known
     unsigned layers_fetched = 0;
     std::uint64_t bytes_fetched = 0;  // compressed
 };

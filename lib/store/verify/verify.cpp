@@ -115,7 +115,7 @@ private:
             if (found)
                 verdict_.images.push_back(std::move(verdict));
             else
-                verdict_.missing.push_back(image.image());
+                verdict_.missing.push_back(image);
         }
     }
 
@@ -171,13 +171,13 @@ private:
         const auto& ref = placed.ref;
         const auto& commit = placed.target.commit;
         const auto refuse = [&](const std::string& why) {
-            report(verdict, {.kind = DamageKind::ref, .message = why, .ref = ref, .layer = layer.blob.digest.text()});
+            report(verdict, {.kind = DamageKind::ref, .message = why, .ref = ref, .layer = layer.blob.digest});
         };
         if (!placed.target.exists) return refuse("the layer's ref is missing");
         if (!commit) return refuse("the layer's ref contains no checksum");
         check_.walk(*commit);
         const bool verified = verified_.layer(layer.kind, layer.diff_id) == commit;
-        if (!verified) verdict.unverified.push_back(layer.blob.digest.text());
+        if (!verified) verdict.unverified.push_back(layer.blob.digest);
         try {
             const auto content = repository_.load_commit(*commit);
             const bool derived =
@@ -228,18 +228,18 @@ private:
     void find_damage(ImageVerdict& verdict) {
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
-        const auto add = [&](const Checksum& commit, const std::optional<std::string>& layer, bool has_paths) {
+        const auto add = [&](const Checksum& commit, const std::optional<Digest>& layer, bool has_paths) {
             if (search.add(commit, layer, has_paths, found)) verdict.damaged_commits.push_back(commit);
         };
         if (verdict.stored) {
             for (const auto& layer : verdict.stored->layout.layers) {
                 const auto commit = layer_target(repository_, layer).commit;
                 if (commit && layer.kind != LayerKind::commit)
-                    add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived);
+                    add(*commit, layer.blob.digest, layer.kind == LayerKind::derived);
             }
             // Last: what chunks hold, it reaches too.
             if (verdict.stored->base_commit)
-                add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest.text(), true);
+                add(*verdict.stored->base_commit, verdict.stored->layout.layers.front().blob.digest, true);
         }
         if (verdict.commit) add(*verdict.commit, std::nullopt, true);
         for (auto& damage : found) {
@@ -264,29 +264,29 @@ private:
                 kept_.emplace_back(image_of_ref(image_ref), std::move(version));
             } catch (const Error& error) {
                 if (!is_system_failure(error) || is_shortage(error)) throw;
-                refuse_kept(image_of_ref(image_ref), version.image.digest.text(), version.ref, error);
+                refuse_kept(image_of_ref(image_ref), version.image.digest, version.ref, error);
             }
         }
         for (const auto& version : found.broken)
-            refuse_kept(image_of_ref(image_ref), "", version.ref, version.error.with_context(version.ref));
+            refuse_kept(image_of_ref(image_ref), {}, version.ref, version.error.with_context(version.ref));
     }
 
-    void refuse_kept(const std::string& image, const std::string& digest, const std::string& ref, const Error& why) {
+    void refuse_kept(const std::string& image, const std::optional<Digest>& digest, const std::string& ref,
+                     const Error& why) {
         verdict_.kept.push_back({image, digest, ref, why.what(), is_system_failure(why)});
     }
 
     // Whether they are whole; their merges are not computed again.
     void conclude_kept(const std::string& image, const KeptVersion& version) {
         const auto refuse = [&](const std::string& why) {
-            refuse_kept(image, version.image.digest.text(), version.ref, Error(ErrorKind::repository_damaged, why));
+            refuse_kept(image, version.image.digest, version.ref, Error(ErrorKind::repository_damaged, why));
         };
         DamageSearch search(repository_, check_, cancellation_);
         std::vector<FoundDamage> found;
         for (const auto& layer : version.image.layout.layers) {
             const auto commit = layer_target(repository_, layer).commit;
             if (!commit) return refuse("layer " + layer.blob.digest.text() + " is missing");
-            if (check_.any_bad())
-                search.add(*commit, layer.blob.digest.text(), layer.kind == LayerKind::derived, found);
+            if (check_.any_bad()) search.add(*commit, layer.blob.digest, layer.kind == LayerKind::derived, found);
         }
         if (check_.any_bad()) search.add(version.image.merge_commit, std::nullopt, true, found);
         if (!found.empty()) refuse(found.front().object + " " + found.front().fault);

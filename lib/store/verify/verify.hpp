@@ -41,7 +41,7 @@ struct Damage {
     DamageKind kind;
     std::string message;
     std::optional<std::string> ref = {};     // of kind ref
-    std::optional<std::string> layer = {};   // digest of the layer that it belongs to; nullopt for the image's own
+    std::optional<Digest> layer = {};        // that it belongs to; nullopt for the image's own
     std::optional<std::string> object = {};  // CHECKSUM.TYPE, of kind object
     std::optional<std::string> path = {};    // in the image, where that is known
 };
@@ -59,12 +59,14 @@ struct ImageVerdict {
     std::string unchecked;           // why something could not be read or merged; empty if all was checked
     // Digests of layers that this program has no record of having verified: another program or another repository
     // brought them, or a version of this program that kept no such record.
-    std::vector<std::string> unverified;
+    std::vector<Digest> unverified;
 };
 
 // A version that is kept beside the current one (kept-ref.hpp) and cannot be rolled back to as it is.
 struct DamagedVersion {
-    std::string image, digest, ref;
+    std::string image;
+    std::optional<Digest> digest;  // if its manifest can be read
+    std::string ref;
     std::string error;        // the first fault
     bool unreadable = false;  // the system failed to read it: it may be whole
     bool dropped = false;     // by a repair
@@ -72,9 +74,9 @@ struct DamagedVersion {
 
 struct Verdict {
     std::vector<ImageVerdict> images;
-    std::vector<DamagedVersion> kept;  // of those images
-    std::vector<std::string> missing;  // asked for and not stored
-    UnreadableRefs unreadable;         // refs of others than images
+    std::vector<DamagedVersion> kept;     // of those images
+    std::vector<ImageReference> missing;  // asked for and not stored
+    UnreadableRefs unreadable;            // refs of others than images
     // Layers that no image uses and that are damaged, by digest, and why: prune removes them.
     std::map<std::string, std::string> unused_layers;
     // Everything that is wrong, CHECKSUM.TYPE, and how.

@@ -232,9 +232,9 @@ TEST_CASE("removing images tells which are missing and removes the rest with the
     const auto outcome = remove_images(
         store.home.path, {ImageReference::parse("oci:/images:nowhere"), ImageReference::parse("oci:/images:a")},
         store.cancellation);
-    REQUIRE(outcome.missing == std::vector<std::string>{"oci:/images:nowhere"});
+    REQUIRE(outcome.missing == std::vector{ImageReference::parse("oci:/images:nowhere")});
     REQUIRE(outcome.removed.size() == 1);
-    REQUIRE(outcome.removed[0].image == "oci:/images:a");
+    REQUIRE(outcome.removed[0].image == ImageReference::parse("oci:/images:a"));
     REQUIRE(outcome.removed[0].digest == store.images.source({shared, own}).digest.text());
     REQUIRE(outcome.layers == std::vector<std::string>{own.digest.text()});
     REQUIRE(store.has_ref(shared.ref()));

@@ -80,7 +80,7 @@ TEST_CASE("a byte that flipped in a file is named with its layer and its path") 
     REQUIRE(damage.kind == DamageKind::object);
     REQUIRE(damage.object == file.hex() + ".file");
     REQUIRE(damage.message == file.hex() + ".file is corrupt");
-    REQUIRE(damage.layer == store.lower.digest.text());
+    REQUIRE(damage.layer == store.lower.digest);
     REQUIRE(damage.path == "/usr/lib/deep/file");
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("a file that is missing is named") {
     fs::remove(store.images.path_of(store.images.file("conf"), "file"));
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.message.find("is missing") != std::string::npos);
-    REQUIRE(damage.layer == store.upper.digest.text());
+    REQUIRE(damage.layer == store.upper.digest);
     REQUIRE(damage.path == "/usr/etc/conf");
 }
 
@@ -123,7 +123,7 @@ TEST_CASE("a directory that is gone is named") {
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.object == usr.hex() + ".dirtree");
     REQUIRE(damage.message.find("is missing") != std::string::npos);
-    REQUIRE(damage.layer == store.lower.digest.text());
+    REQUIRE(damage.layer == store.lower.digest);
     REQUIRE(damage.path == "/usr");
 }
 
@@ -140,7 +140,7 @@ TEST_CASE("a layer's commit that was cut off is named with its layer") {
     fs::resize_file(store.images.path_of(store.lower.commit, "commit"), 0);
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.object == store.lower.commit.hex() + ".commit");
-    REQUIRE(damage.layer == store.lower.digest.text());
+    REQUIRE(damage.layer == store.lower.digest);
 }
 
 TEST_CASE("a layer's ref that is gone, nonsense or another layer's is named") {
@@ -157,7 +157,7 @@ TEST_CASE("a layer's ref that is gone, nonsense or another layer's is named") {
     const auto damage = only_damage(store.verify());
     REQUIRE(damage.kind == DamageKind::ref);
     REQUIRE(damage.ref == store.lower.ref());
-    REQUIRE(damage.layer == store.lower.digest.text());
+    REQUIRE(damage.layer == store.lower.digest);
 }
 
 TEST_CASE("a merged tree that is not what the layers give is named with the paths that differ") {
@@ -235,7 +235,7 @@ TEST_CASE("only the images that are named are looked at, and what is not stored 
     store.images.image("oci:/images:b", {store.lower});
     const auto verdict = store.verify({ImageReference::parse("oci:/images:b"), ImageReference::parse("oci:/images:c")});
     REQUIRE(verdict.images.size() == 1);
-    REQUIRE(verdict.missing == std::vector<std::string>{"oci:/images:c"});
+    REQUIRE(verdict.missing == std::vector{ImageReference::parse("oci:/images:c")});
 }
 
 TEST_CASE("a verification writes nothing into the store but what it found") {
