@@ -260,7 +260,7 @@ std::string WorkerProcess::how_it_ended(ChildProcess& process) {
             text += "; the kernel does that when memory is short, the machine's or the service's (MemoryMax=)";
         return text;
     }
-    if (const auto why = process.failure(); !why.empty()) return "status 127: " + why;
+    if (const auto why = process.failure()) return "status 127: " + *why;
     return "status " + std::to_string(WEXITSTATUS(status)) + " without a result";
 }
 

@@ -81,10 +81,8 @@ void ReaderProcess::lose() {
     std::string why = "it cannot be asked";
     if (auto process = take_process()) {
         const int status = process.end();
-        why = process.failure();
-        if (why.empty())
-            why = WIFSIGNALED(status) ? std::string("signal ") + ::strsignal(WTERMSIG(status))
-                                      : "status " + std::to_string(WEXITSTATUS(status));
+        why = process.failure().value_or(WIFSIGNALED(status) ? std::string("signal ") + ::strsignal(WTERMSIG(status))
+                                                             : "status " + std::to_string(WEXITSTATUS(status)));
     }
     throw Error(ErrorKind::failed, "the process that reads the repository has ended: " + why);
 }

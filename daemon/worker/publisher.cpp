@@ -503,7 +503,7 @@ void Publisher::keep_record(ScratchMount& scratch) const {
     const auto records = status.st_size > 0 ? make_records(repository_.get(), records_directory)
                                             : open_records(repository_.get(), records_directory);
     if (!records) {
-        if (status.st_size > 0) throw Error(ErrorKind::failed, record_place_fault(repository_.get()));
+        if (status.st_size > 0) throw Error(ErrorKind::failed, record_place_fault(repository_.get()).value_or(""));
     } else if (status.st_size > 0) {
         if (::renameat(directory.get(), staged_record, records.get(), name) != 0) throw_errno("keep a record");
     } else if (::unlinkat(records.get(), name, 0) != 0 && errno != ENOENT) {

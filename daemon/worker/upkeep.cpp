@@ -194,7 +194,7 @@ job::Result run_verify(const job::Request& request, const job::Verify& work, Can
     std::vector<job::UncheckedImage> unchecked;
     for (const auto& image : verdict.images) {
         if (!image.damage.empty()) report.damaged.push_back(damaged_image(image));
-        if (!image.unchecked.empty()) unchecked.push_back({image.image, {}, image.unchecked});
+        if (image.unchecked) unchecked.push_back({image.image, {}, *image.unchecked});
         for (const auto& note : image.notes) report.notes.push_back({image.image, note});
     }
     for (const auto& [ref, error] : verdict.unreadable) unchecked.push_back({ref, {}, error.what()});

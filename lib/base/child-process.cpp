@@ -121,10 +121,10 @@ ChildProcess ChildProcess::copy(const std::string& what) {
     return child;
 }
 
-std::string ChildProcess::failure() const {
+std::optional<std::string> ChildProcess::failure() const {
     std::array<char, max_failure_bytes> text;
     const auto size = ::recv(report_.get(), text.data(), text.size(), MSG_PEEK | MSG_DONTWAIT);
-    return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
+    return size > 0 ? std::optional(std::string(text.data(), static_cast<std::size_t>(size))) : std::nullopt;
 }
 
 int ChildProcess::fd() const {

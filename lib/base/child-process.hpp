@@ -68,8 +68,8 @@ public:
     int wait();
     // Kills it and waits.
     int end();
-    // After the end of a child of start(): why it did not run its program ("cannot run FILE: …"), or empty if it did.
-    std::string failure() const;
+    // After the end of a child of start(): why it did not run its program ("cannot run FILE: …"); nullopt if it did.
+    std::optional<std::string> failure() const;
 
 private:
     pid_t pid_ = -1;  // 0 in a copy

@@ -115,7 +115,7 @@ DeltaListing listed_deltas(std::string_view text) {
             listing.deltas.push_back({blob_of(entry), source ? std::optional(Digest::parse(*source)) : std::nullopt});
         } catch (const Error& error) {
             // Others may do.
-            if (listing.problem.empty()) listing.problem = error.what();
+            if (!listing.problem) listing.problem = error.what();
         }
     }
     return listing;

@@ -61,11 +61,11 @@ struct DeltaArtifact {
 // A delta that an index lists.
 struct ListedDelta {
     Descriptor artifact;
-    std::optional<Digest> source_config;  // empty if only the artifact itself says
+    std::optional<Digest> source_config;  // nullopt if only the artifact itself says
 };
 struct DeltaListing {
     std::vector<ListedDelta> deltas;
-    std::string problem;  // of the first entry that was left out because it is not well-formed; empty if there is none
+    std::optional<std::string> problem;  // of the first entry that was left out because it is not well-formed
 };
 // Those that the index TEXT lists. Throws Error(corrupt_input) for a text that is no index.
 DeltaListing listed_deltas(std::string_view text);

@@ -49,8 +49,8 @@ bool has_key(BIO* text) {
     return std::unique_ptr<EVP_PKEY, Free>(PEM_read_bio_PrivateKey(text, nullptr, no_password, nullptr)) != nullptr;
 }
 
-// What is wrong with FILE, of a registry's directory; empty if nothing is, or if skopeo does not look at it.
-std::string fault_of(const fs::path& file) {
+// What is wrong with FILE, of a registry's directory; nullopt if nothing is, or if skopeo does not look at it.
+std::optional<std::string> fault_of(const fs::path& file) {
     const auto extension = file.extension();
     const bool is_key = extension == ".key", is_client = extension == ".cert";
     if (!is_key && !is_client && extension != ".crt") return {};
@@ -85,7 +85,7 @@ bool is_closed(const fs::path& directory, bool by_service) {
 }
 
 // The first fault in the directory of a registry that TEXT names.
-std::string fault_for(const std::string& text, bool by_service) {
+std::optional<std::string> fault_for(const std::string& text, bool by_service) {
     for (const char* place : places) {
         std::error_code none;
         for (const auto& registry : fs::directory_iterator(place, none)) {
@@ -93,7 +93,7 @@ std::string fault_for(const std::string& text, bool by_service) {
             if (is_closed(registry.path(), by_service))
                 return registry.path().string() + " is closed to the user that skopeo runs as";
             for (const auto& file : fs::directory_iterator(registry.path(), none)) {
-                if (auto fault = fault_of(file.path()); !fault.empty()) return fault;
+                if (auto fault = fault_of(file.path())) return fault;
             }
         }
     }
@@ -106,13 +106,13 @@ Error with_certificate_fault(const Error& error, const std::string& image, bool 
     const std::string text = error.what();
     const auto mentions = [&](std::string_view word) { return text.find(word) != std::string::npos; };
     if (!mentions("x509:") && !mentions("tls:") && !mentions("certificate")) return error;
-    std::string fault;
+    std::optional<std::string> fault;
     try {
         fault = fault_for(text + " " + image, by_service);
     } catch (const Error& unreadable) {
         fault = unreadable.what();
     }
-    return fault.empty() ? error : Error(ErrorKind::failed, fault + "; " + text);
+    return fault ? Error(ErrorKind::failed, *fault + "; " + text) : error;
 }
 
 std::string registry_of(const std::string& name) {

@@ -136,9 +136,9 @@ std::shared_ptr<SkopeoRun> start_image_proxy(const ProxyOptions& options) {
 
 void require_skopeo(const ChildProcess& process) {
     const auto why = process.failure();
-    if (why.empty()) return;
-    const bool missing = why.ends_with(std::strerror(ENOENT));
-    throw Error(ErrorKind::failed, "skopeo could not be started: " + why + (missing ? "; is it installed?" : ""));
+    if (!why) return;
+    const bool missing = why->ends_with(std::strerror(ENOENT));
+    throw Error(ErrorKind::failed, "skopeo could not be started: " + *why + (missing ? "; is it installed?" : ""));
 }
 
 void wait_readable(int fd, const Cancellation& cancellation, std::chrono::milliseconds stall_time,

@@ -44,7 +44,7 @@ public:
         const auto index = reader_.referrers(image_.digest);
         if (!index) return std::nullopt;
         auto [listed, problem] = listed_deltas(*index);
-        if (!problem.empty()) refused_.push_back(list_of_deltas + problem);
+        if (problem) refused_.push_back(list_of_deltas + *problem);
         std::erase_if(listed, [&](const auto& entry) { return entry.source_config && !tree_of(*entry.source_config); });
         const auto may_fit = listed.size();
         if (may_fit > max_looked_at) listed.erase(listed.begin() + max_looked_at, listed.end());

@@ -91,7 +91,7 @@ void DirectWriter::add_image(const Digest& manifest, const Checksum& commit) {
 void DirectWriter::keep_record(const std::string& name, const std::string& text) {
     const auto directory = text.empty() ? open_records(fd(), records_directory) : make_records(fd(), records_directory);
     if (!text.empty()) {
-        if (!directory) throw Error(ErrorKind::failed, record_place_fault(fd()));
+        if (!directory) throw Error(ErrorKind::failed, record_place_fault(fd()).value_or(""));
         write_record(directory.get(), name, text);
     } else if (directory && ::unlinkat(directory.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
         throw_errno("remove the record " + name);

@@ -111,8 +111,8 @@ bool append_record(int directory, const std::string& name, const std::string& te
     return true;
 }
 
-std::string record_place_fault(int repository) {
-    std::string fault;
+std::optional<std::string> record_place_fault(int repository) {
+    std::optional<std::string> fault;
     try {
         walk(repository, layers_path, [&](int parent, const std::string& name, bool) {
             if (exists(parent, name))

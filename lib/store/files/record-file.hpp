@@ -30,7 +30,7 @@ void write_record(int directory, const std::string& name, const std::string& tex
 // TEXT, or other bytes. False if NAME is missing or not as above.
 bool append_record(int directory, const std::string& name, const std::string& text);
 
-// Describes the fault of the directories of records in REPOSITORY, for people; empty if there is none.
-std::string record_place_fault(int repository);
+// Describes the fault of the directories of records in REPOSITORY, for people; nullopt if there is none.
+std::optional<std::string> record_place_fault(int repository);
 
 }  // namespace imaged

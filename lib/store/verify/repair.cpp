@@ -185,7 +185,7 @@ void record_damage(const Repository& repository, const std::vector<ImageVerdict>
             // What is known of an image stays when it could not be read. A broken ref is damage that listings see.
             if (is_damaged(verdict) && verdict.commit)
                 record.set(verdict.image, entry_of(verdict));
-            else if (verdict.unchecked.empty())
+            else if (!verdict.unchecked)
                 record.set(verdict.image, std::nullopt);
         }
         if (all) record.keep_only(images);

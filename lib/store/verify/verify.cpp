@@ -76,8 +76,7 @@ public:
         verdict_.bad_objects = check_.bad_objects();
         if (repository_.mode() == "bare" && others_can_enter(repository_.path()))
             verdict_.warnings.push_back(exposure_warning(repository_.path()));
-        if (auto fault = record_place_fault(repository_.fd()); !fault.empty())
-            verdict_.warnings.push_back(std::move(fault));
+        if (auto fault = record_place_fault(repository_.fd())) verdict_.warnings.push_back(*std::move(fault));
         verdict_.objects = check_.objects();
         verdict_.bytes = check_.bytes();
         return std::move(verdict_);
@@ -123,7 +122,7 @@ private:
     // others are checked all the same.
     template <typename Check>
     static void unless_unreadable(ImageVerdict& verdict, Check&& check) {
-        if (!verdict.unchecked.empty()) return;
+        if (verdict.unchecked) return;
         try {
             check();
         } catch (const Error& error) {

@@ -55,8 +55,8 @@ struct ImageVerdict {
     // The image's own commit and those of its layers, if they contain a damaged object that is not missing
     // (damage-record.hpp).
     std::vector<Checksum> damaged_commits;
-    std::vector<std::string> notes;  // worth knowing, and no damage
-    std::string unchecked;           // why something could not be read or merged; empty if all was checked
+    std::vector<std::string> notes;        // worth knowing, and no damage
+    std::optional<std::string> unchecked;  // why something could not be read or merged
     // Digests of layers that this program has no record of having verified: another program or another repository
     // brought them, or a version of this program that kept no such record.
     std::vector<Digest> unverified;

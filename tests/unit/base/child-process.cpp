@@ -87,7 +87,7 @@ TEST_CASE("a child that cannot run its program ends with the status 127, and its
             "not prepared");
     auto ran = ChildProcess::start(shell("exit 127"), "start");
     REQUIRE(WEXITSTATUS(ran.wait()) == cannot_run);
-    REQUIRE(ran.failure().empty());
+    REQUIRE_FALSE(ran.failure());
 }
 
 TEST_CASE("a program starts with fresh signals, in a group of its own, if that is asked for") {

@@ -91,10 +91,10 @@ TEST_CASE("an index lists deltas among other things", "[delta-artifact]") {
                                        listed(type, '4', R"(,"size":"large")") + ",7]}");
     const auto& found = listing.deltas;
     REQUIRE(found.size() == 2);
-    CHECK(!listing.problem.empty());
+    CHECK(listing.problem);
     CHECK(!found[0].source_config);
     CHECK(found[1].source_config == Digest::parse(digest_of('c')));
-    CHECK(listed_deltas(R"({"manifests":[]})").problem.empty());
+    CHECK_FALSE(listed_deltas(R"({"manifests":[]})").problem);
     CHECK_THROWS_AS(listed_deltas("no JSON"), Error);
     CHECK_THROWS_AS(listed_deltas("{}"), Error);
     CHECK(delta::referrers_tag(Digest::parse(digest_of('a'))) == "sha256-" + std::string(64, 'a'));
