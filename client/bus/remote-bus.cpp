@@ -48,8 +48,8 @@ constexpr auto end_time = std::chrono::seconds(2);
 
 // [USER@]HOST[:PORT], where HOST may be an IPv6 address in brackets, as in a URL.
 struct SshTarget {
-    std::string name;  // with the user
-    std::string port;  // empty for ssh's own
+    std::string name;                 // with the user
+    std::optional<std::string> port;  // by default ssh's own
 };
 
 bool is_name(std::string_view text, std::string_view others) {
@@ -69,23 +69,21 @@ std::optional<SshTarget> parse_host(std::string_view text) {
     const auto user = at == std::string_view::npos ? std::string_view() : text.substr(0, at);
     if (at != std::string_view::npos && !is_name(user, ".-_+\\@")) return std::nullopt;
     auto name = text.substr(at == std::string_view::npos ? 0 : at + 1);
-    std::string_view port;
-    bool has_port = false;
+    std::optional<std::string> port;
     if (name.starts_with('[')) {
         const auto end = name.find(']');
         if (end == std::string_view::npos) return std::nullopt;
-        has_port = end + 1 < name.size();
-        if (has_port && name[end + 1] != ':') return std::nullopt;
-        if (has_port) port = name.substr(end + 2);
+        const auto rest = name.substr(end + 1);
+        if (!rest.empty() && rest[0] != ':') return std::nullopt;
+        if (!rest.empty()) port = rest.substr(1);
         name = name.substr(1, end - 1);
     } else if (const auto colon = name.find(':');
                colon != std::string_view::npos && name.find(':', colon + 1) == name.npos) {
-        has_port = true;
         port = name.substr(colon + 1);
         name = name.substr(0, colon);
     }
-    if (!is_name(name, ".-_:%") || (has_port && !is_port(port))) return std::nullopt;
-    return SshTarget{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), std::string(port)};
+    if (!is_name(name, ".-_:%") || (port && !is_port(*port))) return std::nullopt;
+    return SshTarget{(user.empty() ? std::string() : std::string(user) + "@") + std::string(name), port};
 }
 
 ChildProcess start(const std::vector<std::string>& command, int stream, int errors) {
@@ -161,8 +159,8 @@ std::string reason(const std::vector<std::string>& command, ChildProcess& child,
     if (!status) return "nothing answers";
     const auto& name = command.front();
     if (WIFSIGNALED(*status)) return name + " was ended by signal " + std::to_string(WTERMSIG(*status));
-    if (const auto why = child.failure(); !why.empty())
-        return why.ends_with(std::strerror(ENOENT)) ? name + " is not installed on this machine" : why;
+    if (const auto why = child.failure())
+        return why->ends_with(std::strerror(ENOENT)) ? name + " is not installed on this machine" : *why;
     if (WEXITSTATUS(*status) == imaged::cannot_run)
         return name + " ended with status 127: systemd-stdio-bridge, which is part of systemd, is missing there";
     return name + " ended with status " + std::to_string(WEXITSTATUS(*status));
@@ -179,7 +177,7 @@ std::vector<std::string> bridge_command(const Bus& bus) {
     const char* ssh = std::getenv("SYSTEMD_SSH");
     std::vector<std::string> command{ssh && *ssh ? ssh : "ssh", "-xT"};
     const auto host = parse_host(bus.address).value();
-    if (!host.port.empty()) command.insert(command.end(), {"-p", host.port});
+    if (host.port) command.insert(command.end(), {"-p", *host.port});
     command.insert(command.end(), {"--", host.name, bridge});
     return command;
 }
