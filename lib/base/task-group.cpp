@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <system_error>
-#include <thread>
-#include <vector>
 
 namespace imaged {
 
@@ -28,15 +26,26 @@ void run_in_threads(unsigned threads, std::size_t count, const std::function<voi
     };
     {
         std::vector<std::jthread> others;
-        const auto wanted = std::min<std::size_t>(threads, count);
+        const auto wanted = static_cast<unsigned>(std::min<std::size_t>(threads, count));
         try {
-            while (others.size() + 1 < wanted) others.emplace_back(run);
+            if (wanted > 1) others = start_threads(wanted - 1, run);
         } catch (const std::system_error&) {
-            // Fewer do the same.
+            // This thread does it alone.
         }
         run();
     }
     if (failure) std::rethrow_exception(failure);
+}
+
+std::vector<std::jthread> start_threads(unsigned threads, const std::function<void()>& work) {
+    std::vector<std::jthread> started;
+    started.reserve(threads);
+    try {
+        while (started.size() < threads) started.emplace_back(work);
+    } catch (const std::system_error&) {
+        if (started.empty()) throw;
+    }
+    return started;
 }
 
 TaskGroup::~TaskGroup() {

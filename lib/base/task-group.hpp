@@ -7,7 +7,9 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace imaged {
 
@@ -16,6 +18,10 @@ namespace imaged {
 // called for each. Returns when all have ended; throws the first failure.
 void run_in_threads(unsigned threads, std::size_t count, const std::function<void(std::size_t number)>& work,
                     const std::function<void()>& on_failure = {});
+
+// Starts THREADS threads that each call WORK once, or fewer if the system allows no more. Throws std::system_error if it
+// allows none. Destroying one waits for its end.
+std::vector<std::jthread> start_threads(unsigned threads, const std::function<void()>& work);
 
 // Tasks that other threads do for one thread. Outlives them: the destructor waits for all.
 class TaskGroup {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delta/delta-workers.hpp"
 
-#include <system_error>
 #include <utility>
 
 namespace imaged::delta {
@@ -12,22 +11,6 @@ namespace {
 constexpr std::uint64_t kept_memory = 8ULL * 1024 * 1024;
 
 }  // namespace
-
-DeltaWorkers::DeltaWorkers(unsigned threads, std::uint64_t memory) : memory_(memory) {
-    for (unsigned i = 0; i < threads; ++i) {
-        try {
-            threads_.emplace_back([this] { work(); });
-        } catch (const std::system_error&) {
-            if (threads_.empty()) throw;
-            break;
-        }
-    }
-}
-
-DeltaWorkers::~DeltaWorkers() {
-    waiting_.close();
-    for (auto& thread : threads_) thread.join();
-}
 
 void DeltaWorkers::Worker::need(std::uint64_t memory) {
     auto& used = workers_.used_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/bounded-queue.hpp"
+#include "base/task-group.hpp"
 #include "delta/prefix-frame.hpp"
 
 namespace imaged::delta {
@@ -19,9 +20,10 @@ namespace imaged::delta {
 class DeltaWorkers {
 public:
     // MEMORY, in bytes, is for all tasks together; one that needs more is done alone.
-    DeltaWorkers(unsigned threads, std::uint64_t memory);
+    DeltaWorkers(unsigned threads, std::uint64_t memory)
+        : memory_(memory), threads_(start_threads(threads, [this] { work(); })) {}
     // Waits for the tasks.
-    ~DeltaWorkers();
+    ~DeltaWorkers() { waiting_.close(); }
     DeltaWorkers& operator=(DeltaWorkers&&) = delete;
 
     // The thread that does a task.
@@ -61,7 +63,7 @@ private:
     std::condition_variable freed_;
     std::uint64_t used_ = 0;
     BoundedQueue<Job> waiting_{16};
-    std::vector<std::thread> threads_;  // last: they use all of the above
+    std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace imaged::delta

@@ -7,14 +7,18 @@
 #include <vector>
 
 #include "base/bounded-queue.hpp"
+#include "base/task-group.hpp"
 
 namespace imaged {
 
 // Thread-safe. Tasks must not throw; the destructor waits for all of them.
 class WriterPool {
 public:
-    explicit WriterPool(unsigned threads);
-    ~WriterPool();
+    explicit WriterPool(unsigned threads)
+        : threads_(start_threads(threads, [this] {
+              while (auto task = queue_.pop()) (*task)();
+          })) {}
+    ~WriterPool() { queue_.close(); }
     WriterPool& operator=(WriterPool&&) = delete;
 
     // Waits for room in the queue for a task that holds so many BYTES.
@@ -25,7 +29,7 @@ private:
     // on while a writer waits for the file system.
     static constexpr std::size_t queue_bytes = 8 * 1024 * 1024, task_bytes = 1024;
     BoundedQueue<std::function<void()>> queue_{queue_bytes};
-    std::vector<std::thread> threads_;
+    std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace imaged
