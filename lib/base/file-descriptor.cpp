@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -39,6 +40,13 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags) {
     FileDescriptor fd(::openat(directory, path.c_str(), flags | O_CLOEXEC));
     if (!fd && errno != ENOENT) throw_errno("open " + path);
     return fd;
+}
+
+FileDescriptor memory_file(const std::string& name, std::string_view text) {
+    FileDescriptor file(::memfd_create(name.c_str(), MFD_CLOEXEC));
+    if (!file) throw_errno("memfd_create");
+    write_all(file.get(), std::as_bytes(std::span(text)), name);
+    return file;
 }
 
 std::string path_of_descriptor(int fd) {

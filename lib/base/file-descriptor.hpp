@@ -50,6 +50,8 @@ FileDescriptor try_open_at(int directory, const std::string& path, int flags);
 // Error(failed) for anything else, and never waits for who writes to a pipe.
 FileDescriptor open_file(int directory, const std::string& path, int flags = 0);
 FileDescriptor try_open_file(int directory, const std::string& path, int flags = 0);
+// A file in memory that only its descriptor leads to, with TEXT in it; NAME is for errors.
+FileDescriptor memory_file(const std::string& name, std::string_view text = {});
 // A path that leads to what FD is open on, in this process and in a child that has it: for functions that take paths.
 std::string path_of_descriptor(int fd);
 // Checks FD, which PATH led to, as they do.

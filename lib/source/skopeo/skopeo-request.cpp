@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/skopeo/skopeo-request.hpp"
 
-#include <sys/mman.h>
-
 #include <span>
 
 #include "base/enum-names.hpp"
@@ -159,13 +157,6 @@ ReceivedRequest decode_skopeo_request(std::string_view packet) {
     received.request.background = flag(document, "background");
     received.has_policy = flag(document, "policy");
     return received;
-}
-
-FileDescriptor memory_file(const std::string& name, std::string_view text) {
-    FileDescriptor file(::memfd_create(name.c_str(), MFD_CLOEXEC));
-    if (!file) throw_errno("memfd_create");
-    write_all(file.get(), std::as_bytes(std::span(text)), name);
-    return file;
 }
 
 }  // namespace imaged

@@ -87,7 +87,4 @@ struct ReceivedRequest {
 };
 ReceivedRequest decode_skopeo_request(std::string_view packet);
 
-// A file in memory that only its descriptor leads to.
-FileDescriptor memory_file(const std::string& name, std::string_view text);
-
 }  // namespace imaged

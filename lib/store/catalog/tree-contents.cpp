@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/tree-contents.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -264,8 +262,7 @@ private:
 
 SeekableContent::SeekableContent(FileObject object) : object_(std::move(object)), size_(object_->size()) {
     if (object_->content_fd()) return;
-    copy_ = FileDescriptor(::memfd_create("package-database", MFD_CLOEXEC));
-    if (!copy_) throw_errno("memfd_create");
+    copy_ = memory_file("package-database");
     std::vector<std::byte> buffer(std::size_t{1024} * 1024);
     while (const auto size = object_->read(buffer))
         write_all(copy_.get(), std::span(buffer).first(size), "a copy of a package database");

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/catalog/update-tree.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <functional>
 #include <set>
@@ -155,8 +153,7 @@ void fetch_file(LayerSource& source, const LayerEntry& file,
 }
 
 std::unique_ptr<SeekableContent> fetched_content(LayerSource& source, const LayerEntry& file) {
-    FileDescriptor copy(::memfd_create("package-database", MFD_CLOEXEC));
-    if (!copy) throw_errno("memfd_create");
+    auto copy = memory_file("package-database");
     fetch_file(source, file, [&](auto piece) { write_all(copy.get(), piece, "a copy of a package database"); });
     return std::make_unique<SeekableContent>(std::move(copy), file.size);
 }
