@@ -89,12 +89,12 @@ std::vector<MovedPlace> moved_directories(const Repository& repository, const St
     return found;
 }
 
-// PATH of a merged tree as the image has it; empty if that cannot be said.
-std::string image_path(std::string_view path, const std::vector<MovedPlace>& moves) {
+// PATH of a merged tree as the image has it; nullopt if that cannot be said.
+std::optional<std::string> image_path(std::string_view path, const std::vector<MovedPlace>& moves) {
     for (const auto& move : moves) {
         if (!path.starts_with(move.place) || path.size() == move.place.size() || path[move.place.size()] != '/')
             continue;
-        return move.is_alone ? move.name + std::string(path.substr(move.place.size())) : std::string();
+        return move.is_alone ? std::optional(move.name + std::string(path.substr(move.place.size()))) : std::nullopt;
     }
     return std::string(path);
 }
@@ -119,27 +119,23 @@ std::unique_ptr<delta::SourceIndex> delta_sources(const Repository& repository, 
             }},
         cancellation);
     const auto moves = moved_directories(repository, image);
-    const auto walk = [&](const Checksum& tree, const Checksum& meta, bool by_object) {
-        const TreeReader read = [&](const Checksum& directory) {
-            cancellation.check();
-            return repository.require_metadata(ObjectType::dirtree, directory);
-        };
-        walk_tree(read, tree, meta, {.list = [&](const TreePlace& place, const DirectoryListing& listing) {
+    const auto walk = [&](const Checksum& commit, bool by_object) {
+        walk_tree(repository, repository.load_commit(commit), cancellation,
+                  {.list = [&](const TreePlace& place, const DirectoryListing& listing) {
                       for (const auto& file : listing.files) {
-                          const auto path = image_path(place.below(file.name), moves);
-                          if (!path.empty()) index->add(path, file.object, by_object);
+                          if (const auto path = image_path(place.below(file.name), moves))
+                              index->add(*path, file.object, by_object);
                       }
                   }});
     };
     if (image.base_commit) {
-        const auto base = repository.load_commit(*image.base_commit);
-        walk(base.tree, base.meta, true);
+        walk(*image.base_commit, true);
         // Its files are in it once more, and under their paths as well.
         if (std::any_of(image.layout.layers.begin(), image.layout.layers.end(),
                         [](const auto& layer) { return layer.kind == LayerKind::derived; }))
-            walk(image.tree, image.meta, false);
+            walk(image.merge_commit, false);
     } else {
-        walk(image.tree, image.meta, false);
+        walk(image.merge_commit, false);
     }
     index->finish();
     return index;
