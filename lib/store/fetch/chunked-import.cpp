@@ -188,28 +188,6 @@ private:
     std::uint64_t position_ = 0;
 };
 
-// Which files are here. Verifies both tables.
-void make_plan(const ChunkedParts& parts, const Tables& tables, LocalFiles& files, const Cancellation& cancellation,
-               ExpansionLimit& looked_at, ChunkedPlan& plan) {
-    if (Digest(tables.digest(parts.table)) != parts.table_digest)
-        throw Error(ErrorKind::digest_mismatch,
-                    "the table of contents does not have the digest that the manifest says");
-    TableText text(tables, parts.table);
-    const auto split_digest = read_table(text, [&](TableFile& file) {
-        cancellation.check();
-        if (file.end > parts.table.offset)
-            throw Error(ErrorKind::corrupt_input, "the table of contents places a file after itself in the blob");
-        // What the table says of sizes decides how much is read here.
-        looked_at.read(static_cast<std::size_t>(file.end - file.offset));
-        looked_at.grow(file.size);
-        files.find(file, plan);
-    });
-    files.finish(plan);
-    if (split_digest != tables.digest(parts.split))
-        throw Error(ErrorKind::digest_mismatch,
-                    "the tar-split does not have the digest that the table of contents says");
-}
-
 class AssembledStream : public StoppableSource {
 public:
     AssembledStream(AssembledTar& tar, BlobParts& parts) : tar_(tar), parts_(parts) {}
@@ -226,11 +204,44 @@ private:
 struct ChunkedLayer {
     ChunkedParts parts;
     Tables tables{parts};
-    ChunkedPlan plan;
-    std::vector<BlobRange> ranges;
+    ChunkedPlan plan = {};
+    std::vector<BlobRange> ranges = {};
+
+    // Fetches the tables of BLOB and looks for its files.
+    void look_at_tables(LayerSource& source, const Descriptor& blob, LocalFiles& files, ExpansionLimit& looked_at,
+                        const std::function<void(std::size_t)>& taken) {
+        const auto wanted = tables.ranges();
+        BlobParts head(source, blob, wanted, taken, wanted.size());
+        tables.fetch(head);
+        head.finish();
+        make_plan(files, source.cancellation(), looked_at);
+        files.release_directories();
+        ranges = plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
+    }
 
     std::uint64_t bytes() const { return bytes_of(tables.ranges()) + bytes_of(ranges); }
     bool is_nearly_whole(const Descriptor& blob) const { return bytes() > blob.size / 100 * most_percent; }
+
+    // Which files are here. Verifies both tables.
+    void make_plan(LocalFiles& files, const Cancellation& cancellation, ExpansionLimit& looked_at) {
+        if (Digest(tables.digest(parts.table)) != parts.table_digest)
+            throw Error(ErrorKind::digest_mismatch,
+                        "the table of contents does not have the digest that the manifest says");
+        TableText text(tables, parts.table);
+        const auto split_digest = read_table(text, [&](TableFile& file) {
+            cancellation.check();
+            if (file.end > parts.table.offset)
+                throw Error(ErrorKind::corrupt_input, "the table of contents places a file after itself in the blob");
+            // What the table says of sizes decides how much is read here.
+            looked_at.read(static_cast<std::size_t>(file.end - file.offset));
+            looked_at.grow(file.size);
+            files.find(file, plan);
+        });
+        files.finish(plan);
+        if (split_digest != tables.digest(parts.split))
+            throw Error(ErrorKind::digest_mismatch,
+                        "the tar-split does not have the digest that the table of contents says");
+    }
 };
 
 ChunkedParts require_parts(const Descriptor& blob) {
@@ -238,18 +249,6 @@ ChunkedParts require_parts(const Descriptor& blob) {
     if (!parts || !Tables::are_together(*parts))
         throw Error(ErrorKind::unsupported_image, "its annotations name no table of contents with a tar-split");
     return *parts;
-}
-
-// Fetches the tables of LAYER, into it, and looks for its files.
-void look_at_tables(LayerSource& source, const Descriptor& blob, LocalFiles& files, ExpansionLimit& looked_at,
-                    const std::function<void(std::size_t)>& taken, ChunkedLayer& layer) {
-    const auto ranges = layer.tables.ranges();
-    BlobParts head(source, blob, ranges, taken, ranges.size());
-    layer.tables.fetch(head);
-    head.finish();
-    make_plan(layer.parts, layer.tables, files, source.cancellation(), looked_at, layer.plan);
-    files.release_directories();
-    layer.ranges = layer.plan.ranges(source.gives_several_parts() ? many_at_a_time : one_by_one);
 }
 
 }  // namespace
@@ -262,48 +261,47 @@ std::optional<std::uint64_t> chunked_table_bytes(const Descriptor& blob) {
 std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,
                                   ExpansionLimit& looked_at) {
     ChunkedLayer layer{.parts = require_parts(blob)};
-    look_at_tables(
-        source, blob, files, looked_at, [](std::size_t) {}, layer);
+    layer.look_at_tables(source, blob, files, looked_at, [](std::size_t) {});
     return layer.is_nearly_whole(blob) ? blob.size : layer.bytes();
 }
 
-StagedLayer import_chunked_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                                 LocalFiles& files, const ChunkedHooks& hooks, ExpansionLimit& looked_at,
-                                 ExpansionLimit& limit) {
+StagedLayer import_chunked_layer(const LayerWork& work, LocalFiles& files, ExpansionLimit& looked_at) {
+    const auto& layer = work.layer;
+    const auto& hooks = work.hooks;
     const auto taken = [&](std::size_t bytes) {
-        limit.read(bytes);
+        work.limit.read(bytes);
         hooks.progress(bytes);
     };
     ChunkedLayer chunked{.parts = require_parts(layer.blob)};
     const auto& [parts, tables, plan, ranges] = chunked;
-    look_at_tables(source, layer.blob, files, looked_at, taken, chunked);
+    chunked.look_at_tables(work.source, layer.blob, files, looked_at, taken);
     StagedLayer staged;
     staged.sink = hooks.make_sink();
     if (chunked.is_nearly_whole(layer.blob)) {
         hooks.little_saved();
         hooks.expect_bytes(layer.blob.size);
-        BlobParts rest(source, layer.blob, WholeBlob::rest_of(layer.blob, parts), taken);
+        BlobParts rest(work.source, layer.blob, WholeBlob::rest_of(layer.blob, parts), taken);
         WholeBlob blob(layer.blob, parts, tables, rest);
-        LayerStream stream(blob, limit);
-        const auto diff_id = read_layer(stream, layer, rules, limit, staged, hooks.early);
+        LayerStream stream(blob, work.limit);
+        const auto diff_id = read_layer(stream, work, staged);
         blob.finish();
         require_diff_id(layer, diff_id);
         return staged;
     }
     hooks.expect_bytes(chunked.bytes());
 
-    BlobParts blob(source, layer.blob, ranges, taken);
+    BlobParts blob(work.source, layer.blob, ranges, taken);
     WantedFrames frames(plan, ranges, blob);
     const auto contents = decompress(frames);
     TableText split(tables, parts.split);
     AssembledTar tar(split, plan, *contents, [&](const ChunkedPlan::File& file) {
         // As if they had been read.
-        limit.read(static_cast<std::size_t>(file.end - file.offset));
+        work.limit.read(static_cast<std::size_t>(file.end - file.offset));
         return files.open(file);
     });
     AssembledStream assembled(tar, blob);
-    LayerStream stream(assembled, limit, LayerStream::Form::plain);
-    require_diff_id(layer, read_layer(stream, layer, rules, limit, staged, hooks.early));
+    LayerStream stream(assembled, work.limit, LayerStream::Form::plain);
+    require_diff_id(layer, read_layer(stream, work, staged));
     staged.partial = true;
     return staged;
 }

@@ -5,23 +5,13 @@
 // whose digest the manifest has.
 #pragma once
 
-#include <cstddef>
-#include <functional>
-#include <memory>
+#include <cstdint>
 #include <optional>
 
 #include "store/fetch/layer-import.hpp"
 #include "store/fetch/local-files.hpp"
 
 namespace imaged {
-
-struct ChunkedHooks {
-    std::function<std::unique_ptr<ObjectSink>()> make_sink;
-    std::function<void(std::size_t)> progress;  // as of import_layer()
-    EarlyPublishing early;
-    std::function<void(std::uint64_t)> expect_bytes;  // receives the bytes to fetch, as soon as they are known
-    std::function<void()> little_saved;               // called if all of the layer is fetched, for it is nearly all
-};
 
 // Below this a layer is here sooner than its table is read.
 inline constexpr std::uint64_t least_chunked_bytes = 1024 * 1024;
@@ -37,8 +27,6 @@ std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, L
 // what is read of local files before anything is fetched for them. Where most of the layer is to be fetched, the rest
 // of it is too: such a layer is complete, and its blob verified. Throws Error in whichever way parts, table and
 // tar-split are not what they should be; import_layer() may still do.
-StagedLayer import_chunked_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                                 LocalFiles& files, const ChunkedHooks& hooks, ExpansionLimit& looked_at,
-                                 ExpansionLimit& limit);
+StagedLayer import_chunked_layer(const LayerWork& work, LocalFiles& files, ExpansionLimit& looked_at);
 
 }  // namespace imaged

@@ -21,12 +21,11 @@ private:
     TarDiffReader tar_;
 };
 
-StagedLayer import_tar_diff(LayerSource& source, const ImageLayer& layer, const Descriptor& diff,
-                            const DerivedLayerRules& rules, LocalFiles& files, const ChunkedHooks& hooks,
-                            ExpansionLimit& limit) {
+StagedLayer import_tar_diff(const LayerWork& work, const Descriptor& diff, LocalFiles& files) {
+    auto& source = work.source;
     const auto blob = source.open(diff);
     const auto taken = [&](std::span<std::byte> bytes) {
-        hooks.progress(bytes.size());
+        work.hooks.progress(bytes.size());
         return blob->take(bytes);
     };
     DescriptorSource packed(blob->fd(), source.cancellation(),
@@ -36,13 +35,13 @@ StagedLayer import_tar_diff(LayerSource& source, const ImageLayer& layer, const 
                              .complete = [&] { blob->request_verdict(); },
                              .rate = source.rate()});
     StagedLayer staged;
-    staged.sink = hooks.make_sink();
+    staged.sink = work.hooks.make_sink();
     {
         // As if all of the layer's own blob were read: it may unpack to as much as that.
-        limit.read(layer.blob.size);
+        work.limit.read(work.layer.blob.size);
         DeltaStream tar(packed, files);
-        LayerStream stream(tar, limit, LayerStream::Form::plain);
-        require_diff_id(layer, read_layer(stream, layer, rules, limit, staged, hooks.early));
+        LayerStream stream(tar, work.limit, LayerStream::Form::plain);
+        require_diff_id(work.layer, read_layer(stream, work, staged));
     }
     drain(packed);
     blob->finish();
@@ -51,18 +50,16 @@ StagedLayer import_tar_diff(LayerSource& source, const ImageLayer& layer, const 
 
 }  // namespace
 
-StagedLayer import_delta_layer(LayerSource& source, const ImageLayer& layer, const DeltaLayer& made,
-                               const DerivedLayerRules& rules, LocalFiles& files, const ChunkedHooks& hooks,
-                               ExpansionLimit& limit) {
-    hooks.expect_bytes(made.blob.size);
+StagedLayer import_delta_layer(const LayerWork& work, const DeltaLayer& made, LocalFiles& files) {
+    work.hooks.expect_bytes(made.blob.size);
     auto staged = [&] {
-        if (made.tar_diff) return import_tar_diff(source, layer, made.blob, rules, files, hooks, limit);
-        auto packed = layer;
+        if (made.tar_diff) return import_tar_diff(work, made.blob, files);
+        auto packed = work.layer;
         packed.blob = made.blob;
-        return import_layer(source, packed, rules, hooks.make_sink(), limit, hooks.progress, hooks.early);
+        return import_layer({work.source, packed, work.rules, work.limit, work.hooks});
     }();
     staged.by_delta = true;
-    staged.partial = made.blob.digest != layer.blob.digest;
+    staged.partial = made.blob.digest != work.layer.blob.digest;
     return staged;
 }
 

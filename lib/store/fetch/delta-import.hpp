@@ -4,18 +4,14 @@
 // not read: the diff-id is verified, which the config says, whose digest the manifest has. The delta is not trusted.
 #pragma once
 
-#include "layer/expansion-limit.hpp"
 #include "oci/delta-artifact.hpp"
-#include "store/fetch/chunked-import.hpp"
 #include "store/fetch/layer-import.hpp"
 #include "store/fetch/local-files.hpp"
 
 namespace imaged {
 
-// As import_layer(). SOURCE has the blobs of the delta, FILES those of the image that it starts from. Throws Error in
-// whichever way the delta is not what it should be; import_layer() may still do.
-StagedLayer import_delta_layer(LayerSource& source, const ImageLayer& layer, const DeltaLayer& made,
-                               const DerivedLayerRules& rules, LocalFiles& files, const ChunkedHooks& hooks,
-                               ExpansionLimit& limit);
+// As import_layer(). The source has the blobs of the delta, FILES those of the image that it starts from. Throws Error
+// in whichever way the delta is not what it should be; import_layer() may still do.
+StagedLayer import_delta_layer(const LayerWork& work, const DeltaLayer& made, LocalFiles& files);
 
 }  // namespace imaged

@@ -122,7 +122,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         auto early = early_of(item);
         if (early.make_sink) early.make_sink = make_checked_sink;
         const auto little_saved = [&] { note_whole(*item.layer, "little of it would be saved"); };
-        const ChunkedHooks hooks{make_checked_sink, progress, early, expect, little_saved};
+        const LayerHooks hooks{make_checked_sink, progress, early, expect, little_saved};
         const bool may_be_part = in_part.contains(item.index);
         if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
             staged = make_layer(*item.layer, *made, rules, hooks, *doubts);
@@ -138,7 +138,7 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         if (!staged && in_vain > 0) expect(item.layer->blob.size);
         if (!staged) {
             ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-            staged = import_layer(source_, *item.layer, rules, make_checked_sink(), limit, progress, early);
+            staged = import_layer({source_, *item.layer, rules, limit, hooks});
         }
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected, "the layer contains the commit " + staged->commit.hex() +
@@ -200,7 +200,7 @@ bool LayerFetch::may_come_in_part(const ImageLayer& layer, bool in_part) {
 }
 
 std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                                  const ChunkedHooks& hooks, Doubts& doubts) {
+                                                  const LayerHooks& hooks, Doubts& doubts) {
     LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
     files.look_for_files(
         [this]() -> const ObjectSizes& {
@@ -213,7 +213,10 @@ std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const
     doubts.files = &files;
     auto staged = unless_refused(
         layer, limit, doubts,
-        [&] { return import_chunked_layer(source_, layer, rules, files, hooks, looked_at, limit); }, true);
+        [&] {
+            return import_chunked_layer({source_, layer, rules, limit, hooks}, files, looked_at);
+        },
+        true);
     doubts.files = nullptr;
     return staged;
 }
@@ -238,11 +241,11 @@ const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_par
 }
 
 std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const DeltaLayer& made,
-                                                  const DerivedLayerRules& rules, const ChunkedHooks& hooks,
+                                                  const DerivedLayerRules& rules, const LayerHooks& hooks,
                                                   Doubts& doubts) {
     LocalFiles files(repository_.objects(), delta_->source_tree, moves_var(), cancellation_);
     ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-    const auto make = [&] { return import_delta_layer(source_, layer, made, rules, files, hooks, limit); };
+    const auto make = [&] { return import_delta_layer({source_, layer, rules, limit, hooks}, made, files); };
     if (only_delta_) return make();
     return unless_refused(layer, limit, doubts, make);
 }

@@ -88,13 +88,13 @@ void drain(DescriptorSource& source) {
     }
 }
 
-Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
-                    StagedLayer& staged, const EarlyPublishing& early) {
+Checksum read_layer(LayerStream& stream, const LayerWork& work, StagedLayer& staged) {
     const HashedBeside hashed_beside(*staged.sink, stream);
-    TarReader tar(stream, &limit);
+    TarReader tar(stream, &work.limit);
+    const auto& early = work.hooks.early;
     std::optional<EarlyFiles> files;
     if (early.make_sink) files.emplace(early.make_sink, early.sync, stream.backlog());
-    read_tar(tar, layer, rules, staged, files ? &*files : nullptr);
+    read_tar(tar, work.layer, work.rules, staged, files ? &*files : nullptr);
     return stream.finish();
 }
 
@@ -131,17 +131,15 @@ void read_blob(LayerSource& source, const Descriptor& descriptor, ExpansionLimit
     blob->finish();
 }
 
-StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
-                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early) {
+StagedLayer import_layer(const LayerWork& work) {
     StagedLayer staged;
-    staged.sink = std::move(sink);
+    staged.sink = work.hooks.make_sink();
     Checksum diff_id;
-    read_blob(source, layer.blob, &limit, progress, [&](StoppableSource& compressed) {
-        LayerStream stream(compressed, limit);
-        diff_id = read_layer(stream, layer, rules, limit, staged, early);
+    read_blob(work.source, work.layer.blob, &work.limit, work.hooks.progress, [&](StoppableSource& compressed) {
+        LayerStream stream(compressed, work.limit);
+        diff_id = read_layer(stream, work, staged);
     });
-    require_diff_id(layer, diff_id);
+    require_diff_id(work.layer, diff_id);
     return staged;
 }
 

@@ -3,6 +3,8 @@
 // object is moved into the repository yet, and no ref is written.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,9 +37,27 @@ struct EarlyPublishing {
     std::function<void()> sync = {};
 };
 
-// Reads the tar of LAYER from STREAM, to its end, into STAGED, whose sink is set. Returns the SHA-256 of it.
-Checksum read_layer(LayerStream& stream, const ImageLayer& layer, const DerivedLayerRules& rules, ExpansionLimit& limit,
-                    StagedLayer& staged, const EarlyPublishing& early = {});
+// What the import of a layer calls.
+struct LayerHooks {
+    std::function<std::unique_ptr<ObjectSink>()> make_sink;
+    std::function<void(std::size_t)> progress;  // receives the compressed bytes of each read, in another thread
+    EarlyPublishing early;
+    // Receives the bytes to fetch of a layer that is fetched in part or made by a delta, as soon as they are known.
+    std::function<void(std::uint64_t)> expect_bytes;
+    std::function<void()> little_saved;  // called if all of such a layer is fetched, for it is nearly all
+};
+
+// A layer to import. Borrows everything.
+struct LayerWork {
+    LayerSource& source;
+    const ImageLayer& layer;
+    const DerivedLayerRules& rules;
+    ExpansionLimit& limit;
+    const LayerHooks& hooks;
+};
+
+// Reads the tar of WORK's layer from STREAM, to its end, into STAGED, whose sink is set. Returns the SHA-256 of it.
+Checksum read_layer(LayerStream& stream, const LayerWork& work, StagedLayer& staged);
 // Throws Error(digest_mismatch) unless DIFF_ID is LAYER's.
 void require_diff_id(const ImageLayer& layer, const Checksum& diff_id);
 
@@ -50,11 +70,8 @@ void drain(DescriptorSource& source);
 void read_blob(LayerSource& source, const Descriptor& blob, ExpansionLimit* limit,
                const std::function<void(std::size_t)>& progress, const std::function<void(StoppableSource&)>& read);
 
-// Fetches LAYER from SOURCE into SINK, within LIMIT. Calls PROGRESS with the number of compressed bytes of
-// each read, from another thread. Throws Error(digest_mismatch) if the blob does not have its digest or its content not
-// its diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
-StagedLayer import_layer(LayerSource& source, const ImageLayer& layer, const DerivedLayerRules& rules,
-                         std::unique_ptr<ObjectSink> sink, ExpansionLimit& limit,
-                         const std::function<void(std::size_t)>& progress, const EarlyPublishing& early = {});
+// Fetches the whole layer. Throws Error(digest_mismatch) if the blob does not have its digest or its content not its
+// diff-id, Error(corrupt_input), Error(source_unreachable), … ; the first cause wins.
+StagedLayer import_layer(const LayerWork& work);
 
 }  // namespace imaged
