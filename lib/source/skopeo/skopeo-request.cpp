@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "source/skopeo/skopeo-request.hpp"
 
-#include <span>
-
 #include "base/enum-names.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
