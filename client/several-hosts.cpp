@@ -66,7 +66,7 @@ struct Host {
 
 // In the new process.
 [[noreturn]] void run(const Arguments& arguments, const std::function<int(const Arguments&)>& verb, int out, int err,
-                      int events, pid_t parent) {
+                      pid_t parent) {
     // Away from the terminal, so that no ssh asks there for a password, or gets its signals.
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -79,9 +79,7 @@ struct Host {
     ::dup2(null, STDIN_FILENO);
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);
-    auto own = arguments;
-    if (events >= 0) own.progress_fd = events;
-    const int status = verb(own);
+    const int status = verb(arguments);
     std::fflush(stdout);
     std::fflush(stderr);
     ::_exit(status);
@@ -147,8 +145,9 @@ private:
         const pid_t parent = ::getpid();
         try {
             auto out = make_pipe(), err = make_pipe(), events = live_ ? make_pipe() : DescriptorPair();
+            if (live_) own.progress_fd = events.theirs.get();
             host.process = ChildProcess::copy("fork");
-            if (host.process.is_copy()) run(own, verb, out.theirs.get(), err.theirs.get(), events.theirs.get(), parent);
+            if (host.process.is_copy()) run(own, verb, out.theirs.get(), err.theirs.get(), parent);
             host.out.fd = std::move(out.ours);
             host.err.fd = std::move(err.ours);
             host.events.fd = std::move(events.ours);
