@@ -161,13 +161,13 @@ public:
 
 private:
     ManagerSettings manager_settings() const {
-        return {config_.repository,
-                config_.sysroot,
-                {line_.worker, config_.pass_environment, config_.jobs},
-                {config_.queued_jobs, config_.queued_jobs_per_user},
-                runtime_file("job-numbers", line_.session),
-                runtime_file("metrics", line_.session),
-                config_error_};
+        return {.repository = config_.repository,
+                .sysroot = config_.sysroot,
+                .worker = {line_.worker, config_.pass_environment, config_.jobs},
+                .limits = {config_.queued_jobs, config_.queued_jobs_per_user},
+                .files = {.numbers = runtime_file("job-numbers", line_.session),
+                          .metrics = runtime_file("metrics", line_.session)},
+                .configuration_error = config_error_};
     }
 
     // A configuration that cannot be read leaves everything as it was.

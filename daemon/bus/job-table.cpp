@@ -99,14 +99,14 @@ std::vector<std::string> bus_names(const QueuedJob& job) {
 
 }  // namespace
 
-JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings,
-                   const std::string& numbers_file, const std::string& metrics_file, Events events)
+JobTable::JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const Files& files,
+                   Events events)
     : connection_(connection),
       loop_(loop),
       settings_(std::move(settings)),
       events_(std::move(events)),
-      metrics_(loop, metrics_file),
-      queue_(*this, numbers_file) {}
+      metrics_(loop, files.metrics),
+      queue_(*this, files.numbers) {}
 
 void JobTable::job_added(const QueuedJob& job) {
     auto& object = objects_[job.id];
@@ -175,7 +175,7 @@ void JobTable::start_work(const QueuedJob& job, JobFiles files) {
     if (request.as<job::CheckImages>() != nullptr) return start_round(job, std::move(request));
     try {
         auto process = std::make_unique<WorkerProcess>(
-            loop_, settings_, std::move(request), std::move(files.auth), std::move(files.input),
+            loop_, settings_, std::move(request), std::move(files),
             [this, id](const job::Message& message) { worker_said(id, message); },
             [this, id](const job::Result& result) { worker_ended(id, result); });
         running_[id].process = std::move(process);

@@ -36,9 +36,13 @@ public:
         JobObject::OnOutcome outcome_asked;
     };
 
+    struct Files {
+        std::string numbers, metrics;  // see JobNumbers and JobMetrics
+    };
+
     // CONNECTION and LOOP outlive the table.
-    JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const std::string& numbers_file,
-             const std::string& metrics_file, Events events);
+    JobTable(sdbus::IConnection& connection, EventLoop& loop, WorkerSettings settings, const Files& files,
+             Events events);
 
     JobQueue& queue() { return queue_; }
     JobMetrics& metrics() { return metrics_; }

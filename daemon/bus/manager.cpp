@@ -109,7 +109,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
       activity_(activity),
       authority_(authority),
       settings_(std::move(settings)),
-      jobs_(connection, loop, settings_.worker, settings_.job_numbers, settings_.metrics,
+      jobs_(connection, loop, settings_.worker, settings_.files,
             {[this](JobId id) { ignoring_errors([&] { emitJobNew(number(id), JobObject::path(id)); }); },
              [this](JobId id, const std::string& result) { job_ended(id, result); },
              [this](const job::ChangedImage& change) {

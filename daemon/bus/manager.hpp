@@ -29,8 +29,7 @@ struct ManagerSettings {
     std::string sysroot;     // likewise, of the system whose deployments are listed
     WorkerSettings worker;
     JobQueue::Limits limits;
-    std::string job_numbers;                         // see JobNumbers
-    std::string metrics;                             // see JobMetrics
+    JobTable::Files files;
     std::optional<std::string> configuration_error;  // why the configuration is not what its files say
 };
 

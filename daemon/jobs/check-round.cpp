@@ -83,7 +83,7 @@ void CheckRound::check(const StoredName& image) {
     auto request = request_;
     request.work = std::move(check);
     process_ = std::make_unique<WorkerProcess>(
-        loop_, settings_, std::move(request), FileDescriptor(), FileDescriptor(), [](const job::Message&) {},
+        loop_, settings_, std::move(request), JobFiles(), [](const job::Message&) {},
         [this, image = image.name](const job::Result& result) {
             process_.reset();
             if (stopping_) return end_later(cancelled_result());

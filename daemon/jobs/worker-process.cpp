@@ -52,8 +52,8 @@ std::vector<std::string> environment(const WorkerSettings& settings) {
 
 }  // namespace
 
-WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request,
-                             FileDescriptor auth_file, FileDescriptor input_file, OnMessage on_message, OnEnd on_end)
+WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, JobFiles files,
+                             OnMessage on_message, OnEnd on_end)
     : loop_(loop), request_(std::move(request)), on_message_(std::move(on_message)), on_end_(std::move(on_end)) {
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     channel_ = std::move(ours);
@@ -73,11 +73,12 @@ WorkerProcess::WorkerProcess(EventLoop& loop, const WorkerSettings& settings, jo
                         [[maybe_unused]] const int level = ::nice(worker_nice);
                         if (background) take_background_priority();
                     }};
-    if (auth_file) program.descriptors.push_back({auth_file.get(), auth_file_number});
-    if (input_file) program.descriptors.push_back({input_file.get(), input_file_number});
-
-    request_.auth_file = auth_file ? std::optional(auth_file_number) : std::nullopt;
-    request_.input_file = input_file ? std::optional(input_file_number) : std::nullopt;
+    const auto pass_on = [&](const FileDescriptor& file, int number) {
+        if (file) program.descriptors.push_back({file.get(), number});
+        return file ? std::optional(number) : std::nullopt;
+    };
+    request_.auth_file = pass_on(files.auth, auth_file_number);
+    request_.input_file = pass_on(files.input, input_file_number);
     // A line of a few kilobytes fits into the socket at once, so this never waits for the worker.
     const auto line = job::encode(request_);
     write_all(channel_.get(), std::as_bytes(std::span(line)), "send the request");

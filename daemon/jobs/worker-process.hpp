@@ -17,6 +17,7 @@
 #include "base/child-process.hpp"
 #include "job/job.hpp"
 #include "job/kinds.hpp"
+#include "jobs/job-queue.hpp"
 #include "process/event-loop.hpp"
 
 namespace imaged {
@@ -32,9 +33,9 @@ public:
     using OnMessage = std::function<void(const job::Message&)>;  // progress only
     using OnEnd = std::function<void(const job::Result&)>;  // exactly once, and the last call; may destroy the process
 
-    // Throws Error(failed) when the worker cannot be started. AUTH_FILE and INPUT_FILE may be empty.
-    WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, FileDescriptor auth_file,
-                  FileDescriptor input_file, OnMessage on_message, OnEnd on_end);
+    // Throws Error(failed) when the worker cannot be started.
+    WorkerProcess(EventLoop& loop, const WorkerSettings& settings, job::Request request, JobFiles files,
+                  OnMessage on_message, OnEnd on_end);
     // Kills what still runs, and does not wait for it.
     ~WorkerProcess();
     WorkerProcess& operator=(WorkerProcess&&) = delete;
