@@ -22,24 +22,29 @@ struct Compared {
     ImageLayout layout;
 };
 
+// The names of the lists that a layer goes to, if it goes to any, by whether the other image has it.
+struct Lists {
+    std::optional<std::string> having, lacking;
+};
+
 // Layers of ONE by whether OTHER has them, each once.
-void tell_layers(json& answer, const char* having, const char* lacking, const Compared& one, const Compared& other,
+void tell_layers(json& answer, const Lists& lists, const Compared& one, const Compared& other,
                  const Repository& repository) {
     std::set<Digest> theirs, seen;
     for (const auto& layer : other.layout.layers) theirs.insert(layer.blob.digest);
     for (std::size_t i = 0; i < one.layout.layers.size(); ++i) {
         const auto& layer = one.layout.layers[i];
         if (!seen.insert(layer.blob.digest).second) continue;
-        const std::string key = theirs.contains(layer.blob.digest) ? having : lacking;
-        if (key.empty()) continue;
+        const auto& key = theirs.contains(layer.blob.digest) ? lists.having : lists.lacking;
+        if (!key) continue;
         json entry{{"digest", layer.blob.digest.text()},
                    {"size", layer.blob.size},
                    {"kind", to_string(layer.kind)},
                    {"present", layer_target(repository, layer).exists}};
         if (const auto& created_by = one.config.created_by[i]) entry["created-by"] = *created_by;
-        auto& bytes = answer["bytes-" + key];
+        auto& bytes = answer["bytes-" + *key];
         bytes = bytes.get<std::uint64_t>() + layer.blob.size;
-        answer["layers-" + key].push_back(std::move(entry));
+        answer["layers-" + *key].push_back(std::move(entry));
     }
 }
 
@@ -49,8 +54,8 @@ json compare_layers(const Compared& from, const Compared& to, const Repository& 
         answer[std::string("layers-") + key] = json::array();
         answer[std::string("bytes-") + key] = std::uint64_t{0};
     }
-    tell_layers(answer, "kept", "added", to, from, repository);
-    tell_layers(answer, "", "removed", from, to, repository);
+    tell_layers(answer, {.having = "kept", .lacking = "added"}, to, from, repository);
+    tell_layers(answer, {.having = std::nullopt, .lacking = "removed"}, from, to, repository);
     return answer;
 }
 

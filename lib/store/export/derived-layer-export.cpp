@@ -33,13 +33,13 @@ using Children = std::map<std::string, TreeEntry, WhiteoutsFirst>;
 
 class DerivedExport {
 public:
-    DerivedExport(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                  const Checksum& merged, ByteSink& sink, const TarEntryHook& entry)
+    DerivedExport(const Repository& repository, const Cancellation& cancellation, const LayerInImage& layer,
+                  ByteSink& sink, const TarEntryHook& entry)
         : repository_(repository),
           cancellation_(cancellation),
-          commit_(repository.load_commit(layer)),
+          commit_(repository.load_commit(layer.commit)),
           record_(LayerRecord::read(commit_)),
-          merged_(merged),
+          merged_(layer.image_tree),
           default_meta_(sha256(serialise_dirmeta({0, 0, implicit_directory_mode, nullptr}))),
           tar_(sink, TarStyle::pax, entry) {
         for (const auto& link : record_.hard_links) link_targets_[link.path] = link.target;
@@ -361,9 +361,9 @@ private:
 
 }  // namespace
 
-void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                         const Checksum& merged, ByteSink& sink, const TarEntryHook& entry) {
-    DerivedExport(repository, cancellation, layer, merged, sink, entry).run();
+void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const LayerInImage& layer,
+                         ByteSink& sink, const TarEntryHook& entry) {
+    DerivedExport(repository, cancellation, layer, sink, entry).run();
 }
 
 }  // namespace imaged

@@ -15,9 +15,13 @@
 
 namespace imaged {
 
-// MERGED is the root of the image's tree, which has the owner and mode of files of lower layers. ENTRY is the
-// TarWriter's. Throws Error(repository_damaged) naming what is missing or corrupt.
-void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const Checksum& layer,
-                         const Checksum& merged, ByteSink& sink, const TarEntryHook& entry = {});
+struct LayerInImage {
+    Checksum commit;
+    Checksum image_tree;  // the root of the image's tree, which has the owner and mode of files of lower layers
+};
+
+// ENTRY is the TarWriter's. Throws Error(repository_damaged) naming what is missing or corrupt.
+void write_derived_layer(const Repository& repository, const Cancellation& cancellation, const LayerInImage& layer,
+                         ByteSink& sink, const TarEntryHook& entry = {});
 
 }  // namespace imaged

@@ -150,7 +150,8 @@ private:
             case LayerKind::commit: return objects_->write_commit(sink, entry);
             case LayerKind::chunk: return objects_->write_chunk(commit, sink, entry);
             case LayerKind::derived:
-                return write_derived_layer(repository_, cancellation_, commit, image_.tree, sink, entry);
+                return write_derived_layer(repository_, cancellation_, {.commit = commit, .image_tree = image_.tree},
+                                           sink, entry);
         }
     }
 

@@ -312,7 +312,7 @@ private:
             const auto found = registry ? image.with_digest(source_->digest) : image;
             source_ = ImageReader(found, request_.proxy, cancellation_).open(source_->digest);
         }
-        merged_ = write_merge_commit(repository_, *staging_, *source_, commits_, base_, rules_, fetch_->pool(),
+        merged_ = write_merge_commit(repository_, *staging_, fetch_->pool(), {*source_, commits_, base_, rules_},
                                      cancellation_, [&] { observer_.phase(ImportPhase::relabel); });
     }
 

@@ -101,8 +101,10 @@ MergeDifference MergeCheck::run(const StoredImage& image) {
     if (!staging_) staging_ = repository_.make_staging();
     if (!pool_) pool_.emplace(1);
     const auto layers = layer_commits(repository_, image.layout);
-    const auto merged = write_merge_commit(repository_, *staging_, as_source(image), layers, image.base_commit,
-                                           rules_of(repository_, image, layers), *pool_, cancellation_, [] {});
+    const auto source = as_source(image);
+    const auto rules = rules_of(repository_, image, layers);
+    const auto merged = write_merge_commit(repository_, *staging_, *pool_, {source, layers, image.base_commit, rules},
+                                           cancellation_, [] {});
     const auto bytes = merged.sink->read_metadata(ObjectType::commit, merged.commit);
     const auto commit = Repository::parse_commit(bytes, merged.commit);
     return Comparison(repository_, *merged.sink, cancellation_)

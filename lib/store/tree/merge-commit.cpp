@@ -58,21 +58,20 @@ TreeEntry root_of(const Repository::Commit& commit) {
 
 }  // namespace
 
-MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source,
-                               const std::vector<Checksum>& layers, const std::optional<Checksum>& base,
-                               const DerivedLayerRules& rules, WriterPool& pool, const Cancellation& cancellation,
+MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, WriterPool& pool,
+                               const MergeInput& input, const Cancellation& cancellation,
                                const std::function<void()>& on_relabel) {
     auto sink = repository.make_sink(staging, pool);
     FilteredPaths filtered;
     DroppedCounts dropped;
     std::optional<TreeEntry> base_root;
-    if (base) base_root = root_of(repository.load_commit(*base));
+    if (input.base) base_root = root_of(repository.load_commit(*input.base));
     std::size_t next = 0;
     const auto next_layer = [&]() -> std::optional<MergeLayer> {
-        for (; next < layers.size(); ++next) {
-            const auto& layer = source.layout.layers[next];
+        for (; next < input.layers.size(); ++next) {
+            const auto& layer = input.source.layout.layers[next];
             if (layer.kind != LayerKind::derived) continue;
-            const auto commit = repository.load_commit(layers[next++]);
+            const auto commit = repository.load_commit(input.layers[next++]);
             MergeLayer merge_layer{layer.blob.digest, root_of(commit), LayerRecord::read(commit)};
             for (const auto& [path, count] : merge_layer.record.filtered)
                 filtered[layer.blob.digest.text()][path] = count;
@@ -84,7 +83,7 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
     const TextReader read_text = [&](const Checksum& file) {
         return repository.read_text(file, max_prepare_root_bytes);
     };
-    const auto merged = merge_layers(base_root, next_layer, rules, read_text, *sink);
+    const auto merged = merge_layers(base_root, next_layer, input.rules, read_text, *sink);
     dropped.special_files += merged.dropped_links;
     for (const auto& [layer, paths] : merged.filtered) {
         for (const auto& [path, count] : paths) filtered[layer][path] += count;
@@ -96,9 +95,9 @@ MergeCommit write_merge_commit(const Repository& repository, StagingArea& stagin
                                                       " top-level names that are not kept");
     const auto labelled = relabel(repository, staging, *sink, merged.root, base_root, cancellation, on_relabel);
     CommitContent commit;
-    commit.metadata = image_metadata(source, filtered, dropped);
-    commit.parent = base;
-    commit.timestamp = timestamp_of(source);
+    commit.metadata = image_metadata(input.source, filtered, dropped);
+    commit.parent = input.base;
+    commit.timestamp = timestamp_of(input.source);
     commit.tree = labelled.root.object;
     commit.meta = labelled.root.meta;
     const auto checksum = sink->put_metadata(ObjectType::commit, serialise_commit(commit));

@@ -23,12 +23,18 @@ struct MergeCommit {
     std::uint64_t relabelled = 0;  // files and directories that the image's SELinux policy gave another label
 };
 
-// LAYERS are the commits of the image's layers in manifest order, BASE the one of its commit layer. ON_RELABEL is
-// called before labels are given, where the image has an SELinux policy. Throws what merge_layers() and relabel()
-// throw.
-MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, const SourceImage& source,
-                               const std::vector<Checksum>& layers, const std::optional<Checksum>& base,
-                               const DerivedLayerRules& rules, WriterPool& pool, const Cancellation& cancellation,
+// An image to merge. Borrows everything.
+struct MergeInput {
+    const SourceImage& source;
+    const std::vector<Checksum>& layers;  // the commits of its layers, in manifest order
+    const std::optional<Checksum>& base;  // that of its commit layer
+    const DerivedLayerRules& rules;
+};
+
+// ON_RELABEL is called before labels are given, where the image has an SELinux policy. Throws what merge_layers() and
+// relabel() throw.
+MergeCommit write_merge_commit(const Repository& repository, StagingArea& staging, WriterPool& pool,
+                               const MergeInput& input, const Cancellation& cancellation,
                                const std::function<void()>& on_relabel);
 
 }  // namespace imaged

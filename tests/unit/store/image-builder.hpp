@@ -98,9 +98,10 @@ public:
     Checksum merge(const std::vector<Layer>& layers) {
         std::vector<Checksum> commits;
         for (const auto& layer : layers) commits.push_back(layer.commit);
-        const auto merged =
-            write_merge_commit(home_.repository, home_.staging, source(layers), commits, std::nullopt,
-                               derived_layer_rules(&home_.repository, std::nullopt), home_.pool, Cancellation(), [] {});
+        const auto image = source(layers);
+        const auto rules = derived_layer_rules(&home_.repository, std::nullopt);
+        const auto merged = write_merge_commit(home_.repository, home_.staging, home_.pool,
+                                               {image, commits, std::nullopt, rules}, Cancellation(), [] {});
         merged.sink->publish();
         return merged.commit;
     }
