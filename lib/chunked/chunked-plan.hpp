@@ -36,10 +36,10 @@ class ChunkedPlan {
 public:
     // Or a part of one.
     struct File {
-        std::uint64_t size, offset, end;  // as TableFile
-        Checksum object;                  // has the content, where it IS_HERE
-        ObjectType type;
-        bool is_here;
+        std::uint64_t size = 0, offset = 0, end = 0;  // as TableFile
+        Checksum object = {};                         // has the content, where it IS_HERE
+        ObjectType type = ObjectType::file;
+        bool is_here = false;
         bool ends = true;        // the file of the table; otherwise the next is another part of it
         std::uint64_t from = 0;  // where the content begins in the object
     };

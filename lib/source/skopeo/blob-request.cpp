@@ -111,13 +111,13 @@ BlobReport decode_blob_report(std::string_view line) {
     const BlobMessage message(line);
     const auto state = states.value(message.text("state"));
     if (!state) BlobMessage::refuse("an unknown state");
-    return {*state,
-            error_kind(message.text("kind")),
-            printable(message.text("message")),
-            *state == State::moved ? message.number("after") : 0,
-            *state == State::moved ? message.number("offset") : 0,
-            message.flag("several"),
-            std::chrono::milliseconds(message.number("pause-milliseconds") & 0xffffffff)};
+    return {.state = *state,
+            .kind = error_kind(message.text("kind")),
+            .message = printable(message.text("message")),
+            .after = *state == State::moved ? message.number("after") : 0,
+            .offset = *state == State::moved ? message.number("offset") : 0,
+            .several = message.flag("several"),
+            .pause = std::chrono::milliseconds(message.number("pause-milliseconds") & 0xffffffff)};
 }
 
 }  // namespace imaged

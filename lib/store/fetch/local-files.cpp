@@ -51,7 +51,7 @@ bool is_symlink(int file) {
 }  // namespace
 
 void LocalFiles::find(const TableFile& file, ChunkedPlan& plan) {
-    ChunkedPlan::File found{file.size, file.offset, file.end, {}, ObjectType::file, false};
+    ChunkedPlan::File found{.size = file.size, .offset = file.offset, .end = file.end};
     if (!search_) {
         const bool named = find_object(file.name, found);
         found.is_here = named && try_open(found);
@@ -117,7 +117,7 @@ void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
     ChunkSearch search(chunks, cancellation_);
     std::vector<Checksum> objects;  // that were looked in
     const auto look_in = [&](const Checksum& object) {
-        const auto file = may_read_ > 0 ? open_content({0, 0, 0, object, ObjectType::file, true}) : FileDescriptor();
+        const auto file = may_read_ > 0 ? open_content({.object = object, .is_here = true}) : FileDescriptor();
         struct stat status {};
         if (!file || ::fstat(file.get(), &status) != 0) return false;
         objects.push_back(object);
@@ -153,9 +153,13 @@ void LocalFiles::add_parts(const Asked& asked, ChunkedPlan& plan) {
             continue;
         }
         if (part) plan.add(*part);
-        const auto from = place ? place->offset : 0;
-        part =
-            ChunkedPlan::File{chunk.size, chunk.offset, end, object, ObjectType::file, place.has_value(), false, from};
+        part = ChunkedPlan::File{.size = chunk.size,
+                                 .offset = chunk.offset,
+                                 .end = end,
+                                 .object = object,
+                                 .is_here = place.has_value(),
+                                 .ends = false,
+                                 .from = place ? place->offset : 0};
     }
     part->ends = true;
     plan.add(*part);
@@ -190,7 +194,7 @@ void LocalFiles::look_for_files(std::function<const ObjectSizes&()> sizes, bool 
     sizes_ = std::move(sizes);
     if (!is_derived) return;
     search_.emplace(sizes_, [this](const ObjectSizes::Object& object) -> std::optional<Checksum> {
-        const auto file = try_open({object.size, 0, 0, object.checksum, ObjectType::file, true});
+        const auto file = try_open({.size = object.size, .object = object.checksum, .is_here = true});
         return file ? std::optional(content_of(file.get(), cancellation_)) : std::nullopt;
     });
 }

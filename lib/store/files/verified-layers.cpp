@@ -46,7 +46,7 @@ std::optional<VerifiedLayers::Record> VerifiedLayers::parse(const std::string& t
     };
     const auto blob = Checksum::from_hex(field("blob")), commit = Checksum::from_hex(field("commit"));
     if (!blob || !commit) return std::nullopt;
-    Record record{kind, key, *blob, *commit, field("var")};
+    Record record{.kind = kind, .key = key, .blob = *blob, .commit = *commit, .var = field("var")};
     if (serialise(record) != text) return std::nullopt;
     if (kind == image_kind && key != image_key(record.blob, record.commit)) return std::nullopt;
     return record;
@@ -94,12 +94,19 @@ bool VerifiedLayers::has_image(const Digest& manifest, const Checksum& merge) co
 
 void VerifiedLayers::add_layer(const ImageLayer& layer, const Checksum& commit, bool moved_var, bool blob_seen) const {
     const auto blob = blob_seen ? layer.blob.digest.checksum() : no_blob;
-    add({std::string(to_string(layer.kind)), layer.diff_id.checksum(), blob, commit,
-         layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
+    add({.kind = std::string(to_string(layer.kind)),
+         .key = layer.diff_id.checksum(),
+         .blob = blob,
+         .commit = commit,
+         .var = layer.kind == LayerKind::derived ? var_text(moved_var) : ""});
 }
 
 void VerifiedLayers::add_image(const Digest& manifest, const Checksum& merge) const {
-    add({image_kind, image_key(manifest.checksum(), merge), manifest.checksum(), merge, ""});
+    add({.kind = image_kind,
+         .key = image_key(manifest.checksum(), merge),
+         .blob = manifest.checksum(),
+         .commit = merge,
+         .var = ""});
 }
 
 void VerifiedLayers::add(const Record& record) const {
