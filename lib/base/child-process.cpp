@@ -46,8 +46,8 @@ std::vector<char*> null_terminated(std::vector<std::string>& texts) {
 // In the new process.
 void begin(const Program& program, pid_t parent) {
     if (program.own_group) ::setpgid(0, 0);
-    if (program.death_signal != 0) {
-        ::prctl(PR_SET_PDEATHSIG, program.death_signal);
+    if (program.death_signal) {
+        ::prctl(PR_SET_PDEATHSIG, *program.death_signal);
         if (::getppid() != parent) ::_exit(cannot_run);
     }
     if (program.fresh_signals) {
@@ -80,7 +80,7 @@ ChildProcess ChildProcess::start(const Program& program, const std::string& what
     auto environment = program.environment.value_or(std::vector<std::string>());
     const auto arguments = null_terminated(command);
     const auto variables = null_terminated(environment);
-    const auto& file = program.file.empty() ? command.front() : program.file;
+    const auto& file = program.file ? *program.file : command.front();
     std::vector<int> kept{STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
     for (const auto& descriptor : program.descriptors) kept.push_back(descriptor.to);
     std::sort(kept.begin(), kept.end());

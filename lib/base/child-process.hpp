@@ -20,8 +20,8 @@ inline constexpr int cannot_run = 127;
 
 struct Program {
     std::vector<std::string> command;
-    // The program, looked for in PATH unless it has a slash; empty for the first word of the command.
-    std::string file = {};
+    // The program, looked for in PATH unless it has a slash; by default the first word of the command.
+    std::optional<std::string> file = {};
     // This process's own unless it is set.
     std::optional<std::vector<std::string>> environment = {};
     // The descriptor FROM of this process becomes its number TO. It has no others but standard input, output and error,
@@ -30,8 +30,8 @@ struct Program {
         int from, to;
     };
     std::vector<Descriptor> descriptors = {};
-    // A signal that it gets when the thread that starts it ends; 0 for none.
-    int death_signal = 0;
+    // A signal that it gets when the thread that starts it ends.
+    std::optional<int> death_signal = {};
     bool own_group = false;      // a process group of its own
     bool fresh_signals = false;  // none blocked or ignored
     // Called in the new process before all that is done to descriptors: only what is safe after a fork of a process
