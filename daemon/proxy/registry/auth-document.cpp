@@ -58,14 +58,14 @@ AuthDocument::AuthDocument(std::string_view document_text) {
         const auto login = decode_base64(auth);
         // Go cuts what follows a zero byte.
         entry.is_known = login && login->find(':') != std::string::npos && login->find('\0') == std::string::npos;
-        if (entry.is_known) entry.login = *login;
+        if (entry.is_known) entry.login = login;
     }
 }
 
 std::optional<std::string> AuthDocument::login(const std::string& repository) const {
     const auto use = [](const Entry& entry) -> std::optional<std::string> {
         if (!entry.is_known) throw NotUnderstood("credentials: a login of another kind");
-        return entry.login.empty() ? std::nullopt : std::optional(entry.login);
+        return entry.login;
     };
     for (auto name = repository;; name.resize(name.rfind('/'))) {
         if (const auto found = entries_.find(name); found != entries_.end()) return use(found->second);

@@ -21,7 +21,7 @@ public:
 
 private:
     struct Entry {
-        std::string login;  // empty for none
+        std::optional<std::string> login;
         bool is_known = true;
     };
     std::map<std::string, Entry> entries_;

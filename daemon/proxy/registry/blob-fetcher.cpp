@@ -244,13 +244,13 @@ public:
         if (auto range = delivery_.ask(access.gives_several())) request.headers.push_back(*std::move(range));
         for (unsigned step = 0;; ++step) {
             const auto next = client_.get(request, taker_);
-            if (head_.status < 300 || head_.status >= 400 || next.empty()) return;
+            if (head_.status < 300 || head_.status >= 400 || !next) return;
             if (step == max_redirects)
                 throw Error(ErrorKind::failed, access.endpoint().host() + " redirects without an end");
-            const auto from = origin_of(request.url), to = origin_of(next);
+            const auto from = origin_of(request.url), to = origin_of(*next);
             if (from != to && access.has_secrets())
                 delivery_.keep_from_skopeo(to ? to->host + ":" + to->port : "that address");
-            request = access.redirected(request, next);
+            request = access.redirected(request, *next);
             is_redirected_ = true;
         }
     }

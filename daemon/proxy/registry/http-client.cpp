@@ -228,7 +228,7 @@ std::unique_ptr<HttpClient::Handle> HttpClient::take() {
     return handle;
 }
 
-std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) {
+std::optional<std::string> HttpClient::get(const HttpRequest& request, const HttpTaker& taker) {
     auto handle = take();
     auto* const curl = handle->get();
     curl_easy_reset(curl);  // connections stay
@@ -292,7 +292,7 @@ std::string HttpClient::get(const HttpRequest& request, const HttpTaker& taker) 
     }
     char* location = nullptr;
     curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location);
-    std::string redirect = location != nullptr ? location : "";
+    auto redirect = location != nullptr ? std::optional<std::string>(location) : std::nullopt;
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(handle));
     return redirect;

@@ -79,9 +79,9 @@ public:
     ~HttpClient();
     HttpClient& operator=(HttpClient&&) = delete;
 
-    // Returns where the answer redirects to, as a whole URL; empty for nowhere. Throws Cut for a connection that cannot
+    // Returns where the answer redirects to, as a whole URL; nullopt for nowhere. Throws Cut for a connection that cannot
     // be made or breaks, and Error(source_unreachable) for one that cannot be trusted.
-    std::string get(const HttpRequest& request, const HttpTaker& taker);
+    std::optional<std::string> get(const HttpRequest& request, const HttpTaker& taker);
 
 private:
     class Handle;
