@@ -226,7 +226,7 @@ public:
     void try_to_share(int file) override {
         same_ = file;
         // The bytes to come are counted; written is the file, if its content is to be.
-        if (!writer_ && is_same_size()) writer_.emplace(SparseWriter::no_file);
+        if (!writer_ && is_same_size()) writer_.emplace(std::nullopt);
     }
 
     Checksum finish() override {
@@ -252,10 +252,10 @@ private:
     int directory() const { return sink_.directory(0); }
     bool is_same_size() const {
         struct stat status;
-        return same_ >= 0 && ::fstat(same_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_;
+        return same_ && ::fstat(*same_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_;
     }
     bool is_shared(const Checksum& checksum) const {
-        return is_same_size() && sink_.clone_file(checksum, meta_, same_);
+        return is_same_size() && sink_.clone_file(checksum, meta_, *same_);
     }
     void require_size() const {
         if (writer_->size() != size_)
@@ -269,11 +269,12 @@ private:
     }
     // Its bytes were hashed as they came, and not written.
     void copy_same(const Checksum& checksum) {
+        const int same = same_.value();
         create();
         std::vector<std::byte> buffer(copy_bytes);
         hash_.update(file_header(meta_, {}));
         for (std::uint64_t position = 0; position < size_;) {
-            const auto count = ::pread(same_, buffer.data(), buffer.size(), static_cast<off_t>(position));
+            const auto count = ::pread(same, buffer.data(), buffer.size(), static_cast<off_t>(position));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) throw_errno("read an object");
             if (count == 0) break;
@@ -292,7 +293,7 @@ private:
     const std::uint64_t size_;
     std::string name_;
     FileDescriptor fd_;  // empty until bytes are written
-    int same_ = -1;
+    std::optional<int> same_;
     std::optional<SparseWriter> writer_;
     PairedSha256 hash_;
 };

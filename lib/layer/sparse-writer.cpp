@@ -64,12 +64,12 @@ std::uint64_t SparseWriter::add_zeros(std::size_t count) {
 }
 
 void SparseWriter::write(std::span<const std::byte> bytes) {
-    if (file_ != no_file) write_all(file_, bytes, "an object");
+    if (file_) write_all(*file_, bytes, "an object");
 }
 
 void SparseWriter::end_run() {
     if (zeros_ >= min_hole_bytes) {
-        if (file_ != no_file && ::lseek(file_, static_cast<off_t>(zeros_), SEEK_CUR) < 0)
+        if (file_ && ::lseek(*file_, static_cast<off_t>(zeros_), SEEK_CUR) < 0)
             throw_errno("leave a hole in an object");
     } else if (zeros_ > 0) {
         write(std::span(zero_bytes).first(static_cast<std::size_t>(zeros_)));
@@ -80,8 +80,7 @@ void SparseWriter::end_run() {
 void SparseWriter::finish() {
     if (zeros_ == 0) return;
     end_run();
-    if (file_ != no_file && ::ftruncate(file_, static_cast<off_t>(size_)) != 0)
-        throw_errno("set the size of an object");
+    if (file_ && ::ftruncate(*file_, static_cast<off_t>(size_)) != 0) throw_errno("set the size of an object");
 }
 
 }  // namespace imaged

@@ -4,15 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace imaged {
 
 class SparseWriter {
 public:
-    static constexpr int no_file = -1;
-    // FILE is borrowed, empty, and at its beginning; with no_file, bytes are counted and not written.
-    explicit SparseWriter(int file) : file_(file) {}
+    // FILE is borrowed, empty, and at its beginning; without one, bytes are counted and not written.
+    explicit SparseWriter(std::optional<int> file) : file_(file) {}
 
     // Returns how many bytes take no room, as far as is known by now. Throws system_error().
     std::uint64_t append(std::span<const std::byte> piece);
@@ -25,7 +25,7 @@ private:
     void write(std::span<const std::byte> bytes);
     void end_run();
 
-    const int file_;
+    const std::optional<int> file_;
     std::uint64_t size_ = 0;
     std::uint64_t zeros_ = 0;  // at the end, not written yet
     std::uint64_t hole_ = 0;   // what append() has returned of them

@@ -30,14 +30,14 @@ Written write(const std::string& text, std::size_t piece) {
     REQUIRE(file);
     Written written;
     const auto bytes = std::as_bytes(std::span(text));
-    for (const int place : {SparseWriter::no_file, file.get()}) {
+    for (const auto place : {std::optional<int>(), std::optional(file.get())}) {
         SparseWriter writer(place);
         const auto counted = std::exchange(written.holes, 0);
         for (std::size_t at = 0; at < bytes.size(); at += piece)
             written.holes += writer.append(bytes.subspan(at, std::min(piece, bytes.size() - at)));
         writer.finish();
         CHECK(writer.size() == text.size());
-        if (place != SparseWriter::no_file) CHECK(counted == written.holes);
+        if (place) CHECK(counted == written.holes);
     }
     struct stat status {};
     ::fstat(file.get(), &status);
