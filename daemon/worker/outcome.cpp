@@ -60,10 +60,6 @@ std::optional<std::string> unless_empty(const std::string& text) {
     return text.empty() ? std::nullopt : std::optional(text);
 }
 
-std::optional<std::string> hex_of(const std::optional<Checksum>& checksum) {
-    return checksum ? std::optional(checksum->hex()) : std::nullopt;
-}
-
 // For ImageChanged, if NAME is stored as another manifest now.
 void add_change(job::Result& result, bool changed, const std::string& name, const std::optional<Digest>& previous,
                 const Digest& digest) {
@@ -195,16 +191,12 @@ job::Result import_result(const ImportRequest& request, const ImportedImage& imp
     const auto& image = imported.image;
     job::PullOutcome outcome;
     outcome.image = request.target.value_or(request.image).image();
-    outcome.digest = image.digest.text();
+    describe_image(outcome, image);
     outcome.previous_digest = text_of(imported.previous_digest);
     outcome.image_id = image.manifest.config.digest.text();
     outcome.architecture = image.config.architecture;
     outcome.os = image.config.os;
     outcome.changed = imported.changed;
-    outcome.commit = image.deployable().hex();
-    outcome.merge_commit = image.merge_commit.hex();
-    outcome.base_commit = hex_of(image.base_commit);
-    outcome.version = image.config.version();
     outcome.layers = total(image.layout.layers.size());
     outcome.layers_fetched = imported.layers_fetched;
     outcome.bytes_fetched = imported.bytes_fetched;
@@ -236,13 +228,9 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
     job::CopyOutcome outcome;
     outcome.image = request.target.value_or(request.image).image();
     outcome.repository = request.destination;
-    outcome.digest = image.digest.text();
+    describe_image(outcome, image);
     outcome.previous_digest = text_of(copied.previous_digest);
     outcome.changed = copied.changed;
-    outcome.commit = image.deployable().hex();
-    outcome.merge_commit = image.merge_commit.hex();
-    outcome.base_commit = hex_of(image.base_commit);
-    outcome.version = image.config.version();
     outcome.layers = total(image.layout.layers.size());
     outcome.objects_linked = copied.objects.linked;
     outcome.objects_reflinked = copied.objects.reflinked;

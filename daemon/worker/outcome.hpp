@@ -33,6 +33,16 @@ job::Result success(const KindOutcome& outcome) {
     return result;
 }
 
+// What the outcomes of jobs that store an image have in common.
+template <typename KindOutcome>
+void describe_image(KindOutcome& outcome, const StoredImage& image) {
+    outcome.digest = image.digest.text();
+    outcome.commit = image.deployable().hex();
+    outcome.merge_commit = image.merge_commit.hex();
+    if (image.base_commit) outcome.base_commit = image.base_commit->hex();
+    outcome.version = image.config.version();
+}
+
 job::Result prepare_result(const ImportRequest& request, const PreparedImage& prepared);
 // CHANGES: what the update brings, if that was asked for.
 job::Result check_result(const ImportRequest& request, const CheckedUpdate& checked,

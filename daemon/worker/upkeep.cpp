@@ -109,12 +109,8 @@ job::Result run_rollback(const job::Request& request, const job::Rollback& work,
     recount_images(request.repository, request.settings.keep, FactsUse::known, cancellation);
     job::RollbackOutcome report;
     report.image = work.image.image();
-    report.digest = image.digest.text();
+    describe_image(report, image);
     report.previous_digest = text_of(previous);
-    report.commit = image.deployable().hex();
-    report.merge_commit = image.merge_commit.hex();
-    if (image.base_commit) report.base_commit = image.base_commit->hex();
-    report.version = image.config.version();
     auto result = success(report);
     result.changed_images.push_back({report.image, report.previous_digest, report.digest});
     return result;
