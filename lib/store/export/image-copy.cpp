@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/system-failure.hpp"
 #include "store/files/kept-ref.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
@@ -98,14 +97,8 @@ public:
 
 private:
     std::optional<Digest> previous_digest() const {
-        const auto commit = destination_.resolve(image_ref(target_)).commit;
-        if (!commit) return std::nullopt;
-        try {
-            return StoredImage::load(destination_, *commit).digest;
-        } catch (const Error& error) {
-            if (is_system_failure(error)) throw;
-            return std::nullopt;  // a damaged image is replaced
-        }
+        const auto image = StoredImage::load_if_whole(destination_, destination_.resolve(image_ref(target_)).commit);
+        return image ? std::optional(image->digest) : std::nullopt;
     }
 
     // Copies all that the image needs; returns the refs of its layers.

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "base/error.hpp"
-#include "base/system-failure.hpp"
 #include "store/files/moved-var.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/objects/tree-walk.hpp"
@@ -79,15 +78,8 @@ ImportPlan ImportPlan::make(const Repository* repository, Presence* presence, co
         return plan;
     }
 
-    if (const auto commit = repository->resolve(image_ref(target)).commit) {
-        try {
-            plan.previous = StoredImage::load(*repository, *commit);
-            plan.previous_digest = plan.previous->digest;
-        } catch (const Error& error) {
-            if (is_system_failure(error)) throw;
-            // A damaged image is replaced.
-        }
-    }
+    plan.previous = StoredImage::load_if_whole(*repository, repository->resolve(image_ref(target)).commit);
+    if (plan.previous) plan.previous_digest = plan.previous->digest;
     std::optional<Checksum> base_tree;
     if (source.layout.ostree) {
         const auto base = LayerLookup(*repository, *presence, {}, trust).find(layers.front());

@@ -96,4 +96,15 @@ StoredImage StoredImage::load(const Repository& repository, const std::optional<
     }
 }
 
+std::optional<StoredImage> StoredImage::load_if_whole(const Repository& repository,
+                                                      const std::optional<Checksum>& merge_commit,
+                                                      bool base_may_be_missing) {
+    try {
+        return load(repository, merge_commit, base_may_be_missing);
+    } catch (const Error& error) {
+        if (is_system_failure(error)) throw;
+        return std::nullopt;
+    }
+}
+
 }  // namespace imaged

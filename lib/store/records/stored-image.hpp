@@ -59,6 +59,11 @@ struct StoredImage {
     // may be lost; base_commit is absent then.
     static StoredImage load(const Repository& repository, const std::optional<Checksum>& merge_commit,
                             bool base_may_be_missing = false);
+    // Returns nullopt where load() finds no image or a damaged one, which may be replaced. Throws what keeps the system
+    // from reading it.
+    static std::optional<StoredImage> load_if_whole(const Repository& repository,
+                                                    const std::optional<Checksum>& merge_commit,
+                                                    bool base_may_be_missing = false);
 };
 
 // Error(not_found): the repository has no image of this name, or there is no repository.

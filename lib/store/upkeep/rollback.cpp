@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/system-failure.hpp"
 #include "store/files/ref-name.hpp"
 #include "store/files/verified-layers.hpp"
 #include "store/records/image-sources.hpp"
@@ -31,7 +30,7 @@ public:
     RolledBack run() {
         const auto target = repository_.resolve(ref_);
         if (!target.exists) throw Error(ErrorKind::not_found, "image " + name_ + " is not in the repository");
-        const auto current = readable(target.commit);
+        const auto current = StoredImage::load_if_whole(repository_, target.commit, true);
         auto chosen = choose_kept_version(repository_, request_.image, request_.digest,
                                           current ? std::optional(current->digest) : std::nullopt);
         require_whole(chosen.image);
@@ -43,15 +42,6 @@ public:
     }
 
 private:
-    std::optional<StoredImage> readable(const std::optional<Checksum>& commit) const {
-        try {
-            return StoredImage::load(repository_, commit, true);
-        } catch (const Error& error) {
-            if (is_system_failure(error)) throw;
-            return std::nullopt;  // a damaged image is replaced
-        }
-    }
-
     // Other programs' prune takes away refs of layers that no image names; verified ones get theirs back.
     void require_whole(const StoredImage& image) {
         const auto refuse = [&](const std::string& what) {
