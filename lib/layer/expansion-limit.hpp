@@ -49,8 +49,11 @@ public:
     void read(std::size_t compressed) { compressed_ += compressed; }
     // Throws Error(unsupported_image) naming the limit that was passed, or what CHECK_SPACE throws.
     void grow(std::uint64_t expanded);
-    // The layer counts no more in the image. Call when nothing calls grow() any more.
-    void forget() { image_bytes_ -= expanded_.exchange(0); }
+    // The layer counts no more, and may be read again. Call when nothing calls the others any more.
+    void forget() {
+        image_bytes_ -= expanded_.exchange(0);
+        compressed_ = holes_ = 0;
+    }
     // COUNT of the bytes that were passed to grow() take no disk space. Throws Error(unsupported_image) for more than
     // the limit.
     void leave_out(std::uint64_t count);

@@ -123,23 +123,22 @@ std::map<Digest, Checksum> LayerFetch::run(const std::vector<FetchItem>& items, 
         if (early.make_sink) early.make_sink = make_checked_sink;
         const auto little_saved = [&] { note_whole(*item.layer, "little of it would be saved"); };
         const LayerHooks hooks{make_checked_sink, progress, early, expect, little_saved};
+        ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
+        const LayerWork work{source_, *item.layer, rules, limit, hooks};
         const bool may_be_part = in_part.contains(item.index);
         if (const auto* const made = made_by_delta(*item.layer, may_be_part)) {
-            staged = make_layer(*item.layer, *made, rules, hooks, *doubts);
+            staged = make_layer(work, *made, *doubts);
             in_vain = bytes;
         }
         if (!staged && only_delta_)
             throw Error(ErrorKind::corrupt_input,
                         "the delta does not make the layer, and the source does not contain its blob");
         if (!staged && may_come_in_part(*item.layer, may_be_part)) {
-            staged = fetch_part(*item.layer, rules, hooks, *doubts);
+            staged = fetch_part(work, *doubts);
             in_vain = bytes;
         }
         if (!staged && in_vain > 0) expect(item.layer->blob.size);
-        if (!staged) {
-            ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-            staged = import_layer({source_, *item.layer, rules, limit, hooks});
-        }
+        if (!staged) staged = import_layer(work);
         if (item.layer->kind == LayerKind::commit && required_commit_ && staged->commit != *required_commit_)
             throw Error(ErrorKind::policy_rejected, "the layer contains the commit " + staged->commit.hex() +
                                                         ", not the one whose signature was verified");
@@ -199,24 +198,18 @@ bool LayerFetch::may_come_in_part(const ImageLayer& layer, bool in_part) {
     return why == nullptr;
 }
 
-std::optional<StagedLayer> LayerFetch::fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                                  const LayerHooks& hooks, Doubts& doubts) {
+std::optional<StagedLayer> LayerFetch::fetch_part(const LayerWork& work, Doubts& doubts) {
     LocalFiles files(repository_.objects(), known_->tree, known_->moved_var, cancellation_);
     files.look_for_files(
         [this]() -> const ObjectSizes& {
             std::call_once(sizes_once_, [this] { sizes_.emplace(repository_.objects(), cancellation_); });
             return *sizes_;
         },
-        layer.kind == LayerKind::derived);
+        work.layer.kind == LayerKind::derived);
     ExpansionLimit looked_at(expansion_, looked_at_bytes_, {});
-    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
     doubts.files = &files;
     auto staged = unless_refused(
-        layer, limit, doubts,
-        [&] {
-            return import_chunked_layer({source_, layer, rules, limit, hooks}, files, looked_at);
-        },
-        true);
+        work, doubts, [&] { return import_chunked_layer(work, files, looked_at); }, true);
     doubts.files = nullptr;
     return staged;
 }
@@ -240,27 +233,24 @@ const DeltaLayer* LayerFetch::made_by_delta(const ImageLayer& layer, bool in_par
     return in_part && (only_delta_ || blob.size < layer.blob.size) ? &found->second : nullptr;
 }
 
-std::optional<StagedLayer> LayerFetch::make_layer(const ImageLayer& layer, const DeltaLayer& made,
-                                                  const DerivedLayerRules& rules, const LayerHooks& hooks,
-                                                  Doubts& doubts) {
+std::optional<StagedLayer> LayerFetch::make_layer(const LayerWork& work, const DeltaLayer& made, Doubts& doubts) {
     LocalFiles files(repository_.objects(), delta_->source_tree, moves_var(), cancellation_);
-    ExpansionLimit limit(expansion_, image_bytes_, [&] { repository_.require_space(0); });
-    const auto make = [&] { return import_delta_layer({source_, layer, rules, limit, hooks}, made, files); };
+    const auto make = [&] { return import_delta_layer(work, made, files); };
     if (only_delta_) return make();
-    return unless_refused(layer, limit, doubts, make);
+    return unless_refused(work, doubts, make);
 }
 
-std::optional<StagedLayer> LayerFetch::unless_refused(const ImageLayer& layer, ExpansionLimit& limit, Doubts& doubts,
+std::optional<StagedLayer> LayerFetch::unless_refused(const LayerWork& work, Doubts& doubts,
                                                       const std::function<std::optional<StagedLayer>()>& fetch,
                                                       bool by_parts) {
     try {
         return fetch();
     } catch (const Error& error) {
-        limit.forget();
+        work.limit.forget();
         if (error.kind() == ErrorKind::cancelled || error.kind() == ErrorKind::no_space || found_damage_) throw;
         // It is away, and will give parts again: the whole layer would not come now, and later it would be a waste.
         if (by_parts && error.kind() == ErrorKind::source_unreachable && source_.gives_parts()) throw;
-        note_whole(layer, error.what());
+        note_whole(work.layer, error.what());
         // Perhaps for a damaged file of the repository.
         doubts.all |= error.kind() == ErrorKind::digest_mismatch || error.kind() == ErrorKind::corrupt_input;
         return std::nullopt;

@@ -102,19 +102,17 @@ private:
     // IN_PART: no other content is known of the blob.
     bool may_come_in_part(const ImageLayer& layer, bool in_part);
     // Without what the repository has. Returns nullopt if all of it is still to be fetched.
-    std::optional<StagedLayer> fetch_part(const ImageLayer& layer, const DerivedLayerRules& rules,
-                                          const LayerHooks& hooks, Doubts& doubts);
+    std::optional<StagedLayer> fetch_part(const LayerWork& work, Doubts& doubts);
     // Throws Error(repository_damaged) unless the file OBJECT has the content and metadata that its name says.
     void require_sound(const Checksum& object);
 
     // The part of a delta that makes LAYER; null if it is to be fetched.
     const DeltaLayer* made_by_delta(const ImageLayer& layer, bool in_part) const;
     // Returns nullopt if the delta does not make it.
-    std::optional<StagedLayer> make_layer(const ImageLayer& layer, const DeltaLayer& made,
-                                          const DerivedLayerRules& rules, const LayerHooks& hooks, Doubts& doubts);
-    // What FETCH returns, unless it fails in a way in which the whole layer may do. LIMIT is FETCH's. DOUBTS
-    // become more if files of the repository may be the cause. BY_PARTS: it reads parts of the layer's blob.
-    std::optional<StagedLayer> unless_refused(const ImageLayer& layer, ExpansionLimit& limit, Doubts& doubts,
+    std::optional<StagedLayer> make_layer(const LayerWork& work, const DeltaLayer& made, Doubts& doubts);
+    // What FETCH returns, unless it fails in a way in which the whole layer may do. DOUBTS become more if files of the
+    // repository may be the cause. BY_PARTS: it reads parts of the layer's blob.
+    std::optional<StagedLayer> unless_refused(const LayerWork& work, Doubts& doubts,
                                               const std::function<std::optional<StagedLayer>()>& fetch,
                                               bool by_parts = false);
 

@@ -85,3 +85,19 @@ TEST_CASE("free space is looked at while a layer grows") {
               for (unsigned i = 0; i < 1024; ++i) limit.grow(1024 * 1024);
           }) == ErrorKind::no_space);
 }
+
+TEST_CASE("a layer that was forgotten is counted from the beginning") {
+    std::atomic<std::uint64_t> image = 0;
+    auto limits = small;
+    limits.hole_bytes = 500;
+    ExpansionLimit limit(limits, image, {});
+    limit.read(50);
+    limit.grow(600);
+    limit.leave_out(400);
+    limit.forget();
+    CHECK(image == 0);
+    limit.grow(100);
+    limit.leave_out(0);
+    limit.check_hole(500);
+    CHECK(kind_of([&] { limit.grow(20); }) == ErrorKind::unsupported_image);
+}
