@@ -150,10 +150,10 @@ void JobTable::start_job(const QueuedJob& job, JobFiles files) {
     running_[id];
     events_.conditions_wanted(
         job.request.may_use_network(),
-        [this, id, files = std::make_shared<JobFiles>(std::move(files))](const std::string& reason) {
+        [this, id, files = std::make_shared<JobFiles>(std::move(files))](const std::optional<std::string>& reason) {
             if (!running_.contains(id)) return;  // cancelled meanwhile
-            if (reason.empty()) return start_work(*queue_.job(id), std::move(*files));
-            defer(id, reason);
+            if (!reason) return start_work(*queue_.job(id), std::move(*files));
+            defer(id, *reason);
         });
 }
 

@@ -13,6 +13,7 @@
 #include "jobs/job-metrics.hpp"
 #include "jobs/job-queue.hpp"
 #include "jobs/worker-process.hpp"
+#include "process/host-conditions.hpp"
 
 namespace imaged {
 
@@ -30,8 +31,8 @@ public:
         std::function<void(bool changes)> changes;
         // Calls LISTED, at once or later.
         std::function<void(Listed listed)> images_wanted;
-        // Calls the function, at once or later, with why a background job has to wait; empty if it need not.
-        std::function<void(bool network, std::function<void(const std::string& reason)>)> conditions_wanted;
+        // Calls the function, at once or later, as HostConditions does.
+        std::function<void(bool network, HostConditions::Answer)> conditions_wanted;
         JobObject::OnCancel cancel_asked;
         JobObject::OnOutcome outcome_asked;
     };

@@ -129,7 +129,7 @@ Manager::Manager(sdbus::IConnection& connection, EventLoop& loop, Activity& acti
              },
              [this](JobTable::Listed listed) { name_images(std::move(listed)); },
              [host](bool network, HostConditions::Answer answer) {
-                 if (host == nullptr) return answer("");
+                 if (host == nullptr) return answer(std::nullopt);
                  host->conditions.ask(network, std::move(answer));
              },
              [this](JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result) {

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <utility>
 
 namespace imaged {
@@ -55,15 +54,15 @@ void HostConditions::ask(bool network, Answer answer) {
     get_property<bool>(*power_, power_name, "OnBattery",
                        [this, network, answer = std::move(answer)](std::optional<bool> battery) {
                            if (battery == true) return answer("the host runs on battery");
-                           if (!network) return answer("");
+                           if (!network) return answer(std::nullopt);
                            ask_about_network(answer);
                        });
 }
 
 void HostConditions::ask_about_network(const Answer& answer) {
     get_property<std::uint32_t>(*network_, network_name, "Metered", [answer](std::optional<std::uint32_t> metered) {
-        const bool is_metered = metered == metered_yes || metered == metered_guess_yes;
-        answer(is_metered ? "the network connection is metered" : "");
+        if (metered == metered_yes || metered == metered_guess_yes) return answer("the network connection is metered");
+        answer(std::nullopt);
     });
 }
 

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "process/sdbus-shim.hpp"
@@ -15,8 +16,8 @@ namespace imaged {
 
 class HostConditions {
 public:
-    // Told why background work has to wait, for people; an empty text if it need not.
-    using Answer = std::function<void(const std::string& reason)>;
+    // Receives why background work has to wait, for people; nullopt if it need not.
+    using Answer = std::function<void(const std::optional<std::string>& reason)>;
 
     // CONNECTION, of the system's bus, outlives the object.
     explicit HostConditions(sdbus::IConnection& connection);
