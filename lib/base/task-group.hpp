@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -44,6 +45,11 @@ public:
             }
             end(failure);
         };
+    }
+    // For a task that reports its failure otherwise: a member of the group until the last copy of it is gone.
+    std::shared_ptr<void> member() {
+        begin();
+        return {nullptr, [this](void*) { end({}); }};
     }
     // Waits until all that were added have ended; throws the first failure.
     void wait();

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <future>
@@ -17,6 +16,7 @@
 #include "base/bounded-queue.hpp"
 #include "base/error.hpp"
 #include "base/file-descriptor.hpp"
+#include "base/task-group.hpp"
 #include "base/tree-path.hpp"
 #include "delta/block-match.hpp"
 #include "layer/byte-source.hpp"
@@ -120,7 +120,7 @@ public:
         }
         parts_.close();
         written.wait();
-        wait_for_tasks();
+        tasks_.wait();
         written.get();
         if (failure) std::rethrow_exception(failure);
         writer_.finish();
@@ -239,25 +239,9 @@ private:
     // TASK for the workers, which uses this object until it has ended.
     template <typename Task>
     auto begin_task(std::uint64_t memory, Task task) {
-        {
-            const std::lock_guard lock(mutex_);
-            ++tasks_;
-        }
-        return workers_.run(memory, [this, task = std::move(task)](DeltaWorkers::Worker& worker) {
-            const struct End {
-                LayerDiff& diff;
-                ~End() {
-                    const std::lock_guard lock(diff.mutex_);
-                    --diff.tasks_;
-                    diff.idle_.notify_all();
-                }
-            } end{*this};
+        return workers_.run(memory, [member = tasks_.member(), task = std::move(task)](DeltaWorkers::Worker& worker) {
             return task(worker);
         });
-    }
-    void wait_for_tasks() {
-        std::unique_lock lock(mutex_);
-        idle_.wait(lock, [&] { return tasks_ == 0; });
     }
 
     std::future<Derivation> derive(const std::shared_ptr<Older>& older, std::uint64_t offset, std::uint64_t count) {
@@ -362,9 +346,7 @@ private:
     LayerDiffCounts counts_;
     std::atomic<bool> abandoned_ = false;
     BoundedQueue<Part> parts_{max_ahead_bytes};
-    std::mutex mutex_;
-    std::condition_variable idle_;
-    std::size_t tasks_ = 0;
+    TaskGroup tasks_;  // last: they use all of the above
 };
 
 }  // namespace

@@ -87,3 +87,28 @@ TEST_CASE("a group that goes waits for its tasks first") {
     REQUIRE(done);
     thread.join();
 }
+
+TEST_CASE("a member of a group is one until its last copy is gone") {
+    std::thread thread;
+    std::atomic<bool> done = false;
+    TaskGroup group;
+    {
+        auto member = group.member();
+        thread = std::thread([copy = member, &done] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+            done = true;
+        });
+    }
+    group.wait();
+    REQUIRE(done);
+    thread.join();
+}
+
+TEST_CASE("threads of a pool end before it does") {
+    std::atomic<int> calls = 0;
+    {
+        const auto threads = start_threads(3, [&] { ++calls; });
+        REQUIRE(threads.size() == 3);
+    }
+    REQUIRE(calls == 3);
+}
