@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/glib.hpp"
 #include "bus/bus-error.hpp"
 #include "bus/exit-code.hpp"
 #include "bus/remote-bus.hpp"
@@ -327,23 +328,21 @@ bool parse_verb(const VerbHelp& verb, std::vector<std::string> words, Arguments&
     return raw.help;
 }
 
-std::string verb_help(const VerbHelp& verb) {
+// The options as GLib lists them. VERB is null for those of all verbs.
+std::string options_help(const VerbHelp* verb) {
     Raw raw;
-    const Context context = make_context(raw, &verb);
-    char* text = g_option_context_get_help(context.get(), TRUE, nullptr);
-    const std::string options = std::string(text).substr(std::string(text).find('\n') + 1);
-    g_free(text);
+    const Context context = make_context(raw, verb);
+    const std::string text = imaged::CharPtr(g_option_context_get_help(context.get(), TRUE, nullptr)).get();
+    return text.substr(text.find('\n') + 1);
+}
+
+std::string verb_help(const VerbHelp& verb) {
     const std::string arguments = verb.arguments;
     return laid_out(std::string("Usage: imagectl ") + verb.name + " [OPTION…]" + (arguments.empty() ? "" : " ") +
-                    arguments + "\n\n" + verb.description + options + exit_code_help());
+                    arguments + "\n\n" + verb.description + options_help(&verb) + exit_code_help());
 }
 
 std::string global_help(const std::vector<const VerbHelp*>& verbs) {
-    Raw raw;
-    const Context context = make_context(raw, nullptr);
-    char* text = g_option_context_get_help(context.get(), TRUE, nullptr);
-    const std::string options = std::string(text).substr(std::string(text).find('\n') + 1);
-    g_free(text);
     std::string result =
         "Usage: imagectl [OPTION…] VERB [OPTION…] [ARGUMENT…]\n\n"
         "Pulls container images into the OSTree repository that imaged keeps, and shows what is there.\n"
@@ -363,7 +362,7 @@ std::string global_help(const std::vector<const VerbHelp*>& verbs) {
                     "  imagectl list\n"
                     "  imagectl show docker://quay.io/example/host:stable --json\n"
                     "  imagectl pull --help\n" +
-                    options + exit_code_help());
+                    options_help(nullptr) + exit_code_help());
 }
 
 std::string image_argument(const Arguments& arguments) {
