@@ -83,6 +83,20 @@ std::uint32_t total(std::size_t size) {
     return static_cast<std::uint32_t>(size);
 }
 
+// Of an image or a delta.
+template <typename Request, typename Exported>
+job::ExportOutcome common_outcome(const Request& request, const Exported& exported) {
+    job::ExportOutcome outcome;
+    outcome.image = request.image.image();
+    outcome.destination = request.destination.image();
+    outcome.digest = exported.digest.text();
+    outcome.original_digest = exported.original.text();
+    outcome.layers = exported.layers;
+    outcome.layers_kept = exported.layers_kept;
+    outcome.bytes_written = exported.bytes_written;
+    return outcome;
+}
+
 }  // namespace
 
 std::optional<std::string> text_of(const std::optional<Digest>& digest) {
@@ -243,27 +257,13 @@ job::Result copy_result(const CopyRequest& request, bool into_ours, const Copied
 }
 
 job::Result export_result(const ExportRequest& request, const ExportedImage& exported) {
-    job::ExportOutcome outcome;
-    outcome.image = request.image.image();
-    outcome.destination = request.destination.image();
-    outcome.digest = exported.digest.text();
-    outcome.original_digest = exported.original.text();
+    auto outcome = common_outcome(request, exported);
     outcome.digest_kept = exported.digest == exported.original;
-    outcome.layers = static_cast<std::uint32_t>(exported.layers);
-    outcome.layers_kept = static_cast<std::uint32_t>(exported.layers_kept);
-    outcome.bytes_written = exported.bytes_written;
     return success(outcome);
 }
 
 job::Result delta_result(const DeltaRequest& request, const ExportedDelta& exported) {
-    job::ExportOutcome outcome;
-    outcome.image = request.image.image();
-    outcome.destination = request.destination.image();
-    outcome.digest = exported.digest.text();
-    outcome.original_digest = exported.original.text();
-    outcome.layers = exported.layers;
-    outcome.layers_kept = exported.layers_kept;
-    outcome.bytes_written = exported.bytes_written;
+    auto outcome = common_outcome(request, exported);
     outcome.delta_from = request.from.image();
     outcome.layers_made = exported.layers_made;
     outcome.layers_whole = exported.layers_whole;
