@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Independent programs for deltas, each where it is installed. tar-diff (containers/tar-diff, on PATH) makes deltas that imaged applies; its tar-patch applies those of version 1
-that imaged makes, and the crate oci-delta those of both versions. The crate needs cargo, and what `cargo fetch` brings or a network."""
+that imaged makes, and the crate oci-delta those of both versions. The crate needs cargo, and what `cargo fetch` brings or a network. ./dev test-deltas runs it."""
 import importlib
 import os
 import pathlib
@@ -11,6 +11,9 @@ import sys
 import tempfile
 import unittest
 
+SOURCES = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCES / "tests/integration"))
+
 import agreement
 import delta_artifact
 import oci_layout
@@ -19,7 +22,6 @@ import tar_diff
 import worker
 from oci_layout import Entry
 
-SOURCES = pathlib.Path(os.environ.get("SOURCE_ROOT", pathlib.Path(__file__).resolve().parents[2]))
 CRATE = SOURCES / "tests/interop/oci-delta"
 CARGO, MAKER, APPLIER = (shutil.which(program) for program in ("cargo", "tar-diff", "tar-patch"))
 
