@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What imaged's verify calls sound, `ostree fsck` calls sound, and `ostree checkout` can be made of: checked of each repository of the tests at its end."""
+"""What imaged's verify calls sound, `ostree fsck` calls sound, and libostree can check out: checked of each repository of the tests at its end."""
 import os
 import pathlib
-import re
 import subprocess
 import tempfile
 
+import ostree_repository
 import worker
+from gi.repository import GLib
+from ostree_repository import OSTree
+
+AT_FDCWD = -100
 
 
 def ostree(repository, *arguments):
-    return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True, errors="replace")
+    # What GLib calls a programming error ends the process.
+    environment = {**os.environ, "G_DEBUG": "fatal-criticals"}
+    return subprocess.run(["ostree", f"--repo={repository}", *map(str, arguments)], capture_output=True, text=True, errors="replace", env=environment)
 
 
 def images(repository):
@@ -29,15 +35,19 @@ def problems(repository):
         return []
     fsck = ostree(repository, "fsck", "--quiet")
     found = [] if fsck.returncode == 0 else [f"ostree fsck: {fsck.stderr.strip()}"]
-    bare = re.search(r"^mode=bare$", pathlib.Path(repository, "config").read_text(), re.M)
-    options = [] if bare and os.geteuid() == 0 else ["--user-mode"]
+    opened = ostree_repository.opened(repository)
+    # As `ostree checkout` does it. Owners are root's to give.
+    options = OSTree.RepoCheckoutAtOptions()
+    options.mode = OSTree.RepoCheckoutMode.NONE if opened.get_mode() == OSTree.RepoMode.BARE and os.geteuid() == 0 else OSTree.RepoCheckoutMode.USER
     for commit in commits:
         # Hard links where that can be: beside the repository.
         with tempfile.TemporaryDirectory(dir=pathlib.Path(repository).parent) as directory:
-            checkout = ostree(repository, "checkout", *options, commit, directory + "/tree")
-            if checkout.returncode != 0:
-                found.append(f"ostree checkout {commit}: {checkout.stderr.strip()}")
-            subprocess.run(["chmod", "-R", "u+rwX", directory], check=True, stderr=subprocess.DEVNULL)
+            try:
+                opened.checkout_at(options, AT_FDCWD, directory + "/tree", commit, None)
+            except GLib.Error as error:
+                found.append(f"ostree checkout {commit}: {error.message}")
+            if os.geteuid() != 0:  # nobody else is kept out by a mode
+                subprocess.run(["chmod", "-R", "u+rwX", directory], check=True, stderr=subprocess.DEVNULL)
     return found
 
 

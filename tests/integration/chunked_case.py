@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry with images of zstd:chunked layers, and pulls of them: for the tests of such layers."""
+import functools
 import json
 import os
 import pathlib
@@ -37,7 +38,15 @@ def entries(*changed):
 
 
 def random_bytes(seed, count):
+    return (small_random_bytes if count <= 64 << 10 else made_random_bytes)(seed, count)
+
+
+def made_random_bytes(seed, count):
     return randomness.Random(seed).randbytes(count)
+
+
+# Most layers of a test hold the same small files.
+small_random_bytes = functools.lru_cache(maxsize=1024)(made_random_bytes)
 
 
 def other_blob(handler, layer):

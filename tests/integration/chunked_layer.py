@@ -211,7 +211,7 @@ def layer(entries, change=None, complete=False, cut=chunks_of, **options):
         parts["table"].setdefault("tarSplitDigest", digest(packed_split))
         parts["table"] = json.dumps(parts["table"]).encode()
     packed_table = frame(parts["table"])
-    blob = bytes(parts["blob"])
+    blob = bytearray(parts["blob"])
     table_offset = len(blob) + 8
     blob += skippable(packed_table)
     split_offset = len(blob) + 8
@@ -220,6 +220,6 @@ def layer(entries, change=None, complete=False, cut=chunks_of, **options):
     annotations = {PREFIX + "manifest-checksum": digest(packed_table), PREFIX + "manifest-position": f"{table_offset}:{len(packed_table)}:{len(parts['table'])}:1",
                    PREFIX + "tarsplit-position": f"{split_offset}:{len(packed_split)}:{len(split_text)}"}
     annotations.update(parts["annotations"])
-    made = oci_layout.Blob(blob, oci_layout.LAYER + "+zstd", digest(tar), {key: value for key, value in annotations.items() if value is not None})
+    made = oci_layout.Blob(bytes(blob), oci_layout.LAYER + "+zstd", digest(tar), {key: value for key, value in annotations.items() if value is not None})
     made.parts = {"table": parts["table"], "table_offset": table_offset, "tables": split_offset + len(packed_split) - table_offset, "table_entries": [rows[0] for rows in table]}
     return made

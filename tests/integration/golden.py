@@ -32,7 +32,7 @@ def ostree(repository, *arguments):
 
 
 def refs(repository):
-    return {name: ostree(repository, "rev-parse", name).strip() for name in ostree(repository, "refs").split()}
+    return ostree_repository.refs(repository)
 
 
 def listing(repository, ref):

@@ -6,6 +6,11 @@ import pathlib
 import subprocess
 import tempfile
 
+import gi
+
+gi.require_version("OSTree", "1.0")
+from gi.repository import Gio, OSTree
+
 
 def init(path, mode="bare"):
     path = pathlib.Path(path)
@@ -20,6 +25,17 @@ def init(path, mode="bare"):
 def without_reserve(path):
     subprocess.run(["ostree", f"--repo={path}", "config", "set", "core.min-free-space-percent", "0"], check=True)
     return path
+
+
+def opened(path):
+    repository = OSTree.Repo.new(Gio.File.new_for_path(str(path)))
+    repository.open(None)
+    return repository
+
+
+def refs(path):
+    """The commits of all refs by name: what `ostree refs` and `ostree rev-parse` say, without a process for each."""
+    return opened(path).list_refs(None, None)[1]
 
 
 @functools.cache

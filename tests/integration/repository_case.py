@@ -50,7 +50,7 @@ class RepositoryCase(ScratchCase):
         return tree.of_commit(self.repository, STORED)
 
     def refs(self):
-        return self.ostree("refs")
+        return "".join(name + "\n" for name in sorted(ostree_repository.refs(self.repository)))
 
     def assert_refused(self, error, *texts, layers_stay=False, **options):
         result = self.pull(**options)

@@ -121,7 +121,7 @@ class BusPolicy(Case):
         # A copy that everybody can read: a checkout may lie in a home directory.
         scripts = self.directory + "/scripts"
         os.makedirs(scripts, exist_ok=True)
-        for script in (os.path.basename(__file__), "agreement.py", "bus_fixture.py", "interface_xml.py", "sanitizers.py", "worker.py"):
+        for script in (os.path.basename(__file__), "agreement.py", "bus_fixture.py", "interface_xml.py", "ostree_repository.py", "sanitizers.py", "worker.py"):
             shutil.copy(os.path.join(HERE, script), scripts)
         command = [sys.executable, os.path.join(scripts, os.path.basename(__file__)), "--calls", self.address, self.archive]
         if user:

@@ -68,7 +68,7 @@ class Attempts:
         return properties, time.monotonic() - started
 
     def refs(self):
-        return subprocess.run(["ostree", f"--repo={self.repository}", "refs"], check=True, capture_output=True, text=True).stdout
+        return "\n".join(ostree_repository.refs(self.repository))
 
     def check(self, fault):
         """What is not as it must be after a pull with FAULT."""

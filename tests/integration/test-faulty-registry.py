@@ -80,7 +80,7 @@ class FaultyRegistry(unittest.TestCase):
         return properties
 
     def refs(self):
-        return subprocess.run(["ostree", f"--repo={self.repository}", "refs"], check=True, capture_output=True, text=True).stdout
+        return "\n".join(ostree_repository.refs(self.repository))
 
     def assert_succeeds(self, daemon=None):
         job = self.pull(daemon)

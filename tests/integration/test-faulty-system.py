@@ -65,12 +65,12 @@ class FaultySystem(unittest.TestCase):
         ostree_repository.init(path)
         self.start(path)
         self.assertEqual(self.pull("first")["outcome"], "success")
-        self.at_first = set(run("ostree", f"--repo={path}", "refs").split())
+        self.at_first = set(ostree_repository.refs(path))
         return path
 
     def reset(self, repository):
         """Forgets what the attempts so far have left: each has all of its work before it."""
-        new = set(run("ostree", f"--repo={repository}", "refs").split()) - self.at_first
+        new = set(ostree_repository.refs(repository)) - self.at_first
         if new:
             run("ostree", f"--repo={repository}", "refs", "--delete", *new)
         run("ostree", f"--repo={repository}", "prune", "--refs-only")
@@ -95,7 +95,7 @@ class FaultySystem(unittest.TestCase):
         return {"outcome": job["Result"], "error": job["ErrorName"].removeprefix(ERROR), "message": job["ErrorMessage"]}
 
     def refs(self, repository):
-        return sorted(run("ostree", f"--repo={repository}", "refs", "--list", "ostree/container/image").split())
+        return sorted(ref for ref in ostree_repository.refs(repository) if ref.startswith("ostree/container/image/"))
 
     def assert_sound(self, repository):
         run("ostree", f"--repo={repository}", "fsck", "--quiet")

@@ -132,18 +132,18 @@ class Streams(BusCase):
         return Blob(packed.read_bytes(), oci_layout.LAYER + "+zstd", "sha256:" + whole.hexdigest())
 
     def test_zeros_become_a_hole_and_do_not_count(self):
-        size = (1 << 30) + (400 << 20)
+        size = (1 << 30) + (40 << 20)
         stored = self.stored(self.blob_of("lastlog", size, b"\0", "-1"))
         checksum = subprocess.run(["ostree", f"--repo={self.repository}", "ls", "-C", self.outcome["commit"], "/lastlog"], check=True,
                                   capture_output=True, text=True).stdout.split()[4]
         status = os.stat(self.repository / "objects" / checksum[:2] / (checksum[2:] + ".file"))
         self.assertEqual((status.st_size, "lastlog" in stored), (size, True))
         self.assertLess(status.st_blocks * 512, 1 << 20)
-        subprocess.run(["ostree", f"--repo={self.repository}", "fsck", "--quiet"], check=True, capture_output=True)
+        self.assert_verified()
 
     def test_a_bomb_is_still_refused(self):
         # Letters in place of zeros take room.
-        self.layout.image("t", [self.blob_of("bomb", 1300 << 20, b"x", "-1")])
+        self.layout.image("t", [self.blob_of("bomb", 1100 << 20, b"x", "-1")])
         self.refused("UnsupportedImage", "to one")
 
     def test_a_zstd_window_of_128_mib_is_taken_and_a_wider_one_is_not(self):

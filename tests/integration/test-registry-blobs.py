@@ -166,7 +166,7 @@ class Case(unittest.TestCase):
     def assert_failed(self, address, *errors, **options):
         result = self.pull(address, **options)
         self.assertIn(result.get("error-name"), errors, result)
-        self.assertNotIn("ostree/container/image/", encapsulation.ostree(self.repository, "refs"))
+        self.assertNotIn("ostree/container/image/", "\n".join(ostree_repository.refs(self.repository)))
         return result["message"]
 
     def readers(self, served=None, since=0):

@@ -47,7 +47,7 @@ class Versions(RepositoryCase):
 
     def commits(self):
         """By ref."""
-        return {ref: self.ostree("rev-parse", ref).strip() for ref in self.refs().split()}
+        return ostree_repository.refs(self.repository)
 
     def fsck(self):
         self.ostree("fsck", "--quiet")

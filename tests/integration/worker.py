@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs imaged-worker as imaged does: one request on descriptor 3, then messages until the result. IMAGED_WORKER names the program; CONFINED_WORKER, if set, has every job confined."""
+import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +12,40 @@ import time
 
 SKOPEO_VERSION = tuple(int(part) for part in subprocess.run(["skopeo", "--version"], check=True, capture_output=True, text=True).stdout.split()[2].split(".")[:2])
 PROGRAM = os.environ.get("IMAGED_WORKER", "imaged-worker")
+
+
+class Process:
+    """PROGRAM in a process group of its own, with FILES, descriptors by the numbers that they are to have: what a Popen with a preexec_fn is, without copying the
+    page tables of this process."""
+
+    def __init__(self, files, cwd, env):
+        actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), *((os.POSIX_SPAWN_DUP2, file, number) for number, file in files.items())]
+        with contextlib.chdir(cwd or "."):
+            self.pid = os.posix_spawn(shutil.which(PROGRAM), [PROGRAM], env, file_actions=actions, setpgroup=0)
+        self.returncode = None
+
+    def poll(self):
+        return self._reap(os.WNOHANG)
+
+    def wait(self, timeout=None):
+        end = timeout and time.monotonic() + timeout
+        while self._reap(os.WNOHANG if timeout else 0) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(PROGRAM, timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def _reap(self, options):
+        if self.returncode is None and (ended := os.waitpid(self.pid, options))[0]:
+            self.returncode = os.waitstatus_to_exitcode(ended[1])
+        return self.returncode
 
 
 def keeper_of(file):
@@ -34,8 +70,7 @@ class Run:
         if input:
             with keeper_of(input) as keeper:
                 high[5] = fcntl.fcntl(keeper, fcntl.F_DUPFD_CLOEXEC, 10)
-        self.process = subprocess.Popen([PROGRAM], stdin=subprocess.DEVNULL, cwd=cwd, env={**os.environ, **(env or {})}, close_fds=False,
-                                        preexec_fn=lambda: [os.setpgid(0, 0), *(os.dup2(file, number) for number, file in high.items())])
+        self.process = Process(high, cwd, {**os.environ, **(env or {})})
         for file in high.values():
             os.close(file)
         theirs.close()
@@ -78,8 +113,7 @@ class Run:
         started = time.monotonic()
         while self.next_message() is not None:
             pass
-        _, status = os.waitpid(self.process.pid, 0)
-        self.process.returncode = self.status = os.waitstatus_to_exitcode(status)
+        self.status = self.process.wait()
         self.waited = time.monotonic() - started
         self.lines.close()
         self.channel.close()
