@@ -7,7 +7,7 @@ import tarfile
 import zlib
 
 import oci_layout
-from hostile_tar import END, entry, gnu_long, gnu_sparse, header, octal, padded, pax
+from hostile_tar import END, entry, gnu_long, gnu_sparse, header, padded, pax
 from oci_layout import Blob, Entry, compressed, directory, layer
 
 CORRUPT, UNSUPPORTED, MISMATCH, OK = "CorruptInput", "UnsupportedImage", "DigestMismatch", "success"

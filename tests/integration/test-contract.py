@@ -161,6 +161,20 @@ class Contract(unittest.TestCase):
                 lacking = {option for option in kind["options"] if not re.search(rf"--{option}\b", imagectl(VERBS.get(name, name), "--help"))}
                 self.assertEqual(lacking - WITHOUT_OPTION, SAID_OTHERWISE.get(name, set()), f"options of {method_of(name)} that imagectl {name} lacks: client/commands")
 
+    def test_each_option_that_a_verb_declares_is_read(self):
+        """One that is not read would be taken and ignored."""
+        shared = "".join(path.read_text() for path in (ROOT / "client").glob("*.cpp"))
+        for path in sorted((ROOT / "client/commands").glob("*.cpp")):
+            text = path.read_text()
+            declared = re.search(r"VerbOption options\[\] = \{(.*?)\};", text, re.S)
+            # A loop passes on all of them.
+            if not declared or "option.name" in text:
+                continue
+            own = text.replace(declared.group(), "").split("const Verb ")[0]
+            for option in re.findall(r'\{\s*"([a-z-]+)",', declared.group(1)):
+                self.assertTrue(f'"{option}"' in own or re.search(rf'\b(flag|text)\("{option}"\)', shared),
+                                f"client/commands/{path.name} declares --{option} and does not read it: pass_flag(), pass_text()")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -19,7 +19,8 @@ from oci_layout import Blob
 from repository_case import ScratchCase
 from run_options import OPTIONS
 
-# The limit is 64 MiB. The short shapes have half as many entries as it is meant for, above some 22 MiB that the worker always has.
+# The limit is 64 MiB, which --long tests. The short shapes have half as many entries as the largest images in the wild and a limit of their own, somewhat above what they take; the
+# worker itself has 22 MiB.
 LIMIT_KIB = (64 if OPTIONS.long else 50) << 10
 
 

@@ -674,7 +674,7 @@ class BeforeThePull(ScratchCase):
 class BeforeThePullConfined(BeforeThePull):
     settings = {"confined": True}
 
-    test_imagectl_shows_it = test_layers_over_each_other = test_layers_of_a_commit = test_tables_that_lie = test_long_names_take_no_memory = test_tables_that_are_too_large_together = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
+    test_imagectl_shows_it = test_layers_over_each_other = test_tables_that_lie = test_long_names_take_no_memory = test_tables_that_are_too_large_together = test_a_layer_that_cannot_be_looked_into_could_hide_it = None
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root's jobs are confined")

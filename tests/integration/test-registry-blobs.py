@@ -18,7 +18,6 @@ import time
 import unittest
 import urllib.parse
 
-import encapsulation
 import faulty_registry as faults
 import oci_layout
 import ostree_repository

@@ -21,7 +21,8 @@ class Process:
     def __init__(self, files, cwd, env):
         actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), *((os.POSIX_SPAWN_DUP2, file, number) for number, file in files.items())]
         with contextlib.chdir(cwd or "."):
-            self.pid = os.posix_spawn(shutil.which(PROGRAM), [PROGRAM], env, file_actions=actions, setpgroup=0)
+            # Python ignores the two signals; imaged's children do not.
+            self.pid = os.posix_spawn(shutil.which(PROGRAM) or PROGRAM, [PROGRAM], env, file_actions=actions, setpgroup=0, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
         self.returncode = None
 
     def poll(self):
