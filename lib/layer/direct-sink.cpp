@@ -112,10 +112,11 @@ Checksum DirectSink::put_file(const FileMeta& meta, std::vector<std::byte> conte
 
 void DirectSink::write_file(const Checksum& checksum, const FileMeta& meta, std::span<const std::byte> content) {
     const auto name = staged_name(checksum, ObjectType::file);
-    // Nobody else can look into the scratch directory, so the mode may be right from the start; what the umask takes
-    // away is looked at below.
+    // Nobody else can look into the scratch directory, so the mode may be right from the start, but for what
+    // set_metadata() needs; it sees to what the umask takes away.
+    const mode_t mode = object_mode(meta) | (format_ == DirectFormat::bare_user ? S_IWUSR : 0);
     const FileDescriptor fd(
-        ::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, object_mode(meta)));
+        ::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!fd) {
         if (errno == EEXIST) return;  // the same content twice in one layer
         throw_errno("create an object");
@@ -134,8 +135,14 @@ mode_t DirectSink::object_mode(const FileMeta& meta) const {
 void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     struct stat status;
     if (::fstat(fd, &status) != 0) throw_errno("look at an object");
-    // In this order: chown clears setuid and file capabilities, and an ACL would be changed by chmod. Each is a
-    // transaction of the file system, so what is right already is left alone.
+    const auto set_xattr = [&](const std::string& name, std::string_view value) {
+        if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
+            refused_xattr(fd, name, value.size(), "an object");
+    };
+    // In this order: without root's capabilities a user.* attribute wants a file that its owner may write, chown clears
+    // setuid and file capabilities, and an ACL would be changed by chmod. Each is a transaction of the file system, so
+    // what is right already is left alone.
+    if (format_ == DirectFormat::bare_user) set_xattr("user.ostreemeta", serialise_user_meta(meta));
     bool changed_owner = false;
     if (format_ == DirectFormat::bare && (status.st_uid != meta.uid || status.st_gid != meta.gid)) {
         if (::fchown(fd, meta.uid, meta.gid) != 0) throw_errno("set the owner of an object");
@@ -145,14 +152,8 @@ void DirectSink::set_metadata(int fd, const FileMeta& meta) const {
     if ((changed_owner && (mode & 06000) != 0) || (status.st_mode & 07777) != mode) {
         if (::fchmod(fd, mode) != 0) throw_errno("set the mode of an object");
     }
-    const auto set_xattr = [&](const std::string& name, std::string_view value) {
-        if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
-            refused_xattr(fd, name, value.size(), "an object");
-    };
     if (format_ == DirectFormat::bare) {
         for (const auto& [name, value] : xattr_list(meta.xattrs)) set_xattr(name, value);
-    } else {
-        set_xattr("user.ostreemeta", serialise_user_meta(meta));
     }
     clear_mtime(fd);
 }

@@ -16,7 +16,7 @@ import oci_layout
 import ostree_repository
 import sanitizers
 import worker
-from oci_layout import Entry, directory
+from oci_layout import Entry, directory, whiteout
 from repository_case import ScratchCase
 
 NOBODY = 65534
@@ -265,7 +265,8 @@ class Left(Case):
 class OtherUsers(Case):
     """A worker of a user's own bus reads what that user may read."""
 
-    def test_nobody_reads_what_is_not_for_everybody(self):
+    def setUp(self):
+        super().setUp()
         place = self.directory / "bin"
         place.mkdir()
         program = pathlib.Path(worker.PROGRAM).resolve()
@@ -273,20 +274,46 @@ class OtherUsers(Case):
             shutil.copy(program.with_name(name), place)
         (place / "as-nobody").write_text(f"#!/bin/sh\nexec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {place}/{program.name}\n")
         (place / "as-nobody").chmod(0o755)
-        self.addCleanup(setattr, worker, "PROGRAM", worker.PROGRAM)
-        worker.PROGRAM = str(place / "as-nobody")
-        home = self.directory / "home"
-        home.mkdir()
-        os.chown(home, NOBODY, NOBODY)
-        self.environment |= {"HOME": str(home), "TMPDIR": str(home)}
+        self.home = self.directory / "home"
+        self.home.mkdir()
+        os.chown(self.home, NOBODY, NOBODY)
+        self.root, self.roots_environment = worker.PROGRAM, self.environment
+        self.addCleanup(setattr, worker, "PROGRAM", self.root)
+        worker.PROGRAM, self.environment = str(place / "as-nobody"), self.environment | {"HOME": str(self.home), "TMPDIR": str(self.home)}
+
+    def test_a_user_stores_files_that_their_owner_may_not_write(self):
+        """A user.* attribute of such a file is root's to set."""
+        modes = (0o444, 0o400, 0o000, 0o200, 0o555, 0o4755, 0o1644)
+        first = [*(Entry(f"usr/lib/{mode:o}", content=b"%o" % mode * 100, mode=mode) for mode in modes), Entry("usr/lib/empty", mode=0o400), Entry("usr/lib/large", content=os.urandom(3 << 20), mode=0o444),
+                 Entry("usr/lib/zeros", content=bytes(5 << 20), mode=0o444), Entry("usr/lib/gone", mode=0o444), Entry("usr/lib/link", "hardlink", target="usr/lib/444"), Entry("usr/lib/soft", "symlink", target="444")]
+        self.layout.image("modes", [oci_layout.layer(first), oci_layout.layer([whiteout("usr/lib/gone"), Entry("usr/lib/444", content=b"newer", mode=0o400)])])
+        image = "ostree-unverified-image:" + self.layout.reference("modes")
+        repositories = [self.home / name for name in ("repo", "copy", "archive")]
+        for path, mode in zip(repositories, ("bare-user", "bare-user", "archive")):
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", ostree_repository.init(path, mode)], check=True)
+        details = self.details(self.layout.reference("modes"), repositories[0])
+        for source, destination in ((0, 2), (0, 1)):
+            copied = worker.Run(NAME, repositories[source], kind="copy", arguments={"repository": str(repositories[destination])}, env=self.environment).finish().result
+            self.assertEqual(copied["outcome"], "success", copied)
+        for path in repositories:
+            verified = worker.Run("", path, kind="verify", env=self.environment).finish().result
+            self.assertTrue(verified["details"]["sound"], verified)
+        worker.PROGRAM = self.root
+        roots = ostree_repository.init(self.directory / "roots", "bare-user")
+        self.assertEqual(worker.pull(image, roots, env=self.roots_environment).result["details"]["merge-commit"], details["merge-commit"])
+        files = {path.name: path.stat().st_mode for path in roots.glob("objects/*/*.file")}
+        self.assertEqual({path.name: path.stat().st_mode for path in repositories[0].glob("objects/*/*.file")}, files)
+        self.assertGreater(len(files), len(modes))
+
+    def test_nobody_reads_what_is_not_for_everybody(self):
         archive = self.archive()
         archive.chmod(0o600)
         # What the user may not open, skopeo, which has the same rights, says no word of either.
-        result = self.result(f"oci-archive:{archive}", home / "repo")
+        result = self.result(f"oci-archive:{archive}", self.home / "repo")
         self.assertEqual(result["outcome"], "failed", result)
         self.assertIn("permission denied", result["message"])
         archive.chmod(0o644)
-        self.assertEqual(self.details(f"oci-archive:{archive}", home / "repo")["digest"], self.digest)
+        self.assertEqual(self.details(f"oci-archive:{archive}", self.home / "repo")["digest"], self.digest)
 
 
 if __name__ == "__main__":
