@@ -14,6 +14,7 @@ import unittest
 import golden
 import oci_layout
 import ostree_repository
+import registry
 import sanitizers
 import worker
 from oci_layout import Entry, directory, whiteout
@@ -272,14 +273,15 @@ class OtherUsers(Case):
         program = pathlib.Path(worker.PROGRAM).resolve()
         for name in (program.name, "imaged-jobs.so"):
             shutil.copy(program.with_name(name), place)
-        (place / "as-nobody").write_text(f"#!/bin/sh\nexec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {place}/{program.name}\n")
-        (place / "as-nobody").chmod(0o755)
+        self.script, self.start = place / "as-nobody", f"exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {place}/{program.name}\n"
+        self.script.write_text("#!/bin/sh\n" + self.start)
+        self.script.chmod(0o755)
         self.home = self.directory / "home"
         self.home.mkdir()
         os.chown(self.home, NOBODY, NOBODY)
         self.root, self.roots_environment = worker.PROGRAM, self.environment
         self.addCleanup(setattr, worker, "PROGRAM", self.root)
-        worker.PROGRAM, self.environment = str(place / "as-nobody"), self.environment | {"HOME": str(self.home), "TMPDIR": str(self.home)}
+        worker.PROGRAM, self.environment = str(self.script), self.environment | {"HOME": str(self.home), "TMPDIR": str(self.home)}
 
     def test_a_user_stores_files_that_their_owner_may_not_write(self):
         """A user.* attribute of such a file is root's to set."""
@@ -304,6 +306,19 @@ class OtherUsers(Case):
         files = {path.name: path.stat().st_mode for path in roots.glob("objects/*/*.file")}
         self.assertEqual({path.name: path.stat().st_mode for path in repositories[0].glob("objects/*/*.file")}, files)
         self.assertGreater(len(files), len(modes))
+
+    def test_a_user_pulls_although_root_has_logins_below_run(self):
+        """podman makes /run/containers for root alone, where skopeo looks for logins of a user without a runtime directory."""
+        server = registry.Registry(self.directory / "registry")
+        self.addCleanup(server.stop)
+        server.push(self.layout.reference("t"), "test/image:t")
+        self.script.write_text("#!/bin/sh -e\nif [ -z \"$INSIDE\" ]; then INSIDE=1 exec unshare --mount \"$0\"; fi\nmount -t tmpfs tmpfs /run\nmkdir -m 0700 /run/containers\n" + self.start)
+        self.environment |= {"CONTAINERS_REGISTRIES_CONF": str(server.configuration), "XDG_RUNTIME_DIR": ""}
+        for host_credentials in (True, False):
+            with self.subTest(host_credentials=host_credentials):
+                details = self.details(f"docker://{server.address}/test/image:t", self.home / "repo", settings={"host-credentials": host_credentials})
+                self.assertEqual(details["digest"], self.digest)
+                shutil.rmtree(self.home / "repo")
 
     def test_nobody_reads_what_is_not_for_everybody(self):
         archive = self.archive()

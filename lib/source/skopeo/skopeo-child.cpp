@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -27,17 +29,27 @@ namespace {
 // Its memory, one file that it writes, such as an archive that it decompresses, and its CPU time in seconds.
 constexpr rlim_t max_child_memory = 1ULL << 30, max_child_file = 16ULL << 30, max_child_cpu = 4ULL * 3600;
 // By these skopeo finds credentials of the host's: in files, or of helper programs that registries.conf names.
-constexpr std::array<std::string_view, 5> credential_variables{
-    "HOME=", "XDG_RUNTIME_DIR=", "PATH=", "REGISTRY_AUTH_FILE=", "DOCKER_CONFIG="};
+constexpr std::array<std::string_view, 4> credential_variables{"HOME=", "PATH=", "REGISTRY_AUTH_FILE=",
+                                                               "DOCKER_CONFIG="};
+
+// Whether skopeo would fail because it may not look for logins of its user. Without XDG_RUNTIME_DIR they are below
+// /run/containers, which a podman of root's makes for root alone.
+bool cannot_look_for_logins() {
+    if (const char* own = std::getenv("XDG_RUNTIME_DIR"); own && *own) return false;
+    const auto place = "/run/containers/" + std::to_string(::getuid()) + "/auth.json";
+    return ::access(place.c_str(), F_OK) != 0 && errno == EACCES;
+}
 
 // This process's environment, for a child, with SCRATCH, unless it is empty, as the place for temporary files. skopeo
 // also looks for credentials in the home directory, some versions even beside an --authfile: without HOST_CREDENTIALS
 // it has none.
 std::vector<std::string> child_environment(const std::string& scratch, bool host_credentials) {
+    const bool no_logins = !host_credentials || cannot_look_for_logins();
     std::vector<std::string> variables;
     for (char** entry = environ; *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
         if (!scratch.empty() && text.starts_with("TMPDIR=")) continue;
+        if (no_logins && text.starts_with("XDG_RUNTIME_DIR=")) continue;
         const auto leads_to_credentials = [&](std::string_view variable) { return text.starts_with(variable); };
         if (!host_credentials &&
             std::any_of(credential_variables.begin(), credential_variables.end(), leads_to_credentials))
@@ -46,6 +58,7 @@ std::vector<std::string> child_environment(const std::string& scratch, bool host
     }
     if (!scratch.empty()) variables.push_back("TMPDIR=" + scratch);
     if (!host_credentials) variables.emplace_back("HOME=/nonexistent");
+    if (no_logins) variables.push_back("XDG_RUNTIME_DIR=" + (scratch.empty() ? "/nonexistent" : scratch));
     return variables;
 }
 
