@@ -149,7 +149,7 @@ public:
         limit_messages(*connection_);
         loop_.set_source(bus_);
         loop_.watch(signals_.get(), [this] { signalled(); });
-        // Last: whoever sees the name finds everything behind it.
+        // Last: a caller that sees the name can use everything.
         take_name(*connection_);
         spdlog::info("serving {}", config_.repository);
     }

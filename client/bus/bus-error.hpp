@@ -16,8 +16,8 @@ private:
     std::string name_;
 };
 
-// Wrong use of the command line: exit code 2, with a pointer to --help.
-// A command line that cannot be understood. VERB is the one whose help explains it, empty for the help of all.
+// A command line that cannot be understood: imagectl exits with code 2 and points to --help. VERB is the verb whose
+// help explains it; empty for the help of all verbs.
 class UsageError : public std::runtime_error {
 public:
     explicit UsageError(const std::string& message, std::string verb = {})

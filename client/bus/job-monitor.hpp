@@ -32,7 +32,7 @@ struct JobEvents {
     std::function<void(FollowedJob&)> changed;
     std::function<void(FollowedJob&)> ended;
     std::function<void(std::uint32_t id, const std::string& path)> appeared;
-    std::function<void(const BusError&)> lost;  // the daemon or the bus left, or talks nonsense
+    std::function<void(const BusError&)> lost;  // the daemon or the bus left, or a job's properties cannot be read
 };
 
 // Copies the properties of org.imaged1.Job that are there, and of the right type, into STATUS.

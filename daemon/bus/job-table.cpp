@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Long enough for whoever started the job to come and look.
+// Long enough for the caller that started the job to read its result.
 constexpr auto keep_finished = 60s;
 // Memory for the results of a flood of short jobs, and what an answer of GetManagedObjects may hold of them.
 constexpr std::size_t max_finished = 128, max_finished_per_user = 64;

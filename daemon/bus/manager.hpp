@@ -97,7 +97,7 @@ private:
     template <typename... Values>
     void with_caller(const std::string& sender, const Reply<Values...>& reply,
                      std::function<void(const Caller&)> function, std::size_t bytes = 0);
-    // Gives LISTED the names of all stored images, by and by.
+    // Returns at once; LISTED is called with the names of all stored images when they have been read.
     void name_images(JobTable::Listed listed);
     // Has TASK answer REPLY on the reader's thread, in its caller's turn.
     template <typename... Values>

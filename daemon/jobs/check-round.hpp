@@ -28,8 +28,8 @@ public:
     CheckRound(EventLoop& loop, WorkerSettings settings, job::Request request, bool any_source,
                std::function<void(const job::Progress&)> on_progress, WorkerProcess::OnEnd on_end);
 
-    // Checks those of STORED that the request names, all if it names none. Call once; on_end is called
-    // later.
+    // Checks the images of STORED that the request names, or all if it names none. Call once.
+    // on_end is called after this has returned.
     void begin(const std::vector<StoredName>& stored);
     // Ends the round in place of begin().
     void fail(const Error& error) {

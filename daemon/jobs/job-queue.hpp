@@ -18,7 +18,7 @@
 //
 // A request that equals a waiting or running one joins it, with these exceptions:
 //   - a job with an authfile is never shared: credentials are not compared, they may open images that other users must
-//   not see, and wrong ones must not fail an honest request;
+//     not see, and wrong ones must not fail an honest request;
 //   - a job that only looks is joined by requests of its user only, since what it learns is for that user;
 //   - a job that may use the host's credentials is not joined by a request that may not, nor the other way round.
 //
@@ -27,7 +27,7 @@
 //   - a connection without a share (another terminal of the same user) gives up all shares of its user;
 //   - root's connection without a share, like any authorised cancel, takes all shares away;
 //   - a connection that leaves the bus gives up its share if it asked for bind-to-caller; otherwise the share stays, as
-//   its user's.
+//     its user's.
 #pragma once
 
 #include <cstddef>
@@ -71,7 +71,7 @@ enum class Credentials { host, caller, none };
 enum class Lane { changing, reading, open };
 inline constexpr Lane all_lanes[] = {Lane::changing, Lane::reading, Lane::open};
 
-// Of a job that was cancelled while it waited for its turn, or for what else it needs to start.
+// Returns the result of a job that was cancelled before it started.
 job::Result cancelled_before_start();
 
 // Files that came with a request, as sockets to their keepers (base/kept-file.hpp); the worker gets them. Empty where

@@ -27,7 +27,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A cancelled job is over within two seconds for whoever waits: this, and time to be reaped.
+// A caller that waits for a cancelled job waits two seconds at most: this, and the time to reap the process.
 constexpr auto stop_grace = 1500ms;
 // A killed process ends within milliseconds, unless the kernel waits for a file system or a device.
 constexpr auto abandon_grace = 1s;

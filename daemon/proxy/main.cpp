@@ -59,7 +59,7 @@ Packet receive() {
     return {std::string(bytes.data(), static_cast<std::size_t>(received.size)), std::move(received.descriptors)};
 }
 
-// All of FILE, whoever else has read from this descriptor before.
+// Reads all of FILE, also if another process has read from this descriptor before.
 std::string content(const FileDescriptor& file, const std::string& what) {
     std::string text;
     std::array<char, 65536> buffer;

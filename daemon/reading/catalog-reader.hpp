@@ -16,7 +16,7 @@
 
 namespace imaged {
 
-// Of the stored images.
+// How many images are stored.
 struct ImageCounts {
     std::uint32_t images = 0, damaged = 0, updates = 0;  // UPDATES: those with an update that is remembered
 };
@@ -42,7 +42,7 @@ public:
     nlohmann::json deployments(const std::string& sysroot);
     // {"mode": "bare", "warning": …}; see repository-service.cpp.
     nlohmann::json mode();
-    // Of no images if they cannot be listed.
+    // Returns zeros if the images cannot be listed.
     ImageCounts counts();
 
     // From any thread: nothing is answered from now on.
@@ -72,16 +72,16 @@ public:
     // "bare", "bare-user", "bare-user-only" or "archive" when refresh_mode() was called last; empty when the repository
     // has no readable config.
     const std::string& mode() const { return mode_; }
-    // Looks again, by and by. Warns the first time if others can enter a bare repository.
+    // Starts to read the mode again. Warns the first time if others can enter a bare repository.
     void refresh_mode() noexcept;
 
     // When refresh_counts() was called last.
     const ImageCounts& counts() const { return counts_; }
-    // Counts again, by and by.
+    // Starts to count again.
     void refresh_counts() noexcept;
 
 private:
-    // Something that is looked at by and by: not again while it is being looked at, but once more after that.
+    // A question that is asked in the background. If it is asked again meanwhile, it is repeated once after the answer.
     struct Look {
         bool runs = false, again = false;
     };

@@ -11,7 +11,7 @@
 namespace imaged {
 
 std::int64_t in_nanoseconds(const timespec& time);
-// Of the clock that file systems use.
+// Returns the time of the clock that file systems use.
 std::int64_t now_in_nanoseconds();
 // Whether a file whose modification or change time is TIME now, in nanoseconds, gets another one by a later change:
 // times of files tick with the kernel's timer, a few milliseconds apart, and on some file systems once a second, so two
@@ -23,7 +23,7 @@ struct FileStamp {
     std::uint64_t inode = 0, size = 0;
     std::int64_t changed = 0;  // nanoseconds; the change time, which nobody can set
 
-    // Of PATH itself, below the directory PLACE; all zero if it cannot be looked at.
+    // Returns the stamp of PATH itself, below the directory PLACE; all zero if it cannot be looked at.
     static FileStamp of(int place, const std::string& path);
     bool operator==(const FileStamp&) const = default;
 };
@@ -32,9 +32,9 @@ struct FileStamp {
 // moved to another file shows in the change time of the directory, which nobody can set. Writing into a file does not.
 class DirectoryStamp {
 public:
-    // Looks at PATH below the directory PLACE, or at what a symbolic link there leads to. True if there may have been a change since the last time; the caller
-    // reads the directory after this, and calls distrust() if it cannot. Throws a system error, other than that there
-    // is no such directory.
+    // Looks at PATH below the directory PLACE, or at the target of a symbolic link there. Returns true if there may
+    // have been a change since the last time; the caller reads the directory after this, and calls distrust() if it cannot.
+    // Throws a system error, except if there is no such directory.
     bool refresh(int place, const std::string& path);
     // Whether it was there.
     bool exists() const { return inode_ != 0; }

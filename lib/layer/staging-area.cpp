@@ -20,7 +20,7 @@ namespace imaged {
 namespace {
 
 constexpr const char* prefix = "imaged-";
-// Before it is locked, whoever clears leftovers may take a new directory for one.
+// Before a new directory is locked, a process that clears leftovers may take it for one.
 constexpr unsigned max_attempts = 100;
 
 std::string random_name() {

@@ -3,9 +3,9 @@
 // imaged does not read itself.
 //
 // Layers in a registry are read by the service that talks to registries, without skopeo (registry-blobs.hpp). imaged
-// itself reads the layers of an oci: or dir: image itself, and all of an oci-archive: that is an uncompressed file, if
-// the containers policy demands nothing of any image and the archive leaves no choice of what is meant. skopeo would
-// unpack such an archive first. What is not taken here goes to skopeo, which knows what to say of it.
+// reads the layers of an oci: or dir: image itself. It also reads all of an oci-archive: that is an uncompressed file,
+// if the containers policy demands nothing of any image and only one image of the archive can be meant; skopeo would
+// unpack such an archive first. skopeo reads all other sources, or reports what is wrong with them.
 #pragma once
 
 #include <list>
@@ -50,7 +50,7 @@ public:
     }
     const Cancellation& cancellation() const override { return cancellation_; }
     std::chrono::milliseconds stall_time() const override { return options_.stall_time; }
-    // Of what is on the network.
+    // The limit of a source on the network; null for other sources.
     RateLimit* rate() const override {
         return image_.transport() == Transport::registry ? options_.rate.get() : nullptr;
     }
@@ -59,7 +59,7 @@ private:
     // Null where skopeo is to read it.
     std::unique_ptr<ImageArchive> archive(const std::optional<Digest>& pinned) const;
     ImageProxy& proxy();
-    // With the image open; another one if the last one has become useless.
+    // Returns a proxy that has the image open; a new one if the last one has become useless.
     ImageProxy& proxy_for_blobs();
     void open_by_digest(const Digest& digest);
 

@@ -60,13 +60,13 @@ public:
     // layer; all of them have their refs then. Throws the first failure, naming the layer.
     std::map<Digest, Checksum> run(const std::vector<FetchItem>& items, const DerivedLayerRules& rules);
 
-    // Objects of the repository need not be fetched with zstd:chunked layers. Files of derived layers are
-    // looked for in the merged tree TREE first, if there is one. Before run().
+    // Lets zstd:chunked layers use objects of the repository instead of fetching them. Files of derived layers are
+    // looked for in the merged tree TREE first, if there is one. Call before run().
     void reuse_files(const std::optional<Checksum>& tree, bool moved_var) {
         known_ = Known{tree, moved_var, LocalFiles::has_any(repository_.objects())};
     }
-    // Layers that DELTA makes with fewer bytes than they have are made by it; the source has its blobs. ONLY: all
-    // layers are, for the source has nothing else. Before run().
+    // Makes layers with DELTA if that takes fewer bytes than the layers have; the source has its blobs. ONLY: makes all
+    // layers with it, since the source has nothing else. Call before run().
     void use_delta(UsableDelta delta, bool only) {
         delta_ = std::move(delta);
         only_delta_ = only;

@@ -3,8 +3,8 @@
 // durable, then their objects get their names, then those are made durable, then the refs are written. A crash at any
 // point leaves no ref to anything incomplete.
 //
-// To make something durable takes long and holds up whoever writes meanwhile, so the names of some layers and the bytes
-// of the next are made durable together.
+// To make something durable takes long and delays all other writers, so the names of some layers and the bytes of the
+// next are made durable together.
 #pragma once
 
 #include <condition_variable>

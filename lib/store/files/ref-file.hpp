@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads refs from disk one by one, so that an invalid entry is damage of that ref alone. libostree
-// refuses to list any ref if one of them is a link that leads nowhere.
+// Reads refs from disk one by one, so that an invalid entry counts as damage of that ref alone. libostree refuses to
+// list any ref if one of them is a link that leads nowhere.
 //
 // An alias (`ostree refs --alias`) is a symbolic link to another ref.
 #pragma once
@@ -22,17 +22,17 @@ struct RefTarget {
     std::optional<Checksum> commit;  // nullopt if the ref is broken or does not exist
     bool operator==(const RefTarget&) const = default;
 };
-// By full name; nullopt of a broken ref.
+// The commits of refs by the ref's full name; nullopt for a broken ref.
 using Refs = std::map<std::string, std::optional<Checksum>>;
-// Those that are not broken.
+// Returns the refs that are not broken.
 std::map<std::string, Checksum> whole(const Refs& refs);
 
 // Reads the ref at PATH below DIRECTORY, aliases followed. Throws a system error if the ref cannot be read: such a ref
 // must not count as absent.
 RefTarget read_ref_file(int directory, const std::string& path);
 
-// Before the ref is written. An empty directory in its place is removed: libostree leaves such behind. Throws
-// Error(repository_damaged) for one with refs in it.
+// Call before the ref is written. Removes an empty directory in its place, which libostree may have left. Throws
+// Error(repository_damaged) if there are refs in the directory.
 void require_no_ref_directory(int repository, const std::string& ref);
 
 // Refs and directories of refs that the system could not read, by name, and why. A function that gets none throws the
@@ -47,19 +47,19 @@ enum class RefEntryKind {
     directory,  // of refs: one itself, or a symbolic link to one, which the kernel follows for who opens a ref below it
     loop,       // a link to a directory that it is in: its refs have a name already
 };
-// Of ENTRY in the directory PATH below REPOSITORY.
+// Returns the kind of ENTRY in the directory PATH below REPOSITORY.
 RefEntryKind kind_of(int repository, const std::string& path, const DirectoryEntry& entry);
 
 struct RefEntry {
     std::string name;  // PREFIX, and what follows PATH
     bool alias = false;
 };
-// Calls VISIT for every entry at or below PATH of the kind ref. A PATH that is not there has
-// none; one that is a link which leads nowhere is a system error. PREFIX ends in a slash, or is empty for the names of
-// all refs below refs/heads; without its slash it is the name of PATH itself.
+// Calls VISIT for every entry of the kind ref at or below PATH; never if PATH does not exist. It is a system error if
+// PATH is a link that leads nowhere. PREFIX ends in a slash, or is empty for the names of all refs below refs/heads;
+// without its slash it is the name of PATH itself.
 void visit_ref_files(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
                      const std::function<void(const RefEntry&)>& visit);
-// Likewise for every ref, with the commit that it names; nullopt if it is broken.
+// Calls VISIT in the same way for every ref, with the commit that it names; nullopt if the ref is broken.
 void visit_refs(int directory, const std::string& path, const std::string& prefix, UnreadableRefs* unreadable,
                 const std::function<void(const std::string& name, const std::optional<Checksum>& commit)>& visit);
 

@@ -30,7 +30,7 @@ public:
     explicit Repository(const std::string& path);
     // Returns nullopt if there is no repository yet (repository-creation.hpp); otherwise as the constructor.
     static std::optional<Repository> open_existing(const std::string& path);
-    // As make_repository().
+    // Does what make_repository() does.
     static void create(const std::string& path);
     static Repository open_or_create(const std::string& path);
 
@@ -80,9 +80,9 @@ public:
     Commit load_commit(const Checksum& checksum) const;
     // BYTES of the commit object CHECKSUM.
     static Commit parse_commit(const std::string& bytes, const Checksum& checksum);
-    // Nothing where the object is absent; parsed, its checksum verified.
+    // Returns nullopt if the object is absent. Otherwise it has been parsed, and its checksum verified.
     std::optional<std::string> load_metadata(ObjectType type, const Checksum& checksum) const;
-    // Likewise; throws where it is absent.
+    // The same, but throws Error(repository_damaged) if the object is absent.
     std::string require_metadata(ObjectType type, const Checksum& checksum) const;
     bool has_object(ObjectType type, const Checksum& checksum) const;
     // Throws Error(repository_damaged) where the object is a pipe, for which libostree would wait.
@@ -94,8 +94,8 @@ public:
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) {
         writer_->write_detached_metadata(commit, serialised);
     }
-    // With its detached metadata and the mark of a partial commit; leaves a tombstone where the configuration says so
-    // (core.tombstone-commits).
+    // Also deletes its detached metadata and the mark of a partial commit. Leaves a tombstone if the configuration says
+    // so (core.tombstone-commits).
     void delete_commit(const Checksum& commit) const;
     bool writes_tombstones() const;
 

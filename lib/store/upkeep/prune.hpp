@@ -34,8 +34,8 @@ struct PruneOutcome {
     // Bytes on disk that are freed: objects, refs, and files of killed jobs. A dry run and the run after it report the
     // same number.
     std::uint64_t bytes = 0;
-    // Images and refs that cannot be read, and why. No layer is removed while an image's manifest is among
-    // them.
+    // Images and refs that cannot be read, and why. While the manifest of an image is among them, no layer
+    // is removed.
     std::map<std::string, std::string> damaged;
     // An earlier prune had nothing to do, and nothing has changed since but what killed jobs left (prune-record.hpp).
     bool is_as_before = false;

@@ -25,7 +25,7 @@
 namespace imaged {
 
 enum class DamageKind {
-    ref,       // missing, nonsense, or another layer's
+    ref,       // missing, invalid, or another layer's
     metadata,  // manifest, config and layers do not belong together
     object,    // missing, unreadable, or with another content than its name says
     merge,     // the merged tree is not what the layers give
