@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions of imaged about a repository, and the module that answers them.
+// Loads the module that reads the repository (imaged-catalog.so), and calls its functions.
 //
-// libostree brings some sixty libraries along. They live in imaged-catalog.so, which lies beside imaged and is loaded
-// by the first question in the process that reads (repository-service.hpp): without questions, all stays small.
+// The module is beside imaged. It needs libostree, which needs some sixty libraries. Only the process that reads the
+// repository loads it, at the first question (repository-service.hpp): without questions, no process needs that memory.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,7 @@ std::unique_ptr<ImageCatalog> open_catalog(const std::string& repository);
 // The result of list_deployments() (store/catalog/deployments.hpp), from the same module. On any thread.
 nlohmann::json read_deployments(const std::string& sysroot, const std::string& repository);
 
-// The module's symbols, which do as the functions above do; the caller owns what they return.
+// The module's symbols. They do the same as the functions above; the caller owns what they return.
 using OpenCatalog = ImageCatalog*(const std::string& repository);
 inline constexpr const char* open_catalog_symbol = "imaged_open_catalog";
 using ReadDeployments = nlohmann::json*(const std::string& sysroot, const std::string& repository);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives the requests of the store the settings for fetching, and the process that changes the repository for the job.
+// Copies a job's settings for fetching into requests of the store, and makes their writer for the publisher.
 #pragma once
 
 #include <memory>
@@ -20,8 +20,8 @@ void take_fetch_settings(Request& fetch, const job::Request& request) {
     fetch.expansion.ratio = request.settings.expansion_ratio;
 }
 
-// The process that changes the repository for the job, which stores an image under NAME if at all; null for a job that
-// changes it itself.
+// Returns the writer by which the publisher changes the repository for the job; null if the job changes it itself. If
+// the job stores an image, it does so under NAME.
 inline std::shared_ptr<RemoteWriter> remote_writer(const job::Request& request,
                                                    const std::optional<ImageReference>& name = std::nullopt) {
     return request.publisher ? std::make_shared<RemoteWriter>(FileDescriptor(*request.publisher), name) : nullptr;

@@ -19,9 +19,9 @@ void confine(job::Request& request);
 
 // Leaves this process without any capability, for good. Throws Error(failed).
 void give_up_capabilities();
-// But for those that writing to a repository takes.
+// Leaves this process only the capabilities that are needed to write to a repository.
 void keep_publishing_capabilities();
-// But for those that removing anybody's files takes.
+// Leaves this process only the capabilities that are needed to remove the files of any user.
 void keep_removing_capabilities();
 
 }  // namespace imaged

@@ -11,11 +11,11 @@
 
 namespace imaged {
 
-// Of SIZE bytes of FILE, which is borrowed, at OFFSET; of fewer if there are no more. Throws Error(cancelled), and
-// Error(failed) if it cannot be read.
+// Returns the SHA-256 of SIZE bytes of FILE from OFFSET on, or of fewer bytes if the file ends before. Borrows FILE.
+// Throws Error(cancelled), and Error(failed) if FILE cannot be read.
 Checksum content_of(int file, const Cancellation& cancellation, std::uint64_t offset = 0,
                     std::uint64_t size = std::numeric_limits<std::uint64_t>::max());
-// Of all of each.
+// Returns the SHA-256 of the whole content of each of FILES.
 std::array<Checksum, 2> contents_of(const std::array<int, 2>& files, const Cancellation& cancellation);
 
 }  // namespace imaged

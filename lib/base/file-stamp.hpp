@@ -33,7 +33,7 @@ struct FileStamp {
 class DirectoryStamp {
 public:
     // Looks at PATH below the directory PLACE, or at the target of a symbolic link there. Returns true if there may
-    // have been a change since the last time; the caller reads the directory after this, and calls distrust() if it cannot.
+    // have been a change since the last time; the caller then reads the directory, and calls distrust() if it cannot.
     // Throws a system error, except if there is no such directory.
     bool refresh(int place, const std::string& path);
     // Whether it was there.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packages that a database of a tree lists as installed, and how two trees differ in them. The databases come from
-// images: whatever they hold ends in packages or in an Error(corrupt_input) or Error(unsupported_image) that says what
-// is wrong. Pure functions and plain values.
+// Stores which packages are installed in a tree, and compares the packages of two trees. The lists come from package
+// databases in images, which are not trusted: any content gives packages, or an Error(corrupt_input) or
+// Error(unsupported_image) that reports what is wrong. Pure functions and plain values.
 #pragma once
 
 #include <compare>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a derived layer's commit as the tar of an ordinary container layer: in the image's own paths
-// (usr/etc is etc again, and /var where it belongs), whiteouts as they were, directories that the layer only implied
-// not listed, hard links to files of lower layers as links.
+// Writes the commit of a derived layer as the tar of an ordinary container layer. The tar has the image's own
+// paths: usr/etc is etc, and /var is in its place. It has the layer's whiteouts, and hard links to files of lower
+// layers as links. It does not list directories that the layer did not list.
 //
 // The export lacks what the import did not keep: devices, fifos and sockets, names that are not UTF-8, times, and which
 // files of one layer were hard links of each other if the layer's record does not list them (LayerRecord).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes to a repository from this process, by libostree where libostree has a way.
+// Changes a repository in this process; uses libostree for each change that libostree has a function for.
 #pragma once
 
 #include <ostree.h>
@@ -10,7 +10,7 @@ namespace imaged {
 
 class DirectWriter : public RepositoryWriter {
 public:
-    // Borrowed. PATH is for errors.
+    // Borrows REPOSITORY. PATH is for errors.
     DirectWriter(OstreeRepo* repository, std::string path) : repository_(repository), path_(std::move(path)) {}
 
     void lock(LockKind kind, std::chrono::seconds limit) override;

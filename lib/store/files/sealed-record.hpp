@@ -15,20 +15,20 @@
 
 namespace imaged {
 
-// Of a value without padding, which could hold anything that was in memory.
+// Appends the bytes of VALUE. Its type has no padding, which could contain anything that was in memory.
 template <typename Value>
 void append(std::string& text, const Value& value) {
     static_assert(std::is_trivially_copyable_v<Value> && std::has_unique_object_representations_v<Value>);
     text.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-// With its length.
+// Appends the length of VALUE, then VALUE.
 inline void append_text(std::string& text, std::string_view value) {
     append(text, std::uint64_t{value.size()});
     text += value;
 }
 
-// With their number.
+// Appends the number of VALUES, then VALUES.
 template <typename Value>
 void append_all(std::string& text, const std::vector<Value>& values) {
     static_assert(std::is_trivially_copyable_v<Value> && std::has_unique_object_representations_v<Value>);

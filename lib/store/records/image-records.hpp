@@ -20,12 +20,12 @@ namespace imaged {
 
 inline constexpr unsigned image_record_files = 256;
 
-// Of HH.json with the value of IMAGE: HH.
+// Returns HH of the file HH.json that has the value of IMAGE.
 unsigned char image_record_number(const std::string& image);
 std::string image_record_name(unsigned char number);
 
-// Waits until no other process changes such files; holds for as long as the descriptor is open. An empty one if there is
-// no place for them. Throws a system error.
+// Waits until no other process changes such files, and locks them for as long as the descriptor is open. Returns an
+// empty descriptor if there is no directory for them. Throws a system error.
 FileDescriptor lock_image_records(int repository);
 
 // VALUE is a text, or a map of texts by texts. All of them, for listings. Belongs to one thread; borrows the
@@ -43,13 +43,13 @@ public:
     bool refresh();
     // Whether refresh() has read another file with the value of IMAGE since forget().
     bool has_changed(const std::string& image) const { return files_[image_record_number(image)].changed; }
-    // Null if there is none. Reads the file again after forget(); valid until then.
+    // Returns the value of IMAGE, or null if it has none. Valid until forget(); after that reads the file again.
     const Value* of(const std::string& image);
     // Gives back the memory that the values take. Nothing has changed since.
     void forget();
 
-    // One file of them. Throw where the system cannot read or write it. Who writes what depends on what he read holds
-    // the lock.
+    // Read and write one file. Throw if the system cannot read or write it. A caller that writes values which depend on
+    // what it has read holds the lock meanwhile.
     static Values read(int repository, const char* directory, unsigned char number);
     static void write(int repository, const char* directory, unsigned char number, const Values& values,
                       Durability durability);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Computes a value that changes whenever a ref changes that keeps objects in the repository. Refs of layers do not
-// count, because a layer without another ref is removed.
+// Computes one checksum over all refs of a repository except those of layers: it changes if any of these refs changes.
+// Refs of layers do not count, because a layer that no other ref needs is removed.
 //
-// Costs as little as RefListing when nothing has changed. What is known of the refs of other programs is kept for the
-// next process that asks: on disk in extensions/imaged/refs. A record that is missing or damaged means that each is
-// read.
+// Costs as little as RefListing when nothing has changed. The facts about refs of other programs are kept on disk
+// for the next process, in extensions/imaged/refs. If that record is missing or damaged, the next process reads each
+// of these refs.
 //
 // Belongs to one thread; borrows the repository.
 #pragma once
@@ -21,14 +21,14 @@ class RefState {
 public:
     explicit RefState(const Repository& repository);
 
-    // Before the first refresh(): takes over what another process has kept.
+    // Takes over what another process has kept. Call before the first refresh().
     void recall() noexcept;
     // Keeps what refresh() saw, if that spares the next process any reading. Throws what keeps the record from being
     // written.
     void remember() const;
     // Looks for changes. True when images, kept versions or the state may be others than the last time.
     bool refresh();
-    // Of this repository and no copy of it. Of what refresh() saw. Computed when it is asked for.
+    // Returns the checksum of the refs that refresh() saw, computed on demand. A copy of the repository has another one.
     const Checksum& value() const;
     // The refs that refresh() saw, as Repository::all_refs() has them, but for those of layers. Throws the error of one
     // that could not be read.

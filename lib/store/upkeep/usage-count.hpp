@@ -31,32 +31,32 @@ struct UsageOfUser {
     // commit; a ref, "REMOTE:NAME" of a remote; empty for all commits without a ref.
     std::string name;
     UsageRecord::Size size;
-    std::string damage;  // what of it cannot be read; it is not counted
+    std::string damage;  // the parts that cannot be read; they are not counted
 };
 
 struct Usage {
     std::vector<UsageOfUser> users;               // images first
-    std::map<UserKind, UsageRecord::Size> kinds;  // of all users of a kind together
-    std::uint64_t bytes = 0, objects = 0;         // of all objects
-    std::uint64_t prunable = 0;                   // what prune() would free, with the refs and records that it drops
-    std::uint64_t unnamed_commits = 0;            // that no ref reaches and a prune keeps
+    std::map<UserKind, UsageRecord::Size> kinds;  // the size of all users of a kind together
+    std::uint64_t bytes = 0, objects = 0;         // size and number of all objects
+    std::uint64_t prunable = 0;                   // bytes that prune() would free, also with refs and records
+    std::uint64_t unnamed_commits = 0;            // commits that no ref reaches and that a prune keeps
 };
 
-// Counts, and keeps a record of the images' sizes. Holds the repository's lock, shared, so that nothing goes meanwhile.
-// KEEP: versions of an image besides the current one. WRITER writes the record, or this process if it is null. An empty
-// The usage if there is no repository. Throws Error(repository_damaged), Error(failed) if other programs hold the lock,
-// and Error(cancelled).
+// Counts, and keeps a record of the images' sizes. Holds the repository's lock, shared, so that nothing is removed
+// meanwhile. KEEP: versions of an image besides the current one. WRITER writes the record; if it is null, this process
+// does. Returns an empty usage if there is no repository. Throws Error(repository_damaged), Error(cancelled), and
+// Error(failed) if other programs hold the lock.
 Usage count_usage(const std::string& repository, unsigned keep, std::shared_ptr<RepositoryWriter> writer,
                   const Cancellation& cancellation, WorkObserver& observer);
 
-// Whether a count takes over what is known of objects (object-facts.hpp) and refs (ref-state.hpp), or looks at all of
-// them again: hard links that other programs made or removed are found by that alone. Or, if no object came or went,
-// whether it counts only if the record is not of the refs that are there.
+// How a count uses the kept facts about objects (object-facts.hpp) and refs (ref-state.hpp). KNOWN: uses them. AFRESH:
+// reads everything again, since only that finds hard links that other programs made or removed. UNCHANGED: no object
+// was added or removed; counts only if the record belongs to other refs than those that are there.
 enum class FactsUse { known, afresh, unchanged };
 
-// Counts the images in the end of a job that changed some, and keeps the record. Does without where that fails, other
-// programs hold the lock, or the repository is so large that the job would wait for it: it has more than 250,000
-// objects or, of known ones, many images (layer-use.hpp).
+// Counts the images at the end of a job that changed some, and keeps the record. Does not count if that fails, if other
+// programs hold the lock, or if the repository is so large that the job would wait: it has more than 250,000 objects
+// or, with known facts, many images (layer-use.hpp).
 void recount_images(const std::string& repository, unsigned keep, FactsUse use,
                     const Cancellation& cancellation) noexcept;
 
