@@ -23,7 +23,7 @@ public:
     // Takes over the answer that Cancel owes to SENDER, who allows a dialogue if INTERACTIVE.
     using OnCancel =
         std::function<void(JobId id, const std::string& sender, bool interactive, sdbus::Result<bool>&& result)>;
-    // Likewise the answer that GetOutcome owes.
+    // Takes over the answer that GetOutcome owes to SENDER.
     using OutcomeResult = sdbus::Result<std::string, std::string, std::string, VariantMap>;
     using OnOutcome = std::function<void(JobId id, const std::string& sender, OutcomeResult&& result)>;
 

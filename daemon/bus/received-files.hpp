@@ -42,7 +42,7 @@ public:
     // Throws Error(failed) if no message has been received by it, though some have been.
     void require_use() const;
 
-    // As recvmsg(2) of SOCKET, a stream, that does not wait.
+    // Does recvmsg(2) of SOCKET, a stream, without waiting.
     ssize_t receive(int socket, msghdr& message) noexcept;
 
 private:

@@ -31,7 +31,7 @@ public:
 
     // FETCHED_BYTES: compressed, of layers, also of a job that did not succeed.
     void job_ended(const job::Request& request, const job::Result& result, std::uint64_t fetched_bytes);
-    // Of a job of KIND. PHASE as the interface lists it at Job.Phase.
+    // A job of KIND has ended a PHASE, which has its name from the list at Job.Phase in the interface.
     void phase_ended(std::string_view kind, std::string_view phase, EventLoop::Clock::duration time);
     void set_jobs(std::size_t waiting, std::size_t running);
     // UPDATES: of images with an update that is remembered.

@@ -13,7 +13,7 @@ namespace imaged {
 // The message of a running daemon that cannot take its new configuration because of ERROR and keeps the one it has.
 std::string refused_config(const Error& error);
 
-// As read_config(), and keeps it; what cannot be written is logged.
+// Does what read_config() does, and keeps the result on disk; logs an error if it cannot.
 ReadConfig read_and_hold_config(const CommandLine& line);
 
 // The same. If it is invalid, returns the last valid configuration and the error. If none was kept, returns the

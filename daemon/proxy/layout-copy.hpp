@@ -12,7 +12,7 @@ namespace imaged {
 
 class LayoutCopy {
 public:
-    // Of the layout in the directory LAYOUT. Calls PROGRESS every now and then; what it throws ends the copying.
+    // Copies the layout in the directory LAYOUT. Calls PROGRESS every now and then; what it throws ends the copying.
     LayoutCopy(int layout, const std::function<void()>& progress);
 
     const std::filesystem::path& path() const { return scratch_.path(); }

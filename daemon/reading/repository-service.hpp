@@ -13,7 +13,7 @@ namespace imaged {
 struct AnswerHeader {
     std::uint64_t answer, document;
 };
-// Of each. Above what the bus takes in one message.
+// The limit for each of the two. It is higher than what the bus takes in one message.
 inline constexpr std::size_t max_answer_bytes = 32 * 1024 * 1024;
 
 // imaged starts itself as this process: with reader_option (process/command-line.hpp), the repository's path, and the

@@ -21,7 +21,7 @@ public:
     explicit ProgressMeter(std::function<bool(const job::Message&)> send) : send_(std::move(send)) {}
     // The latest states that were not sent: layers' that there was no room for, and the job's, however new.
     std::vector<job::Message> unsent();
-    // Of layers, from the beginning of the job on: in all its attempts, and what a source sent more than once.
+    // Returns the bytes of layers that the job fetched in all its attempts, also those that a source sent twice.
     std::uint64_t fetched_bytes() const {
         const std::lock_guard lock(mutex_);
         return progress_.bytes_done;

@@ -32,7 +32,7 @@ private:
     int fd_ = -1;
 };
 
-// Of a channel to another process; both close on exec.
+// Both ends of a channel to another process; both close on exec.
 struct DescriptorPair {
     FileDescriptor ours, theirs;
 };

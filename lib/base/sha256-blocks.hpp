@@ -13,9 +13,9 @@ bool have_sha_instructions();
 
 using Sha256State = std::array<std::uint32_t, 8>;
 
-// COUNT blocks of 64 bytes each.
+// Adds COUNT blocks of 64 bytes each to STATE.
 void sha256_blocks(Sha256State& state, const std::byte* blocks, std::size_t count);
-// Of two messages, COUNT blocks of each.
+// Adds COUNT blocks of two messages to the states of both.
 void sha256_blocks(Sha256State& first, const std::byte* first_blocks, Sha256State& second,
                    const std::byte* second_blocks, std::size_t count);
 

@@ -21,7 +21,7 @@ DescriptorPair make_socket_pair(int type);
 // at most SECONDS; without end for 0.
 FileDescriptor connect_to(const std::string& path, int type, unsigned seconds = 0);
 
-// As sendmsg(2) with FLAGS and MSG_NOSIGNAL, errno included, but not interrupted by signals: PARTS are one message, and
+// Does sendmsg(2) with FLAGS and MSG_NOSIGNAL, errno included, not interrupted by signals. PARTS are one message, and
 // DESCRIPTORS, which stay open here, go with it.
 ssize_t send_message(int socket, std::span<iovec> parts, std::span<const int> descriptors, int flags = 0);
 
@@ -36,7 +36,7 @@ struct ReceivedMessage {
     std::vector<FileDescriptor> descriptors;
     bool cut = false;  // it was longer than PARTS, or had more descriptors
 };
-// As recvmsg(2) with FLAGS, but not interrupted by signals.
+// Does recvmsg(2) with FLAGS, not interrupted by signals.
 ReceivedMessage receive_message(int socket, std::span<iovec> parts, std::size_t max_descriptors, int flags = 0);
 
 }  // namespace imaged

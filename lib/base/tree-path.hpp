@@ -22,7 +22,7 @@ inline constexpr std::size_t max_path_bytes = 4096;
 inline constexpr std::size_t max_path_depth = 256;
 // NAME_MAX.
 inline constexpr std::size_t max_name_bytes = 255;
-// As many links as Linux follows for one path.
+// Linux follows this many links for one path.
 inline constexpr unsigned max_path_links = 40;
 
 // "usr/lib/x"; "." for the root.

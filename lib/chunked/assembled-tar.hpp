@@ -26,7 +26,7 @@ public:
 
     // Throws Error(corrupt_input) where the parts do not fit together.
     std::size_t read(std::span<std::byte> buffer) override;
-    // Of files of more than ObjectSink::max_small_bytes.
+    // Knows files of more than ObjectSink::max_small_bytes only.
     FileDescriptor file_at(std::uint64_t offset) override;
 
 private:

@@ -10,7 +10,7 @@
 
 namespace imaged {
 
-// Of imaged's own exports. A chunk ends where some bits of a hash of the last bytes are zero ("gear hash").
+// The chunks of imaged's own exports. One ends where some bits of a hash of the last bytes are zero ("gear hash").
 class OwnChunkEnds {
 public:
     static constexpr std::uint64_t least_bytes = 32 * 1024, most_bytes = 512 * 1024, mean_bytes = 128 * 1024;
@@ -23,7 +23,7 @@ private:
     std::uint64_t window_ = 0, size_ = 0;
 };
 
-// Of skopeo, podman and buildah (containers/storage): bup's rolling checksum of 64 bytes.
+// The chunks of skopeo, podman and buildah (containers/storage), by bup's rolling checksum of 64 bytes.
 class RollsumChunkEnds {
 public:
     std::size_t rest(std::span<const std::byte> bytes, bool& ends);

@@ -10,7 +10,7 @@
 
 namespace imaged {
 
-// Of the blob: one zstd frame, and what it decompresses to.
+// A part of the blob: the place of one zstd frame, and its decompressed size.
 struct PackedPart {
     std::uint64_t offset = 0, bytes = 0;
     std::uint64_t unpacked = 0;

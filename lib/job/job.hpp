@@ -83,7 +83,7 @@ struct Progress {
     double fraction = 0;
     std::uint64_t bytes_done = 0, bytes_total = 0;  // as the interface says at Job.Bytes
     std::uint32_t layers_done = 0, layers_total = 0;
-    // Of jobs that fetch nothing, as the interface says at Job.Steps and Job.Unit.
+    // For jobs that fetch nothing; described in the interface at Job.Steps and Job.Unit.
     std::uint64_t steps_done = 0, steps_total = 0;
     std::string unit;
 

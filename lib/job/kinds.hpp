@@ -147,7 +147,7 @@ struct Prepare {
     bool operator==(const Prepare&) const = default;
 };
 
-// Of all kinds that store an image.
+// The outcome of all kinds that store an image.
 struct PullOutcome {
     std::string image, digest;
     std::optional<std::string> previous_digest;
@@ -323,7 +323,7 @@ struct ExportOutcome {
     bool digest_kept = false;
     std::uint32_t layers = 0, layers_kept = 0;
     std::uint64_t bytes_written = 0;
-    // Of a delta only, like the next three: what it starts from.
+    // The image that a delta starts from. This member and the next three are for deltas only.
     std::optional<std::string> delta_from;
     std::optional<std::uint32_t> layers_made, layers_whole;
     std::optional<std::uint64_t> bytes_replaced;
@@ -501,7 +501,7 @@ struct Changes {
     bool operator==(const Changes&) const = default;
 };
 
-// Of an image that has one.
+// An image with an update that is not pulled yet.
 struct WaitingUpdate {
     std::string image, digest, update_digest;
     std::optional<std::string> update_version;

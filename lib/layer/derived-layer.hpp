@@ -29,7 +29,7 @@ enum class RootPolicy {
 };
 
 struct DerivedLayerRules {
-    // Of the image as far as it is known.
+    // The policy for the image, as far as it is known.
     RootPolicy root = RootPolicy::everything;
     PathMapping mapping;
 };

@@ -20,7 +20,7 @@
 
 namespace imaged {
 
-// Of an object in the scratch directory, and of one in the repository's objects directory.
+// Return the path of an object in the scratch directory, and in the repository's objects directory.
 std::string staged_name(const Checksum& checksum, ObjectType type);
 std::string object_path(const Checksum& checksum, ObjectType type);
 

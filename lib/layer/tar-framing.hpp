@@ -60,7 +60,7 @@ private:
     std::deque<Header> headers_;
     std::optional<std::uint64_t> zeros_, lone_zeros_;
     bool ended_ = false;
-    // Of the entry whose extension headers have come.
+    // Where the entry begins whose extension headers have come.
     std::optional<std::uint64_t> begin_;
     std::string records_;  // of a pax header, as far as they have come
     bool collects_ = false, in_sparse_map_ = false, nul_in_name_ = false;

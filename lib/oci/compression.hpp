@@ -21,7 +21,7 @@ constexpr auto names_of(CompressionFormat) {
 // Bytes that compression_of() needs to see, if there are as many.
 inline constexpr std::size_t max_magic_bytes = 6;
 
-// Of a file or stream that begins with BYTES.
+// Returns the format of a file or stream that begins with BYTES.
 CompressionFormat compression_of(std::string_view bytes);
 
 }  // namespace imaged

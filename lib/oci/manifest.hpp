@@ -27,7 +27,7 @@ struct Descriptor {
     std::string media_type;
     Digest digest;
     std::uint64_t size = 0;  // bytes, compressed where the layer is
-    // Of a layer: annotations below io.github.containers.zstd-chunked, by the rest of their names.
+    // Annotations of a layer below io.github.containers.zstd-chunked, by the rest of their names.
     std::map<std::string, std::string> chunked = {};
 };
 

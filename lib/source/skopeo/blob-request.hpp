@@ -38,16 +38,16 @@ struct BlobReport {
     State state = State::failed;
     ErrorKind kind = ErrorKind::failed;  // of a failure
     std::string message = {};
-    // Of moved: after so many bytes of the stream come those of OFFSET of what was asked for.
+    // For State::moved: the first AFTER bytes of the stream are followed by those from OFFSET on of what was asked for.
     std::uint64_t after = 0, offset = 0;
     bool several = false;  // whether the registry gives more than one range in an answer, if so many were asked for
     std::chrono::milliseconds pause{};  // of a failure: as Error::pause()
 };
 
-// Of a packet: the bytes, the reports.
+// The descriptors of a packet: for the bytes, for the reports.
 inline constexpr std::size_t blob_descriptors = 2;
 inline constexpr std::size_t max_blob_report_bytes = 4096;
-// Of one request. The header of a request to a registry is less than 2 KiB then.
+// The most ranges of one request. With them, the header of a request to a registry is shorter than 2 KiB.
 inline constexpr std::size_t max_blob_ranges = 32;
 
 // One packet or line, and back. Both readers throw Error(failed) for what is none.

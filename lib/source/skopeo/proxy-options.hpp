@@ -25,7 +25,7 @@ struct ProxyOptions {
     std::optional<std::string> registry;
     // Longest wait for an answer or for the next byte.
     std::chrono::milliseconds stall_time = std::chrono::seconds(30);
-    // Of all images on the network that are read under these options; null for none.
+    // The limit for all images on the network that are read with these options together; null for no limit.
     std::shared_ptr<RateLimit> rate;
     // Whether skopeo is to leave processor and disk to other processes.
     bool background = false;

@@ -8,7 +8,7 @@
 
 namespace imaged {
 
-// Of an index that leads to an index; an archive is held to the same rule.
+// The error for an index that leads to another index; the same rule holds for archives.
 inline constexpr const char* index_of_indexes =
     "its index leads to another index; name the image by its digest, or write one index for all platforms";
 

@@ -66,9 +66,9 @@ inline bool is_quiet(SkopeoRequest::Kind kind) {
 inline constexpr int skopeo_channel = 3;
 inline constexpr int skopeo_auth_file = 4;
 inline constexpr int skopeo_policy = 5;
-// As containers-auth.json(5) and containers-policy.json(5) files go, generous.
+// Much larger than usual containers-auth.json(5) and containers-policy.json(5) files.
 inline constexpr std::size_t max_skopeo_file_bytes = 1024 * 1024;
-// Of a packet: output, credentials, policy, layout.
+// The most descriptors in a packet: output, credentials, policy, layout.
 inline constexpr std::size_t max_skopeo_descriptors = 4;
 
 // Returns "skopeo" and its arguments. HAS_AUTH_FILE: credentials are at skopeo_auth_file. The policy, if any, is at

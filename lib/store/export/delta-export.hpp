@@ -34,7 +34,7 @@ struct DeltaRequest {
     std::uint64_t disk_reserve = 0;  // bytes that stay free
     ExpansionLimits expansion;
     ProxyOptions proxy;  // of the destination; the image's source has a registry of its own
-    // Of scratch directories and the lock; null: this process.
+    // Makes scratch directories and takes the lock; if null, this process does.
     std::shared_ptr<RepositoryWriter> writer = {};
 };
 

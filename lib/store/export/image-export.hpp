@@ -28,7 +28,7 @@ struct ExportRequest {
     Compression compression = Compression::gzip;
     bool chunked = false;  // as zstd:chunked; COMPRESSION is zstd
     ProxyOptions proxy;
-    // Of scratch directories and the lock; null: this process.
+    // Makes scratch directories and takes the lock; if null, this process does.
     std::shared_ptr<RepositoryWriter> writer = {};
 };
 

@@ -38,7 +38,7 @@ public:
 private:
     // Requests on the way at the same time: as many round trips to the registry are one.
     static constexpr std::size_t ahead = 6;
-    // Of one request with more than the least ranges: with more, others could be on their way at the same time.
+    // The most bytes of a request with more than the least ranges, so that the rest can be requested at the same time.
     static constexpr std::uint64_t most_bytes = 4 * 1024 * 1024;
 
     struct Part {

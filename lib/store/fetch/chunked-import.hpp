@@ -23,7 +23,7 @@ std::optional<std::uint64_t> chunked_table_bytes(const Descriptor& blob);
 std::uint64_t chunked_layer_bytes(LayerSource& source, const Descriptor& blob, LocalFiles& files,
                                   ExpansionLimit& looked_at);
 
-// As import_layer(), of a layer that has annotations of zstd:chunked, from a source that gives parts. LOOKED_AT limits
+// As import_layer(), for a layer that has annotations of zstd:chunked, from a source that gives parts. LOOKED_AT limits
 // what is read of local files before anything is fetched for them. Where most of the layer is to be fetched, the rest
 // of it is too: such a layer is complete, and its blob verified. Throws Error in whichever way parts, table and
 // tar-split are not what they should be; import_layer() may still do.

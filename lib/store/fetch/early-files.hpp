@@ -14,8 +14,8 @@
 
 namespace imaged {
 
-// As many new bytes, at most, with the file that is read and those that writers have, are lost with a job that is
-// killed.
+// If a job is killed, it loses at most so many new bytes, apart from the file that is being read and those that writers
+// have.
 inline constexpr std::uint64_t early_bytes = 32 * 1024 * 1024;
 
 // Belongs to one thread. What was not published is dropped.
@@ -26,7 +26,7 @@ public:
     EarlyFiles(std::function<std::unique_ptr<ObjectSink>()> make_sink, std::function<void()> sync, HashBacklog* backlog)
         : make_sink_(std::move(make_sink)), sync_(std::move(sync)), backlog_(backlog) {}
 
-    // As SinkOfFile.
+    // Does what SinkOfFile does.
     ObjectSink& sink_of(std::uint64_t size);
     // Publishes the rest. Their names are durable with the next sync.
     void finish();

@@ -42,7 +42,7 @@ struct AnnouncedLayer {
     bool operator==(const AnnouncedLayer&) const = default;
 };
 
-// With the text of what failed behind it.
+// After a failure the text of the error follows it.
 struct PublisherAnswer {
     enum class Outcome : std::uint32_t { done, failed, locked } outcome;
     std::uint32_t number;

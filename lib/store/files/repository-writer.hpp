@@ -21,7 +21,7 @@ namespace imaged {
 inline constexpr const char *records_directory = "extensions/imaged", *completeness_record = "complete",
                             *damage_record = "damaged.json", *usage_record = "usage.json";
 
-// Of some ten thousand images that are damaged, or counted.
+// Enough for the records of some ten thousand damaged or counted images.
 inline constexpr std::size_t max_damage_bytes = 16 * 1024 * 1024, max_usage_bytes = max_damage_bytes;
 
 // Bytes of a rule for signatures that is noted (store/records/signature-rules.hpp).
@@ -54,7 +54,7 @@ public:
     virtual bool replaces_metadata() const = 0;
     // Replaces the metadata. Thread-safe.
     virtual void write_detached_metadata(const Checksum& commit, const std::string& serialised) = 0;
-    // As in verified-layers.hpp. Thread-safe.
+    // Described in verified-layers.hpp. Thread-safe.
     virtual void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) = 0;
     virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
     // Replaces the record NAME, one of those above; an empty TEXT removes it.

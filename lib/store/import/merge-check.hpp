@@ -32,7 +32,7 @@ public:
     MergeCheck(const Repository& repository, const Cancellation& cancellation)
         : repository_(repository), cancellation_(cancellation) {}
 
-    // Of IMAGE. Throws Error(repository_damaged) where a layer cannot be read.
+    // Merges IMAGE and compares. Throws Error(repository_damaged) if a layer cannot be read.
     MergeDifference run(const StoredImage& image);
 
 private:

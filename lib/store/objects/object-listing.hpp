@@ -31,7 +31,7 @@ void visit_objects(int objects, unsigned directory, const std::function<void(con
 // Calls WORK with the number of each of the directories, from THREADS threads at once, of which the caller's is one.
 // Once WORK has thrown no further directory is begun, and what it threw first is thrown again.
 void for_each_object_directory(unsigned threads, const std::function<void(unsigned directory)>& work);
-// As many threads as there are processors, but not more than are of use.
+// Returns the number of processors, but at most as many threads as make it faster.
 unsigned object_threads();
 
 }  // namespace imaged

@@ -28,7 +28,7 @@ public:
     void remember() const;
     // Looks for changes. True when images, kept versions or the state may be others than the last time.
     bool refresh();
-    // Returns the checksum of the refs that refresh() saw, computed on demand. A copy of the repository has another one.
+    // Returns the checksum of the refs that refresh() saw. Computed on demand. A copy of the repository has another.
     const Checksum& value() const;
     // The refs that refresh() saw, as Repository::all_refs() has them, but for those of layers. Throws the error of one
     // that could not be read.

@@ -14,7 +14,7 @@ public:
     // NAME as the interface lists them at Job.Phase. FROM and TO are its share of the whole job, between 0 and 1. UNIT
     // is what advance() counts, as the interface lists them at Job.Unit; empty if it is not called.
     virtual void begin(std::string_view name, double from, double to, std::string_view unit) = 0;
-    // Of the phase's work.
+    // DONE of the TOTAL work of the phase is done.
     virtual void advance(std::uint64_t done, std::uint64_t total) = 0;
 };
 

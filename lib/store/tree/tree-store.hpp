@@ -106,7 +106,7 @@ public:
     // Borrows STORE.
     TreeEditor(TreeStore& store, TreeEntry root) : store_(store), root_(std::move(root)) {}
 
-    // As those of TreeStore; but nothing is put where a parent is something else than a directory.
+    // Do the same as those of TreeStore, but put no entry below a parent that is not a directory.
     Path resolve(const Path& path, bool follow_last, const TreeStore::View& view = {});
     std::optional<TreeEntry> find(const Path& path);
     void replace(const Path& path, const std::optional<TreeEntry>& entry);

@@ -68,7 +68,7 @@ struct ObjectLink {
     nlink_t links;
 };
 
-// Of one of the object directories.
+// What is known of one object directory.
 struct DirectoryFacts {
     FileStamp stamp;                  // before it was listed; zero if a change since might not show
     std::vector<ObjectFact> objects;  // sorted by key

@@ -32,7 +32,7 @@ struct VerifyRequest {
     unsigned layers_at_once = 2;
     std::uint64_t disk_reserve = 0;
     ExpansionLimits expansion;
-    // Of what a verification without repair changes; null: this process.
+    // Writes what a verification without repair changes; if null, this process does.
     std::shared_ptr<RepositoryWriter> writer = {};
 };
 
