@@ -52,7 +52,7 @@ public:
     // result that was reported.
     job::Result finish(const job::Work& work, const job::Result& result, const std::vector<std::string>& callers);
 
-    // For the connections CALLERS, whose shares were given up, it is over; it goes on for others.
+    // Reports the end of the job to CALLERS, connections that gave up their shares; the job goes on for others.
     void left(const std::vector<std::string>& callers);
 
     JobId id() const { return id_; }

@@ -33,7 +33,7 @@ struct ManagerSettings {
     std::optional<std::string> configuration_error;  // why the configuration is not what its files say
 };
 
-// Those that jobs have to do with.
+// The services of the host that jobs use.
 struct HostServices {
     // CONNECTION, of the system's bus, outlives the object.
     explicit HostServices(sdbus::IConnection& connection) : inhibitor(connection), conditions(connection) {}
@@ -52,9 +52,9 @@ public:
     }
     Manager& operator=(Manager&&) = delete;
 
-    // Jobs that wait or run.
+    // Whether any job waits or runs.
     bool has_jobs() { return !jobs_.queue().empty(); }
-    // Jobs that somebody may still look at.
+    // Whether there are job objects that a client may still read.
     bool has_job_objects() const { return !jobs_.objects().empty(); }
     // Takes all of SETTINGS but the repository, for calls and jobs that start later.
     void reconfigure(const ManagerSettings& settings);

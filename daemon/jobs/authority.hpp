@@ -51,7 +51,7 @@ public:
     virtual void caller_left(const std::string&) {}
 };
 
-// On a user's own bus, root and that user: no question is asked of anybody.
+// The authority on a user's own bus: allows root and that user everything, and asks no questions.
 class OwnerAuthority : public Authority {
 public:
     explicit OwnerAuthority(uid_t owner) : owner_(owner) {}

@@ -138,7 +138,7 @@ public:
     // OBSERVER outlives the queue. NUMBERS_FILE: see JobNumbers.
     explicit JobQueue(JobQueueObserver& observer, const std::string& numbers_file = {})
         : observer_(observer), numbers_(numbers_file) {}
-    // For jobs that are yet to come.
+    // Sets the limits for later jobs.
     void set_limits(const Limits& limits) { limits_ = limits; }
 
     // Throws Error(queue_full) where submit() would now, so that nobody is asked for a password in vain.
@@ -183,14 +183,14 @@ private:
     void clear_lock();
     // Has a background job end for the sake of another one, if that is what the other one waits for.
     void make_way(Lane lane);
-    // Without counting the running job WITHOUT, unless that is null.
+    // Whether JOB could start now. Does not count the running job WITHOUT, if that is not null.
     bool has_slot(const QueuedJob& job, const QueuedJob* without = nullptr) const;
     void start(QueuedJob& job);
     void renumber(Lane lane);
 
     // When each user's last job started, in turns.
     using Turns = std::map<uid_t, std::uint64_t>;
-    // Forgets those of users without a job in LANE.
+    // Forgets the turns of users without a job in LANE.
     void forget_turns(Lane lane);
     // Shares of JOB were given up.
     void shares_changed(QueuedJob& job);

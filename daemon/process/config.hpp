@@ -34,7 +34,7 @@ struct ReadConfig {
     std::optional<std::string> error;  // why the files are not taken, and CONFIG is what held before
 };
 
-// What FILES say, a later one over an earlier. Throws Error(invalid_argument) that begins with file and line.
+// Reads FILES; later files override earlier ones. Throws Error(invalid_argument) that begins with file and line.
 ReadConfig parse_config(const std::vector<ConfigFile>& files);
 
 // "info" and so on as it is; anything else is Error(invalid_argument).

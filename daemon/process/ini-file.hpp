@@ -26,7 +26,7 @@ struct IniSetting {
 // Far more than a person writes.
 inline constexpr std::size_t max_ini_bytes = 1024 * 1024;
 
-// In the order of the text. Throws Error(invalid_argument) that begins with FILE and the line.
+// Returns the settings in the order of the text. Throws Error(invalid_argument) that begins with FILE and the line.
 std::vector<IniSetting> parse_ini(std::string_view text, const std::string& file);
 
 }  // namespace imaged

@@ -20,10 +20,10 @@ enum class Event {
     call_refused
 };
 
-// By name; one that has several values stands there several times.
+// The fields by name; a field with several values is listed several times.
 using Fields = std::multimap<std::string, std::string>;
 
-// FIELDS beside MESSAGE and MESSAGE_ID; empty ones are left out. Never throws.
+// Logs MESSAGE, MESSAGE_ID and FIELDS; leaves empty fields out. Never throws.
 void tell(Event event, const std::string& message, const Fields& fields) noexcept;
 
 // TEXT is what `systemctl status` says the daemon does, to everybody (STATUS= of sd_notify(3)). Never throws.

@@ -21,11 +21,11 @@ public:
     explicit operator bool() const { return directory_.has_value(); }
     // A mount, in no namespace yet, of the new directory NAME in it; empty if there is none. Throws Error(failed).
     FileDescriptor make_mount(const std::string& name) const;
-    // In the supervisor: starts the process that removes it when JOB, its child, has ended. Throws Error(failed).
+    // Called in the supervisor. Starts the process that removes it when the child JOB has ended. Throws Error(failed).
     void remove_after(const ChildProcess& job);
-    // When the job has ended.
+    // Called when the job has ended.
     void wait_until_removed();
-    // In the process that does the job.
+    // Called in the process that does the job.
     void leave_to_supervisor() {
         if (directory_) directory_->leave_to_parent();
     }

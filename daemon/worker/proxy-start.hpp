@@ -8,7 +8,7 @@
 
 namespace imaged {
 
-// What REQUEST says of every skopeo.
+// Returns the options of REQUEST for every skopeo.
 ProxyOptions proxy_options(const job::Request& request);
 // The same for REQUEST's image: only registries are for the system's service.
 ProxyOptions image_proxy_options(const job::Request& request);

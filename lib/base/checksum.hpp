@@ -23,7 +23,7 @@ struct Checksum {
     std::array<std::uint8_t, 32> bytes{};
 
     std::string hex() const;
-    // Nothing unless TEXT is 64 lower-case hex digits.
+    // Returns nullopt unless TEXT is 64 lower-case hex digits.
     static std::optional<Checksum> from_hex(std::string_view text);
     auto operator<=>(const Checksum&) const = default;
 };

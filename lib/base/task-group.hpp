@@ -46,7 +46,7 @@ public:
             end(failure);
         };
     }
-    // For a task that reports its failure otherwise: a member of the group until the last copy of it is gone.
+    // For a task that reports its failure in another way: it counts as a task until its last copy is destroyed.
     std::shared_ptr<void> member() {
         begin();
         return {nullptr, [this](void*) { end({}); }};

@@ -30,7 +30,7 @@ public:
     // and Error(cancelled).
     bool look_in(int file, std::uint64_t size, bool aligned);
 
-    // In all files.
+    // Returns the bytes read in all files together.
     std::uint64_t bytes_read() const { return bytes_read_; }
     const std::optional<Place>& operator[](std::size_t chunk) const { return places_[chunk]; }
 

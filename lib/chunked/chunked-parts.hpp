@@ -25,7 +25,7 @@ struct ChunkedParts {
     PackedPart table, split;
 };
 
-// Nothing for a layer that is none, that has no tar-split, or whose annotations cannot be right.
+// Returns nullopt if LAYER is not zstd:chunked, has no tar-split, or has annotations that cannot be right.
 std::optional<ChunkedParts> chunked_parts(const Descriptor& layer);
 
 }  // namespace imaged

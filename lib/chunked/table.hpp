@@ -14,7 +14,7 @@
 
 namespace imaged {
 
-// One value of the table, and all between two values.
+// The most bytes of one value of the table, and of everything between two values.
 inline constexpr std::size_t max_table_value_bytes = 1024 * 1024;
 inline constexpr std::size_t max_table_files = 2'000'000;
 
@@ -39,7 +39,7 @@ struct TableFile {
     std::uint64_t size = 0;
     Checksum content;                   // SHA-256 of it
     std::uint64_t offset = 0, end = 0;  // of its frames in the blob; END is behind the last byte
-    // In order, together all of it. Empty if there is one, or if what the table says of them does not fit together.
+    // The chunks in order, without gaps. Empty if there is only one, or if the table contradicts itself about them.
     std::vector<TableChunk> chunks = {};
 };
 

@@ -27,7 +27,7 @@ struct KeptVersionAnswer {
     }
 };
 
-// What ListImages says of an image. Of one that cannot be read little is known.
+// An image in the answer of ListImages. Most members are empty for an image that cannot be read.
 struct ImageAnswer {
     std::string image;
     std::optional<std::string> source;
@@ -80,7 +80,7 @@ struct LayerAnswer {
     }
 };
 
-// What GetImage says.
+// The answer of GetImage.
 struct ImageDescription : ImageAnswer {
     std::optional<std::string> importer;
     std::vector<LayerAnswer> layer_list;

@@ -587,7 +587,7 @@ struct Remove {
     static constexpr Traits traits{.name = "remove", .action = "remove", .recounts = false};
     using Outcome = RemoveOutcome;
 
-    // None, within the worker: layers that nobody uses (daemon/worker/publisher.hpp).
+    // Empty only within the worker: the job removes the layers that no image uses (daemon/worker/publisher.hpp).
     std::vector<ImageReference> images;
 
     static void fields(auto& self, auto& fields) { fields("images", self.images); }
@@ -901,12 +901,12 @@ struct Request {
     // Numbers of inherited descriptors, never part of equality: sockets to the keepers of registry credentials and of
     // the file that the caller opened (base/kept-file.hpp), later what the job reads of them.
     std::optional<int> auth_file, input_file;
-    // Likewise, but never sent: within a confined worker, the process that changes the repository for the job.
+    // The socket to the publisher, in a confined worker; also a number of a descriptor, but never sent.
     std::optional<int> publisher;
-    // The administrator's, when the job starts; never part of equality.
+    // The administrator's settings at the time when the job starts; never part of equality.
     Settings settings;
 
-    // Those that are sent beside the work.
+    // The members that are sent beside the work.
     static void fields(auto& self, auto& fields) {
         fields("repository", self.repository);
         fields("background", self.background);
@@ -928,7 +928,7 @@ struct Request {
     const ImageReference* image() const;
     // The same in canonical form; empty if there is none.
     std::string image_name() const;
-    // Those of a kind that has several.
+    // The images that the job is about, if its kind has several; else null.
     const std::vector<ImageReference>* images() const;
     // The name that the job stores its image under, if that is another one.
     const std::optional<ImageReference>* target() const;

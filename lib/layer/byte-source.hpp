@@ -27,7 +27,7 @@ public:
     virtual FileDescriptor file_at(std::uint64_t) { return {}; }
 };
 
-// One that waits for what others send.
+// A source that waits for what others send.
 class StoppableSource : public ByteSource {
 public:
     // Makes a read() in another thread end soon, with Error(cancelled), and those after it.

@@ -16,7 +16,7 @@ inline constexpr std::uint64_t max_xz_memory_bytes = 128 * 1024 * 1024;
 // Any number of streams one after the other. Reading throws Error(corrupt_input) with the offset in the compressed
 // stream, or Error(unsupported_image) for a stream that needs more memory or other filters.
 std::unique_ptr<ByteSource> xz_source(std::unique_ptr<CompressedInput> input);
-// Likewise; bytes behind the last stream are skipped.
+// The same for bzip2; skips bytes after the last stream.
 std::unique_ptr<ByteSource> bzip2_source(std::unique_ptr<CompressedInput> input);
 
 }  // namespace imaged

@@ -62,14 +62,14 @@ public:
     // Either keeps the link's place in the order of entries; the second one makes what put_lost() does of it.
     void fill(const Path& path, const Checksum& object);
     void fill_lost(const Path& path, const Checksum& object);
-    // Something that is not kept needs its parents all the same.
+    // An entry that is not kept still needs its parents.
     void need_parents(const Path& path) { make_parents(path, true); }
     // A directory that the tar lists; replaces a file or link, keeps an existing directory's entries.
     void put_directory(const Path& path, const Checksum& meta);
     // Hides what lower layers have in the directory PATH, which took the place of something that is no directory.
     void put_opaque(const Path& path, const Checksum& object);
 
-    // Whatever is at PATH, with all below it; nothing there is fine.
+    // Removes the entry at PATH, if there is one, with all below it.
     void remove(const Path& path) {
         if (const auto index = lookup_path(path); index != none) retire(index);
     }
@@ -111,7 +111,7 @@ public:
 
     // The moment of the last entry; later ones are larger.
     std::uint32_t now() const { return now_; }
-    // That of the placeholder at PATH; nothing if there is none.
+    // The moment of the placeholder at PATH; nullopt if there is none.
     std::optional<std::uint32_t> placeholder_moment(const Path& path) const;
     // The moment of the first of all that is called NAME. Slow at first, quick from then on until the next entry, but
     // for the number of those.

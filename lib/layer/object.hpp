@@ -29,12 +29,12 @@ std::string object_name(const Checksum& checksum, ObjectType type);
 // stands for none.
 using Xattrs = std::shared_ptr<GVariant>;
 
-// From name and value pairs sorted by name, each name once.
+// Makes attributes from name and value pairs sorted by name, each name once.
 Xattrs make_xattrs(const std::vector<std::pair<std::string, std::string>>& sorted);
-// From the serialised form; throws Error(corrupt_input) unless it is in normal form, sorted, and every name is
+// Parses the serialised form. Throws Error(corrupt_input) unless it is in normal form, sorted, and every name is
 // well-formed.
 Xattrs parse_xattrs(std::string_view bytes);
-// Each name and value. Null gives nothing.
+// Returns each name and value; an empty list for null.
 std::vector<std::pair<std::string, std::string>> xattr_list(const Xattrs& xattrs);
 
 struct FileMeta {
@@ -43,7 +43,7 @@ struct FileMeta {
     Xattrs xattrs;
 };
 
-// Whether who executes a file with META gets the rights of others by that.
+// Whether a user who executes a file with META gets the rights of others by that.
 bool gives_rights(const FileMeta& meta);
 
 // The length-prefixed header of the object's metadata, hashed before a file's content. TARGET is a symbolic link's,

@@ -67,7 +67,7 @@ struct DeltaListing {
     std::vector<ListedDelta> deltas;
     std::optional<std::string> problem;  // of the first entry that was left out because it is not well-formed
 };
-// Those that the index TEXT lists. Throws Error(corrupt_input) for a text that is no index.
+// Returns the deltas that the index TEXT lists. Throws Error(corrupt_input) if TEXT is no index.
 DeltaListing listed_deltas(std::string_view text);
 
 }  // namespace imaged

@@ -18,7 +18,7 @@ public:
     explicit Digest(const Checksum& checksum) : checksum_(checksum) {}
     // Throws Error(unsupported_image) for a well-formed digest of another algorithm, Error(corrupt_input) otherwise.
     static Digest parse(std::string_view text);
-    // Nothing unless TEXT is "sha256:" and 64 lower-case hex digits.
+    // Returns nullopt unless TEXT is "sha256:" and 64 lower-case hex digits.
     static std::optional<Digest> find(std::string_view text);
 
     const Checksum& checksum() const { return checksum_; }

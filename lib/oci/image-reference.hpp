@@ -47,8 +47,8 @@ public:
     ImageReference with(SignatureSource source) const;
     // The same image with the signature source of OTHER.
     ImageReference with_source_of(const ImageReference& other) const;
-    // Return the image with DIGEST or with TAG in the registry repository of this image, in place of this image's tag and
-    // digest. with_tag() is also for an image in an OCI layout.
+    // Return the image with DIGEST or with TAG in the registry repository of this image, in place of this image's tag
+    // and digest. with_tag() is also for an image in an OCI layout.
     ImageReference with_digest(const Digest& digest) const { return with_suffix("@" + digest.text()); }
     ImageReference with_tag(std::string_view tag) const { return with_suffix(":" + std::string(tag)); }
 

@@ -45,10 +45,10 @@ public:
         HttpRequest http;
         std::optional<std::string> authorization;  // as it is among the headers
     };
-    // For the blob DIGEST, without a range.
+    // Makes the request for the blob DIGEST, without a range.
     Request blob(const std::string& digest, std::chrono::milliseconds silence) const;
-    // For where an answer to it leads: without credentials, unless it is the same origin; trusted as the registry is.
-    // Throws Unsafe where it must not lead, and Error(failed) for no web server.
+    // Makes the request for a redirect: without credentials unless the origin is the same; trusted as the registry is.
+    // Throws Unsafe if the redirect is not allowed, and Error(failed) if URL is not one of a web server.
     HttpRequest redirected(const HttpRequest& from, const std::string& url) const;
     // After HEAD, status 401, was the answer to REQUEST: the next may be another one. Calls GO_ON now and then. Throws
     // Error(source_denied), Unsafe, Cut and NotUnderstood.

@@ -87,7 +87,7 @@ private:
 
 // The document that TRANSPORT:NAME serves, unconverted: `skopeo inspect --raw`.
 std::string raw_manifest(const std::string& image, const Cancellation& cancellation, const ProxyOptions& options);
-// Likewise; nullopt if the source has nothing of this name. PROXY is asked for the reason of a failure.
+// The same; nullopt if the source has nothing of this name. Asks PROXY for the reason of a failure.
 std::optional<std::string> find_raw_manifest(const std::string& image, ImageProxy& proxy, const ProxyOptions& options);
 
 }  // namespace imaged

@@ -12,7 +12,7 @@ namespace imaged {
 inline constexpr const char* index_of_indexes =
     "its index leads to another index; name the image by its digest, or write one index for all platforms";
 
-// In what skopeo says of a file of credentials that it cannot use.
+// Part of skopeo's message about a file of credentials that it cannot use.
 inline constexpr const char* credentials_words = "getting username and password";
 
 // The message of `time="…" level=fatal msg="…"` in what skopeo printed, its quoting undone; all that it printed if it

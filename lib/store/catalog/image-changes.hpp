@@ -28,7 +28,7 @@ struct ChangesRequest {
     std::optional<std::string> digest, commit;
 };
 
-// One of the two versions. An update that is not pulled has no commit, a commit that is no image's no digest.
+// One of the two versions. An update that is not pulled has no commit; a commit that is no image has no digest.
 struct VersionSide {
     std::optional<std::string> digest, version, commit;
 };
@@ -39,7 +39,7 @@ struct ImageChanges {
     std::optional<std::string> unknown;
     std::vector<std::string> kernels_added, kernels_removed;
     std::size_t packages_from = 0, packages_to = 0;
-    // Without those of a format of which a database of either side is unread.
+    // Lacks the packages of a format if a database of this format could not be read on one side or both.
     PackageChanges packages;
     std::vector<UnreadDatabase> unread_from, unread_to;
     FileChanges etc;

@@ -35,7 +35,7 @@ public:
     // object; 40 bytes of memory for each that counts.
     ObjectSizes(int objects, const Cancellation& cancellation);
 
-    // In order of their checksums.
+    // Returns the objects of this size in the order of their checksums.
     std::span<const Object> of_size(std::uint64_t size) const;
     // Up to COUNT objects of about SIZE bytes, the most similar first.
     std::vector<Object> near(std::uint64_t size, std::size_t count) const;

@@ -101,7 +101,7 @@ private:
     // Whether to try fetch_part(). If not, but another repository, layer or source could have, that is reported.
     // IN_PART: no other content is known of the blob.
     bool may_come_in_part(const ImageLayer& layer, bool in_part);
-    // Without what the repository has. Returns nullopt if all of it is still to be fetched.
+    // Fetches what the repository lacks. Returns nullopt if the whole layer is still to be fetched.
     std::optional<StagedLayer> fetch_part(const LayerWork& work, Doubts& doubts);
     // Throws Error(repository_damaged) unless the file OBJECT has the content and metadata that its name says.
     void require_sound(const Checksum& object);

@@ -43,16 +43,16 @@ public:
     // Looks for changes. True if there are any since the last time, or may be in a file that cannot be read. Throws a
     // system error; the next call reads all refs then.
     bool refresh();
-    // For restore() in another process: the refs and the stamps of their files.
+    // Returns the refs and the stamps of their files, for restore() in another process.
     std::string record() const;
-    // Before the first refresh(). Throws Error(corrupt_input) if TEXT is no record.
+    // Call before the first refresh(). Throws Error(corrupt_input) if TEXT is no record.
     void restore(std::string_view text);
     // Whether record() would spare more reading than what was restored.
     bool has_news() const { return has_news_; }
-    // By full name; nullopt of a broken ref (ref-file.hpp), and of one that cannot be read. Made when it is asked for,
-    // and kept.
+    // The commits of the refs by full name; nullopt for a broken ref (ref-file.hpp) and for one that cannot be read.
+    // Made on demand, and kept.
     const std::unordered_map<std::string, std::optional<Checksum>>& refs() const;
-    // The same without making that, in no order.
+    // Visits the same refs without making this map, in no order.
     using Visitor = std::function<void(std::string ref, const std::optional<Checksum>& commit)>;
     void visit(const Visitor& visitor) const { visit(visitor, prefix_, root_); }
     RefTarget find(std::string_view ref) const;

@@ -77,7 +77,7 @@ inline void seal(std::string& text) {
     append(text, sha256(text));
 }
 
-// What was sealed; nullopt if TEXT does not begin with VERSION, which it does not include, or has changed.
+// Returns what was sealed, without VERSION; nullopt if TEXT does not begin with VERSION or has changed.
 inline std::optional<std::string_view> unsealed(std::string_view text, std::string_view version) {
     if (!text.starts_with(version) || text.size() < version.size() + sizeof(Checksum)) return std::nullopt;
     const auto body = text.substr(0, text.size() - sizeof(Checksum));

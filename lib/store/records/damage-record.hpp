@@ -30,7 +30,7 @@ public:
 
     // REPOSITORY is the repository's directory. Throws where the system cannot read the record (record-file.hpp).
     static DamageRecord read(int repository);
-    // Nothing: IMAGE is not damaged.
+    // Without ENTRY, IMAGE is not damaged.
     void set(const std::string& image, std::optional<Entry> entry);
     // Forgets all but IMAGES.
     void keep_only(const std::vector<std::string>& images);

@@ -17,7 +17,7 @@ struct DroppedCounts {
     // Reads the counts in the metadata of COMMIT.
     static DroppedCounts read(const Repository::Commit& commit);
     DroppedCounts& operator+=(const DroppedCounts& more);
-    // Into METADATA, an a{sv}.
+    // Adds the counts to METADATA, an a{sv}.
     void write(GVariantBuilder& metadata) const;
 };
 

@@ -31,7 +31,7 @@ struct KeptVersions {
 };
 KeptVersions find_kept_versions(const Repository& repository, const std::string& image_ref);
 
-// Those that are whole. Throws where the system failed to read one: it may be whole as well.
+// Returns the whole versions. Throws if the system failed to read one, since that one may be whole too.
 std::vector<KeptVersion> kept_versions(const Repository& repository, const std::string& image_ref);
 
 // The version of IMAGE, whose current version has the digest CURRENT, that DIGEST or the beginning of it names; without

@@ -84,13 +84,13 @@ public:
     static ObjectFacts read(const Repository& repository, ObjectFacts known, const Cancellation& cancellation,
                             WorkObserver& observer);
 
-    // What was kept of REPOSITORY; no facts if there is nothing, or nothing that counts.
+    // Returns the facts that were kept for REPOSITORY; no facts if there is no record or an invalid one.
     static ObjectFacts load(const Repository& repository) noexcept;
     // Keeps them, if anything is new. Throws what keeps the record from being written.
     void save(const Repository& repository) const;
 
     const DirectoryFacts& of(unsigned directory) const { return directories_[directory]; }
-    // Gives the memory of those of DIRECTORY back.
+    // Frees the memory of the facts about DIRECTORY.
     void forget(unsigned directory) { directories_[directory] = {}; }
 
 private:

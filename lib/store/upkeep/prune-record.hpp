@@ -25,7 +25,7 @@ public:
     // system cannot read.
     PruneRecord(const Repository& repository, const PruneRequest& request);
 
-    // What a prune found when all was as it is now, if that was nothing to remove and nothing to report.
+    // Returns the counts of a prune that found nothing to remove or report, if nothing has changed since.
     std::optional<GarbageCounts> found() const;
     // Keeps that it found COUNTS. Has no effect if a change might not have shown, or if the record cannot be written.
     void keep(const GarbageCounts& counts) const noexcept;
