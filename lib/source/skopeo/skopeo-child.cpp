@@ -29,8 +29,8 @@ namespace {
 // Its memory, one file that it writes, such as an archive that it decompresses, and its CPU time in seconds.
 constexpr rlim_t max_child_memory = 1ULL << 30, max_child_file = 16ULL << 30, max_child_cpu = 4ULL * 3600;
 // By these skopeo finds credentials of the host's: in files, or of helper programs that registries.conf names.
-constexpr std::array<std::string_view, 4> credential_variables{"HOME=", "PATH=", "REGISTRY_AUTH_FILE=",
-                                                               "DOCKER_CONFIG="};
+constexpr std::array<std::string_view, 4> credential_variables{
+    "HOME=", "PATH=", "REGISTRY_AUTH_FILE=", "DOCKER_CONFIG="};
 
 // Whether skopeo would fail because it may not look for logins of its user. Without XDG_RUNTIME_DIR they are below
 // /run/containers, which a podman of root's makes for root alone.
