@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The precompiled header: has those headers of the standard library that most files include. A library or program that
-// uses it names it in meson.build (cpp_pch). Files still include all they need: -Db_pch=false builds without it.
+// Precompiled for the libraries and programs that name it (cpp_pch in meson.build): the headers of the standard library
+// that most of their files include. Files include what they need all the same: -Db_pch=false builds without it.
 #include <algorithm>
 #include <array>
 #include <atomic>
