@@ -88,11 +88,11 @@ void DirectWriter::add_image(const Digest& manifest, const Checksum& commit) {
     VerifiedLayers(fd()).add_image(manifest, commit);
 }
 
-void DirectWriter::keep_record(const std::string& name, const std::string& text) {
-    const auto directory = text.empty() ? open_records(fd(), records_directory) : make_records(fd(), records_directory);
-    if (!text.empty()) {
+void DirectWriter::keep_record(const std::string& name, const std::optional<std::string>& text) {
+    const auto directory = text ? make_records(fd(), records_directory) : open_records(fd(), records_directory);
+    if (text) {
         if (!directory) throw Error(ErrorKind::failed, record_place_fault(fd()).value_or(""));
-        write_record(directory.get(), name, text);
+        write_record(directory.get(), name, *text);
     } else if (directory && ::unlinkat(directory.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
         throw_errno("remove the record " + name);
     }

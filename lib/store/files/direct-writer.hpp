@@ -24,7 +24,7 @@ public:
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
     void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;
-    void keep_record(const std::string& name, const std::string& text) override;
+    void keep_record(const std::string& name, const std::optional<std::string>& text) override;
 
 private:
     int fd() const { return ostree_repo_get_dfd(repository_); }

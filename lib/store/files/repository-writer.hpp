@@ -57,8 +57,8 @@ public:
     // Described in verified-layers.hpp. Thread-safe.
     virtual void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) = 0;
     virtual void add_image(const Digest& manifest, const Checksum& commit) = 0;
-    // Replaces the record NAME, one of those above; an empty TEXT removes it.
-    virtual void keep_record(const std::string& name, const std::string& text) = 0;
+    // Replaces the record NAME, one of those above; no TEXT removes it.
+    virtual void keep_record(const std::string& name, const std::optional<std::string>& text) = 0;
 };
 
 }  // namespace imaged

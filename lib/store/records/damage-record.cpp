@@ -61,7 +61,7 @@ void DamageRecord::write(RepositoryWriter& writer) const {
         value = {{"commit", entry.commit.hex()}, {"error", entry.error}};
         for (const auto& commit : entry.commits) value["commits"].push_back(commit.hex());
     }
-    writer.keep_record(damage_record, entries_.empty() ? "" : json_text(document));
+    writer.keep_record(damage_record, entries_.empty() ? std::nullopt : std::optional(json_text(document)));
 }
 
 const std::string* DamageRecord::error_of(const std::string& image, const Checksum& commit) const {

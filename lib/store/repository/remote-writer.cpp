@@ -157,8 +157,8 @@ void RemoteWriter::write_detached_metadata(const Checksum& commit, const std::st
     with_file(staged_name(commit, placement.type), serialised)->place(-1, std::span(&placement, 1));
 }
 
-void RemoteWriter::keep_record(const std::string& name, const std::string& text) {
-    const auto scratch = with_file(staged_record, text);
+void RemoteWriter::keep_record(const std::string& name, const std::optional<std::string>& text) {
+    const auto scratch = with_file(staged_record, text.value_or(std::string()));
     ask("keep the record " + name, {PublisherCall::keep_record, scratch->number(), {}});
 }
 

@@ -35,7 +35,7 @@ public:
     void write_detached_metadata(const Checksum& commit, const std::string& serialised) override;
     void add_layer(const ImageLayer& layer, const Checksum& commit, bool blob_seen) override;
     void add_image(const Digest& manifest, const Checksum& commit) override;
-    void keep_record(const std::string& name, const std::string& text) override;
+    void keep_record(const std::string& name, const std::optional<std::string>& text) override;
     // Starts another worker that drops the refs of layers that no image uses, which requires reading all images.
     // Returns the descriptor on which it reports its result. Call once, after the lock was released.
     FileDescriptor drop_layers();
