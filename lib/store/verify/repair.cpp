@@ -68,8 +68,11 @@ public:
         Silence silence;
         const auto imported = import_image(import, cancellation_, silence);
         quarantine.discard();
-        return {verdict.image, imported.image.digest, digest_of(verdict), imported.layers_fetched,
-                imported.bytes_fetched};
+        return {.image = verdict.image,
+                .digest = imported.image.digest,
+                .previous_digest = digest_of(verdict),
+                .layers_fetched = imported.layers_fetched,
+                .bytes_fetched = imported.bytes_fetched};
     }
 
     // Fetches the layers of an image that were never verified; the stored manifest says which. The merge was made of
@@ -213,9 +216,10 @@ std::vector<ImageReference> repair_damage(const VerifyRequest& request, Reposito
             if (verdict.image != reference.image()) continue;
             try {
                 const auto digest = digest_of(verdict);
-                outcome.repaired.push_back(is_damaged(verdict)
-                                               ? RepairJob(request, repository, cancellation).repair(verdict, current)
-                                               : RepairedImage{verdict.image, digest, digest});
+                outcome.repaired.push_back(
+                    is_damaged(verdict)
+                        ? RepairJob(request, repository, cancellation).repair(verdict, current)
+                        : RepairedImage{.image = verdict.image, .digest = digest, .previous_digest = digest});
             } catch (const Error& error) {
                 cancellation.check();
                 outcome.unrepaired.emplace(verdict.image, error.what());

@@ -272,7 +272,8 @@ private:
 
     void refuse_kept(const std::string& image, const std::optional<Digest>& digest, const std::string& ref,
                      const Error& why) {
-        verdict_.kept.push_back({image, digest, ref, why.what(), is_system_failure(why)});
+        verdict_.kept.push_back(
+            {.image = image, .digest = digest, .ref = ref, .error = why.what(), .unreadable = is_system_failure(why)});
     }
 
     // Whether they are whole; their merges are not computed again.
