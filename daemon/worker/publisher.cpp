@@ -36,6 +36,7 @@ namespace imaged {
 namespace {
 
 constexpr int job_channel = 3;
+constexpr PublisherAnswer done_answer{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
 // Layers that are being written, and those that wait for being published.
 constexpr std::size_t max_scratches = 512;
 // Of the record of what is complete, and of detached metadata, which may hold a manifest and a config.
@@ -170,28 +171,27 @@ void Publisher::serve() {
     const auto size = ::recv(channel_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (size <= 0) return channel_.reset();
-    PublisherAnswer answer{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
+    Reply reply{done_answer};
     std::string text;
-    int descriptor = -1;
     try {
         const auto length = static_cast<std::size_t>(size);
         if (length < sizeof(PublisherHead) || length > buffer.size()) refuse("a packet of another length");
         Packet packet{{}, std::span<const std::byte>(buffer).first(length).subspan(sizeof(PublisherHead))};
         std::memcpy(&packet.head, buffer.data(), sizeof packet.head);
-        answer = handle(packet, descriptor);
+        reply = handle(packet);
     } catch (...) {
         const auto error = current_error();
-        answer = {PublisherAnswer::Outcome::failed, 0, error.kind()};
+        reply = {{PublisherAnswer::Outcome::failed, 0, error.kind()}};
         text = std::string(error.what()).substr(0, max_answer_text);
     }
-    std::array<iovec, 2> parts{{{&answer, sizeof answer}, {text.data(), text.size()}}};
-    const auto descriptors = std::span(&descriptor, descriptor >= 0 ? 1 : 0);
+    std::array<iovec, 2> parts{{{&reply.answer, sizeof reply.answer}, {text.data(), text.size()}}};
+    const auto descriptors = reply.descriptor ? std::span(&*reply.descriptor, 1) : std::span<int>();
     // One that does not take its answers gets none.
     send_message(channel_.get(), parts, descriptors, MSG_DONTWAIT);
 }
 
-PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
-    constexpr PublisherAnswer done{PublisherAnswer::Outcome::done, 0, ErrorKind::failed};
+Publisher::Reply Publisher::handle(const Packet& packet) {
+    const Reply done{done_answer};
     const auto& [call, number, checksum] = packet.head;
     if (moved_var_.has_value() == (call == PublisherCall::begin)) refuse("a job begins first, and once");
     if (call == PublisherCall::begin) {
@@ -208,19 +208,19 @@ PublisherAnswer Publisher::handle(const Packet& packet, int& descriptor) {
     if (needs_lock) require_in_place();
     switch (call) {
         case PublisherCall::begin: break;
-        case PublisherCall::lock: return lock() ? done : PublisherAnswer{PublisherAnswer::Outcome::locked, 0, {}};
+        case PublisherCall::lock: return lock() ? done : Reply{{PublisherAnswer::Outcome::locked, 0, {}}};
         case PublisherCall::unlock:
             lock_.reset();
             locked_ = false;
             return done;
         case PublisherCall::announce: announce(packet); return done;
-        case PublisherCall::make_scratch: return {done.outcome, make_scratch(descriptor), done.kind};
+        case PublisherCall::make_scratch: return make_scratch();
         case PublisherCall::place: place(packet); return done;
         case PublisherCall::remove_scratch: remove_scratch(number); return done;
         case PublisherCall::set_ref: set_ref(number, checksum); return done;
         case PublisherCall::add_record: add_record(number, checksum); return done;
         case PublisherCall::keep_record: keep_record(scratch(number)); return done;
-        case PublisherCall::drop_layers: descriptor = start_cleaner(); return done;
+        case PublisherCall::drop_layers: return {done.answer, start_cleaner()};
     }
     refuse("no such request");
 }
@@ -296,7 +296,7 @@ void Publisher::require_contents_of_blobs(const std::vector<AnnouncedLayer>& lay
     }
 }
 
-std::uint32_t Publisher::make_scratch(int& descriptor) {
+Publisher::Reply Publisher::make_scratch() {
     if (scratches_.size() >= max_scratches) refuse("too many scratch directories");
     if (!staging_) staging_.emplace(repository_.get());
     const auto number = next_++;
@@ -311,9 +311,9 @@ std::uint32_t Publisher::make_scratch(int& descriptor) {
     attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     if (::mount_setattr(scratch.mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
         throw_errno("restrict a scratch directory");
-    descriptor = scratch.mount.get();
+    const int mount = scratch.mount.get();
     scratches_.emplace(number, std::move(scratch));
-    return number;
+    return {{PublisherAnswer::Outcome::done, number, ErrorKind::failed}, mount};
 }
 
 Publisher::ScratchMount& Publisher::scratch(std::uint32_t number) {

@@ -55,13 +55,17 @@ private:
         PublisherHead head;
         std::span<const std::byte> rest;
     };
+    struct Reply {
+        PublisherAnswer answer;
+        std::optional<int> descriptor = {};  // borrowed
+    };
 
-    PublisherAnswer handle(const Packet& packet, int& descriptor);
+    Reply handle(const Packet& packet);
     void require_in_place() const;
     bool lock();
     void announce(const Packet& packet);
     void require_contents_of_blobs(const std::vector<AnnouncedLayer>& layers) const;
-    std::uint32_t make_scratch(int& descriptor);
+    Reply make_scratch();
     ScratchMount& scratch(std::uint32_t number);
     void remove_scratch(std::uint32_t number);
     void seal(ScratchMount& scratch) const;
