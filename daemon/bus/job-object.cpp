@@ -42,7 +42,7 @@ std::uint64_t microseconds() {
 }
 
 std::vector<std::string> shown_images(const job::Request& request) {
-    if (const auto image = request.image_name(); !image.empty()) return {bus_text(image)};
+    if (const auto image = request.image_name()) return {bus_text(*image)};
     std::vector<std::string> images;
     const auto* const several = request.images();
     if (several == nullptr) return images;

@@ -32,7 +32,7 @@ JobRecord record_of(const job::Request& request) {
         record.fields.emplace("IMAGED_IMAGE", image);
     };
     if (dry_run) record.text += " (dry run: nothing is removed)";
-    if (const auto image = request.image_name(); !image.empty()) add(image);
+    if (const auto image = request.image_name()) add(*image);
     if (const auto* const images = request.images())
         for (const auto& image : *images) add(image.image());
     const auto* const copy = request.as<job::Copy>();

@@ -238,8 +238,9 @@ void Manager::ask(std::vector<std::string_view> actions, const std::shared_ptr<J
                   const Started& reply, const Caller& caller) {
     const auto& request = arguments->request;
     jobs_.queue().require_room(caller, request, arguments->files);
-    ask(std::move(actions), {{}, caller, request.image_name(), options_of(request), arguments->interactive}, arguments,
-        reply);
+    ask(std::move(actions),
+        {{}, caller, request.image_name().value_or(std::string()), options_of(request), arguments->interactive},
+        arguments, reply);
 }
 
 // Asks about one of ACTIONS after the other.

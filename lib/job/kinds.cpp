@@ -41,9 +41,9 @@ const ImageReference* Request::image() const {
         work);
 }
 
-std::string Request::image_name() const {
+std::optional<std::string> Request::image_name() const {
     const auto* const reference = image();
-    return reference != nullptr ? reference->canonical() : std::string();
+    return reference != nullptr ? std::optional(reference->canonical()) : std::nullopt;
 }
 
 const std::vector<ImageReference>* Request::images() const {

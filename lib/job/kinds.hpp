@@ -926,8 +926,8 @@ struct Request {
     }
     // The image that the job is about; null if the kind has none or several.
     const ImageReference* image() const;
-    // The same in canonical form; empty if there is none.
-    std::string image_name() const;
+    // The same in canonical form.
+    std::optional<std::string> image_name() const;
     // The images that the job is about, if its kind has several; else null.
     const std::vector<ImageReference>* images() const;
     // The name that the job stores its image under, if that is another one.
