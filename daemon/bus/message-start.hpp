@@ -15,8 +15,8 @@ inline constexpr std::size_t message_prefix_bytes = 16;
 std::size_t message_length(std::span<const std::byte, message_prefix_bytes> prefix);
 
 struct MessageStart {
-    std::string sender;             // a unique name, which the bus has put there; empty if there is none
-    std::uint32_t descriptors = 0;  // how many come with the message
+    std::optional<std::string> sender;  // a unique name, which the bus has put there
+    std::uint32_t descriptors = 0;      // how many come with the message
 };
 // Parses the header of the message that BYTES begin. Returns nullopt if it is not whole in BYTES or not valid.
 std::optional<MessageStart> parse_message_start(std::span<const std::byte> bytes);

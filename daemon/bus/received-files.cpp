@@ -141,7 +141,7 @@ std::vector<FileDescriptor> ReceivedFiles::keep_next() noexcept {
 }
 
 // Sockets for the COUNT descriptors that come next, to a keeper or to nobody.
-std::vector<FileDescriptor> ReceivedFiles::keep(std::size_t count, const std::string& sender) {
+std::vector<FileDescriptor> ReceivedFiles::keep(std::size_t count, const std::optional<std::string>& sender) {
     std::vector<FileDescriptor> sockets, ends;
     for (std::size_t i = 0; i < count; ++i) {
         auto [ours, theirs] = make_socket_pair(SOCK_SEQPACKET);
@@ -149,7 +149,7 @@ std::vector<FileDescriptor> ReceivedFiles::keep(std::size_t count, const std::st
         ends.push_back(std::move(theirs));
     }
     forget_ended();
-    const auto uid = find_user_(sender);
+    const auto uid = sender ? find_user_(*sender) : std::nullopt;
     if (uid && has_room(*uid)) {
         start_keeper(*uid, ends);
     } else {

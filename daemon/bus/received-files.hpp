@@ -54,7 +54,7 @@ private:
 
     ssize_t look(std::vector<FileDescriptor>& files);
     std::vector<FileDescriptor> keep_next() noexcept;
-    std::vector<FileDescriptor> keep(std::size_t count, const std::string& sender);
+    std::vector<FileDescriptor> keep(std::size_t count, const std::optional<std::string>& sender);
     void start_keeper(uid_t uid, const std::vector<FileDescriptor>& ends);
     bool has_room(uid_t uid) const;
     void forget_ended();
