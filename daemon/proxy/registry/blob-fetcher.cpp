@@ -297,7 +297,7 @@ void attempt(RegistryAccess& access, HttpClient& client, Delivery& delivery) {
     const auto go_on = [&] { delivery.require_wanted(); };
     bool authenticated = false;
     for (;;) {
-        auto request = access.blob(delivery.request().digest, delivery.silence());
+        auto request = access.blob(delivery.request().digest.text(), delivery.silence());
         Exchange exchange(client, delivery);
         try {
             exchange.run(access, request.http);

@@ -198,8 +198,7 @@ std::optional<int> RegistryBlobs::channel() {
 RegistryBlobs::Pipes RegistryBlobs::ask(int service, const Descriptor& blob, std::span<const BlobRange> ranges) const {
     auto bytes = make_pipe(), reports = make_pipe();
     widen_pipe(bytes.ours);
-    auto packet =
-        encode(BlobRequest{blob.digest.text(), blob.size, {ranges.begin(), ranges.end()}, options_.stall_time});
+    auto packet = encode(BlobRequest{blob.digest, blob.size, {ranges.begin(), ranges.end()}, options_.stall_time});
     iovec buffer{packet.data(), packet.size()};
     const std::array descriptors{bytes.theirs.get(), reports.theirs.get()};
     const bool asked = send_message(service, std::span(&buffer, 1), descriptors) >= 0;

@@ -74,7 +74,7 @@ std::string encode(const BlobRequest& request) {
         ranges.push_back(range.offset);
         ranges.push_back(range.length);
     }
-    return json{{"digest", request.digest},
+    return json{{"digest", request.digest.text()},
                 {"size", request.size},
                 {"ranges", std::move(ranges)},
                 {"stall-milliseconds", request.stall_time.count()}}
@@ -83,7 +83,9 @@ std::string encode(const BlobRequest& request) {
 
 BlobRequest decode_blob_request(std::string_view packet) {
     const BlobMessage message(packet);
-    BlobRequest request{message.text("digest"), message.number("size"), message.ranges("ranges"),
+    const auto digest = Digest::find(message.text("digest"));
+    if (!digest) BlobMessage::refuse("no digest");
+    BlobRequest request{*digest, message.number("size"), message.ranges("ranges"),
                         std::chrono::milliseconds(message.number("stall-milliseconds") & 0xffffffff)};
     std::uint64_t end = 0;
     for (const auto& range : request.ranges) {

@@ -15,11 +15,12 @@
 
 #include "base/blob-range.hpp"
 #include "base/error.hpp"
+#include "oci/digest.hpp"
 
 namespace imaged {
 
 struct BlobRequest {
-    std::string digest;
+    Digest digest;
     std::uint64_t size = 0;  // of the whole blob
     // The wanted parts of the blob: at least one, in ascending order, none empty, no two of them overlapping.
     std::vector<BlobRange> ranges;
