@@ -115,8 +115,7 @@ void DirectSink::write_file(const Checksum& checksum, const FileMeta& meta, std:
     // Nobody else can look into the scratch directory, so the mode may be right from the start, but for what
     // set_metadata() needs; it sees to what the umask takes away.
     const mode_t mode = object_mode(meta) | (format_ == DirectFormat::bare_user ? S_IWUSR : 0);
-    const FileDescriptor fd(
-        ::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    const FileDescriptor fd(::openat(directory(checksum), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!fd) {
         if (errno == EEXIST) return;  // the same content twice in one layer
         throw_errno("create an object");
