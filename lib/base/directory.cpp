@@ -49,8 +49,13 @@ int rename_without_replacing(int from, const char* name, int to, const char* new
         ::unlinkat(from, name, 0);
         return 0;
     }
-    // A directory has one name.
-    return errno == EPERM ? ::renameat(from, name, to, new_name) : -1;
+    if (errno != EPERM) return -1;
+    // A directory has one name. Anything else stays where it is: it would replace a file.
+    struct stat status;
+    if (::fstatat(from, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return -1;
+    if (S_ISDIR(status.st_mode)) return ::renameat(from, name, to, new_name);
+    errno = EPERM;
+    return -1;
 }
 
 namespace {
